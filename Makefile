@@ -1,0 +1,53 @@
+# Starts things; what they do stands in Snakefile, pyproject.toml and .ci/run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export OMP_WAIT_POLICY ?= PASSIVE
+ARGS ?=
+
+.PHONY: help run paper test check format workflow-report lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more flags by ARGS="...")
+	snakemake --cores all $(ARGS)
+
+paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results/paper
+	snakemake --cores all --configfile config/paper.yaml $(ARGS)
+
+test: check ## set up, check and test everything
+	pytest $(ARGS)
+
+check: $(INSTALLED) ## linters, formatters and types
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	mypy
+	snakemake --lint
+	snakemake --lint --configfile config/tiny.yaml
+
+format: $(INSTALLED) ## put the code into shape
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+workflow-report: $(INSTALLED) ## Snakemake's own report of the last run, beside ours
+	snakemake --report results/snakemake-report.html $(ARGS)
+
+lock: $(INSTALLED) ## write the installed versions to constraints.txt
+	sed -n '/^#/p' constraints.txt > constraints.new
+	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|nvidia|triton)' >> constraints.new
+	mv constraints.new constraints.txt
+
+clean: ## remove the environment and caches of tools; results stay
+	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "sdlcore needs Python 3.11 or newer, as python3 or by PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@

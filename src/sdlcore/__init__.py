@@ -1,0 +1,12 @@
+"""Sparse dictionary learning (SDL) for mechanistic interpretability, as one optimisation problem.
+
+Every method is a choice of a pair (x_p, x_r), a sparsity-inducing sigma and loss terms in
+
+    x_q = sigma(W_E x_p + b_E),   x_r_hat = W_D x_q + b_D,   L = E || x_r - x_r_hat ||^2 + penalties
+
+(Definition 2.5 of arXiv 2512.05534). Rooms: `bench` (data whose true features are known), `activations` (the store that
+all data comes in), `model`, `losses`, `anchors`, `training`, `evaluation`, `rendering`. Importing the package imports
+none of them.
+"""
+
+__version__ = "0.1.0"
