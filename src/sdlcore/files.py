@@ -1,0 +1,55 @@
+"""Files that are whole or absent, and that say where they came from."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sdlcore import __version__
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; move it onto ``path`` when the block ends without an exception.
+
+    A process that is killed inside the block leaves ``path`` as it was, absent or old.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the suffix stays last, since some writers choose their format by it
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """Return what made a file: ``facts`` (configuration, seed, ...) and the versions of code and libraries."""
+    versions = {"sdlcore": __version__, "python": platform.python_version()}
+    for library in ("numpy", "torch", "h5py", "transformers"):
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return {**facts, "versions": versions}

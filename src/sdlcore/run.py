@@ -1,0 +1,145 @@
+"""The settings of one run: the model, its loss and its training, each a small frozen dataclass.
+
+The keys are flat and unique over the three, so that a method is one line of configuration.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which pair, which sigma, how many latents (Definition 2.5)."""
+
+    pair: str = "sae"
+    """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
+    activation: str = "relu"
+    """Sigma: relu, jumprelu, topk or batchtopk."""
+    n_q: int = 1024
+    """Number of latents."""
+    k: int | None = None
+    """Active latents of a sample (topk) or on average over a batch (batchtopk)."""
+    bias: bool = False
+    """Train b_E and b_D; the paper's model has none."""
+    initialisation: str = "linear"
+    """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale."""
+    init_scale: float = 0.1
+    """Scale of the tied encoder rows."""
+    init_threshold: float = 0.1
+    """Threshold at which JumpReLU starts."""
+    bandwidth: float = 0.1
+    """Width of JumpReLU's straight-through kernel."""
+    decoder_norm: str = "free"
+    """free, or unit: decoder rows are put back on the unit sphere after each step."""
+
+    def __post_init__(self) -> None:
+        _one_of("pair", self.pair, ("sae", "transcoder", "crosscoder"))
+        _one_of("activation", self.activation, ("relu", "jumprelu", "topk", "batchtopk"))
+        _one_of("initialisation", self.initialisation, ("linear", "tied"))
+        _one_of("decoder_norm", self.decoder_norm, ("free", "unit"))
+        if self.selects and self.k is None:
+            raise ValueError(f"activation {self.activation} needs k")
+        if not self.selects and self.k is not None:
+            raise ValueError(f"k has no meaning for activation {self.activation}")
+        if self.k is not None and not 1 <= self.k <= self.n_q:
+            raise ValueError(f"k must be between 1 and n_q = {self.n_q}, found {self.k}")
+
+    @property
+    def selects(self) -> bool:
+        """Whether sigma keeps a given number of latents."""
+        return self.activation in ("topk", "batchtopk")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which terms stand beside the reconstruction, and their weights."""
+
+    l1: float = 0.0
+    """Weight of the L1 penalty (eq. 5)."""
+    l0: float = 0.0
+    """Weight of the L0 penalty through JumpReLU's smoothed step."""
+    multi_k: tuple[int, ...] = ()
+    """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
+    lambda_anchor: float = 0.0
+    """Weight of feature anchoring (eq. 24); set by the anchoring, not by the method."""
+    penalty_warmup: float = 0.0
+    """Share of the steps over which l1 and l0 rise from zero."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the loss is minimised: Adam over shuffled batches."""
+
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 1024
+    """Samples of a step."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    lr_warmup: float = 0.05
+    """Share of the steps over which the learning rate rises."""
+    lr_decay: float = 0.2
+    """Share of the last steps over which the learning rate falls to zero."""
+    gradient_clip: float | None = 1.0
+    """Largest norm of the whole gradient."""
+    normalise: bool = False
+    """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
+    dead_after: int = 20_000
+    """A latent is dead when it has been silent for this many samples."""
+    resample_every: int | None = None
+    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3)."""
+    resample_until: float = 0.8
+    """Share of the steps after which no resampling happens."""
+    log_every: int = 20
+    """Steps between rows of the history."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        model, loss = self.model, self.loss
+        if loss.multi_k and not model.selects:
+            raise ValueError(f"multi_k needs activation topk or batchtopk, found {model.activation}")
+        if loss.multi_k and max(loss.multi_k) != model.k:
+            raise ValueError(f"the largest of multi_k {list(loss.multi_k)} must be k = {model.k}")
+        if loss.l0 and model.activation != "jumprelu":
+            raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":
+        """Build from flat settings; what is left out takes its default.
+
+        Raises
+        ------
+        ValueError
+            For an unknown key or settings that do not go together.
+        """
+        parts = {"model": ModelConfig, "loss": LossConfig, "training": TrainingConfig}
+        left: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+        }
+        values: dict[str, dict[str, Any]] = {
+            name: {f.name: left.pop(f.name) for f in fields(part) if f.name in left} for name, part in parts.items()
+        }
+        if left:
+            raise ValueError(f"unknown run settings: {', '.join(sorted(left))}")
+        return cls(ModelConfig(**values["model"]), LossConfig(**values["loss"]), TrainingConfig(**values["training"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
+        flat = {**asdict(self.model), **asdict(self.loss), **asdict(self.training)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")

@@ -1,0 +1,183 @@
+import copy
+import re
+from contextlib import suppress
+from dataclasses import MISSING, fields
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.activations.llama import LlamaSource
+from sdlcore.bench.feature_matrix import FeatureMatrixConfig
+from sdlcore.config import (
+    ConfigError,
+    figure6_cells,
+    load_yaml,
+    merge,
+    run_settings,
+    table_cells,
+    validate,
+)
+from sdlcore.run import RunConfig
+
+SCHEMA = load_yaml("config/schema/config.schema.yaml")
+BASE = load_yaml("config/config.yaml")
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_key_of_the_schema_is_described_or_speaks_for_itself():
+    undescribed = {
+        f"{group}.{key}"
+        for group in ("bench", "llama", "run", "anchoring")
+        for key, value in SCHEMA["$defs"][group]["properties"].items()
+        if "description" not in value and "$ref" not in value
+    }
+    assert undescribed == {"llama.contexts_per_batch", "run.steps", "run.batch_size"}
+
+
+@pytest.mark.parametrize("name", ["config", "tiny", "paper"])
+def test_the_configurations_that_come_with_it_are_valid(name):
+    config = validate(merge(BASE, load_yaml(f"config/{name}.yaml")), SCHEMA)
+    assert config["name"] == {"config": "quick"}.get(name, name)
+    assert table_cells(config, "table1")
+    assert figure6_cells(config, "with")
+
+
+def test_the_papers_configuration_holds_table_3():
+    bench = validate(merge(BASE, load_yaml("config/paper.yaml")), SCHEMA)["sources"]["bench"]["lrb"]
+    table3 = {
+        "n": 1000,
+        "n_p": 768,
+        "n_r": 768,
+        "train_samples": 100_000,
+        "sparsity": 0.99,
+        "max_interference": 0.1,
+    }
+    assert table3.items() <= bench.items()
+    assert bench["run"]["n_q"] == 16_000
+
+
+def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
+    before = copy.deepcopy(BASE)
+    config = validate(BASE, SCHEMA)
+    assert before == BASE
+    assert config["sources"]["bench"]["lrb"]["beta"] == 1.0
+    assert config["sources"]["bench"]["lrb_3d"]["run"] == {}
+    assert config["device"] == "auto"
+
+
+def test_schema_and_code_agree_on_settings_and_defaults():
+    run = RunConfig().to_dict()
+    assert SCHEMA["$defs"]["run"]["properties"].keys() == run.keys() - {"lambda_anchor"}
+    for group, part in (("bench", FeatureMatrixConfig), ("llama", LlamaSource)):
+        properties = SCHEMA["$defs"][group]["properties"]
+        for field in fields(part):
+            default = None if field.default is MISSING else field.default
+            assert properties[field.name].get("default") == default, f"{group}.{field.name}"
+
+
+def test_a_runs_settings_come_from_method_over_source_over_protocol():
+    config = validate(
+        merge(
+            BASE,
+            {
+                "sources": {"bench": {"lrb": {"run": {"lr": 0.5, "steps": 7}}}},
+                "methods": {"topk": {"steps": 9}},
+            },
+        ),
+        SCHEMA,
+    )
+    settings = run_settings(config, "lrb", "topk", "best")
+    assert (settings["batch_size"], settings["lr"], settings["steps"]) == (512, 0.5, 9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "seeds: .*non-empty"),
+        ({"seeds": [1, 1]}, "seeds: .*unique"),
+        ({"seed": 1}, "^  seed: unknown key; expected one of anchorings, "),
+        ({"name": "../up"}, "name: expected lower-case letters"),
+        ({"device": "tpu"}, "device: 'tpu' is not one of"),
+        ({"protocols": {"best": {"lr": "1e-4"}}}, "protocols.best.lr: expected number .*1.0e-4"),
+        ({"protocols": {"best": {"lr": "fast"}}}, "protocols.best.lr: expected number .*found 'fast'$"),
+        ({"protocols": {"best": {"lr": float("nan")}}}, "protocols.best.lr: expected a finite number"),
+        (
+            {"protocols": {"best": {"learning_rate": 1}}},
+            "protocols.best.learning_rate: unknown key; expected one of",
+        ),
+        ({"sources": {"bench": {"lrb": {"sparsity": 1.0}}}}, "sources.bench.lrb.sparsity: 1.0 is greater"),
+        ({"sources": {"bench": {"smollm2": {}}}}, "sources: smollm2 stands under two kinds"),
+        ({"sources": {"bench": {"lrb": {"n_r": None}}}}, "methods.transcoder .*n_r"),
+        ({"sources": {"bench": {"lrb": {"train_samples": 5}}}}, "batch_size 512 exceeds"),
+        ({"methods": {"Top K": {}}}, "methods.Top K: not a name"),
+        ({"methods": {"topk": {"k": 99_999}}}, "methods.topk .*between 1 and n_q = 2048"),
+        ({"methods": {"topk": {"activation": "relu"}}}, "methods.topk .*k has no meaning"),
+        ({"anchorings": {"none": {"n_anchors": 1}}}, "anchorings.none: not a name"),
+        ({"anchorings": {"ground_truth": {"n_anchors": 500}}}, "500 anchors, but only 128 features of lrb"),
+        ({"anchorings": {"few": {}}}, "anchorings.few.n_anchors: missing"),
+        (
+            {"tables": {"table1": {"methods": ["topk", "nmf"]}}},
+            "tables.table1.methods: nmf is not a key of methods",
+        ),
+        (
+            {"tables": {"table1": {"source": "smollm2"}}},
+            "tables.table1.source: smollm2 is not a source under",
+        ),
+        ({"tables": {"table1": {"anchorings": ["clip"]}}}, "clip is not none or a key of anchorings"),
+        ({"tables": {"table99": {"source": "lrb", "methods": ["topk"]}}}, "tables.table99: not a name"),
+        ({"figures": {"figure8": {"source": "lrb"}}}, "figures.figure8.source: lrb is not .* n_p = 3"),
+        ({"figures": {"figure6": {"with": "topk_real"}}}, "figures.figure6.with: .*resample_every set"),
+        ({"figures": {"figure6": {"source": "gpt"}}}, "figures.figure6.source: gpt is not a source"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    lines = str(refused.value).splitlines()
+    assert any(re.search(message, line) for line in lines[1:]), str(refused.value)
+
+
+def paths(tree, path=()):
+    for key, value in tree.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from paths(value, (*path, key))
+
+
+@given(path=st.sampled_from(sorted(paths(BASE), key=str)), key=st.from_regex(r"[a-z]{3,9}_typo", fullmatch=True))
+def test_an_unknown_key_anywhere_is_refused_or_is_a_new_name(path, key):
+    config = copy.deepcopy(BASE)
+    node = config
+    for part in path[:-1]:
+        node = node[part]
+    node[key] = {"nonsense": 1}
+    with pytest.raises(ConfigError, match=key):
+        validate(config, SCHEMA)
+
+
+@given(
+    path=st.sampled_from(sorted(paths(BASE), key=str)),
+    value=st.one_of(st.none(), st.booleans(), st.text(max_size=3), st.floats(), st.lists(st.integers(), max_size=2)),
+)
+def test_any_value_anywhere_is_valid_or_refused(path, value):
+    config = copy.deepcopy(BASE)
+    node = config
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    with suppress(ConfigError):  # anything else that is raised fails
+        assert validate(config, SCHEMA)["name"]
+
+
+@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a: [", "not YAML")])
+def test_files_that_cannot_be_read_are_named(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    if text:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=f"{path}: {message}"):
+        load_yaml(path)

@@ -1,0 +1,66 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from sdlcore.files import atomic_path, provenance, sha256_of, write_json
+
+
+def test_a_file_appears_whole_and_nothing_stays_beside_it(tmp_path):
+    target = tmp_path / "deep" / "file.txt"
+    with atomic_path(target) as part:
+        part.write_text("new")
+        assert not target.exists()
+        assert part.suffix == ".txt"
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_exception_leaves_the_old_file(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+
+    def fail():
+        with atomic_path(target) as part:
+            part.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    code = (
+        "import os, signal, sys; from sdlcore.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
+    assert process.returncode == -signal.SIGKILL
+    assert target.read_text() == "old"
+
+
+def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path):
+    target = tmp_path / "file.json"
+    write_json(target, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(target, {"a": float("nan")})
+    assert json.loads(target.read_text()) == {"a": 1}
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "empty").touch()
+    assert sha256_of(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_provenance_holds_facts_and_versions():
+    facts = provenance(seed=3)
+    assert facts["seed"] == 3
+    assert {"sdlcore", "python", "torch", "numpy", "h5py"} <= facts["versions"].keys()

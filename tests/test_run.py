@@ -1,0 +1,36 @@
+import json
+from dataclasses import fields
+
+import pytest
+
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+
+
+def test_settings_survive_json():
+    config = RunConfig.from_dict({"activation": "batchtopk", "k": 8, "multi_k": [2, 8], "gradient_clip": None})
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.loss.multi_k == (2, 8)
+
+
+def test_keys_are_unique_over_the_parts():
+    names = [f.name for part in (ModelConfig, LossConfig, TrainingConfig) for f in fields(part)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"activation": "topk"}, "needs k"),
+        ({"activation": "topk", "k": 2000, "n_q": 100}, "between 1 and n_q = 100"),
+        ({"activation": "relu", "k": 3}, "no meaning"),
+        ({"activation": "sigmoid"}, "relu, jumprelu, topk, batchtopk"),
+        ({"pair": "autoencoder"}, "sae, transcoder, crosscoder"),
+        ({"multi_k": [2]}, "multi_k needs activation topk or batchtopk"),
+        ({"activation": "topk", "k": 4, "multi_k": [2, 8]}, "must be k = 4"),
+        ({"l0": 0.1}, "l0 needs activation jumprelu"),
+        ({"learning_rate": 0.1}, "unknown run settings: learning_rate"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig.from_dict(settings)
