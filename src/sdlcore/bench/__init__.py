@@ -1,0 +1,1 @@
+"""The Linear Representation Bench (Appendix C): representations whose true features are known."""

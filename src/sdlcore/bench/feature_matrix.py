@@ -1,0 +1,136 @@
+"""Ground-truth feature matrices with bounded interference (Appendix C.1)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors.numpy import load_file
+
+
+class InterferenceError(ValueError):
+    """The bound on interference was not reached; the message says what was."""
+
+
+@dataclass(frozen=True)
+class FeatureMatrixConfig:
+    """Settings of projected gradient descent (eq. 26-28)."""
+
+    max_interference: float = 0.1
+    """M: the bound to reach (Assumption 2.4)."""
+    bound: str = "signed"
+    """What M bounds: the signed inner product, as in the paper, or its absolute value."""
+    learning_rate: float = 0.1
+    """eta of eq. (28). Large values collapse columns onto each other, which is detected."""
+    max_iterations: int = 1000
+    """Steps after which the bound counts as out of reach."""
+
+
+# eq. (27) leaves the margin and the weight of its second term open; these reach M = .05 at n = 1000, n_p = 768
+MARGIN = 0.1
+"""epsilon of eq. (27) as a share of M."""
+NEGATIVE_INTERFERENCE = 1e-4
+"""lambda of eq. (27)."""
+
+
+class FeatureMatrix(NamedTuple):
+    """A feature matrix and the proof of what it reached."""
+
+    W: np.ndarray
+    """dimension x n, float32, unit-norm columns."""
+    max_signed: float
+    """Largest inner product of two different columns."""
+    max_absolute: float
+    """Largest absolute inner product of two different columns."""
+    iterations: int
+    """Gradient steps taken."""
+
+
+def feature_matrix(
+    dimension: int, n: int, rng: np.random.Generator, config: FeatureMatrixConfig | None = None
+) -> FeatureMatrix:
+    """Draw n unit vectors and push them apart until their interference is at most M (eq. 26-28).
+
+    Parameters
+    ----------
+    dimension
+        n_p (or n_r).
+    n
+        Number of features.
+    rng
+        Where the Gaussian start is drawn from.
+    config
+        Settings; the paper's defaults if left out.
+
+    Raises
+    ------
+    InterferenceError
+        If the columns collapse, or M is not reached in ``max_iterations`` or cannot be reached at all (the Welch
+        bound).
+    """
+    config = config or FeatureMatrixConfig()
+    _refuse_impossible(dimension, n, config)
+    W = rng.standard_normal((dimension, n))
+    W /= np.linalg.norm(W, axis=0)
+    for iteration in range(config.max_iterations + 1):
+        # what is returned is float32, so the bound is proved on float32
+        rounded = W.astype(np.float32)
+        gram = (rounded.T @ rounded).astype(np.float64)
+        np.fill_diagonal(gram, 0.0)
+        signed = float(gram[~np.eye(n, dtype=bool)].max())
+        absolute = float(np.abs(gram).max())
+        if (signed if config.bound == "signed" else absolute) <= config.max_interference:
+            return FeatureMatrix(rounded, signed, absolute, iteration)
+        if absolute > 0.999 and iteration > 0:
+            raise InterferenceError(
+                f"columns of the {dimension} x {n} feature matrix collapsed onto each other (inner product "
+                f"{absolute:.4f}) after {iteration} steps; lower learning_rate from {config.learning_rate} or raise "
+                f"max_interference from {config.max_interference}"
+            )
+        W -= config.learning_rate * _interference_gradient(W, gram, config)
+        W /= np.linalg.norm(W, axis=0)
+    raise InterferenceError(
+        f"max_interference {config.max_interference} ({config.bound}) was not reached for {n} features in {dimension} "
+        f"dimensions after {config.max_iterations} steps: the largest inner product is {signed:.4f} signed, "
+        f"{absolute:.4f} absolute; raise max_interference or max_iterations, or lower n"
+    )
+
+
+def load_feature_matrices(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read W_p (n_p x n) and, where the bench has a target, W_r (n_r x n)."""
+    tensors = load_file(path)
+    if "W_p" not in tensors:
+        raise ValueError(f"{path}: not a feature matrix file; expected a tensor W_p, found {sorted(tensors)}")
+    return tensors["W_p"], tensors.get("W_r")
+
+
+def interference_loss(W: np.ndarray, config: FeatureMatrixConfig) -> float:
+    """Return the soft-thresholded interference loss of eq. (27) for dimension x n ``W``."""
+    gram = W.T @ W
+    np.fill_diagonal(gram, 0.0)
+    limit = config.max_interference * (1 - MARGIN)
+    loss = np.square(np.maximum(0, gram - limit)).sum()
+    if config.bound == "absolute":
+        return float(loss + np.square(np.maximum(0, -gram - limit)).sum())
+    return float(loss + NEGATIVE_INTERFERENCE * np.square(np.maximum(0, gram)).sum())
+
+
+def _interference_gradient(W: np.ndarray, gram: np.ndarray, config: FeatureMatrixConfig) -> np.ndarray:
+    """Gradient of `interference_loss`; every pair counts twice, as in eq. (27)."""
+    limit = config.max_interference * (1 - MARGIN)
+    slope = np.maximum(0, gram - limit)
+    if config.bound == "absolute":
+        slope -= np.maximum(0, -gram - limit)
+    else:
+        slope += NEGATIVE_INTERFERENCE * np.maximum(0, gram)
+    return 4 * (W @ slope)
+
+
+def _refuse_impossible(dimension: int, n: int, config: FeatureMatrixConfig) -> None:
+    if config.bound == "absolute" and n > dimension:
+        least = np.sqrt((n - dimension) / (dimension * (n - 1)))
+        if config.max_interference < least:
+            raise InterferenceError(
+                f"max_interference {config.max_interference} (absolute) is out of reach: {n} unit vectors in "
+                f"{dimension} dimensions have two with an absolute inner product of at least {least:.4f} (Welch bound)"
+            )
