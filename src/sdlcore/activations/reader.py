@@ -1,0 +1,101 @@
+"""Shuffled batches out of a store, read by whole blocks."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sdlcore.activations.store import ActivationStore
+from sdlcore.pairs import make_pair
+
+
+class BatchReader:
+    """Batches of (x_p, x_r) by step number, in an order that the step number and the streams alone decide.
+
+    Every epoch, blocks of consecutive rows are put in random order, groups of blocks are held in memory and their rows
+    permuted; a batch takes consecutive rows of that order. A row is seen once an epoch, but for the last
+    rows of the order that do not fill a batch. Reading step s needs no reading of the steps before it.
+
+    Parameters
+    ----------
+    store
+        What to read.
+    pair
+        sae, transcoder or crosscoder.
+    batch_size
+        Rows of a batch, at most the store's.
+    order
+        Gives the stream that shuffles an epoch.
+    group_rows
+        Rows held in memory: more mixes better.
+    """
+
+    def __init__(
+        self,
+        store: ActivationStore,
+        pair: str,
+        batch_size: int,
+        order: Callable[[int], np.random.Generator],
+        group_rows: int = 2**16,
+    ) -> None:
+        if batch_size > store.rows:
+            raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {store.rows} rows")
+        self.steps_per_epoch = store.rows // batch_size
+        self._store = store
+        self._pair = pair
+        self._batch_size = batch_size
+        self._order = order
+        self._block_rows = store.chunk_rows
+        self._blocks_per_group = max(1, group_rows // self._block_rows)
+        self._epoch = -1
+        self._groups: list[np.ndarray] = []
+        self._starts = np.zeros(0, dtype=np.int64)
+        self._loaded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x_p (batch_size x n_p) and x_r (batch_size x n_r) of step ``step``, counted from 0; float32."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._begin(epoch)
+        first, stop = place * self._batch_size, (place + 1) * self._batch_size
+        groups = range(
+            int(np.searchsorted(self._starts, first, side="right")) - 1,
+            int(np.searchsorted(self._starts, stop)),
+        )
+        parts = []
+        for group in groups:
+            start = self._starts[group]
+            x_p, x_r = self._load(group)
+            parts.append((x_p[max(0, first - start) : stop - start], x_r[max(0, first - start) : stop - start]))
+        for group in [g for g in self._loaded if g < groups[-1]]:
+            del self._loaded[group]
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([p for p, _ in parts]), np.concatenate([r for _, r in parts])
+
+    def _begin(self, epoch: int) -> None:
+        rng = self._order(epoch)
+        blocks = rng.permutation(-(-self._store.rows // self._block_rows))
+        self._groups = []
+        for i in range(0, len(blocks), self._blocks_per_group):
+            group = blocks[i : i + self._blocks_per_group]
+            rows = [np.arange(b * self._block_rows, min((b + 1) * self._block_rows, self._store.rows)) for b in group]
+            self._groups.append(rng.permutation(np.concatenate(rows)))
+        lengths = [len(group) for group in self._groups]
+        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        self._epoch = epoch
+        self._loaded = {}
+
+    def _load(self, group: int) -> tuple[np.ndarray, np.ndarray]:
+        if group not in self._loaded:
+            rows = self._groups[group]
+            # an autoencoder has no use for the target, and pays no reading of it
+            target = None if self._pair == "sae" else self._read("target", rows)
+            self._loaded[group] = make_pair(self._pair, self._read("input", rows), target)
+        return self._loaded[group]
+
+    def _read(self, column: str, rows: np.ndarray) -> np.ndarray:
+        """Read rows in the order given, by whole blocks."""
+        ordered = np.sort(rows)
+        runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1)
+        values = np.concatenate([self._store.read(column, int(run[0]), int(run[-1]) + 1) for run in runs])
+        return values[np.searchsorted(ordered, rows)].astype(np.float32)

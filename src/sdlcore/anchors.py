@@ -1,0 +1,57 @@
+"""Anchors: directions that some latents are tied to (section 4.1)."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from sdlcore.files import atomic_path
+
+
+class Anchors(NamedTuple):
+    """k anchor pairs."""
+
+    w_p: np.ndarray
+    """k x n_p unit vectors in the input representation."""
+    w_r: np.ndarray | None
+    """k x n_r unit vectors in the target representation, None where the source has no target."""
+    feature: np.ndarray
+    """k integers: which ground-truth feature or class each is."""
+
+
+def ground_truth_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator) -> Anchors:
+    """Pick a random subset of ground-truth features (eq. 21).
+
+    The subset is the head of one random order, so a larger ``n_anchors`` from the same stream keeps the smaller one's.
+
+    Parameters
+    ----------
+    W_p, W_r
+        n_p x n and n_r x n feature matrices.
+    n_anchors
+        k, at most n.
+    """
+    n = W_p.shape[1]
+    if not 1 <= n_anchors <= n:
+        raise ValueError(f"n_anchors must be between 1 and n = {n}, found {n_anchors}")
+    index = rng.permutation(n)[:n_anchors].astype(np.int64)
+    return Anchors(W_p.T[index], None if W_r is None else W_r.T[index], index)
+
+
+def save_anchors(path: str | Path, anchors: Anchors, provenance: dict[str, Any]) -> None:
+    """Write anchors as safetensors, with ``provenance`` in the metadata."""
+    tensors = {key: np.ascontiguousarray(value) for key, value in anchors._asdict().items() if value is not None}
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata={"provenance": json.dumps(provenance, sort_keys=True)})
+
+
+def load_anchors(path: str | Path) -> Anchors:
+    """Read what `save_anchors` wrote."""
+    with safe_open(path, "np") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+    if not {"w_p", "feature"} <= tensors.keys():
+        raise ValueError(f"{path}: not an anchor file; expected tensors w_p and feature, found {sorted(tensors)}")
+    return Anchors(tensors["w_p"], tensors.get("w_r"), tensors["feature"])
