@@ -1,0 +1,66 @@
+"""Checkpoints: everything that an interrupted training needs to go on as if nothing had happened."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sdlcore.files import atomic_path
+
+
+def save_checkpoint(path: str | Path, identity: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write tensors and JSON-able state as one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to make or replace.
+    identity
+        What is being trained; `load_checkpoint` gives the file only to the same.
+    tensors, state
+        What to keep.
+    """
+    metadata = {"identity": identity, "state": json.dumps(state)}
+    # clones, because safetensors refuses tensors that share memory
+    kept = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as part:
+        save_file(kept, part, metadata=metadata)
+
+
+def load_checkpoint(path: str | Path, identity: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `save_checkpoint` wrote, or return None where there is none or it belongs to another training.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged: it is for whoever runs the training to look at it and delete it.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("identity") != identity:
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["state"])  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start this training afresh") from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
+    """Return the optimiser's state by ``<parameter>/<moment>``."""
+    return {f"{name}/{key}": value for p, name in names.items() for key, value in optimizer.state[p].items()}
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str], tensors: dict[str, Tensor]
+) -> None:
+    """Put back what `optimizer_tensors` returned, each tensor on its parameter's device."""
+    for parameter, name in names.items():
+        state = {key.split("/")[1]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
+        if state:
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}

@@ -1,0 +1,188 @@
+"""The training loop."""
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdlcore.losses import total_loss
+from sdlcore.model import SparseCoder
+from sdlcore.run import RunConfig
+from sdlcore.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from sdlcore.training.normalisation import Normalisation
+from sdlcore.training.resampling import DeadLatents, resample
+from sdlcore.training.schedules import learning_rate, penalty_share
+
+log = logging.getLogger(__name__)
+
+Batches = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+class Checkpointing(NamedTuple):
+    """Where a training keeps its checkpoint, and what training it is."""
+
+    path: Path
+    identity: str
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called cpu, cuda or auto (cuda where torch sees one)."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda was asked for, but torch sees no GPU; set device to cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def train(
+    model: SparseCoder,
+    batches: Batches,
+    config: RunConfig,
+    generator: torch.Generator,
+    normalisation: Normalisation,
+    anchors: tuple[Tensor, Tensor] | None = None,
+    checkpointing: Checkpointing | None = None,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place on the device that it is on and return its history.
+
+    Parameters
+    ----------
+    model
+        Freshly initialised. It is left trained on normalised activations; `normalisation.fold` undoes that.
+    batches
+        Gives x_p (B x n_p) and x_r (B x n_r) of a step, counted from 0, float32.
+    config
+        Settings; the model's own are not read.
+    generator
+        CPU stream for resampling.
+    normalisation
+        Applied to every batch.
+    anchors
+        k x n_p and k x n_r directions for the first k latents.
+    checkpointing
+        Go on from the checkpoint there, if it is this training's, and keep it up to date; None for no checkpoints.
+
+    Returns
+    -------
+    One row every ``log_every`` steps: ``step`` and ``samples`` seen; ``loss``, its terms, ``l0`` and ``fvu`` as means
+    over the row's steps; ``dead_fraction`` and ``lr`` at its end; ``resampled`` latents since the row before;
+    ``seconds`` of training, earlier sessions included.
+
+    Raises
+    ------
+    DivergedError
+        At the first row whose loss is not finite.
+    """
+    settings = config.training
+    device = model.W_enc.device
+    model.train()
+    normalisation = normalisation.to(device)
+    if anchors is not None:
+        anchors = (anchors[0].to(device), anchors[1].to(device))
+    n_anchors = 0 if anchors is None else len(anchors[0])
+    names = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.Adam(names, lr=settings.lr, fused=True)
+    dead = DeadLatents(model.config.n_q, settings.dead_after, device)
+    window = _Window()
+    history: list[dict[str, float]] = []
+    first_step, earlier_seconds = 0, 0.0
+
+    if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
+        tensors, state = found
+        model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
+        restore_optimizer(optimizer, names, tensors)
+        dead.silent = tensors["silent"].to(device)
+        generator.set_state(tensors["generator"])
+        first_step, earlier_seconds, history = state["step"], state["seconds"], state["history"]
+        log.info("going on from step %d of %d", first_step, settings.steps)
+
+    started = time.perf_counter()
+    for step in range(first_step, settings.steps):
+        x_BP, x_BR = normalisation(*(torch.from_numpy(x).to(device, non_blocking=True) for x in batches(step)))
+        lr = learning_rate(step, settings.steps, settings.lr, settings.lr_warmup, settings.lr_decay)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+        out = model(x_BP)
+        penalty = penalty_share(step, settings.steps, config.loss.penalty_warmup)
+        terms = total_loss(model, x_BR, out, config.loss, anchors, penalty)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        if settings.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(list(names), settings.gradient_clip)
+        optimizer.step()
+        model.constrain()
+
+        with torch.no_grad():
+            dead.update(out.latents)
+            window.add(terms, (out.latents != 0).sum(-1).float().mean(), x_BR, terms["reconstruction"])
+        done = step + 1
+        every = settings.resample_every
+        if every and done % every == 0 and done <= settings.resample_until * settings.steps:
+            window.resampled += resample(model, optimizer, dead, x_BP, x_BR, generator, spare=n_anchors)
+        if done % settings.log_every == 0 or done == settings.steps:
+            seconds = earlier_seconds + time.perf_counter() - started
+            row = {"step": done, "samples": done * settings.batch_size, **window.means()}
+            row |= {"dead_fraction": float(dead.mask().float().mean()), "lr": lr}
+            row |= {"resampled": window.resampled, "seconds": round(seconds, 3)}
+            if not math.isfinite(row["loss"]):
+                raise DivergedError(f"loss is {row['loss']} in the steps up to {done}; lower lr from {settings.lr}")
+            history.append(row)
+            window = _Window()
+            _report(row, settings.steps, first_step, time.perf_counter() - started)
+        # only where a window ends, since a checkpoint keeps no open window
+        if checkpointing and done % settings.checkpoint_every == 0 and done < settings.steps and not window.steps:
+            seconds = earlier_seconds + time.perf_counter() - started
+            tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+            tensors |= optimizer_tensors(optimizer, names)
+            tensors |= {"silent": dead.silent, "generator": generator.get_state()}
+            state = {"step": done, "seconds": seconds, "history": history}
+            save_checkpoint(checkpointing.path, checkpointing.identity, tensors, state)
+    return history
+
+
+def write_history(path: str | Path, history: list[dict[str, Any]]) -> None:
+    """Write the history as CSV."""
+    with Path(path).open("w", newline="") as file:
+        writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+class _Window:
+    """Running sums over the steps since the last row of the history, kept on the device."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.resampled = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, terms: dict[str, Tensor], l0: Tensor, x_BR: Tensor, error: Tensor) -> None:
+        variance = x_BR.var(dim=0, correction=0).sum()
+        for name, value in {**terms, "l0": l0, "_error": error, "_variance": variance}.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        values = {name: float(value) / self.steps for name, value in self._sums.items()}
+        error, variance = values.pop("_error"), values.pop("_variance")
+        return {**values, "fvu": error / variance if variance else math.nan}
+
+
+def _report(row: dict[str, float], steps: int, first_step: int, seconds: float) -> None:
+    done = row["step"] - first_step
+    left = seconds / done * (steps - row["step"])
+    log.info(
+        "step %d/%d  loss %.4f  fvu %.4f  l0 %.1f  dead %.3f  %.0f samples/s  %.0f s left",
+        *(row["step"], steps, row["loss"], row["fvu"], row["l0"], row["dead_fraction"]),
+        *(row["samples"] / row["step"] * done / seconds, left),
+    )

@@ -1,0 +1,84 @@
+"""Dead latents: counting them, and giving them something to do (Bricken et al. 2023; section 5.3)."""
+
+import torch
+from torch import Tensor
+
+from sdlcore.model import SparseCoder
+from sdlcore.model.sigma import JumpReLU
+
+
+class DeadLatents:
+    """Counts for every latent the samples since it last fired."""
+
+    def __init__(self, n_q: int, dead_after: int, device: torch.device) -> None:
+        self.dead_after = dead_after
+        self.silent = torch.zeros(n_q, dtype=torch.int64, device=device)
+
+    def update(self, latents_BQ: Tensor) -> None:
+        """Take in the latents of one batch; a latent that fires anywhere in it starts again from zero."""
+        fired_Q = (latents_BQ != 0).any(0)
+        self.silent = torch.where(fired_Q, 0, self.silent + len(latents_BQ))
+
+    def mask(self) -> Tensor:
+        """Return which latents (n_q, bool) have been silent for ``dead_after`` samples or longer."""
+        return self.silent >= self.dead_after
+
+
+ENCODER_SHARE = 0.2
+"""A resampled encoder row's norm, as a share of the mean norm of the living (Bricken et al. 2023)."""
+
+
+@torch.no_grad()
+def resample(
+    model: SparseCoder,
+    optimizer: torch.optim.Optimizer,
+    dead: DeadLatents,
+    x_BP: Tensor,
+    x_BR: Tensor,
+    generator: torch.Generator,
+    spare: int = 0,
+) -> int:
+    """Point dead latents at badly reconstructed samples and return how many there were.
+
+    A dead latent takes a sample drawn with probability proportional to its squared loss: the decoder row becomes the
+    sample's direction (x_r - b_D), the encoder row x_p's direction at a fifth of the living rows' mean norm, its bias
+    zero, its Adam moments zero.
+
+    Parameters
+    ----------
+    model, optimizer, dead
+        Changed in place.
+    x_BP, x_BR
+        Samples to choose from, as the model sees them.
+    generator
+        CPU stream for the draw.
+    spare
+        The first ``spare`` latents are never resampled (they are tied to anchors).
+    """
+    mask_Q = dead.mask()
+    mask_Q[:spare] = False
+    index = mask_Q.nonzero().squeeze(1)
+    if not len(index):
+        return 0
+    training = model.training
+    model.eval()
+    loss_B = (x_BR - model(x_BP).x_hat).square().sum(-1)
+    model.train(training)
+    weights = loss_B.square().cpu().double()
+    chosen = torch.multinomial(weights, len(index), replacement=True, generator=generator).to(x_BP.device)
+    living = model.W_enc[~mask_Q]
+    norm = living.norm(dim=1).mean() if len(living) else torch.tensor(1.0, device=x_BP.device)
+    decoder_norm = model.W_dec[~mask_Q].norm(dim=1).mean() if len(living) else norm
+    model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(x_BR[chosen] - model.b_dec)
+    model.W_enc[index] = ENCODER_SHARE * norm * torch.nn.functional.normalize(x_BP[chosen])
+    model.b_enc[index] = 0.0
+    rows = [model.W_enc, model.W_dec, model.b_enc]
+    if isinstance(model.sigma, JumpReLU):
+        model.sigma.threshold[index] = model.config.init_threshold
+        rows.append(model.sigma.threshold)
+    for parameter in rows:
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if moment in optimizer.state.get(parameter, {}):
+                optimizer.state[parameter][moment][index] = 0.0
+    dead.silent[index] = 0
+    return len(index)

@@ -1,0 +1,13 @@
+"""What changes over training, as pure functions of the step (counted from 0)."""
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float, decay: float) -> float:
+    """Rise linearly over the first ``warmup`` share of the steps, fall linearly to zero over the last ``decay``."""
+    rise = (step + 1) / (warmup * steps) if warmup else 1.0
+    fall = (steps - step) / (decay * steps) if decay else 1.0
+    return peak * min(1.0, rise, fall)
+
+
+def penalty_share(step: int, steps: int, warmup: float) -> float:
+    """Return the share of a penalty's weight in force: a linear rise over the first ``warmup`` share of the steps."""
+    return min(1.0, (step + 1) / (warmup * steps)) if warmup else 1.0

@@ -1,0 +1,192 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.activations.store import create_store
+from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
+from sdlcore.model import SparseCoder
+from sdlcore.run import RunConfig
+from sdlcore.streams import stream, torch_stream
+from sdlcore.training.loop import Checkpointing, DivergedError, choose_device, train, write_history
+from sdlcore.training.normalisation import identity
+from tests.conftest import REPOSITORY
+
+D, N = 16, 20
+W = feature_matrix(D, N, stream(0, "W"), FeatureMatrixConfig(0.4)).W
+X = synthesise(coefficients(4096, N, 0.9, stream(0, "x")), W)
+METHODS = {
+    "relu": {"activation": "relu", "l1": 0.3, "bias": True, "resample_every": 20, "dead_after": 600},
+    "jumprelu": {"activation": "jumprelu", "l0": 0.02, "bandwidth": 0.3},
+    "topk": {"activation": "topk", "k": 4},
+    "batchtopk": {"activation": "batchtopk", "k": 4, "resample_every": 20, "dead_after": 600},
+    "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4], "decoder_norm": "unit"},
+}
+
+
+def batches(step):
+    rows = stream(5, "batch", step).integers(len(X), size=128)
+    return X[rows], X[rows]
+
+
+def run(settings, checkpointing=None, batches=batches, **kwargs):
+    config = RunConfig.from_dict({"n_q": 64, "steps": 90, "batch_size": 128, "lr": 3e-3, "log_every": 10, **settings})
+    model = SparseCoder(config.model, (D,), (D,), torch_stream(1, "initialisation"))
+    generator = torch_stream(1, "resampling")
+    return model, train(model, batches, config, generator, identity(D, D), checkpointing=checkpointing, **kwargs)
+
+
+def same_bits(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_loss_falls_and_the_history_says_how(method):
+    _, history = run(METHODS[method])
+    assert [row["step"] for row in history] == list(range(10, 100, 10))
+    assert history[-1]["samples"] == 90 * 128
+    assert history[-1]["fvu"] < 0.7 * history[0]["fvu"]
+    assert all(0 <= row["dead_fraction"] <= 1 and row["seconds"] > 0 for row in history)
+
+
+def test_topk_recovers_the_features_of_a_small_bench():
+    model, history = run({**METHODS["topk"], "steps": 400, "n_q": 128, "lr": 1e-2})
+    assert gt_recovery(best_match(normalise_rows(model.W_dec.detach().numpy()), W.T)) == 1.0
+    assert history[-1]["l0"] <= 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_seeds_give_equal_bits(method):
+    assert same_bits(run(METHODS[method])[0], run(METHODS[method])[0])
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("stop", [31, 60, 89])
+def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
+    settings = {**METHODS[method], "checkpoint_every": 30}
+    whole, expected = run(settings)
+
+    def stopping(step):
+        if step == stop:
+            raise Stop
+        return batches(step)
+
+    place = Checkpointing(tmp_path / "checkpoint.safetensors", "this one")
+    with pytest.raises(Stop):
+        run(settings, place, stopping)
+    seen = []
+
+    def watching(step):
+        seen.append(step)
+        return batches(step)
+
+    resumed, history = run(settings, place, watching)
+    assert seen[0] == stop // 30 * 30, "it goes on from the last checkpoint"
+    assert same_bits(whole, resumed)
+    for ours, theirs in zip(history, expected, strict=True):
+        assert {k: v for k, v in ours.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
+
+
+def test_resampling_happens_and_is_counted():
+    settings = {
+        "activation": "topk",
+        "k": 1,
+        "n_q": 512,
+        "resample_every": 20,
+        "dead_after": 600,
+        "resample_until": 0.5,
+    }
+    _, history = run(settings)
+    resampled = {row["step"]: row["resampled"] for row in history}
+    assert sum(resampled.values()) > 0
+    assert all(count == 0 for step, count in resampled.items() if step % 20 or step > 45)
+
+
+def test_anchored_latents_come_to_their_anchors():
+    anchors = tuple(torch.from_numpy(np.ascontiguousarray(W.T[:5])) for _ in range(2))
+    model, history = run({**METHODS["topk"], "lambda_anchor": 1.0, "steps": 300, "lr": 1e-2}, anchors=anchors)
+    for weights in (model.W_enc, model.W_dec):
+        cosines = torch.nn.functional.cosine_similarity(weights[:5], anchors[0])
+        assert (cosines > 0.9).all()
+    assert history[-1]["anchor"] < history[0]["anchor"]
+
+
+def test_divergence_is_said_with_where_and_what_to_do():
+    def broken(step):
+        x = np.full((128, D), np.nan if step >= 25 else 1.0, dtype=np.float32)
+        return x, x
+
+    with pytest.raises(DivergedError, match=r"in the steps up to 30; lower lr from 0\.003"):
+        run(METHODS["topk"], batches=broken)
+
+
+def test_the_history_is_a_csv(tmp_path):
+    _, history = run({**METHODS["topk"], "steps": 20})
+    write_history(tmp_path / "history.csv", history)
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]
+
+
+def test_a_gpu_that_is_not_there_is_not_replaced_in_silence():
+    if torch.cuda.is_available():
+        assert choose_device("cuda").type == choose_device("auto").type == "cuda"
+    else:
+        with pytest.raises(ValueError, match="torch sees no GPU"):
+            choose_device("cuda")
+        assert choose_device("auto").type == "cpu"
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
+    """The script itself, killed with SIGKILL after its first checkpoint."""
+    with create_store(tmp_path / "store.h5", {}) as writer:
+        writer.append(X)
+    settings = (
+        '{"activation": "batchtopk", "k": 4, "n_q": 256, "steps": 600, "batch_size": 512, "lr": 0.003,'
+        ' "checkpoint_every": 20, "log_every": 20, "resample_every": 100, "dead_after": 2000}'
+    )
+
+    def command(folder):
+        outputs = [("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv")]
+        return [
+            *(
+                sys.executable,
+                str(REPOSITORY / "workflow/scripts/train.py"),
+                "--settings",
+                settings,
+                "--seed",
+                "3",
+            ),
+            *("--store", str(tmp_path / "store.h5"), "--device", "cpu"),
+            *(word for name, file in outputs for word in (f"--{name}", str(tmp_path / folder / file))),
+        ]
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    subprocess.run(command("whole"), check=True, capture_output=True, env=os.environ)
+    process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL, env=os.environ)
+    checkpoint = tmp_path / "killed/checkpoint.safetensors"
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert checkpoint.exists()
+    assert not (tmp_path / "killed/model.safetensors").exists()
+    again = subprocess.run(command("killed"), check=True, capture_output=True, text=True, env=os.environ)
+    assert "going on from step" in again.stderr
+    assert (tmp_path / "killed/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert not checkpoint.exists()

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.model import SparseCoder
+from sdlcore.pairs import make_pair, pair_sites
+from sdlcore.run import ModelConfig
+from sdlcore.streams import torch_stream
+from sdlcore.training.normalisation import fit, fold, identity
+
+RNG = np.random.default_rng(0)
+INPUT = RNG.standard_normal((700, 8)) * 30 + RNG.standard_normal(8) * 100
+TARGET = RNG.standard_normal((700, 5)) * 0.01 + 3
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("normalisation") / "store.h5"
+    with create_store(path, {}) as writer:
+        writer.append(INPUT, target=TARGET)
+    with ActivationStore(path) as store:
+        yield store
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+@pytest.mark.parametrize("rows_at_once", [64, 10_000])
+def test_every_site_gets_zero_mean_and_a_mean_norm_of_sqrt_d(store, pair, rows_at_once):
+    x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair(pair, INPUT, TARGET))
+    ours = fit(store, pair, rows_at_once)(x_p, x_r)
+    for x, widths in zip(ours, pair_sites(pair, 8, 5), strict=True):
+        for site in x.split(list(widths), dim=1):
+            torch.testing.assert_close(site.mean(0), torch.zeros(site.shape[1]), atol=1e-3, rtol=0)
+            assert site.norm(dim=1).mean().item() == pytest.approx(site.shape[1] ** 0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(store, pair):
+    sites = pair_sites(pair, 8, 5)
+    config = ModelConfig(pair, "topk", 20, 4, bias=True)
+    model = SparseCoder(config, *sites, torch_stream(0, "x")).double()
+    scaling = type(identity(1, 1))(*(value.double() for value in fit(store, pair)))
+    x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, INPUT, TARGET))
+    normalised = model(scaling(x_p, x_r)[0])
+    fold(model, scaling)
+    raw = model(x_p)
+    torch.testing.assert_close(raw.latents, normalised.latents)
+    torch.testing.assert_close(raw.x_hat, normalised.x_hat / scaling.scale_r + scaling.mean_r)
+
+
+def test_identity_changes_nothing():
+    x = torch.randn(3, 8)
+    assert all(torch.equal(x, same) for same in identity(8, 8)(x, x))

@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from sdlcore.model import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.streams import torch_stream
+from sdlcore.training.resampling import ENCODER_SHARE, DeadLatents, resample
+
+
+def test_silence_is_counted_in_samples_and_ends_when_a_latent_fires():
+    dead = DeadLatents(3, dead_after=8, device=torch.device("cpu"))
+    never, always, late = torch.zeros(4), torch.ones(4), torch.tensor([0.0, 0, 0, 1])
+    dead.update(torch.stack([never, always, never], 1))
+    assert dead.silent.tolist() == [4, 0, 4]
+    assert not dead.mask().any()
+    dead.update(torch.stack([never, always, never], 1))
+    assert dead.mask().tolist() == [True, False, True]
+    dead.update(torch.stack([never, always, late], 1))
+    assert dead.silent.tolist() == [12, 0, 0]
+
+
+@pytest.fixture(params=["relu", "jumprelu", "batchtopk"])
+def trained(request):
+    """A model after one step, of whose ten latents the last four are dead."""
+    config = ModelConfig(activation=request.param, n_q=10, k=4 if request.param == "batchtopk" else None, bias=True)
+    model = SparseCoder(config, (6,), (5,), torch_stream(0, "init"))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    x_p, x_r = torch.randn(50, 6), torch.randn(50, 5)
+    (model(x_p).x_hat - x_r).square().sum().backward()
+    optimizer.step()
+    dead = DeadLatents(10, 8, torch.device("cpu"))
+    dead.silent[6:] = 100
+    return model, optimizer, dead, x_p, x_r
+
+
+def test_dead_latents_point_at_samples_and_the_living_stay(trained):
+    model, optimizer, dead, x_p, x_r = trained
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert resample(model, optimizer, dead, x_p, x_r, torch_stream(1, "r")) == 4
+    for name in ("W_enc", "W_dec", "b_enc"):
+        assert torch.equal(getattr(model, name)[:6], before[name][:6])
+    to_p = torch.nn.functional.normalize(model.W_enc[6:]) @ torch.nn.functional.normalize(x_p).T
+    to_r = torch.nn.functional.normalize(model.W_dec[6:]) @ torch.nn.functional.normalize(x_r - model.b_dec).T
+    assert to_p.max(1).values.detach() == pytest.approx(1, abs=1e-5)
+    assert torch.equal(to_p.argmax(1), to_r.argmax(1)), "encoder and decoder take the same sample"
+    norms = model.W_enc.norm(dim=1).detach()
+    assert norms[6:] == pytest.approx(ENCODER_SHARE * norms[:6].mean().item(), rel=1e-5)
+    assert (model.b_enc[6:] == 0).all()
+    assert (dead.silent == 0).all()
+
+
+def test_moments_of_the_resampled_are_cleared_and_only_theirs(trained):
+    model, optimizer, dead, x_p, x_r = trained
+    optimizer.state[model.W_dec]["exp_avg"].fill_(1.0)
+    resample(model, optimizer, dead, x_p, x_r, torch_stream(1, "r"))
+    assert (optimizer.state[model.W_dec]["exp_avg"][6:] == 0).all()
+    assert (optimizer.state[model.W_dec]["exp_avg"][:6] == 1).all()
+
+
+def test_badly_reconstructed_samples_are_taken(trained):
+    model, optimizer, dead, x_p, x_r = trained
+    x_r = x_r.clone()
+    x_r[17] *= 1e4
+    resample(model, optimizer, dead, x_p, x_r, torch_stream(1, "r"))
+    cosines = torch.nn.functional.normalize(model.W_enc[6:]) @ torch.nn.functional.normalize(x_p[17], dim=0)
+    assert cosines.detach() == pytest.approx(1, abs=1e-5)
+
+
+def test_anchored_latents_are_spared_and_without_dead_ones_nothing_happens(trained):
+    model, optimizer, dead, x_p, x_r = trained
+    before = model.W_enc.clone()
+    assert resample(model, optimizer, dead, x_p, x_r, torch_stream(1, "r"), spare=8) == 2
+    assert torch.equal(model.W_enc[:8], before[:8])
+    after = model.W_enc.clone()
+    dead.silent.zero_()
+    assert resample(model, optimizer, dead, x_p, x_r, torch_stream(1, "r")) == 0
+    assert torch.equal(model.W_enc, after)

@@ -1,0 +1,78 @@
+"""Train one dictionary."""
+
+import argparse
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from sdlcore.activations.reader import BatchReader
+from sdlcore.activations.store import ActivationStore
+from sdlcore.anchors import load_anchors
+from sdlcore.files import atomic_path, provenance, sha256_of, write_json
+from sdlcore.model import SparseCoder, save_model
+from sdlcore.pairs import make_direction_pair, pair_sites
+from sdlcore.run import RunConfig
+from sdlcore.streams import stream, torch_stream
+from sdlcore.training import normalisation
+from sdlcore.training.loop import Checkpointing, choose_device, train, write_history
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=json.loads, required=True, help="run settings, JSON")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--anchors")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--history", required=True)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+    torch.set_num_threads(args.threads)
+    config = RunConfig.from_dict(args.settings)
+    device = choose_device(args.device)
+    inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
+    facts = provenance(settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
+    identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    checkpoint = Path(args.model).with_name("checkpoint.safetensors")
+
+    with ActivationStore(args.store) as store:
+        pair = config.model.pair
+        sites = pair_sites(pair, store.n_p, store.n_r)
+        model = SparseCoder(config.model, *sites, torch_stream(args.seed, "initialisation")).to(device)
+        batches = BatchReader(store, pair, config.training.batch_size, lambda epoch: stream(args.seed, "order", epoch))
+        if config.training.normalise:
+            scaling = normalisation.fit(store, pair)
+        else:
+            scaling = normalisation.identity(*(sum(widths) for widths in sites))
+        directions = None
+        if args.anchors:
+            anchors = load_anchors(args.anchors)
+            w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
+            directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
+        history = train(
+            model,
+            batches,
+            config,
+            torch_stream(args.seed, "resampling"),
+            scaling,
+            directions,
+            Checkpointing(checkpoint, identity),
+        )
+    normalisation.fold(model, scaling.to(device))
+    facts["threads"] = args.threads
+    with atomic_path(args.history) as part:
+        write_history(part, history)
+    write_json(args.config, facts)
+    save_model(args.model, model, facts)
+    checkpoint.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
