@@ -1,0 +1,166 @@
+"""All metrics of one run."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sdlcore.activations.store import ActivationStore
+from sdlcore.evaluation.recovery import (
+    TAU,
+    TAU_STRICT,
+    Match,
+    best_match,
+    f1_scores,
+    gt_recovery,
+    hungarian,
+    mip,
+    normalise_rows,
+    simulated_chance,
+)
+from sdlcore.model import SparseCoder
+from sdlcore.pairs import make_direction_pair, make_pair
+
+ROWS_AT_ONCE = 1024
+
+
+class GroundTruth(NamedTuple):
+    """What is known of a bench."""
+
+    W_p: np.ndarray
+    """n_p x n, unit columns."""
+    W_r: np.ndarray | None
+    """n_r x n, unit columns."""
+    anchored: np.ndarray
+    """Indices of the features that the seed's anchors are drawn from, given away or not in this run."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: SparseCoder,
+    store: ActivationStore,
+    truth: GroundTruth | None = None,
+    chance: np.random.Generator | None = None,
+) -> tuple[dict[str, float | None], dict[str, float]]:
+    """Return the metrics of a trained model, and those of random directions.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode.
+    store
+        Samples that training did not see.
+    truth
+        The true features; without them only ``l0``, ``fvu`` and ``dead_fraction`` can be told.
+    chance
+        Stream for the random directions; needed with ``truth``.
+
+    Returns
+    -------
+    metrics
+        By name. ``l0``: mean number of active latents. ``fvu``: sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, the mean
+        being the whole store's. ``dead_fraction``: share of latents that never fire on it. With ground truth:
+        ``gt_recovery``, ``mip``, ``hungarian`` of ``encoder`` rows and ``decoder`` columns, over all features and over
+        those ``_anchored`` and ``_unanchored`` (None where there are none), at tau = .9 and .95 (``_tau95``); sites of
+        a crosscoder one by one (``_site0``, ...); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent
+        whose decoder column matches best fires when the feature does", the mean over features.
+    chance
+        ``gt_recovery`` and ``mip`` of as many random directions of the same dimensions.
+    """
+    detectors = None
+    if truth is not None:
+        if chance is None:
+            raise ValueError("a ground truth needs a stream for the chance level")
+        true_p, true_r = make_direction_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
+        matches = {
+            "encoder": best_match(normalise_rows(model.W_enc.numpy()), true_p),
+            "decoder": best_match(normalise_rows(model.W_dec.numpy()), true_r),
+        }
+        detectors = matches["decoder"].latent
+    metrics, detected = _on_samples(model, store, detectors)
+    if truth is None or chance is None:
+        return metrics, {}
+
+    for side, match in matches.items():
+        metrics |= _recovery(side, match, truth.anchored)
+    metrics["hungarian_encoder"] = hungarian(model.W_enc.numpy(), true_p)
+    metrics["hungarian_decoder"] = hungarian(model.W_dec.numpy(), true_r)
+    metrics["raw_inner_product_encoder"] = mip(best_match(model.W_enc.numpy(), true_p))
+    metrics["raw_inner_product_decoder"] = mip(best_match(model.W_dec.numpy(), true_r))
+    if len(model.target_sites) > 1:
+        metrics |= _by_site(model, truth)
+    features = store.features()
+    if features is None or detected is None:
+        raise ValueError(f"{store.path}: holds no ground-truth coefficients, which F1 needs")
+    metrics["f1"] = float(np.nanmean(f1_scores(detected, features.toarray() > 0)))
+
+    random = {
+        "encoder": simulated_chance(model.config.n_q, true_p, chance),
+        "decoder": simulated_chance(model.config.n_q, true_r, chance),
+    }
+    levels = {}
+    for side, match in random.items():
+        levels[f"gt_recovery_{side}"] = gt_recovery(match)
+        levels[f"gt_recovery_{side}_tau95"] = gt_recovery(match, TAU_STRICT)
+        levels[f"mip_{side}"] = mip(match)
+    return metrics, levels
+
+
+def _on_samples(
+    model: SparseCoder, store: ActivationStore, detectors: np.ndarray | None
+) -> tuple[dict[str, float | None], np.ndarray | None]:
+    """Return l0, fvu and dead_fraction, and when the latents ``detectors`` fire (N x n)."""
+    active, error, fired, detected = 0, 0.0, torch.zeros(model.config.n_q, dtype=torch.bool), []
+    mean, spread, seen = np.zeros(sum(model.target_sites)), 0.0, 0
+    for start in range(0, store.rows, ROWS_AT_ONCE):
+        stop = start + ROWS_AT_ONCE
+        target = store.read("target", start, stop) if model.config.pair != "sae" else None
+        x_p, x_r = (
+            x.astype(np.float32) for x in make_pair(model.config.pair, store.read("input", start, stop), target)
+        )
+        out = model(torch.from_numpy(x_p))
+        on = out.latents > 0
+        active += int(on.sum())
+        fired |= on.any(0)
+        if detectors is not None:
+            detected.append(on[:, detectors].numpy())
+        error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
+        # Chan's update: the spread around the whole store's mean in one pass, without cancellation
+        block = x_r.astype(np.float64)
+        shift = block.mean(0) - mean
+        spread += float(np.square(block - block.mean(0)).sum())
+        spread += float(np.square(shift).sum()) * seen * len(block) / (seen + len(block))
+        seen += len(block)
+        mean += shift * len(block) / seen
+    metrics: dict[str, float | None] = {
+        "l0": active / store.rows,
+        "fvu": error / spread if spread else None,
+        "dead_fraction": float((~fired).float().mean()),
+    }
+    return metrics, np.concatenate(detected) if detected else None
+
+
+def _recovery(side: str, match: Match, anchored: np.ndarray) -> dict[str, float | None]:
+    chosen = np.isin(np.arange(len(match.similarity)), anchored)
+    metrics: dict[str, float | None] = {}
+    for suffix, subset in (("", slice(None)), ("_anchored", chosen), ("_unanchored", ~chosen)):
+        part = Match(match.similarity[subset], match.latent[subset])
+        some = len(part.latent) > 0
+        metrics[f"gt_recovery_{side}{suffix}"] = gt_recovery(part, TAU) if some else None
+        metrics[f"gt_recovery_{side}{suffix}_tau95"] = gt_recovery(part, TAU_STRICT) if some else None
+        metrics[f"mip_{side}{suffix}"] = mip(part) if some else None
+    return metrics
+
+
+def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
+    metrics: dict[str, float | None] = {}
+    for site, W in enumerate([truth.W_p] if truth.W_r is None else [truth.W_p, truth.W_r]):
+        for side, weights, sites in (
+            ("encoder", model.W_enc, model.input_sites),
+            ("decoder", model.W_dec, model.target_sites),
+        ):
+            part = weights.split(list(sites), dim=1)[site].numpy()
+            match = best_match(normalise_rows(part), W.T)
+            metrics[f"gt_recovery_{side}_site{site}"] = gt_recovery(match)
+            metrics[f"mip_{side}_site{site}"] = mip(match)
+    return metrics

@@ -1,0 +1,99 @@
+"""Do learned directions match the true ones? (section 5.1)
+
+Similarity is the absolute cosine. The paper's own formula is a raw inner product with encoder rows that are not
+normalised; it is reported beside (`best_match` takes it too).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+
+TAU = 0.9
+"""The paper's threshold of recovery."""
+TAU_STRICT = 0.95
+
+
+class Match(NamedTuple):
+    """For each of n true features, its best learned direction."""
+
+    similarity: np.ndarray
+    """n floats."""
+    latent: np.ndarray
+    """n integers."""
+
+
+def normalise_rows(W: np.ndarray) -> np.ndarray:
+    """Return ``W`` with unit rows; zero rows stay zero."""
+    norms = np.linalg.norm(W, axis=1, keepdims=True)
+    return W / np.where(norms > 0, norms, 1.0)
+
+
+def best_match(learned: np.ndarray, true: np.ndarray) -> Match:
+    """Match each row of ``true`` (n x d, unit rows) to the row of ``learned`` (m x d) of largest |inner product|."""
+    # float64, so that a perfect match is not below 1 by more than its own rounding
+    similarity = np.abs(true.astype(np.float64) @ learned.astype(np.float64).T)
+    latent = similarity.argmax(axis=1)
+    return Match(similarity[np.arange(len(true)), latent], latent)
+
+
+def gt_recovery(match: Match, tau: float = TAU) -> float:
+    """Share of features whose best match exceeds tau (the paper's M_GT)."""
+    return float((match.similarity > tau).mean())
+
+
+def mip(match: Match) -> float:
+    """Mean best match (the paper's maximum inner product)."""
+    return float(match.similarity.mean())
+
+
+def hungarian(learned: np.ndarray, true: np.ndarray) -> float:
+    """Mean |cosine| of the best one-to-one assignment of learned rows to true ones, over the n true features.
+
+    Features beyond the number of latents count as zero.
+    """
+    similarity = np.abs(true @ normalise_rows(learned).T)
+    rows, columns = scipy.optimize.linear_sum_assignment(similarity, maximize=True)
+    return float(similarity[rows, columns].sum() / len(true))
+
+
+def simulated_chance(n_latents: int, true: np.ndarray, rng: np.random.Generator) -> Match:
+    """Match ``true`` (n x d) to ``n_latents`` random directions."""
+    return best_match(normalise_rows(rng.standard_normal((n_latents, true.shape[1]))), true)
+
+
+def chance_recovery(n_latents: int, dimension: int, tau: float = TAU) -> float:
+    """Expected recovery of random directions, in closed form.
+
+    1 - (1 - p)^m with p = Pr(|cos| > tau) of one random direction, a regularised incomplete beta function.
+    """
+    p = scipy.special.betainc((dimension - 1) / 2, 0.5, 1 - tau**2)
+    return float(-np.expm1(n_latents * np.log1p(-p)))
+
+
+def chance_mip(n_latents: int, dimension: int, points: int = 20_001) -> float:
+    """Expected MIP of random directions, in closed form: the integral of Pr(best |cos| > t) over t in [0, 1]."""
+    t = np.linspace(0, 1, points)[:-1]
+    p = scipy.special.betainc((dimension - 1) / 2, 0.5, 1 - t**2)
+    with np.errstate(divide="ignore"):  # at t = 0 every direction exceeds: log(0)
+        exceeds = -np.expm1(n_latents * np.log1p(-p))
+    return float(np.trapezoid(np.append(exceeds, 0.0), np.append(t, 1.0)))
+
+
+def f1_scores(latent_active: np.ndarray, feature_active: np.ndarray) -> np.ndarray:
+    """F1 of each latent as a detector of its feature.
+
+    Parameters
+    ----------
+    latent_active, feature_active
+        N x n booleans: column i of the first is the latent matched to feature i.
+
+    Returns
+    -------
+    n floats; NaN for a feature that is never active, of which there is nothing to say.
+    """
+    both = (latent_active & feature_active).sum(0)
+    total = latent_active.sum(0) + feature_active.sum(0)
+    scores = 2 * both / np.maximum(total, 1)
+    return np.where(feature_active.any(0), scores, np.nan)

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.model import SparseCoder
+from sdlcore.pairs import make_direction_pair, make_pair, pair_sites
+from sdlcore.run import ModelConfig
+from sdlcore.streams import stream, torch_stream
+
+N, N_P, N_R = 20, 16, 14
+W_p = feature_matrix(N_P, N, stream(0, "p"), FeatureMatrixConfig(0.5)).W
+W_r = feature_matrix(N_R, N, stream(0, "r"), FeatureMatrixConfig(0.5)).W
+ANCHORED = np.array([3, 4, 11])
+TRUTH = GroundTruth(W_p, W_r, ANCHORED)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("evaluate") / "store.h5"
+    x = coefficients(1500, N, 0.95, stream(0, "x"))
+    with create_store(path, {}) as writer:
+        writer.append(synthesise(x, W_p), target=synthesise(x, W_r), features=x)
+    with ActivationStore(path) as store:
+        yield store
+
+
+def ground_truth_model(pair, extra=5):
+    """Theorem 3.3's configuration, with ``extra`` latents that never fire."""
+    w_p, w_r = make_direction_pair(pair, W_p.T, W_r.T)
+    model = SparseCoder(ModelConfig(pair, "relu", N + extra), *pair_sites(pair, N_P, N_R)).eval()
+    with torch.no_grad():
+        model.W_enc[:N] = torch.from_numpy(w_p)
+        model.W_dec[:N] = torch.from_numpy(w_r)
+    return model
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_the_true_dictionary_is_recovered_whole_against_the_right_matrices(store, pair):
+    metrics, chance = evaluate(ground_truth_model(pair), store, TRUTH, stream(0, "chance"))
+    for side in ("encoder", "decoder"):
+        for suffix in ("", "_anchored", "_unanchored"):
+            assert metrics[f"gt_recovery_{side}{suffix}"] == 1
+            assert metrics[f"gt_recovery_{side}{suffix}_tau95"] == 1
+            assert metrics[f"mip_{side}{suffix}"] == pytest.approx(1)
+        assert metrics[f"hungarian_{side}"] == pytest.approx(1)
+        assert chance[f"mip_{side}"] < 0.9
+    assert metrics["dead_fraction"] == pytest.approx(5 / 25)
+    sites = {name for name in metrics if "_site" in name}
+    assert len(sites) == (8 if pair == "crosscoder" else 0)
+    assert all(metrics[name] == pytest.approx(1) for name in sites)
+
+
+def test_recovery_is_split_by_the_anchored_features(store):
+    model = ground_truth_model("sae")
+    with torch.no_grad():
+        model.W_dec[:N] = torch.roll(model.W_dec[:N], 1, dims=1)  # all decoder rows wrong ...
+        model.W_dec[ANCHORED] = torch.from_numpy(W_p.T[ANCHORED])  # ... but the anchored
+    metrics, _ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    assert metrics["gt_recovery_decoder_anchored"] == 1
+    assert metrics["gt_recovery_decoder_unanchored"] == 0
+    assert metrics["gt_recovery_decoder"] == pytest.approx(3 / N)
+    assert metrics["gt_recovery_encoder"] == 1
+    none, _ = evaluate(model, store, TRUTH._replace(anchored=np.zeros(0, int)), stream(0, "chance"))
+    assert none["gt_recovery_decoder_anchored"] is None
+    assert none["gt_recovery_decoder_unanchored"] == none["gt_recovery_decoder"]
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_sample_metrics_equal_their_definitions(store, pair):
+    model = SparseCoder(ModelConfig(pair, "topk", 40, 3), *pair_sites(pair, N_P, N_R), torch_stream(0, "i")).eval()
+    metrics, chance = evaluate(model, store)
+    x_p, x_r = make_pair(pair, store.read("input"), store.read("target"))
+    with torch.no_grad():
+        out = model(torch.from_numpy(x_p))
+    on = (out.latents > 0).numpy()
+    x_r, x_hat = x_r.astype(np.float64), out.x_hat.numpy()
+    assert metrics["l0"] == pytest.approx(on.sum(1).mean())
+    assert metrics["dead_fraction"] == pytest.approx((~on.any(0)).mean())
+    assert metrics["fvu"] == pytest.approx(((x_r - x_hat) ** 2).sum() / ((x_r - x_r.mean(0)) ** 2).sum())
+    assert metrics.keys() == {"l0", "dead_fraction", "fvu"}
+    assert chance == {}
+
+
+def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
+    model = ground_truth_model("sae")
+    x = store.features().toarray() > 0
+    with torch.no_grad():
+        fires = (model.encode(torch.from_numpy(store.read("input")))[:, :N] > 0).numpy()
+    both = (fires & x).sum(0)
+    expected = (2 * both / (fires.sum(0) + x.sum(0))).mean()
+    metrics, _ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    assert metrics["f1"] == pytest.approx(expected)
+
+
+def test_a_ground_truth_without_coefficients_is_refused(tmp_path):
+    with create_store(tmp_path / "bare.h5", {}) as writer:
+        writer.append(np.ones((4, N_P)), target=np.ones((4, N_R)))
+    with (
+        ActivationStore(tmp_path / "bare.h5") as bare,
+        pytest.raises(ValueError, match=r"bare\.h5: holds no ground"),
+    ):
+        evaluate(ground_truth_model("sae"), bare, TRUTH, stream(0, "chance"))

@@ -1,0 +1,99 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.evaluation.recovery import (
+    Match,
+    best_match,
+    chance_mip,
+    chance_recovery,
+    f1_scores,
+    gt_recovery,
+    hungarian,
+    mip,
+    normalise_rows,
+    simulated_chance,
+)
+from sdlcore.streams import stream
+
+
+def directions(seed, rows, dimension):
+    return normalise_rows(np.random.default_rng(seed).standard_normal((rows, dimension)))
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 8), m=st.integers(1, 12))
+def test_the_best_match_is_the_largest_absolute_product(seed, n, m):
+    true, learned = directions(seed, n, 5), directions(seed + 1, m, 5)
+    match = best_match(learned, true)
+    for i in range(n):
+        products = [abs(sum(a * b for a, b in zip(true[i], row, strict=True))) for row in learned]
+        assert match.similarity[i] == pytest.approx(max(products))
+        assert products[match.latent[i]] == pytest.approx(max(products))
+
+
+@given(seed=st.integers(0, 1000))
+def test_order_sign_and_scale_of_learned_directions_do_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    true = directions(seed, 6, 9)
+    learned = (true * rng.choice([-3, 0.1, 2], (6, 1)))[rng.permutation(6)]
+    match = best_match(normalise_rows(learned), true)
+    assert gt_recovery(match) == 1
+    assert mip(match) == pytest.approx(1)
+    assert hungarian(learned, true) == pytest.approx(1)
+
+
+def test_recovery_is_the_share_above_tau():
+    match = Match(np.array([0.89, 0.9, 0.91, 0.96]), np.zeros(4, dtype=int))
+    assert gt_recovery(match) == 0.5
+    assert gt_recovery(match, 0.95) == 0.25
+    assert mip(match) == pytest.approx(0.915)
+
+
+@given(seed=st.integers(0, 300))
+def test_the_assignment_is_the_best_of_all(seed):
+    true, learned = directions(seed, 3, 4), directions(seed + 1, 5, 4)
+    cosines = np.abs(true @ learned.T)
+    best = max(sum(cosines[i, j] for i, j in enumerate(columns)) for columns in itertools.permutations(range(5), 3))
+    assert hungarian(learned, true) == pytest.approx(best / 3)
+    assert hungarian(learned, true) <= mip(best_match(learned, true)) + 1e-9
+
+
+def test_features_without_a_latent_count_as_zero():
+    assert hungarian(np.eye(4)[:1], np.eye(4)) == 0.25
+
+
+def test_zero_rows_match_nothing():
+    assert best_match(normalise_rows(np.zeros((2, 3))), np.eye(3)).similarity.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("m", "dimension"), [(50, 4), (2048, 96), (16_000, 768)])
+def test_simulated_chance_agrees_with_the_closed_form(m, dimension):
+    match = simulated_chance(m, directions(0, 400, dimension), stream(0, "chance"))
+    error = 4 * match.similarity.std() / np.sqrt(400)
+    # all true directions share one draw of latents, so the mean's error is larger than for independent ones
+    assert mip(match) == pytest.approx(chance_mip(m, dimension), abs=2 * error)
+    for tau in (0.3, 0.9):
+        p = chance_recovery(m, dimension, tau)
+        assert gt_recovery(match, tau) == pytest.approx(p, abs=8 * np.sqrt(p * (1 - p) / 400) + 1e-9)
+
+
+def test_the_papers_scale_has_the_chance_level_that_was_measured_elsewhere():
+    assert chance_mip(16_000, 768) == pytest.approx(0.148, abs=0.001)
+
+
+@given(seed=st.integers(0, 500))
+def test_f1_is_the_harmonic_mean_of_precision_and_recall(seed):
+    rng = np.random.default_rng(seed)
+    latent, feature = rng.random((30, 5)) < 0.4, rng.random((30, 5)) < 0.3
+    for score, fires, active in zip(f1_scores(latent, feature), latent.T, feature.T, strict=True):
+        hits = (fires & active).sum()
+        if not active.any():
+            assert np.isnan(score)
+        elif hits == 0:
+            assert score == 0
+        else:
+            precision, recall = hits / fires.sum(), hits / active.sum()
+            assert score == pytest.approx(2 / (1 / precision + 1 / recall))
