@@ -1,0 +1,53 @@
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import yaml
+
+from tests.conftest import REPOSITORY
+
+
+def names_and_pins(requirements):
+    pairs = [re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", requirement).groups() for requirement in requirements]
+    return {name.lower().replace("_", "-"): pin for name, pin in pairs}
+
+
+def test_importing_everything_that_trains_costs_little_beyond_torch():
+    code = (
+        "import time, json; import torch, numpy, h5py, safetensors.torch, safetensors.numpy, scipy.sparse;"
+        "t = time.perf_counter(); import sdlcore, sdlcore.model, sdlcore.training.loop, sdlcore.activations.store;"
+        "import sys; print(json.dumps([time.perf_counter() - t, sorted(sys.modules)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    seconds, modules = json.loads(done.stdout)
+    assert not {"transformers", "matplotlib", "pandas", "snakemake"} & set(modules)
+    # the rule is .3 s on a quiet machine; what is tested is that nothing heavy crept in
+    assert seconds < 1.5
+
+
+def test_importing_the_package_alone_imports_nothing_heavy():
+    code = "import sys, sdlcore; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert not {"torch", "numpy", "h5py"} & set(done.stdout.split())
+
+
+def test_the_conda_environment_holds_what_the_pipeline_needs_in_the_tested_versions():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["llama"], *extras["rendering"], *extras["workflow"]]
+    needed = set(names_and_pins(n for n in needed if not n.startswith("sdlcore[")))
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+    pip = names_and_pins(environment[-1]["pip"])
+    assert pip.keys() == needed
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    tested = names_and_pins(line for line in lines if not line.startswith("#"))
+    for name, pin in pip.items():
+        assert pin == (tested[name] if name != "torch" else ">=2.6,<3"), name
+
+
+def test_no_constraint_names_a_machine():
+    text = (REPOSITORY / "constraints.txt").read_text()
+    assert not re.search(r"(@|file:|https?:|\+)", text)

@@ -1,0 +1,79 @@
+"""A real run of the tiny configuration, in a copy of the checkout that tests may change."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+
+PARTS = ["Snakefile", "workflow", "profiles", "config", "src", "resources", "environment.yml"]
+
+
+class Plan(NamedTuple):
+    """What a dry run says it would do."""
+
+    jobs: list[tuple[str, str]]
+    """Rule and wildcards of each job."""
+    text: str
+
+    def rules(self) -> set[str]:
+        return {rule for rule, _ in self.jobs}
+
+    def of(self, rule: str) -> list[str]:
+        return sorted(wildcards for name, wildcards in self.jobs if name == rule)
+
+
+class Checkout:
+    """A copy of the repository's pipeline, and Snakemake in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True)
+        for part in PARTS:
+            source = REPOSITORY / part
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            if source.is_dir():
+                shutil.copytree(source, path / part, symlinks=True, ignore=ignore)
+            else:
+                shutil.copy2(source, path / part)
+
+    def snakemake(
+        self, *arguments: str, change: Any = None, base: str = "tiny", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake on a configuration, with a change of it laid over."""
+        (self.path / "change.yaml").write_text(yaml.safe_dump(change or {}))
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+        command += ["--configfile", f"config/{base}.yaml", "change.yaml"]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert not check or done.returncode == 0, done.stdout
+        return done
+
+    def plan(self, *arguments: str, change: Any = None, base: str = "tiny") -> Plan:
+        """Return what Snakemake would do."""
+        text = self.snakemake(*arguments, "-n", change=change, base=base).stdout
+        jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", text, flags=re.MULTILINE)
+        found = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
+        return Plan([(rule, wildcards) for rule, wildcards in found if rule != "all"], text)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Checkout:
+    """The tiny pipeline after a complete run. Leave it as it was found."""
+    checkout = Checkout(tmp_path_factory.mktemp("checkout") / "sdlcore")
+    checkout.snakemake()
+    return checkout

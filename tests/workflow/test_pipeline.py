@@ -1,0 +1,202 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import h5py
+import pytest
+
+from sdlcore.activations.store import ActivationStore
+from sdlcore.model import load_model
+from tests.conftest import REPOSITORY
+
+RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
+
+
+@contextmanager
+def edited(path, text):
+    """Append text to a file, and put the file back afterwards."""
+    before = path.read_text()
+    path.write_text(before + text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def test_a_run_makes_every_table_figure_and_the_report(finished):
+    results = finished.path / "results/tiny"
+    expected = [f"tables/table1.{suffix}" for suffix in ("csv", "md", "tex")]
+    expected += [f"figures/figure{number}.{suffix}" for number in (6, 8) for suffix in ("png", "pdf")]
+    for name in [*expected, "report.html"]:
+        assert (results / name).stat().st_size > 100, name
+    with (results / "tables/table1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["anchoring"]) for row in rows] == [
+        *(("topk", "none"), ("topk", "ground_truth")),
+        *(("crosscoder", "none"), ("crosscoder", "ground_truth")),
+    ]
+
+
+def test_it_fits_the_size_that_tests_and_clusters_count_on(finished):
+    assert len(finished.plan("--forceall").jobs) <= 25
+
+
+def test_every_file_says_where_it_came_from(finished):
+    results = finished.path / "results/tiny"
+    with ActivationStore(results / "activations/lrb/seed0/train.h5") as store:
+        assert store.provenance["seed"] == 0
+        assert store.provenance["bench"]["sparsity"] == 0.8
+    config = json.loads((finished.path / RUN / "config.json").read_text())
+    assert config["settings"]["k"] == 6
+    assert config["versions"]["torch"]
+    assert json.loads((finished.path / RUN / "metrics.json").read_text())["run"]["method"] == "topk"
+    load_model(finished.path / RUN / "model.safetensors")
+
+
+def test_afterwards_there_is_nothing_to_do(finished):
+    plan = finished.plan()
+    assert plan.jobs == []
+    assert "Nothing to be done" in plan.text
+
+
+def test_touching_every_file_of_the_checkout_reruns_nothing(finished):
+    for part in ("Snakefile", "workflow", "config", "src", "resources", "environment.yml"):
+        for path in [finished.path / part, *(finished.path / part).rglob("*")]:
+            if path.is_file():
+                os.utime(path)
+    assert finished.plan().jobs == []
+
+
+def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
+    plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
+    assert plan.rules() == {"train", "evaluate", "tables", "report"}
+    for rule in ("train", "evaluate"):
+        assert len(plan.of(rule)) == 2
+        assert all("method=topk" in wildcards for wildcards in plan.of(rule))
+
+
+def test_the_number_of_anchors_reruns_what_knows_of_anchors(finished):
+    plan = finished.plan(change={"anchorings": {"ground_truth": {"n_anchors": 4}}})
+    assert plan.rules() >= {"anchors", "train", "evaluate", "tables"}
+    assert all("anchoring=ground_truth" in wildcards for wildcards in plan.of("train"))
+    assert not plan.rules() & {"feature_matrix", "samples"}
+
+
+def test_training_settings_do_not_redraw_the_bench(finished):
+    plan = finished.plan(change={"sources": {"bench": {"lrb": {"run": {"n_q": 50}}}}})
+    assert "train" in plan.rules()
+    assert not plan.rules() & {"feature_matrix", "samples", "anchors"}
+
+
+@pytest.mark.parametrize(
+    ("module", "first", "untouched"),
+    [
+        ("bench/feature_matrix.py", "feature_matrix", set()),
+        ("bench/samples.py", "samples", {"feature_matrix", "anchors"}),
+        ("losses.py", "train", {"feature_matrix", "samples", "anchors"}),
+        ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
+        ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
+        ("rendering/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
+    ],
+)
+def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):
+    with edited(finished.path / "src/sdlcore" / module, "\n# an edit\n"):
+        plan = finished.plan()
+    assert first in plan.rules()
+    assert "report" in plan.rules()
+    assert not plan.rules() & untouched
+
+
+def test_editing_a_script_reruns_its_stage(finished):
+    with edited(finished.path / "workflow/scripts/figure8.py", "\n# an edit\n"):
+        assert finished.plan().rules() == {"figure8", "report"}
+
+
+def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
+    metrics = finished.path / RUN / "metrics.json"
+    before = metrics.read_text()
+    metrics.unlink()
+    plan = finished.plan()
+    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables"]
+    assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "table1", "tables"]
+    finished.snakemake()
+    assert metrics.read_text() == before
+    assert finished.plan().jobs == []
+
+
+def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(finished):
+    assert finished.plan("table1", "--forceall").rules() >= {"tables", "train"}
+    assert "figure8" not in finished.plan("table1", "--forceall").rules()
+    by_path = finished.plan("results/tiny/figures/figure8.png", "--forceall")
+    assert by_path.rules() == {"feature_matrix", "samples", "figure8"}
+    one_run = finished.plan(f"{RUN}/model.safetensors", "--forceall")
+    assert len(one_run.of("train")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "seeds: "),
+        ({"sede": [0]}, "sede: unknown key; expected one of"),
+        ({"methods": {"topk": {"lr": "fast"}}}, "methods.topk.lr: expected number"),
+        ({"name": "../elsewhere"}, "name: expected lower-case letters"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_anything_runs(finished, change, message):
+    done = finished.snakemake("--forceall", change=change, check=False)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "rule " not in done.stdout
+
+
+def test_a_damaged_store_stops_the_run_with_its_name(finished):
+    store = finished.path / "results/tiny/activations/lrb/seed0/train.h5"
+    before = store.read_bytes()
+    stamp = store.stat()
+    try:
+        store.write_bytes(before[: len(before) // 3])
+        done = finished.snakemake(f"{RUN}/model.safetensors", "--forcerun", "train", check=False)
+        assert done.returncode != 0
+        assert "train.h5: not a readable HDF5 file" in done.stdout
+    finally:
+        store.write_bytes(before)
+        os.utime(store, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    finished.snakemake()
+    assert finished.plan().jobs == []
+
+
+def test_equal_configurations_make_equal_bits(finished):
+    """The same run, asked for again, is the same model."""
+    model = finished.path / RUN / "model.safetensors"
+    before = model.read_bytes()
+    finished.snakemake(f"{RUN}/model.safetensors", "--forcerun", "train")
+    assert model.read_bytes() == before
+    finished.snakemake()
+
+
+def test_the_papers_configuration_plans_table_1(finished):
+    plan = finished.plan("table1", base="paper")
+    assert len(plan.of("train")) == len(plan.of("evaluate")) == 7 * 2 * 3
+    assert len(plan.of("samples")) == 3
+
+
+def test_stores_hold_what_the_bench_is_made_of(finished):
+    with h5py.File(finished.path / "results/tiny/activations/lrb/seed0/test.h5") as file:
+        assert {"input", "target", "features"} <= set(file)
+        assert file["input"].shape == (256, 10)
+
+
+def test_the_makefile_explains_itself():
+    done = subprocess.run(["make", "help"], cwd=REPOSITORY, text=True, capture_output=True, check=True)
+    assert {"run", "test", "paper", "check"} <= {line.split()[0] for line in done.stdout.splitlines()}
+
+
+def test_scripts_say_what_they_take(finished):
+    for script in sorted((REPOSITORY / "workflow/scripts").glob("*.py")):
+        done = subprocess.run([sys.executable, str(script), "--help"], text=True, capture_output=True)
+        assert done.returncode == 0, f"{script.name}: {done.stderr}"
+        assert "usage:" in done.stdout

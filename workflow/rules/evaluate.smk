@@ -1,0 +1,27 @@
+# Metrics of one run, against the ground truth where there is one.
+rule evaluate:
+    input:
+        model=rules.train.output.model,
+        store=store("test"),
+        truth=evaluate_truth,
+        anchors=evaluate_anchors,
+    output:
+        "<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/metrics.json",
+    log:
+        "<logs>/evaluate/{source}.{method}.{protocol}.{anchoring}.seed{seed}.log",
+    benchmark:
+        "<logs>/evaluate/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        truth=lambda wildcards: "--feature-matrix" if evaluate_truth(wildcards) else "",
+        anchors=lambda wildcards: "--anchors" if evaluate_anchors(wildcards) else "",
+        code=code_digest("evaluate"),
+    shell:
+        "python $SCRIPTS/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}"
+        " {wildcards.anchoring} {wildcards.seed} --model {input.model} --store {input.store}"
+        " {params.truth} {input.truth} {params.anchors} {input.anchors} --output {output} > {log} 2>&1"

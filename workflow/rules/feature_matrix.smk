@@ -1,0 +1,33 @@
+# Ground-truth feature matrices of the bench (Appendix C.1).
+rule feature_matrix:
+    output:
+        "<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
+    log:
+        "<logs>/feature_matrix/{source}.seed{seed}.log",
+    benchmark:
+        "<logs>/feature_matrix/{source}.seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 2  # of the matrix product, by the variables that Snakemake sets
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        bench=lambda wildcards: as_json(
+            {
+                key: bench_settings(wildcards)[key]
+                for key in (
+                    "n",
+                    "n_p",
+                    "n_r",
+                    "max_interference",
+                    "bound",
+                    "learning_rate",
+                    "max_iterations",
+                )
+            }
+        ),
+        code=code_digest("feature_matrix"),
+    shell:
+        "python $SCRIPTS/feature_matrix.py --bench {params.bench:q} --seed {wildcards.seed}"
+        " --output {output} > {log} 2>&1"

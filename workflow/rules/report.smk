@@ -1,0 +1,28 @@
+# One self-contained page of everything that the configuration makes.
+
+
+rule report:
+    input:
+        **report_inputs(),
+        # code_digest follows imports only
+        template=REPOSITORY / "src/sdlcore/rendering/report.html.j2",
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<logs>/report.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        config=lambda wildcards: as_json(config),
+        files=lambda wildcards: [
+            part for option, path in report_inputs().items() for part in (f"--{option.replace('_', '-')}", path)
+        ],
+        code=code_digest("report"),
+    shell:
+        "python $SCRIPTS/report.py --config {params.config:q} {params.files:q} --output {output:q} > {log:q} 2>&1"

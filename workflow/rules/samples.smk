@@ -1,0 +1,34 @@
+# Samples of the bench, for training and for evaluation (Appendix C.2 and C.3).
+rule samples:
+    input:
+        rules.feature_matrix.output,
+    output:
+        train="<results>/activations/{source}/seed{seed}/train.h5",
+        test="<results>/activations/{source}/seed{seed}/test.h5",
+    log:
+        "<logs>/samples/{source}.seed{seed}.log",
+    benchmark:
+        "<logs>/samples/{source}.seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        bench=lambda wildcards: as_json(
+            {
+                key: bench_settings(wildcards)[key]
+                for key in (
+                    "train_samples",
+                    "test_samples",
+                    "sparsity",
+                    "c_min",
+                    "beta",
+                )
+            }
+        ),
+        code=code_digest("samples"),
+    shell:
+        "python $SCRIPTS/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}"
+        " --train {output.train} --test {output.test} > {log} 2>&1"

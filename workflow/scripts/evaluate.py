@@ -1,0 +1,45 @@
+"""Evaluate one trained dictionary on samples that it did not see."""
+
+import argparse
+import logging
+
+import numpy as np
+import torch
+
+from sdlcore.activations.store import ActivationStore
+from sdlcore.anchors import load_anchors
+from sdlcore.bench.feature_matrix import load_feature_matrices
+from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.files import provenance, write_json
+from sdlcore.model import load_model
+from sdlcore.streams import stream
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cell", nargs=5, metavar=("SOURCE", "METHOD", "PROTOCOL", "ANCHORING", "SEED"), required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--feature-matrix", help="the ground truth, where there is one")
+    parser.add_argument("--anchors", help="which features count as anchored")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    torch.set_num_threads(args.threads)
+    source, method, protocol, anchoring, seed = args.cell
+    truth = None
+    if args.feature_matrix:
+        anchored = load_anchors(args.anchors).feature if args.anchors else np.zeros(0, dtype=np.int64)
+        truth = GroundTruth(*load_feature_matrices(args.feature_matrix), anchored)
+    with ActivationStore(args.store) as store:
+        metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
+    cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}
+    write_json(args.output, {"run": cell, "metrics": metrics, "chance": chance, "provenance": provenance()})
+    for name, value in metrics.items():
+        logging.info("%s %s", name, value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Draw the ground-truth feature matrices of a bench."""
+
+import argparse
+import json
+import logging
+
+from safetensors.numpy import save_file
+
+from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.files import atomic_path, provenance
+from sdlcore.streams import stream
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bench", type=json.loads, required=True, help="settings, JSON")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--output", required=True)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    bench = dict(args.bench)
+    n, dimensions = bench.pop("n"), {"W_p": bench.pop("n_p"), "W_r": bench.pop("n_r")}
+    config = FeatureMatrixConfig(**bench)
+    tensors, reached = {}, {}
+    for name, dimension in dimensions.items():
+        if dimension is None:
+            continue
+        found = feature_matrix(dimension, n, stream(args.seed, "feature matrix", name), config)
+        tensors[name] = found.W
+        reached[name] = {
+            "max_signed": found.max_signed,
+            "max_absolute": found.max_absolute,
+            "iterations": found.iterations,
+        }
+        logging.info("%s: %d features in %d dimensions, %s", name, n, dimension, reached[name])
+    facts = provenance(bench=args.bench, seed=args.seed, reached=reached)
+    with atomic_path(args.output) as part:
+        save_file(tensors, part, metadata={"provenance": json.dumps(facts, sort_keys=True)})
+
+
+if __name__ == "__main__":
+    main()

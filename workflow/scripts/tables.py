@@ -1,0 +1,47 @@
+"""Make a table over runs: CSV, Markdown, LaTeX, what anchoring changes, and the runs themselves."""
+
+import argparse
+import json
+import logging
+import sys
+
+from sdlcore.files import atomic_path
+from sdlcore.rendering.markup import latex, markdown, table_caption
+from sdlcore.rendering.runs import read_runs
+from sdlcore.rendering.tables import anchoring_effect, read_paper, table1, write_csv
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", required=True, help="name of the table in the configuration")
+    parser.add_argument("--spec", required=True, type=json.loads, help="JSON: the configuration that the table needs")
+    parser.add_argument("--paper", required=True, help="CSV with the paper's own numbers")
+    parser.add_argument("--metrics", required=True, nargs="+", help="metrics.json of each run")
+    for output in ("csv", "markdown", "latex", "effects", "runs"):
+        parser.add_argument(f"--{output}", required=True, help=f"{output} file to write")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+
+    asked = arguments.spec["tables"][arguments.table]
+    runs = read_runs(arguments.metrics)
+    table = table1(
+        runs,
+        read_paper(arguments.paper),
+        methods=asked["methods"],
+        anchorings=asked["anchorings"],
+        protocols=asked["protocols"],
+        seeds=arguments.spec["seeds"],
+    )
+    caption = table_caption(arguments.spec, arguments.table)
+    write_csv(arguments.csv, table)
+    write_csv(arguments.runs, runs)
+    write_csv(arguments.effects, anchoring_effect(runs))
+    with atomic_path(arguments.markdown) as part:
+        part.write_text(markdown(table, caption), encoding="utf-8")
+    with atomic_path(arguments.latex) as part:
+        part.write_text(latex(table, caption, f"tab:{arguments.table}"), encoding="utf-8")
+    logging.info("%s: %d rows from %d runs", arguments.table, len(table), len(runs))
+
+
+if __name__ == "__main__":
+    main()
