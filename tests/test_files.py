@@ -3,10 +3,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from sdlcore.digest import source_digest
 from sdlcore.files import atomic_path, provenance, sha256_of, write_json
+from tests.conftest import REPOSITORY
 
 
 def test_a_file_appears_whole_and_nothing_stays_beside_it(tmp_path):
@@ -61,6 +64,7 @@ def test_sha256(tmp_path):
 
 
 def test_provenance_holds_facts_and_versions():
-    facts = provenance(seed=3)
+    facts = provenance(__file__, seed=3)
     assert facts["seed"] == 3
+    assert facts["code"] == source_digest(Path(__file__), REPOSITORY / "src")
     assert {"sdlcore", "python", "torch", "numpy", "h5py"} <= facts["versions"].keys()

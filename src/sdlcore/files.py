@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore import __version__
+from sdlcore.digest import source_digest
 
 
 @contextmanager
@@ -44,12 +45,16 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def provenance(**facts: Any) -> dict[str, Any]:
-    """Return what made a file: ``facts`` (configuration, seed, ...) and the versions of code and libraries."""
+def provenance(script: str | Path, **facts: Any) -> dict[str, Any]:
+    """Return what made a file: ``facts`` (configuration, seed, ...), code and versions of libraries.
+
+    ``script`` is the file whose code, with all of this package that it imports, made it.
+    """
+    code = source_digest(Path(script), Path(__file__).parents[1])
     versions = {"sdlcore": __version__, "python": platform.python_version()}
     for library in ("numpy", "torch", "h5py", "transformers"):
         try:
             versions[library] = version(library)
         except PackageNotFoundError:
             continue
-    return {**facts, "versions": versions}
+    return {**facts, "code": code, "versions": versions}

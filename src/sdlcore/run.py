@@ -94,7 +94,7 @@ class TrainingConfig:
     log_every: int = 20
     """Steps between rows of the history."""
     checkpoint_every: int = 1000
-    """Steps between checkpoints."""
+    """Steps between checkpoints, rounded up to a row of the history."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> None:
     anchors = ground_truth_anchors(
         *load_feature_matrices(args.feature_matrix), args.n_anchors, stream(args.seed, "anchors")
     )
-    save_anchors(args.output, anchors, provenance(kind="ground_truth", n_anchors=args.n_anchors, seed=args.seed))
+    save_anchors(
+        args.output, anchors, provenance(__file__, kind="ground_truth", n_anchors=args.n_anchors, seed=args.seed)
+    )
     logging.info("anchored features: %s", anchors.feature.tolist())
 
 

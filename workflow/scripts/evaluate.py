@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     with ActivationStore(args.store) as store:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
     cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}
-    write_json(args.output, {"run": cell, "metrics": metrics, "chance": chance, "provenance": provenance()})
+    write_json(args.output, {"run": cell, "metrics": metrics, "chance": chance, "provenance": provenance(__file__)})
     for name, value in metrics.items():
         logging.info("%s %s", name, value)
 

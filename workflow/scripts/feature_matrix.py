@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
             "iterations": found.iterations,
         }
         logging.info("%s: %d features in %d dimensions, %s", name, n, dimension, reached[name])
-    facts = provenance(bench=args.bench, seed=args.seed, reached=reached)
+    facts = provenance(__file__, bench=args.bench, seed=args.seed, reached=reached)
     with atomic_path(args.output) as part:
         save_file(tensors, part, metadata={"provenance": json.dumps(facts, sort_keys=True)})
 

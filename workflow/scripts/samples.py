@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     for part, path in (("train", args.train), ("test", args.test)):
         rng = stream(args.seed, "samples", part)
         rows = bench[f"{part}_samples"]
-        with create_store(path, provenance(bench=bench, seed=args.seed, part=part)) as store:
+        with create_store(path, provenance(__file__, bench=bench, seed=args.seed, part=part)) as store:
             for start in range(0, rows, ROWS_AT_ONCE):
                 size = min(ROWS_AT_ONCE, rows - start)
                 x = coefficients(size, W_p.shape[1], bench["sparsity"], rng, bench["c_min"], bench["beta"])

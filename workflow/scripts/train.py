@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     config = RunConfig.from_dict(args.settings)
     device = choose_device(args.device)
     inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
-    facts = provenance(settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
+    facts = provenance(__file__, settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     checkpoint = Path(args.model).with_name("checkpoint.safetensors")
 

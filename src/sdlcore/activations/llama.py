@@ -160,6 +160,7 @@ def extract(
     norms = [_norms(hidden_ND[kind_N == KEPT]) for _, hidden_ND, kind_N in sample]
     median = float(np.median(np.concatenate(norms)))
     facts = provenance(
+        __file__,
         source=asdict(source),
         input=_convention(source.layer),
         references="document: index in the text; position: of the token in its document; token: its id",

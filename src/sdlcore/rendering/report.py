@@ -70,7 +70,7 @@ def report(
         "figure6": None,
         "figure8": None,
         "licences": _licences(config, figure6 is not None),
-        "provenance": json.dumps(provenance(rendered_with=_versions()), indent=2),
+        "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     }
     if table1 is not None:
         content = readable(table1)

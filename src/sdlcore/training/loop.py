@@ -105,7 +105,7 @@ def train(
         first_step, earlier_seconds, history = state["step"], state["seconds"], state["history"]
         log.info("going on from step %d of %d", first_step, settings.steps)
 
-    started = time.perf_counter()
+    started, saved_step = time.perf_counter(), first_step
     for step in range(first_step, settings.steps):
         x_BP, x_BR = normalisation(*(torch.from_numpy(x).to(device, non_blocking=True) for x in batches(step)))
         lr = learning_rate(step, settings.steps, settings.lr, settings.lr_warmup, settings.lr_decay)
@@ -139,14 +139,14 @@ def train(
             history.append(row)
             window = _Window()
             _report(row, settings.steps, first_step, time.perf_counter() - started)
-        # only where a window ends, since a checkpoint keeps no open window
-        if checkpointing and done % settings.checkpoint_every == 0 and done < settings.steps and not window.steps:
-            seconds = earlier_seconds + time.perf_counter() - started
-            tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-            tensors |= optimizer_tensors(optimizer, names)
-            tensors |= {"silent": dead.silent, "generator": generator.get_state()}
-            state = {"step": done, "seconds": seconds, "history": history}
-            save_checkpoint(checkpointing.path, checkpointing.identity, tensors, state)
+            # only here, where a window ends and its loss was finite: a checkpoint holds no open window
+            if checkpointing and saved_step + settings.checkpoint_every <= done < settings.steps:
+                tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+                tensors |= optimizer_tensors(optimizer, names)
+                tensors |= {"silent": dead.silent, "generator": generator.get_state()}
+                state = {"step": done, "seconds": seconds, "history": history}
+                save_checkpoint(checkpointing.path, checkpointing.identity, tensors, state)
+                saved_step = done
     return history
 
 
