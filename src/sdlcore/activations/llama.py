@@ -10,7 +10,6 @@ sink), separator tokens, and what is left above a multiple of the median norm.
 Here that holds for the last block too, where transformers itself would give the stream after the final norm.
 """
 
-import json
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from transformers import LlamaModel
@@ -247,13 +245,10 @@ def _write(
                 break
         else:
             raise _TextEndedError(writer.rows)
+        drops = {name: int(count) for name, count in zip(KINDS, counts, strict=True)}
+        writer.provenance |= {"contexts": contexts, "rows_by_kind": drops}
     last = int(tokens.document[:used].max())
-    drops = {name: int(count) for name, count in zip(KINDS, counts, strict=True)}
     log.info("%s: %d contexts up to document %d, rows by kind %s", facts["split"], contexts, last, drops)
-    # known only now, while a store takes its provenance before its rows
-    facts = facts | {"contexts": contexts, "rows_by_kind": drops}
-    with h5py.File(path, "r+") as file:
-        file.attrs["provenance"] = json.dumps(facts, sort_keys=True)
     return last
 
 

@@ -36,10 +36,19 @@ class StoreError(ValueError):
 
 
 class StoreWriter:
-    """Appends blocks of samples to a store that is being written; see `create_store`."""
+    """Appends blocks of samples to a store that is being written; see `create_store`.
 
-    def __init__(self, file: h5py.File, dtype: np.dtype) -> None:
+    Attributes
+    ----------
+    rows
+        Samples written so far.
+    provenance
+        What makes the store; what is known only at the end can be added until then.
+    """
+
+    def __init__(self, file: h5py.File, dtype: np.dtype, provenance: Mapping[str, Any]) -> None:
         self._file = file
+        self.provenance = dict(provenance)
         self._dtype = dtype
         self._features: list[scipy.sparse.csr_array] = []
         self.rows = 0
@@ -119,6 +128,7 @@ class StoreWriter:
     def _finish(self) -> None:
         if self.rows == 0:
             raise ValueError(f"{self._file.filename}: a store needs at least one sample")
+        self._file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
         if self._features:
             matrix = scipy.sparse.csr_array(scipy.sparse.vstack(self._features))
             group = self._file.create_group("features")
@@ -150,10 +160,9 @@ def create_store(
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
-        file.attrs["provenance"] = json.dumps(dict(provenance), sort_keys=True)
         if class_names is not None:
             file.create_dataset("class_names", data=list(class_names), dtype=h5py.string_dtype())
-        writer = StoreWriter(file, np.dtype(dtype))
+        writer = StoreWriter(file, np.dtype(dtype), provenance)
         yield writer
         writer._finish()
 
