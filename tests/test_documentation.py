@@ -1,0 +1,57 @@
+"""What the documentation tells people to type works."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from sdlcore.config import load_yaml, merge, validate
+from tests.conftest import REPOSITORY
+
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/extending.md"]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / page).read_text(), flags=re.DOTALL)
+
+
+def test_a_store_of_ones_own_is_written_trained_on_and_opened_as_the_readme_says(tmp_path):
+    write, use = blocks("README.md", "python")
+    (train,) = [block for block in blocks("README.md", "sh") if "train.py" in block]
+    train = train.replace("workflow/scripts", str(REPOSITORY / "workflow/scripts"))
+    train = train.replace("PYTHONPATH=src", f"PYTHONPATH={REPOSITORY / 'src'}").replace("python ", f"{sys.executable} ")
+    for command in ([sys.executable, "-c", write], ["bash", "-ec", train], [sys.executable, "-c", use]):
+        done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/extending.md"])
+def test_configurations_shown_are_valid(page):
+    shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
+    assert shown
+    for change in shown:
+        validate(merge(load_yaml("config/config.yaml"), change), load_yaml("config/schema/config.schema.yaml"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_files_that_pages_name_exist(page):
+    text = (REPOSITORY / page).read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    named = re.findall(r"`((?:src|docs|config|workflow|tests)/[\w./]+)`", text)
+    for path in links:
+        assert ((REPOSITORY / page).parent / path).exists(), path
+    for path in named:
+        assert (REPOSITORY / path).exists(), path
+
+
+def test_the_makefile_has_the_targets_that_pages_name():
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {
+        target for page in PAGES for target in re.findall(r"(?:`|^)make ([a-z-]+)", (REPOSITORY / page).read_text())
+    }
+    assert named <= targets
+    assert {"run", "test"} <= targets
