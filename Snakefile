@@ -36,3 +36,8 @@ rule all:
         [f"{RESULTS}/tables/{table}.csv" for table in config["tables"]],
         [f"{RESULTS}/figures/{figure}.png" for figure in config["figures"]],
         f"{RESULTS}/report.html",
+
+
+onsuccess:
+    if Path(f"{RESULTS}/report.html").exists():
+        print(f"Open {RESULTS}/report.html")
