@@ -1,9 +1,9 @@
 # Sparse dictionary learning on data whose true features are known, and on real activations.
 #
-#   snakemake --cores all                                        the default configuration, config/config.yaml
-#   snakemake --cores all --configfile config/paper.yaml         another one, merged over it
-#   snakemake --cores all table1                                 one table or figure (see `snakemake --list`)
-#   snakemake --cores all results/quick/figures/figure8.png      one file
+#   snakemake --cores all                                         the default configuration, config/config.yaml
+#   snakemake --cores all --configfile config/paper.yaml          another one, merged over it
+#   snakemake table1 --cores all                                  one table or figure (see `snakemake --list`)
+#   snakemake results/quick/figures/figure8.png --cores all       one file
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -31,10 +31,8 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        # runs too, though tables stand on them: Snakemake does not miss a file that only a finished one was made from
-        run_files(),
-        [f"{RESULTS}/tables/{table}.csv" for table in config["tables"]],
-        [f"{RESULTS}/figures/{figure}.png" for figure in config["figures"]],
+        [file for table in config["tables"] for file in table_files(table)],
+        [file for figure in config["figures"] for file in figure_files(figure)],
         f"{RESULTS}/report.html",
 
 

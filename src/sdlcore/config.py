@@ -55,6 +55,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+# JSON takes 250.0 for an integer; what loops and shapes are made from must be one
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
 def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``config`` with defaults filled in, or refuse it.
 
@@ -63,7 +72,7 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     ConfigError
         Naming the path of each wrong key and what was expected.
     """
-    validator = jsonschema.Draft202012Validator(dict(schema))
+    validator = _Validator(dict(schema))
     problems = sorted({line for error in validator.iter_errors(config) for line in _explain(error)})
     problems += _not_finite(config)
     if problems:
@@ -78,6 +87,14 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
 def source_kind(config: Mapping[str, Any], source: str) -> str:
     """Return the kind (`bench`, `llama`) of a source of a valid configuration."""
     return next(kind for kind, variants in config["sources"].items() if source in variants)
+
+
+def reference_anchoring(config: Mapping[str, Any]) -> str | None:
+    """Return the anchoring whose anchors divide the features of runs without anchors, or None where there is none.
+
+    It is named by ``reference_anchoring``, or else the first.
+    """
+    return config["reference_anchoring"] or next(iter(config["anchorings"]), None)
 
 
 def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: str) -> dict[str, Any]:
@@ -186,9 +203,9 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     names = [name for variants in sources.values() for name in variants]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"sources: {name} stands under two kinds; names of sources are unique"
-    for name, anchoring in config["anchorings"].items():
-        if "n_anchors" not in anchoring:
-            yield f"anchorings.{name}.n_anchors: missing; it is required"
+    if config["reference_anchoring"] is not None:
+        named = [config["reference_anchoring"]]
+        yield from _unknown("reference_anchoring", named, config["anchorings"], "a key of anchorings")
     for table, spec in config["tables"].items():
         yield from _unknown(
             f"tables.{table}.source", [spec["source"]], sources["bench"], "a source under sources.bench"
@@ -196,6 +213,12 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _unknown(f"tables.{table}.methods", spec["methods"], config["methods"], "a key of methods")
         yield from _unknown(f"tables.{table}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
         known = ["none", *config["anchorings"]]
+        reference = reference_anchoring(config)
+        if "none" in spec["anchorings"] and len(set(spec["anchorings"]) - {"none", reference}):
+            yield (
+                f"tables.{table}.anchorings: runs without anchors are compared on the features that "
+                f"reference_anchoring ({reference}) leaves over; set it to the anchoring that stands beside none"
+            )
         yield from _unknown(f"tables.{table}.anchorings", spec["anchorings"], known, "none or a key of anchorings")
     if "figure6" in config["figures"]:
         spec = config["figures"]["figure6"]
@@ -244,14 +267,12 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         if run.training.batch_size > source["train_samples"]:
             rows = source["train_samples"]
             yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
-        if cell.anchoring != "none" and cell.anchoring in config["anchorings"]:
-            n_anchors = config["anchorings"][cell.anchoring]["n_anchors"]
-            for limit, name in (
-                (source.get("n", 0), f"features of {cell.source}"),
-                (run.model.n_q, "latents"),
-            ):
+        anchoring = reference_anchoring(config) if cell.anchoring == "none" else cell.anchoring
+        if anchoring in config["anchorings"] and "n" in source:
+            n_anchors = config["anchorings"][anchoring]["n_anchors"]
+            for limit, name in ((source["n"], f"features of {cell.source}"), (run.model.n_q, "latents")):
                 if n_anchors > limit:
-                    yield f"anchorings.{cell.anchoring}.n_anchors: {n_anchors} anchors, but only {limit} {name}"
+                    yield f"anchorings.{anchoring}.n_anchors: {n_anchors} anchors, but only {limit} {name}"
     for side, resamples in (("without", False), ("with", True)):
         spec = config["figures"].get("figure6", {})
         if (

@@ -93,7 +93,7 @@ class TrainingConfig:
     """Share of the steps after which no resampling happens."""
     log_every: int = 20
     """Steps between rows of the history."""
-    checkpoint_every: int = 1000
+    checkpoint_every: int = 100
     """Steps between checkpoints, rounded up to a row of the history."""
 
 

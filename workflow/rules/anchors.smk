@@ -18,5 +18,5 @@ rule anchors:
         n_anchors=lambda wildcards: config["anchorings"][wildcards.anchoring]["n_anchors"],
         code=code_digest("anchors"),
     shell:
-        "python $SCRIPTS/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed}"
+        'python "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed}'
         " --feature-matrix {input} --output {output} > {log} 2>&1"

@@ -1,5 +1,7 @@
 # What all stages share: the validated configuration, paths, and the means to track settings and code.
 import json
+import os
+import shutil
 import sys
 from shlex import quote
 
@@ -14,6 +16,7 @@ from sdlcore.config import (
     ConfigError,
     figure6_cells,
     load_yaml,
+    reference_anchoring,
     run_settings,
     source_kind,
     table_cells,
@@ -29,6 +32,8 @@ except ConfigError as error:
     raise WorkflowError(str(error))
 config.update(filled)
 
+# by its way from the working directory, so that a checkout that is moved as a whole makes nothing anew
+HERE = Path(os.path.relpath(REPOSITORY))
 RESULTS = f"results/{config['name']}"
 CACHE = config["cache"]
 
@@ -58,11 +63,10 @@ shell.prefix(f"set -euo pipefail; export {exports}; ")
 
 
 wildcard_constraints:
-    source="[a-z][a-z0-9_]*",
-    method="[a-z][a-z0-9_]*",
-    protocol="[a-z][a-z0-9_]*",
-    anchoring="[a-z][a-z0-9_]*",
-    table="[a-z][a-z0-9_]*?",
+    source="|".join([*config["sources"]["bench"], *config["sources"]["llama"]]),
+    method="|".join(config["methods"]),
+    protocol="|".join(config["protocols"]),
+    anchoring="|".join(["none", *config["anchorings"]]),
     seed=r"\d+",
 
 
@@ -95,13 +99,6 @@ def store(part):
     return path
 
 
-def reference_anchoring():
-    """The anchoring whose anchors divide features into anchored and unanchored ones in every run, so that runs with and
-    without anchors are compared on the same features: the first in the configuration.
-    """
-    return next(iter(config["anchorings"]), None)
-
-
 def run_directory(source, method, protocol, anchoring, seed):
     return f"{RESULTS}/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}"
 
@@ -114,12 +111,23 @@ def table_runs(table):
     return [cell_directory(cell) for cell in table_cells(config, table)]
 
 
-def run_files(*tables):
-    """Return what is kept of the runs of tables, by default of all tables and figures."""
-    runs = [run for table in tables or config["tables"] for run in table_runs(table)]
-    if not tables and "figure6" in config["figures"]:
-        runs += figure6_runs("with") + figure6_runs("without")
-    return [f"{run}/{file}" for run in dict.fromkeys(runs) for file in ("model.safetensors", "metrics.json")]
+def run_files(runs):
+    """Return the files that runs leave."""
+    files = ("model.safetensors", "config.json", "history.csv", "metrics.json")
+    return [f"{run}/{file}" for run in dict.fromkeys(runs) for file in files]
+
+
+def table_files(table):
+    """Return a table's files and those of its runs, which Snakemake would not miss while the table is there."""
+    names = [f"{table}.csv", f"{table}.md", f"{table}.tex", f"{table}_effects.csv", f"{table}_runs.csv"]
+    return [f"{RESULTS}/tables/{name}" for name in names] + run_files(table_runs(table))
+
+
+def figure_files(figure):
+    files = [f"{RESULTS}/figures/{figure}.{suffix}" for suffix in ("png", "pdf")]
+    if figure == "figure6":
+        files += [f"{RESULTS}/tables/figure6.csv", *run_files(figure6_runs("with") + figure6_runs("without"))]
+    return files
 
 
 def figure6_runs(side):
@@ -141,9 +149,15 @@ def train_anchors(wildcards):
 
 
 def train_threads(wildcards):
-    """Small dictionaries gain nothing from a second core; runs side by side do."""
-    width = config["sources"]["bench"].get(wildcards.source, {}).get("n_p", 768)
-    return 1 if train_settings(wildcards)["n_q"] * width < 2**21 else 8
+    """A step of few latents is too short for a second core to help; runs side by side use it better."""
+    settings = train_settings(wildcards)
+    return 1 if settings["n_q"] * settings["batch_size"] < 2**22 else 8
+
+
+def train_gpus(wildcards):
+    """What `device` asks for: auto claims a GPU only where this machine has one, lest a cluster without any wait for it."""
+    here = shutil.which("nvidia-smi") is not None
+    return 1 if config["device"] == "cuda" or (config["device"] == "auto" and here) else 0
 
 
 def evaluate_truth(wildcards):
@@ -154,7 +168,7 @@ def evaluate_truth(wildcards):
 
 def evaluate_anchors(wildcards):
     """Which features count as anchored: this run's anchors, or those that the runs it is compared with have."""
-    anchoring = reference_anchoring() if wildcards.anchoring == "none" else wildcards.anchoring
+    anchoring = reference_anchoring(config) if wildcards.anchoring == "none" else wildcards.anchoring
     if not is_bench(wildcards.source) or anchoring is None:
         return []
     return f"{RESULTS}/anchors/{wildcards.source}/{anchoring}/seed{wildcards.seed}.safetensors"

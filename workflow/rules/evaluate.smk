@@ -22,6 +22,6 @@ rule evaluate:
         anchors=lambda wildcards: "--anchors" if evaluate_anchors(wildcards) else "",
         code=code_digest("evaluate"),
     shell:
-        "python $SCRIPTS/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}"
+        'python "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model} --store {input.store}"
         " {params.truth} {input.truth} {params.anchors} {input.anchors} --output {output} > {log} 2>&1"

@@ -27,7 +27,7 @@ if "figure6" in config["figures"]:
             labels=figure6_labels,
             code=code_digest("figure6"),
         shell:
-            "python $SCRIPTS/figure6.py --with {params.with_:q} --without {params.without:q}"
+            'python "$SCRIPTS"/figure6.py --with {params.with_:q} --without {params.without:q}'
             " --labels {params.labels:q} --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q}"
             " > {log:q} 2>&1"
 
@@ -55,5 +55,5 @@ if "figure8" in config["figures"]:
         params:
             code=code_digest("figure8"),
         shell:
-            "python $SCRIPTS/figure8.py --store {input.store:q} --feature-matrix {input.feature_matrix:q}"
+            'python "$SCRIPTS"/figure8.py --store {input.store:q} --feature-matrix {input.feature_matrix:q}'
             " --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1"

@@ -5,7 +5,7 @@ rule report:
     input:
         **report_inputs(),
         # code_digest follows imports only
-        template=REPOSITORY / "src/sdlcore/rendering/report.html.j2",
+        template=HERE / "src/sdlcore/rendering/report.html.j2",
     output:
         "<results>/report.html",
     log:
@@ -25,4 +25,4 @@ rule report:
         ],
         code=code_digest("report"),
     shell:
-        "python $SCRIPTS/report.py --config {params.config:q} {params.files:q} --output {output:q} > {log:q} 2>&1"
+        'python "$SCRIPTS"/report.py --config {params.config:q} {params.files:q} --output {output:q} > {log:q} 2>&1'

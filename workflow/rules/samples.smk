@@ -30,5 +30,5 @@ rule samples:
         ),
         code=code_digest("samples"),
     shell:
-        "python $SCRIPTS/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}"
+        'python "$SCRIPTS"/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}'
         " --train {output.train} --test {output.test} > {log} 2>&1"

@@ -6,7 +6,7 @@ if config["tables"]:
     rule tables:
         input:
             metrics=lambda wildcards: [f"{run}/metrics.json" for run in table_runs(wildcards.table)],
-            paper=lambda wildcards: f"{REPOSITORY}/resources/paper/{wildcards.table}.csv",
+            paper=lambda wildcards: f"{HERE}/resources/paper/{wildcards.table}.csv",
         output:
             csv="<results>/tables/{table}.csv",
             markdown="<results>/tables/{table}.md",
@@ -29,7 +29,7 @@ if config["tables"]:
             spec=lambda wildcards: as_json(table_configuration(wildcards.table)),
             code=code_digest("tables"),
         shell:
-            "python $SCRIPTS/tables.py --table {wildcards.table} --spec {params.spec:q} --paper {input.paper:q}"
+            'python "$SCRIPTS"/tables.py --table {wildcards.table} --spec {params.spec:q} --paper {input.paper:q}'
             " --metrics {input.metrics:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
             " --effects {output.effects:q} --runs {output.runs:q} > {log:q} 2>&1"
 
@@ -40,5 +40,4 @@ if config["tables"]:
             name:
                 table_name
             input:
-                run_files(table_name),
-                f"<results>/tables/{table_name}.csv",
+                table_files(table_name),

@@ -17,12 +17,12 @@ rule train:
     resources:
         mem_mb=6000,
         runtime=240,
-        gpu=0 if config["device"] == "cpu" else 1,
+        gpu=train_gpus,
     params:
         settings=lambda wildcards: as_json(train_settings(wildcards)),
         anchors=lambda wildcards: "" if wildcards.anchoring == "none" else "--anchors",
         code=code_digest("train"),
     shell:
-        "python $SCRIPTS/train.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE"
+        'python "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --threads {threads} --store {input.store} {params.anchors} {input.anchors}"
         " --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"

@@ -10,7 +10,7 @@ from sdlcore.activations.store import ActivationStore
 from sdlcore.anchors import load_anchors
 from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
-from sdlcore.files import provenance, write_json
+from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import load_model
 from sdlcore.streams import stream
 
@@ -22,12 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--store", required=True)
     parser.add_argument("--feature-matrix", help="the ground truth, where there is one")
     parser.add_argument("--anchors", help="which features count as anchored")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     source, method, protocol, anchoring, seed = args.cell
     truth = None
     if args.feature_matrix:
@@ -35,8 +34,9 @@ def main(argv: list[str] | None = None) -> None:
         truth = GroundTruth(*load_feature_matrices(args.feature_matrix), anchored)
     with ActivationStore(args.store) as store:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
+    facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": sha256_of(args.store)})
     cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}
-    write_json(args.output, {"run": cell, "metrics": metrics, "chance": chance, "provenance": provenance(__file__)})
+    write_json(args.output, {"run": cell, "metrics": metrics, "chance": chance, "provenance": facts})
     for name, value in metrics.items():
         logging.info("%s %s", name, value)
 

@@ -60,7 +60,9 @@ class BatchTopK(nn.Module):
     """
 
     threshold: Tensor
-    DECAY = 0.99
+    # The threshold falls as training goes on. A mean over some ten steps follows it; a longer memory (.99 and above, as
+    # is common) is stale at the end of a run of hundreds of steps.
+    DECAY = 0.9
 
     def __init__(self, k: int) -> None:
         super().__init__()

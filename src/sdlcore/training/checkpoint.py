@@ -1,6 +1,7 @@
 """Checkpoints: everything that an interrupted training needs to go on as if nothing had happened."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdlcore.files import atomic_path
+
+log = logging.getLogger(__name__)
 
 
 def save_checkpoint(path: str | Path, identity: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -45,6 +48,7 @@ def load_checkpoint(path: str | Path, identity: str) -> tuple[dict[str, Tensor],
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("identity") != identity:
+                log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
                 return None
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["state"])  # noqa: SIM118
     except (OSError, SafetensorError) as error:

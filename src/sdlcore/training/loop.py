@@ -67,7 +67,7 @@ def train(
     normalisation
         Applied to every batch.
     anchors
-        k x n_p and k x n_r directions for the first k latents.
+        k x n_p and k x n_r directions of raw activations for the first k latents.
     checkpointing
         Go on from the checkpoint there, if it is this training's, and keep it up to date; None for no checkpoints.
 
@@ -81,13 +81,18 @@ def train(
     ------
     DivergedError
         At the first row whose loss is not finite.
+    ValueError
+        If only one of ``anchors`` and ``lambda_anchor`` is given.
     """
     settings = config.training
+    if (anchors is None) != (config.loss.lambda_anchor == 0):
+        given = "none are" if anchors is None else "anchors are"
+        raise ValueError(f"lambda_anchor is {config.loss.lambda_anchor}, but {given} given; set both or neither")
     device = model.W_enc.device
     model.train()
     normalisation = normalisation.to(device)
     if anchors is not None:
-        anchors = (anchors[0].to(device), anchors[1].to(device))
+        anchors = normalisation.directions(anchors[0].to(device), anchors[1].to(device))
     n_anchors = 0 if anchors is None else len(anchors[0])
     names = {p: name for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.Adam(names, lr=settings.lr, fused=True)
@@ -107,7 +112,7 @@ def train(
 
     started, saved_step = time.perf_counter(), first_step
     for step in range(first_step, settings.steps):
-        x_BP, x_BR = normalisation(*(torch.from_numpy(x).to(device, non_blocking=True) for x in batches(step)))
+        x_BP, x_BR = normalisation(*_to_device(*batches(step), device))
         lr = learning_rate(step, settings.steps, settings.lr, settings.lr_warmup, settings.lr_decay)
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -128,7 +133,10 @@ def train(
         done = step + 1
         every = settings.resample_every
         if every and done % every == 0 and done <= settings.resample_until * settings.steps:
-            window.resampled += resample(model, optimizer, dead, x_BP, x_BR, generator, spare=n_anchors)
+            try:
+                window.resampled += resample(model, optimizer, dead, x_BP, x_BR, generator, spare=n_anchors)
+            except FloatingPointError as error:
+                raise DivergedError(f"{error} in the steps up to {done}; lower lr from {settings.lr}") from error
         if done % settings.log_every == 0 or done == settings.steps:
             seconds = earlier_seconds + time.perf_counter() - started
             row = {"step": done, "samples": done * settings.batch_size, **window.means()}
@@ -156,6 +164,18 @@ def write_history(path: str | Path, history: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
+
+
+def _to_device(x_p: np.ndarray, x_r: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Copy a batch to the device, once where input and target are the same array."""
+
+    def copy(x: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(x)
+        # only from pinned memory does a copy to a GPU go on beside its work
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+    first = copy(x_p)
+    return first, first if x_r is x_p else copy(x_r)
 
 
 class _Window:

@@ -21,7 +21,19 @@ class Normalisation(NamedTuple):
         return Normalisation(*(value.to(device) for value in self))
 
     def __call__(self, x_p: Tensor, x_r: Tensor) -> tuple[Tensor, Tensor]:
-        return (x_p - self.mean_p) * self.scale_p, (x_r - self.mean_r) * self.scale_r
+        normalised_p = (x_p - self.mean_p) * self.scale_p
+        return normalised_p, normalised_p if x_r is x_p else (x_r - self.mean_r) * self.scale_r
+
+    def directions(self, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the unit directions that encoder and decoder rows (k x n_p, k x n_r) must have in normalised units,
+        so that `fold` turns them into the directions ``w_p`` and ``w_r`` of raw activations.
+
+        They differ where sites have different scales.
+        """
+        return (
+            torch.nn.functional.normalize(w_p / self.scale_p),
+            torch.nn.functional.normalize(w_r * self.scale_r),
+        )
 
 
 def identity(n_p: int, n_r: int) -> Normalisation:

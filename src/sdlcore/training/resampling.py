@@ -25,7 +25,8 @@ class DeadLatents:
 
 
 ENCODER_SHARE = 0.2
-"""A resampled encoder row's norm, as a share of the mean norm of the living (Bricken et al. 2023)."""
+"""A resampled encoder row's norm, as a share of the mean norm of the living (Bricken et al. 2023, for ReLU). Where
+sigma selects the largest, so short a row would never be selected: there the share is 1."""
 
 
 @torch.no_grad()
@@ -40,9 +41,9 @@ def resample(
 ) -> int:
     """Point dead latents at badly reconstructed samples and return how many there were.
 
-    A dead latent takes a sample drawn with probability proportional to its squared loss: the decoder row becomes the
-    sample's direction (x_r - b_D), the encoder row x_p's direction at a fifth of the living rows' mean norm, its bias
-    zero, its Adam moments zero.
+    A dead latent takes a sample of its own, drawn with probability proportional to its squared loss: the decoder row
+    becomes the sample's direction (x_r - b_D), the encoder row x_p's direction at a share of the living rows' mean
+    norm, its bias zero, its Adam moments zero. Latents beyond the number of samples wait for the next time.
 
     Parameters
     ----------
@@ -64,13 +65,20 @@ def resample(
     model.eval()
     loss_B = (x_BR - model(x_BP).x_hat).square().sum(-1)
     model.train(training)
-    weights = loss_B.square().cpu().double()
-    chosen = torch.multinomial(weights, len(index), replacement=True, generator=generator).to(x_BP.device)
+    weights_B = loss_B.square().cpu().double()
+    if not weights_B.isfinite().all():
+        raise FloatingPointError("the loss of samples to resample from is not finite")
+    # without replacement: two latents at one sample would be clones; a sample without loss needs no latent
+    index = index[: int((weights_B > 0).sum())]
+    if not len(index):
+        return 0
+    chosen = torch.multinomial(weights_B, len(index), generator=generator).to(x_BP.device)
     living = model.W_enc[~mask_Q]
     norm = living.norm(dim=1).mean() if len(living) else torch.tensor(1.0, device=x_BP.device)
     decoder_norm = model.W_dec[~mask_Q].norm(dim=1).mean() if len(living) else norm
     model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(x_BR[chosen] - model.b_dec)
-    model.W_enc[index] = ENCODER_SHARE * norm * torch.nn.functional.normalize(x_BP[chosen])
+    share = 1.0 if model.config.selects else ENCODER_SHARE
+    model.W_enc[index] = share * norm * torch.nn.functional.normalize(x_BP[chosen])
     model.b_enc[index] = 0.0
     rows = [model.W_enc, model.W_dec, model.b_enc]
     if isinstance(model.sigma, JumpReLU):
