@@ -61,6 +61,12 @@ def test_the_papers_configuration_holds_table_3():
     assert bench["run"]["n_q"] == 16_000
 
 
+def test_runs_longer_than_a_minute_write_checkpoints():
+    config = validate(merge(BASE, load_yaml("config/paper.yaml")), SCHEMA)
+    settings = run_settings(config, "lrb", "topk", "best")
+    assert settings["checkpoint_every"] < settings["steps"] / 2
+
+
 def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
     before = copy.deepcopy(BASE)
     config = validate(BASE, SCHEMA)
