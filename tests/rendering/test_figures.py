@@ -50,7 +50,7 @@ def texts(figure):
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
-def save_twice(make, folder):
+def assert_saved_the_same_twice(make, folder):
     for name in ("a", "b"):
         save_figure(make(), folder / f"{name}.png", folder / f"{name}.pdf")
     for suffix in ("png", "pdf"):
@@ -66,7 +66,7 @@ def save_twice(make, folder):
 def test_figure6_is_saved_whole_and_the_same_each_time(tmp_path):
     data = histories(tmp_path / "runs", [[(5, 30), (9, 4)], [(5, 10)]])
     (tmp_path / "out").mkdir()
-    save_twice(lambda: figure6(data, LABELS, "title"), tmp_path / "out")
+    assert_saved_the_same_twice(lambda: figure6(data, LABELS, "title"), tmp_path / "out")
 
 
 def test_figure6_names_lines_axes_and_numbers_of_resampled_latents(tmp_path):
@@ -145,7 +145,7 @@ def bench(n=4, samples=200, seed=0):
 
 
 def test_figure8_is_saved_whole_and_the_same_each_time(tmp_path):
-    save_twice(lambda: figure8(*bench()), tmp_path)
+    assert_saved_the_same_twice(lambda: figure8(*bench()), tmp_path)
 
 
 def test_figure8_shows_every_feature_and_counts_samples_without_any():

@@ -4,6 +4,8 @@ Each maps pre-activations z to latents with sigma(z)_i in {0, z_i} and sigma(z) 
 is a class here and its name in `make_sigma`.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -115,13 +117,13 @@ def _kernel(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
 
 class _Jump(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
         ctx.save_for_backward(pre, threshold)
         ctx.bandwidth = bandwidth
         return torch.where(pre > threshold, pre, 0.0)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         pre, threshold = ctx.saved_tensors
         to_threshold = -threshold * _kernel(pre, threshold, ctx.bandwidth) * gradient
         return gradient * (pre > threshold), to_threshold.sum(0), None
@@ -129,13 +131,13 @@ class _Jump(torch.autograd.Function):
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
         ctx.save_for_backward(pre, threshold)
         ctx.bandwidth = bandwidth
         return (pre > threshold).to(pre.dtype)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor, None]:  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         pre, threshold = ctx.saved_tensors
         # the step's gradient reaches theta only (Rajamanoharan et al. 2024b, section 4)
         return None, (-_kernel(pre, threshold, ctx.bandwidth) * gradient).sum(0), None
