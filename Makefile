@@ -13,10 +13,10 @@ help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more flags by ARGS="...")
-	snakemake $(ARGS) --quiet rules host --cores all
+	snakemake $(ARGS) --quiet reason host --cores all
 
 paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results/paper
-	snakemake $(ARGS) --quiet rules host --cores all --configfile config/paper.yaml
+	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
 test: check ## set up, check and test everything
 	pytest $(ARGS)

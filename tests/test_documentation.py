@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -21,8 +22,9 @@ def blocks(page, language):
 def test_a_store_of_ones_own_is_written_trained_on_and_opened_as_the_readme_says(tmp_path):
     write, use = blocks("README.md", "python")
     (train,) = [block for block in blocks("README.md", "sh") if "train.py" in block]
-    train = train.replace("workflow/scripts", str(REPOSITORY / "workflow/scripts"))
-    train = train.replace("PYTHONPATH=src", f"PYTHONPATH={REPOSITORY / 'src'}").replace("python ", f"{sys.executable} ")
+    train = train.replace("workflow/scripts/train.py", shlex.quote(str(REPOSITORY / "workflow/scripts/train.py")))
+    train = train.replace("PYTHONPATH=src", f"PYTHONPATH={shlex.quote(str(REPOSITORY / 'src'))}")
+    train = train.replace("python ", f"{shlex.quote(sys.executable)} ")
     for command in ([sys.executable, "-c", write], ["bash", "-ec", train], [sys.executable, "-c", use]):
         done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -50,6 +50,13 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     assert target.read_text() == "old"
 
 
+def test_others_can_read_a_file_as_far_as_the_umask_lets_them(tmp_path):
+    with atomic_path(tmp_path / "file") as part:
+        part.touch(mode=0o600)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path):
     target = tmp_path / "file.json"
     write_json(target, {"a": 1})

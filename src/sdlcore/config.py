@@ -174,7 +174,11 @@ def _yaml_float_hint(instance: Any) -> str:
         float(instance)
     except ValueError:
         return ""
-    return "; write it without quotes, and 1.0e-4 rather than 1e-4, which YAML reads as text"
+    if "e" in instance.lower():
+        return "; write 1.0e-4 rather than 1e-4, which YAML reads as text"
+    return (
+        "; write it without quotes, in a file: Snakemake's --config makes text of numbers inside of lists and mappings"
+    )
 
 
 def _with_defaults(instance: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:

@@ -26,6 +26,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
+        # some writers make files that only their owner can read
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)

@@ -32,8 +32,6 @@ except ConfigError as error:
     raise WorkflowError(str(error))
 config.update(filled)
 
-# by its way from the working directory, so that a checkout that is moved as a whole makes nothing anew
-HERE = Path(os.path.relpath(REPOSITORY))
 RESULTS = f"results/{config['name']}"
 CACHE = config["cache"]
 
@@ -78,6 +76,11 @@ def as_json(value):
 def code_digest(script):
     """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes."""
     return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src")
+
+
+def in_checkout(path):
+    """The way to a file of the checkout from the working directory: a checkout that is moved makes nothing anew."""
+    return os.path.relpath(REPOSITORY / path)
 
 
 def is_bench(source):

@@ -6,7 +6,7 @@ if config["tables"]:
     rule tables:
         input:
             metrics=lambda wildcards: [f"{run}/metrics.json" for run in table_runs(wildcards.table)],
-            paper=lambda wildcards: f"{HERE}/resources/paper/{wildcards.table}.csv",
+            paper=lambda wildcards: in_checkout(f"resources/paper/{wildcards.table}.csv"),
         output:
             csv="<results>/tables/{table}.csv",
             markdown="<results>/tables/{table}.md",

