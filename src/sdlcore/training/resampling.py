@@ -26,7 +26,7 @@ class DeadLatents:
 
 ENCODER_SHARE = 0.2
 """A resampled encoder row's norm, as a share of the mean norm of the living (Bricken et al. 2023, for ReLU). Where
-sigma selects the largest, so short a row would never be selected: there the share is 1."""
+sigma selects the largest, so short a row would hardly be selected: there the share is 1."""
 
 
 @torch.no_grad()
