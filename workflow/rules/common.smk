@@ -12,13 +12,11 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.config import (
-    Cell,
     ConfigError,
     figure6_cells,
     load_yaml,
     reference_anchoring,
     run_settings,
-    source_kind,
     table_cells,
     validate,
 )
@@ -102,16 +100,16 @@ def store(part):
     return path
 
 
-def run_directory(source, method, protocol, anchoring, seed):
-    return f"{RESULTS}/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}"
+def run_directory(cell):
+    return f"{RESULTS}/runs/{cell.source}/{cell.method}/{cell.protocol}/{cell.anchoring}/seed{cell.seed}"
 
 
-def cell_directory(cell):
-    return run_directory(cell.source, cell.method, cell.protocol, cell.anchoring, cell.seed)
+def anchors_file(source, anchoring, seed):
+    return f"{RESULTS}/anchors/{source}/{anchoring}/seed{seed}.safetensors"
 
 
 def table_runs(table):
-    return [cell_directory(cell) for cell in table_cells(config, table)]
+    return [run_directory(cell) for cell in table_cells(config, table)]
 
 
 def run_files(runs):
@@ -134,7 +132,7 @@ def figure_files(figure):
 
 
 def figure6_runs(side):
-    return [cell_directory(cell) for cell in figure6_cells(config, side)]
+    return [run_directory(cell) for cell in figure6_cells(config, side)]
 
 
 def train_settings(wildcards):
@@ -148,7 +146,7 @@ def train_settings(wildcards):
 def train_anchors(wildcards):
     if wildcards.anchoring == "none":
         return []
-    return f"{RESULTS}/anchors/{wildcards.source}/{wildcards.anchoring}/seed{wildcards.seed}.safetensors"
+    return anchors_file(wildcards.source, wildcards.anchoring, wildcards.seed)
 
 
 def train_threads(wildcards):
@@ -174,7 +172,7 @@ def evaluate_anchors(wildcards):
     anchoring = reference_anchoring(config) if wildcards.anchoring == "none" else wildcards.anchoring
     if not is_bench(wildcards.source) or anchoring is None:
         return []
-    return f"{RESULTS}/anchors/{wildcards.source}/{anchoring}/seed{wildcards.seed}.safetensors"
+    return anchors_file(wildcards.source, anchoring, wildcards.seed)
 
 
 def table_configuration(table):

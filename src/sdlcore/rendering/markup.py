@@ -10,7 +10,6 @@ import pandas as pd
 from sdlcore.config import run_settings, source_kind
 from sdlcore.rendering.tables import CHANCE_METRICS, PAPER_METHODS
 
-METHOD_LABELS = PAPER_METHODS
 ANCHORING_LABELS = {"none": "none", "ground_truth": "ground truth"}
 
 
@@ -78,7 +77,7 @@ def readable(table: pd.DataFrame) -> Readable:
 
 def label_method(method: str) -> str:
     """Return the paper's name of a method, or the configuration's where the paper has none."""
-    return METHOD_LABELS.get(method, method)
+    return PAPER_METHODS.get(method, method)
 
 
 def label_anchoring(anchoring: str) -> str:
