@@ -6,32 +6,38 @@ import pytest
 import torch
 
 from sdlcore import losses
-from sdlcore.model import SparseCoder
+from sdlcore.model import Auxiliary, Scales, SparseCoder
 from sdlcore.pairs import pair_sites
 from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.streams import torch_stream
 
 N_P, N_R, N_Q, B, K = 5, 4, 9, 6, 3
-BANDWIDTH = 0.6
 LOSSES = {
     "plain": {},
     "l1": {"l1": 0.7},
     "l0": {"l0": 0.3},
-    "multi_scale": {"multi_k": (1, 2, K)},
-    "everything": {"l1": 0.2, "l0": 0.4},
+    "multi_k": {"multi_k": (1, 2, K)},
+    "prefixes": {"prefixes": (2, 5, N_Q)},
+    "aux": {"lambda_aux": 0.3, "k_aux": 2},
+    "aux_input": {"lambda_aux": 0.3, "k_aux": 2, "aux_target": "input"},
+    "everything": {"l1": 0.2, "lambda_aux": 0.3, "k_aux": 2, "prefixes": (2, 5, N_Q)},
+    "everything_jump": {"l1": 0.2, "l0": 0.4, "lambda_aux": 0.3, "k_aux": 2, "prefixes": (2, 5, N_Q)},
 }
+DEAD = torch.tensor([0, 3, 8])
 
 
 def supported(activation, loss):
-    if loss in ("l0", "everything"):
+    if "l0" in LOSSES[loss]:
         return activation == "jumprelu"
-    return loss != "multi_scale" or "topk" in activation
+    if activation == "gated":
+        return "l1" in LOSSES[loss]
+    return loss != "multi_k" or "topk" in activation
 
 
 CASES = [
     (pair, activation, loss, anchored)
     for pair, activation, loss, anchored in itertools.product(
-        ("sae", "transcoder", "crosscoder"), ("relu", "jumprelu", "topk", "batchtopk"), LOSSES, (False, True)
+        ("sae", "transcoder", "crosscoder"), ("relu", "jumprelu", "topk", "batchtopk", "gated"), LOSSES, (False, True)
     )
     if supported(activation, loss)
 ]
@@ -42,13 +48,16 @@ class Case:
         config = ModelConfig(
             *(pair, activation, N_Q, K if "topk" in activation else None, True),
             init_threshold=0.3,
-            bandwidth=BANDWIDTH,
+            bandwidth=2.0,
+            skip=pair == "transcoder",
         )
         sites = pair_sites(pair, N_P, N_R)
         generator = torch_stream(3, pair, activation, loss)
         self.model = SparseCoder(config, *sites, generator).double()
         with torch.no_grad():
-            for parameter in (self.model.W_enc, self.model.W_dec, self.model.b_enc, self.model.b_dec):
+            for name, parameter in self.model.named_parameters():
+                if name == "sigma.threshold":
+                    continue
                 parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
         n_p, n_r = (sum(widths) for widths in sites)
         self.x_p = torch.randn(B, n_p, generator=generator, dtype=torch.float64)
@@ -59,10 +68,14 @@ class Case:
             self.anchors = tuple(torch.nn.functional.normalize(draw) for draw in draws)
         self.config = LossConfig(**LOSSES[loss], lambda_anchor=0.5 if anchored else 0.0)
 
+    def forward(self):
+        auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
+        return self.model(self.x_p, Scales(self.config.multi_k, self.config.prefixes), auxiliary)
+
 
 def active_sets(activation, z, theta, k):
     """Which latents fire, sample by sample, by the definitions of section 2.4."""
-    if activation == "relu":
+    if activation in ("relu", "gated"):
         return [[i for i in range(N_Q) if z[b, i] > 0] for b in range(B)]
     if activation == "jumprelu":
         return [[i for i in range(N_Q) if z[b, i] > theta[i]] for b in range(B)]
@@ -77,44 +90,63 @@ def active_sets(activation, z, theta, k):
 def reference(case):
     """Loss and gradients written out, with no autograd and no library function of ours."""
     model, config = case.model, case.config
-    W_E, b_E, W_D, b_D = (p.detach().clone() for p in (model.W_enc, model.b_enc, model.W_dec, model.b_dec))
+    parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
+    W_E, b_E, W_D, b_D = (parameters[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec"))
+    gradients = {name: torch.zeros_like(p) for name, p in parameters.items()}
     activation = model.config.activation
-    theta = model.sigma.threshold.detach() if activation == "jumprelu" else torch.zeros(N_Q)
-    gradients = {"W_enc": torch.zeros_like(W_E), "b_enc": torch.zeros_like(b_E)}
-    gradients |= {
-        "W_dec": torch.zeros_like(W_D),
-        "b_dec": torch.zeros_like(b_D),
-        "theta": torch.zeros(N_Q).double(),
-    }
+    theta = parameters.get("sigma.threshold", torch.zeros(N_Q))
     z = torch.stack([torch.stack([W_E[i] @ case.x_p[b] + b_E[i] for i in range(N_Q)]) for b in range(B)])
     loss = 0.0
     edges = torch.tensor([0, *itertools.accumulate(model.target_sites)])
+
+    def latent(b, i):
+        """sigma(z) of a latent that fires, and its slope in z."""
+        if activation != "gated":
+            return z[b, i], 1.0
+        scale = parameters["sigma.log_scale"][i].exp()
+        magnitude = scale * z[b, i] + parameters["sigma.offset"][i]
+        return magnitude.clamp(min=0), scale * (magnitude > 0)
 
     def to_pre(b, i, slope):
         gradients["W_enc"][i] += slope * case.x_p[b]
         gradients["b_enc"][i] += slope
 
     def kernel(b, i):
-        return (1.0 if abs(z[b, i] - theta[i]) < BANDWIDTH / 2 else 0.0) / BANDWIDTH
+        width = model.sigma.bandwidth
+        return (1.0 if abs(z[b, i] - theta[i]) < width / 2 else 0.0) / width
 
     def to_latent(b, i, slope, fires):
         """Gradient that reaches latent i of sample b, fire it or not: JumpReLU's threshold sees both."""
         if fires:
-            to_pre(b, i, slope)
+            to_pre(b, i, slope * latent(b, i)[1])
+        if fires and activation == "gated" and latent(b, i)[1] > 0:
+            gradients["sigma.log_scale"][i] += slope * latent(b, i)[1] * z[b, i]
+            gradients["sigma.offset"][i] += slope
         if activation == "jumprelu":
-            gradients["theta"][i] += -theta[i] * kernel(b, i) * slope
+            gradients["sigma.threshold"][i] += -theta[i] * kernel(b, i) * slope
 
-    for k in config.multi_k or (K,):
-        sets = active_sets(activation, z, theta, k)
+    def beside(b):
+        return b_D + (case.x_p[b] @ parameters["W_skip"] if model.config.skip else 0)
+
+    def scales():
+        """What each scale may use: of which sets, and which latents."""
+        if config.multi_k:
+            return [(active_sets(activation, z, theta, k), N_Q) for k in config.multi_k]
+        return [(active_sets(activation, z, theta, K), size) for size in config.prefixes or (N_Q,)]
+
+    for sets, size in scales():
         for b in range(B):
-            error = b_D - case.x_r[b]
+            error = beside(b) - case.x_r[b]
             for i in sets[b]:
-                error = error + z[b, i] * W_D[i]
+                if i < size:
+                    error = error + latent(b, i)[0] * W_D[i]
             loss += error @ error / B
             gradients["b_dec"] += 2 * error / B
-            for i in range(N_Q):
+            if model.config.skip:
+                gradients["W_skip"] += 2 * torch.outer(case.x_p[b], error) / B
+            for i in range(size):
                 if i in sets[b]:
-                    gradients["W_dec"][i] += 2 * error * z[b, i] / B
+                    gradients["W_dec"][i] += 2 * error * latent(b, i)[0] / B
                 to_latent(b, i, 2 * error @ W_D[i] / B, i in sets[b])
     sets = active_sets(activation, z, theta, K)
     for b in range(B):
@@ -123,13 +155,31 @@ def reference(case):
             if config.l1:
                 parts = [W_D[i, first:last] for first, last in itertools.pairwise(edges)]
                 norm = sum(part.norm() for part in parts)
-                to_latent(b, i, config.l1 * norm / B, fires)
+                if activation != "gated":
+                    to_latent(b, i, config.l1 * norm / B, fires)
+                elif fires:
+                    to_pre(b, i, config.l1 * norm / B)
                 if fires:
                     loss += config.l1 * z[b, i] * norm / B
                     gradients["W_dec"][i] += config.l1 * z[b, i] / B * torch.cat([part / part.norm() for part in parts])
             if config.l0:
                 loss += config.l0 * float(z[b, i] > theta[i]) / B
-                gradients["theta"][i] += -config.l0 * kernel(b, i) / B
+                gradients["sigma.threshold"][i] += -config.l0 * kernel(b, i) / B
+        if activation == "gated":
+            error = b_D - case.x_r[b] + sum(z[b, i] * W_D[i] for i in sets[b])
+            loss += error @ error / B
+            for i in sets[b]:
+                to_pre(b, i, 2 * error @ W_D[i] / B)
+        if config.lambda_aux:
+            target = case.x_r[b]
+            if config.aux_target == "residual":
+                target = target - beside(b) - sum(latent(b, i)[0] * W_D[i] for i in sets[b])
+            chosen = [i for i in sorted(DEAD.tolist(), key=lambda i, b=b: -z[b, i])[: config.k_aux] if z[b, i] > 0]
+            error = sum(z[b, i] * W_D[i] for i in chosen) - target
+            loss += config.lambda_aux * error @ error / B
+            for i in chosen:
+                gradients["W_dec"][i] += 2 * config.lambda_aux * error * z[b, i] / B
+                to_pre(b, i, 2 * config.lambda_aux * error @ W_D[i] / B)
     if case.anchors is not None:
         for i, (w_p, w_r) in enumerate(zip(*case.anchors, strict=True)):
             loss += config.lambda_anchor * ((W_E[i] - w_p).square().sum() + (W_D[i] - w_r).square().sum())
@@ -142,36 +192,36 @@ def reference(case):
 def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored):
     case = Case(pair, activation, loss, anchored)
     model = case.model
-    out = model(case.x_p)
-    terms = losses.total_loss(model, case.x_r, out, case.config, case.anchors)
+    terms = losses.total_loss(model, case.x_r, case.forward(), case.config, case.anchors)
     terms["loss"].backward()
     expected, gradients = reference(case)
     torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0)
-    for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
-        torch.testing.assert_close(getattr(model, name).grad, gradients[name], rtol=1e-9, atol=1e-11, msg=name)
-    if activation == "jumprelu":
-        torch.testing.assert_close(model.sigma.threshold.grad, gradients["theta"], rtol=1e-9, atol=1e-11)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-9, atol=1e-11, msg=name)
 
 
 def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
-    case = Case("sae", "jumprelu", "everything", True)
-    out = case.model(case.x_p)
+    case = Case("sae", "jumprelu", "everything_jump", True)
+    out = case.forward()
     terms = losses.total_loss(case.model, case.x_r, out, case.config, case.anchors, penalty=0.25)
-    expected = terms["reconstruction"] + 0.25 * (0.2 * terms["l1"] + 0.4 * terms["l0_penalty"]) + 0.5 * terms["anchor"]
+    expected = terms["multi_scale"] + 0.25 * (0.2 * terms["l1"] + 0.4 * terms["l0_penalty"])
+    expected = expected + 0.3 * terms["aux"] + 0.5 * terms["anchor"]
     torch.testing.assert_close(terms["loss"], expected)
-    assert terms["l0_penalty"].item() == (out.latents != 0).sum().item() / B
+    assert terms["l0_penalty"].item() == (out.values != 0).sum().item() / B
 
 
 def test_l1_does_not_fall_when_the_decoder_grows_and_latents_shrink():
-    latents, W_dec = torch.rand(4, 3), torch.randn(3, 6)
-    one = losses.l1(latents, W_dec, (2, 4))
-    torch.testing.assert_close(losses.l1(latents / 10, W_dec * 10, (2, 4)), one)
+    case = Case("crosscoder", "relu", "l1", False)
+    one = losses.l1(case.model, case.model(case.x_p))
+    with torch.no_grad():
+        for parameter in (case.model.W_enc, case.model.b_enc):
+            parameter.div_(10)
+        case.model.W_dec.mul_(10)
+    torch.testing.assert_close(losses.l1(case.model, case.model(case.x_p)), one)
 
 
 def test_terms_that_the_activation_lacks_are_refused():
     relu = Case("sae", "relu", "plain", False)
     out = relu.model(relu.x_p)
-    with pytest.raises(TypeError, match="multi_k needs activation topk or batchtopk, found relu"):
-        losses.total_loss(relu.model, relu.x_r, out, LossConfig(multi_k=(2,)), None)
     with pytest.raises(TypeError, match="l0 needs activation jumprelu, found relu"):
         losses.total_loss(relu.model, relu.x_r, out, LossConfig(l0=1.0), None)

@@ -4,13 +4,12 @@
 `sdlcore.run.LossConfig` and a line in `total_loss`.
 """
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
 from sdlcore.model import Forward, SparseCoder
-from sdlcore.model.sigma import BatchTopK, JumpReLU, TopK
+from sdlcore.model.sigma import Gated, JumpReLU
+from sdlcore.model.sparse import decode
 from sdlcore.run import LossConfig
 
 
@@ -19,31 +18,45 @@ def reconstruction(x_BR: Tensor, x_hat_BR: Tensor) -> Tensor:
     return (x_BR - x_hat_BR).square().sum(-1).mean()
 
 
-def l1(latents_BQ: Tensor, W_dec_QR: Tensor, target_sites: Sequence[int]) -> Tensor:
-    """E sum_i x_q,i sum_sites || W_D[site, i] || (eq. 5).
+def l1(model: SparseCoder, out: Forward) -> Tensor:
+    """E sum_i x_q,i sum_sites || W_D[site, i] || (eq. 5); of Gated the gate's pre-activations instead of x_q.
 
     Weighted by decoder norms, without which a free decoder makes the penalty vanish by growing; for a crosscoder by the
     sum of the sites' norms (Lindsey et al. 2024).
     """
-    norms_Q = torch.stack([site.norm(dim=-1) for site in W_dec_QR.split(list(target_sites), dim=-1)]).sum(0)
-    return (latents_BQ * norms_Q).sum(-1).mean()
+    penalised_N = model.sigma.penalised(out.pre, out.values)
+    if not model.decoder_is_unit:
+        norms_Q = sum(site.norm(dim=-1) for site in model.W_dec.split(list(model.target_sites), dim=-1))
+        penalised_N = penalised_N * norms_Q.index_select(0, out.support.columns)
+    return penalised_N.sum() / out.support.n_samples
 
 
-def l0(pre_BQ: Tensor, sigma: JumpReLU) -> Tensor:
+def l0(out: Forward, sigma: JumpReLU) -> Tensor:
     """E || x_q ||_0 through the smoothed step (Rajamanoharan et al. 2024b)."""
-    return sigma.step(pre_BQ).sum(-1).mean()
+    return sigma.step(out.pre, out.support).sum() / out.support.n_samples
 
 
-def multi_scale(
-    x_BR: Tensor,
-    out: Forward,
-    sigma: TopK | BatchTopK,
-    decode: Callable[[Tensor], Tensor],
-    multi_k: Sequence[int],
-) -> Tensor:
-    """sum_i E || x_r - W_D sigma_Top-k_i(W_E x_p) ||^2 (eq. 9, with lambda_i = 1)."""
-    scales = [out.x_hat if k == sigma.k else decode(sigma.select(out.pre, k)) for k in multi_k]
-    return torch.stack([reconstruction(x_BR, x_hat_BR) for x_hat_BR in scales]).sum()
+def gate(model: SparseCoder, x_BR: Tensor, out: Forward) -> Tensor:
+    """E || x_r - W_D relu(z) - b_D ||^2 of Gated's gates z, the decoder held fixed (Rajamanoharan et al. 2024a)."""
+    rows = decode(torch.relu(out.pre), out.support, model.W_dec.detach())
+    x_hat_BR = rows.view(len(x_BR), out.support.groups, -1).sum(1) + model.b_dec.detach()
+    return reconstruction(x_BR, x_hat_BR)
+
+
+def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
+    """sum_i E || x_r - W_D sigma_i(W_E x_p) ||^2 over B x scales x n_r reconstructions (eq. 9, with lambda_i = 1)."""
+    return (x_BR[:, None] - scales_BSR).square().sum(-1).mean(0).sum()
+
+
+def auxiliary(x_BR: Tensor, out: Forward, target: str) -> Tensor:
+    """E || e - W_D sigma_Top-k_aux(W_E x_p) ||^2 over dead latents (eq. 8).
+
+    The paper writes ``input`` for ``target``: e = x_r. Practice is ``residual``: what the living latents leave over,
+    not differentiated (Gao et al. 2024). Zero while no latent is dead.
+    """
+    if out.aux is None:
+        return x_BR.new_zeros(())
+    return reconstruction(x_BR if target == "input" else (x_BR - out.x_hat).detach(), out.aux)
 
 
 def anchor(W_enc_QP: Tensor, W_dec_QR: Tensor, w_p_KP: Tensor, w_r_KR: Tensor) -> Tensor:
@@ -57,36 +70,40 @@ def total_loss(
     x_BR: Tensor,
     out: Forward,
     config: LossConfig,
-    anchors: tuple[Tensor, Tensor] | None,
-    penalty: float = 1.0,
+    anchors: tuple[Tensor, Tensor] | None = None,
+    penalty: float | Tensor = 1.0,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
 
     Parameters
     ----------
     model, x_BR, out
-        The model, the target and the model's pass over the input.
+        The model, the target and the model's pass over the input, with ``config``'s scales and auxiliary latents.
     config
         Which terms, with which weights.
     anchors
         k x n_p and k x n_r anchor directions, for ``lambda_anchor``.
     penalty
-        Share of the l1 and l0 weights in force (they are warmed up).
+        Factor of the l1 and l0 weights (their warm-up, and what holds ``target_l0``).
     """
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}
     loss = terms["reconstruction"]
-    if config.multi_k:
-        if not isinstance(model.sigma, TopK | BatchTopK):
-            raise TypeError(f"multi_k needs activation topk or batchtopk, found {model.config.activation}")
-        loss = terms["multi_scale"] = multi_scale(x_BR, out, model.sigma, model.decode, config.multi_k)
+    if config.multi_k or config.prefixes:
+        loss = terms["multi_scale"] = multi_scale(x_BR, out.scales)
     if config.l1:
-        terms["l1"] = l1(out.latents, model.W_dec, model.target_sites)
+        terms["l1"] = l1(model, out)
         loss = loss + penalty * config.l1 * terms["l1"]
     if config.l0:
         if not isinstance(model.sigma, JumpReLU):
             raise TypeError(f"l0 needs activation jumprelu, found {model.config.activation}")
-        terms["l0_penalty"] = l0(out.pre, model.sigma)
+        terms["l0_penalty"] = l0(out, model.sigma)
         loss = loss + penalty * config.l0 * terms["l0_penalty"]
+    if isinstance(model.sigma, Gated):
+        terms["gate"] = gate(model, x_BR, out)
+        loss = loss + terms["gate"]
+    if config.lambda_aux:
+        terms["aux"] = auxiliary(x_BR, out, config.aux_target)
+        loss = loss + config.lambda_aux * terms["aux"]
     if anchors is not None and config.lambda_anchor:
         terms["anchor"] = anchor(model.W_enc, model.W_dec, *anchors)
         loss = loss + config.lambda_anchor * terms["anchor"]

@@ -15,35 +15,50 @@ class ModelConfig:
     pair: str = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
     activation: str = "relu"
-    """Sigma: relu, jumprelu, topk or batchtopk."""
+    """Sigma: relu, jumprelu, topk, batchtopk or gated."""
     n_q: int = 1024
     """Number of latents."""
     k: int | None = None
     """Active latents of a sample (topk) or on average over a batch (batchtopk)."""
     bias: bool = False
     """Train b_E and b_D; the paper's model has none."""
+    center: bool = False
+    """Start b_D at the geometric median of targets, b_E where inputs at their median give zero; needs bias."""
     initialisation: str = "linear"
     """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale."""
     init_scale: float = 0.1
     """Scale of the tied encoder rows."""
     init_threshold: float = 0.1
-    """Threshold at which JumpReLU starts."""
-    bandwidth: float = 0.1
-    """Width of JumpReLU's straight-through kernel."""
+    """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
+    init_l0: float | None = None
+    """Active latents of a sample at the start: JumpReLU's thresholds, or the encoder biases of ReLU and Gated, are set
+    from the first batch; None leaves them at init_threshold and zero."""
+    bandwidth: float = 0.4
+    """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
     decoder_norm: str = "free"
-    """free, or unit: decoder rows are put back on the unit sphere after each step."""
+    """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
+    skip: bool = False
+    """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
 
     def __post_init__(self) -> None:
         _one_of("pair", self.pair, ("sae", "transcoder", "crosscoder"))
-        _one_of("activation", self.activation, ("relu", "jumprelu", "topk", "batchtopk"))
+        _one_of("activation", self.activation, ("relu", "jumprelu", "topk", "batchtopk", "gated"))
         _one_of("initialisation", self.initialisation, ("linear", "tied"))
         _one_of("decoder_norm", self.decoder_norm, ("free", "unit"))
+        if self.center and not self.bias:
+            raise ValueError("center needs bias, which it starts")
         if self.selects and self.k is None:
             raise ValueError(f"activation {self.activation} needs k")
         if not self.selects and self.k is not None:
             raise ValueError(f"k has no meaning for activation {self.activation}")
         if self.k is not None and not 1 <= self.k <= self.n_q:
             raise ValueError(f"k must be between 1 and n_q = {self.n_q}, found {self.k}")
+        if self.init_l0 is not None and self.selects:
+            raise ValueError(f"init_l0 has no meaning for activation {self.activation}, which keeps k")
+        if self.init_l0 is not None and self.activation != "jumprelu" and not self.bias:
+            raise ValueError(f"init_l0 needs bias with activation {self.activation}")
+        if self.skip and self.pair != "transcoder":
+            raise ValueError(f"skip needs pair transcoder, found {self.pair}: another would copy its input")
 
     @property
     def selects(self) -> bool:
@@ -61,10 +76,33 @@ class LossConfig:
     """Weight of the L0 penalty through JumpReLU's smoothed step."""
     multi_k: tuple[int, ...] = ()
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
+    prefixes: tuple[int, ...] = ()
+    """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
+    lambda_aux: float = 0.0
+    """Weight of the auxiliary loss of dead latents (eq. 8)."""
+    k_aux: int = 256
+    """Dead latents that reconstruct a sample in the auxiliary loss."""
+    aux_target: str = "residual"
+    """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
     lambda_anchor: float = 0.0
     """Weight of feature anchoring (eq. 24); set by the anchoring, not by the method."""
     penalty_warmup: float = 0.0
     """Share of the steps over which l1 and l0 rise from zero."""
+    target_l0: float | None = None
+    """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights."""
+    l0_gain: float = 0.02
+    """Change of their logarithm in a step for an L0 that is off by a factor of e."""
+
+    def __post_init__(self) -> None:
+        _one_of("aux_target", self.aux_target, ("residual", "input"))
+        for name in ("multi_k", "prefixes"):
+            sizes = getattr(self, name)
+            if list(sizes) != sorted(set(sizes)):
+                raise ValueError(f"{name} must ascend, found {list(sizes)}")
+        if self.multi_k and self.prefixes:
+            raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
+        if self.target_l0 is not None and not (self.l1 or self.l0):
+            raise ValueError("target_l0 needs l1 or l0, whose weight it adjusts")
 
 
 @dataclass(frozen=True)
@@ -81,6 +119,10 @@ class TrainingConfig:
     """Share of the steps over which the learning rate rises."""
     lr_decay: float = 0.2
     """Share of the last steps over which the learning rate falls to zero."""
+    accumulate: int = 1
+    """Parts that a batch is split into, one after the other, to save memory."""
+    precision: str = "float32"
+    """Type of the encoder's dense product: float32, or bfloat16, whose proposals are then ranked exactly."""
     gradient_clip: float | None = 1.0
     """Largest norm of the whole gradient."""
     normalise: bool = False
@@ -95,6 +137,11 @@ class TrainingConfig:
     """Steps between rows of the history."""
     checkpoint_every: int = 100
     """Steps between checkpoints, rounded up to a row of the history."""
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, ("float32", "bfloat16"))
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +158,10 @@ class RunConfig:
             raise ValueError(f"multi_k needs activation topk or batchtopk, found {model.activation}")
         if loss.multi_k and max(loss.multi_k) != model.k:
             raise ValueError(f"the largest of multi_k {list(loss.multi_k)} must be k = {model.k}")
+        if loss.prefixes and loss.prefixes[-1] != model.n_q:
+            raise ValueError(f"the last of prefixes {list(loss.prefixes)} must be n_q = {model.n_q}")
+        if model.activation == "gated" and not loss.l1:
+            raise ValueError("activation gated needs l1, without which its gates do not become sparse")
         if loss.l0 and model.activation != "jumprelu":
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
 

@@ -76,7 +76,7 @@ def test_sample_metrics_equal_their_definitions(store, pair):
     x_p, x_r = make_pair(pair, store.read("input"), store.read("target"))
     with torch.no_grad():
         out = model(torch.from_numpy(x_p))
-    on = (out.latents > 0).numpy()
+    on = (out.latents() > 0).numpy()
     x_r, x_hat = x_r.astype(np.float64), out.x_hat.numpy()
     assert metrics["l0"] == pytest.approx(on.sum(1).mean())
     assert metrics["dead_fraction"] == pytest.approx((~on.any(0)).mean())

@@ -3,9 +3,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.model.sigma import BatchTopK, JumpReLU, ReLU, TopK, make_sigma
+from sdlcore.model import kernels
+from sdlcore.model.sigma import BatchTopK, Gated, JumpReLU, TopK, keep, make_sigma
 
-NAMES = ["relu", "jumprelu", "topk", "batchtopk"]
+NAMES = ["relu", "jumprelu", "topk", "batchtopk", "gated"]
+seeds = st.integers(0, 10_000)
 
 
 def pre_activations(seed, B=6, Q=10):
@@ -16,61 +18,89 @@ def sigma_of(name, n_q=10, k=3):
     return make_sigma(name, n_q, k if "topk" in name else None, init_threshold=0.3, bandwidth=0.4).double()
 
 
+def latents(sigma, z):
+    """The dense view of what sigma computes at its support."""
+    support = sigma.support(z.detach())
+    return support.dense(sigma(z[support.rows, support.columns.long()], support))
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("training", [True, False])
-@given(seed=st.integers(0, 10_000))
+@given(seed=seeds)
 def test_sigma_keeps_a_value_or_gives_zero(name, training, seed):
     sigma = sigma_of(name)
     z = pre_activations(seed)
-    sigma.train()
-    sigma(z)  # BatchTopK learns its threshold
-    latents = sigma.train(training)(z)
-    assert ((latents == 0) | (latents == z)).all()
-    assert (latents >= 0).all()
+    latents(sigma.train(), z)  # BatchTopK learns its threshold
+    kept = latents(sigma.train(training), z)
+    assert ((kept == 0) | (kept == z)).all()
+    assert (kept >= 0).all()
 
 
-@given(seed=st.integers(0, 10_000), k=st.integers(1, 10))
+@given(seed=seeds, k=st.integers(1, 10))
 def test_topk_keeps_the_largest_positive_ones(seed, k):
     z = pre_activations(seed)
     expected = torch.zeros_like(z)
     for b, row in enumerate(z):
         for i in sorted(range(10), key=lambda i: -row[i])[:k]:
             expected[b, i] = max(row[i], 0)
-    assert torch.equal(TopK(k)(z), expected)
+    assert torch.equal(latents(TopK(k), z), expected)
 
 
-@given(seed=st.integers(0, 10_000), k=st.integers(1, 10))
+@given(seed=seeds, k=st.integers(1, 10))
 def test_batchtopk_keeps_the_largest_positive_ones_of_the_batch(seed, k):
     z = pre_activations(seed)
     threshold = z.flatten().sort(descending=True).values[6 * k - 1]
     expected = torch.where((z >= threshold) & (z > 0), z, 0.0)
-    assert torch.equal(BatchTopK(k).double()(z), expected)
+    assert torch.equal(latents(BatchTopK(k).double(), z), expected)
+
+
+@given(seed=seeds, spread=st.floats(0, 3))
+def test_batchtopk_guesses_its_threshold_right_or_finds_it_out(seed, spread):
+    """Large enough to be sampled, samples of very different scale: the guess is bad, the result exact."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(300, 2000, generator=generator) * torch.exp(spread * torch.randn(300, 1, generator=generator))
+    support = BatchTopK(5).support(z)
+    assert len(support) == 1500
+    assert torch.equal(z[support.rows, support.columns.long()].sort().values, z.flatten().sort().values[-1500:])
+
+
+@given(seed=seeds, k=st.integers(1, 4))
+@pytest.mark.parametrize("name", ["topk", "batchtopk"])
+def test_ranks_say_what_a_smaller_k_would_keep(name, seed, k):
+    z = pre_activations(seed)
+    large, small = sigma_of(name, k=5), sigma_of(name, k=k)
+    support = large.support(z)
+    part, places = keep(support, large.ranks(kernels.take(z, support.offsets, support.columns), support) < k)
+    expected = small.support(z)
+    assert torch.equal(part.offsets, expected.offsets)
+    assert torch.equal(part.columns, expected.columns)
+    assert torch.equal(support.columns[places], part.columns)
 
 
 def test_batchtopks_threshold_follows_the_smallest_kept_value_and_is_saved():
     sigma = BatchTopK(2).double()
     smallest = []
     for seed in range(20):
-        latents = sigma(pre_activations(seed))
-        smallest.append(latents[latents > 0].min().item())
+        kept = latents(sigma, pre_activations(seed))
+        smallest.append(kept[kept > 0].min().item())
     expected = smallest[0]
     for value in smallest[1:]:
         expected = 0.9 * expected + 0.1 * value
     assert sigma.threshold.item() == pytest.approx(expected)
     assert "threshold" in sigma.state_dict()
     z = pre_activations(99)
-    assert torch.equal(sigma.eval()(z), torch.where(z > expected, z, 0.0))
-    assert torch.equal(sigma(z)[:2], sigma(z[:2])), "outside of training a sample does not depend on its batch"
+    assert torch.equal(latents(sigma.eval(), z), torch.where(z > sigma.threshold, z, 0.0))
+    assert torch.equal(latents(sigma, z)[:2], latents(sigma, z[:2])), "a sample does not depend on its batch"
 
 
 def test_batchtopk_without_a_threshold_says_so():
     with pytest.raises(RuntimeError, match="no threshold"):
-        BatchTopK(2).eval()(pre_activations(0))
+        BatchTopK(2).eval().support(pre_activations(0))
 
 
 def test_batchtopk_survives_a_batch_without_positive_values():
     sigma = BatchTopK(2)
-    assert (sigma(-torch.ones(4, 5)) == 0).all()
+    assert (latents(sigma, -torch.ones(4, 5)) == 0).all()
     assert sigma.threshold == 0.0
 
 
@@ -79,30 +109,43 @@ def test_batchtopk_survives_a_batch_without_positive_values():
 def test_the_gradient_to_z_is_that_of_the_kept_values(name, seed):
     z = pre_activations(seed).requires_grad_()
     weights = pre_activations(seed + 1)
-    latents = sigma_of(name)(z)
-    (latents * weights).sum().backward()
-    assert torch.equal(z.grad, torch.where(latents != 0, weights, 0.0))
+    kept = latents(sigma_of(name), z)
+    (kept * weights).sum().backward()
+    assert torch.equal(z.grad, torch.where(kept != 0, weights, 0.0))
 
 
-@given(seed=st.integers(0, 1000), bandwidth=st.floats(0.05, 2))
-def test_jumprelus_straight_through_gradients_are_the_published_ones(seed, bandwidth):
-    sigma = JumpReLU(10, 0.3, bandwidth).double()
+@given(seed=st.integers(0, 1000), relative=st.floats(0.2, 6))
+def test_jumprelus_straight_through_gradients_are_the_published_ones(seed, relative):
+    sigma = JumpReLU(10, 0.3, relative).double()
+    bandwidth = sigma.bandwidth
+    torch.testing.assert_close(bandwidth.item(), 0.3 * relative, rtol=1e-6, atol=0)
     z, weights = pre_activations(seed), pre_activations(seed + 1)
     theta = sigma.threshold
     kernel = ((z - theta).abs() < bandwidth / 2) / bandwidth
-    (sigma(z) * weights).sum().backward()
+    (latents(sigma, z) * weights).sum().backward()
     torch.testing.assert_close(theta.grad, (-theta * kernel * weights).sum(0).detach())
     theta.grad = None
     z.requires_grad_()
-    step = sigma.step(z)
+    support = sigma.support(z.detach())
+    step = support.dense(sigma.step(z[support.rows, support.columns.long()], support))
     assert torch.equal(step, (z > theta).double())
     (step * weights).sum().backward()
     torch.testing.assert_close(theta.grad, (-kernel * weights).sum(0).detach())
     assert z.grad is None
 
 
-def test_relu_is_relu():
-    assert torch.equal(ReLU()(torch.tensor([-1.0, 2.0])), torch.tensor([0.0, 2.0]))
+@given(seed=st.integers(0, 1000))
+def test_gated_is_the_published_two_paths(seed):
+    """With b_mag = offset + e^r b_gate: a gate and a magnitude of one product (Rajamanoharan et al. 2024a)."""
+    product, b_gate, r, offset = (pre_activations(seed + i) for i in range(4))
+    b_gate, r, offset = b_gate[0], r[0], offset[0]
+    sigma = Gated(10).double()
+    with torch.no_grad():
+        sigma.log_scale.copy_(r)
+        sigma.offset.copy_(offset)
+    gate = product + b_gate
+    magnitude = r.exp() * product + (offset + r.exp() * b_gate)
+    torch.testing.assert_close(latents(sigma, gate).detach(), torch.where(gate > 0, magnitude.relu(), 0.0))
 
 
 def test_unknown_names_and_missing_k_are_refused():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from safetensors.torch import save_file
 
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.evaluation.recovery import best_match, chance_mip, mip, normalise_rows
-from sdlcore.model import SparseCoder, load_model, save_model
+from sdlcore.model import Auxiliary, Scales, SparseCoder, load_model, save_model
 from sdlcore.run import ModelConfig
 from sdlcore.streams import stream, torch_stream
 
@@ -14,12 +16,32 @@ CONFIGS = {
     "jumprelu": ModelConfig(activation="jumprelu", n_q=12, decoder_norm="unit"),
     "topk": ModelConfig(activation="topk", k=3, n_q=12, initialisation="tied"),
     "batchtopk": ModelConfig(activation="batchtopk", k=3, n_q=12),
+    "gated": ModelConfig(activation="gated", n_q=12, bias=True),
+    "transcoder": ModelConfig(pair="transcoder", activation="topk", k=3, n_q=12, skip=True),
     "crosscoder": ModelConfig(pair="crosscoder", activation="topk", k=3, n_q=12),
 }
 
 
 def make(config, seed=0, sites=((5,), (5,))):
     return SparseCoder(config, *sites, torch_stream(seed, "initialisation"))
+
+
+def dense_sigma(model, z, k=None):
+    """Section 2.4's definitions on all pre-activations."""
+    k = k or model.config.k
+    match model.config.activation:
+        case "relu":
+            return z.relu()
+        case "jumprelu":
+            return torch.where(z > model.sigma.threshold, z, 0.0)
+        case "gated":
+            scale, offset = model.sigma.log_scale.exp(), model.sigma.offset
+            return torch.where(z > 0, (scale * z + offset).relu(), 0.0)
+        case "topk":
+            edge = z.topk(k, dim=1).values[:, -1:]
+        case "batchtopk":
+            edge = z.flatten().topk(k * len(z)).values[-1]
+    return torch.where((z >= edge) & (z > 0), z, 0.0)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -30,11 +52,63 @@ def test_a_pass_is_definition_2_5(name):
             parameter.uniform_(-1, 1)
     x = torch.randn(7, 5)
     out = model(x)
-    W_E, W_D = model.W_enc, model.W_dec.T
-    torch.testing.assert_close(out.pre, torch.stack([W_E @ row + model.b_enc for row in x]))
-    torch.testing.assert_close(out.latents, model.sigma(out.pre))
-    torch.testing.assert_close(out.x_hat, torch.stack([W_D @ row + model.b_dec for row in out.latents]))
-    torch.testing.assert_close(model.decode(model.encode(x)), out.x_hat)
+    z = x @ model.W_enc.T + model.b_enc
+    latents = dense_sigma(model, z)
+    assert len(out.values) == len(out.support) <= latents.numel()
+    torch.testing.assert_close(out.pre, z[out.support.rows, out.support.columns])
+    torch.testing.assert_close(out.latents(), latents)
+    assert torch.equal(out.active(), (latents > 0).float().sum(1))
+    x_hat = torch.stack([model.W_dec.T @ row + model.b_dec for row in latents])
+    torch.testing.assert_close(out.x_hat, x_hat)
+    torch.testing.assert_close(model.decode(model.encode(x)), x_hat)
+    assert out.aux is None
+    torch.testing.assert_close(out.scales, x_hat[:, None])
+
+
+def test_parts_of_a_code_reconstruct_what_they_say():
+    """Prefixes, multi-k and auxiliary latents in one pass, against the dense code cut by hand."""
+    for scales in (Scales(multi_k=(1, 2, 3)), Scales(prefixes=(2, 5, 12))):
+        for name in ("topk", "batchtopk"):
+            model = make(CONFIGS[name])
+            x = torch.randn(7, 5)
+            z = x @ model.W_enc.T
+            dead = torch.tensor([1, 4, 9])
+            out = model(x, scales, Auxiliary(dead, 2))
+            if scales.multi_k:
+                parts = [dense_sigma(model, z, k) for k in scales.multi_k]
+            else:
+                parts = [dense_sigma(model, z) * (torch.arange(12) < size) for size in scales.prefixes]
+            torch.testing.assert_close(out.scales, torch.stack([part @ model.W_dec for part in parts], 1))
+            torch.testing.assert_close(out.latents(), parts[-1])
+            largest = z[:, dead].topk(2)
+            aux = torch.zeros_like(z).scatter(1, dead[largest.indices], largest.values.relu())
+            torch.testing.assert_close(out.aux, aux @ model.W_dec)
+            if name == "batchtopk":
+                assert model.sigma.threshold == parts[-1][parts[-1] > 0].min(), "auxiliary latents do not count"
+
+
+@pytest.mark.parametrize("name", ["relu", "jumprelu", "topk", "batchtopk", "gated"])
+def test_a_product_in_bfloat16_gives_exact_values_and_hardly_other_latents(name):
+    config = dataclasses.replace(CONFIGS[name], n_q=512, k=16 if "topk" in name else None)
+    model = make(config, sites=((64,), (64,)))
+    x = torch.randn(100, 64)
+    exact, coarse = model(x), model(x, precision=torch.bfloat16)
+    torch.testing.assert_close(
+        coarse.pre, (x @ model.W_enc.T)[coarse.support.rows, coarse.support.columns], rtol=1e-4, atol=1e-5
+    )
+    ours, theirs = (out.latents() > 0 for out in (exact, coarse))
+    assert (ours == theirs).float().mean() > 0.999
+    assert ((ours & theirs).sum() / ours.sum()).item() > 0.99
+
+
+def test_a_linear_path_stands_beside_the_latents():
+    model = make(ModelConfig(pair="transcoder", activation="topk", k=3, n_q=12, skip=True), sites=((5,), (4,)))
+    x = torch.randn(7, 5)
+    without = model(x).x_hat
+    assert (model.W_skip == 0).all()
+    with torch.no_grad():
+        model.W_skip.normal_()
+    torch.testing.assert_close(model(x).x_hat, without + x @ model.W_skip)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -46,8 +120,9 @@ def test_a_saved_model_computes_the_same(name, tmp_path):
     loaded = load_model(tmp_path / "model.safetensors")
     assert loaded.config == model.config
     assert not loaded.training
-    for ours, theirs in zip(model.eval()(x), loaded(x), strict=True):
-        assert torch.equal(ours, theirs)
+    ours, theirs = model.eval()(x), loaded(x)
+    for field in ("pre", "values", "x_hat"):
+        assert torch.equal(getattr(ours, field), getattr(theirs, field))
 
 
 def test_biases_are_trained_only_where_asked_for():

@@ -9,17 +9,16 @@ from sdlcore.training.resampling import ENCODER_SHARE, DeadLatents, resample
 
 def test_silence_is_counted_in_samples_and_ends_when_a_latent_fires():
     dead = DeadLatents(3, dead_after=8, device=torch.device("cpu"))
-    never, always, late = torch.zeros(4), torch.ones(4), torch.tensor([0.0, 0, 0, 1])
-    dead.update(torch.stack([never, always, never], 1))
+    dead.update(torch.tensor([False, True, False]), 4)
     assert dead.silent.tolist() == [4, 0, 4]
     assert not dead.mask().any()
-    dead.update(torch.stack([never, always, never], 1))
+    dead.update(torch.tensor([False, True, False]), 4)
     assert dead.mask().tolist() == [True, False, True]
-    dead.update(torch.stack([never, always, late], 1))
+    dead.update(torch.tensor([False, True, True]), 4)
     assert dead.silent.tolist() == [12, 0, 0]
 
 
-@pytest.fixture(params=["relu", "jumprelu", "batchtopk"])
+@pytest.fixture(params=["relu", "jumprelu", "batchtopk", "gated"])
 def trained(request):
     """A model after one step, of whose ten latents the last four are dead."""
     config = ModelConfig(activation=request.param, n_q=10, k=4 if request.param == "batchtopk" else None, bias=True)

@@ -119,11 +119,11 @@ def _on_samples(
             x.astype(np.float32) for x in make_pair(model.config.pair, store.read("input", start, stop), target)
         )
         out = model(torch.from_numpy(x_p))
-        on = out.latents > 0
+        on = out.values > 0
         active += int(on.sum())
-        fired |= on.any(0)
+        fired[out.support.columns[on]] = True
         if detectors is not None:
-            detected.append(on[:, detectors].numpy())
+            detected.append((out.latents() > 0)[:, detectors].numpy())
         error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
         # Chan's update: the spread around the whole store's mean in one pass, without cancellation
         block = x_r.astype(np.float64)

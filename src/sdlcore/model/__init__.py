@@ -1,5 +1,5 @@
 """The model of Definition 2.5: encoder, sigma, decoder."""
 
-from sdlcore.model.sparse_coder import Forward, SparseCoder, load_model, save_model
+from sdlcore.model.sparse_coder import Auxiliary, Forward, Scales, SparseCoder, load_model, save_model
 
-__all__ = ["Forward", "SparseCoder", "load_model", "save_model"]
+__all__ = ["Auxiliary", "Forward", "Scales", "SparseCoder", "load_model", "save_model"]

@@ -1,60 +1,154 @@
 """Sparsity-inducing activation functions sigma (section 2.4).
 
-Each maps pre-activations z to latents with sigma(z)_i in {0, z_i} and sigma(z) >= 0 (eq. 10), shape B x n_q. Adding one
-is a class here and its name in `make_sigma`.
+Each maps pre-activations z to latents with sigma(z)_i in {0, z_i} and sigma(z) >= 0 (eq. 10; Gated rescales z_i). It
+does so in two steps, so that nothing else need be touched: `support` finds, in all pre-activations of a batch
+(B x n_q), the entries whose latent may differ from zero or passes a gradient on, and `forward` gives the latents there
+(N). Adding one is a class here and its name in `make_sigma`.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sdlcore.model import kernels
+from sdlcore.model.support import Support
 
 
-class ReLU(nn.Module):
+class Sigma(nn.Module):
+    """What all have in common."""
+
+    selects = False
+    """Whether a given number of latents is kept."""
+
+    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
+        """Return the entries that `forward` needs. Where a number of them is kept, ``slack`` times as many, for
+        pre-activations that are only near enough to tell which they might be."""
+        return _above(pre_BQ, pre_BQ.new_zeros(pre_BQ.shape[1]))
+
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        """Return the latents (N) of the pre-activations at the entries."""
+        raise NotImplementedError
+
+    def penalised(self, pre_N: Tensor, values_N: Tensor) -> Tensor:
+        """Return what the L1 penalty sums (N)."""
+        return values_N
+
+    def initial(self, name: str) -> float | Tensor:
+        """Return the value at which the latents' parameters called ``name`` start."""
+        raise KeyError(name)
+
+    def constrain(self) -> None:
+        """Put parameters back where they must be."""
+
+
+class ReLU(Sigma):
     """max(0, z)."""
 
-    def forward(self, pre_BQ: Tensor) -> Tensor:
-        return torch.relu(pre_BQ)
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        return torch.relu(pre_N)
 
 
-class JumpReLU(nn.Module):
+class JumpReLU(Sigma):
     """z H(z - theta) with a learned threshold a latent (eq. 6; Rajamanoharan et al. 2024b).
 
-    The gradient with respect to theta is the straight-through estimate with a rectangular kernel of width
-    ``bandwidth``; the one with respect to z is exact away from the jump. sigma(z) >= 0 needs theta >= 0, which the
-    training loop restores after each step.
+    The gradient with respect to theta is the straight-through estimate with a rectangular kernel; the one with respect
+    to z is exact away from the jump. sigma(z) >= 0 needs theta >= 0. The kernel's width is ``bandwidth`` times the
+    threshold at the start, so that what is right for one scale of activations is right for another.
     """
+
+    start: Tensor
 
     def __init__(self, n_q: int, init_threshold: float, bandwidth: float) -> None:
         super().__init__()
         self.threshold = nn.Parameter(torch.full((n_q,), init_threshold))
-        self.bandwidth = bandwidth
+        self.register_buffer("start", torch.tensor(init_threshold))
+        self.relative_bandwidth = bandwidth
 
-    def forward(self, pre_BQ: Tensor) -> Tensor:
-        return _Jump.apply(pre_BQ, self.threshold, self.bandwidth)
+    @property
+    def bandwidth(self) -> Tensor:
+        """Width of the kernel, in the units of pre-activations (0-d)."""
+        return self.relative_bandwidth * self.start
 
-    def step(self, pre_BQ: Tensor) -> Tensor:
-        """H(z - theta), whose gradient is the kernel's: the smoothed step that the L0 penalty sums."""
-        return _Step.apply(pre_BQ, self.threshold, self.bandwidth)
+    @torch.no_grad()
+    def start_at(self, threshold: Tensor) -> None:
+        """Start all thresholds at one."""
+        self.start.copy_(threshold)
+        self.threshold.fill_(threshold)
+
+    def initial(self, name: str) -> Tensor:
+        return self.start
+
+    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
+        # in training also the entries below their threshold that the kernel reaches
+        reach = self.bandwidth / 2 if self.training else 0.0
+        return _above(pre_BQ, self.threshold.detach() - reach)
+
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        return _Jump.apply(pre_N, self.threshold.index_select(0, support.columns), self.bandwidth)
+
+    def step(self, pre_N: Tensor, support: Support) -> Tensor:
+        """H(z - theta), whose gradient is the kernel's: the smoothed step that the L0 penalty sums (N)."""
+        return _Step.apply(pre_N.detach(), self.threshold.index_select(0, support.columns), self.bandwidth)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        self.threshold.clamp_(min=0.0)
 
 
-class TopK(nn.Module):
-    """The k largest positive pre-activations of each sample (eq. 7)."""
+class Gated(Sigma):
+    """(e^r z + c) H(z) with a scale r and an offset c a latent (Rajamanoharan et al. 2024a).
+
+    z is the gate's pre-activation; the magnitude's, e^r (W_E x) + b_mag, is the same up to c = b_mag - e^r b_gate. The
+    gate learns through the L1 penalty and the gate's own reconstruction (`sdlcore.losses.gate`).
+    """
+
+    def __init__(self, n_q: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(n_q))
+        self.offset = nn.Parameter(torch.zeros(n_q))
+
+    def initial(self, name: str) -> float:
+        return 0.0
+
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        scale, offset = (p.index_select(0, support.columns) for p in (self.log_scale, self.offset))
+        return torch.where(pre_N > 0, torch.relu(scale.exp() * pre_N + offset), 0.0)
+
+    def penalised(self, pre_N: Tensor, values_N: Tensor) -> Tensor:
+        return torch.relu(pre_N)
+
+
+class Selecting(Sigma):
+    """Keeps the largest positive pre-activations."""
+
+    selects = True
 
     def __init__(self, k: int) -> None:
         super().__init__()
         self.k = k
 
-    def forward(self, pre_BQ: Tensor) -> Tensor:
-        return self.select(pre_BQ, self.k)
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        return torch.relu(pre_N)
 
-    def select(self, pre_BQ: Tensor, k: int) -> Tensor:
-        """Keep the k largest instead."""
-        values_Bk, indices_Bk = torch.relu(pre_BQ).topk(k, dim=-1, sorted=False)
-        return torch.zeros_like(pre_BQ).scatter(-1, indices_Bk, values_Bk)
+    def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
+        """Return for each entry (N) the number r such that k latents keep it if and only if r < k."""
+        raise NotImplementedError
 
 
-class BatchTopK(nn.Module):
+class TopK(Selecting):
+    """The k largest positive pre-activations of each sample (eq. 7)."""
+
+    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
+        k = min(round(slack * self.k), pre_BQ.shape[1])
+        return Support(*kernels.topk(pre_BQ, k), pre_BQ.shape[1])
+
+    def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
+        return kernels.ranks(support.offsets, pre_N)
+
+
+class BatchTopK(Selecting):
     """The k B largest positive pre-activations of a batch of B (Bussmann et al. 2024).
 
     Outside of training, a threshold that does not depend on the batch: the running mean over training of the smallest
@@ -67,32 +161,56 @@ class BatchTopK(nn.Module):
     DECAY = 0.9
 
     def __init__(self, k: int) -> None:
-        super().__init__()
-        self.k = k
+        super().__init__(k)
         self.register_buffer("threshold", torch.tensor(-1.0))
 
-    def forward(self, pre_BQ: Tensor) -> Tensor:
+    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
         if not self.training:
             if self.threshold < 0:
                 raise RuntimeError("BatchTopK has no threshold before its first training batch")
-            return torch.where(pre_BQ > self.threshold, pre_BQ, 0.0)
-        latents_BQ = self.select(pre_BQ, self.k)
-        with torch.no_grad():
-            smallest = torch.where(latents_BQ > 0, latents_BQ, torch.inf).min()
-            # a batch in which nothing is positive says nothing about the threshold
-            smallest = torch.where(smallest.isinf(), self.threshold.clamp(min=0.0), smallest)
-            mean = self.DECAY * self.threshold + (1 - self.DECAY) * smallest
-            self.threshold.copy_(torch.where(self.threshold < 0, smallest, mean))
-        return latents_BQ
+            return _above(pre_BQ, self.threshold.expand(pre_BQ.shape[1]))
+        B, n_q = pre_BQ.shape
+        wanted = min(round(slack * self.k * B), B * n_q)
+        # no sort of the whole batch: a sample of it gives a bound that a few too many exceed, and these are sorted
+        every = max(1, B * n_q // _SAMPLED)
+        sample = pre_BQ.flatten()[::every].float()
+        place = min(len(sample), int(1.2 * wanted / every) + 4)
+        bound = sample.topk(place).values[-1].clamp(min=0.0)
+        found = _above(pre_BQ, bound.expand(n_q))
+        if len(found) < wanted and bound > 0:
+            found = _above(pre_BQ, pre_BQ.new_zeros(n_q))
+        if len(found) <= wanted:
+            return found
+        values = kernels.take(pre_BQ, found.offsets, found.columns)
+        return keep(found, self.order(values.float()) < wanted)[0]
 
-    def select(self, pre_BQ: Tensor, k: int) -> Tensor:
-        """Keep the k B largest of the batch instead."""
-        positive_BQ = torch.relu(pre_BQ)
-        values, indices = positive_BQ.flatten().topk(k * len(pre_BQ), sorted=False)
-        return torch.zeros_like(positive_BQ).flatten().scatter(0, indices, values).view_as(pre_BQ)
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        values_N = torch.relu(pre_N)
+        if self.training:
+            self._follow(values_N.detach())
+        return values_N
+
+    def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
+        return self.order(pre_N) // support.n_samples
+
+    @staticmethod
+    def order(values_N: Tensor) -> Tensor:
+        """Return the place of each value (N) in descending order."""
+        order = torch.argsort(values_N, descending=True, stable=True)
+        return torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+
+    @torch.no_grad()
+    def _follow(self, values_N: Tensor) -> None:
+        # a batch in which nothing is positive says nothing about the threshold
+        infinity = values_N.new_full((1,), torch.inf)
+        smallest = torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min()
+        smallest = torch.where(smallest.isinf(), self.threshold.clamp(min=0.0), smallest)
+        mean = self.DECAY * self.threshold + (1 - self.DECAY) * smallest
+        self.threshold.copy_(torch.where(self.threshold < 0, smallest, mean))
 
 
-Sigma = ReLU | JumpReLU | TopK | BatchTopK
+_SAMPLED = 1 << 18
+"""Pre-activations that BatchTopK looks at to guess its threshold."""
 
 
 def make_sigma(name: str, n_q: int, k: int | None, init_threshold: float, bandwidth: float) -> Sigma:
@@ -101,6 +219,8 @@ def make_sigma(name: str, n_q: int, k: int | None, init_threshold: float, bandwi
         return ReLU()
     if name == "jumprelu":
         return JumpReLU(n_q, init_threshold, bandwidth)
+    if name == "gated":
+        return Gated(n_q)
     if k is None:
         raise ValueError(f"activation {name} needs k")
     if name == "topk":
@@ -110,34 +230,47 @@ def make_sigma(name: str, n_q: int, k: int | None, init_threshold: float, bandwi
     raise ValueError(f"unknown activation {name!r}")
 
 
-def _kernel(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
+    """Return the support of the entries in ``mask_N`` and their places."""
+    places = mask_N.nonzero().squeeze(1)
+    counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
+    return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
+
+
+def _above(pre_BQ: Tensor, bounds_Q: Tensor) -> Support:
+    return Support(*kernels.above(pre_BQ, bounds_Q), pre_BQ.shape[1])
+
+
+def _kernel(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
     """Rectangular kernel of unit mass and width ``bandwidth`` around the threshold."""
     return ((pre - threshold).abs() < bandwidth / 2).to(pre.dtype) / bandwidth
 
 
 class _Jump(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
         ctx.save_for_backward(pre, threshold)
         ctx.bandwidth = bandwidth
         return torch.where(pre > threshold, pre, 0.0)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         pre, threshold = ctx.saved_tensors
         to_threshold = -threshold * _kernel(pre, threshold, ctx.bandwidth) * gradient
-        return gradient * (pre > threshold), to_threshold.sum(0), None
+        return gradient * (pre > threshold), to_threshold, None
 
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
         ctx.save_for_backward(pre, threshold)
         ctx.bandwidth = bandwidth
         return (pre > threshold).to(pre.dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         pre, threshold = ctx.saved_tensors
         # the step's gradient reaches theta only (Rajamanoharan et al. 2024b, section 4)
-        return None, (-_kernel(pre, threshold, ctx.bandwidth) * gradient).sum(0), None
+        return None, -_kernel(pre, threshold, ctx.bandwidth) * gradient, None

@@ -10,19 +10,66 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdlcore.files import atomic_path
-from sdlcore.model.sigma import JumpReLU, make_sigma
+from sdlcore.model import kernels
+from sdlcore.model.kernels import workspace
+from sdlcore.model.sigma import Selecting, Sigma, keep, make_sigma
+from sdlcore.model.sparse import decode, encode_at
+from sdlcore.model.support import Support, assemble
 from sdlcore.run import ModelConfig
 
 
 class Forward(NamedTuple):
-    """What one pass over B samples computes."""
+    """What one pass over B samples computes, at the N entries of a support."""
 
+    support: Support
+    """Which latents of which samples may differ from zero."""
     pre: Tensor
-    """B x n_q pre-activations W_E x_p + b_E."""
-    latents: Tensor
-    """B x n_q latents x_q = sigma(pre)."""
+    """Pre-activations W_E x_p + b_E there (N)."""
+    values: Tensor
+    """Latents x_q = sigma(pre) there (N); zero at the entries of auxiliary latents."""
     x_hat: Tensor
     """B x n_r reconstruction of x_r."""
+    scales: Tensor
+    """B x scales x n_r reconstructions from ever more latents, of which the last is ``x_hat``."""
+    aux: Tensor | None
+    """B x n_r: what the auxiliary latents would add, without b_D; None where none were asked for."""
+
+    def latents(self) -> Tensor:
+        """Return the latents as B x n_q."""
+        return self.support.dense(self.values)
+
+    def active(self) -> Tensor:
+        """Return the number of active latents of each sample (B)."""
+        return self.support.sum_by_sample((self.values > 0).to(self.values.dtype))
+
+
+class Scales(NamedTuple):
+    """Reconstructions from parts of a code (eq. 9): of the largest latents, or of the first (Bussmann et al. 2025)."""
+
+    multi_k: tuple[int, ...] = ()
+    """From the k_i largest latents, ascending."""
+    prefixes: tuple[int, ...] = ()
+    """From the latents before each of these, ascending."""
+
+    @property
+    def number(self) -> int:
+        return max(len(self.multi_k), len(self.prefixes), 1)
+
+
+class Auxiliary(NamedTuple):
+    """Latents that are to reconstruct beside the active ones (eq. 8)."""
+
+    dead: Tensor
+    """Indices of the latents to choose from."""
+    k: int
+    """How many of them a sample."""
+
+
+_WHOLE = Scales()
+_NEVER = -1e9
+"""A pre-activation below every threshold that a sigma, a kernel or a penalty sees."""
+SLACK = 1.25
+"""How many more latents than k the encoder's product in bfloat16 proposes, to be ranked by exact pre-activations."""
 
 
 class SparseCoder(nn.Module):
@@ -32,7 +79,8 @@ class SparseCoder(nn.Module):
         x_r_hat = W_D latents + b_D
 
     With x_r = x_p it is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
-    concatenation of several sites. Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec` (the
+    concatenation of several sites. A transcoder may have a linear path beside the latents, W_skip x_p (Paulo et al.
+    2025). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec` (the
     paper's column W_D[:, i]); `W_dec` is kept by rows because a sparse code reads whole directions.
 
     Parameters
@@ -61,7 +109,9 @@ class SparseCoder(nn.Module):
         self.b_enc = nn.Parameter(torch.zeros(n_q), requires_grad=config.bias)
         self.W_dec = nn.Parameter(torch.zeros(n_q, n_r))
         self.b_dec = nn.Parameter(torch.zeros(n_r), requires_grad=config.bias)
-        self.sigma = make_sigma(config.activation, n_q, config.k, config.init_threshold, config.bandwidth)
+        if config.skip:
+            self.W_skip = nn.Parameter(torch.zeros(n_p, n_r))
+        self.sigma: Sigma = make_sigma(config.activation, n_q, config.k, config.init_threshold, config.bandwidth)
         if generator is not None:
             self._initialise(generator)
 
@@ -78,30 +128,131 @@ class SparseCoder(nn.Module):
             self.W_enc.copy_(self.config.init_scale * nn.functional.normalize(directions[:, :n_p]))
         self.constrain()
 
+    @property
+    def decoder_is_unit(self) -> bool:
+        """Whether every decoder row has norm one, over all sites, and a single site."""
+        return self.config.decoder_norm == "unit" and len(self.target_sites) == 1
+
     def encode(self, x_BP: Tensor) -> Tensor:
         """Return the latents (B x n_q) of B samples of x_p (B x n_p)."""
-        return self.sigma(self.pre_activations(x_BP))
-
-    def pre_activations(self, x_BP: Tensor) -> Tensor:
-        """Return W_E x_p + b_E (B x n_q)."""
-        return nn.functional.linear(x_BP, self.W_enc, self.b_enc)
+        return self(x_BP).latents()
 
     def decode(self, latents_BQ: Tensor) -> Tensor:
-        """Return W_D x_q + b_D (B x n_r)."""
+        """Return W_D x_q + b_D (B x n_r), without the linear path of a transcoder that has one."""
         return latents_BQ @ self.W_dec + self.b_dec
 
-    def forward(self, x_BP: Tensor) -> Forward:
-        pre = self.pre_activations(x_BP)
-        latents = self.sigma(pre)
-        return Forward(pre, latents, self.decode(latents))
+    def _beside(self, x_BP: Tensor) -> Tensor:
+        """Return the part of a reconstruction that is not the latents' (broadcasts over B x scales x n_r)."""
+        return self.b_dec + (x_BP @ self.W_skip)[:, None] if self.config.skip else self.b_dec
+
+    def forward(
+        self,
+        x_BP: Tensor,
+        scales: Scales = _WHOLE,
+        auxiliary: Auxiliary | None = None,
+        precision: torch.dtype | None = None,
+    ) -> Forward:
+        """Encode and reconstruct B samples of x_p (B x n_p).
+
+        The dense product W_E x_p only finds the entries; nothing is differentiated, and nothing more computed, outside
+        of them.
+
+        Parameters
+        ----------
+        x_BP
+            The samples.
+        scales
+            Parts of the code to reconstruct from as well.
+        auxiliary
+            Latents to reconstruct from beside, where there are any.
+        precision
+            Type in which the dense product is computed; None for the weights' own. In a lower one it may propose other
+            latents; their pre-activations are computed anew from the weights, and latents kept by those.
+        """
+        support, selected_N, aux_columns = self._select(x_BP, auxiliary, precision)
+        known_N: Tensor | None = selected_N
+        is_aux_N = None
+        n_scales = scales.number
+        if n_scales > 1 or aux_columns is not None:
+            support, is_aux_N, known_N = self._split(support, selected_N, scales, aux_columns)
+        pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support, known_N)
+        if is_aux_N is None:
+            decoded_N = values_N = self.sigma(pre_N, support)
+        else:
+            aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, _NEVER, pre_N)
+            values_N = self.sigma(pre_N, support)
+            decoded_N = torch.where(is_aux_N, aux_N, values_N)
+        parts = decode(decoded_N, support, self.W_dec).view(len(x_BP), support.groups, -1)
+        scale_BSR = parts[:, :n_scales].cumsum(1) if n_scales > 1 else parts[:, :1]
+        scale_BSR = scale_BSR + self._beside(x_BP)
+        aux = parts[:, n_scales] if aux_columns is not None else None
+        return Forward(support, pre_N, values_N, scale_BSR[:, -1], scale_BSR, aux)
+
+    @torch.no_grad()
+    def _select(
+        self, x_BP: Tensor, auxiliary: Auxiliary | None, precision: torch.dtype | None
+    ) -> tuple[Support, Tensor, Tensor | None]:
+        """Return the entries that sigma needs, their pre-activations, and auxiliary latents (B x k)."""
+        dtype = precision or self.W_enc.dtype
+        W, x = self.W_enc.detach(), x_BP
+        exact = dtype == W.dtype
+        if not exact:
+            W = workspace.take(tuple(W.shape), dtype, W.device).copy_(W)
+            x = x_BP.to(dtype)
+        pre_BQ = workspace.take((len(x), len(W)), dtype, W.device)
+        torch.addmm(self.b_enc.to(dtype), x, W.T, out=pre_BQ)
+        support = self.sigma.support(pre_BQ, 1.0 if exact else SLACK)
+        if exact:
+            pre_N = kernels.take(pre_BQ, support.offsets, support.columns)
+        else:
+            workspace.give(W)
+            pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support)
+            if isinstance(self.sigma, Selecting) and self.training:
+                support, places = keep(support, self.sigma.ranks(pre_N, support) < self.sigma.k)
+                pre_N = pre_N[places]
+        aux_columns = None
+        if auxiliary is not None and len(auxiliary.dead):
+            dead_BD = pre_BQ[:, auxiliary.dead]
+            aux_columns = auxiliary.dead[dead_BD.topk(min(auxiliary.k, len(auxiliary.dead)), sorted=False).indices]
+        workspace.give(pre_BQ)
+        return support, pre_N, aux_columns
+
+    def _split(
+        self, support: Support, pre_N: Tensor, scales: Scales, aux_columns: Tensor | None
+    ) -> tuple[Support, Tensor | None, Tensor | None]:
+        """Divide the entries into scales, and auxiliary latents, each a row of its own of a sample.
+
+        Returns the new support, which of its entries are auxiliary, and pre-activations where all are known.
+        """
+        sample_N, latent_N = support.rows, support.columns
+        group_N = torch.zeros_like(sample_N)
+        if scales.multi_k:
+            if not isinstance(self.sigma, Selecting):
+                raise TypeError(f"multi_k needs activation topk or batchtopk, found {self.config.activation}")
+            edges = torch.tensor(scales.multi_k[:-1], device=pre_N.device)
+            group_N = torch.bucketize(self.sigma.ranks(pre_N, support), edges, right=True)
+        elif scales.prefixes:
+            edges = torch.tensor(scales.prefixes[:-1], device=pre_N.device)
+            group_N = torch.bucketize(latent_N, edges, right=True)
+        groups = scales.number
+        if aux_columns is not None:
+            B, k = aux_columns.shape
+            sample_N = torch.cat([sample_N, torch.arange(B, device=sample_N.device).repeat_interleave(k)])
+            latent_N = torch.cat([latent_N, aux_columns.flatten().to(latent_N.dtype)])
+            group_N = torch.cat([group_N, group_N.new_full((B * k,), groups)])
+            groups += 1
+        split, order = assemble(sample_N, latent_N, group_N, (support.n_samples, groups, support.n_q))
+        if aux_columns is None:
+            return split, None, pre_N[order]
+        # those of the auxiliary latents are not known yet
+        return split, group_N[order] == scales.number, None
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Put parameters back where they must be; the training loop calls it after each step."""
+        """Put parameters back where they must be; training does so after each step."""
         if self.config.decoder_norm == "unit":
-            self.W_dec.copy_(nn.functional.normalize(self.W_dec))
-        if isinstance(self.sigma, JumpReLU):
-            self.sigma.threshold.clamp_(min=0.0)
+            kernels.normalise_rows(self.W_dec.detach())
+        self.sigma.constrain()
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: dict[str, Any]) -> None:

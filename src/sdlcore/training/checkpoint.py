@@ -5,10 +5,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdlcore.files import atomic_path
 
@@ -53,18 +52,3 @@ def load_checkpoint(path: str | Path, identity: str) -> tuple[dict[str, Tensor],
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["state"])  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start this training afresh") from error
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
-    """Return the optimiser's state by ``<parameter>/<moment>``."""
-    return {f"{name}/{key}": value for p, name in names.items() for key, value in optimizer.state[p].items()}
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str], tensors: dict[str, Tensor]
-) -> None:
-    """Put back what `optimizer_tensors` returned, each tensor on its parameter's device."""
-    for parameter, name in names.items():
-        state = {key.split("/")[1]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
-        if state:
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}

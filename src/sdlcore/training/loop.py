@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.losses import total_loss
 from sdlcore.model import SparseCoder
 from sdlcore.run import RunConfig
-from sdlcore.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
+from sdlcore.training.initialise import start_from_data
 from sdlcore.training.normalisation import Normalisation
-from sdlcore.training.resampling import DeadLatents, resample
+from sdlcore.training.resampling import resample
 from sdlcore.training.schedules import learning_rate, penalty_share
+from sdlcore.training.step import TrainingStep
 
 log = logging.getLogger(__name__)
 
@@ -94,53 +95,41 @@ def train(
     if anchors is not None:
         anchors = normalisation.directions(anchors[0].to(device), anchors[1].to(device))
     n_anchors = 0 if anchors is None else len(anchors[0])
-    names = {p: name for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.Adam(names, lr=settings.lr, fused=True)
-    dead = DeadLatents(model.config.n_q, settings.dead_after, device)
+    take_step = TrainingStep(model, config, anchors)
     window = _Window()
     history: list[dict[str, float]] = []
     first_step, earlier_seconds = 0, 0.0
 
     if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
         tensors, state = found
-        model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
-        restore_optimizer(optimizer, names, tensors)
-        dead.silent = tensors["silent"].to(device)
+        take_step.restore(tensors)
         generator.set_state(tensors["generator"])
         first_step, earlier_seconds, history = state["step"], state["seconds"], state["history"]
         log.info("going on from step %d of %d", first_step, settings.steps)
+
+    else:
+        start_from_data(model, *normalisation(*_to_device(*batches(0), device)))
 
     started, saved_step = time.perf_counter(), first_step
     for step in range(first_step, settings.steps):
         x_BP, x_BR = normalisation(*_to_device(*batches(step), device))
         lr = learning_rate(step, settings.steps, settings.lr, settings.lr_warmup, settings.lr_decay)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-
-        out = model(x_BP)
-        penalty = penalty_share(step, settings.steps, config.loss.penalty_warmup)
-        terms = total_loss(model, x_BR, out, config.loss, anchors, penalty)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        if settings.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(list(names), settings.gradient_clip)
-        optimizer.step()
-        model.constrain()
-
-        with torch.no_grad():
-            dead.update(out.latents)
-            window.add(terms, (out.latents != 0).sum(-1).float().mean(), x_BR, terms["reconstruction"])
+        share = penalty_share(step, settings.steps, config.loss.penalty_warmup)
+        terms = take_step(x_BP, x_BR, lr, share, step)
+        window.add(terms, x_BR)
         done = step + 1
         every = settings.resample_every
         if every and done % every == 0 and done <= settings.resample_until * settings.steps:
             try:
-                window.resampled += resample(model, optimizer, dead, x_BP, x_BR, generator, spare=n_anchors)
+                window.resampled += resample(
+                    model, take_step.optimizer, take_step.dead, x_BP, x_BR, generator, n_anchors
+                )
             except FloatingPointError as error:
                 raise DivergedError(f"{error} in the steps up to {done}; lower lr from {settings.lr}") from error
         if done % settings.log_every == 0 or done == settings.steps:
             seconds = earlier_seconds + time.perf_counter() - started
             row = {"step": done, "samples": done * settings.batch_size, **window.means()}
-            row |= {"dead_fraction": float(dead.mask().float().mean()), "lr": lr}
+            row |= {"dead_fraction": float(take_step.dead.mask().float().mean()), "lr": lr}
             row |= {"resampled": window.resampled, "seconds": round(seconds, 3)}
             if not math.isfinite(row["loss"]):
                 raise DivergedError(f"loss is {row['loss']} in the steps up to {done}; lower lr from {settings.lr}")
@@ -149,9 +138,7 @@ def train(
             _report(row, settings.steps, first_step, time.perf_counter() - started)
             # only here, where a window ends and its loss was finite: a checkpoint holds no open window
             if checkpointing and saved_step + settings.checkpoint_every <= done < settings.steps:
-                tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-                tensors |= optimizer_tensors(optimizer, names)
-                tensors |= {"silent": dead.silent, "generator": generator.get_state()}
+                tensors = take_step.state() | {"generator": generator.get_state()}
                 state = {"step": done, "seconds": seconds, "history": history}
                 save_checkpoint(checkpointing.path, checkpointing.identity, tensors, state)
                 saved_step = done
@@ -186,9 +173,9 @@ class _Window:
         self.resampled = 0
         self._sums: dict[str, Tensor] = {}
 
-    def add(self, terms: dict[str, Tensor], l0: Tensor, x_BR: Tensor, error: Tensor) -> None:
+    def add(self, terms: dict[str, Tensor], x_BR: Tensor) -> None:
         variance = x_BR.var(dim=0, correction=0).sum()
-        for name, value in {**terms, "l0": l0, "_error": error, "_variance": variance}.items():
+        for name, value in {**terms, "_error": terms["reconstruction"], "_variance": variance}.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
         self.steps += 1
 

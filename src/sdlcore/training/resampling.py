@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from sdlcore.model import SparseCoder
-from sdlcore.model.sigma import JumpReLU
 
 
 class DeadLatents:
@@ -14,10 +13,9 @@ class DeadLatents:
         self.dead_after = dead_after
         self.silent = torch.zeros(n_q, dtype=torch.int64, device=device)
 
-    def update(self, latents_BQ: Tensor) -> None:
-        """Take in the latents of one batch; a latent that fires anywhere in it starts again from zero."""
-        fired_Q = (latents_BQ != 0).any(0)
-        self.silent = torch.where(fired_Q, 0, self.silent + len(latents_BQ))
+    def update(self, fired_Q: Tensor, samples: int) -> None:
+        """Take in which latents fired anywhere in a batch of ``samples``; those start again from zero."""
+        self.silent = torch.where(fired_Q, 0, self.silent + samples)
 
     def mask(self) -> Tensor:
         """Return which latents (n_q, bool) have been silent for ``dead_after`` samples or longer."""
@@ -77,13 +75,13 @@ def resample(
     norm = living.norm(dim=1).mean() if len(living) else torch.tensor(1.0, device=x_BP.device)
     decoder_norm = model.W_dec[~mask_Q].norm(dim=1).mean() if len(living) else norm
     model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(x_BR[chosen] - model.b_dec)
-    share = 1.0 if model.config.selects else ENCODER_SHARE
+    share = 1.0 if model.sigma.selects else ENCODER_SHARE
     model.W_enc[index] = share * norm * torch.nn.functional.normalize(x_BP[chosen])
     model.b_enc[index] = 0.0
     rows = [model.W_enc, model.W_dec, model.b_enc]
-    if isinstance(model.sigma, JumpReLU):
-        model.sigma.threshold[index] = model.config.init_threshold
-        rows.append(model.sigma.threshold)
+    for name, parameter in model.sigma.named_parameters():
+        parameter[index] = model.sigma.initial(name)
+        rows.append(parameter)
     for parameter in rows:
         for moment in ("exp_avg", "exp_avg_sq"):
             if moment in optimizer.state.get(parameter, {}):

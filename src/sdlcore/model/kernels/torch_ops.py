@@ -1,0 +1,77 @@
+"""The sparse kernels in torch operators: what GPUs use, and what the CPU's are tested against.
+
+Signatures and meaning are those of `sdlcore.model.kernels`.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_GATHERED = 1 << 25
+"""Numbers gathered at once by `dots`."""
+
+
+def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    # always k, positive or not: to leave some out, their number would have to travel from a GPU to the host
+    columns = pre.topk(k, dim=1, sorted=False).indices.sort(dim=1).values
+    return torch.arange(len(pre) + 1, device=pre.device) * k, columns.flatten().int()
+
+
+def above(pre: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    exceeds = pre > bounds.to(pre.dtype)
+    offsets = functional.pad(exceeds.sum(1).cumsum(0), (1, 0))
+    return offsets, exceeds.nonzero()[:, 1].int()
+
+
+def take(pre: Tensor, offsets: Tensor, columns: Tensor) -> Tensor:
+    return pre[rows_of(offsets, len(columns)), columns]
+
+
+def rows_of(offsets: Tensor, n: int) -> Tensor:
+    return torch.repeat_interleave(torch.diff(offsets), output_size=n)
+
+
+def transpose(offsets: Tensor, columns: Tensor, n_q: int) -> tuple[Tensor, Tensor, Tensor]:
+    ordered, order = columns.sort(stable=True)
+    edges = torch.arange(n_q + 1, device=columns.device, dtype=columns.dtype)
+    return torch.searchsorted(ordered, edges), rows_of(offsets, len(columns))[order].int(), order.int()
+
+
+def ranks(offsets: Tensor, values: Tensor) -> Tensor:
+    rows = rows_of(offsets, len(values))
+    order = torch.argsort(values, descending=True, stable=True)
+    order = order[torch.argsort(rows[order], stable=True)]
+    places = torch.arange(len(order), device=order.device) - offsets[rows]
+    return torch.empty_like(order).scatter_(0, order, places)
+
+
+def gather_sum(offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
+    return functional.embedding_bag(
+        columns.long(), W, offsets, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
+
+
+def dots(offsets: Tensor, columns: Tensor, W: Tensor, x: Tensor, groups: int) -> Tensor:
+    rows = rows_of(offsets, len(columns)) // groups
+    at_once = max(1, _GATHERED // W.shape[1])
+    parts = [
+        torch.linalg.vecdot(W[columns[start : start + at_once]], x[rows[start : start + at_once]])
+        for start in range(0, len(columns), at_once)
+    ]
+    return torch.cat(parts) if parts else W.new_empty(0)
+
+
+def scatter_sum(column_offsets: Tensor, rows: Tensor, values: Tensor, x: Tensor, groups: int) -> Tensor:
+    return gather_sum(column_offsets, rows // groups, values, x)
+
+
+def squared_norms(W: Tensor) -> Tensor:
+    return W.square().sum(1)
+
+
+def normalise_rows(W: Tensor, smallest: float) -> None:
+    W.div_(W.norm(dim=1, keepdim=True).clamp_(min=smallest))
+
+
+def project_rows(gradient: Tensor, W: Tensor) -> None:
+    gradient.addcmul_(torch.linalg.vecdot(gradient, W)[:, None], W, value=-1)

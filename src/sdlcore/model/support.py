@@ -1,0 +1,83 @@
+"""Where codes may differ from zero: the sparsity pattern of a batch."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdlcore.model import kernels
+
+
+class ByLatent(NamedTuple):
+    """A pattern by columns, which the gradients of both weight matrices are summed along."""
+
+    offsets: Tensor
+    """n_q + 1; latent i has the entries ``offsets[i]`` to ``offsets[i + 1]``."""
+    rows: Tensor
+    """The row of each entry."""
+    order: Tensor
+    """Which entry, counted by rows, each entry is."""
+
+
+class Support:
+    """N entries (row, latent), by rows and within a row by latent, of B samples.
+
+    A sample has ``groups`` rows, one below the other: the parts of its code that are decoded apart (scales, auxiliary
+    latents). Row r belongs to sample ``r // groups``.
+    """
+
+    def __init__(self, offsets: Tensor, columns: Tensor, n_q: int, groups: int = 1) -> None:
+        self.offsets = offsets
+        self.columns = columns
+        self.n_q = n_q
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_samples(self) -> int:
+        return self.n_rows // self.groups
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The row of each entry (N)."""
+        return torch.repeat_interleave(torch.diff(self.offsets), output_size=len(self))
+
+    @cached_property
+    def by_latent(self) -> ByLatent:
+        """The same entries by latent, sorted once however many gradients need it."""
+        return ByLatent(*kernels.transpose(self.offsets, self.columns, self.n_q))
+
+    def dense(self, values_N: Tensor) -> Tensor:
+        """Return values as B x n_q, zero where there is no entry; groups of a sample are added up."""
+        out = values_N.new_zeros(self.n_samples, self.n_q)
+        return out.index_put((self.rows // self.groups, self.columns), values_N, accumulate=True)
+
+    def sum_by_sample(self, values_N: Tensor) -> Tensor:
+        """Return the sum of values of each sample (B)."""
+        return values_N.new_zeros(self.n_samples).index_add(0, self.rows // self.groups, values_N)
+
+
+def assemble(
+    sample_N: Tensor, latent_N: Tensor, group_N: Tensor, shape: tuple[int, int, int]
+) -> tuple[Support, Tensor]:
+    """Build a support from entries in any order, and return with it which of them each of its entries is.
+
+    Parameters
+    ----------
+    sample_N, latent_N, group_N
+        The entries.
+    shape
+        B, groups and n_q.
+    """
+    B, groups, n_q = shape
+    row_N = (sample_N * groups + group_N).int()
+    everything = torch.tensor([0, len(row_N)], device=row_N.device)
+    offsets, _, order = kernels.transpose(everything, row_N, B * groups)
+    return Support(offsets, latent_N[order], n_q, groups), order

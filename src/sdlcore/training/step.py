@@ -1,0 +1,130 @@
+"""One optimiser step: forward, backward, clipping, Adam, constraints."""
+
+import torch
+from torch import Tensor
+
+from sdlcore.losses import total_loss
+from sdlcore.model import Auxiliary, Scales, SparseCoder, kernels
+from sdlcore.model.kernels import workspace
+from sdlcore.run import RunConfig
+from sdlcore.training.resampling import DeadLatents
+
+DEAD_EVERY = 10
+"""Steps between looks at which latents are dead, each of which makes a GPU wait."""
+
+
+class _Adam(torch.optim.Adam):
+    """Adam in one pass over its tensors, which divides gradients by ``grad_scale`` as it reads them."""
+
+    grad_scale: Tensor
+
+
+class TrainingStep:
+    """What changes from step to step, apart from the data's order, and how.
+
+    Nothing in a step waits for a GPU, but for the number of latents that fire, which ReLU, JumpReLU, Gated and
+    BatchTopK have to learn.
+
+    Parameters
+    ----------
+    model
+        Trained in place.
+    config
+        The run's settings.
+    anchors
+        k x n_p and k x n_r directions for the first k latents, as the model sees them.
+    """
+
+    def __init__(self, model: SparseCoder, config: RunConfig, anchors: tuple[Tensor, Tensor] | None = None) -> None:
+        self.model = model
+        self.config = config
+        self.anchors = anchors
+        self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
+        self.optimizer = _Adam(self.names, lr=config.training.lr, fused=True)
+        device = model.W_enc.device
+        self.dead = DeadLatents(model.config.n_q, config.training.dead_after, device)
+        self.log_penalty = torch.zeros((), device=device)
+        """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
+        self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
+        self._precision = torch.bfloat16 if config.training.precision == "bfloat16" else None
+        self._auxiliary: Auxiliary | None = None
+
+    def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, share: float = 1.0, step: int = 0) -> dict[str, Tensor]:
+        """Take one step and return the loss, its terms and ``l0``, the mean number of active latents, as 0-d tensors.
+
+        Parameters
+        ----------
+        x_BP, x_BR
+            The batch.
+        lr
+            Learning rate.
+        share
+            Share of the l1 and l0 weights in force.
+        step
+            Number of the step, from 0.
+        """
+        loss, training = self.config.loss, self.config.training
+        if loss.lambda_aux and (self._auxiliary is None or step % DEAD_EVERY == 0):
+            self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
+        penalty = share * self.log_penalty.exp() if loss.target_l0 is not None else share
+        sums: dict[str, Tensor] = {}
+        fired_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
+        size = len(x_BP) // training.accumulate
+        for start in range(0, len(x_BP), size):
+            part_p = x_BP[start : start + size]
+            part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
+            out = self.model(part_p, self._scales, self._auxiliary, self._precision)
+            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty)
+            (terms["loss"] / training.accumulate).backward()
+            with torch.no_grad():
+                fires_N = out.values > 0
+                fired_Q[out.support.columns[fires_N]] = True
+                terms["l0"] = fires_N.sum() / size
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
+        self._descend(lr)
+        with torch.no_grad():
+            self.dead.update(fired_Q, len(x_BP))
+            if loss.target_l0 is not None:
+                off = torch.log(sums["l0"].clamp(min=1.0) / loss.target_l0).clamp(-2.0, 2.0)
+                self.log_penalty += loss.l0_gain * off
+        return sums
+
+    @torch.no_grad()
+    def _descend(self, lr: float) -> None:
+        model, training = self.model, self.config.training
+        gradients = [p.grad for p in self.names if p.grad is not None]
+        if model.config.decoder_norm == "unit" and model.W_dec.grad is not None:
+            kernels.project_rows(model.W_dec.grad, model.W_dec)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if training.gradient_clip is not None:
+            norm = torch.stack([kernels.squared_norms(g.view(len(g), -1)).sum() for g in gradients]).sum().sqrt()
+            self.optimizer.grad_scale = (norm / training.gradient_clip).clamp(min=1.0)
+        self.optimizer.step()
+        for p in self.names:
+            p.grad = None
+        for gradient in gradients:
+            workspace.give(gradient)
+        model.constrain()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that the next step depends on."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for p, name in self.names.items():
+            tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
+        auxiliary = self._auxiliary.dead if self._auxiliary is not None else self.dead.silent[:0]
+        return tensors | {"silent": self.dead.silent, "log_penalty": self.log_penalty, "auxiliary": auxiliary}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        device = self.model.W_enc.device
+        self.model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
+        for p, name in self.names.items():
+            state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
+            if state:
+                self.optimizer.state[p] = {key: value.to(device) for key, value in state.items()}
+        self.dead.silent = tensors["silent"].to(device)
+        self.log_penalty = tensors["log_penalty"].to(device)
+        if self.config.loss.lambda_aux:
+            self._auxiliary = Auxiliary(tensors["auxiliary"].to(device), self.config.loss.k_aux)

@@ -1,0 +1,176 @@
+"""The CPU's kernels against torch operators, and both against dense products."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdlcore.model import kernels
+from sdlcore.model.kernels import torch_ops, workspace
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+DTYPES = [torch.float32, torch.float64]
+
+
+@st.composite
+def patterns(draw):
+    """Offsets, columns, number of columns and rows of a random pattern; rows may be empty."""
+    rows, n_q, seed = draw(st.integers(1, 9)), draw(st.integers(1, 70)), draw(st.integers(0, 1000))
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(rows, n_q, generator=generator) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
+    return offsets, mask.nonzero()[:, 1].int(), mask, generator
+
+
+def both(name, *arguments):
+    """The result of either implementation."""
+    return getattr(kernels, name)(*arguments), getattr(torch_ops, name)(*arguments)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(pattern=patterns(), d=st.integers(1, 40), groups=st.integers(1, 3))
+def test_products_equal_the_dense_ones(dtype, pattern, d, groups):
+    offsets, columns, mask, generator = pattern
+    rows, n_q = mask.shape
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    values, W = draw(len(columns)), draw(n_q, d)
+    x_groups = draw((rows + groups - 1) // groups, d)
+    dense = torch.zeros(mask.shape, dtype=dtype)
+    dense[mask] = values
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    column_offsets, entry_rows, order = kernels.transpose(offsets, columns, n_q)
+    repeated = x_groups.repeat_interleave(groups, 0)[:rows]
+    for result in both("gather_sum", offsets, columns, values, W):
+        torch.testing.assert_close(result, dense @ W, **tolerance)
+    for result in both("dots", offsets, columns, W, x_groups, groups):
+        torch.testing.assert_close(result, (repeated @ W.T)[mask], **tolerance)
+    for result in both("scatter_sum", column_offsets, entry_rows, values[order], x_groups, groups):
+        torch.testing.assert_close(result, dense.T @ repeated, **tolerance)
+    for result in both("take", dense, offsets, columns):
+        assert torch.equal(result, values)
+    for result in both("squared_norms", W):
+        torch.testing.assert_close(result, (W * W).sum(1), **tolerance)
+
+
+@given(pattern=patterns())
+def test_a_transposed_pattern_has_the_same_entries_by_column(pattern):
+    offsets, columns, mask, _ = pattern
+    for column_offsets, rows, order in both("transpose", offsets, columns, mask.shape[1]):
+        assert torch.equal(column_offsets, torch.nn.functional.pad(mask.sum(0).cumsum(0), (1, 0)))
+        assert torch.equal(rows.long(), mask.T.nonzero()[:, 1])
+        assert torch.equal(columns[order].long(), mask.T.nonzero()[:, 0])
+
+
+@given(pattern=patterns(), ties=st.integers(1, 5))
+def test_ranks_are_places_in_a_stable_descending_order(pattern, ties):
+    offsets, columns, _, generator = pattern
+    values = torch.randint(ties, (len(columns),), generator=generator).float()
+    for ranks in both("ranks", offsets, values):
+        for start, stop in itertools.pairwise(offsets):
+            order = torch.argsort(values[start:stop], descending=True, stable=True)
+            assert torch.equal(ranks[start:stop][order], torch.arange(stop - start))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@given(seed=st.integers(0, 1000), n_q=st.integers(1, 300), k=st.integers(1, 300), scale=st.sampled_from([1e-8, 1, 1e6]))
+def test_topk_finds_the_largest_positive_entries(dtype, seed, n_q, k, scale):
+    k = min(k, n_q)
+    generator = torch.Generator().manual_seed(seed)
+    # each row of a scale of its own: what the row before suggests is wrong
+    pre = torch.randn(12, n_q, generator=generator) * torch.exp(4 * torch.randn(12, 1, generator=generator)) * scale
+    pre = (pre - (seed % 3) * scale).to(dtype)
+    offsets, columns = kernels.topk(pre, k)
+    values = kernels.take(pre, offsets, columns)
+    for row in range(12):
+        mine = values[offsets[row] : offsets[row + 1]]
+        largest = pre[row].float().topk(k).values
+        assert torch.equal(mine.float().sort(descending=True).values, largest[largest > 0])
+        assert (columns[offsets[row] : offsets[row + 1]].diff() > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@given(seed=st.integers(0, 1000), n_q=st.integers(1, 300), shift=st.floats(-2, 2))
+def test_above_finds_the_entries_above_their_bounds(dtype, seed, n_q, shift):
+    generator = torch.Generator().manual_seed(seed)
+    pre = torch.randn(7, n_q, generator=generator).to(dtype)
+    bounds = (torch.randn(n_q, generator=generator) + shift).to(dtype)
+    expected = pre > bounds
+    for offsets, columns in both("above", pre, bounds):
+        assert torch.equal(offsets, torch.nn.functional.pad(expected.sum(1).cumsum(0), (1, 0)))
+        assert torch.equal(columns.long(), expected.nonzero()[:, 1])
+
+
+@given(seed=st.integers(0, 1000), rows=st.integers(1, 20), d=st.integers(1, 20))
+def test_rows_are_normalised_and_gradients_made_tangent_in_place(seed, rows, d):
+    generator = torch.Generator().manual_seed(seed)
+    W, gradient = (torch.randn(rows, d, generator=generator, dtype=torch.float64) for _ in range(2))
+    W[0] = 0
+    for module in (kernels, torch_ops):
+        unit, tangent = W.clone(), gradient.clone()
+        module.normalise_rows(unit, 1e-12)
+        torch.testing.assert_close(unit, torch.nn.functional.normalize(W), rtol=1e-12, atol=1e-12)
+        module.project_rows(tangent, unit)
+        along = (gradient * unit).sum(1, keepdim=True)
+        torch.testing.assert_close(tangent, gradient - along * unit, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_gives_what_the_torch_operators_give_on_the_cpu(device):
+    pre = torch.randn(64, 500, generator=torch.Generator().manual_seed(0))
+    W = torch.randn(500, 33, generator=torch.Generator().manual_seed(1))
+    offsets, columns = torch_ops.topk(pre, 7)
+    values = torch_ops.take(pre, offsets, columns)
+    there = [tensor.to(device) for tensor in (offsets, columns, values, W)]
+    torch.testing.assert_close(
+        kernels.gather_sum(*there).cpu(), torch_ops.gather_sum(offsets, columns, values, W), rtol=1e-4, atol=1e-4
+    )
+    found = kernels.topk(pre.to(device), 7)
+    assert torch.equal(found[1].cpu(), columns)
+
+
+_BITS = """
+import sys, torch
+from sdlcore.model import kernels
+torch.set_num_threads(int(sys.argv[1]))
+generator = torch.Generator().manual_seed(0)
+pre, x = torch.randn(50, 400, generator=generator), torch.randn(50, 30, generator=generator)
+W = torch.randn(400, 30, generator=generator)
+offsets, columns = kernels.topk(pre, 20)
+values = kernels.take(pre, offsets, columns)
+column_offsets, rows, order = kernels.transpose(offsets, columns, 400)
+results = [kernels.gather_sum(offsets, columns, values, W), kernels.dots(offsets, columns, W, x)]
+results.append(kernels.scatter_sum(column_offsets, rows, values[order], x))
+print([result.double().sum().item().hex() for result in results], kernels.above(pre, W[:, 0])[1].tolist())
+"""
+
+
+def test_the_number_of_threads_changes_no_bit():
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", _BITS, threads], check=True, capture_output=True, text=True, env=os.environ
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert next(iter(outputs))
+
+
+@settings(max_examples=20)
+@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_a_buffer_given_back_is_taken_again_and_no_other(shape):
+    workspace.clear()
+    first = workspace.take(shape, torch.float32, torch.device("cpu"))
+    second = workspace.take(shape, torch.float32, torch.device("cpu"))
+    assert first.data_ptr() != second.data_ptr()
+    workspace.give(first)
+    assert workspace.take(shape, torch.float64, torch.device("cpu")).data_ptr() != first.data_ptr()
+    assert workspace.take(shape, torch.float32, torch.device("cpu")).data_ptr() == first.data_ptr()
+    workspace.clear()
