@@ -98,12 +98,16 @@ def reference_anchoring(config: Mapping[str, Any]) -> str | None:
 
 
 def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: str) -> dict[str, Any]:
-    """Return the settings of a run: its protocol's, then its source's, then its method's, over the defaults."""
+    """Return the settings of a run.
+
+    Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults.
+    """
     settings = RunConfig().to_dict()
     for layer in (
-        config["protocols"][protocol],
+        config["protocols"][protocol]["run"],
         config["sources"][source_kind(config, source)][source]["run"],
         config["methods"][method],
+        config["protocols"][protocol]["methods"].get(method, {}),
     ):
         settings |= layer
     return settings
@@ -207,6 +211,9 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     names = [name for variants in sources.values() for name in variants]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"sources: {name} stands under two kinds; names of sources are unique"
+    for protocol, spec in config["protocols"].items():
+        known = config["methods"]
+        yield from _unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
     if config["reference_anchoring"] is not None:
         named = [config["reference_anchoring"]]
         yield from _unknown("reference_anchoring", named, config["anchorings"], "a key of anchorings")

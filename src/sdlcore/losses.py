@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdlcore.model import Forward, SparseCoder
 from sdlcore.model.sigma import Gated, JumpReLU
-from sdlcore.model.sparse import decode
+from sdlcore.model.sparse import decode, row_norms
 from sdlcore.run import LossConfig
 
 
@@ -18,16 +18,15 @@ def reconstruction(x_BR: Tensor, x_hat_BR: Tensor) -> Tensor:
     return (x_BR - x_hat_BR).square().sum(-1).mean()
 
 
-def l1(model: SparseCoder, out: Forward) -> Tensor:
+def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
     """E sum_i x_q,i sum_sites || W_D[site, i] || (eq. 5); of Gated the gate's pre-activations instead of x_q.
 
-    Weighted by decoder norms, without which a free decoder makes the penalty vanish by growing; for a crosscoder by the
-    sum of the sites' norms (Lindsey et al. 2024).
+    With ``scale`` decoder weighted by decoder norms, without which a free decoder makes the penalty vanish by growing;
+    for a crosscoder by the sum of the sites' norms (Lindsey et al. 2024). With none, as eq. 5 has it, it is not.
     """
     penalised_N = model.sigma.penalised(out.pre, out.values)
-    if not model.decoder_is_unit:
-        norms_Q = sum(site.norm(dim=-1) for site in model.W_dec.split(list(model.target_sites), dim=-1))
-        penalised_N = penalised_N * norms_Q.index_select(0, out.support.columns)
+    if scale == "decoder" and not model.decoder_is_unit:
+        penalised_N = penalised_N * row_norms(model.W_dec, model.target_sites).index_select(0, out.support.columns)
     return penalised_N.sum() / out.support.n_samples
 
 
@@ -91,7 +90,7 @@ def total_loss(
     if config.multi_k or config.prefixes:
         loss = terms["multi_scale"] = multi_scale(x_BR, out.scales)
     if config.l1:
-        terms["l1"] = l1(model, out)
+        terms["l1"] = l1(model, out, config.l1_scale)
         loss = loss + penalty * config.l1 * terms["l1"]
     if config.l0:
         if not isinstance(model.sigma, JumpReLU):

@@ -72,6 +72,8 @@ class LossConfig:
 
     l1: float = 0.0
     """Weight of the L1 penalty (eq. 5)."""
+    l1_scale: str = "decoder"
+    """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
     l0: float = 0.0
     """Weight of the L0 penalty through JumpReLU's smoothed step."""
     multi_k: tuple[int, ...] = ()
@@ -94,6 +96,7 @@ class LossConfig:
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
 
     def __post_init__(self) -> None:
+        _one_of("l1_scale", self.l1_scale, ("decoder", "none"))
         _one_of("aux_target", self.aux_target, ("residual", "input"))
         for name in ("multi_k", "prefixes"):
             sizes = getattr(self, name)

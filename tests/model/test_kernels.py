@@ -56,6 +56,13 @@ def test_products_equal_the_dense_ones(dtype, pattern, d, groups):
         torch.testing.assert_close(result, dense.T @ repeated, **tolerance)
     for result in both("take", dense, offsets, columns):
         assert torch.equal(result, values)
+    sites = (d // 3, d - d // 3) if d > 2 else (d,)
+    norms = torch.stack([part.norm(dim=1) for part in W.split(sites, dim=1)], 1)
+    for result in both("site_norms", W, sites):
+        torch.testing.assert_close(result, norms, **tolerance)
+    parts = [part * norms[:, i : i + 1] for i, part in enumerate(W.split(sites, dim=1))]
+    for result in both("scale_sites", W, sites, norms):
+        torch.testing.assert_close(result, torch.cat(parts, 1), **tolerance)
     for result in both("squared_norms", W):
         torch.testing.assert_close(result, (W * W).sum(1), **tolerance)
 

@@ -36,7 +36,7 @@ CONFIG = {
     "seeds": [0, 1, 2],
     "sources": {"bench": {"lrb": {"n": 20, "n_p": 10, "sparsity": 0.9, "train_samples": 50, "run": {"n_q": 40}}}},
     "methods": {"topk": {"activation": "topk", "k": 4}, "relu": {}},
-    "protocols": {"best": {"steps": 7}},
+    "protocols": {"best": {"run": {"steps": 7}, "methods": {}}},
     "anchorings": {"ground_truth": {"n_anchors": 3, "lambda_anchor": 0.1}},
     "tables": {
         "table1": {

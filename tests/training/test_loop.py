@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
-from sdlcore.training.loop import Checkpointing, DivergedError, choose_device, train, write_history
+from sdlcore.training.history import csv_file
+from sdlcore.training.loop import Checkpointing, DivergedError, choose_device, train
 from sdlcore.training.normalisation import identity
 from tests.conftest import REPOSITORY
 
@@ -28,6 +30,13 @@ METHODS = {
     "jumprelu": {"activation": "jumprelu", "l0": 0.02, "bandwidth": 0.3},
     "topk": {"activation": "topk", "k": 4},
     "batchtopk": {"activation": "batchtopk", "k": 4, "resample_every": 20, "dead_after": 600},
+    "relu_held": {"activation": "relu", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
+    "jumprelu_held": {"activation": "jumprelu", "l0": 0.01, "init_l0": 8, "target_l0": 6},
+    "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
+    "prefixes": {"activation": "batchtopk", "k": 4, "prefixes": [16, 64]},
+    "aux": {"activation": "topk", "k": 1, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
+    "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True, "center": True},
+    "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4], "decoder_norm": "unit"},
 }
 
@@ -143,7 +152,7 @@ def test_divergence_while_resampling_is_said_too():
         silent = np.zeros((128, D), dtype=np.float32)  # nothing fires, so all latents are dead
         return silent, np.full_like(silent, np.nan if step >= 19 else 1.0)
 
-    with pytest.raises(DivergedError, match="not finite in the steps up to 20"):
+    with pytest.raises(DivergedError, match="in steps 1 to 20: the loss of samples to resample from is not finite"):
         run({**METHODS["relu"], "dead_after": 100, "log_every": 30}, batches=broken)
 
 
@@ -152,16 +161,50 @@ def test_divergence_is_said_with_where_and_what_to_do():
         x = np.full((128, D), np.nan if step >= 25 else 1.0, dtype=np.float32)
         return x, x
 
-    with pytest.raises(DivergedError, match=r"in the steps up to 30; lower lr from 0\.003"):
+    with pytest.raises(
+        DivergedError, match=r"in steps 21 to 30: loss is nan.*Lower lr from 0\.003.*Last good checkpoint: none yet"
+    ):
         run(METHODS["topk"], batches=broken)
 
 
-def test_the_history_is_a_csv(tmp_path):
-    _, history = run({**METHODS["topk"], "steps": 20})
-    write_history(tmp_path / "history.csv", history)
+def test_divergence_names_the_last_good_checkpoint(tmp_path):
+    def broken(step):
+        x, _ = batches(step)
+        # only the input, of which no latent is active then: the loss stays finite
+        return (x, x) if step < 65 else (np.full_like(x, np.inf), x)
+
+    place = Checkpointing(tmp_path / "checkpoint.safetensors", "this one")
+    with pytest.raises(
+        DivergedError, match=r"in steps 61 to 70: input_norm is inf.*of step 60 in .*checkpoint\.safetensors"
+    ):
+        run({**METHODS["topk"], "checkpoint_every": 30}, place, broken)
+    _, history = run({**METHODS["topk"], "checkpoint_every": 30}, place)
+    assert history[-1]["step"] == 90, "from there it can go on with sound data"
+
+
+def test_the_history_is_a_csv_as_training_goes_on(tmp_path):
+    _, history = run({**METHODS["topk"], "steps": 20}, sinks=[partial(csv_file, tmp_path / "history.csv")])
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in rows] == [row["loss"] for row in history]
+
+
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "relu"])
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole(method):
+    settings = {k: v for k, v in METHODS[method].items() if not k.startswith("resample")}
+    whole, _ = run({**settings, "steps": 3})
+    parts, _ = run({**settings, "steps": 3, "accumulate": 4})
+    if method == "batchtopk":  # chooses over each part
+        assert not same_bits(whole, parts)
+        return
+    torch.testing.assert_close(whole.W_dec, parts.W_dec, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(whole.W_enc, parts.W_enc, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["relu_held", "jumprelu_held", "gated"])
+def test_l0_is_held_where_it_was_asked_for(method):
+    _, history = run({**METHODS[method], "steps": 600, "l0_gain": 0.05})
+    assert history[-1]["l0"] == pytest.approx(6, rel=0.15)
 
 
 def test_a_gpu_that_is_not_there_is_not_replaced_in_silence():

@@ -43,11 +43,14 @@ pathvars:
 
 # What every job's shell finds. The package comes in by PYTHONPATH, so it need not be installed in the rules'
 # environments. Passive waiting costs nothing on idle cores and keeps jobs that share them from spinning against each
-# other. The device stands here and not in params, because a change of it is no reason to train again.
+# other. The device and who else is told of the history stand here and not in params, because a change of them is no
+# reason to train again.
 variables = {
     "PYTHONPATH": REPOSITORY / "src",
     "SCRIPTS": REPOSITORY / "workflow/scripts",
     "DEVICE": config["device"],
+    "TENSORBOARD": "tensorboard" if config["tensorboard"] else "",
+    "WANDB": config["wandb"] or "",
     "CACHE": CACHE,
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -188,7 +191,14 @@ def table_configuration(table):
             if asked["source"] in sources
         },
         "methods": {name: config["methods"][name] for name in asked["methods"]},
-        "protocols": {name: config["protocols"][name] for name in asked["protocols"]},
+        "protocols": {
+            name: {
+                "run": protocol["run"],
+                "methods": {method: s for method, s in protocol["methods"].items() if method in asked["methods"]},
+            }
+            for name, protocol in config["protocols"].items()
+            if name in asked["protocols"]
+        },
         "anchorings": {name: config["anchorings"][name] for name in asked["anchorings"] if name != "none"},
     }
 

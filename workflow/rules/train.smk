@@ -25,4 +25,6 @@ rule train:
     shell:
         'python "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --threads {threads} --store {input.store} {params.anchors} {input.anchors}"
-        " --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"
+        " --model {output.model} --config {output.config} --history {output.history}"
+        ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'
+        " > {log} 2>&1"

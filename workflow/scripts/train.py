@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,13 +12,14 @@ import torch
 from sdlcore.activations.reader import BatchReader
 from sdlcore.activations.store import ActivationStore
 from sdlcore.anchors import load_anchors
-from sdlcore.files import atomic_path, provenance, sha256_of, write_json
+from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import SparseCoder, save_model
 from sdlcore.pairs import make_direction_pair, pair_sites
 from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
-from sdlcore.training.loop import Checkpointing, choose_device, train, write_history
+from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
+from sdlcore.training.loop import Checkpointing, choose_device, train
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--config", required=True)
     parser.add_argument("--history", required=True)
+    parser.add_argument("--tensorboard", metavar="FOLDER", help="also write the history as TensorBoard event files")
+    parser.add_argument("--wandb", metavar="PROJECT", help="also send it to this project of Weights & Biases")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
@@ -41,6 +45,14 @@ def main(argv: list[str] | None = None) -> None:
     facts = provenance(__file__, settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     checkpoint = Path(args.model).with_name("checkpoint.safetensors")
+
+    sinks: list[Sink] = [partial(progress, config.training.steps), partial(csv_file, args.history)]
+    if args.tensorboard:
+        sinks.append(partial(tensorboard, args.tensorboard))
+    if args.wandb:
+        # the identity as the run's id: a training that goes on, goes on in the same run
+        run = {"project": args.wandb, "id": identity[:32], "config": config.to_dict() | {"seed": args.seed}}
+        sinks.append(partial(weights_and_biases, run))
 
     with ActivationStore(args.store) as store:
         pair = config.model.pair
@@ -56,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
             anchors = load_anchors(args.anchors)
             w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
             directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
-        history = train(
+        train(
             model,
             batches,
             config,
@@ -64,11 +76,10 @@ def main(argv: list[str] | None = None) -> None:
             scaling,
             directions,
             Checkpointing(checkpoint, identity),
+            sinks,
         )
     normalisation.fold(model, scaling.to(device))
     facts["threads"] = args.threads
-    with atomic_path(args.history) as part:
-        write_history(part, history)
     write_json(args.config, facts)
     save_model(args.model, model, facts)
     checkpoint.unlink(missing_ok=True)

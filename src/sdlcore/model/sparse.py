@@ -1,5 +1,6 @@
 """Encoding and decoding at the entries of a support, with gradients that touch nothing else."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,6 +26,28 @@ def encode_at(x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor, support: Support,
 def decode(values_N: Tensor, support: Support, W_dec_QR: Tensor) -> Tensor:
     """Return the codes times the dictionary for each row of ``support`` (B groups x n_r)."""
     return _Decode.apply(values_N, W_dec_QR, support)
+
+
+def row_norms(W_dec_QR: Tensor, sites: Sequence[int]) -> Tensor:
+    """Return the sum over sites of the norm of each decoder row there (n_q)."""
+    return _RowNorms.apply(W_dec_QR, tuple(sites))
+
+
+class _RowNorms(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, W: Tensor, sites: tuple[int, ...]) -> Tensor:
+        norms_QS = kernels.site_norms(W, sites)
+        ctx.save_for_backward(W, norms_QS)
+        ctx.sites = sites
+        return norms_QS.sum(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        W, norms_QS = ctx.saved_tensors
+        # a row of zeros has no direction: its gradient is zero, as torch's
+        factors = torch.where(norms_QS > 0, gradient[:, None] / norms_QS, 0.0)
+        return kernels.scale_sites(W, ctx.sites, factors), None
 
 
 class _EncodeAt(torch.autograd.Function):

@@ -24,11 +24,10 @@ def save_checkpoint(path: str | Path, identity: str, tensors: dict[str, Tensor],
     identity
         What is being trained; `load_checkpoint` gives the file only to the same.
     tensors, state
-        What to keep.
+        What to keep. No two tensors may share memory.
     """
     metadata = {"identity": identity, "state": json.dumps(state)}
-    # clones, because safetensors refuses tensors that share memory
-    kept = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as part:
         save_file(kept, part, metadata=metadata)
 

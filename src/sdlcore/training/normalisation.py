@@ -73,3 +73,6 @@ def fold(model: SparseCoder, normalisation: Normalisation) -> None:
     model.b_enc.sub_(model.W_enc @ mean_p)
     model.W_dec.div_(scale_r)
     model.b_dec.div_(scale_r).add_(mean_r)
+    if model.config.skip:
+        model.W_skip.mul_(scale_p[:, None]).div_(scale_r)
+        model.b_dec.sub_(mean_p @ model.W_skip)

@@ -50,7 +50,8 @@ class TrainingStep:
         self._auxiliary: Auxiliary | None = None
 
     def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, share: float = 1.0, step: int = 0) -> dict[str, Tensor]:
-        """Take one step and return the loss, its terms and ``l0``, the mean number of active latents, as 0-d tensors.
+        """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
+        ``gradient_norm`` (of the whole gradient, before it is clipped).
 
         Parameters
         ----------
@@ -82,7 +83,7 @@ class TrainingStep:
                 terms["l0"] = fires_N.sum() / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
-        self._descend(lr)
+        sums["gradient_norm"] = self._descend(lr)
         with torch.no_grad():
             self.dead.update(fired_Q, len(x_BP))
             if loss.target_l0 is not None:
@@ -91,15 +92,15 @@ class TrainingStep:
         return sums
 
     @torch.no_grad()
-    def _descend(self, lr: float) -> None:
+    def _descend(self, lr: float) -> Tensor:
         model, training = self.model, self.config.training
         gradients = [p.grad for p in self.names if p.grad is not None]
         if model.config.decoder_norm == "unit" and model.W_dec.grad is not None:
             kernels.project_rows(model.W_dec.grad, model.W_dec)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        norm = torch.stack([kernels.squared_norms(g.view(len(g), -1)).sum() for g in gradients]).sum().sqrt()
         if training.gradient_clip is not None:
-            norm = torch.stack([kernels.squared_norms(g.view(len(g), -1)).sum() for g in gradients]).sum().sqrt()
             self.optimizer.grad_scale = (norm / training.gradient_clip).clamp(min=1.0)
         self.optimizer.step()
         for p in self.names:
@@ -107,13 +108,14 @@ class TrainingStep:
         for gradient in gradients:
             workspace.give(gradient)
         model.constrain()
+        return norm
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for p, name in self.names.items():
             tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
-        auxiliary = self._auxiliary.dead if self._auxiliary is not None else self.dead.silent[:0]
+        auxiliary = self._auxiliary.dead if self._auxiliary is not None else self.dead.silent.new_empty(0)
         return tensors | {"silent": self.dead.silent, "log_penalty": self.log_penalty, "auxiliary": auxiliary}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

@@ -4,6 +4,8 @@ A pattern is kept in compressed sparse rows: row r has the columns ``columns[off
 the CPU the kernels are compiled by numba (`kernels.cpu`), elsewhere they are torch operators (`kernels.torch_ops`).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -129,6 +131,28 @@ def squared_norms(W: Tensor) -> Tensor:
     return torch.from_numpy(cpu.squared_norms(_array(W)))
 
 
+def site_norms(W: Tensor, sites: Sequence[int]) -> Tensor:
+    """Return the norm of each row in each of the sites (rows x sites) that its columns are divided into."""
+    if W.device.type != "cpu":
+        return torch_ops.site_norms(W, sites)
+    from sdlcore.model.kernels import cpu
+
+    norms = W.new_empty(len(W), len(sites))
+    cpu.site_norms(_array(W), _edges(sites), _array(norms))
+    return norms
+
+
+def scale_sites(W: Tensor, sites: Sequence[int], factors: Tensor) -> Tensor:
+    """Return W, each row times a factor (rows x sites) in each of the sites that its columns are divided into."""
+    if W.device.type != "cpu":
+        return torch_ops.scale_sites(W, sites, factors)
+    from sdlcore.model.kernels import cpu
+
+    out = workspace.take(tuple(W.shape), W.dtype, W.device)
+    cpu.scale_sites(_array(W), _edges(sites), _array(factors), _array(out))
+    return out
+
+
 def normalise_rows(W: Tensor, smallest: float = 1e-12) -> None:
     """Divide each row by its norm, in place."""
     if W.device.type != "cpu":
@@ -147,6 +171,10 @@ def project_rows(gradient: Tensor, W: Tensor) -> None:
     from sdlcore.model.kernels import cpu
 
     cpu.project_rows(_array(gradient), _array(W))
+
+
+def _edges(sites: Sequence[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sites)])
 
 
 def _array(tensor: Tensor) -> np.ndarray:

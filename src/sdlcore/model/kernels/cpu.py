@@ -291,6 +291,29 @@ def squared_norms(W: np.ndarray) -> np.ndarray:
 
 
 @parallel
+def site_norms(W: np.ndarray, edges: np.ndarray, norms: np.ndarray) -> None:
+    """norms[r, s] = the norm of columns edges[s] to edges[s + 1] of row r."""
+    for r in prange(len(W)):
+        row = W[r]
+        for s in range(len(edges) - 1):
+            total = W.dtype.type(0)
+            for j in range(edges[s], edges[s + 1]):
+                total += row[j] * row[j]
+            norms[r, s] = np.sqrt(total)
+
+
+@parallel
+def scale_sites(W: np.ndarray, edges: np.ndarray, factors: np.ndarray, out: np.ndarray) -> None:
+    """out[r, j] = factors[r, s] W[r, j] for the columns j of site s."""
+    for r in prange(len(W)):
+        row, to = W[r], out[r]
+        for s in range(len(edges) - 1):
+            factor = factors[r, s]
+            for j in range(edges[s], edges[s + 1]):
+                to[j] = factor * row[j]
+
+
+@parallel
 def normalise_rows(W: np.ndarray, smallest: float) -> None:
     """Divide each row by its norm, in place; by ``smallest`` where the norm is below that."""
     for r in prange(len(W)):

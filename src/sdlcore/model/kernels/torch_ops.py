@@ -3,6 +3,8 @@
 Signatures and meaning are those of `sdlcore.model.kernels`.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -67,6 +69,14 @@ def scatter_sum(column_offsets: Tensor, rows: Tensor, values: Tensor, x: Tensor,
 
 def squared_norms(W: Tensor) -> Tensor:
     return W.square().sum(1)
+
+
+def site_norms(W: Tensor, sites: Sequence[int]) -> Tensor:
+    return torch.stack([part.norm(dim=1) for part in W.split(list(sites), dim=1)], 1)
+
+
+def scale_sites(W: Tensor, sites: Sequence[int], factors: Tensor) -> Tensor:
+    return W * factors.repeat_interleave(torch.tensor(sites, device=W.device), dim=1)
 
 
 def normalise_rows(W: Tensor, smallest: float) -> None:
