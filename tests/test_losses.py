@@ -70,7 +70,9 @@ class Case:
 
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
-        return self.model(self.x_p, Scales(self.config.multi_k, self.config.prefixes), auxiliary)
+        return self.model(
+            self.x_p, Scales(self.config.multi_k, self.config.prefixes), auxiliary, norms=self.config.norms
+        )
 
 
 def active_sets(activation, z, theta, k):
@@ -212,12 +214,12 @@ def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
 
 def test_l1_does_not_fall_when_the_decoder_grows_and_latents_shrink():
     case = Case("crosscoder", "relu", "l1", False)
-    one = losses.l1(case.model, case.model(case.x_p))
+    one = losses.l1(case.model, case.forward())
     with torch.no_grad():
         for parameter in (case.model.W_enc, case.model.b_enc):
             parameter.div_(10)
         case.model.W_dec.mul_(10)
-    torch.testing.assert_close(losses.l1(case.model, case.model(case.x_p)), one)
+    torch.testing.assert_close(losses.l1(case.model, case.forward()), one)
 
 
 def test_terms_that_the_activation_lacks_are_refused():

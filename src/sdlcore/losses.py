@@ -6,16 +6,17 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from sdlcore.model import Forward, SparseCoder
 from sdlcore.model.sigma import Gated, JumpReLU
-from sdlcore.model.sparse import decode, row_norms
+from sdlcore.model.sparse import decode
 from sdlcore.run import LossConfig
 
 
 def reconstruction(x_BR: Tensor, x_hat_BR: Tensor) -> Tensor:
     """E || x_r - x_r_hat ||^2 (eq. 3)."""
-    return (x_BR - x_hat_BR).square().sum(-1).mean()
+    return mse_loss(x_hat_BR, x_BR, reduction="sum") / len(x_BR)
 
 
 def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
@@ -26,7 +27,9 @@ def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
     """
     penalised_N = model.sigma.penalised(out.pre, out.values)
     if scale == "decoder" and not model.decoder_is_unit:
-        penalised_N = penalised_N * row_norms(model.W_dec, model.target_sites).index_select(0, out.support.columns)
+        if out.norms is None:
+            raise ValueError("l1 by decoder norms needs a pass that was asked for norms")
+        penalised_N = penalised_N * out.norms.index_select(0, out.support.columns)
     return penalised_N.sum() / out.support.n_samples
 
 
@@ -44,7 +47,7 @@ def gate(model: SparseCoder, x_BR: Tensor, out: Forward) -> Tensor:
 
 def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
     """sum_i E || x_r - W_D sigma_i(W_E x_p) ||^2 over B x scales x n_r reconstructions (eq. 9, with lambda_i = 1)."""
-    return (x_BR[:, None] - scales_BSR).square().sum(-1).mean(0).sum()
+    return mse_loss(scales_BSR, x_BR[:, None].expand_as(scales_BSR), reduction="sum") / len(x_BR)
 
 
 def auxiliary(x_BR: Tensor, out: Forward, target: str) -> Tensor:
@@ -77,7 +80,8 @@ def total_loss(
     Parameters
     ----------
     model, x_BR, out
-        The model, the target and the model's pass over the input, with ``config``'s scales and auxiliary latents.
+        The model, the target and the model's pass over the input, with what ``config`` needs of it (`LossConfig.norms`,
+        scales, auxiliary latents).
     config
         Which terms, with which weights.
     anchors

@@ -95,6 +95,11 @@ class LossConfig:
     l0_gain: float = 0.02
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
 
+    @property
+    def norms(self) -> bool:
+        """Whether a pass has to give the norms of decoder rows."""
+        return bool(self.l1) and self.l1_scale == "decoder"
+
     def __post_init__(self) -> None:
         _one_of("l1_scale", self.l1_scale, ("decoder", "none"))
         _one_of("aux_target", self.aux_target, ("residual", "input"))

@@ -60,9 +60,11 @@ def test_products_equal_the_dense_ones(dtype, pattern, d, groups):
     norms = torch.stack([part.norm(dim=1) for part in W.split(sites, dim=1)], 1)
     for result in both("site_norms", W, sites):
         torch.testing.assert_close(result, norms, **tolerance)
-    parts = [part * norms[:, i : i + 1] for i, part in enumerate(W.split(sites, dim=1))]
-    for result in both("scale_sites", W, sites, norms):
-        torch.testing.assert_close(result, torch.cat(parts, 1), **tolerance)
+    parts = torch.cat([part * norms[:, i : i + 1] for i, part in enumerate(W.split(sites, dim=1))], 1)
+    for module in (kernels, torch_ops):
+        out = torch.ones_like(W)
+        module.add_scaled_sites(out, W, sites, norms)
+        torch.testing.assert_close(out, 1 + parts, **tolerance)
     for result in both("squared_norms", W):
         torch.testing.assert_close(result, (W * W).sum(1), **tolerance)
 
@@ -124,7 +126,8 @@ def test_rows_are_normalised_and_gradients_made_tangent_in_place(seed, rows, d):
         unit, tangent = W.clone(), gradient.clone()
         module.normalise_rows(unit, 1e-12)
         torch.testing.assert_close(unit, torch.nn.functional.normalize(W), rtol=1e-12, atol=1e-12)
-        module.project_rows(tangent, unit)
+        squares = module.project_rows(tangent, unit)
+        torch.testing.assert_close(squares, tangent.square().sum(1), rtol=1e-12, atol=1e-12)
         along = (gradient * unit).sum(1, keepdim=True)
         torch.testing.assert_close(tangent, gradient - along * unit, rtol=1e-12, atol=1e-12)
 

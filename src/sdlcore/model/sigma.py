@@ -173,7 +173,8 @@ class BatchTopK(Selecting):
         wanted = min(round(slack * self.k * B), B * n_q)
         # no sort of the whole batch: a sample of it gives a bound that a few too many exceed, and these are sorted
         every = max(1, B * n_q // _SAMPLED)
-        sample = pre_BQ.flatten()[::every].float()
+        pieces = pre_BQ.flatten()[: B * n_q // _PIECE * _PIECE].view(-1, _PIECE)
+        sample = (pieces[::every] if len(pieces) else pre_BQ).flatten().float()
         place = min(len(sample), int(1.2 * wanted / every) + 4)
         bound = sample.topk(place).values[-1].clamp(min=0.0)
         found = _above(pre_BQ, bound.expand(n_q))
@@ -182,7 +183,7 @@ class BatchTopK(Selecting):
         if len(found) <= wanted:
             return found
         values = kernels.take(pre_BQ, found.offsets, found.columns)
-        return keep(found, self.order(values.float()) < wanted)[0]
+        return keep(found, _largest(values.float(), wanted))[0]
 
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         values_N = torch.relu(pre_N)
@@ -191,13 +192,9 @@ class BatchTopK(Selecting):
         return values_N
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
-        return self.order(pre_N) // support.n_samples
-
-    @staticmethod
-    def order(values_N: Tensor) -> Tensor:
-        """Return the place of each value (N) in descending order."""
-        order = torch.argsort(values_N, descending=True, stable=True)
-        return torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        order = torch.argsort(pre_N, descending=True, stable=True)
+        places = torch.arange(len(order), device=order.device) // support.n_samples
+        return torch.empty_like(order).scatter_(0, order, places)
 
     @torch.no_grad()
     def _follow(self, values_N: Tensor) -> None:
@@ -210,7 +207,9 @@ class BatchTopK(Selecting):
 
 
 _SAMPLED = 1 << 18
-"""Pre-activations that BatchTopK looks at to guess its threshold."""
+"""Pre-activations that BatchTopK looks at to guess its threshold ..."""
+_PIECE = 64
+"""... in pieces of that many neighbours, as memory is read."""
 
 
 def make_sigma(name: str, n_q: int, k: int | None, init_threshold: float, bandwidth: float) -> Sigma:
@@ -235,6 +234,15 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
     return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
+
+
+def _largest(values_N: Tensor, number: int) -> Tensor:
+    """Return which values are the ``number`` largest; of equal ones at the edge, the first."""
+    edge = values_N.kthvalue(len(values_N) - number + 1).values
+    mask = values_N > edge
+    at_edge = (values_N == edge).nonzero().squeeze(1)
+    mask[at_edge[: number - int(mask.sum())]] = True
+    return mask
 
 
 def _above(pre_BQ: Tensor, bounds_Q: Tensor) -> Support:

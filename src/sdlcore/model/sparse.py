@@ -25,29 +25,41 @@ def encode_at(x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor, support: Support,
 
 def decode(values_N: Tensor, support: Support, W_dec_QR: Tensor) -> Tensor:
     """Return the codes times the dictionary for each row of ``support`` (B groups x n_r)."""
-    return _Decode.apply(values_N, W_dec_QR, support)
+    return _Decode.apply(values_N, W_dec_QR, support, None)[0]
 
 
-def row_norms(W_dec_QR: Tensor, sites: Sequence[int]) -> Tensor:
-    """Return the sum over sites of the norm of each decoder row there (n_q)."""
-    return _RowNorms.apply(W_dec_QR, tuple(sites))
+def decode_with_norms(
+    values_N: Tensor, support: Support, W_dec_QR: Tensor, sites: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return what `decode` does, and the sum over sites of the norm of each decoder row there (n_q).
+
+    Together, because one gradient of the whole dictionary is much cheaper than two that have to be added.
+    """
+    return _Decode.apply(values_N, W_dec_QR, support, tuple(sites))
 
 
-class _RowNorms(torch.autograd.Function):
+def nested_sums(parts_BGR: Tensor) -> Tensor:
+    """Return the running sum over dimension 1."""
+    return _NestedSums.apply(parts_BGR)
+
+
+class _NestedSums(torch.autograd.Function):
+    """torch's cumsum, whose passes over inner dimensions take longer than the decoding does."""
+
     @staticmethod
-    def forward(ctx: Any, W: Tensor, sites: tuple[int, ...]) -> Tensor:
-        norms_QS = kernels.site_norms(W, sites)
-        ctx.save_for_backward(W, norms_QS)
-        ctx.sites = sites
-        return norms_QS.sum(1)
+    def forward(ctx: Any, parts: Tensor) -> Tensor:
+        sums = parts.clone()
+        for group in range(1, parts.shape[1]):
+            sums[:, group] += sums[:, group - 1]
+        return sums
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        W, norms_QS = ctx.saved_tensors
-        # a row of zeros has no direction: its gradient is zero, as torch's
-        factors = torch.where(norms_QS > 0, gradient[:, None] / norms_QS, 0.0)
-        return kernels.scale_sites(W, ctx.sites, factors), None
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        for group in range(gradient.shape[1] - 1, 0, -1):
+            gradient[:, group - 1] += gradient[:, group]
+        return gradient
 
 
 class _EncodeAt(torch.autograd.Function):
@@ -76,19 +88,27 @@ class _EncodeAt(torch.autograd.Function):
 
 class _Decode(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, W: Tensor, support: Support) -> Tensor:
-        ctx.save_for_backward(values, W)
+    def forward(
+        ctx: Any, values: Tensor, W: Tensor, support: Support, sites: tuple[int, ...] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        norms_QS = kernels.site_norms(W, sites) if sites else None
+        ctx.save_for_backward(values, W, norms_QS)
         ctx.support = support
-        return _gather_sum(support, values, W)
+        ctx.sites = sites
+        return _gather_sum(support, values, W), norms_QS.sum(1) if norms_QS is not None else None
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        values, W = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor, to_norms: Tensor | None) -> tuple[Tensor | None, ...]:
+        values, W, norms_QS = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_values = _dots(ctx.support, W, gradient, 1) if ctx.needs_input_grad[0] else None
         to_W = _scatter_sum(ctx.support, values, gradient, 1) if ctx.needs_input_grad[1] else None
-        return to_values, to_W, None
+        if to_W is not None and norms_QS is not None and to_norms is not None:
+            # a row of zeros has no direction: its gradient is zero, as torch's
+            factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
+            kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
+        return to_values, to_W, None, None
 
 
 def _is_dense(support: Support) -> bool:

@@ -13,7 +13,7 @@ from sdlcore.files import atomic_path
 from sdlcore.model import kernels
 from sdlcore.model.kernels import workspace
 from sdlcore.model.sigma import Selecting, Sigma, keep, make_sigma
-from sdlcore.model.sparse import decode, encode_at
+from sdlcore.model.sparse import decode, decode_with_norms, encode_at, nested_sums
 from sdlcore.model.support import Support, assemble
 from sdlcore.run import ModelConfig
 
@@ -33,6 +33,8 @@ class Forward(NamedTuple):
     """B x scales x n_r reconstructions from ever more latents, of which the last is ``x_hat``."""
     aux: Tensor | None
     """B x n_r: what the auxiliary latents would add, without b_D; None where none were asked for."""
+    norms: Tensor | None
+    """n_q: norm of each decoder row, summed over sites; None where not asked for or known to be one."""
 
     def latents(self) -> Tensor:
         """Return the latents as B x n_q."""
@@ -151,6 +153,7 @@ class SparseCoder(nn.Module):
         scales: Scales = _WHOLE,
         auxiliary: Auxiliary | None = None,
         precision: torch.dtype | None = None,
+        norms: bool = False,
     ) -> Forward:
         """Encode and reconstruct B samples of x_p (B x n_p).
 
@@ -168,6 +171,8 @@ class SparseCoder(nn.Module):
         precision
             Type in which the dense product is computed; None for the weights' own. In a lower one it may propose other
             latents; their pre-activations are computed anew from the weights, and latents kept by those.
+        norms
+            Give the norms of decoder rows too, unless `decoder_is_unit`.
         """
         support, selected_N, aux_columns = self._select(x_BP, auxiliary, precision)
         known_N: Tensor | None = selected_N
@@ -182,11 +187,15 @@ class SparseCoder(nn.Module):
             aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, _NEVER, pre_N)
             values_N = self.sigma(pre_N, support)
             decoded_N = torch.where(is_aux_N, aux_N, values_N)
-        parts = decode(decoded_N, support, self.W_dec).view(len(x_BP), support.groups, -1)
-        scale_BSR = parts[:, :n_scales].cumsum(1) if n_scales > 1 else parts[:, :1]
+        if norms and not self.decoder_is_unit:
+            rows, norms_Q = decode_with_norms(decoded_N, support, self.W_dec, self.target_sites)
+        else:
+            rows, norms_Q = decode(decoded_N, support, self.W_dec), None
+        parts = rows.view(len(x_BP), support.groups, -1)
+        scale_BSR = nested_sums(parts[:, :n_scales]) if n_scales > 1 else parts[:, :1]
         scale_BSR = scale_BSR + self._beside(x_BP)
         aux = parts[:, n_scales] if aux_columns is not None else None
-        return Forward(support, pre_N, values_N, scale_BSR[:, -1], scale_BSR, aux)
+        return Forward(support, pre_N, values_N, scale_BSR[:, -1], scale_BSR, aux, norms_Q)
 
     @torch.no_grad()
     def _select(

@@ -1,7 +1,7 @@
 """One optimiser step: forward, backward, clipping, Adam, constraints."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdlcore.losses import total_loss
 from sdlcore.model import Auxiliary, Scales, SparseCoder, kernels
@@ -74,7 +74,7 @@ class TrainingStep:
         for start in range(0, len(x_BP), size):
             part_p = x_BP[start : start + size]
             part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
-            out = self.model(part_p, self._scales, self._auxiliary, self._precision)
+            out = self.model(part_p, self._scales, self._auxiliary, self._precision, loss.norms)
             terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty)
             (terms["loss"] / training.accumulate).backward()
             with torch.no_grad():
@@ -95,11 +95,9 @@ class TrainingStep:
     def _descend(self, lr: float) -> Tensor:
         model, training = self.model, self.config.training
         gradients = [p.grad for p in self.names if p.grad is not None]
-        if model.config.decoder_norm == "unit" and model.W_dec.grad is not None:
-            kernels.project_rows(model.W_dec.grad, model.W_dec)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        norm = torch.stack([kernels.squared_norms(g.view(len(g), -1)).sum() for g in gradients]).sum().sqrt()
+        norm = torch.stack([self._square(p) for p in self.names if p.grad is not None]).sum().sqrt()
         if training.gradient_clip is not None:
             self.optimizer.grad_scale = (norm / training.gradient_clip).clamp(min=1.0)
         self.optimizer.step()
@@ -109,6 +107,13 @@ class TrainingStep:
             workspace.give(gradient)
         model.constrain()
         return norm
+
+    def _square(self, p: nn.Parameter) -> Tensor:
+        """Return the squared norm of a gradient, that of unit decoder rows made tangent to the sphere first."""
+        assert p.grad is not None
+        if p is self.model.W_dec and self.model.config.decoder_norm == "unit":
+            return kernels.project_rows(p.grad, p).sum()
+        return kernels.squared_norms(p.grad.view(len(p), -1)).sum()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on."""

@@ -142,15 +142,14 @@ def site_norms(W: Tensor, sites: Sequence[int]) -> Tensor:
     return norms
 
 
-def scale_sites(W: Tensor, sites: Sequence[int], factors: Tensor) -> Tensor:
-    """Return W, each row times a factor (rows x sites) in each of the sites that its columns are divided into."""
+def add_scaled_sites(out: Tensor, W: Tensor, sites: Sequence[int], factors: Tensor) -> None:
+    """Add W to ``out``, each row times a factor (rows x sites) in each of the sites that its columns make up."""
     if W.device.type != "cpu":
-        return torch_ops.scale_sites(W, sites, factors)
+        torch_ops.add_scaled_sites(out, W, sites, factors)
+        return
     from sdlcore.model.kernels import cpu
 
-    out = workspace.take(tuple(W.shape), W.dtype, W.device)
-    cpu.scale_sites(_array(W), _edges(sites), _array(factors), _array(out))
-    return out
+    cpu.add_scaled_sites(_array(out), _array(W), _edges(sites), _array(factors))
 
 
 def normalise_rows(W: Tensor, smallest: float = 1e-12) -> None:
@@ -163,14 +162,13 @@ def normalise_rows(W: Tensor, smallest: float = 1e-12) -> None:
     cpu.normalise_rows(_array(W), smallest)
 
 
-def project_rows(gradient: Tensor, W: Tensor) -> None:
-    """Remove from each row of ``gradient`` its part along the unit row of ``W``, in place."""
+def project_rows(gradient: Tensor, W: Tensor) -> Tensor:
+    """Remove from each row of ``gradient`` its part along the unit row of ``W``, in place; return the squared norms."""
     if W.device.type != "cpu":
-        torch_ops.project_rows(gradient, W)
-        return
+        return torch_ops.project_rows(gradient, W)
     from sdlcore.model.kernels import cpu
 
-    cpu.project_rows(_array(gradient), _array(W))
+    return torch.from_numpy(cpu.project_rows(_array(gradient), _array(W)))
 
 
 def _edges(sites: Sequence[int]) -> np.ndarray:

@@ -303,14 +303,14 @@ def site_norms(W: np.ndarray, edges: np.ndarray, norms: np.ndarray) -> None:
 
 
 @parallel
-def scale_sites(W: np.ndarray, edges: np.ndarray, factors: np.ndarray, out: np.ndarray) -> None:
-    """out[r, j] = factors[r, s] W[r, j] for the columns j of site s."""
+def add_scaled_sites(out: np.ndarray, W: np.ndarray, edges: np.ndarray, factors: np.ndarray) -> None:
+    """out[r, j] += factors[r, s] W[r, j] for the columns j of site s."""
     for r in prange(len(W)):
         row, to = W[r], out[r]
         for s in range(len(edges) - 1):
             factor = factors[r, s]
             for j in range(edges[s], edges[s + 1]):
-                to[j] = factor * row[j]
+                to[j] += factor * row[j]
 
 
 @parallel
@@ -327,12 +327,17 @@ def normalise_rows(W: np.ndarray, smallest: float) -> None:
 
 
 @parallel
-def project_rows(gradient: np.ndarray, W: np.ndarray) -> None:
-    """Remove from each row of ``gradient`` its part along the unit row of ``W``, in place."""
+def project_rows(gradient: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Remove from each row of ``gradient`` its part along the unit row of ``W``, in place; return the squared norms."""
+    out = np.empty(len(W), W.dtype)
     for r in prange(len(W)):
         row, direction = gradient[r], W[r]
         along = W.dtype.type(0)
         for j in range(len(row)):
             along += row[j] * direction[j]
+        total = W.dtype.type(0)
         for j in range(len(row)):
             row[j] -= along * direction[j]
+            total += row[j] * row[j]
+        out[r] = total
+    return out

@@ -75,13 +75,17 @@ def site_norms(W: Tensor, sites: Sequence[int]) -> Tensor:
     return torch.stack([part.norm(dim=1) for part in W.split(list(sites), dim=1)], 1)
 
 
-def scale_sites(W: Tensor, sites: Sequence[int], factors: Tensor) -> Tensor:
-    return W * factors.repeat_interleave(torch.tensor(sites, device=W.device), dim=1)
+def add_scaled_sites(out: Tensor, W: Tensor, sites: Sequence[int], factors: Tensor) -> None:
+    for to, part, factor in zip(
+        out.split(list(sites), dim=1), W.split(list(sites), dim=1), factors.unbind(1), strict=True
+    ):
+        to.addcmul_(part, factor[:, None])
 
 
 def normalise_rows(W: Tensor, smallest: float) -> None:
     W.div_(W.norm(dim=1, keepdim=True).clamp_(min=smallest))
 
 
-def project_rows(gradient: Tensor, W: Tensor) -> None:
+def project_rows(gradient: Tensor, W: Tensor) -> Tensor:
     gradient.addcmul_(torch.linalg.vecdot(gradient, W)[:, None], W, value=-1)
+    return squared_norms(gradient)
