@@ -1,16 +1,10 @@
 import csv
-import os
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.store import create_store
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
@@ -20,7 +14,6 @@ from sdlcore.streams import stream, torch_stream
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, DivergedError, choose_device, train
 from sdlcore.training.normalisation import identity
-from tests.conftest import REPOSITORY
 
 D, N = 16, 20
 W = feature_matrix(D, N, stream(0, "W"), FeatureMatrixConfig(0.4)).W
@@ -215,45 +208,3 @@ def test_a_gpu_that_is_not_there_is_not_replaced_in_silence():
             choose_device("cuda")
         assert choose_device("auto").type == "cpu"
     assert choose_device("cpu").type == "cpu"
-
-
-def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
-    """The script itself, killed with SIGKILL after its first checkpoint."""
-    with create_store(tmp_path / "store.h5", {}) as writer:
-        writer.append(X)
-    settings = (
-        '{"activation": "batchtopk", "k": 4, "n_q": 256, "steps": 600, "batch_size": 512, "lr": 0.003,'
-        ' "checkpoint_every": 20, "log_every": 20, "resample_every": 100, "dead_after": 2000}'
-    )
-
-    def command(folder):
-        outputs = [("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv")]
-        return [
-            *(
-                sys.executable,
-                str(REPOSITORY / "workflow/scripts/train.py"),
-                "--settings",
-                settings,
-                "--seed",
-                "3",
-            ),
-            *("--store", str(tmp_path / "store.h5"), "--device", "cpu"),
-            *(word for name, file in outputs for word in (f"--{name}", str(tmp_path / folder / file))),
-        ]
-
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "killed").mkdir()
-    subprocess.run(command("whole"), check=True, capture_output=True, env=os.environ)
-    process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL, env=os.environ)
-    checkpoint = tmp_path / "killed/checkpoint.safetensors"
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert checkpoint.exists()
-    assert not (tmp_path / "killed/model.safetensors").exists()
-    again = subprocess.run(command("killed"), check=True, capture_output=True, text=True, env=os.environ)
-    assert "going on from step" in again.stderr
-    assert (tmp_path / "killed/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
-    assert not checkpoint.exists()

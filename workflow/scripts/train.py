@@ -4,8 +4,12 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 from functools import partial
 from pathlib import Path
+
+# before torch starts its threads: those that wait must leave the cores to those of the kernels
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
@@ -44,15 +48,19 @@ def main(argv: list[str] | None = None) -> None:
     inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
     facts = provenance(__file__, settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    checkpoint = Path(args.model).with_name("checkpoint.safetensors")
+    folder = Path(args.model).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.safetensors"
 
-    sinks: list[Sink] = [partial(progress, config.training.steps), partial(csv_file, args.history)]
+    sinks: list[Sink] = [partial(progress, config.training.steps)]
     if args.tensorboard:
         sinks.append(partial(tensorboard, args.tensorboard))
     if args.wandb:
         # the identity as the run's id: a training that goes on, goes on in the same run
-        run = {"project": args.wandb, "id": identity[:32], "config": config.to_dict() | {"seed": args.seed}}
-        sinks.append(partial(weights_and_biases, run))
+        run = {"project": args.wandb, "id": identity[:32], "dir": str(folder)}
+        sinks.append(partial(weights_and_biases, run | {"config": config.to_dict() | {"seed": args.seed}}))
+    # closed first: what goes wrong with another cannot keep it from appearing
+    sinks.append(partial(csv_file, args.history))
 
     with ActivationStore(args.store) as store:
         pair = config.model.pair
@@ -83,6 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(args.config, facts)
     save_model(args.model, model, facts)
     checkpoint.unlink(missing_ok=True)
+    for left in folder.glob(".*.part.*"):  # of processes that were killed while they wrote
+        left.unlink()
 
 
 if __name__ == "__main__":

@@ -65,12 +65,17 @@ class BatchReader:
         for group in groups:
             start = self._starts[group]
             x_p, x_r = self._load(group)
-            parts.append((x_p[max(0, first - start) : stop - start], x_r[max(0, first - start) : stop - start]))
+            rows = slice(max(0, first - start), stop - start)
+            part = x_p[rows]
+            # an autoencoder's are one array and stay so, to be copied and normalised once
+            parts.append((part, part if x_r is x_p else x_r[rows]))
         for group in [g for g in self._loaded if g < groups[-1]]:
             del self._loaded[group]
         if len(parts) == 1:
             return parts[0]
-        return np.concatenate([p for p, _ in parts]), np.concatenate([r for _, r in parts])
+        whole = np.concatenate([p for p, _ in parts])
+        same = all(r is p for p, r in parts)
+        return whole, whole if same else np.concatenate([r for _, r in parts])
 
     def _begin(self, epoch: int) -> None:
         rng = self._order(epoch)

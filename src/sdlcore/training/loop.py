@@ -24,6 +24,10 @@ from sdlcore.training.step import TrainingStep
 log = logging.getLogger(__name__)
 
 
+AHEAD = 32
+"""Batches read ahead. Now and then one has to wait for many rows to be read and shuffled; the others make up for it."""
+
+
 class DivergedError(RuntimeError):
     """The loss is no longer a finite number. The message says in which steps, and what checkpoint there is."""
 
@@ -114,7 +118,7 @@ def train(
     last_row = first_step
     window = _Window()
     started = time.perf_counter()
-    with History(rows, sinks) as history, ReadAhead(batches, first_step, settings.steps, device) as ahead:
+    with History(rows, sinks) as history, ReadAhead(batches, first_step, settings.steps, device, AHEAD) as ahead:
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
             lr = learning_rate(step, settings.steps, settings.lr, settings.lr_warmup, settings.lr_decay)

@@ -5,6 +5,7 @@ the CPU the kernels are compiled by numba (`kernels.cpu`), elsewhere they are to
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -22,8 +23,7 @@ def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     if pre.device.type != "cpu":
         return torch_ops.topk(pre, k)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     columns = torch.empty(len(pre), k, dtype=torch.int32)
     # positive bfloat16 numbers are ordered as their bits are, read as integers, of which a factor of two is 128
     bits, shrink, drop = (_bits(pre), 1.0, 10.0) if pre.dtype == torch.bfloat16 else (pre, 0.95, 0.0)
@@ -38,8 +38,7 @@ def above(pre: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
     """Return offsets and columns of the entries that exceed their column's bound (n_q)."""
     if pre.device.type != "cpu":
         return torch_ops.above(pre, bounds)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     bounds = bounds.to(pre.dtype)
     if pre.dtype == torch.bfloat16:
         # as in `topk`; negative numbers come below all positive ones, but among themselves the other way round
@@ -55,8 +54,7 @@ def take(pre: Tensor, offsets: Tensor, columns: Tensor) -> Tensor:
     """Return the entries of ``pre`` (R x n_q) at a pattern."""
     if pre.device.type != "cpu":
         return torch_ops.take(pre, offsets, columns)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     bits = _bits(pre) if pre.dtype == torch.bfloat16 else pre
     values = bits.new_empty(len(columns))
     cpu.take(_array(bits), _array(offsets), _array(columns), _array(values))
@@ -67,8 +65,7 @@ def transpose(offsets: Tensor, columns: Tensor, n_q: int) -> tuple[Tensor, Tenso
     """Return the pattern by columns: offsets (n_q + 1), rows, and which entry of the rows each entry is."""
     if columns.device.type != "cpu":
         return torch_ops.transpose(offsets, columns, n_q)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     column_offsets = torch.empty(n_q + 1, dtype=torch.int64)
     rows, order = torch.empty_like(columns), torch.empty_like(columns)
     cpu.transpose(_array(offsets), _array(columns), _array(column_offsets), _array(rows), _array(order))
@@ -79,8 +76,7 @@ def ranks(offsets: Tensor, values: Tensor) -> Tensor:
     """Return the place of each value among its row's, descending from 0; of equal values the earlier comes first."""
     if values.device.type != "cpu":
         return torch_ops.ranks(offsets, values)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     places = torch.empty(len(values), dtype=torch.int64)
     cpu.ranks(_array(offsets), _array(values), _array(places))
     return places
@@ -90,8 +86,7 @@ def gather_sum(offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> T
     """Return out[r] = sum over the entries i of row r of values[i] W[columns[i]]: codes times dictionary."""
     if W.device.type != "cpu":
         return torch_ops.gather_sum(offsets, columns, values, W)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     out = workspace.take((len(offsets) - 1, W.shape[1]), W.dtype, W.device)
     cpu.gather_sum(_array(offsets), _array(columns), _array(values), _array(W), _array(out))
     return out
@@ -101,8 +96,7 @@ def dots(offsets: Tensor, columns: Tensor, W: Tensor, x: Tensor, groups: int = 1
     """Return values[i] = W[columns[i]] . x[row of i // groups]: a dense product, sampled at a pattern."""
     if W.device.type != "cpu":
         return torch_ops.dots(offsets, columns, W, x, groups)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     values = W.new_empty(len(columns))
     cpu.dots(_array(offsets), _array(columns), _array(W), _array(x), groups, _array(values))
     return values
@@ -115,8 +109,7 @@ def scatter_sum(column_offsets: Tensor, rows: Tensor, values: Tensor, x: Tensor,
     """
     if x.device.type != "cpu":
         return torch_ops.scatter_sum(column_offsets, rows, values, x, groups)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     out = workspace.take((len(column_offsets) - 1, x.shape[1]), x.dtype, x.device)
     cpu.scatter_sum(_array(column_offsets), _array(rows), _array(values), _array(x), groups, _array(out))
     return out
@@ -126,8 +119,7 @@ def squared_norms(W: Tensor) -> Tensor:
     """Return the squared norm of each row."""
     if W.device.type != "cpu":
         return torch_ops.squared_norms(W)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     return torch.from_numpy(cpu.squared_norms(_array(W)))
 
 
@@ -135,8 +127,7 @@ def site_norms(W: Tensor, sites: Sequence[int]) -> Tensor:
     """Return the norm of each row in each of the sites (rows x sites) that its columns are divided into."""
     if W.device.type != "cpu":
         return torch_ops.site_norms(W, sites)
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     norms = W.new_empty(len(W), len(sites))
     cpu.site_norms(_array(W), _edges(sites), _array(norms))
     return norms
@@ -147,8 +138,7 @@ def add_scaled_sites(out: Tensor, W: Tensor, sites: Sequence[int], factors: Tens
     if W.device.type != "cpu":
         torch_ops.add_scaled_sites(out, W, sites, factors)
         return
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     cpu.add_scaled_sites(_array(out), _array(W), _edges(sites), _array(factors))
 
 
@@ -157,8 +147,7 @@ def normalise_rows(W: Tensor, smallest: float = 1e-12) -> None:
     if W.device.type != "cpu":
         torch_ops.normalise_rows(W, smallest)
         return
-    from sdlcore.model.kernels import cpu
-
+    cpu = _cpu()
     cpu.normalise_rows(_array(W), smallest)
 
 
@@ -166,9 +155,18 @@ def project_rows(gradient: Tensor, W: Tensor) -> Tensor:
     """Remove from each row of ``gradient`` its part along the unit row of ``W``, in place; return the squared norms."""
     if W.device.type != "cpu":
         return torch_ops.project_rows(gradient, W)
+    cpu = _cpu()
+    return torch.from_numpy(cpu.project_rows(_array(gradient), _array(W)))
+
+
+def _cpu() -> ModuleType:
+    """Return the CPU's kernels, set to as many threads as torch has. They take a moment to import: only where used."""
+    import numba
+
     from sdlcore.model.kernels import cpu
 
-    return torch.from_numpy(cpu.project_rows(_array(gradient), _array(W)))
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    return cpu
 
 
 def _edges(sites: Sequence[int]) -> np.ndarray:

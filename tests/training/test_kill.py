@@ -1,0 +1,221 @@
+"""Trainings that are killed at any moment go on to the bits of those that never were.
+
+What is killed are processes of `workflow/scripts/train.py`, by SIGKILL. They are forked from one process that has
+imported what the script imports, since that takes longer than these trainings.
+"""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sdlcore.activations.store import create_store
+from sdlcore.anchors import ground_truth_anchors, save_anchors
+from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.streams import stream
+from tests.conftest import REPOSITORY
+
+SCRIPT = REPOSITORY / "workflow/scripts/train.py"
+KILLS = 4
+# a checkpoint every few milliseconds, so that many a kill falls into one
+BASE = {"n_q": 48, "steps": 240, "batch_size": 64, "lr": 3e-3, "log_every": 4, "checkpoint_every": 4}
+RESAMPLED = {"resample_every": 8, "dead_after": 300}
+# A method is a line. With lambda_anchor it gets anchors.
+METHODS = {
+    "relu": {"activation": "relu", "l1": 0.1, "bias": True, "penalty_warmup": 0.3},
+    "jumprelu": {"activation": "jumprelu", "l0": 0.02, "bandwidth": 0.3, "decoder_norm": "unit"},
+    "topk": {"activation": "topk", "k": 4, "initialisation": "tied"},
+    "batchtopk": {"activation": "batchtopk", "k": 4},
+    "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
+    "held": {"activation": "jumprelu", "l0": 0.01, "init_l0": 8, "target_l0": 6},
+    "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4]},
+    "prefixes": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48]},
+    "auxiliary": {"activation": "topk", "k": 1, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 300},
+    "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True, "center": True},
+    "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
+    "skip": {"pair": "transcoder", "activation": "topk", "k": 4, "skip": True},
+    "transcoder": {"pair": "transcoder", "activation": "topk", "k": 4, "normalise": True},
+    "crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "normalise": True},
+    "resampled topk": {"activation": "topk", "k": 1, **RESAMPLED},
+    "resampled relu": {"activation": "relu", "l1": 10.0, "bias": True, **RESAMPLED},
+    "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 1.0, **RESAMPLED},
+    "anchored": {"activation": "topk", "k": 4, "lambda_anchor": 0.5, **RESAMPLED},
+    "anchored crosscoder": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "lambda_anchor": 0.5},
+}
+FORKING = """
+import json, os, runpy, signal, sys, traceback
+
+def die_at(number, folder):
+    seen = 0
+    def hook(event, arguments):
+        nonlocal seen
+        if event in ("open", "os.chmod", "os.rename", "os.remove") and folder in os.path.abspath(str(arguments[0])):
+            seen += 1
+            if seen == number:
+                if event == "open":  # after which what was in the file may be gone
+                    os.open(arguments[0], arguments[2], 0o666)
+                os.kill(os.getpid(), signal.SIGKILL)
+            print(f"file operation {seen}: {event}", file=sys.stderr, flush=True)
+    sys.addaudithook(hook)
+
+# everything that the script imports, at once or later
+runpy.run_path(sys.argv[1], run_name="warm-up")
+import sdlcore.model.kernels.cpu
+import torch._dynamo
+print(os.getpid(), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+        if request["die_at"] is not None:
+            die_at(request["die_at"], request["folder"])
+        sys.argv = request["command"]
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)  # an interpreter with all of torch in it takes a second to fold up
+    print(child, flush=True)
+    sys.stdin.readline()  # until its end is asked for, its number is no other process's
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Trainings:
+    """Starts processes of train.py, one at a time."""
+
+    def __init__(self, store: Path, anchors: Path) -> None:
+        self._inputs = ["--seed", "3", "--device", "cpu", "--store", str(store)]
+        self._anchors = ["--anchors", str(anchors)]
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", FORKING, str(SCRIPT)],
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},  # as the pipeline sets it
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == self._server.pid
+
+    def start(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
+        """Start a training into a folder and return its process; it dies at its file operation ``die_at``."""
+        outputs = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+        command = [str(SCRIPT), "--settings", json.dumps({**BASE, **settings}), *self._inputs]
+        command += self._anchors if "lambda_anchor" in settings else []
+        command += [word for name, file in outputs.items() for word in (f"--{name}", str(folder / file))]
+        log = str(folder.with_suffix(".log"))
+        self._ask(json.dumps({"command": command, "log": log, "die_at": die_at, "folder": str(folder)}))
+        return self._answer()
+
+    def end(self) -> int:
+        """Wait for the training to end and return its exit status, negative for a signal."""
+        self._ask("")
+        return self._answer()
+
+    def run(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
+        self.start(folder, settings, die_at)
+        return self.end()
+
+    def _ask(self, line: str) -> None:
+        self._server.stdin.write(line + "\n")
+        self._server.stdin.flush()
+
+    def _answer(self) -> int:
+        line = self._server.stdout.readline()
+        assert line, "the process that starts trainings has died"
+        return int(line)
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait()
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kill")
+    n = 20
+    W_p, W_r = (feature_matrix(d, n, stream(0, "W", d), FeatureMatrixConfig(0.5)).W for d in (14, 10))
+    x = coefficients(1500, n, 0.85, stream(0, "x"))
+    with create_store(folder / "store.h5", {}) as writer:
+        writer.append(synthesise(x, W_p), target=synthesise(x, W_r))
+    save_anchors(folder / "anchors.safetensors", ground_truth_anchors(W_p, W_r, 5, stream(0, "anchors")), {})
+    trainings = Trainings(folder / "store.h5", folder / "anchors.safetensors")
+    yield trainings
+    trainings.close()
+
+
+def log(folder):
+    return folder.with_suffix(".log").read_text()
+
+
+def history(folder):
+    with (folder / "history.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_whole_or_absent(folder, whole):
+    assert "other settings, data or code" not in log(folder), "code was edited while it was tested"
+    for name in ("model.safetensors", "config.json"):
+        assert not (folder / name).exists() or (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert not (folder / "history.csv").exists() or history(folder) == history(whole)
+
+
+def assert_same(folder, whole):
+    assert_whole_or_absent(folder, whole)
+    visible = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert visible == {"model.safetensors", "config.json", "history.csv"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_killed_again_and_again_ends_in_the_same_bits(trainings, tmp_path, method):
+    settings, whole, folder = METHODS[method], tmp_path / "whole", tmp_path / "killed"
+    assert trainings.run(whole, settings) == 0, log(whole)
+    if "resample_every" in settings:
+        assert any(row["resampled"] != "0" for row in history(whole)), "it tests what it is there for"
+    kills = 0
+    while (status := run_and_kill(trainings, folder, settings)) and kills < KILLS:
+        kills += 1
+        assert status == -signal.SIGKILL, log(folder)
+        assert_whole_or_absent(folder, whole)
+    if status:
+        assert trainings.run(folder, settings) == 0, log(folder)
+    assert log(folder).count("going on from step") >= 1, f"ended before it could be killed ({kills} times)"
+    assert_same(folder, whole)
+
+
+def run_and_kill(trainings, folder, settings):
+    """Kill a training some rows of its history and some milliseconds after it has a checkpoint; return its status."""
+    process = trainings.start(folder, settings)
+    target, deadline = None, time.monotonic() + 60
+    while not (folder / "model.safetensors").exists() and time.monotonic() < deadline:
+        if target is None and (folder / "checkpoint.safetensors").exists():
+            target = log(folder).count("\n") + random.randint(0, BASE["steps"] // BASE["log_every"] // 5)
+        if target is not None and log(folder).count("\n") >= target:
+            break
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 0.03))
+    os.kill(process, signal.SIGKILL)
+    return trainings.end()
+
+
+def test_a_training_that_dies_at_any_of_its_file_operations_ends_in_the_same_bits(trainings, tmp_path):
+    settings = {**METHODS["resampled topk"], "steps": 6, "log_every": 2, "checkpoint_every": 2}
+    whole = tmp_path / "whole"
+    assert trainings.run(whole, settings, die_at=0) == 0, log(whole)
+    operations = log(whole).count("file operation")
+    assert operations > 10
+    for number in range(1, operations + 1):
+        folder = tmp_path / f"killed{number}"
+        assert trainings.run(folder, settings, die_at=number) == -signal.SIGKILL, log(folder)
+        assert_whole_or_absent(folder, whole)
+        assert trainings.run(folder, settings) == 0, log(folder)
+        assert_same(folder, whole)
