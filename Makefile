@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCHMARK_PYTHON ?= python3.11
+BENCHMARK_VENV := benchmarks/.venv
+BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 
-.PHONY: help run paper test check format workflow-report lock clean
+.PHONY: help run paper test check format benchmark workflow-report lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,6 +29,7 @@ check: $(INSTALLED) ## linters, formatters and types
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	mypy
+	mypy benchmarks
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
 
@@ -33,6 +37,9 @@ format: $(INSTALLED) ## put the code into shape
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: benchmarks/results (needs a quiet machine)
+	$(BENCHMARK_VENV)/bin/python -m benchmarks $(ARGS)
 
 workflow-report: $(INSTALLED) ## Snakemake's own report of the last run, beside ours
 	snakemake --report results/snakemake-report.html $(ARGS)
@@ -43,11 +50,18 @@ lock: $(INSTALLED) ## write the installed versions to constraints.txt
 	mv constraints.new constraints.txt
 
 clean: ## remove the environment and caches of tools; results stay
-	rm -rf $(VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(BENCHMARK_VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "sdlcore needs Python 3.11 or newer, as python3 or by PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)
+	$(BENCHMARK_PYTHON) -m venv $(BENCHMARK_VENV)
+	$(BENCHMARK_VENV)/bin/python -m pip install --quiet --constraint benchmarks/constraints.txt \
+		--requirement benchmarks/requirements.txt --editable .
+	$(BENCHMARK_VENV)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/requirements-alone.txt
 	touch $@

@@ -1,0 +1,94 @@
+"""What is measured: every method in every library that has it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+DIMENSION = 768
+LATENTS = 16_000
+K = 64
+PREFIXES = (1000, 2000, 4000, 8000, 16_000)
+"""Latents of the nested dictionaries of Matryoshka: 1/16, 1/8, ... of all, as Bussmann et al. (2025) halve them."""
+BATCHES = (1024, 4096)
+
+METHODS = ("topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated")
+WITHOUT_K = ("relu", "jumprelu", "gated")
+"""Methods whose number of active latents is what their weights make it, and their speed may depend on it."""
+SPARSE, DENSE = 64, 1500
+"""The numbers of active latents in whose states the methods of `WITHOUT_K` are timed."""
+
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "sdlcore": METHODS,
+    "saelens": METHODS,
+    "dictionary_learning": METHODS,
+    "sparsify": ("topk",),
+}
+"""What each library can train as an autoencoder on a CPU."""
+BFLOAT16 = {"sdlcore": METHODS, "saelens": ("topk",)}
+"""What is timed in bfloat16, too: our encoder's product; SAELens' autocast, the only peer's that works on a CPU."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a library is asked to train. Worker processes get it as JSON."""
+
+    method: str
+    dtype: str = "float32"
+    dimension: int = DIMENSION
+    latents: int = LATENTS
+    k: int = K
+    prefixes: tuple[int, ...] = PREFIXES
+    batch: int = 1024
+    lr: float = 1e-6
+    """So small that timing a state does not leave it."""
+    warmup: int = 0
+    """Steps over which the learning rate rises."""
+    optimizer: str = "adam"
+    recommended: bool = False
+    """Ours as config/paper.yaml has it, not as the peers' defaults are (which recommend what they have as defaults)."""
+    seed: int = 0
+
+    @property
+    def toy(self) -> "Setting":
+        """The same at a size that takes no time: its first step pays what a process pays once."""
+        sizes = {"dimension": 32, "latents": 256, "k": 4, "prefixes": (64, 256), "batch": 16}
+        return Setting(**{**vars(self), **sizes})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of steps.csv."""
+
+    library: str
+    method: str
+    batch: int
+    dtype: str
+    state: int
+    """Wanted number of active latents."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases that are timed in turns, since they are compared with one another."""
+
+    method: str
+    batch: int
+    state: int
+    cases: tuple[Case, ...] = field(repr=False)
+
+
+def groups(
+    methods: Iterable[str] = METHODS, batches: Iterable[int] = BATCHES, libraries: Iterable[str] = tuple(LIBRARIES)
+) -> Iterator[Group]:
+    """Give all that steps.csv holds, in its order."""
+    batches, libraries = tuple(batches), tuple(libraries)
+    for method in methods:
+        for state in (SPARSE, DENSE) if method in WITHOUT_K else (K,):
+            for batch in batches:
+                cases = []
+                for library in libraries:
+                    if method in LIBRARIES[library]:
+                        cases.append(Case(library, method, batch, "float32", state))
+                    if method in BFLOAT16.get(library, ()):
+                        cases.append(Case(library, method, batch, "bfloat16", state))
+                if cases:
+                    yield Group(method, batch, state, tuple(cases))

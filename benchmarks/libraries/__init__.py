@@ -1,0 +1,65 @@
+"""One module a library: how its users train with it, reduced to what the benchmark asks of it.
+
+Each has a function ``make(setting, weights)``, which returns a `Trainee`: freshly initialised as the library does it,
+or with the given weights (`benchmarks.states.load_state`). Libraries are imported by the process that runs them, alone.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.cases import Setting
+
+State = Mapping[str, Tensor]
+
+
+class Trainee(Protocol):
+    """A dictionary in training."""
+
+    def step(self, x: Tensor) -> None:
+        """Do all that the library does with a batch (B x dimension): forward, backward, optimiser, constraints."""
+
+    def l0(self, x: Tensor) -> float:
+        """Return the mean number of active latents, selected as in training."""
+
+    def decoder(self) -> Tensor:
+        """Return the directions, latents x dimension."""
+
+
+Make = Callable[[Setting, State | None], Trainee]
+
+
+def load(library: str) -> Make:
+    """Import a library and return its ``make``."""
+    return cast(Make, importlib.import_module(f"benchmarks.libraries.{library}_steps").make)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into all parameters of a module, transposed where the library keeps a matrix that way.
+
+    Copied in place, so that the layout in memory stays the one that the library's users get.
+
+    Raises
+    ------
+    ValueError
+        If parameters and tensors do not have the same names, or a shape does not fit.
+    """
+    parameters = dict(module.named_parameters())
+    if parameters.keys() != tensors.keys():
+        raise ValueError(f"parameters are {sorted(parameters)}, weights are given for {sorted(tensors)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            tensor = tensors[name]
+            if tensor.ndim == 2 and tensor.shape != parameter.shape:
+                tensor = tensor.T
+            if tensor.shape != parameter.shape:
+                raise ValueError(f"{name} is {tuple(parameter.shape)}, the weights are {tuple(tensor.shape)}")
+            parameter.copy_(tensor)
+
+
+def active(latents: Tensor) -> float:
+    """Return the mean number of positive latents of a row."""
+    return float((latents > 0).sum(-1).double().mean())

@@ -1,0 +1,86 @@
+"""SAELens: ``SAETrainer.step`` on a ``TrainingSAE``, as ``SAETrainer.fit`` calls it, without wandb.
+
+A step is: the dead-latent mask; ``training_forward_pass`` (dense encode, sigma, dense decode, loss, auxiliary losses);
+firing statistics; backward; gradient clipping to 1; Adam; both schedulers. TopK and its kin rescale activations by the
+decoder's norms (SAELens' default) instead of normalising the decoder. ``use_sparse_activations`` stays off: it fails on
+a CPU. In bfloat16 the forward pass runs under the autocast that SAELens' configuration offers.
+"""
+
+from typing import Any
+
+import torch
+from sae_lens import (  # type: ignore[import-not-found]
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    GatedTrainingSAE,
+    GatedTrainingSAEConfig,
+    JumpReLUTrainingSAE,
+    JumpReLUTrainingSAEConfig,
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+    SAETrainer,
+    StandardTrainingSAE,
+    StandardTrainingSAEConfig,
+    TopKTrainingSAE,
+    TopKTrainingSAEConfig,
+)
+from sae_lens.config import SAETrainerConfig  # type: ignore[import-not-found]
+from torch import Tensor
+
+from benchmarks.cases import Setting
+from benchmarks.libraries import State, Trainee, active, fill
+
+STEPS = 100_000
+"""A training that is longer than any here, so that no schedule comes to its end."""
+
+
+def make(setting: Setting, weights: State | None) -> Trainee:
+    torch.manual_seed(setting.seed)
+    return _SAELens(setting, weights)
+
+
+class _SAELens:
+    def __init__(self, setting: Setting, weights: State | None) -> None:
+        self.sae: Any = _sae(setting)
+        if weights is not None:
+            fill(self.sae, weights)
+        config = SAETrainerConfig(
+            total_training_samples=STEPS * setting.batch,
+            train_batch_size_samples=setting.batch,
+            lr=setting.lr,
+            lr_end=setting.lr,
+            lr_warm_up_steps=setting.warmup,
+            autocast=setting.dtype == "bfloat16",
+        )
+        self.trainer = SAETrainer(config, self.sae, data_provider=iter(()))
+
+    def step(self, x: Tensor) -> None:
+        self.trainer.step(x)
+        self.trainer.n_training_steps += 1
+
+    @torch.no_grad()
+    def l0(self, x: Tensor) -> float:
+        with self.trainer.autocast_if_enabled:
+            return active(self.sae.encode(x))
+
+    def decoder(self) -> Tensor:
+        return self.sae.W_dec.detach()
+
+
+def _sae(setting: Setting) -> Any:
+    size = {"d_in": setting.dimension, "d_sae": setting.latents, "device": "cpu", "dtype": "float32"}
+    if setting.method == "topk":
+        return TopKTrainingSAE(TopKTrainingSAEConfig(**size, k=setting.k))
+    if setting.method == "batchtopk":
+        return BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**size, k=setting.k))
+    if setting.method == "matryoshka":
+        widths = list(setting.prefixes)
+        config = MatryoshkaBatchTopKTrainingSAEConfig(**size, k=setting.k, matryoshka_widths=widths)
+        return MatryoshkaBatchTopKTrainingSAE(config)
+    if setting.method == "relu":
+        return StandardTrainingSAE(StandardTrainingSAEConfig(**size))
+    if setting.method == "jumprelu":
+        return JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(**size))
+    if setting.method == "gated":
+        return GatedTrainingSAE(GatedTrainingSAEConfig(**size))
+    raise ValueError(f"SAELens has no method {setting.method}")

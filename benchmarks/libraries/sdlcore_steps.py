@@ -1,0 +1,89 @@
+"""sdlcore: ``TrainingStep``, as the training loop calls it.
+
+A step is: encode (dense product), sigma, sparse decode, loss; backward; removal of the gradient along the decoder's
+directions; gradient clipping to 1; fused Adam; constraints (unit decoder rows, thresholds that are not negative);
+which latents fired. Biases are trained, as the peers do. In bfloat16 the encoder's product is computed in it, and which
+latents are active is then decided by their exact pre-activations; parameters and the rest of the step stay float32.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from benchmarks.cases import Setting
+from benchmarks.libraries import State, Trainee, fill
+from sdlcore.config import load_yaml, merge, run_settings, validate
+from sdlcore.model import SparseCoder
+from sdlcore.run import RunConfig
+from sdlcore.streams import torch_stream
+from sdlcore.training.schedules import learning_rate
+from sdlcore.training.step import TrainingStep
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+_METHODS: dict[str, dict[str, Any]] = {
+    "topk": {"activation": "topk", "decoder_norm": "unit"},
+    "batchtopk": {"activation": "batchtopk", "decoder_norm": "unit"},
+    "matryoshka": {"activation": "batchtopk", "decoder_norm": "unit"},
+    # a free decoder, whose norms weight the penalty: as SAELens and dictionary_learning do it
+    "relu": {"activation": "relu", "l1": 1.0},
+    "jumprelu": {"activation": "jumprelu", "l0": 1.0, "decoder_norm": "unit"},
+    "gated": {"activation": "gated", "l1": 1.0, "decoder_norm": "unit"},
+}
+
+
+def make(setting: Setting, weights: State | None) -> Trainee:
+    return _Ours(setting, weights)
+
+
+def recommended(method: str) -> dict[str, Any]:
+    """Return a method's settings at the paper's scale, as the pipeline has them."""
+    config = merge(load_yaml(CONFIG / "config.yaml"), load_yaml(CONFIG / "paper.yaml"))
+    config = validate(config, load_yaml(CONFIG / "schema" / "config.schema.yaml"))
+    return run_settings(config, "lrb", method, "best")
+
+
+class _Ours:
+    def __init__(self, setting: Setting, weights: State | None) -> None:
+        own = {"n_q": setting.latents, "precision": setting.dtype}
+        if setting.method in ("topk", "batchtopk", "matryoshka"):
+            own["k"] = setting.k
+        if setting.method == "matryoshka":
+            own["prefixes"] = list(setting.prefixes)
+        if setting.recommended:
+            config = RunConfig.from_dict({**recommended(setting.method), **own})
+            times = config.training
+            self.schedule = (times.steps, setting.lr, times.lr_warmup, times.lr_decay)
+        else:
+            config = RunConfig.from_dict({**_METHODS[setting.method], "bias": True, **own})
+            self.schedule = (1, setting.lr, 0.0, 0.0)
+        sites = (setting.dimension,)
+        self.model = SparseCoder(config.model, sites, sites, torch_stream(setting.seed, "initialisation"))
+        if weights is not None:
+            fill(self.model, _named(setting.method, weights))
+        self.model.train()
+        self.training = TrainingStep(self.model, config)
+        self.done = 0
+
+    def step(self, x: Tensor) -> None:
+        lr = learning_rate(self.done, *self.schedule)
+        self.terms = self.training(x, x, lr=max(lr, 0.0), step=self.done)
+        self.done += 1
+
+    def l0(self, x: Tensor) -> float:
+        return float(self.terms["l0"])
+
+    def decoder(self) -> Tensor:
+        return self.model.W_dec.detach()
+
+
+def _named(method: str, weights: State) -> dict[str, Tensor]:
+    """Return the weights under our names. Our Gated keeps the magnitude's bias as its difference from the gate's."""
+    named = dict(weights)
+    if method == "jumprelu":
+        named["sigma.threshold"] = named.pop("threshold")
+    if method == "gated":
+        gate, magnitude, scale = named.pop("b_gate"), named.pop("b_mag"), named.pop("r_mag")
+        named |= {"b_enc": gate, "sigma.log_scale": scale, "sigma.offset": magnitude - scale.exp() * gate}
+    return named

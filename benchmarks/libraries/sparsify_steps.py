@@ -1,0 +1,85 @@
+"""sparsify: what ``Trainer.fit`` does with a batch of activations, around its ``SparseCoder``.
+
+Its trainer takes activations only out of a language model that it runs, so the step is put together here, in its order:
+normalisation of the decoder; the batch's variance; forward (dense encode, top-k, ``embedding_bag`` decode: its path for
+CPUs); firing statistics; the loss, read; backward; removal of the gradient along the decoder's directions; optimiser;
+scheduler; counts of silent samples. It does not clip. Left out is what serves the language model (hooks, token masks
+and the copies that they make). The auxiliary loss is off by its default.
+
+Timed with Adam, as the others; its own default, signum, is among the settings of the race to recovery.
+"""
+
+import torch
+from schedulefree import ScheduleFreeWrapper  # type: ignore[import-not-found]
+from sparsify import SparseCoder, SparseCoderConfig  # type: ignore[import-not-found]
+from sparsify.sign_sgd import SignSGD  # type: ignore[import-not-found]
+from torch import Tensor
+from transformers import get_linear_schedule_with_warmup
+
+from benchmarks.cases import Setting
+from benchmarks.libraries import State, Trainee, active, fill
+
+STEPS = 100_000
+"""A training that is longer than any here, so that no schedule comes to its end."""
+
+
+def make(setting: Setting, weights: State | None) -> Trainee:
+    if setting.method != "topk":
+        raise ValueError(f"sparsify has no method {setting.method}")
+    torch.set_float32_matmul_precision("high")  # as Trainer.fit does
+    torch.manual_seed(setting.seed)
+    return _Sparsify(setting, weights)
+
+
+class _Sparsify:
+    def __init__(self, setting: Setting, weights: State | None) -> None:
+        config = SparseCoderConfig(num_latents=setting.latents, k=setting.k)
+        self.coder = SparseCoder(setting.dimension, config, dtype=torch.float32)
+        self.first = weights is None
+        if weights is not None:
+            names = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"}
+            fill(self.coder, {names.get(name, name): tensor for name, tensor in weights.items()})
+        self.scheduler = None
+        if setting.optimizer == "signum":
+            self.optimizer = ScheduleFreeWrapper(SignSGD(self.coder.parameters(), lr=setting.lr), momentum=0.95)
+            self.optimizer.train()
+        else:
+            self.optimizer = torch.optim.Adam(self.coder.parameters(), lr=setting.lr)
+            self.scheduler = get_linear_schedule_with_warmup(self.optimizer, setting.warmup, STEPS)
+        self.silent = torch.zeros(setting.latents, dtype=torch.long)
+        self.fired = torch.zeros(setting.latents, dtype=torch.bool)
+        self.fvu = 0.0
+
+    def step(self, x: Tensor) -> None:
+        coder = self.coder
+        if self.first:
+            coder.b_dec.data = x.mean(0)
+            self.first = False
+        coder.set_decoder_norm_to_unit_norm()
+        variance = (x - x.mean(0)).square().sum()
+        out = coder(x=x, y=x, dead_mask=None, total_variance=variance)
+        self.fired[out.latent_indices.flatten()] = True
+        self.fvu = float(out.fvu.detach())
+        (out.fvu + 0.0 * out.auxk_loss + out.multi_topk_fvu / 8).backward()
+
+        coder.remove_gradient_parallel_to_decoder_directions()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.silent += len(x)
+        self.silent[self.fired] = 0
+        self.fired.zero_()
+
+    @torch.no_grad()
+    def l0(self, x: Tensor) -> float:
+        return active(self.coder.encode(x).top_acts)
+
+    def decoder(self) -> Tensor:
+        if self.scheduler is not None:
+            return self.coder.W_dec.detach()
+        # a schedule-free optimiser is judged, and saved by sparsify, at its running average
+        self.optimizer.eval()
+        averaged = self.coder.W_dec.detach().clone()
+        self.optimizer.train()
+        return averaged

@@ -1,0 +1,30 @@
+"""What machine it is that was measured on."""
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+WORTH_NAMING = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16")
+
+
+def describe(cpuinfo: str | None = None) -> dict[str, Any]:
+    """Return processor, its features that matter to matrix products, cores and memory (Linux)."""
+    text = cpuinfo if cpuinfo is not None else Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.+)$", text, flags=re.MULTILINE)
+    present = set(flags[1].split()) if flags else set()
+    return {
+        "cpu": model[1].strip() if model else platform.machine(),
+        "flags": {flag: flag in present for flag in WORTH_NAMING},
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def load() -> float:
+    """Return how many processes wanted to run over the last minute, on average."""
+    return os.getloadavg()[0]

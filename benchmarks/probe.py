@@ -1,0 +1,28 @@
+"""The dense product x @ W_enc.T, timed beside every step: what no training of a dense encoder can do without."""
+
+import time
+
+import torch
+
+from benchmarks.cases import DIMENSION, LATENTS
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Probe:
+    """Operands for one batch size, made once, and a place for the result: nothing but the product is timed."""
+
+    def __init__(self, batch: int, dimension: int = DIMENSION, latents: int = LATENTS) -> None:
+        generator = torch.Generator().manual_seed(0)
+        x, W = (torch.randn(rows, dimension, generator=generator) for rows in (batch, latents))
+        self.operands = {name: (x.to(dtype), W.to(dtype)) for name, dtype in DTYPES.items()}
+        self.results = {name: torch.empty(batch, latents, dtype=dtype) for name, dtype in DTYPES.items()}
+        for name in self.operands:
+            self(name)
+
+    def __call__(self, dtype: str) -> float:
+        """Return the milliseconds of one product."""
+        x, W = self.operands[dtype]
+        started = time.perf_counter()
+        torch.mm(x, W.T, out=self.results[dtype])
+        return 1000 * (time.perf_counter() - started)

@@ -1,0 +1,166 @@
+"""Seconds of TopK training until the decoder has the true features: a race on the bench at the paper's scale.
+
+Each library runs with its own recommended settings, at the learning rate of its own rule and at 1e-3, and is judged by
+the better of both. All run in turns of ten steps, and are evaluated between turns, off the clock. A library's time is
+shared by its learning rates: after a part of it, the one that has recovered less leaves the rest to the other.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import LATENTS, Setting
+from benchmarks.workers import Worker, workers
+
+log = logging.getLogger(__name__)
+
+TAU = 0.9
+"""A feature is recovered when the |cosine| of some decoder row with it exceeds this."""
+THRESHOLDS = (0.9, 0.99)
+"""Shares of recovered features to be reached."""
+N_SAMPLES = 100_000
+STEPS = 784
+"""Eight passes over the samples, as config/paper.yaml trains."""
+WARMUP = 40
+"""Steps, about 5 %. The peers' 1000 (sparsify's Adam, dictionary_learning) are meant for much longer trainings."""
+TURN = 10
+TRIAL = 0.2
+"""Share of a library's time that its learning rates are tried for."""
+
+
+@dataclass
+class Attempt:
+    """One training of the race."""
+
+    library: str
+    lr: float
+    rule: str
+    """Where the learning rate comes from."""
+    optimizer: str = "adam"
+    dtype: str = "float32"
+    warmup: int = 0
+    seed: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+    recovered: float = 0.0
+    mean: float = 0.0
+    """Mean over features of the best |cosine|, which tells apart where nothing is recovered yet."""
+    reached: dict[float, tuple[float, int]] = field(default_factory=dict)
+    """By threshold, the seconds and steps after which it was first seen to be reached."""
+    running: bool = True
+
+    def turn(self, seconds: float, steps: int, recovered: float, mean: float) -> None:
+        """Note the state after a turn."""
+        self.seconds += seconds
+        self.steps += steps
+        self.recovered, self.mean = recovered, mean
+        for threshold in THRESHOLDS:
+            if recovered >= threshold:
+                self.reached.setdefault(threshold, (self.seconds, self.steps))
+
+    @property
+    def finished(self) -> float | None:
+        """Seconds to the last threshold, if reached."""
+        reached = self.reached.get(THRESHOLDS[-1])
+        return reached[0] if reached is not None else None
+
+
+def attempts(libraries: Sequence[str]) -> list[Attempt]:
+    """Return what runs: each library at its rule's learning rate and at 1e-3 (which is ours)."""
+    by_width = (LATENTS / 2**14) ** -0.5  # Gao et al. (2024), whom both libraries follow
+    every = [
+        Attempt("sdlcore", 1e-3, "config/paper.yaml, which is 1e-3"),
+        Attempt("sdlcore", 1e-3, "config/paper.yaml, which is 1e-3", dtype="bfloat16"),
+        Attempt("saelens", 3e-4, "default"),
+        Attempt("saelens", 1e-3, "1e-3"),
+        Attempt("dictionary_learning", 2e-4 * by_width, "default", warmup=WARMUP),
+        Attempt("dictionary_learning", 1e-3, "1e-3", warmup=WARMUP),
+        Attempt("sparsify", 5e-3 * by_width, "default", optimizer="signum"),
+        Attempt("sparsify", 1e-3, "1e-3", warmup=WARMUP),
+    ]
+    return [attempt for attempt in every if attempt.library in libraries]
+
+
+def referee(race: Sequence[Attempt], limit: float) -> None:
+    """Stop those whose training is over: after their team's ``limit`` seconds, or because they cannot win any more."""
+    for attempt in race:
+        best = min((rival.finished for rival in _rivals(race, attempt) if rival.finished is not None), default=None)
+        beaten = best is not None and attempt.seconds >= best
+        spent = attempt.seconds + sum(rival.seconds for rival in _rivals(race, attempt))
+        if attempt.finished is not None or attempt.steps >= STEPS or spent >= limit or beaten:
+            attempt.running = False
+    for attempt in race:
+        rivals = [rival for rival in _rivals(race, attempt) if rival.running]
+        tried = all(each.seconds >= TRIAL * limit for each in (attempt, *rivals))
+        if tried and any((rival.recovered, rival.mean) > (attempt.recovered, attempt.mean) for rival in rivals):
+            attempt.running = False
+
+
+def _rivals(race: Sequence[Attempt], attempt: Attempt) -> list[Attempt]:
+    """Return the other learning rates. Our two types are no rivals: both are reported."""
+    team = (attempt.library, attempt.dtype)
+    return [other for other in race if other is not attempt and (other.library, other.dtype) == team]
+
+
+def rows(race: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
+    """Give the rows of recovery.csv. Where a threshold was not reached, they say when the training ended."""
+    for attempt in race:
+        for threshold in THRESHOLDS:
+            seconds, steps = attempt.reached.get(threshold, (attempt.seconds, attempt.steps))
+            yield {
+                "library": attempt.library,
+                "lr": attempt.lr,
+                "seed": attempt.seed,
+                "threshold": threshold,
+                "seconds": seconds,
+                "steps": steps,
+                "reached": threshold in attempt.reached,
+                "final_recovery": attempt.recovered,
+                "dtype": attempt.dtype,
+                "optimizer": attempt.optimizer,
+                "rule": attempt.rule,
+            }
+
+
+def run(
+    libraries: Sequence[str], samples: Path, features: Path, limit: float, threads: int, seed: int
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Run the race, ``limit`` seconds of training a library. Return the rows of recovery.csv and the versions."""
+    race = attempts(libraries)
+    for attempt in race:
+        attempt.seed = seed
+    with workers([attempt.library for attempt in race], threads) as (started, versions):
+        for attempt, worker in zip(race, started, strict=True):
+            worker.ask("create", setting=asdict(_setting(attempt)), samples=str(samples))
+        while any(attempt.running for attempt in race):
+            for attempt, worker in zip(race, started, strict=True):
+                if attempt.running:
+                    _turn(attempt, worker, features)
+            referee(race, limit)
+    return list(rows(race)), versions
+
+
+def _setting(attempt: Attempt) -> Setting:
+    return Setting(
+        method="topk",
+        dtype=attempt.dtype,
+        lr=attempt.lr,
+        warmup=attempt.warmup,
+        optimizer=attempt.optimizer,
+        recommended=True,
+        seed=attempt.seed,
+    )
+
+
+def _turn(attempt: Attempt, worker: Worker, features: Path) -> None:
+    steps = min(TURN, STEPS - attempt.steps)
+    milliseconds = worker.ask("steps", count=steps)["ms"]
+    state = worker.ask("recovery", features=str(features), threshold=TAU)
+    attempt.turn(sum(milliseconds) / 1000, steps, state["recovered"], state["mean"])
+    log.info(
+        "%-20s %-8s lr %.1e  %6.1f s  step %3d  recovered %5.1f %%  mean |cosine| %.3f",
+        *(attempt.library, attempt.dtype, attempt.lr, attempt.seconds, attempt.steps),
+        *(100 * attempt.recovered, attempt.mean),
+    )

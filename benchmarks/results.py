@@ -1,0 +1,221 @@
+"""The tables and the page that a run of the benchmark leaves behind. Nobody edits them: they are made anew."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import LIBRARIES
+from sdlcore.files import atomic_path
+
+Row = Mapping[str, Any]
+
+STEPS = (
+    *("library", "method", "batch", "dtype", "ms_per_step", "peak_mb"),
+    *("state", "l0", "probe_ms", "probe_bfloat16_ms", "budget_mb", "peak_to_budget"),
+    *("ms_least", "ms_most", "rounds", "steps"),
+)
+RECOVERY = (
+    *("library", "lr", "seed", "threshold", "seconds", "steps", "reached", "final_recovery"),
+    *("dtype", "optimizer", "rule"),
+)
+PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
+COLUMNS = [("sdlcore", "float32"), ("sdlcore", "bfloat16"), *((peer, "float32") for peer in PEERS)]
+COLUMNS += [("saelens", "bfloat16")]
+
+
+def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
+    """Return rows as CSV: numbers to six digits, what a row has not is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    return out.getvalue()
+
+
+def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> None:
+    """Write steps.csv, recovery.csv and README.md, each whole or not at all."""
+    contents = {"steps.csv": to_csv(steps, STEPS), "recovery.csv": to_csv(recovery, RECOVERY)}
+    contents["README.md"] = page(steps, recovery, facts)
+    for name, content in contents.items():
+        with atomic_path(folder / name) as part:
+            part.write_text(content)
+
+
+def page(steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> str:
+    """Return the page that shows ratios, and on what machine and with which versions they were measured."""
+    parts = [_head(facts), _ratios(steps), _milliseconds(steps), _memory(steps), _race(recovery)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(facts: Row) -> str:
+    flags = ", ".join(f"{flag} {'yes' if has else 'no'}" for flag, has in facts["flags"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
+    partial = f"\n**Part of the benchmark only: `{facts['arguments']}`.**\n" if facts["partial"] else ""
+    return f"""# Results of the benchmark
+
+Made by `make benchmark`; do not edit. What is measured, and how, stands in `benchmarks/README.md`; all numbers in
+`steps.csv` and `recovery.csv` beside this page.
+{partial}
+- Date: {facts["date"]}; the run took {facts["minutes"]:.0f} minutes; load average before it {facts["load"]:.2f}
+- Machine: {facts["cpu"]}, {facts["cores"]} cores, {facts["memory_gib"]:.0f} GiB; {flags}
+- Threads: {facts["threads"]} in every library, waiting without spinning (OMP_WAIT_POLICY=PASSIVE)
+- Versions: {versions}; Python {facts["python"]}; {facts["system"]}"""
+
+
+def _ratios(steps: Sequence[Row]) -> str:
+    """Tell how many of our steps fit into one of a peer, and how many dense products into one of ours."""
+    if not steps:
+        return ""
+    header = ["method", "L0", "B"]
+    header += [f"{library} / {ours}" for library in PEERS for ours in ("ours", "ours bf16")]
+    header += ["saelens bf16 / ours bf16", "ours / product", "ours bf16 / bf16 product"]
+    lines = []
+    for group in _groups(steps):
+        ours = {dtype: group.get(("sdlcore", dtype)) for dtype in ("float32", "bfloat16")}
+        cells = _names(group)
+        for peer in PEERS:
+            row = group.get((peer, "float32"))
+            cells += [_ratio(_ms(row), _ms(ours[dtype])) for dtype in ("float32", "bfloat16")]
+        cells += [_ratio(_ms(group.get(("saelens", "bfloat16"))), _ms(ours["bfloat16"]))]
+        cells += [_ratio(_ms(ours["float32"]), _field(ours["float32"], "probe_ms"))]
+        cells += [_ratio(_ms(ours["bfloat16"]), _field(ours["bfloat16"], "probe_bfloat16_ms"))]
+        lines.append(cells)
+    return f"""## Speed
+
+A peer's milliseconds a step (float32) over ours, so above 1 is faster than the peer; and ours over the dense product
+x @ W_enc.T alone. "bf16" is our step with the encoder's product in bfloat16.
+
+{_table(header, lines)}"""
+
+
+def _milliseconds(steps: Sequence[Row]) -> str:
+    if not steps:
+        return ""
+    header = ["method", "L0", "B", *map(_title, COLUMNS), "product", "product bf16"]
+    lines = []
+    for group in _groups(steps):
+        any_row = next(iter(group.values()))
+        cells = [*_names(group), *(_number(_ms(group.get(column)), 0) for column in COLUMNS)]
+        cells += [_number(_field(any_row, name), 0) for name in ("probe_ms", "probe_bfloat16_ms")]
+        lines.append(cells)
+    spread = max(float(row["ms_most"]) / float(row["ms_least"]) for row in steps)
+    return f"""Milliseconds a step, the median over rounds. In no row did the slowest round take more than {spread:.2f}
+times the fastest.
+
+{_table(header, lines)}"""
+
+
+def _memory(steps: Sequence[Row]) -> str:
+    if not steps:
+        return ""
+    header = ["method", "L0", "B", *map(_title, COLUMNS), "ours / budget", "ours bf16 / budget"]
+    lines = []
+    for group in _groups(steps):
+        ours = [group.get(("sdlcore", dtype)) for dtype in ("float32", "bfloat16")]
+        cells = [*_names(group), *(_number(_field(group.get(column), "peak_mb"), 0) for column in COLUMNS)]
+        cells += [_number(_field(row, "peak_to_budget"), 2) for row in ours]
+        lines.append(cells)
+    return f"""## Memory
+
+MiB that training steps take at most, beyond the process with everything imported and nothing in training. The budget is
+parameters, Adam's moments, gradients, the batch, and one batch x n_q buffer in the encoder's type.
+
+{_table(header, lines)}"""
+
+
+def _race(recovery: Sequence[Row]) -> str:
+    if not recovery:
+        return ""
+    best: dict[tuple[str, str, float], Row] = {}
+    for row in recovery:
+        key = (row["library"], row["dtype"], float(row["threshold"]))
+        if key not in best or _rank(row) < _rank(best[key]):
+            best[key] = row
+    header = ["library", "recovery", "seconds", "steps", "learning rate", "optimiser", "others tried"]
+    lines = []
+    for (library, dtype, threshold), row in best.items():
+        others = [other for other in recovery if other is not row and _same_race(other, row)]
+        reached = "" if row["reached"] else f"not reached ({float(row['final_recovery']):.3f}) after "
+        lines.append(
+            [
+                _title((library, dtype)),
+                f"{threshold:g}",
+                f"{reached}{float(row['seconds']):.1f}",
+                str(row["steps"]),
+                f"{float(row['lr']):.2g} ({row['rule']})",
+                str(row["optimizer"]),
+                "; ".join(_outcome(other) for other in others) or "-",
+            ]
+        )
+    return f"""## Time to recovery
+
+Seconds of TopK training (evaluation excluded, looked at every ten steps) until the given share of the 1000 true
+features has a decoder row with |cosine| above .9, for the better of a library's learning rates.
+
+{_table(header, lines)}"""
+
+
+def _rank(row: Row) -> tuple[bool, float, float]:
+    return (not row["reached"], float(row["seconds"]) if row["reached"] else 0.0, -float(row["final_recovery"]))
+
+
+def _same_race(a: Row, b: Row) -> bool:
+    return all(a[key] == b[key] for key in ("library", "dtype", "threshold"))
+
+
+def _outcome(row: Row) -> str:
+    end = f"{float(row['seconds']):.1f} s"
+    if not row["reached"]:
+        end = f"{float(row['final_recovery']):.3f} when stopped after {end}"
+    return f"{float(row['lr']):.2g}, {row['optimizer']}: {end}"
+
+
+def _groups(steps: Sequence[Row]) -> list[dict[tuple[str, str], Row]]:
+    """Return rows that are compared with one another, by library and type."""
+    found: dict[tuple[Any, ...], dict[tuple[str, str], Row]] = {}
+    for row in steps:
+        key = (row["method"], row["state"], row["batch"])
+        found.setdefault(key, {})[row["library"], row["dtype"]] = row
+    return list(found.values())
+
+
+def _names(group: Mapping[tuple[str, str], Row]) -> list[str]:
+    row = next(iter(group.values()))
+    return [str(row["method"]), str(row["state"]), str(row["batch"])]
+
+
+def _ms(row: Row | None) -> float | None:
+    return _field(row, "ms_per_step")
+
+
+def _field(row: Row | None, name: str) -> float | None:
+    value = "" if row is None else row.get(name, "")
+    return None if value == "" else float(value)
+
+
+def _ratio(a: float | None, b: float | None) -> str:
+    return _number(a / b if a is not None and b is not None else None, 2)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _title(column: tuple[str, str]) -> str:
+    library, dtype = column
+    return library if dtype == "float32" else f"{library} bf16"
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

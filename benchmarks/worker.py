@@ -1,0 +1,149 @@
+"""The process that runs one library: one line of JSON in, one line of JSON out.
+
+A process each, so that memory is the library's alone, and idle between its turns: it waits for a line without using the
+processor.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import memory
+from benchmarks.cases import Setting
+from benchmarks.libraries import Make, Trainee, load
+from benchmarks.states import bound_for, dictionary, load_state, weights
+
+DISTRIBUTIONS = {
+    "sdlcore": "sdlcore",
+    "saelens": "sae-lens",
+    "dictionary_learning": "dictionary-learning",
+    "sparsify": "eai-sparsify",
+}
+
+
+class Session:
+    """What a worker holds between lines. Each public method answers the line that names it."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+        self.make: Make = load(library)
+        self.trainee: Trainee | None = None
+        self.batches: Iterator[Tensor] = iter(())
+        self.baseline = 0.0
+
+    def versions(self) -> dict[str, Any]:
+        """Say which versions answer."""
+        found = {}
+        for name in (DISTRIBUTIONS[self.library], "torch", "numpy", "numba"):
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+        return {"versions": found}
+
+    def create(self, setting: dict[str, Any], samples: str, state: str | None = None) -> dict[str, Any]:
+        """Make what is trained, on one batch that stays (with a state), or on shuffled passes over the samples."""
+        wanted = Setting(**{**setting, "prefixes": tuple(setting["prefixes"])})
+        self._pay_once(wanted, from_state=state is not None)
+        self.baseline = memory.resident()
+        x = np.load(samples, mmap_mode="r")
+        if state is not None:
+            batch = torch.from_numpy(np.array(x[: wanted.batch]))
+            self.batches = iter(lambda: batch, None)
+        else:
+            self.batches = _shuffled(x, wanted.batch, wanted.seed)
+        self.trainee = self.make(wanted, load_state(Path(state), wanted.method) if state is not None else None)
+        memory.reset_peak()
+        return {}
+
+    def steps(self, count: int) -> dict[str, Any]:
+        """Train, and return the milliseconds of each step."""
+        trainee = self._trainee()
+        times = []
+        for _ in range(count):
+            x = next(self.batches)
+            started = time.perf_counter()
+            trainee.step(x)
+            times.append(1000 * (time.perf_counter() - started))
+        return {"ms": times}
+
+    def peak(self) -> dict[str, Any]:
+        """Return the MiB that steps took at most, beyond those of the process before it had a model."""
+        return {"mb": memory.peak() - self.baseline}
+
+    def l0(self) -> dict[str, Any]:
+        """Return the number of active latents."""
+        return {"l0": self._trainee().l0(next(self.batches))}
+
+    def recovery(self, features: str, threshold: float) -> dict[str, Any]:
+        """Return the share of true features (rows of a .npy file) that some direction is close to."""
+        decoder = torch.nn.functional.normalize(self._trainee().decoder())
+        best = (torch.from_numpy(np.load(features)) @ decoder.T).abs().amax(1)
+        return {"recovered": float((best > threshold).double().mean()), "mean": float(best.mean())}
+
+    def _trainee(self) -> Trainee:
+        if self.trainee is None:
+            raise RuntimeError("nothing is in training yet; send create first")
+        return self.trainee
+
+    def _pay_once(self, setting: Setting, from_state: bool) -> None:
+        """Train a toy, so that what a process pays once (compiling, loading code) is neither timed nor counted.
+
+        As sparse as what follows, since which code runs may depend on that.
+        """
+        small = setting.toy
+        x = np.random.default_rng(0).standard_normal((small.batch, small.dimension), dtype=np.float32)
+        start = None
+        if from_state:
+            rows = dictionary(np.eye(small.dimension, dtype=np.float32), small.latents, small.seed)
+            bound = bound_for(x, rows, small.k)
+            start = weights(torch.from_numpy(rows), torch.tensor(bound), small.method)
+        toy = self.make(small, start)
+        for _ in range(2):
+            toy.step(torch.from_numpy(x))
+        toy.l0(torch.from_numpy(x))
+
+
+def _shuffled(x: np.ndarray, batch: int, seed: int) -> Iterator[Tensor]:
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(x))
+        for start in range(0, len(x) - batch + 1, batch):
+            # sorted, since a file is read faster forwards; which samples a batch has is what is random
+            yield torch.from_numpy(np.array(x[np.sort(order[start : start + batch])]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.worker", description=__doc__)
+    parser.add_argument("library", choices=sorted(DISTRIBUTIONS))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    # libraries print; what they print must not mix with answers
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    torch.set_num_threads(arguments.threads)
+    session: Session | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            session = session or Session(arguments.library)
+            method: Callable[..., dict[str, Any]] = getattr(session, request.pop("do"))
+            answer = method(**request)
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The driver's end of the worker processes."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+class WorkerError(RuntimeError):
+    """A library failed; the message has its words."""
+
+
+class Worker:
+    """One process that runs one library. It works only while `ask` waits for it, but for the imports at its start."""
+
+    def __init__(self, library: str, threads: int) -> None:
+        self.library = library
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by close
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", library, "--threads", str(threads)],
+            cwd=ROOT,
+            env=environment(threads),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self.send("versions")
+
+    def send(self, do: str, **request: Any) -> None:
+        """Ask without waiting; `receive` gives the answer."""
+        assert self._process.stdin is not None
+        # where the process has ended, `receive` says so, with what it said
+        with suppress(BrokenPipeError):
+            print(json.dumps({"do": do, **request}), file=self._process.stdin, flush=True)
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the answer to what was sent.
+
+        Raises
+        ------
+        WorkerError
+            If the library failed.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            code = self._process.wait()
+            raise WorkerError(f"{self.library}: process ended with {code}\n{self._errors.read()[-4000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(f"{self.library}: {answer['error']}")
+        return answer
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """Ask and wait."""
+        self.send(do, **request)
+        return self.receive()
+
+    def close(self) -> None:
+        """End the process, and wait until it has ended."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._errors.close()
+
+
+@contextmanager
+def workers(libraries: Iterable[str], threads: int) -> Iterator[tuple[list[Worker], dict[str, str]]]:
+    """Start a process for each of the libraries, all at once; give them, with all versions, once they are idle."""
+    with ExitStack() as stack:
+        started = []
+        for library in libraries:
+            worker = Worker(library, threads)
+            stack.callback(worker.close)
+            started.append(worker)
+        versions: dict[str, str] = {}
+        for worker in started:
+            versions |= worker.receive()["versions"]
+        yield started, versions
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker: threads that wait without spinning, and nothing asked of any network."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "NUMBA_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "HF_HUB_OFFLINE": "1",
+        "WANDB_MODE": "disabled",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+    }

@@ -1,0 +1,118 @@
+"""The page and the tables that a run leaves."""
+
+import csv
+
+import pytest
+
+from benchmarks.machine import describe
+from benchmarks.results import RECOVERY, STEPS, page, to_csv, write
+
+
+def step(library, ms, dtype="float32", **more):
+    row = {"library": library, "method": "topk", "batch": 1024, "dtype": dtype, "state": 64, "ms_per_step": ms}
+    row |= {"peak_mb": 500.0, "l0": 64.0, "probe_ms": 100.0, "probe_bfloat16_ms": 50.0}
+    return row | {"ms_least": 0.9 * ms, "ms_most": 1.1 * ms, "rounds": 4, "steps": 4} | more
+
+
+def raced(library, lr, seconds, reached, final, threshold=0.9):
+    row = {"library": library, "lr": lr, "seed": 0, "threshold": threshold, "seconds": seconds, "steps": 100}
+    row |= {"reached": reached, "final_recovery": final}
+    return row | {"dtype": "float32", "optimizer": "adam", "rule": "default"}
+
+
+OURS = [
+    step("sdlcore", 200.0, peak_mb=440.0, budget_mb=400.0, peak_to_budget=1.1),
+    step("sdlcore", 80.0, "bfloat16", peak_mb=420.0, budget_mb=400.0, peak_to_budget=1.05),
+]
+TIMES = [*OURS, step("saelens", 1200.0), step("saelens", 600.0, "bfloat16"), step("sparsify", 460.0)]
+RACE = [
+    raced("sdlcore", 1e-3, 20.0, True, 1.0),
+    raced("saelens", 3e-4, 60.0, False, 0.1),
+    raced("saelens", 1e-3, 130.0, True, 0.995),
+    raced("sparsify", 5e-3, 60.0, False, 0.2),
+    raced("sparsify", 1e-3, 40.0, False, 0.8),
+]
+FACTS = {
+    "date": "2026-01-01 00:00 UTC",
+    "minutes": 24.6,
+    "load": 0.1,
+    "cpu": "A Processor",
+    "flags": {"avx512_bf16": True, "amx_tile": False},
+    "cores": 2,
+    "memory_gib": 23.6,
+    "threads": 2,
+    "versions": {"torch": "2.13.0", "sae-lens": "6.54.12"},
+    "python": "3.11.7",
+    "system": "Linux",
+    "partial": False,
+    "arguments": "",
+}
+
+
+def cells(text, first):
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith(f"| {first} |")
+    ]
+
+
+def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
+    ratios, times, memory = cells(page(TIMES, [], FACTS), "topk")
+    # saelens, dictionary_learning (not measured) and sparsify: by ours, by ours in bfloat16; saelens' bfloat16 by ours
+    assert ratios[3:] == ["6.00", "15.00", "", "", "2.30", "5.75", "7.50", "2.00", "1.60"]
+    assert times[3:] == ["200", "80", "1200", "", "460", "600", "100", "50"]
+    assert memory[3:] == ["440", "420", "500", "", "500", "500", "1.10", "1.05"]
+
+
+def test_recovery_is_a_librarys_best_learning_rates_and_names_the_others():
+    text = page([], RACE, FACTS)
+    ((ours,), (saelens,), (sparsify,)) = (cells(text, name) for name in ("sdlcore", "saelens", "sparsify"))
+    assert ours[1:4] == ["0.9", "20.0", "100"]
+    assert saelens[2] == "130.0"
+    assert saelens[4].startswith("0.001")
+    assert saelens[6] == "0.0003, adam: 0.100 when stopped after 60.0 s"
+    assert sparsify[2] == "not reached (0.800) after 40.0"
+
+
+def test_the_page_says_on_what_and_with_what_it_was_measured():
+    text = page(TIMES, RACE, FACTS)
+    for said in (
+        "A Processor",
+        "2 cores",
+        "avx512_bf16 yes",
+        "amx_tile no",
+        "Threads: 2",
+        "sae-lens 6.54.12",
+        "2026-01-01",
+    ):
+        assert said in text
+    assert "do not edit" in text
+    assert "Part of" not in text
+    assert "`--only topk`" in page(TIMES, [], {**FACTS, "partial": True, "arguments": "--only topk"})
+
+
+def test_tables_are_written_whole_with_their_columns_in_order(tmp_path):
+    write(tmp_path, TIMES, RACE, FACTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "recovery.csv", "steps.csv"]
+    with (tmp_path / "steps.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert list(read[0])[:6] == ["library", "method", "batch", "dtype", "ms_per_step", "peak_mb"]
+    assert float(read[0]["peak_to_budget"]) == pytest.approx(1.1)
+    assert read[2]["budget_mb"] == ""
+    with (tmp_path / "recovery.csv").open(newline="") as file:
+        raced_rows = list(csv.DictReader(file))
+    assert list(raced_rows[0]) == list(RECOVERY)
+    assert [row["reached"] for row in raced_rows] == ["true", "false", "true", "false", "false"]
+
+
+def test_a_number_that_no_column_holds_is_refused():
+    with pytest.raises(ValueError, match="surprise"):
+        to_csv([{"surprise": 1}], STEPS)
+
+
+def test_a_machine_is_described_by_what_matters_to_products():
+    facts = describe("model name\t: A Processor\nflags\t\t: fpu avx2 avx512_bf16 amx_tile\n")
+    assert facts["cpu"] == "A Processor"
+    assert [flag for flag, has in facts["flags"].items() if has] == ["avx2", "avx512_bf16", "amx_tile"]
+    assert facts["cores"] >= 1

@@ -1,0 +1,81 @@
+"""All libraries are timed in the same state, with the wanted number of active latents."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.cases import DENSE, SPARSE, Setting
+from benchmarks.libraries import fill
+from benchmarks.libraries.sdlcore_steps import make
+from benchmarks.states import bound_for, dictionary, load_state, save_state
+from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.streams import stream
+
+DIMENSION, FEATURES, LATENTS = 48, 60, 2000
+
+
+@pytest.fixture(scope="module")
+def sample():
+    W = stream(0, "W").standard_normal((DIMENSION, FEATURES)).astype(np.float32)
+    W /= np.linalg.norm(W, axis=0)
+    x = synthesise(coefficients(4000, FEATURES, 0.9, stream(0, "x")), W)
+    return W, x, dictionary(W, LATENTS, seed=0)
+
+
+@pytest.mark.parametrize("l0", [SPARSE, DENSE // 3])
+def test_as_many_latents_are_active_as_wanted_on_samples_not_calibrated_on(sample, l0):
+    _, x, rows = sample
+    bound = bound_for(x[:2000], rows, l0)
+    assert (x[2000:] @ rows.T > bound).sum(1).mean() == pytest.approx(l0, rel=0.05)
+
+
+def test_the_dictionary_has_unit_rows_and_every_true_feature(sample):
+    W, _, rows = sample
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (rows @ W).max(0) == pytest.approx(1.0, abs=1e-5)
+    assert np.array_equal(rows, dictionary(W, LATENTS, seed=0))
+
+
+def test_more_latents_than_have_positive_pre_activations_are_refused(sample):
+    _, x, rows = sample
+    with pytest.raises(ValueError, match="ask for fewer"):
+        bound_for(x, rows, 0.9 * LATENTS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated"])
+def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype):
+    _, x, rows = sample
+    path = tmp_path / "state.safetensors"
+    save_state(path, rows, bound_for(x, rows, SPARSE))
+    setting = Setting(
+        method=method, dtype=dtype, dimension=DIMENSION, latents=LATENTS, k=SPARSE, prefixes=(500, LATENTS)
+    )
+    trainee = make(setting, load_state(path, method))
+    batch = torch.from_numpy(x)
+    for _ in range(2):
+        trainee.step(batch)
+        assert trainee.l0(batch) == pytest.approx(SPARSE, rel=0.03)
+    assert torch.allclose(trainee.decoder(), torch.from_numpy(rows), atol=1e-4)
+
+
+def test_the_pipelines_recipe_trains(sample):
+    _, x, _ = sample
+    setting = replace(Setting(method="topk", recommended=True, lr=1e-3).toy, dimension=DIMENSION)
+    trainee = make(setting, None)
+    before = trainee.decoder().clone()
+    trainee.step(torch.from_numpy(x[:64]))
+    assert not torch.equal(before, trainee.decoder())
+
+
+def test_weights_fill_matrices_either_way_round_and_nothing_is_left_out():
+    layer = torch.nn.Linear(3, 5)
+    weight = torch.arange(15.0).view(3, 5)
+    fill(layer, {"weight": weight, "bias": torch.ones(5)})
+    assert torch.equal(layer.weight, weight.T)
+    with pytest.raises(ValueError, match="bias"):
+        fill(layer, {"weight": weight})
+    with pytest.raises(ValueError, match="bias is"):
+        fill(layer, {"weight": weight, "bias": torch.ones(4)})

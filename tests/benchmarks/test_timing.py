@@ -1,0 +1,60 @@
+"""Turns, and what is made of their times."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.cases import BATCHES, LIBRARIES, METHODS, Case, groups
+from benchmarks.probe import Probe
+from benchmarks.timing import EFFORTS, L0Error, check_l0, summarise, turns
+
+
+@given(st.integers(1, 6), st.integers(1, 12))
+def test_every_library_has_one_turn_a_round_and_each_is_first_as_often(n, rounds):
+    order = list(turns(range(n), rounds))
+    assert all(sorted(once) == list(range(n)) for once in order)
+    firsts = Counter(once[0] for once in order)
+    assert max(firsts.values()) - min(firsts.get(i, 0) for i in range(n)) <= 1
+
+
+def test_a_round_counts_by_its_mean_and_a_disturbed_round_does_not_count():
+    summary = summarise([[10.0, 12.0], [11.0, 11.0], [500.0, 700.0]])
+    assert summary == {"ms_per_step": 11.0, "ms_least": 11.0, "ms_most": 600.0, "rounds": 3, "steps": 6}
+
+
+def test_libraries_in_another_state_are_refused_by_name():
+    ours, theirs = (Case(library, "relu", 1024, "float32", 64) for library in ("sdlcore", "saelens"))
+    check_l0({ours: 64.0, theirs: 63.0})
+    with pytest.raises(L0Error, match=r"saelens float32 60\.0"):
+        check_l0({ours: 64.0, theirs: 60.0})
+
+
+def test_every_method_is_timed_in_every_library_that_has_it():
+    found = list(groups())
+    assert {(case.library, case.method) for group in found for case in group.cases} == {
+        (library, method) for library, has in LIBRARIES.items() for method in has
+    }
+    assert {(group.method, group.batch) for group in found} == {(m, b) for m in METHODS for b in BATCHES}
+    assert set(EFFORTS) == set(BATCHES)
+    assert len({case for group in found for case in group.cases}) == sum(len(group.cases) for group in found)
+    # those without a k stand there sparse and dense
+    assert {group.state for group in found if group.method == "relu"} == {64, 1500}
+    assert {group.state for group in found if group.method == "topk"} == {64}
+
+
+def test_a_part_is_what_was_asked_for():
+    (group,) = groups(["topk"], [1024], ["sparsify", "sdlcore"])
+    assert [(case.library, case.dtype) for case in group.cases] == [
+        ("sparsify", "float32"),
+        ("sdlcore", "float32"),
+        ("sdlcore", "bfloat16"),
+    ]
+    assert list(groups(["relu"], [1024], ["sparsify"])) == []
+
+
+def test_the_probe_times_both_types():
+    probe = Probe(4, dimension=8, latents=16)
+    assert probe("float32") > 0
+    assert probe("bfloat16") > 0

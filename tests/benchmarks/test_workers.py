@@ -1,0 +1,65 @@
+"""The processes that run one library each, and the command line."""
+
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import is_partial, parse
+from benchmarks.cases import Setting
+from benchmarks.states import bound_for, dictionary, save_state
+from benchmarks.workers import WorkerError, environment, workers
+from sdlcore.streams import stream
+from tests.conftest import REPOSITORY
+
+
+@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.worker"])
+def test_help_is_given(module):
+    command = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment(1), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
+def test_a_part_of_the_benchmark_is_known_as_one():
+    assert not is_partial(parse([]))
+    assert is_partial(parse(["--only", "topk", "--batch", "1024", "--rounds", "3", "--skip-recovery"]))
+    assert is_partial(parse(["--libraries", "sdlcore"]))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    setting = Setting(method="relu").toy
+    W = np.eye(setting.dimension, dtype=np.float32)
+    x = stream(0, "x").standard_normal((256, setting.dimension), dtype=np.float32)
+    np.save(folder / "samples.npy", x)
+    np.save(folder / "features.npy", W.T)
+    rows = dictionary(W, setting.latents, 0)
+    save_state(folder / "state.safetensors", rows, bound_for(x, rows, 8))
+    return folder
+
+
+def test_a_worker_trains_from_a_state_and_measures_itself(files):
+    setting = asdict(Setting(method="relu").toy)
+    samples, state, features = (str(files / n) for n in ("samples.npy", "state.safetensors", "features.npy"))
+    with workers(["sdlcore"], threads=1) as ((worker,), versions):
+        assert versions["torch"]
+        worker.ask("create", setting=setting, samples=samples, state=state)
+        assert len(worker.ask("steps", count=3)["ms"]) == 3
+        assert worker.ask("peak")["mb"] > 0
+        assert worker.ask("l0")["l0"] == pytest.approx(8, rel=0.5)
+        # the state has all true features, and a learning rate that leaves them there
+        assert worker.ask("recovery", features=features, threshold=0.9)["recovered"] == 1.0
+        worker.ask("create", setting={**setting, "batch": 100}, samples=samples)
+        assert len(worker.ask("steps", count=4)["ms"]) == 4
+
+
+def test_what_a_library_says_when_it_fails_is_passed_on():
+    with workers(["sdlcore"], threads=1) as ((worker,), _):
+        with pytest.raises(WorkerError, match="nothing is in training yet"):
+            worker.ask("steps", count=1)
+        with pytest.raises(WorkerError, match="unknown"):
+            worker.ask("unknown")
