@@ -192,10 +192,16 @@ class SparseCoder(nn.Module):
         else:
             rows, norms_Q = decode(decoded_N, support, self.W_dec), None
         parts = rows.view(len(x_BP), support.groups, -1)
-        scale_BSR = nested_sums(parts[:, :n_scales]) if n_scales > 1 else parts[:, :1]
-        scale_BSR = scale_BSR + self._beside(x_BP)
-        aux = parts[:, n_scales] if aux_columns is not None else None
-        return Forward(support, pre_N, values_N, scale_BSR[:, -1], scale_BSR, aux, norms_Q)
+        aux = None
+        if aux_columns is not None:
+            parts, aux = parts.split([n_scales, 1], dim=1)
+            aux = aux.squeeze(1)
+        if n_scales > 1:
+            parts = nested_sums(parts)
+        scale_BSR = parts + self._beside(x_BP)
+        # not an index where there is but one: its gradient is a copy
+        x_hat = scale_BSR.squeeze(1) if n_scales == 1 else scale_BSR[:, -1]
+        return Forward(support, pre_N, values_N, x_hat, scale_BSR, aux, norms_Q)
 
     @torch.no_grad()
     def _select(
@@ -258,7 +264,7 @@ class SparseCoder(nn.Module):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Put parameters back where they must be; training does so after each step."""
+        """Put parameters where they must be: decoder rows on the sphere, thresholds above zero."""
         if self.config.decoder_norm == "unit":
             kernels.normalise_rows(self.W_dec.detach())
         self.sigma.constrain()

@@ -1,22 +1,17 @@
 """One optimiser step: forward, backward, clipping, Adam, constraints."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdlcore.losses import total_loss
-from sdlcore.model import Auxiliary, Scales, SparseCoder, kernels
+from sdlcore.model import Auxiliary, Scales, SparseCoder
 from sdlcore.model.kernels import workspace
 from sdlcore.run import RunConfig
+from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import DeadLatents
 
 DEAD_EVERY = 10
 """Steps between looks at which latents are dead, each of which makes a GPU wait."""
-
-
-class _Adam(torch.optim.Adam):
-    """Adam in one pass over its tensors, which divides gradients by ``grad_scale`` as it reads them."""
-
-    grad_scale: Tensor
 
 
 class TrainingStep:
@@ -40,7 +35,9 @@ class TrainingStep:
         self.config = config
         self.anchors = anchors
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
-        self.optimizer = _Adam(self.names, lr=config.training.lr, fused=True)
+        on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
+        self.optimizer = Adam(self.names, config.training.lr, config.training.gradient_clip, on_sphere)
+        workspace.keep_freed_memory()
         device = model.W_enc.device
         self.dead = DeadLatents(model.config.n_q, config.training.dead_after, device)
         self.log_penalty = torch.zeros((), device=device)
@@ -83,7 +80,8 @@ class TrainingStep:
                 terms["l0"] = fires_N.sum() / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
-        sums["gradient_norm"] = self._descend(lr)
+        self._descend(lr)
+        sums["gradient_norm"] = self.optimizer.gradient_norm
         with torch.no_grad():
             self.dead.update(fired_Q, len(x_BP))
             if loss.target_l0 is not None:
@@ -92,28 +90,16 @@ class TrainingStep:
         return sums
 
     @torch.no_grad()
-    def _descend(self, lr: float) -> Tensor:
-        model, training = self.model, self.config.training
-        gradients = [p.grad for p in self.names if p.grad is not None]
+    def _descend(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        norm = torch.stack([self._square(p) for p in self.names if p.grad is not None]).sum().sqrt()
-        if training.gradient_clip is not None:
-            self.optimizer.grad_scale = (norm / training.gradient_clip).clamp(min=1.0)
         self.optimizer.step()
+        gradients = [p.grad for p in self.names if p.grad is not None]
         for p in self.names:
             p.grad = None
         for gradient in gradients:
             workspace.give(gradient)
-        model.constrain()
-        return norm
-
-    def _square(self, p: nn.Parameter) -> Tensor:
-        """Return the squared norm of a gradient, that of unit decoder rows made tangent to the sphere first."""
-        assert p.grad is not None
-        if p is self.model.W_dec and self.model.config.decoder_norm == "unit":
-            return kernels.project_rows(p.grad, p).sum()
-        return kernels.squared_norms(p.grad.view(len(p), -1)).sum()
+        self.model.sigma.constrain()
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on."""

@@ -123,6 +123,33 @@ def squared_norms(W: Tensor) -> Tensor:
     return torch.from_numpy(cpu.squared_norms(_array(W)))
 
 
+def adam(
+    p: Tensor,
+    gradient: Tensor,
+    moments: tuple[Tensor, Tensor],
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    step: float,
+    scale: float = 1.0,
+    along: Tensor | None = None,
+) -> None:
+    """Take step number ``step``, from 1, of Adam on the CPU, in place, the gradient divided by ``scale`` as it is read.
+
+    With ``along``, the products of the gradient's rows with those of ``p``, rows of ``p`` stay on the unit sphere: the
+    gradient is made tangent to it, and rows are normalised at the end.
+    """
+    arrays = [_array(tensor) for tensor in (p, gradient, *moments)]
+    beta1, beta2 = betas
+    numbers = [1 / scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**step), (1 - beta2**step) ** -0.5, eps]
+    # a tuple of scalars in the tensors' own type, or the loop would be computed in double precision
+    scalars = tuple(_array(torch.tensor(numbers, dtype=p.dtype)))
+    if along is not None:
+        _cpu().adam_on_sphere(*arrays, _array(along), scalars)
+    else:
+        _cpu().adam(*(array.reshape(-1) for array in arrays), scalars)
+
+
 def site_norms(W: Tensor, sites: Sequence[int]) -> Tensor:
     """Return the norm of each row in each of the sites (rows x sites) that its columns are divided into."""
     if W.device.type != "cpu":
@@ -151,12 +178,13 @@ def normalise_rows(W: Tensor, smallest: float = 1e-12) -> None:
     cpu.normalise_rows(_array(W), smallest)
 
 
-def project_rows(gradient: Tensor, W: Tensor) -> Tensor:
-    """Remove from each row of ``gradient`` its part along the unit row of ``W``, in place; return the squared norms."""
+def row_products(A: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the inner products of the rows of A with those of W, and with themselves."""
     if W.device.type != "cpu":
-        return torch_ops.project_rows(gradient, W)
-    cpu = _cpu()
-    return torch.from_numpy(cpu.project_rows(_array(gradient), _array(W)))
+        return torch_ops.row_products(A, W)
+    products, squares = W.new_empty(len(W)), W.new_empty(len(W))
+    _cpu().row_products(_array(A), _array(W), _array(products), _array(squares))
+    return products, squares
 
 
 def _cpu() -> ModuleType:

@@ -291,6 +291,19 @@ def squared_norms(W: np.ndarray) -> np.ndarray:
 
 
 @parallel
+def adam(p: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, numbers: tuple) -> None:
+    """One step of Adam on flat arrays, in place, with the numbers that `sdlcore.model.kernels.adam` puts together."""
+    factor, keep1, take1, keep2, take2, size, root, smallest = numbers
+    for i in prange(len(p)):
+        g = gradient[i] * factor
+        m = keep1 * mean[i] + take1 * g
+        v = keep2 * square[i] + take2 * g * g
+        mean[i] = m
+        square[i] = v
+        p[i] -= size * m / (np.sqrt(v) * root + smallest)
+
+
+@parallel
 def site_norms(W: np.ndarray, edges: np.ndarray, norms: np.ndarray) -> None:
     """norms[r, s] = the norm of columns edges[s] to edges[s + 1] of row r."""
     for r in prange(len(W)):
@@ -327,17 +340,40 @@ def normalise_rows(W: np.ndarray, smallest: float) -> None:
 
 
 @parallel
-def project_rows(gradient: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Remove from each row of ``gradient`` its part along the unit row of ``W``, in place; return the squared norms."""
-    out = np.empty(len(W), W.dtype)
+def row_products(A: np.ndarray, W: np.ndarray, products: np.ndarray, squares: np.ndarray) -> None:
+    """products[r] = A[r] . W[r] and squares[r] = A[r] . A[r]."""
     for r in prange(len(W)):
-        row, direction = gradient[r], W[r]
-        along = W.dtype.type(0)
+        row, other = A[r], W[r]
+        product = square = W.dtype.type(0)
         for j in range(len(row)):
-            along += row[j] * direction[j]
-        total = W.dtype.type(0)
+            product += row[j] * other[j]
+            square += row[j] * row[j]
+        products[r] = product
+        squares[r] = square
+
+
+@parallel
+def adam_on_sphere(
+    p: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, along: np.ndarray, numbers: tuple
+) -> None:
+    """`adam` for unit rows, in one pass.
+
+    The gradient is made tangent first, by its product ``along`` with the row, and rows are put back on the sphere last.
+    """
+    factor, keep1, take1, keep2, take2, size, root, smallest = numbers
+    for r in prange(len(p)):
+        row, slopes, means, squares = p[r], gradient[r], mean[r], square[r]
+        off = along[r]
+        total = p.dtype.type(0)
         for j in range(len(row)):
-            row[j] -= along * direction[j]
-            total += row[j] * row[j]
-        out[r] = total
-    return out
+            g = (slopes[j] - off * row[j]) * factor
+            m = keep1 * means[j] + take1 * g
+            v = keep2 * squares[j] + take2 * g * g
+            means[j] = m
+            squares[j] = v
+            moved = row[j] - size * m / (np.sqrt(v) * root + smallest)
+            row[j] = moved
+            total += moved * moved
+        back = p.dtype.type(1 / max(np.sqrt(total), 1e-12))
+        for j in range(len(row)):
+            row[j] *= back

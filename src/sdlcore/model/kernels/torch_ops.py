@@ -86,6 +86,5 @@ def normalise_rows(W: Tensor, smallest: float) -> None:
     W.div_(W.norm(dim=1, keepdim=True).clamp_(min=smallest))
 
 
-def project_rows(gradient: Tensor, W: Tensor) -> Tensor:
-    gradient.addcmul_(torch.linalg.vecdot(gradient, W)[:, None], W, value=-1)
-    return squared_norms(gradient)
+def row_products(A: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.linalg.vecdot(A, W), squared_norms(A)
