@@ -40,8 +40,7 @@ def l0(out: Forward, sigma: JumpReLU) -> Tensor:
 
 def gate(model: SparseCoder, x_BR: Tensor, out: Forward) -> Tensor:
     """E || x_r - W_D relu(z) - b_D ||^2 of Gated's gates z, the decoder held fixed (Rajamanoharan et al. 2024a)."""
-    rows = decode(torch.relu(out.pre), out.support, model.W_dec.detach())
-    x_hat_BR = rows.view(len(x_BR), out.support.groups, -1).sum(1) + model.b_dec.detach()
+    x_hat_BR = decode(torch.relu(out.pre), out.support, model.W_dec.detach()).rows.sum(1) + model.b_dec.detach()
     return reconstruction(x_BR, x_hat_BR)
 
 

@@ -1,7 +1,7 @@
 """Encoding and decoding at the entries of a support, with gradients that touch nothing else."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,43 +23,33 @@ def encode_at(x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor, support: Support,
     return _EncodeAt.apply(x_BP, W_enc_QP, b_enc_Q, support, pre_N)
 
 
-def decode(values_N: Tensor, support: Support, W_dec_QR: Tensor) -> Tensor:
-    """Return the codes times the dictionary for each row of ``support`` (B groups x n_r)."""
-    return _Decode.apply(values_N, W_dec_QR, support, None)[0]
+class Decoded(NamedTuple):
+    """What codes decode to."""
+
+    rows: Tensor
+    """B x groups x n_r: codes times the dictionary."""
+    norms: Tensor | None
+    """n_q: the norm of each decoder row, summed over sites; None where no sites were given."""
 
 
-def decode_with_norms(
-    values_N: Tensor, support: Support, W_dec_QR: Tensor, sites: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Return what `decode` does, and the sum over sites of the norm of each decoder row there (n_q).
+def decode(values_N: Tensor, support: Support, W_dec_QR: Tensor, sites: Sequence[int] = (), nested: int = 1) -> Decoded:
+    """Return the codes times the dictionary, for each row of ``support``.
 
-    Together, because one gradient of the whole dictionary is much cheaper than two that have to be added.
+    Norms and running sums are found here because elsewhere they would cost a second gradient of the whole dictionary,
+    or copies of all reconstructions.
+
+    Parameters
+    ----------
+    values_N, support
+        The codes.
+    W_dec_QR
+        The dictionary.
+    sites
+        Widths of the sites that n_r is made of, where norms are wanted.
+    nested
+        Of the groups of a sample, how many of the first are to be added up one after the other.
     """
-    return _Decode.apply(values_N, W_dec_QR, support, tuple(sites))
-
-
-def nested_sums(parts_BGR: Tensor) -> Tensor:
-    """Return the running sum over dimension 1."""
-    return _NestedSums.apply(parts_BGR)
-
-
-class _NestedSums(torch.autograd.Function):
-    """torch's cumsum, whose passes over inner dimensions take longer than the decoding does."""
-
-    @staticmethod
-    def forward(ctx: Any, parts: Tensor) -> Tensor:
-        sums = parts.clone()
-        for group in range(1, parts.shape[1]):
-            sums[:, group] += sums[:, group - 1]
-        return sums
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone()
-        for group in range(gradient.shape[1] - 1, 0, -1):
-            gradient[:, group - 1] += gradient[:, group]
-        return gradient
+    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested))
 
 
 class _EncodeAt(torch.autograd.Function):
@@ -89,26 +79,32 @@ class _EncodeAt(torch.autograd.Function):
 class _Decode(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, W: Tensor, support: Support, sites: tuple[int, ...] | None
+        ctx: Any, values: Tensor, W: Tensor, support: Support, sites: tuple[int, ...], nested: int
     ) -> tuple[Tensor, Tensor | None]:
         norms_QS = kernels.site_norms(W, sites) if sites else None
         ctx.save_for_backward(values, W, norms_QS)
-        ctx.support = support
-        ctx.sites = sites
-        return _gather_sum(support, values, W), norms_QS.sum(1) if norms_QS is not None else None
+        ctx.support, ctx.sites, ctx.nested = support, sites, nested
+        parts = _gather_sum(support, values, W).view(support.n_samples, support.groups, -1)
+        for group in range(1, nested):
+            parts[:, group] += parts[:, group - 1]
+        return parts, norms_QS.sum(1) if norms_QS is not None else None
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, to_norms: Tensor | None) -> tuple[Tensor | None, ...]:
         values, W, norms_QS = ctx.saved_tensors
-        gradient = gradient.contiguous()
+        if ctx.nested > 1:
+            gradient = gradient.clone()
+            for group in range(ctx.nested - 1, 0, -1):
+                gradient[:, group - 1] += gradient[:, group]
+        gradient = gradient.reshape(-1, W.shape[1])
         to_values = _dots(ctx.support, W, gradient, 1) if ctx.needs_input_grad[0] else None
         to_W = _scatter_sum(ctx.support, values, gradient, 1) if ctx.needs_input_grad[1] else None
         if to_W is not None and norms_QS is not None and to_norms is not None:
             # a row of zeros has no direction: its gradient is zero, as torch's
             factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
             kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
-        return to_values, to_W, None, None
+        return to_values, to_W, None, None, None
 
 
 def _is_dense(support: Support) -> bool:

@@ -13,7 +13,7 @@ from sdlcore.files import atomic_path
 from sdlcore.model import kernels
 from sdlcore.model.kernels import workspace
 from sdlcore.model.sigma import Selecting, Sigma, keep, make_sigma
-from sdlcore.model.sparse import decode, decode_with_norms, encode_at, nested_sums
+from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
 from sdlcore.run import ModelConfig
 
@@ -187,17 +187,12 @@ class SparseCoder(nn.Module):
             aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, _NEVER, pre_N)
             values_N = self.sigma(pre_N, support)
             decoded_N = torch.where(is_aux_N, aux_N, values_N)
-        if norms and not self.decoder_is_unit:
-            rows, norms_Q = decode_with_norms(decoded_N, support, self.W_dec, self.target_sites)
-        else:
-            rows, norms_Q = decode(decoded_N, support, self.W_dec), None
-        parts = rows.view(len(x_BP), support.groups, -1)
+        sites = self.target_sites if norms and not self.decoder_is_unit else ()
+        parts, norms_Q = decode(decoded_N, support, self.W_dec, sites, nested=n_scales)
         aux = None
         if aux_columns is not None:
             parts, aux = parts.split([n_scales, 1], dim=1)
             aux = aux.squeeze(1)
-        if n_scales > 1:
-            parts = nested_sums(parts)
         scale_BSR = parts + self._beside(x_BP)
         # not an index where there is but one: its gradient is a copy
         x_hat = scale_BSR.squeeze(1) if n_scales == 1 else scale_BSR[:, -1]
