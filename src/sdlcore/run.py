@@ -130,7 +130,7 @@ class TrainingConfig:
     accumulate: int = 1
     """Parts that a batch is split into, one after the other, to save memory."""
     precision: str = "float32"
-    """Type of the encoder's dense product: float32, or bfloat16, whose proposals are then ranked exactly."""
+    """Type of the encoder's dense product: float32; bfloat16, or int8 on a CPU, whose proposals are ranked exactly."""
     gradient_clip: float | None = 1.0
     """Largest norm of the whole gradient."""
     normalise: bool = False
@@ -147,7 +147,7 @@ class TrainingConfig:
     """Steps between checkpoints, rounded up to a row of the history."""
 
     def __post_init__(self) -> None:
-        _one_of("precision", self.precision, ("float32", "bfloat16"))
+        _one_of("precision", self.precision, ("float32", "bfloat16", "int8"))
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
 

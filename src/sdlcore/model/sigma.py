@@ -1,11 +1,12 @@
 """Sparsity-inducing activation functions sigma (section 2.4).
 
 Each maps pre-activations z to latents with sigma(z)_i in {0, z_i} and sigma(z) >= 0 (eq. 10; Gated rescales z_i). It
-does so in two steps, so that nothing else need be touched: `support` finds, in all pre-activations of a batch
+does so in two steps, so that nothing else need be touched: `select` finds, among all pre-activations of a batch
 (B x n_q), the entries whose latent may differ from zero or passes a gradient on, and `forward` gives the latents there
 (N). Adding one is a class here and its name in `make_sigma`.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sdlcore.model import kernels
+from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.support import Support
 
 
@@ -22,10 +24,10 @@ class Sigma(nn.Module):
     selects = False
     """Whether a given number of latents is kept."""
 
-    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
+    def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         """Return the entries that `forward` needs. Where a number of them is kept, ``slack`` times as many, for
         pre-activations that are only near enough to tell which they might be."""
-        return _above(pre_BQ, pre_BQ.new_zeros(pre_BQ.shape[1]))
+        return pre_BQ.above(pre_BQ.b.new_zeros(pre_BQ.shape[1]))
 
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations at the entries."""
@@ -80,10 +82,10 @@ class JumpReLU(Sigma):
     def initial(self, name: str) -> Tensor:
         return self.start
 
-    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
+    def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         # in training also the entries below their threshold that the kernel reaches
         reach = self.bandwidth / 2 if self.training else 0.0
-        return _above(pre_BQ, self.threshold.detach() - reach)
+        return pre_BQ.above(self.threshold.detach() - reach)
 
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         return _Jump.apply(pre_N, self.threshold.index_select(0, support.columns), self.bandwidth)
@@ -140,9 +142,8 @@ class Selecting(Sigma):
 class TopK(Selecting):
     """The k largest positive pre-activations of each sample (eq. 7)."""
 
-    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
-        k = min(round(slack * self.k), pre_BQ.shape[1])
-        return Support(*kernels.topk(pre_BQ, k), pre_BQ.shape[1])
+    def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        return pre_BQ.largest(min(round(slack * self.k), pre_BQ.shape[1]))
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         return kernels.ranks(support.offsets, pre_N)
@@ -163,27 +164,40 @@ class BatchTopK(Selecting):
     def __init__(self, k: int) -> None:
         super().__init__(k)
         self.register_buffer("threshold", torch.tensor(-1.0))
+        self._edge: Tensor | None = None
 
-    def support(self, pre_BQ: Tensor, slack: float = 1.0) -> Support:
+    def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        B, n_q = pre_BQ.shape
         if not self.training:
             if self.threshold < 0:
                 raise RuntimeError("BatchTopK has no threshold before its first training batch")
-            return _above(pre_BQ, self.threshold.expand(pre_BQ.shape[1]))
-        B, n_q = pre_BQ.shape
+            return pre_BQ.above(self.threshold.expand(n_q))
+        # No sort of the whole batch: a bound that a few too many exceed is known from the batch before, or from some
+        # samples, and these few are sorted. A bound that was wrong costs time and changes nothing.
         wanted = min(round(slack * self.k * B), B * n_q)
-        # no sort of the whole batch: a sample of it gives a bound that a few too many exceed, and these are sorted
-        every = max(1, B * n_q // _SAMPLED)
-        pieces = pre_BQ.flatten()[: B * n_q // _PIECE * _PIECE].view(-1, _PIECE)
-        sample = (pieces[::every] if len(pieces) else pre_BQ).flatten().float()
-        place = min(len(sample), int(1.2 * wanted / every) + 4)
-        bound = sample.topk(place).values[-1].clamp(min=0.0)
-        found = _above(pre_BQ, bound.expand(n_q))
-        if len(found) < wanted and bound > 0:
-            found = _above(pre_BQ, pre_BQ.new_zeros(n_q))
-        if len(found) <= wanted:
+        for bound in self._bounds(pre_BQ, wanted):
+            found = pre_BQ.above(bound.expand(n_q))
+            if len(found.pre) >= wanted:
+                break
+        self._edge = None
+        if len(found.pre) < wanted:
             return found
-        values = kernels.take(pre_BQ, found.offsets, found.columns)
-        return keep(found, _largest(values.float(), wanted))[0]
+        edge = found.pre.kthvalue(len(found.pre) - wanted + 1).values
+        self._edge = edge
+        support, places = keep(found.support, _largest(found.pre, edge, wanted))
+        return Entries(support, found.pre[places])
+
+    def _bounds(self, pre_BQ: Preactivations, wanted: int) -> Iterator[Tensor]:
+        """Give bounds on the ``wanted`` largest, ever lower, down to zero."""
+        B = pre_BQ.shape[0]
+        if self._edge is not None:
+            yield _MARGIN * self._edge
+        some = pre_BQ.some(max(1, B // _SAMPLES))
+        place = min(some.numel(), int(1.5 * wanted * len(some) / B) + 4)
+        guess = some.flatten().topk(place).values[-1]
+        if guess > 0:
+            yield guess
+        yield pre_BQ.b.new_zeros(())
 
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         values_N = torch.relu(pre_N)
@@ -206,10 +220,10 @@ class BatchTopK(Selecting):
         self.threshold.copy_(torch.where(self.threshold < 0, smallest, mean))
 
 
-_SAMPLED = 1 << 18
-"""Pre-activations that BatchTopK looks at to guess its threshold ..."""
-_PIECE = 64
-"""... in pieces of that many neighbours, as memory is read."""
+_SAMPLES = 64
+"""Samples of a batch that BatchTopK's first bound is guessed from."""
+_MARGIN = 0.9
+"""Its next bound, as a share of the smallest pre-activation that was kept."""
 
 
 def make_sigma(name: str, n_q: int, k: int | None, init_threshold: float, bandwidth: float) -> Sigma:
@@ -236,17 +250,12 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
 
 
-def _largest(values_N: Tensor, number: int) -> Tensor:
-    """Return which values are the ``number`` largest; of equal ones at the edge, the first."""
-    edge = values_N.kthvalue(len(values_N) - number + 1).values
+def _largest(values_N: Tensor, edge: Tensor, number: int) -> Tensor:
+    """Return which values are the ``number`` largest, the least of which is ``edge``; of equal ones, the first."""
     mask = values_N > edge
     at_edge = (values_N == edge).nonzero().squeeze(1)
     mask[at_edge[: number - int(mask.sum())]] = True
     return mask
-
-
-def _above(pre_BQ: Tensor, bounds_Q: Tensor) -> Support:
-    return Support(*kernels.above(pre_BQ, bounds_Q), pre_BQ.shape[1])
 
 
 def _kernel(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:

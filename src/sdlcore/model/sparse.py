@@ -126,7 +126,7 @@ def _dots(support: Support, W: Tensor, x: Tensor, groups: int) -> Tensor:
         values = every[support.rows // groups, support.columns]
         workspace.give(every)
         return values
-    return kernels.dots(support.offsets, support.columns, W, x, groups)
+    return kernels.dots(*support.by_latent, W, x, groups)
 
 
 def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> Tensor:

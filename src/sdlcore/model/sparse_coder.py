@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sdlcore.files import atomic_path
 from sdlcore.model import kernels
-from sdlcore.model.kernels import workspace
+from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.sigma import Selecting, Sigma, keep, make_sigma
 from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
@@ -71,7 +71,7 @@ _WHOLE = Scales()
 _NEVER = -1e9
 """A pre-activation below every threshold that a sigma, a kernel or a penalty sees."""
 SLACK = 1.25
-"""How many more latents than k the encoder's product in bfloat16 proposes, to be ranked by exact pre-activations."""
+"""How many more latents than k a product in a lower type proposes, to be ranked by exact pre-activations."""
 
 
 class SparseCoder(nn.Module):
@@ -203,28 +203,18 @@ class SparseCoder(nn.Module):
         self, x_BP: Tensor, auxiliary: Auxiliary | None, precision: torch.dtype | None
     ) -> tuple[Support, Tensor, Tensor | None]:
         """Return the entries that sigma needs, their pre-activations, and auxiliary latents (B x k)."""
-        dtype = precision or self.W_enc.dtype
-        W, x = self.W_enc.detach(), x_BP
-        exact = dtype == W.dtype
-        if not exact:
-            W = workspace.take(tuple(W.shape), dtype, W.device).copy_(W)
-            x = x_BP.to(dtype)
-        pre_BQ = workspace.take((len(x), len(W)), dtype, W.device)
-        torch.addmm(self.b_enc.to(dtype), x, W.T, out=pre_BQ)
-        support = self.sigma.support(pre_BQ, 1.0 if exact else SLACK)
-        if exact:
-            pre_N = kernels.take(pre_BQ, support.offsets, support.columns)
-        else:
-            workspace.give(W)
+        pre_BQ = Preactivations(x_BP, self.W_enc, self.b_enc, precision)
+        support, pre_N = self.sigma.select(pre_BQ, 1.0 if pre_BQ.exact else SLACK)
+        if not pre_BQ.exact:
             pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support)
             if isinstance(self.sigma, Selecting) and self.training:
                 support, places = keep(support, self.sigma.ranks(pre_N, support) < self.sigma.k)
                 pre_N = pre_N[places]
         aux_columns = None
         if auxiliary is not None and len(auxiliary.dead):
-            dead_BD = pre_BQ[:, auxiliary.dead]
-            aux_columns = auxiliary.dead[dead_BD.topk(min(auxiliary.k, len(auxiliary.dead)), sorted=False).indices]
-        workspace.give(pre_BQ)
+            dead = auxiliary.dead
+            dead_BD = torch.addmm(self.b_enc[dead], x_BP, self.W_enc[dead].T)
+            aux_columns = dead[dead_BD.topk(min(auxiliary.k, len(dead)), sorted=False).indices]
         return support, pre_N, aux_columns
 
     def _split(

@@ -14,6 +14,9 @@ DEAD_EVERY = 10
 """Steps between looks at which latents are dead, each of which makes a GPU wait."""
 
 
+_TYPES = {"float32": None, "bfloat16": torch.bfloat16, "int8": torch.int8}
+
+
 class TrainingStep:
     """What changes from step to step, apart from the data's order, and how.
 
@@ -43,7 +46,7 @@ class TrainingStep:
         self.log_penalty = torch.zeros((), device=device)
         """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
         self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
-        self._precision = torch.bfloat16 if config.training.precision == "bfloat16" else None
+        self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
 
     def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, share: float = 1.0, step: int = 0) -> dict[str, Tensor]:

@@ -4,8 +4,9 @@ A pattern is kept in compressed sparse rows: row r has the columns ``columns[off
 the CPU the kernels are compiled by numba (`kernels.cpu`), elsewhere they are torch operators (`kernels.torch_ops`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,52 +14,97 @@ from torch import Tensor
 
 from sdlcore.model.kernels import torch_ops, workspace
 
-_ALL_BUT_SIGN = 0x7FFF
+ROOM = 2
+"""Times k: candidates that a row has room for while its largest entries are looked for."""
 
 
-def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return offsets and columns of the k largest entries of each row (R x n_q).
+class Tile(NamedTuple):
+    """Some columns of a matrix of B rows, as a product left them, on the CPU."""
 
-    On the CPU the positive ones among them, elsewhere all k.
+    start: int
+    """The first of the columns."""
+    product: Tensor
+    """B x columns. Floating-point numbers, or int32 if factors were quantised."""
+    bias: Tensor
+    """To be added, by column; in the type that values are wanted in."""
+    scale: Tensor
+    """What integers of a column count in."""
+    factor: Tensor
+    """What integers of a row (B) count in, besides."""
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Return what kernels take: product, scale, bias and factor."""
+        product = self.product.view(torch.int16) if self.product.dtype == torch.bfloat16 else self.product
+        return _array(product), _array(self.scale), _array(self.bias), _array(self.factor)
+
+
+def largest(tiles: Iterable[Tile], n_rows: int, k: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Return offsets, columns and values of the k largest positive entries of each row, on the CPU.
+
+    Of equal ones at the edge those of smaller column are kept.
     """
-    if pre.device.type != "cpu":
-        return torch_ops.topk(pre, k)
-    cpu = _cpu()
-    columns = torch.empty(len(pre), k, dtype=torch.int32)
-    # positive bfloat16 numbers are ordered as their bits are, read as integers, of which a factor of two is 128
-    bits, shrink, drop = (_bits(pre), 1.0, 10.0) if pre.dtype == torch.bfloat16 else (pre, 0.95, 0.0)
-    counts = cpu.topk_rows(_array(bits), k, shrink, drop, torch.get_num_threads(), _array(columns))
-    counts = torch.from_numpy(counts)
-    if int(counts.sum()) != columns.numel():
-        columns = columns[torch.arange(k) < counts[:, None]]
-    return _offsets(counts), columns.flatten()
+    cpu = _cpu_select()
+    room, threads = ROOM * k + 16, torch.get_num_threads()
+    columns = workspace.take((n_rows, room), torch.int32, torch.device("cpu"))
+    values = workspace.take((n_rows, room), dtype, torch.device("cpu"))
+    counts, bounds = torch.zeros(n_rows, dtype=torch.int64), torch.zeros(n_rows, dtype=dtype)
+    as_integers = torch.int64 if dtype == torch.float64 else torch.int32
+    candidates = [_array(tensor) for tensor in (columns, values, values.view(as_integers), counts)]
+    for tile in tiles:
+        maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=dtype)
+        scratch = [_array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers))]
+        cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, *scratch)
+    cpu.settle_largest(k, *candidates)
+    found = _gathered(torch.arange(n_rows) * room, counts, columns.view(-1), values.view(-1))
+    workspace.give(columns)
+    workspace.give(values)
+    return found
 
 
-def above(pre: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
-    """Return offsets and columns of the entries that exceed their column's bound (n_q)."""
-    if pre.device.type != "cpu":
-        return torch_ops.above(pre, bounds)
-    cpu = _cpu()
-    bounds = bounds.to(pre.dtype)
-    if pre.dtype == torch.bfloat16:
-        # as in `topk`; negative numbers come below all positive ones, but among themselves the other way round
-        as_bits = _ordered_bits if bool((bounds < 0).any()) else _bits
-        pre, bounds = as_bits(pre), as_bits(bounds)
-    offsets = _offsets(torch.from_numpy(cpu.count_above(_array(pre), _array(bounds))))
-    columns = torch.empty(int(offsets[-1]), dtype=torch.int32)
-    cpu.columns_above(_array(pre), _array(bounds), _array(offsets), _array(columns))
-    return offsets, columns
+def above(tiles: Iterable[Tile], n_rows: int, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return offsets, columns and values of the entries that exceed their column's bound, on the CPU."""
+    cpu = _cpu_select()
+    threads = torch.get_num_threads()
+    starts, counts, columns, values = [], [], [], []
+    before = 0
+    for tile in tiles:
+        width = tile.product.shape[1]
+        room = n_rows * width + 16 * threads
+        in_tile = workspace.take((room,), torch.int32, bounds.device)
+        there = workspace.take((room,), bounds.dtype, bounds.device)
+        at, number = torch.empty(n_rows, dtype=torch.int64), torch.empty(n_rows, dtype=torch.int64)
+        wanted = _array(bounds[tile.start : tile.start + width])
+        found = [_array(tensor) for tensor in (in_tile, there, at, number)]
+        cpu.push_above(*tile.arrays(), wanted, tile.start, threads, *found)
+        offsets, few_columns, few_values = _gathered(at, number, in_tile, there)
+        starts.append(offsets[:-1] + before)
+        counts.append(number)
+        columns.append(few_columns)
+        values.append(few_values)
+        before += len(few_columns)
+        workspace.give(in_tile)
+        workspace.give(there)
+    # by tile and row now, wanted by row and tile
+    first, number = (torch.stack(each, 1).flatten() for each in (starts, counts))
+    offsets, all_columns, all_values = _gathered(first, number, torch.cat(columns), torch.cat(values))
+    return offsets[:: len(starts)].contiguous(), all_columns, all_values
 
 
-def take(pre: Tensor, offsets: Tensor, columns: Tensor) -> Tensor:
-    """Return the entries of ``pre`` (R x n_q) at a pattern."""
-    if pre.device.type != "cpu":
-        return torch_ops.take(pre, offsets, columns)
-    cpu = _cpu()
-    bits = _bits(pre) if pre.dtype == torch.bfloat16 else pre
-    values = bits.new_empty(len(columns))
-    cpu.take(_array(bits), _array(offsets), _array(columns), _array(values))
-    return values.view(pre.dtype)
+def quantise(x: Tensor, out: Tensor) -> Tensor:
+    """Write rows as int8, on the CPU, and return what the integers of each row count in."""
+    steps = torch.empty(len(x), dtype=torch.float32)
+    _cpu_select().quantise(_array(x), _array(x).view(np.int32), _array(out), _array(steps))
+    return steps
+
+
+def _gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return offsets, columns and values of rows that begin at ``starts``, one after the other."""
+    offsets = offsets_of(counts)
+    n = int(offsets[-1])
+    few_columns, few_values = columns.new_empty(n), values.new_empty(n)
+    arrays = [_array(tensor) for tensor in (starts, counts, columns, values, offsets, few_columns, few_values)]
+    _cpu_select().gather_rows(*arrays)
+    return offsets, few_columns, few_values
 
 
 def transpose(offsets: Tensor, columns: Tensor, n_q: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,13 +138,16 @@ def gather_sum(offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> T
     return out
 
 
-def dots(offsets: Tensor, columns: Tensor, W: Tensor, x: Tensor, groups: int = 1) -> Tensor:
-    """Return values[i] = W[columns[i]] . x[row of i // groups]: a dense product, sampled at a pattern."""
+def dots(column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1) -> Tensor:
+    """Return values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
+
+    A dense product, sampled at a pattern that is given as `transpose` gives it.
+    """
     if W.device.type != "cpu":
-        return torch_ops.dots(offsets, columns, W, x, groups)
+        return torch_ops.dots(column_offsets, rows, order, W, x, groups)
     cpu = _cpu()
-    values = W.new_empty(len(columns))
-    cpu.dots(_array(offsets), _array(columns), _array(W), _array(x), groups, _array(values))
+    values = W.new_empty(len(rows))
+    cpu.dots(_array(column_offsets), _array(rows), _array(order), _array(W), _array(x), groups, _array(values))
     return values
 
 
@@ -189,12 +238,29 @@ def row_products(A: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cpu() -> ModuleType:
     """Return the CPU's kernels, set to as many threads as torch has. They take a moment to import: only where used."""
-    import numba
-
     from sdlcore.model.kernels import cpu
 
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    _set_threads()
     return cpu
+
+
+def _cpu_select() -> ModuleType:
+    """Return those that search, likewise."""
+    from sdlcore.model.kernels import cpu_select
+
+    _set_threads()
+    return cpu_select
+
+
+def _set_threads() -> None:
+    import numba
+
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+def offsets_of(counts: Tensor) -> Tensor:
+    """Return where each row of a pattern begins whose rows have ``counts`` entries, and where the last ends."""
+    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
 def _edges(sites: Sequence[int]) -> np.ndarray:
@@ -203,17 +269,3 @@ def _edges(sites: Sequence[int]) -> np.ndarray:
 
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
-
-
-def _offsets(counts: Tensor) -> Tensor:
-    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-
-
-def _bits(x: Tensor) -> Tensor:
-    return x.view(torch.int16)
-
-
-def _ordered_bits(x: Tensor) -> Tensor:
-    """Return integers in the order of bfloat16 numbers."""
-    bits = _bits(x)
-    return torch.where(bits < 0, bits ^ _ALL_BUT_SIGN, bits)

@@ -18,151 +18,8 @@ _options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"
 parallel = numba.njit(parallel=True, fastmath=_FAST, **_options)
 serial = numba.njit(fastmath=_FAST, **_options)
 
-_BLOCK = 32
-
-
-def _collector(bound_at: Any) -> Any:
-    """Make the function that finds the entries of a row above ``bound_at(bounds, column)``."""
-
-    @serial
-    def collect(row: np.ndarray, bounds: Any, columns: np.ndarray) -> int:
-        """Write the columns where ``row`` exceeds its bound, ascending, and return how many there are.
-
-        Most blocks have none, which counting tells: of all ways to ask, the one that compilers vectorise.
-        """
-        found = 0
-        n = len(row)
-        whole = n - n % _BLOCK
-        for start in range(0, whole, _BLOCK):
-            count = 0
-            for j in range(start, start + _BLOCK):
-                count += 1 if row[j] > bound_at(bounds, j) else 0
-            if count > 0:
-                for j in range(start, start + _BLOCK):
-                    if row[j] > bound_at(bounds, j):
-                        columns[found] = j
-                        found += 1
-        for j in range(whole, n):
-            if row[j] > bound_at(bounds, j):
-                columns[found] = j
-                found += 1
-        return found
-
-    return collect
-
-
-@serial
-def _same(bound: Any, column: int) -> Any:
-    return bound
-
-
-@serial
-def _own(bounds: np.ndarray, column: int) -> Any:
-    return bounds[column]
-
-
-_above_one = _collector(_same)
-_above_each = _collector(_own)
-
-
-@serial
-def _kth_largest(values: np.ndarray, k: int) -> Any:
-    """Return the k-th largest, counted from 1, by quickselect; reorders ``values``."""
-    low, high = 0, len(values) - 1
-    while low < high:
-        pivot = values[(low + high) >> 1]
-        i, j = low, high
-        while i <= j:
-            while values[i] > pivot:
-                i += 1
-            while values[j] < pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k - 1 <= j:
-            high = j
-        elif k - 1 >= i:
-            low = i
-        else:
-            break
-    return values[k - 1]
-
-
-@parallel
-def topk_rows(pre: np.ndarray, k: int, shrink: float, drop: float, chunks: int, columns: np.ndarray) -> np.ndarray:
-    """Write the columns of the k largest positive entries of each row, ascending, and return how many each row has.
-
-    Rows of a batch have similar k-th largest values: the previous row's, lowered by ``t * shrink - drop``, is a bound
-    that leaves few candidates to sort. The bound is lowered until at least k exceed it, so the guess changes the time
-    taken and nothing else. Of equal values at the edge those of smaller column are kept.
-    """
-    rows, n = pre.shape
-    counts = np.empty(rows, np.int64)
-    for chunk in prange(chunks):
-        candidates = np.empty(n, np.int32)
-        values = np.empty(n, pre.dtype)
-        zero = pre.dtype.type(0)
-        guess = zero
-        for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
-            row = pre[r]
-            bound = guess
-            found = _above_one(row, bound, candidates)
-            while found < k and bound > zero:
-                bound = max(pre.dtype.type(bound * shrink - drop), zero) if bound > 1e-6 else zero
-                found = _above_one(row, bound, candidates)
-            if found <= k:
-                columns[r, :found] = candidates[:found]
-                counts[r] = found
-                guess = zero
-                continue
-            for i in range(found):
-                values[i] = row[candidates[i]]
-            edge = _kth_largest(values[:found], k)
-            equal = k
-            for i in range(k):
-                equal -= values[i] > edge
-            kept = 0
-            for i in range(found):
-                value = row[candidates[i]]
-                if value > edge or (value == edge and equal > 0):
-                    equal -= value == edge
-                    columns[r, kept] = candidates[i]
-                    kept += 1
-            counts[r] = k
-            guess = max(pre.dtype.type(edge * shrink - drop), zero)
-    return counts
-
-
-@parallel
-def count_above(pre: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Return how many entries of each row exceed their column's bound."""
-    rows, n = pre.shape
-    counts = np.empty(rows, np.int64)
-    for r in prange(rows):
-        row = pre[r]
-        count = 0
-        for j in range(n):
-            count += 1 if row[j] > bounds[j] else 0
-        counts[r] = count
-    return counts
-
-
-@parallel
-def columns_above(pre: np.ndarray, bounds: np.ndarray, offsets: np.ndarray, columns: np.ndarray) -> None:
-    """Write the columns that `count_above` counted, row by row and ascending."""
-    for r in prange(len(pre)):
-        _above_each(pre[r], bounds, columns[offsets[r] : offsets[r + 1]])
-
-
-@parallel
-def take(pre: np.ndarray, offsets: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
-    """values[i] = pre[row of i, columns[i]]."""
-    for r in prange(len(offsets) - 1):
-        row = pre[r]
-        for i in range(offsets[r], offsets[r + 1]):
-            values[i] = row[columns[i]]
+_CHUNK = 64
+"""Columns that a thread takes at once."""
 
 
 @parallel
@@ -232,30 +89,44 @@ def gather_sum(offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: 
 
 @parallel
 def dots(
-    offsets: np.ndarray, columns: np.ndarray, W: np.ndarray, x: np.ndarray, groups: int, values: np.ndarray
+    column_offsets: np.ndarray,
+    rows: np.ndarray,
+    order: np.ndarray,
+    W: np.ndarray,
+    x: np.ndarray,
+    groups: int,
+    values: np.ndarray,
 ) -> None:
-    """values[i] = W[columns[i]] . x[row of i // groups]."""
-    d = W.shape[1]
+    """values[order[i]] = W[c] . x[rows[i] // groups] for the entries i of each column c.
+
+    By columns, since a batch stays in the caches and a dictionary does not: each of its rows is read once.
+    """
+    n, d = W.shape
     zero = W.dtype.type(0)
-    for r in prange(len(offsets) - 1):
-        xr = x[r // groups]
-        start, stop = offsets[r], offsets[r + 1]
-        whole = start + (stop - start) // 4 * 4
-        for i in range(start, whole, 4):
-            w0, w1, w2, w3 = W[columns[i]], W[columns[i + 1]], W[columns[i + 2]], W[columns[i + 3]]
-            s0 = s1 = s2 = s3 = zero
-            for j in range(d):
-                s0 += xr[j] * w0[j]
-                s1 += xr[j] * w1[j]
-                s2 += xr[j] * w2[j]
-                s3 += xr[j] * w3[j]
-            values[i], values[i + 1], values[i + 2], values[i + 3] = s0, s1, s2, s3
-        for i in range(whole, stop):
-            w0 = W[columns[i]]
-            s0 = zero
-            for j in range(d):
-                s0 += xr[j] * w0[j]
-            values[i] = s0
+    # chunks of columns, many more than threads: columns differ in how many entries they have
+    chunks = (n + _CHUNK - 1) // _CHUNK
+    for chunk in prange(chunks):
+        for c in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
+            w = W[c]
+            start, stop = column_offsets[c], column_offsets[c + 1]
+            whole = start + (stop - start) // 4 * 4
+            for i in range(start, whole, 4):
+                x0, x1 = x[rows[i] // groups], x[rows[i + 1] // groups]
+                x2, x3 = x[rows[i + 2] // groups], x[rows[i + 3] // groups]
+                s0 = s1 = s2 = s3 = zero
+                for j in range(d):
+                    s0 += w[j] * x0[j]
+                    s1 += w[j] * x1[j]
+                    s2 += w[j] * x2[j]
+                    s3 += w[j] * x3[j]
+                values[order[i]], values[order[i + 1]] = s0, s1
+                values[order[i + 2]], values[order[i + 3]] = s2, s3
+            for i in range(whole, stop):
+                x0 = x[rows[i] // groups]
+                s0 = zero
+                for j in range(d):
+                    s0 += w[j] * x0[j]
+                values[order[i]] = s0
 
 
 @parallel
@@ -269,10 +140,9 @@ def scatter_sum(
 ) -> None:
     """out[c] = sum over the entries i of column c, in column order, of values[i] x[rows[i] // groups]."""
     n = len(column_offsets) - 1
-    # chunks of columns, many more than threads: columns differ in how many entries they have
-    chunks = (n + 63) // 64
+    chunks = (n + _CHUNK - 1) // _CHUNK
     for chunk in prange(chunks):
-        for c in range(chunk * 64, min(n, chunk * 64 + 64)):
+        for c in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
             start, stop = column_offsets[c], column_offsets[c + 1]
             _add_rows(out[c], x, rows[start:stop], values[start:stop], groups)
 

@@ -53,14 +53,15 @@ def gather_sum(offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> T
     )
 
 
-def dots(offsets: Tensor, columns: Tensor, W: Tensor, x: Tensor, groups: int) -> Tensor:
-    rows = rows_of(offsets, len(columns)) // groups
+def dots(column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int) -> Tensor:
+    columns, samples = rows_of(column_offsets, len(rows)), rows // groups
     at_once = max(1, _GATHERED // W.shape[1])
     parts = [
-        torch.linalg.vecdot(W[columns[start : start + at_once]], x[rows[start : start + at_once]])
-        for start in range(0, len(columns), at_once)
+        torch.linalg.vecdot(W[columns[start : start + at_once]], x[samples[start : start + at_once]])
+        for start in range(0, len(rows), at_once)
     ]
-    return torch.cat(parts) if parts else W.new_empty(0)
+    values = torch.cat(parts) if parts else W.new_empty(0)
+    return torch.empty_like(values).index_copy_(0, order.long(), values)
 
 
 def scatter_sum(column_offsets: Tensor, rows: Tensor, values: Tensor, x: Tensor, groups: int) -> Tensor:

@@ -1,0 +1,251 @@
+"""The kernels on the CPU that look through pre-activations for the few that matter, compiled by numba.
+
+Pre-activations come in tiles, B rows x some columns, straight from a matrix product and still in the cache. A number in
+a tile stands for a pre-activation by its type: float32 and float64 are the product W_E x itself, int16 the bits of one
+in bfloat16, int32 one of quantised factors, to be multiplied by ``scale[column] * factor[row]``; ``bias`` is added to
+each. Every row is looked through by one thread in a fixed order, so results do not depend on the number of threads.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import prange
+from numba.extending import overload
+
+from sdlcore.model.kernels.cpu import _FAST, parallel, serial
+
+# Columns that are asked at once whether any of them exceeds the bound: what the widest registers hold. Of most blocks
+# none does; of the others all are written down and those that exceed are kept, which spares the processor guesses.
+_BLOCK = 16
+
+
+def _value(row: np.ndarray, j: int, scale: np.ndarray, bias: np.ndarray, factor: Any) -> Any:
+    """Return pre-activation j of a row of a tile."""
+    raise TypeError("for use in compiled code only")
+
+
+# not strict, which would take annotations for differences between signatures
+@overload(_value, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
+def _compiled_value(row: Any, j: Any, scale: Any, bias: Any, factor: Any) -> Any:
+    if row.dtype == numba.types.int16:
+        return lambda row, j, scale, bias, factor: np.int32(np.int32(row[j]) << 16).view(np.float32) + bias[j]
+    if row.dtype == numba.types.int32:
+        return lambda row, j, scale, bias, factor: np.float32(row[j]) * (scale[j] * factor) + bias[j]
+    return lambda row, j, scale, bias, factor: row[j] + bias[j]
+
+
+@serial
+def _divide(bits: np.ndarray, k: int) -> Any:
+    """Return two integers: more than k of ``bits`` exceed the first, at most k the second; and how many exceed that.
+
+    They are neighbours, or k exceed the second. There must be more than k bits, all positive. By bisection, since
+    counting what exceeds a number is what vector units do.
+    """
+    low, high = bits[0], bits[0]
+    for i in range(len(bits)):
+        low = min(low, bits[i])
+        high = max(high, bits[i])
+    low -= 1
+    exceed: Any = 0
+    while high - low > 1:
+        middle = low + (high - low) // 2
+        above: Any = 0
+        for i in range(len(bits)):
+            above += np.int32(bits[i] > middle)
+        if above > k:
+            low = middle
+        else:
+            high, exceed = middle, above
+            if exceed == k:
+                break
+    return low, high, exceed
+
+
+@serial
+def _prune(columns: np.ndarray, values: np.ndarray, bits: np.ndarray, found: int, k: int) -> Any:
+    """Keep the k largest of ``found`` > k positive entries, in their order and of equal ones the first.
+
+    Returns a bound that only the k exceed, or that the least of them equals. ``bits`` are ``values`` read as integers,
+    which are in the same order; both have more room than entries.
+    """
+    _, edge, exceed = _divide(bits[:found], k)
+    equal = k - exceed
+    kept: Any = 0
+    for i in range(found):
+        at_edge = bits[i] == edge and equal > 0
+        columns[kept] = columns[i]
+        values[kept] = values[i]
+        kept += np.int64(at_edge or bits[i] > edge)
+        equal -= np.int64(at_edge)
+    bits[-1] = edge
+    return values[-1]
+
+
+@serial
+def _first_bound(
+    row: np.ndarray, k: int, scale: np.ndarray, bias: np.ndarray, factor: Any, values: np.ndarray, bits: np.ndarray
+) -> Any:
+    """Return a bound that at least k entries of a row exceed, or zero: one that the maxima of more than k groups do.
+
+    ``bits`` are ``values`` read as integers, with room for an eighth of the row.
+    """
+    groups = len(row) // (8 * _BLOCK) * _BLOCK
+    if groups <= k:
+        return values.dtype.type(0)
+    for group in range(0, groups, _BLOCK):
+        for j in range(_BLOCK):
+            values[group + j] = values.dtype.type(0)
+        for first in range(8 * group, 8 * (group + _BLOCK), _BLOCK):
+            for j in range(_BLOCK):
+                value = _value(row, first + j, scale, bias, factor)
+                values[group + j] = value if value > values[group + j] else values[group + j]
+    low, high, exceed = _divide(bits[:groups], k)
+    bits[0] = high if exceed == k else max(low, 0)
+    return values[0]
+
+
+@parallel
+def push_largest(
+    pre: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    factor: np.ndarray,
+    start: int,
+    k: int,
+    chunks: int,
+    columns: np.ndarray,
+    values: np.ndarray,
+    bits: np.ndarray,
+    counts: np.ndarray,
+    bounds: np.ndarray,
+    maxima: np.ndarray,
+    maxima_bits: np.ndarray,
+) -> None:
+    """Take a tile, whose first column is ``start``, into the candidates for the k largest of each row.
+
+    ``columns`` and ``values`` (B x room) hold ``counts`` candidates of each row by column, ``bounds`` what an entry has
+    to exceed to become one. When the room, of k + 16 at least, is full, all but the k largest go, and the bound rises
+    to the least of them.
+    """
+    rows, n = pre.shape
+    room = columns.shape[1]
+    whole = n - n % _BLOCK
+    for chunk in prange(chunks):
+        for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
+            row, mine, kept, by = pre[r], columns[r], values[r], factor[r]
+            bound, found = bounds[r], counts[r]
+            if start == 0:
+                bound = _first_bound(row, k, scale, bias, by, maxima[chunk], maxima_bits[chunk])
+            for first in range(0, whole, _BLOCK):
+                hit = np.int32(0)
+                for j in range(first, first + _BLOCK):
+                    hit |= np.int32(_value(row, j, scale, bias, by) > bound)
+                if hit:
+                    if found + _BLOCK > room:
+                        bound = _prune(mine, kept, bits[r], found, k)
+                        found = k
+                    for j in range(first, first + _BLOCK):
+                        value = _value(row, j, scale, bias, by)
+                        mine[found] = start + j
+                        kept[found] = value
+                        found += np.int64(value > bound)
+            if whole < n:
+                if found + _BLOCK > room:
+                    bound = _prune(mine, kept, bits[r], found, k)
+                    found = k
+                for j in range(whole, n):
+                    value = _value(row, j, scale, bias, by)
+                    mine[found] = start + j
+                    kept[found] = value
+                    found += np.int64(value > bound)
+            bounds[r], counts[r] = bound, found
+
+
+@parallel
+def settle_largest(k: int, columns: np.ndarray, values: np.ndarray, bits: np.ndarray, counts: np.ndarray) -> None:
+    """Leave at most k candidates of each row."""
+    for r in prange(len(columns)):
+        if counts[r] > k:
+            _prune(columns[r], values[r], bits[r], counts[r], k)
+            counts[r] = k
+
+
+@parallel
+def push_above(
+    pre: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    factor: np.ndarray,
+    bounds: np.ndarray,
+    start: int,
+    chunks: int,
+    columns: np.ndarray,
+    values: np.ndarray,
+    starts: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Find the entries of a tile that exceed their column's bound.
+
+    Row r has ``counts[r]`` of them, by column, from ``starts[r]`` on in ``columns`` and ``values``. Each chunk of rows
+    writes into a part of these that has room for all of its entries and 16 more.
+    """
+    rows, n = pre.shape
+    whole = n - n % _BLOCK
+    for chunk in prange(chunks):
+        at = rows * chunk // chunks * n + _BLOCK * chunk
+        for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
+            row, by = pre[r], factor[r]
+            starts[r] = at
+            for first in range(0, whole, _BLOCK):
+                hit = np.int32(0)
+                for j in range(first, first + _BLOCK):
+                    hit |= np.int32(_value(row, j, scale, bias, by) > bounds[j])
+                if hit:
+                    for j in range(first, first + _BLOCK):
+                        value = _value(row, j, scale, bias, by)
+                        columns[at] = start + j
+                        values[at] = value
+                        at += np.int64(value > bounds[j])
+            for j in range(whole, n):
+                value = _value(row, j, scale, bias, by)
+                columns[at] = start + j
+                values[at] = value
+                at += np.int64(value > bounds[j])
+            counts[r] = at - starts[r]
+
+
+@parallel
+def gather_rows(
+    starts: np.ndarray,
+    counts: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    offsets: np.ndarray,
+    to_columns: np.ndarray,
+    to_values: np.ndarray,
+) -> None:
+    """Copy each row's ``counts`` entries from where they start to where ``offsets`` say."""
+    for r in prange(len(counts)):
+        at, to = starts[r], offsets[r]
+        for i in range(counts[r]):
+            to_columns[to + i] = columns[at + i]
+            to_values[to + i] = values[at + i]
+
+
+@parallel
+def quantise(x: np.ndarray, bits: np.ndarray, out: np.ndarray, steps: np.ndarray) -> None:
+    """Write each row of float32 in whole steps of a size of its own, as integers from -127 to 127.
+
+    ``bits`` are ``x`` read as integers, of which vector units find the largest.
+    """
+    for r in prange(len(x)):
+        row, of_row, to = x[r], bits[r], out[r]
+        largest: Any = np.int32(0)
+        for j in range(len(row)):
+            largest = max(largest, of_row[j] & np.int32(0x7FFFFFFF))
+        size = np.int32(largest).view(np.float32) / np.float32(127)
+        steps[r] = size
+        inverse = np.float32(1 / size) if size > 0 else np.float32(0)
+        for j in range(len(row)):
+            to[j] = np.int8(np.rint(row[j] * inverse))

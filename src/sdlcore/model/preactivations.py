@@ -1,0 +1,116 @@
+"""Pre-activations W_E x_p + b_E, looked through and not kept."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdlcore.model import kernels
+from sdlcore.model.kernels import Tile, torch_ops, workspace
+from sdlcore.model.support import Support
+
+TILE = 2000
+"""Latents whose pre-activations a CPU computes at once: few enough to be searched while they are in its caches."""
+
+
+class Entries(NamedTuple):
+    """Some of the pre-activations of a batch."""
+
+    support: Support
+    """Which."""
+    pre: Tensor
+    """Their values (N), as exact as the type that they were computed in."""
+
+
+class Preactivations:
+    """W_E x_p + b_E of B samples, as something to search.
+
+    Every search computes the dense product anew. On a CPU it does so tile by tile, and no more than a tile is ever in
+    memory.
+
+    Parameters
+    ----------
+    x_BP, W_enc_QP, b_enc_Q
+        Samples, encoder and its bias; nothing is differentiated.
+    dtype
+        Type of the product; None for the weights' own. torch.int8, on CPUs only, rounds each sample and each row of
+        the encoder to 255 numbers, equally spaced up to the largest in it.
+    """
+
+    def __init__(self, x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor, dtype: torch.dtype | None = None) -> None:
+        self.x, self.W, self.b = x_BP.detach(), W_enc_QP.detach(), b_enc_Q.detach()
+        self.dtype = dtype or self.W.dtype
+        if self.dtype == torch.int8 and self.on_gpu:
+            raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
+        if self.dtype == torch.int8 and self.x.shape[1] == 1:
+            raise ValueError("precision int8 needs inputs of two dimensions or more")  # torch's product is wrong there
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and n_q."""
+        return len(self.x), len(self.W)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.W.device.type != "cpu"
+
+    @property
+    def exact(self) -> bool:
+        """Whether they are computed in the weights' own type."""
+        return self.dtype == self.W.dtype
+
+    def largest(self, k: int) -> Entries:
+        """Return the k largest of each sample. On a CPU the positive ones among them, on a GPU all of them."""
+        if self.on_gpu:
+            # to leave some out, their number would have to travel to the host
+            whole_BQ = self._whole()
+            return self._taken(whole_BQ, *torch_ops.topk(whole_BQ, k))
+        offsets, columns, values = kernels.largest(self._tiles(), len(self.x), k, self.b.dtype)
+        return Entries(Support(offsets, columns, len(self.W)), values)
+
+    def above(self, bounds_Q: Tensor) -> Entries:
+        """Return those that exceed their latent's bound."""
+        if self.on_gpu:
+            whole_BQ = self._whole()
+            return self._taken(whole_BQ, *torch_ops.above(whole_BQ, bounds_Q))
+        offsets, columns, values = kernels.above(self._tiles(), len(self.x), bounds_Q.to(self.b.dtype))
+        return Entries(Support(offsets, columns, len(self.W)), values)
+
+    def some(self, every: int) -> Tensor:
+        """Return those of each ``every``-th sample, in the weights' own type."""
+        return torch.addmm(self.b, self.x[::every], self.W.T)
+
+    def _whole(self) -> Tensor:
+        return torch.addmm(self.b.to(self.dtype), self.x.to(self.dtype), self.W.to(self.dtype).T)
+
+    def _taken(self, whole_BQ: Tensor, offsets: Tensor, columns: Tensor) -> Entries:
+        values = torch_ops.take(whole_BQ, offsets, columns).to(self.b.dtype)
+        return Entries(Support(offsets, columns, len(self.W)), values)
+
+    def _tiles(self) -> Iterator[Tile]:
+        x, steps = self._converted(self.x)
+        for start in range(0, len(self.W), TILE):
+            part = slice(start, start + TILE)
+            W, scale = self._converted(self.W[part])
+            to = torch.int32 if self.dtype == torch.int8 else self.dtype
+            product = workspace.take((len(x), len(W)), to, W.device)
+            if self.dtype == torch.int8:
+                torch._int_mm(x, W.T, out=product)
+            else:
+                torch.mm(x, W.T, out=product)
+            yield Tile(start, product, self.b[part], scale, steps)
+            workspace.give(product)
+            if not self.exact:
+                workspace.give(W)
+        if not self.exact:
+            workspace.give(x)
+
+    def _converted(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows in the type of the product, and what a whole number stands for in each."""
+        if self.exact:
+            return rows, rows.new_ones(len(rows))
+        converted = workspace.take(tuple(rows.shape), self.dtype, rows.device)
+        if self.dtype == torch.int8:
+            return converted, kernels.quantise(rows, converted)
+        return converted.copy_(rows), rows.new_ones(len(rows))

@@ -1,0 +1,111 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.model import preactivations
+from sdlcore.model.preactivations import Preactivations
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int8]
+
+
+@st.composite
+def cases(draw):
+    """Samples of very different norms, an encoder, a bias, and how many latents a tile has."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    B, n_q, d = draw(st.integers(1, 12)), draw(st.integers(1, 150)), draw(st.integers(2, 20))
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    scale = draw(st.sampled_from([1e-8, 1.0, 1e6]))
+    x = normal(B, d) * torch.exp(draw(st.floats(0, 3)) * normal(B, 1)) * scale
+    return x, normal(n_q, d), draw(st.sampled_from([0.0, 1.0])) * scale * normal(n_q), draw(st.integers(1, 160))
+
+
+def searched(monkeypatch, x, W, b, tile, dtype):
+    """The object, and the numbers that it searches, computed in one piece."""
+    monkeypatch.setattr(preactivations, "TILE", tile)
+    if dtype == torch.float64:
+        x, W, b = x.double(), W.double(), b.double()
+    if dtype == torch.int8:
+        (x_8, by_sample), (W_8, by_latent) = (in_steps(rows) for rows in (x, W))
+        whole = (x_8.int() @ W_8.int().T) * (by_sample[:, None] * by_latent) + b
+    elif dtype == torch.bfloat16:
+        whole = (x.bfloat16() @ W.bfloat16().T).float() + b
+    else:
+        whole = x @ W.T + b
+    return Preactivations(x, W, b, dtype), whole
+
+
+def in_steps(rows):
+    """Whole numbers from -127 to 127, and what they count in."""
+    steps = rows.abs().amax(1) / 127
+    return (rows / steps[:, None].clamp(min=1e-30)).round(), steps
+
+
+def close(a, b, dtype, x, W):
+    """Products of other sizes are rounded another way, and in steps of bfloat16 where they are kept in it."""
+    size = float(x.norm(dim=1).max() * W.norm(dim=1).max())
+    relative, absolute = {torch.bfloat16: (2e-2, 1e-4), torch.float64: (1e-9, 1e-12)}.get(dtype, (1e-4, 1e-5))
+    torch.testing.assert_close(a, b, rtol=relative, atol=absolute * size)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(case=cases(), k=st.integers(1, 150))
+def test_the_largest_are_the_largest_positive_ones(dtype, case, k):
+    with pytest.MonkeyPatch.context() as patch:
+        pre, whole = searched(patch, *case, dtype)
+        k = min(k, pre.shape[1])
+        support, values = pre.largest(k)
+    B = len(whole)
+    assert support.n_rows == B
+    mine = torch.zeros_like(whole).index_put((support.rows, support.columns.long()), values)
+    # each value is that of its place, each sample's are the largest of that sample
+    close(mine[support.rows, support.columns.long()], whole[support.rows, support.columns.long()], dtype, *case[:2])
+    close(mine.topk(k, dim=1).values, whole.topk(k, dim=1).values.clamp(min=0), dtype, *case[:2])
+    assert (values > 0).all()
+    for row in range(B):
+        assert (support.columns[support.offsets[row] : support.offsets[row + 1]].diff() > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(case=cases(), levels=st.integers(1, 4), k=st.integers(1, 60))
+def test_of_equal_ones_the_first_are_kept(dtype, case, levels, k):
+    z = torch.randint(-1, levels, (7, case[1].shape[0]), generator=torch.Generator().manual_seed(k)).to(dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preactivations, "TILE", case[3])
+        pre = Preactivations(z, torch.eye(z.shape[1], dtype=dtype), z.new_zeros(z.shape[1]))
+        support, values = pre.largest(min(k, z.shape[1]))
+    order = torch.argsort(z, dim=1, descending=True, stable=True)[:, :k]
+    expected = torch.zeros_like(z, dtype=torch.bool).scatter_(1, order, True) & (z > 0)
+    assert torch.equal(support.dense(torch.ones_like(values)) > 0, expected)
+    assert torch.equal(values, z[expected])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(case=cases(), shift=st.floats(-2, 2))
+def test_those_above_their_bounds_are_found(dtype, case, shift):
+    with pytest.MonkeyPatch.context() as patch:
+        pre, whole = searched(patch, *case, dtype)
+        bounds = whole.std(0, correction=0) * (shift + torch.linspace(-1, 1, whole.shape[1], dtype=whole.dtype))
+        support, values = pre.above(bounds)
+    found = torch.full_like(whole, float("nan")).index_put((support.rows, support.columns.long()), values)
+    inside = ~found.isnan()
+    close(found[inside], whole[inside], dtype, *case[:2])
+    size = case[0].norm(dim=1).max() * case[1].norm(dim=1).max() * (1e-2 if dtype == torch.bfloat16 else 1e-5)
+    assert inside[whole > bounds + size].all()
+    assert not inside[whole < bounds - size].any()
+    for row in range(len(whole)):
+        assert (support.columns[support.offsets[row] : support.offsets[row + 1]].diff() > 0).all()
+
+
+@given(case=cases(), every=st.integers(1, 5))
+def test_some_are_those_of_each_so_manyth_sample(case, every):
+    x, W, b, _ = case
+    close(Preactivations(x, W, b).some(every), (x @ W.T + b)[::every], torch.float32, x, W)
+
+
+def test_int8_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="two dimensions or more"):
+        Preactivations(torch.ones(3, 1), torch.ones(5, 1), torch.zeros(5), torch.int8)
