@@ -23,8 +23,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "sparsify": ("topk",),
 }
 """What each library can train as an autoencoder on a CPU."""
-BFLOAT16 = {"sdlcore": METHODS, "saelens": ("topk",)}
-"""What is timed in bfloat16, too: our encoder's product; SAELens' autocast, the only peer's that works on a CPU."""
+LOWER: dict[str, dict[str, tuple[str, ...]]] = {
+    "sdlcore": {"bfloat16": METHODS, "int8": METHODS},
+    "saelens": {"bfloat16": ("topk",)},
+}
+"""What is timed in lower types, too: our encoder's product; SAELens' autocast, the only peer's that works on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def groups(
                 for library in libraries:
                     if method in LIBRARIES[library]:
                         cases.append(Case(library, method, batch, "float32", state))
-                    if method in BFLOAT16.get(library, ()):
-                        cases.append(Case(library, method, batch, "bfloat16", state))
+                    for dtype, those in LOWER.get(library, {}).items():
+                        if method in those:
+                            cases.append(Case(library, method, batch, dtype, state))
                 if cases:
                     yield Group(method, batch, state, tuple(cases))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 MIB = 2**20
-BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 
 
 def resident() -> float:

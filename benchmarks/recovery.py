@@ -73,6 +73,7 @@ def attempts(libraries: Sequence[str]) -> list[Attempt]:
     every = [
         Attempt("sdlcore", 1e-3, "config/paper.yaml, which is 1e-3"),
         Attempt("sdlcore", 1e-3, "config/paper.yaml, which is 1e-3", dtype="bfloat16"),
+        Attempt("sdlcore", 1e-3, "config/paper.yaml, which is 1e-3", dtype="int8"),
         Attempt("saelens", 3e-4, "default"),
         Attempt("saelens", 1e-3, "1e-3"),
         Attempt("dictionary_learning", 2e-4 * by_width, "default", warmup=WARMUP),

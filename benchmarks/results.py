@@ -22,7 +22,9 @@ RECOVERY = (
     *("dtype", "optimizer", "rule"),
 )
 PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
-COLUMNS = [("sdlcore", "float32"), ("sdlcore", "bfloat16"), *((peer, "float32") for peer in PEERS)]
+OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
+"""Types of our encoder's product, and how they are told apart in tables."""
+COLUMNS = [*(("sdlcore", dtype) for dtype in OURS), *((peer, "float32") for peer in PEERS)]
 COLUMNS += [("saelens", "bfloat16")]
 
 
@@ -71,23 +73,25 @@ def _ratios(steps: Sequence[Row]) -> str:
     if not steps:
         return ""
     header = ["method", "L0", "B"]
-    header += [f"{library} / {ours}" for library in PEERS for ours in ("ours", "ours bf16")]
-    header += ["saelens bf16 / ours bf16", "ours / product", "ours bf16 / bf16 product"]
+    header += [f"{library} / ours{name}" for library in PEERS for name in OURS.values()]
+    header += ["saelens bf16 / ours bf16", "ours / product", "ours bf16 / bf16 product", "ours int8 / bf16 product"]
     lines = []
     for group in _groups(steps):
-        ours = {dtype: group.get(("sdlcore", dtype)) for dtype in ("float32", "bfloat16")}
+        ours = {dtype: group.get(("sdlcore", dtype)) for dtype in OURS}
         cells = _names(group)
         for peer in PEERS:
             row = group.get((peer, "float32"))
-            cells += [_ratio(_ms(row), _ms(ours[dtype])) for dtype in ("float32", "bfloat16")]
+            cells += [_ratio(_ms(row), _ms(ours[dtype])) for dtype in OURS]
         cells += [_ratio(_ms(group.get(("saelens", "bfloat16"))), _ms(ours["bfloat16"]))]
         cells += [_ratio(_ms(ours["float32"]), _field(ours["float32"], "probe_ms"))]
-        cells += [_ratio(_ms(ours["bfloat16"]), _field(ours["bfloat16"], "probe_bfloat16_ms"))]
+        for dtype in ("bfloat16", "int8"):
+            cells += [_ratio(_ms(ours[dtype]), _field(ours[dtype], "probe_bfloat16_ms"))]
         lines.append(cells)
     return f"""## Speed
 
 A peer's milliseconds a step (float32) over ours, so above 1 is faster than the peer; and ours over the dense product
-x @ W_enc.T alone. "bf16" is our step with the encoder's product in bfloat16.
+x @ W_enc.T alone. "bf16" and "int8" are our step with the encoder's product in bfloat16 and in int8; the latents that
+it proposes are computed again in float32, and kept by that.
 
 {_table(header, lines)}"""
 
@@ -112,10 +116,10 @@ times the fastest.
 def _memory(steps: Sequence[Row]) -> str:
     if not steps:
         return ""
-    header = ["method", "L0", "B", *map(_title, COLUMNS), "ours / budget", "ours bf16 / budget"]
+    header = ["method", "L0", "B", *map(_title, COLUMNS), *(f"ours{name} / budget" for name in OURS.values())]
     lines = []
     for group in _groups(steps):
-        ours = [group.get(("sdlcore", dtype)) for dtype in ("float32", "bfloat16")]
+        ours = [group.get(("sdlcore", dtype)) for dtype in OURS]
         cells = [*_names(group), *(_number(_field(group.get(column), "peak_mb"), 0) for column in COLUMNS)]
         cells += [_number(_field(row, "peak_to_budget"), 2) for row in ours]
         lines.append(cells)
@@ -207,7 +211,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def _title(column: tuple[str, str]) -> str:
     library, dtype = column
-    return library if dtype == "float32" else f"{library} bf16"
+    return library + OURS[dtype]
 
 
 def _cell(value: Any) -> Any:

@@ -33,7 +33,7 @@ class Effort(NamedTuple):
     """Steps before the first round."""
 
 
-EFFORTS = {1024: Effort(rounds=4, steps=1, warmup=1), 4096: Effort(rounds=2, steps=1, warmup=1)}
+EFFORTS = {1024: Effort(rounds=4, steps=2, warmup=1), 4096: Effort(rounds=2, steps=1, warmup=1)}
 
 
 class L0Error(RuntimeError):

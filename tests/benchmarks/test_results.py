@@ -23,6 +23,7 @@ def raced(library, lr, seconds, reached, final, threshold=0.9):
 OURS = [
     step("sdlcore", 200.0, peak_mb=440.0, budget_mb=400.0, peak_to_budget=1.1),
     step("sdlcore", 80.0, "bfloat16", peak_mb=420.0, budget_mb=400.0, peak_to_budget=1.05),
+    step("sdlcore", 60.0, "int8", peak_mb=400.0, budget_mb=400.0, peak_to_budget=1.0),
 ]
 TIMES = [*OURS, step("saelens", 1200.0), step("saelens", 600.0, "bfloat16"), step("sparsify", 460.0)]
 RACE = [
@@ -59,10 +60,12 @@ def cells(text, first):
 
 def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
     ratios, times, memory = cells(page(TIMES, [], FACTS), "topk")
-    # saelens, dictionary_learning (not measured) and sparsify: by ours, by ours in bfloat16; saelens' bfloat16 by ours
-    assert ratios[3:] == ["6.00", "15.00", "", "", "2.30", "5.75", "7.50", "2.00", "1.60"]
-    assert times[3:] == ["200", "80", "1200", "", "460", "600", "100", "50"]
-    assert memory[3:] == ["440", "420", "500", "", "500", "500", "1.10", "1.05"]
+    # saelens, dictionary_learning (not measured) and sparsify: by ours, in each type; saelens' bfloat16 by ours
+    of_saelens, of_dictionary_learning, of_sparsify = ["6.00", "15.00", "20.00"], [""] * 3, ["2.30", "5.75", "7.67"]
+    products = ["2.00", "1.60", "1.20"]
+    assert ratios[3:] == [*of_saelens, *of_dictionary_learning, *of_sparsify, "7.50", *products]
+    assert times[3:] == ["200", "80", "60", "1200", "", "460", "600", "100", "50"]
+    assert memory[3:] == ["440", "420", "400", "500", "", "500", "500", "1.10", "1.05", "1.00"]
 
 
 def test_recovery_is_a_librarys_best_learning_rates_and_names_the_others():
@@ -99,7 +102,7 @@ def test_tables_are_written_whole_with_their_columns_in_order(tmp_path):
         read = list(csv.DictReader(file))
     assert list(read[0])[:6] == ["library", "method", "batch", "dtype", "ms_per_step", "peak_mb"]
     assert float(read[0]["peak_to_budget"]) == pytest.approx(1.1)
-    assert read[2]["budget_mb"] == ""
+    assert read[3]["budget_mb"] == ""
     with (tmp_path / "recovery.csv").open(newline="") as file:
         raced_rows = list(csv.DictReader(file))
     assert list(raced_rows[0]) == list(RECOVERY)

@@ -44,7 +44,7 @@ def test_more_latents_than_have_positive_pre_activations_are_refused(sample):
         bound_for(x, rows, 0.9 * LATENTS)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated"])
 def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype):
     _, x, rows = sample

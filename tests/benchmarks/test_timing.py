@@ -50,6 +50,7 @@ def test_a_part_is_what_was_asked_for():
         ("sparsify", "float32"),
         ("sdlcore", "float32"),
         ("sdlcore", "bfloat16"),
+        ("sdlcore", "int8"),
     ]
     assert list(groups(["relu"], [1024], ["sparsify"])) == []
 

@@ -52,7 +52,7 @@ def test_products_equal_the_dense_ones(dtype, pattern, d, groups):
         torch.testing.assert_close(result, dense @ W, **tolerance)
     for result in both("dots", column_offsets, entry_rows, order, W, x_groups, groups):
         torch.testing.assert_close(result, (repeated @ W.T)[mask], **tolerance)
-    for result in both("scatter_sum", column_offsets, entry_rows, values[order], x_groups, groups):
+    for result in both("scatter_sum", column_offsets, entry_rows, order, values, x_groups, groups):
         torch.testing.assert_close(result, dense.T @ repeated, **tolerance)
     assert torch.equal(torch_ops.take(dense, offsets, columns), values)
     sites = (d // 3, d - d // 3) if d > 2 else (d,)
@@ -125,7 +125,7 @@ pre = Preactivations((8 * x).round(), (8 * W).round(), torch.zeros(400))
 (support, values), (more, _) = pre.largest(20), pre.above(W[:, 0])
 pattern = support.offsets, support.columns
 results = [kernels.gather_sum(*pattern, values, W), kernels.dots(*support.by_latent, W, x)]
-results.append(kernels.scatter_sum(*support.by_latent[:2], values[support.by_latent.order], x))
+results.append(kernels.scatter_sum(*support.by_latent, values, x))
 print([result.double().sum().item().hex() for result in results], support.columns.tolist(), more.columns.tolist())
 """
 
@@ -152,3 +152,24 @@ def test_a_buffer_given_back_is_taken_again_and_no_other(shape):
     assert workspace.take(shape, torch.float64, torch.device("cpu")).data_ptr() != first.data_ptr()
     assert workspace.take(shape, torch.float32, torch.device("cpu")).data_ptr() == first.data_ptr()
     workspace.clear()
+
+
+@given(pattern=patterns(), k=st.integers(1, 20), ties=st.integers(1, 5), dtype=st.sampled_from(DTYPES))
+def test_a_pattern_is_narrowed_to_the_largest_positive_entries_of_each_row(pattern, k, ties, dtype):
+    offsets, columns, _, generator = pattern
+    values = torch.randint(-1, ties, (len(columns),), generator=generator).to(dtype)
+    narrow_offsets, narrow_columns, narrow_values = kernels.narrow(offsets, columns, values, k)
+    for row, (start, stop) in enumerate(itertools.pairwise(offsets)):
+        mine = slice(narrow_offsets[row], narrow_offsets[row + 1])
+        order = torch.argsort(values[start:stop], descending=True, stable=True)[:k].sort().values
+        order = order[values[start:stop][order] > 0]
+        assert torch.equal(narrow_columns[mine], columns[start:stop][order])
+        assert torch.equal(narrow_values[mine], values[start:stop][order])
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50))
+def test_bfloat16_is_rounded_as_torch_rounds_it(numbers):
+    x = torch.tensor(numbers)
+    out = torch.empty(len(x), dtype=torch.bfloat16)
+    kernels.to_bfloat16(x, out)
+    assert torch.equal(out, x.bfloat16())

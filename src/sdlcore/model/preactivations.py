@@ -66,8 +66,9 @@ class Preactivations:
             # to leave some out, their number would have to travel to the host
             whole_BQ = self._whole()
             return self._taken(whole_BQ, *torch_ops.topk(whole_BQ, k))
-        offsets, columns, values = kernels.largest(self._tiles(), len(self.x), k, self.b.dtype)
-        return Entries(Support(offsets, columns, len(self.W)), values)
+        dtype = torch.bfloat16 if self.dtype == torch.bfloat16 else self.b.dtype
+        offsets, columns, values = kernels.largest(self._tiles(), len(self.x), k, dtype)
+        return Entries(Support(offsets, columns, len(self.W)), values.to(self.b.dtype))
 
     def above(self, bounds_Q: Tensor) -> Entries:
         """Return those that exceed their latent's bound."""
@@ -95,11 +96,14 @@ class Preactivations:
             W, scale = self._converted(self.W[part])
             to = torch.int32 if self.dtype == torch.int8 else self.dtype
             product = workspace.take((len(x), len(W)), to, W.device)
+            bias = self.b[part]
             if self.dtype == torch.int8:
                 torch._int_mm(x, W.T, out=product)
+            elif self.dtype == torch.bfloat16:
+                torch.addmm(bias.to(self.dtype), x, W.T, out=product)
             else:
                 torch.mm(x, W.T, out=product)
-            yield Tile(start, product, self.b[part], scale, steps)
+            yield Tile(start, product, bias, scale, steps)
             workspace.give(product)
             if not self.exact:
                 workspace.give(W)
@@ -113,4 +117,8 @@ class Preactivations:
         converted = workspace.take(tuple(rows.shape), self.dtype, rows.device)
         if self.dtype == torch.int8:
             return converted, kernels.quantise(rows, converted)
-        return converted.copy_(rows), rows.new_ones(len(rows))
+        if self.dtype == torch.bfloat16 and rows.dtype == torch.float32:
+            kernels.to_bfloat16(rows, converted)
+        else:
+            converted.copy_(rows)
+        return converted, rows.new_ones(len(rows))

@@ -134,6 +134,10 @@ class Selecting(Sigma):
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         return torch.relu(pre_N)
 
+    def narrow(self, found: Entries) -> Entries:
+        """Return those of the entries that are kept where there are no others."""
+        raise NotImplementedError
+
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return for each entry (N) the number r such that k latents keep it if and only if r < k."""
         raise NotImplementedError
@@ -144,6 +148,13 @@ class TopK(Selecting):
 
     def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         return pre_BQ.largest(min(round(slack * self.k), pre_BQ.shape[1]))
+
+    def narrow(self, found: Entries) -> Entries:
+        support, pre_N = found
+        if pre_N.device.type != "cpu":
+            return _kept(found, self.ranks(pre_N, support) < self.k)
+        offsets, columns, values = kernels.narrow(support.offsets, support.columns, pre_N, self.k)
+        return Entries(Support(offsets, columns, support.n_q), values)
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         return kernels.ranks(support.offsets, pre_N)
@@ -182,10 +193,14 @@ class BatchTopK(Selecting):
         self._edge = None
         if len(found.pre) < wanted:
             return found
-        edge = found.pre.kthvalue(len(found.pre) - wanted + 1).values
-        self._edge = edge
-        support, places = keep(found.support, _largest(found.pre, edge, wanted))
-        return Entries(support, found.pre[places])
+        self._edge = _edge(found.pre, wanted)
+        return _kept(found, _largest(found.pre, self._edge, wanted))
+
+    def narrow(self, found: Entries) -> Entries:
+        if not self.training:
+            return found
+        wanted = min(self.k * found.support.n_samples, len(found.pre))
+        return _kept(found, _largest(found.pre, _edge(found.pre, wanted), wanted)) if wanted else found
 
     def _bounds(self, pre_BQ: Preactivations, wanted: int) -> Iterator[Tensor]:
         """Give bounds on the ``wanted`` largest, ever lower, down to zero."""
@@ -248,6 +263,16 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
     return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
+
+
+def _kept(found: Entries, mask_N: Tensor) -> Entries:
+    support, places = keep(found.support, mask_N)
+    return Entries(support, found.pre[places])
+
+
+def _edge(values_N: Tensor, number: int) -> Tensor:
+    """Return the least of the ``number`` largest values."""
+    return values_N.kthvalue(len(values_N) - number + 1).values
 
 
 def _largest(values_N: Tensor, edge: Tensor, number: int) -> Tensor:

@@ -136,8 +136,7 @@ def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> Te
         torch.mm(codes.T, x.repeat_interleave(groups, dim=0) if groups > 1 else x, out=out)
         workspace.give(codes)
         return out
-    offsets, rows, order = support.by_latent
-    return kernels.scatter_sum(offsets, rows, values[order], x, groups)
+    return kernels.scatter_sum(*support.by_latent, values, x, groups)
 
 
 def _codes(support: Support, values: Tensor) -> Tensor:

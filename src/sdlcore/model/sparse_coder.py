@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sdlcore.files import atomic_path
 from sdlcore.model import kernels
-from sdlcore.model.preactivations import Preactivations
-from sdlcore.model.sigma import Selecting, Sigma, keep, make_sigma
+from sdlcore.model.preactivations import Entries, Preactivations
+from sdlcore.model.sigma import Selecting, Sigma, make_sigma
 from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
 from sdlcore.run import ModelConfig
@@ -207,9 +207,8 @@ class SparseCoder(nn.Module):
         support, pre_N = self.sigma.select(pre_BQ, 1.0 if pre_BQ.exact else SLACK)
         if not pre_BQ.exact:
             pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support)
-            if isinstance(self.sigma, Selecting) and self.training:
-                support, places = keep(support, self.sigma.ranks(pre_N, support) < self.sigma.k)
-                pre_N = pre_N[places]
+            if isinstance(self.sigma, Selecting):
+                support, pre_N = self.sigma.narrow(Entries(support, pre_N))
         aux_columns = None
         if auxiliary is not None and len(auxiliary.dead):
             dead = auxiliary.dead

@@ -26,7 +26,7 @@ class Tile(NamedTuple):
     product: Tensor
     """B x columns. Floating-point numbers, or int32 if factors were quantised."""
     bias: Tensor
-    """To be added, by column; in the type that values are wanted in."""
+    """To be added, by column; in bfloat16 it was."""
     scale: Tensor
     """What integers of a column count in."""
     factor: Tensor
@@ -41,24 +41,26 @@ class Tile(NamedTuple):
 def largest(tiles: Iterable[Tile], n_rows: int, k: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Return offsets, columns and values of the k largest positive entries of each row, on the CPU.
 
-    Of equal ones at the edge those of smaller column are kept.
+    ``dtype`` is that of values: bfloat16 for tiles in it. Of equal ones at the edge those of smaller column are kept.
     """
     cpu = _cpu_select()
     room, threads = ROOM * k + 16, torch.get_num_threads()
     columns = workspace.take((n_rows, room), torch.int32, torch.device("cpu"))
     values = workspace.take((n_rows, room), dtype, torch.device("cpu"))
-    counts, bounds = torch.zeros(n_rows, dtype=torch.int64), torch.zeros(n_rows, dtype=dtype)
-    as_integers = torch.int64 if dtype == torch.float64 else torch.int32
-    candidates = [_array(tensor) for tensor in (columns, values, values.view(as_integers), counts)]
+    counts = torch.zeros(n_rows, dtype=torch.int64)
+    as_integers = {torch.float64: torch.int64, torch.bfloat16: torch.int16}.get(dtype, torch.int32)
+    keys = values.view(torch.int16) if dtype == torch.bfloat16 else values
+    bounds = torch.zeros(n_rows, dtype=keys.dtype)
+    candidates = [_array(tensor) for tensor in (columns, keys, values.view(as_integers), counts)]
     for tile in tiles:
-        maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=dtype)
+        maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=keys.dtype)
         scratch = [_array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers))]
         cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, *scratch)
     cpu.settle_largest(k, *candidates)
-    found = _gathered(torch.arange(n_rows) * room, counts, columns.view(-1), values.view(-1))
+    offsets, found, kept = _gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
     workspace.give(columns)
     workspace.give(values)
-    return found
+    return offsets, found, kept.view(dtype)
 
 
 def above(tiles: Iterable[Tile], n_rows: int, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,6 +90,24 @@ def above(tiles: Iterable[Tile], n_rows: int, bounds: Tensor) -> tuple[Tensor, T
     first, number = (torch.stack(each, 1).flatten() for each in (starts, counts))
     offsets, all_columns, all_values = _gathered(first, number, torch.cat(columns), torch.cat(values))
     return offsets[:: len(starts)].contiguous(), all_columns, all_values
+
+
+def to_bfloat16(x: Tensor, out: Tensor) -> None:
+    """Round float32 numbers to bfloat16, on the CPU; not a number may become another one."""
+    _cpu_select().to_bfloat16(_array(x).view(np.int32).reshape(-1), _array(out.view(torch.int16)).reshape(-1))
+
+
+def narrow(offsets: Tensor, columns: Tensor, values: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return offsets, columns and values of the k largest positive values of each row of a pattern, on the CPU.
+
+    Of equal ones at the edge the first are kept.
+    """
+    kept, into = torch.empty_like(columns), torch.empty_like(values)
+    counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
+    bits = into.view(torch.int64 if values.dtype == torch.float64 else torch.int32)
+    arrays = [_array(tensor) for tensor in (offsets, columns, values, kept, into, bits, counts)]
+    _cpu_select().narrow(*arrays, k)
+    return _gathered(offsets[:-1], counts, kept, into)
 
 
 def quantise(x: Tensor, out: Tensor) -> Tensor:
@@ -151,16 +171,19 @@ def dots(column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tens
     return values
 
 
-def scatter_sum(column_offsets: Tensor, rows: Tensor, values: Tensor, x: Tensor, groups: int = 1) -> Tensor:
-    """Return out[c] = sum over the entries i of column c of values[i] x[rows[i] // groups]: codes^T times ``x``.
+def scatter_sum(
+    column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
+) -> Tensor:
+    """Return out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups]: codes^T times ``x``.
 
-    ``rows`` and ``values`` stand in the order of `transpose`.
+    The pattern is given as `transpose` gives it.
     """
     if x.device.type != "cpu":
-        return torch_ops.scatter_sum(column_offsets, rows, values, x, groups)
+        return torch_ops.scatter_sum(column_offsets, rows, order, values, x, groups)
     cpu = _cpu()
     out = workspace.take((len(column_offsets) - 1, x.shape[1]), x.dtype, x.device)
-    cpu.scatter_sum(_array(column_offsets), _array(rows), _array(values), _array(x), groups, _array(out))
+    pattern = _array(column_offsets), _array(rows), _array(order)
+    cpu.scatter_sum(*pattern, _array(values), _array(x), groups, _array(out))
     return out
 
 

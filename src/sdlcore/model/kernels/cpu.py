@@ -62,21 +62,19 @@ def transpose(
 
 
 @serial
-def _add_rows(out: np.ndarray, W: np.ndarray, index: np.ndarray, weight: np.ndarray, divisor: int) -> None:
-    """out = sum_i weight[i] W[index[i] // divisor]."""
-    out[:] = 0
-    n, d = len(index), len(out)
-    whole = n - n % 4
-    for i in range(0, whole, 4):
-        w0, w1 = W[index[i] // divisor], W[index[i + 1] // divisor]
-        w2, w3 = W[index[i + 2] // divisor], W[index[i + 3] // divisor]
-        v0, v1, v2, v3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-        for j in range(d):
-            out[j] += v0 * w0[j] + v1 * w1[j] + v2 * w2[j] + v3 * w3[j]
-    for i in range(whole, n):
-        w0, v0 = W[index[i] // divisor], weight[i]
-        for j in range(d):
-            out[j] += v0 * w0[j]
+def _add_four(out: np.ndarray, rows: tuple, weights: tuple) -> None:
+    """Add four rows, each times a weight, to ``out``."""
+    w0, w1, w2, w3 = rows
+    v0, v1, v2, v3 = weights
+    for j in range(len(out)):
+        out[j] += v0 * w0[j] + v1 * w1[j] + v2 * w2[j] + v3 * w3[j]
+
+
+@serial
+def _add_one(out: np.ndarray, row: np.ndarray, weight: Any) -> None:
+    """Add a row times a weight to ``out``."""
+    for j in range(len(out)):
+        out[j] += weight * row[j]
 
 
 @parallel
@@ -84,7 +82,14 @@ def gather_sum(offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: 
     """out[r] = sum over the entries i of row r of values[i] W[columns[i]]."""
     for r in prange(len(offsets) - 1):
         start, stop = offsets[r], offsets[r + 1]
-        _add_rows(out[r], W, columns[start:stop], values[start:stop], 1)
+        to = out[r]
+        to[:] = 0
+        whole = start + (stop - start) // 4 * 4
+        for i in range(start, whole, 4):
+            rows = W[columns[i]], W[columns[i + 1]], W[columns[i + 2]], W[columns[i + 3]]
+            _add_four(to, rows, (values[i], values[i + 1], values[i + 2], values[i + 3]))
+        for i in range(whole, stop):
+            _add_one(to, W[columns[i]], values[i])
 
 
 @parallel
@@ -133,18 +138,29 @@ def dots(
 def scatter_sum(
     column_offsets: np.ndarray,
     rows: np.ndarray,
+    order: np.ndarray,
     values: np.ndarray,
     x: np.ndarray,
     groups: int,
     out: np.ndarray,
 ) -> None:
-    """out[c] = sum over the entries i of column c, in column order, of values[i] x[rows[i] // groups]."""
+    """out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups]."""
     n = len(column_offsets) - 1
     chunks = (n + _CHUNK - 1) // _CHUNK
     for chunk in prange(chunks):
         for c in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
             start, stop = column_offsets[c], column_offsets[c + 1]
-            _add_rows(out[c], x, rows[start:stop], values[start:stop], groups)
+            to = out[c]
+            to[:] = 0
+            whole = start + (stop - start) // 4 * 4
+            for i in range(start, whole, 4):
+                x0, x1 = x[rows[i] // groups], x[rows[i + 1] // groups]
+                x2, x3 = x[rows[i + 2] // groups], x[rows[i + 3] // groups]
+                v0, v1 = values[order[i]], values[order[i + 1]]
+                v2, v3 = values[order[i + 2]], values[order[i + 3]]
+                _add_four(to, (x0, x1, x2, x3), (v0, v1, v2, v3))
+            for i in range(whole, stop):
+                _add_one(to, x[rows[i] // groups], values[order[i]])
 
 
 @parallel

@@ -1,9 +1,10 @@
 """The kernels on the CPU that look through pre-activations for the few that matter, compiled by numba.
 
 Pre-activations come in tiles, B rows x some columns, straight from a matrix product and still in the cache. A number in
-a tile stands for a pre-activation by its type: float32 and float64 are the product W_E x itself, int16 the bits of one
-in bfloat16, int32 one of quantised factors, to be multiplied by ``scale[column] * factor[row]``; ``bias`` is added to
-each. Every row is looked through by one thread in a fixed order, so results do not depend on the number of threads.
+a tile stands for a pre-activation by its type: float32 and float64 are the product W_E x, int32 that of quantised
+factors, to be multiplied by ``scale[column] * factor[row]``, and ``bias`` is to be added; int16 are the bits of whole
+pre-activations in bfloat16. Every row is looked through by one thread in a fixed order, so results do not depend on the
+number of threads.
 """
 
 from typing import Any
@@ -29,10 +30,22 @@ def _value(row: np.ndarray, j: int, scale: np.ndarray, bias: np.ndarray, factor:
 @overload(_value, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
 def _compiled_value(row: Any, j: Any, scale: Any, bias: Any, factor: Any) -> Any:
     if row.dtype == numba.types.int16:
-        return lambda row, j, scale, bias, factor: np.int32(np.int32(row[j]) << 16).view(np.float32) + bias[j]
+        return lambda row, j, scale, bias, factor: np.int32(np.int32(row[j]) << 16).view(np.float32)
     if row.dtype == numba.types.int32:
         return lambda row, j, scale, bias, factor: np.float32(row[j]) * (scale[j] * factor) + bias[j]
     return lambda row, j, scale, bias, factor: row[j] + bias[j]
+
+
+def _key(row: np.ndarray, j: int, scale: np.ndarray, bias: np.ndarray, factor: Any) -> Any:
+    """Return a number in the order of pre-activations where they are positive, and no more than zero elsewhere."""
+    raise TypeError("for use in compiled code only")
+
+
+@overload(_key, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
+def _compiled_key(row: Any, j: Any, scale: Any, bias: Any, factor: Any) -> Any:
+    if row.dtype == numba.types.int16:
+        return lambda row, j, scale, bias, factor: row[j]
+    return lambda row, j, scale, bias, factor: _value(row, j, scale, bias, factor)
 
 
 @serial
@@ -98,8 +111,8 @@ def _first_bound(
             values[group + j] = values.dtype.type(0)
         for first in range(8 * group, 8 * (group + _BLOCK), _BLOCK):
             for j in range(_BLOCK):
-                value = _value(row, first + j, scale, bias, factor)
-                values[group + j] = value if value > values[group + j] else values[group + j]
+                key = _key(row, first + j, scale, bias, factor)
+                values[group + j] = key if key > values[group + j] else values[group + j]
     low, high, exceed = _divide(bits[:groups], k)
     bits[0] = high if exceed == k else max(low, 0)
     return values[0]
@@ -124,9 +137,9 @@ def push_largest(
 ) -> None:
     """Take a tile, whose first column is ``start``, into the candidates for the k largest of each row.
 
-    ``columns`` and ``values`` (B x room) hold ``counts`` candidates of each row by column, ``bounds`` what an entry has
-    to exceed to become one. When the room, of k + 16 at least, is full, all but the k largest go, and the bound rises
-    to the least of them.
+    ``columns`` and ``values`` (B x room) hold ``counts`` candidates of each row and their keys by column, ``bounds``
+    what a key has to exceed to become one. When the room, of k + 16 at least, is full, all but the k largest go, and
+    the bound rises to the least of them.
     """
     rows, n = pre.shape
     room = columns.shape[1]
@@ -140,25 +153,25 @@ def push_largest(
             for first in range(0, whole, _BLOCK):
                 hit = np.int32(0)
                 for j in range(first, first + _BLOCK):
-                    hit |= np.int32(_value(row, j, scale, bias, by) > bound)
+                    hit |= np.int32(_key(row, j, scale, bias, by) > bound)
                 if hit:
                     if found + _BLOCK > room:
                         bound = _prune(mine, kept, bits[r], found, k)
                         found = k
                     for j in range(first, first + _BLOCK):
-                        value = _value(row, j, scale, bias, by)
+                        key = _key(row, j, scale, bias, by)
                         mine[found] = start + j
-                        kept[found] = value
-                        found += np.int64(value > bound)
+                        kept[found] = key
+                        found += np.int64(key > bound)
             if whole < n:
                 if found + _BLOCK > room:
                     bound = _prune(mine, kept, bits[r], found, k)
                     found = k
                 for j in range(whole, n):
-                    value = _value(row, j, scale, bias, by)
+                    key = _key(row, j, scale, bias, by)
                     mine[found] = start + j
-                    kept[found] = value
-                    found += np.int64(value > bound)
+                    kept[found] = key
+                    found += np.int64(key > bound)
             bounds[r], counts[r] = bound, found
 
 
@@ -231,6 +244,42 @@ def gather_rows(
         for i in range(counts[r]):
             to_columns[to + i] = columns[at + i]
             to_values[to + i] = values[at + i]
+
+
+@parallel
+def narrow(
+    offsets: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    kept: np.ndarray,
+    into: np.ndarray,
+    bits: np.ndarray,
+    counts: np.ndarray,
+    k: int,
+) -> None:
+    """Write the ``counts`` positive of the k largest entries of each row where the row begins.
+
+    ``bits`` are ``into`` read as integers.
+    """
+    for r in prange(len(offsets) - 1):
+        start, stop = offsets[r], offsets[r + 1]
+        found: Any = 0
+        for i in range(start, stop):
+            kept[start + found] = columns[i]
+            into[start + found] = values[i]
+            found += np.int64(values[i] > 0)
+        if found > k:
+            _prune(kept[start:stop], into[start:stop], bits[start:stop], found, k)
+            found = k
+        counts[r] = found
+
+
+@parallel
+def to_bfloat16(bits: np.ndarray, out: np.ndarray) -> None:
+    """Round the bits of float32 to those of bfloat16, to the nearest and halves to the even one."""
+    for i in prange(len(bits)):
+        b = bits[i]
+        out[i] = np.int16((b + np.int32(0x7FFF) + ((b >> np.int32(16)) & np.int32(1))) >> np.int32(16))
 
 
 @parallel

@@ -64,8 +64,8 @@ def dots(column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tens
     return torch.empty_like(values).index_copy_(0, order.long(), values)
 
 
-def scatter_sum(column_offsets: Tensor, rows: Tensor, values: Tensor, x: Tensor, groups: int) -> Tensor:
-    return gather_sum(column_offsets, rows // groups, values, x)
+def scatter_sum(column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int) -> Tensor:
+    return gather_sum(column_offsets, rows // groups, values[order], x)
 
 
 def squared_norms(W: Tensor) -> Tensor:
