@@ -72,6 +72,8 @@ def main(arguments: Sequence[str]) -> None:
     }
     folder_for_results = options.results or (RESULTS / "partial" if is_partial(options) else RESULTS)
     results.write(folder_for_results, steps, recovery, facts)
+    if folder_for_results == RESULTS:
+        results.show(RESULTS.parents[1] / "README.md", results.read(RESULTS / "steps.csv"))
     log.info("wrote %s", folder_for_results)
 
 

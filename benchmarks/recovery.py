@@ -22,7 +22,7 @@ THRESHOLDS = (0.9, 0.99)
 """Shares of recovered features to be reached."""
 N_SAMPLES = 100_000
 STEPS = 784
-"""Eight passes over the samples, as config/paper.yaml trains."""
+"""Eight passes over the samples, at most."""
 WARMUP = 40
 """Steps, about 5 %. The peers' 1000 (sparsify's Adam, dictionary_learning) are meant for much longer trainings."""
 TURN = 10

@@ -21,6 +21,7 @@ RECOVERY = (
     *("library", "lr", "seed", "threshold", "seconds", "steps", "reached", "final_recovery"),
     *("dtype", "optimizer", "rule"),
 )
+BEGINS, ENDS = "<!-- made by make benchmark -->", "<!-- end -->"
 PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
 OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
 """Types of our encoder's product, and how they are told apart in tables."""
@@ -38,6 +39,12 @@ def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
     return out.getvalue()
 
 
+def read(path: Path) -> list[Row]:
+    """Return the rows of a CSV, all as text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> None:
     """Write steps.csv, recovery.csv and README.md, each whole or not at all."""
     contents = {"steps.csv": to_csv(steps, STEPS), "recovery.csv": to_csv(recovery, RECOVERY)}
@@ -45,6 +52,43 @@ def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Ro
     for name, content in contents.items():
         with atomic_path(folder / name) as part:
             part.write_text(content)
+
+
+def summary(steps: Iterable[Row]) -> str:
+    """Return the table that README.md shows: steps at a batch of 1024, and how much faster than the fastest peer.
+
+    Parameters
+    ----------
+    steps
+        Rows of steps.csv.
+    """
+    names = [f"ours{name}" for name in OURS.values()]
+    header = ["method", "L0", *names, *PEERS, *(f"fastest / {name}" for name in names)]
+    lines = []
+    for group in _groups([row for row in steps if int(row["batch"]) == 1024]):
+        ours = [_ms(group.get(("sdlcore", dtype))) for dtype in OURS]
+        peers = [_ms(group.get((peer, "float32"))) for peer in PEERS]
+        fastest = min((ms for ms in peers if ms is not None), default=None)
+        cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (*ours, *peers))]
+        lines.append([*cells, *(_number(fastest / ms if ms and fastest else None, 1) for ms in ours)])
+    return _table(header, lines)
+
+
+def show(readme: Path, steps: Iterable[Row]) -> None:
+    """Put the summary into a text, between the lines that mark its place; whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        If the text does not mark a place.
+    """
+    text = readme.read_text()
+    head, begins, rest = text.partition(BEGINS)
+    _, ends, tail = rest.partition(ENDS)
+    if not (begins and ends):
+        raise ValueError(f"{readme}: nothing between {BEGINS} and {ENDS}, where the benchmark's table belongs")
+    with atomic_path(readme) as part:
+        part.write_text(f"{head}{begins}\n{summary(steps)}\n{ends}{tail}")
 
 
 def page(steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sdlcore import losses
-from sdlcore.model import Auxiliary, Scales, SparseCoder
+from sdlcore.model import Auxiliary, Scales, SparseCoder, sparse
 from sdlcore.pairs import pair_sites
 from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.streams import torch_stream
@@ -191,15 +191,18 @@ def reference(case):
 
 
 @pytest.mark.parametrize(("pair", "activation", "loss", "anchored"), CASES)
-def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored):
+def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored, monkeypatch):
     case = Case(pair, activation, loss, anchored)
-    model = case.model
-    terms = losses.total_loss(model, case.x_r, case.forward(), case.config, case.anchors)
-    terms["loss"].backward()
     expected, gradients = reference(case)
-    torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0)
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-9, atol=1e-11, msg=name)
+    # of so few latents a large share is active, for which dense products would be taken
+    for share, how in ((1.0, "by the sparse kernels"), (0.0, "by dense products")):
+        monkeypatch.setattr(sparse, "DENSE", share)
+        case.model.zero_grad()
+        terms = losses.total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
+        terms["loss"].backward()
+        torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0, msg=how)
+        for name, parameter in case.model.named_parameters():
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-9, atol=1e-11, msg=f"{name} {how}")
 
 
 def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():

@@ -4,8 +4,9 @@ import csv
 
 import pytest
 
+from benchmarks.__main__ import RESULTS
 from benchmarks.machine import describe
-from benchmarks.results import RECOVERY, STEPS, page, to_csv, write
+from benchmarks.results import BEGINS, ENDS, RECOVERY, STEPS, page, read, show, summary, to_csv, write
 
 
 def step(library, ms, dtype="float32", **more):
@@ -66,6 +67,27 @@ def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
     assert ratios[3:] == [*of_saelens, *of_dictionary_learning, *of_sparsify, "7.50", *products]
     assert times[3:] == ["200", "80", "60", "1200", "", "460", "600", "100", "50"]
     assert memory[3:] == ["440", "420", "400", "500", "", "500", "500", "1.10", "1.05", "1.00"]
+
+
+def test_the_readme_gets_the_table_of_the_batch_of_1024_and_nothing_else_changes(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
+    show(readme, [*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)])
+    text = readme.read_text()
+    assert text.startswith(f"before\n{BEGINS}\n| method |")
+    assert text.endswith(f"|\n{ENDS}\nafter\n")
+    (row,) = cells(text, "topk")
+    # the fastest peer is sparsify, with 460 ms
+    assert row == ["topk", "64", "200", "80", "60", "1200", "", "460", "2.3", "5.8", "7.7"]
+    readme.write_text("no place")
+    with pytest.raises(ValueError, match="nothing between"):
+        show(readme, TIMES)
+    assert readme.read_text() == "no place"
+
+
+def test_the_readme_shows_what_was_measured():
+    shown = (RESULTS.parents[1] / "README.md").read_text().partition(BEGINS)[2].partition(ENDS)[0]
+    assert shown.strip() == summary(read(RESULTS / "steps.csv"))
 
 
 def test_recovery_is_a_librarys_best_learning_rates_and_names_the_others():

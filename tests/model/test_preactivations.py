@@ -111,3 +111,27 @@ def test_some_are_those_of_each_so_manyth_sample(case, every):
 def test_int8_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="two dimensions or more"):
         Preactivations(torch.ones(3, 1), torch.ones(5, 1), torch.zeros(5), torch.int8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(case=cases(), k=st.integers(1, 150))
+def test_what_gpus_do_finds_the_same(dtype, case, k):
+    x, W, b, _ = case
+    k = min(k, len(W))
+    bounds = torch.linspace(-1, 1, len(W)) * x.norm()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Preactivations, "on_gpu", property(lambda _: True))
+        pre = Preactivations(x, W, b, dtype)
+        whole = pre._whole().float()
+        (some, kept), (more, above) = pre.largest(k), pre.above(bounds)
+    assert torch.equal(kept.view(len(x), k).sort(dim=1, descending=True).values, whole.topk(k, dim=1).values)
+    assert torch.equal(more.rows, (whole > bounds.to(dtype)).nonzero()[:, 0])
+    for support, values in ((some, kept), (more, above)):
+        assert torch.equal(values, whole[support.rows, support.columns.long()])
+
+
+def test_gpus_have_no_int8():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Preactivations, "on_gpu", property(lambda _: True))
+        with pytest.raises(ValueError, match="on a GPU set bfloat16"):
+            Preactivations(torch.ones(3, 2), torch.ones(5, 2), torch.zeros(5), torch.int8)

@@ -41,6 +41,7 @@ METHODS = {
     "auxiliary": {"activation": "topk", "k": 1, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 300},
     "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True, "center": True},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
+    "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
     "skip": {"pair": "transcoder", "activation": "topk", "k": 4, "skip": True},
     "transcoder": {"pair": "transcoder", "activation": "topk", "k": 4, "normalise": True},
     "crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "normalise": True},
