@@ -50,7 +50,7 @@ def tolerance(dtype, x, W, b, _tile=0):
     return {torch.bfloat16: 1e-2, torch.float64: 1e-12}.get(dtype, 1e-5) * size
 
 
-def close(a, b, dtype, case):
+def assert_near(a, b, dtype, case):
     torch.testing.assert_close(a, b, rtol=0, atol=tolerance(dtype, *case))
 
 
@@ -65,8 +65,8 @@ def test_the_largest_are_the_largest_positive_ones(dtype, case, k):
     assert support.n_rows == B
     mine = torch.zeros_like(whole).index_put((support.rows, support.columns.long()), values)
     # each value is that of its place, each sample's are the largest of that sample
-    close(mine[support.rows, support.columns.long()], whole[support.rows, support.columns.long()], dtype, case)
-    close(mine.topk(k, dim=1).values, whole.topk(k, dim=1).values.clamp(min=0), dtype, case)
+    assert_near(mine[support.rows, support.columns.long()], whole[support.rows, support.columns.long()], dtype, case)
+    assert_near(mine.topk(k, dim=1).values, whole.topk(k, dim=1).values.clamp(min=0), dtype, case)
     assert (values > 0).all()
     for row in range(B):
         assert (support.columns[support.offsets[row] : support.offsets[row + 1]].diff() > 0).all()
@@ -95,7 +95,7 @@ def test_those_above_their_bounds_are_found(dtype, case, shift):
         support, values = pre.above(bounds)
     found = torch.full_like(whole, float("nan")).index_put((support.rows, support.columns.long()), values)
     inside = ~found.isnan()
-    close(found[inside], whole[inside], dtype, case)
+    assert_near(found[inside], whole[inside], dtype, case)
     assert inside[whole > bounds + tolerance(dtype, *case)].all()
     assert not inside[whole < bounds - tolerance(dtype, *case)].any()
     for row in range(len(whole)):
@@ -105,7 +105,7 @@ def test_those_above_their_bounds_are_found(dtype, case, shift):
 @given(case=cases(), every=st.integers(1, 5))
 def test_some_are_those_of_each_so_manyth_sample(case, every):
     x, W, b, _ = case
-    close(Preactivations(x, W, b).some(every), (x @ W.T + b)[::every], torch.float32, case)
+    assert_near(Preactivations(x, W, b).some(every), (x @ W.T + b)[::every], torch.float32, case)
 
 
 def test_int8_refuses_what_it_cannot_do():
