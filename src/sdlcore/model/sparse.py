@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sdlcore.model import kernels
-from sdlcore.model.kernels import workspace
+from sdlcore.model.kernels import row_norms, workspace
 from sdlcore.model.support import Support
 
 DENSE = 0.2
@@ -98,12 +98,12 @@ class _Decode(torch.autograd.Function):
             for group in range(ctx.nested - 1, 0, -1):
                 gradient[:, group - 1] += gradient[:, group]
         gradient = gradient.reshape(-1, W.shape[1])
-        to_values = _dots(ctx.support, W, gradient, 1) if ctx.needs_input_grad[0] else None
-        to_W = _scatter_sum(ctx.support, values, gradient, 1) if ctx.needs_input_grad[1] else None
+        to_values, to_W = _back_through(ctx.support, values, W, gradient, ctx.needs_input_grad)
         if to_W is not None and norms_QS is not None and to_norms is not None:
             # a row of zeros has no direction: its gradient is zero, as torch's
             factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
             kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
+            row_norms.forget(to_W)
         return to_values, to_W, None, None, None
 
 
@@ -129,6 +129,18 @@ def _dots(support: Support, W: Tensor, x: Tensor, groups: int) -> Tensor:
     return kernels.dots(*support.by_latent, W, x, groups)
 
 
+def _back_through(
+    support: Support, values: Tensor, W: Tensor, gradient: Tensor, needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients with respect to codes and dictionary where they are needed."""
+    if all(needs[:2]) and not _is_dense(support):
+        out = kernels.decode_backward(*support.by_latent, values.contiguous(), W, gradient)
+        row_norms.note(out.to_dictionary, out.squares, out.products)
+        return out.to_values, out.to_dictionary
+    to_values = _dots(support, W, gradient, 1) if needs[0] else None
+    return to_values, _scatter_sum(support, values, gradient, 1) if needs[1] else None
+
+
 def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> Tensor:
     if _is_dense(support):
         codes = _codes(support, values)
@@ -136,7 +148,9 @@ def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> Te
         torch.mm(codes.T, x.repeat_interleave(groups, dim=0) if groups > 1 else x, out=out)
         workspace.give(codes)
         return out
-    return kernels.scatter_sum(*support.by_latent, values, x, groups)
+    out, squares = kernels.scatter_sum(*support.by_latent, values, x, groups)
+    row_norms.note(out, squares)
+    return out
 
 
 def _codes(support: Support, values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.model import kernels
+from sdlcore.model.kernels import row_norms
 
 
 class Adam(torch.optim.Adam):
@@ -43,12 +44,19 @@ class Adam(torch.optim.Adam):
         along: dict[int, Tensor] = {}
         squares = []
         for p, gradient in trained:
+            known = row_norms.noted(gradient)
             if id(p) in self._on_sphere:
-                along[id(p)], norms = kernels.row_products(gradient, p)
+                if known is None or known.products is None:
+                    along[id(p)], norms = kernels.row_products(gradient, p)
+                else:
+                    along[id(p)], norms = known.products, known.squares
                 # of g - (g . w) w with w of norm one
                 squares.append((norms - along[id(p)].square()).clamp_(min=0.0).sum())
-            else:
+            elif known is None:
                 squares.append(kernels.squared_norms(gradient.view(len(gradient), -1)).sum())
+            else:
+                squares.append(known.squares.sum())
+        row_norms.forget()
         self.gradient_norm = torch.stack(squares).sum().sqrt() if squares else torch.zeros(())
         scale = (self.gradient_norm / self.clip).clamp(min=1.0) if self.clip is not None else None
         if all(p.device.type == "cpu" for p, _ in trained):

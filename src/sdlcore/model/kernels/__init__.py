@@ -26,7 +26,7 @@ class Tile(NamedTuple):
     product: Tensor
     """B x columns. Floating-point numbers, or int32 if factors were quantised."""
     bias: Tensor
-    """To be added, by column; in bfloat16 it was."""
+    """To be added, by column; to bfloat16 it was."""
     scale: Tensor
     """What integers of a column count in."""
     factor: Tensor
@@ -92,9 +92,12 @@ def above(tiles: Iterable[Tile], n_rows: int, bounds: Tensor) -> tuple[Tensor, T
     return offsets[:: len(starts)].contiguous(), all_columns, all_values
 
 
-def to_bfloat16(x: Tensor, out: Tensor) -> None:
-    """Round float32 numbers to bfloat16, on the CPU; not a number may become another one."""
-    _cpu_select().to_bfloat16(_array(x).view(np.int32).reshape(-1), _array(out.view(torch.int16)).reshape(-1))
+def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
+    """Round rows of float32 to bfloat16, on the CPU; not a number may become another.
+
+    After each row come two more numbers, which add up to that in ``last``: the second is what the first loses.
+    """
+    _cpu_select().to_bfloat16(_array(x).view(np.int32), _array(last), _array(out.view(torch.int16)))
 
 
 def narrow(offsets: Tensor, columns: Tensor, values: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,17 +176,45 @@ def dots(column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tens
 
 def scatter_sum(
     column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Return out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups]: codes^T times ``x``.
 
-    The pattern is given as `transpose` gives it.
+    The pattern is given as `transpose` gives it. The second tensor has the squared norms of ``out``'s rows.
     """
     if x.device.type != "cpu":
         return torch_ops.scatter_sum(column_offsets, rows, order, values, x, groups)
     cpu = _cpu()
     out = workspace.take((len(column_offsets) - 1, x.shape[1]), x.dtype, x.device)
+    squares = x.new_empty(len(out))
     pattern = _array(column_offsets), _array(rows), _array(order)
-    cpu.scatter_sum(*pattern, _array(values), _array(x), groups, _array(out))
+    cpu.scatter_sum(*pattern, _array(values), _array(x), groups, _array(out), _array(squares))
+    return out, squares
+
+
+class Backward(NamedTuple):
+    """What `decode_backward` returns."""
+
+    to_values: Tensor
+    """`dots` of the dictionary and the gradient."""
+    to_dictionary: Tensor
+    """`scatter_sum` of the codes and the gradient."""
+    squares: Tensor
+    """Squared norms of the rows of ``to_dictionary``."""
+    products: Tensor
+    """Inner products of the rows of ``to_dictionary`` with the dictionary's."""
+
+
+def decode_backward(
+    column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, W: Tensor, gradient: Tensor
+) -> Backward:
+    """Carry a gradient with respect to codes times dictionary, as `gather_sum` gives them, back to both factors."""
+    if W.device.type != "cpu":
+        return Backward(*torch_ops.decode_backward(column_offsets, rows, order, values, W, gradient))
+    cpu = _cpu()
+    to_values, to_W = torch.empty_like(values), workspace.take(tuple(W.shape), W.dtype, W.device)
+    out = Backward(to_values, to_W, W.new_empty(len(W)), W.new_empty(len(W)))
+    given = [_array(tensor) for tensor in (column_offsets, rows, order, values, W, gradient)]
+    cpu.decode_backward(*given, *(_array(tensor) for tensor in out))
     return out
 
 

@@ -143,8 +143,13 @@ def scatter_sum(
     x: np.ndarray,
     groups: int,
     out: np.ndarray,
+    squares: np.ndarray,
 ) -> None:
-    """out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups]."""
+    """out[c] = sum over the entries i of column c of values[order[i]] x[rows[i] // groups].
+
+    squares[c] = out[c] . out[c], taken while the row is in the nearest cache: to read all rows anew for norms takes
+    as long as to sum them.
+    """
     n = len(column_offsets) - 1
     chunks = (n + _CHUNK - 1) // _CHUNK
     for chunk in prange(chunks):
@@ -161,6 +166,68 @@ def scatter_sum(
                 _add_four(to, (x0, x1, x2, x3), (v0, v1, v2, v3))
             for i in range(whole, stop):
                 _add_one(to, x[rows[i] // groups], values[order[i]])
+            squares[c] = _squared_norm(to)
+
+
+@serial
+def _squared_norm(row: np.ndarray) -> Any:
+    total = row.dtype.type(0)
+    for j in range(len(row)):
+        total += row[j] * row[j]
+    return total
+
+
+@parallel
+def decode_backward(
+    column_offsets: np.ndarray,
+    rows: np.ndarray,
+    order: np.ndarray,
+    values: np.ndarray,
+    W: np.ndarray,
+    x: np.ndarray,
+    to_values: np.ndarray,
+    out: np.ndarray,
+    squares: np.ndarray,
+    products: np.ndarray,
+) -> None:
+    """`dots` and `scatter_sum` of one pattern, and products[c] = out[c] . W[c].
+
+    Both read the same rows of ``x``, which is most of what they do.
+    """
+    n, d = W.shape
+    zero = W.dtype.type(0)
+    chunks = (n + _CHUNK - 1) // _CHUNK
+    for chunk in prange(chunks):
+        for c in range(chunk * _CHUNK, min(n, (chunk + 1) * _CHUNK)):
+            w, to = W[c], out[c]
+            to[:] = 0
+            start, stop = column_offsets[c], column_offsets[c + 1]
+            product = zero
+            whole = start + (stop - start) // 4 * 4
+            for i in range(start, whole, 4):
+                x0, x1, x2, x3 = x[rows[i]], x[rows[i + 1]], x[rows[i + 2]], x[rows[i + 3]]
+                v0, v1 = values[order[i]], values[order[i + 1]]
+                v2, v3 = values[order[i + 2]], values[order[i + 3]]
+                s0 = s1 = s2 = s3 = zero
+                for j in range(d):
+                    s0 += w[j] * x0[j]
+                    s1 += w[j] * x1[j]
+                    s2 += w[j] * x2[j]
+                    s3 += w[j] * x3[j]
+                    to[j] += v0 * x0[j] + v1 * x1[j] + v2 * x2[j] + v3 * x3[j]
+                to_values[order[i]], to_values[order[i + 1]] = s0, s1
+                to_values[order[i + 2]], to_values[order[i + 3]] = s2, s3
+                product += v0 * s0 + v1 * s1 + v2 * s2 + v3 * s3
+            for i in range(whole, stop):
+                x0, v0 = x[rows[i]], values[order[i]]
+                s0 = zero
+                for j in range(d):
+                    s0 += w[j] * x0[j]
+                    to[j] += v0 * x0[j]
+                to_values[order[i]] = s0
+                product += v0 * s0
+            squares[c] = _squared_norm(to)
+            products[c] = product
 
 
 @parallel
@@ -168,11 +235,7 @@ def squared_norms(W: np.ndarray) -> np.ndarray:
     """Return the squared norm of each row."""
     out = np.empty(len(W), W.dtype)
     for r in prange(len(W)):
-        total = W.dtype.type(0)
-        row = W[r]
-        for j in range(len(row)):
-            total += row[j] * row[j]
-        out[r] = total
+        out[r] = _squared_norm(W[r])
     return out
 
 

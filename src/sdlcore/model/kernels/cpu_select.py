@@ -274,12 +274,26 @@ def narrow(
         counts[r] = found
 
 
+@serial
+def _rounded(bits: Any) -> Any:
+    """Return the bits of the bfloat16 nearest to a float32, of two the even one."""
+    return np.int16((bits + np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.int32(16))
+
+
 @parallel
-def to_bfloat16(bits: np.ndarray, out: np.ndarray) -> None:
-    """Round the bits of float32 to those of bfloat16, to the nearest and halves to the even one."""
-    for i in prange(len(bits)):
-        b = bits[i]
-        out[i] = np.int16((b + np.int32(0x7FFF) + ((b >> np.int32(16)) & np.int32(1))) >> np.int32(16))
+def to_bfloat16(bits: np.ndarray, last: np.ndarray, out: np.ndarray) -> None:
+    """Round rows of float32, given as bits, to bfloat16.
+
+    After each come two numbers that add up to that in ``last``; the second is what the first loses in rounding.
+    """
+    for r in prange(len(bits)):
+        row, to = bits[r], out[r]
+        for j in range(len(row)):
+            to[j] = _rounded(row[j])
+        near = _rounded(np.float32(last[r]).view(np.int32))
+        lost = last[r] - np.int32(np.int32(near) << 16).view(np.float32)
+        to[len(row)] = near
+        to[len(row) + 1] = _rounded(np.float32(lost).view(np.int32))
 
 
 @parallel

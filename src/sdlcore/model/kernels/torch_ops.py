@@ -64,8 +64,18 @@ def dots(column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tens
     return torch.empty_like(values).index_copy_(0, order.long(), values)
 
 
-def scatter_sum(column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int) -> Tensor:
-    return gather_sum(column_offsets, rows // groups, values[order], x)
+def scatter_sum(
+    column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int
+) -> tuple[Tensor, Tensor]:
+    out = gather_sum(column_offsets, rows // groups, values[order], x)
+    return out, squared_norms(out)
+
+
+def decode_backward(
+    column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, W: Tensor, gradient: Tensor
+) -> tuple[Tensor, ...]:
+    to_W, squares = scatter_sum(column_offsets, rows, order, values, gradient, 1)
+    return dots(column_offsets, rows, order, W, gradient, 1), to_W, squares, torch.linalg.vecdot(to_W, W)
 
 
 def squared_norms(W: Tensor) -> Tensor:
