@@ -113,7 +113,10 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ({"seeds": [0.0]}, r"seeds\[0\]: expected integer"),
         ({"reference_anchoring": "mine"}, "reference_anchoring: mine is not a key of anchorings"),
         (
-            {"anchorings": {"few": {"n_anchors": 2}}, "tables": {"table1": {"anchorings": ["none", "few"]}}},
+            {
+                "anchorings": {"few": {"n_anchors": 2}},
+                "tables": {"table1": {"anchorings": ["none", "ground_truth", "few"]}},
+            },
             "tables.table1.anchorings: .* reference_anchoring",
         ),
         ({"figures": {"figure6": {"source": "lrb_3d"}}}, "13 anchors, but only 4 features of lrb_3d"),
@@ -140,7 +143,7 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ),
         (
             {"tables": {"table1": {"source": "smollm2"}}},
-            "tables.table1.source: smollm2 is not a source under",
+            "tables.table1.source: smollm2 is not a bench or a source with class_means",
         ),
         ({"tables": {"table1": {"anchorings": ["clip"]}}}, "clip is not none or a key of anchorings"),
         ({"tables": {"table99": {"source": "lrb", "methods": ["topk"]}}}, "tables.table99: not a name"),

@@ -19,18 +19,18 @@ class Anchors(NamedTuple):
     w_r: np.ndarray | None
     """k x n_r unit vectors in the target representation, None where the source has no target."""
     feature: np.ndarray
-    """k integers: which ground-truth feature or class each is."""
+    """k integers: which of the reference directions each is."""
 
 
-def ground_truth_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator) -> Anchors:
-    """Pick a random subset of ground-truth features (eq. 21).
+def random_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator) -> Anchors:
+    """Pick a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
 
     The subset is the head of one random order, so a larger ``n_anchors`` from the same stream keeps the smaller one's.
 
     Parameters
     ----------
     W_p, W_r
-        n_p x n and n_r x n feature matrices.
+        n_p x n and n_r x n unit directions.
     n_anchors
         k, at most n.
     """

@@ -17,6 +17,9 @@ import yaml
 
 from sdlcore.run import RunConfig
 
+TOP_IMAGES = ("figure9", "figure10")
+"""The figures that show images which activate latents most."""
+
 
 class ConfigError(ValueError):
     """A configuration was refused; the message has one line for every problem, led by the path of the key."""
@@ -78,6 +81,8 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     if problems:
         raise ConfigError(problems)
     filled = _with_defaults(copy.deepcopy(dict(config)), schema, schema)
+    for part in ("tables", "figures"):
+        filled[part] = {name: spec for name, spec in filled[part].items() if spec is not None}
     problems = list(dict.fromkeys(_inconsistencies(filled)))
     if problems:
         raise ConfigError(problems)
@@ -85,16 +90,29 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
 
 
 def source_kind(config: Mapping[str, Any], source: str) -> str:
-    """Return the kind (`bench`, `llama`) of a source of a valid configuration."""
+    """Return the kind (`bench`, `clip`, `llama`) of a source of a valid configuration."""
     return next(kind for kind, variants in config["sources"].items() if source in variants)
 
 
-def reference_anchoring(config: Mapping[str, Any]) -> str | None:
-    """Return the anchoring whose anchors divide the features of runs without anchors, or None where there is none.
+def is_labelled(source: Mapping[str, Any]) -> bool:
+    """Tell whether the samples of a source (its settings) have classes, whose means are taken."""
+    return source.get("class_means") is not None
 
-    It is named by ``reference_anchoring``, or else the first.
+
+def reference_anchoring(config: Mapping[str, Any], source: str) -> str | None:
+    """Return the anchoring whose anchors divide the features of a source's runs without anchors, or None.
+
+    It is named by ``reference_anchoring``, or else the first that a table or figure asks for beside them, or the first.
     """
-    return config["reference_anchoring"] or next(iter(config["anchorings"]), None)
+    asked = {name for spec in config["tables"].values() if spec["source"] == source for name in spec["anchorings"]}
+    asked |= {config["figures"][name]["anchoring"] for name in TOP_IMAGES if _shows(config, name, source)}
+    candidates = [name for name in config["anchorings"] if name in asked] or list(config["anchorings"])
+    named = config["reference_anchoring"]
+    return named if named in candidates else next(iter(candidates), None)
+
+
+def _shows(config: Mapping[str, Any], figure: str, source: str) -> bool:
+    return figure in config["figures"] and config["figures"][figure]["source"] == source
 
 
 def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: str) -> dict[str, Any]:
@@ -129,6 +147,12 @@ def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
     """Return the runs of one side, ``with`` or ``without``, of Figure 6."""
     spec = config["figures"]["figure6"]
     return [Cell(spec["source"], spec[side], spec["protocol"], "none", seed) for seed in config["seeds"]]
+
+
+def top_images_cell(config: Mapping[str, Any], figure: str) -> Cell:
+    """Return the run that Figure 9 or 10 shows, of the first seed."""
+    spec = config["figures"][figure]
+    return Cell(spec["source"], spec["method"], spec["protocol"], spec["anchoring"], config["seeds"][0])
 
 
 def _path(parts: Iterable[str | int]) -> str:
@@ -218,13 +242,14 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         named = [config["reference_anchoring"]]
         yield from _unknown("reference_anchoring", named, config["anchorings"], "a key of anchorings")
     for table, spec in config["tables"].items():
-        yield from _unknown(
-            f"tables.{table}.source", [spec["source"]], sources["bench"], "a source under sources.bench"
-        )
+        judged = [
+            name for kind in sources.values() for name, s in kind.items() if name in sources["bench"] or is_labelled(s)
+        ]
+        yield from _unknown(f"tables.{table}.source", [spec["source"]], judged, "a bench or a source with class_means")
         yield from _unknown(f"tables.{table}.methods", spec["methods"], config["methods"], "a key of methods")
         yield from _unknown(f"tables.{table}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
         known = ["none", *config["anchorings"]]
-        reference = reference_anchoring(config)
+        reference = reference_anchoring(config, spec["source"])
         if "none" in spec["anchorings"] and len(set(spec["anchorings"]) - {"none", reference}):
             yield (
                 f"tables.{table}.anchorings: runs without anchors are compared on the features that "
@@ -237,11 +262,26 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _unknown("figures.figure6.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
         for side in ("without", "with"):
             yield from _unknown(f"figures.figure6.{side}", [spec[side]], config["methods"], "a key of methods")
+    for figure in TOP_IMAGES:
+        if figure in config["figures"]:
+            yield from _inconsistent_top_images(config, figure)
     if "figure8" in config["figures"]:
         source = config["figures"]["figure8"]["source"]
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
     yield from _inconsistent_runs(config)
+
+
+def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator[str]:
+    spec = config["figures"][figure]
+    clip = config["sources"].get("clip", {})
+    yield from _unknown(f"figures.{figure}.source", [spec["source"]], clip, "a source under sources.clip")
+    yield from _unknown(f"figures.{figure}.method", [spec["method"]], config["methods"], "a key of methods")
+    yield from _unknown(f"figures.{figure}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    known = ["none", *config["anchorings"]]
+    yield from _unknown(f"figures.{figure}.anchoring", [spec["anchoring"]], known, "none or a key of anchorings")
+    if not config["anchorings"]:
+        yield f"figures.{figure}: shows the classes that anchors are drawn from; set anchorings"
 
 
 def _unknown(path: str, used: Iterable[str], known: Iterable[str], expected: str) -> Iterator[str]:
@@ -257,6 +297,7 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
     cells = [cell for table in config["tables"] for cell in table_cells(config, table)]
     if "figure6" in config["figures"]:
         cells += [cell for side in ("without", "with") for cell in figure6_cells(config, side)]
+    cells += [top_images_cell(config, figure) for figure in TOP_IMAGES if figure in config["figures"]]
     names = [name for variants in config["sources"].values() for name in variants]
     seen = set()
     for cell in cells:
@@ -275,10 +316,10 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
             continue
         if run.model.pair != "sae" and source.get("n_r") is None:
             yield f"{path}: pair {run.model.pair} needs a source with a target; set sources.bench.{cell.source}.n_r"
-        if run.training.batch_size > source["train_samples"]:
-            rows = source["train_samples"]
+        rows = source["train_samples"]
+        if rows is not None and run.training.batch_size > rows:
             yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
-        anchoring = reference_anchoring(config) if cell.anchoring == "none" else cell.anchoring
+        anchoring = reference_anchoring(config, cell.source) if cell.anchoring == "none" else cell.anchoring
         if anchoring in config["anchorings"] and "n" in source:
             n_anchors = config["anchorings"][anchoring]["n_anchors"]
             for limit, name in ((source["n"], f"features of {cell.source}"), (run.model.n_q, "latents")):

@@ -104,3 +104,43 @@ def test_a_ground_truth_without_coefficients_is_refused(tmp_path):
         pytest.raises(ValueError, match=r"bare\.h5: holds no ground"),
     ):
         evaluate(ground_truth_model("sae"), bare, TRUTH, stream(0, "chance"))
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """A store of 600 samples of 8 classes that lie in pairs, and the true means."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("classes") / "store.h5"
+    means = rng.standard_normal((4, N_P)).repeat(2, 0) + 0.1 * rng.standard_normal((8, N_P))
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    labels = rng.integers(0, 8, 600)
+    with create_store(path, {}, class_names=list("abcdefgh")) as writer:
+        writer.append(means[labels] + 0.01 * rng.standard_normal((600, N_P)), labels=labels)
+    with ActivationStore(path) as store:
+        yield store, GroundTruth(means.T.astype(np.float32), None, np.array([0, 1]), np.arange(8))
+
+
+def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(classes):
+    store, truth = classes
+    model = SparseCoder(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
+    with torch.no_grad():
+        model.W_enc.copy_(torch.from_numpy(truth.W_p.T))
+        model.W_dec.copy_(torch.from_numpy(truth.W_p.T))
+    metrics, _ = evaluate(model, store, truth, stream(0, "chance"))
+    assert metrics["gt_recovery_decoder"] == 1
+    assert metrics["f1"] > 0.99
+    assert metrics["top_classes"] == pytest.approx(1, abs=0.2)
+    assert metrics["top_purity_unanchored"] > 0.98
+    # classes 0 and 1 lie together: their two directions recover nothing else
+    assert metrics["anchors_only_gt_recovery_decoder"] == 2 / 8
+    assert metrics["anchors_only_gt_recovery_decoder_unanchored"] == 0
+    # while one of every pair recovers all
+    spread, _ = evaluate(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
+    assert spread["anchors_only_gt_recovery_encoder"] == 1
+    assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
+
+
+def test_labels_are_needed_for_means_of_classes(store):
+    truth = TRUTH._replace(classes=np.arange(N))
+    with pytest.raises(ValueError, match="holds no labels"):
+        evaluate(ground_truth_model("sae"), store, truth, stream(0, "chance"))

@@ -168,16 +168,15 @@ def made(tmp_path_factory, config):
 
 @pytest.fixture(scope="module")
 def page(made, config):
-    call(
-        "report",
-        config=json.dumps(config),
-        table1=made / "table1.csv",
-        effects=made / "effects.csv",
-        figure6=made / "figure6.png",
-        figure6_summary=made / "figure6.csv",
-        figure8=made / "figure8.png",
-        output=made / "report.html",
-    )
+    files = {
+        "table1": made / "table1.csv",
+        "table1_effects": made / "effects.csv",
+        "figure6": made / "figure6.png",
+        "figure6_summary": made / "figure6.csv",
+        "figure8": made / "figure8.png",
+    }
+    paths = json.dumps({name: str(path) for name, path in files.items()})
+    call("report", config=json.dumps(config), files=paths, output=made / "report.html")
     return (made / "report.html").read_text(encoding="utf-8")
 
 
@@ -212,7 +211,7 @@ def test_page_says_what_a_reader_must_know(page, made):
         "0.849",
         f"{table['fvu_mean'][0]:.3f}",
         f"± {table['fvu_std'][0]:.3f}",
-        "What anchoring changes",
+        "what anchoring changes",
         "9 latents were resampled a run",
         "How to read the numbers",
         "not comparable to its numbers one to one",
@@ -226,22 +225,22 @@ def test_page_says_what_a_reader_must_know(page, made):
 
 def test_what_is_absent_has_no_section(config):
     bare = config | {"figures": {}, "tables": {}}
-    parsed = Page(report(bare))
+    parsed = Page(report(bare, {}, {}))
     assert parsed.ids == ["reading", "made"]
     assert parsed.images == []
-    for part in ("Figure 6", "Table 1", "Licences", "What anchoring"):
+    for part in ("Figure 6", "Table 1", "Table 2", "Licences", "minus not anchored", "Figures 9"):
         assert part not in parsed.text
 
 
 def test_licences_stand_only_where_such_data_is_shown(made, config):
     only_bench = config | {"figures": {"figure8": config["figures"]["figure8"]}}
-    text = Page(report(only_bench, figure8=(made / "figure8.png").read_bytes())).text
+    text = Page(report(only_bench, {}, {"figure8": (made / "figure8.png").read_bytes()})).text
     assert "Licences" not in text
     assert "CC BY-SA" not in text
 
 
 def test_configuration_is_escaped(config):
-    text = report(config | {"name": "<script>alert(1)</script>"})
+    text = report(config | {"name": "<script>alert(1)</script>"}, {}, {})
     assert "<script" not in text
     Page(text)
 

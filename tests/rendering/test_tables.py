@@ -262,18 +262,33 @@ def test_caption_takes_settings_from_the_configuration():
     assert "n = 20, n_p = 10, S = 0.9, N = 50, n_q = 40, steps = 7" in caption
     assert "n_anchors = 3, lambda_anchor = 0.1" in caption
     assert "one seed" in table_caption(CONFIG | {"seeds": [4]}, "table1")
+    assert "Linear Representation Bench" in caption
+    clip = {"pictures": {"class_means": {"centred": False}, "train_samples": None, "run": {}}}
+    tables = {"table2": {**CONFIG["tables"]["table1"], "source": "pictures"}}
+    caption = table_caption(CONFIG | {"sources": {"clip": clip}, "tables": tables}, "table2")
+    assert "class means (eq. 23), which are no true features" in caption
+    assert "Top classes: how many classes share the 100" in caption
 
 
-def test_markdown_shows_the_numbers_and_ends_with_chance(tmp_path):
+def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
     table = table1(read_runs(write_grid(tmp_path)), read_paper(PAPER))
     lines = markdown(table, "Caption.").splitlines()
     assert lines[0] == "Caption."
-    assert lines[-1].startswith("| Chance")
-    assert len(lines) == 2 + 2 + len(table) + 1
+    assert [line.split("|")[1].strip() for line in lines[-2:]] == ["Chance", "Anchors only"]
+    assert f"{table['anchors_only_mip_decoder_mean'][0]:.3f}" in lines[-1]
+    assert len(lines) == 2 + 2 + len(table) + 2
     row = table.loc[0]
     assert f"{row['fvu_mean']:.3f} ± {row['fvu_std']:.3f}" in lines[4]
     assert "0.849" in lines[4]
     assert {line.count("|") for line in lines[2:]} == {lines[2].count("|")}
+
+
+def test_what_no_run_has_has_no_column_and_no_row(tmp_path):
+    nothing = {name: None for name in MORE_METRICS if name.startswith(("top_", "anchors_only_"))}
+    paths = [write_metrics(tmp_path, seed, **nothing) for seed in (0, 1)]
+    content = readable(table1(read_runs(paths), read_paper(PAPER)))
+    assert [name for name, _ in content.baselines] == ["Chance"]
+    assert "Top classes" not in {column.group for column in content.columns}
 
 
 def test_protocols_are_named_where_there_are_several(tmp_path):
@@ -307,7 +322,7 @@ def test_latex_has_its_parts_and_compiles(tmp_path):
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     for tabular in re.findall(r"\\begin{tabular}{([lr]+)}(.*?)\\end{tabular}", text, re.DOTALL):
         rows = [line for line in tabular[1].splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-        assert len(rows) == 4
+        assert len(rows) == 5
         assert {line.count(" & ") for line in rows} == {len(tabular[0]) - 1}
     # where LaTeX is installed; the checks above hold everywhere
     if shutil.which("pdflatex") and _has_booktabs():

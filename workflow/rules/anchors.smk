@@ -1,7 +1,33 @@
-# Anchor directions (section 4.1).
+# Anchor directions (section 4.1), and the means of classes that those of labelled activations are drawn from.
+rule class_means:
+    input:
+        "<results>/activations/{source}/train.h5",
+    output:
+        references="<results>/references/{source}.safetensors",
+        classes="<results>/tables/{source}_classes.csv",
+    log:
+        "<logs>/class_means/{source}.log",
+    benchmark:
+        "<logs>/class_means/{source}.tsv"
+    wildcard_constraints:
+        source="|".join(LABELLED) or "(?!)",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=lambda wildcards: as_json(LABELLED[wildcards.source]["class_means"]),
+        code=code_digest("class_means"),
+    shell:
+        'python "$SCRIPTS"/class_means.py --settings {params.settings:q} --store {input:q}'
+        " --references {output.references:q} --classes {output.classes:q} > {log:q} 2>&1"
+
+
 rule anchors:
     input:
-        rules.feature_matrix.output,
+        references_file,
     output:
         "<results>/anchors/{source}/{anchoring}/seed{seed}.safetensors",
     log:
@@ -19,4 +45,4 @@ rule anchors:
         code=code_digest("anchors"),
     shell:
         'python "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed}'
-        " --feature-matrix {input} --output {output} > {log} 2>&1"
+        " --references {input} --output {output} > {log} 2>&1"

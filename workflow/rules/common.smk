@@ -14,13 +14,17 @@ from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.config import (
     ConfigError,
     figure6_cells,
+    is_labelled,
     load_yaml,
     reference_anchoring,
     run_settings,
+    TOP_IMAGES,
     table_cells,
+    top_images_cell,
     validate,
 )
 from sdlcore.digest import source_digest
+from sdlcore.plan import lines as large_activations
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
@@ -32,6 +36,12 @@ config.update(filled)
 
 RESULTS = f"results/{config['name']}"
 CACHE = config["cache"]
+
+# before anything runs, and in a dry run too
+if workflow.is_main_process:
+    every_source = [source for kind in config["sources"].values() for source in kind]
+    for line in large_activations(config, every_source, Path(RESULTS).absolute()):
+        print(line, file=sys.stderr)
 
 
 # <results>, <logs> and <cache> in the rules
@@ -88,6 +98,15 @@ def is_bench(source):
     return source in config["sources"]["bench"]
 
 
+# sources whose samples have classes
+LABELLED = {
+    source: settings
+    for kind in config["sources"].values()
+    for source, settings in kind.items()
+    if is_labelled(settings)
+}
+
+
 def bench_settings(wildcards):
     return config["sources"]["bench"][wildcards.source]
 
@@ -131,7 +150,37 @@ def figure_files(figure):
     files = [f"{RESULTS}/figures/{figure}.{suffix}" for suffix in ("png", "pdf")]
     if figure == "figure6":
         files += [f"{RESULTS}/tables/figure6.csv", *run_files(figure6_runs("with") + figure6_runs("without"))]
+    if figure in TOP_IMAGES:
+        files += [f"{RESULTS}/tables/{figure}.csv", *run_files([top_images_run(figure)])]
     return files
+
+
+TOP_IMAGES_ASKED = [figure for figure in TOP_IMAGES if figure in config["figures"]]
+
+
+def top_images_run(figure):
+    return run_directory(top_images_cell(config, figure))
+
+
+def top_images_files(figure):
+    """The means of classes and the anchors that a figure's latents are chosen by, as the run is evaluated by."""
+    cell = top_images_cell(config, figure)
+    return {"references": references_file(cell), "anchors": evaluate_anchors(cell)}
+
+
+def top_images_settings(figure):
+    asked, cell = config["figures"][figure], top_images_cell(config, figure)
+    anchored = cell.anchoring != "none"
+    title = f"{cell.source}: {cell.method}, {'anchored to ' + cell.anchoring if anchored else 'not anchored'}, seed {cell.seed}"
+    return {"rows": asked["rows"], "images": asked["images"], "anchored": anchored, "title": title}
+
+
+def image_folder(source, part):
+    """Where the images of a store of images lie, which it names by their paths from there."""
+    settings = config["sources"]["clip"][source]
+    if settings["images"] == "fashion_mnist":
+        return f"{CACHE}/images/fashion_mnist/{part}"
+    return settings["test_images"] if part == "test" and settings["test_images"] else settings["images"]
 
 
 def figure6_runs(side):
@@ -164,18 +213,21 @@ def train_gpus(wildcards):
     return 1 if config["device"] == "cuda" or (config["device"] == "auto" and here) else 0
 
 
-def evaluate_truth(wildcards):
-    if not is_bench(wildcards.source):
-        return []
-    return f"{RESULTS}/bench/{wildcards.source}/seed{wildcards.seed}/feature_matrix.safetensors"
+def references_file(wildcards):
+    """The directions that runs of a source are judged against, where there are any."""
+    if is_bench(wildcards.source):
+        return f"{RESULTS}/bench/{wildcards.source}/seed{wildcards.seed}/feature_matrix.safetensors"
+    return f"{RESULTS}/references/{wildcards.source}.safetensors" if wildcards.source in LABELLED else []
 
 
 def evaluate_anchors(wildcards):
     """Which features count as anchored: this run's anchors, or those that the runs it is compared with have."""
-    anchoring = reference_anchoring(config) if wildcards.anchoring == "none" else wildcards.anchoring
-    if not is_bench(wildcards.source) or anchoring is None:
+    source, anchoring = wildcards.source, wildcards.anchoring
+    if anchoring == "none":
+        anchoring = reference_anchoring(config, source)
+    if not references_file(wildcards) or anchoring is None:
         return []
-    return anchors_file(wildcards.source, anchoring, wildcards.seed)
+    return anchors_file(source, anchoring, wildcards.seed)
 
 
 def table_configuration(table):
@@ -217,16 +269,15 @@ def figure6_labels(wildcards):
 
 
 def report_inputs():
-    """Return the report's files by the option of report.py that takes them; what the configuration lacks is left out."""
+    """Return the report's files by what they are; what the configuration lacks is left out."""
     files = {}
-    if "table1" in config["tables"]:
-        files["table1"] = f"{RESULTS}/tables/table1.csv"
-        files["effects"] = f"{RESULTS}/tables/table1_effects.csv"
-    if "figure6" in config["figures"]:
-        files["figure6"] = f"{RESULTS}/figures/figure6.png"
-        files["figure6_summary"] = f"{RESULTS}/tables/figure6.csv"
-    if "figure8" in config["figures"]:
-        files["figure8"] = f"{RESULTS}/figures/figure8.png"
+    for table in config["tables"]:
+        files[table] = f"{RESULTS}/tables/{table}.csv"
+        files[f"{table}_effects"] = f"{RESULTS}/tables/{table}_effects.csv"
+    for figure in config["figures"]:
+        files[figure] = f"{RESULTS}/figures/{figure}.png"
+        if figure != "figure8":
+            files[f"{figure}_summary"] = f"{RESULTS}/tables/{figure}.csv"
     return files
 
 

@@ -1,9 +1,9 @@
-# Metrics of one run, against the ground truth where there is one.
+# Metrics of one run, against the ground truth or the means of classes where there are any.
 rule evaluate:
     input:
         model=rules.train.output.model,
         store=store("test"),
-        truth=evaluate_truth,
+        references=references_file,
         anchors=evaluate_anchors,
     output:
         "<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/metrics.json",
@@ -18,10 +18,10 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        truth=lambda wildcards: "--feature-matrix" if evaluate_truth(wildcards) else "",
+        references=lambda wildcards: "--references" if references_file(wildcards) else "",
         anchors=lambda wildcards: "--anchors" if evaluate_anchors(wildcards) else "",
         code=code_digest("evaluate"),
     shell:
         'python "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model} --store {input.store}"
-        " {params.truth} {input.truth} {params.anchors} {input.anchors} --output {output} > {log} 2>&1"
+        " {params.references} {input.references} {params.anchors} {input.anchors} --output {output} > {log} 2>&1"

@@ -57,3 +57,47 @@ if "figure8" in config["figures"]:
         shell:
             'python "$SCRIPTS"/figure8.py --store {input.store:q} --feature-matrix {input.feature_matrix:q}'
             " --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1"
+
+
+if TOP_IMAGES_ASKED:
+
+    # Figures 9 and 10: the same but for the run that they show.
+    rule top_images:
+        input:
+            model=lambda wildcards: f"{top_images_run(wildcards.figure)}/model.safetensors",
+            store=lambda wildcards: f"{RESULTS}/activations/{config['figures'][wildcards.figure]['source']}/test.h5",
+            references=lambda wildcards: top_images_files(wildcards.figure)["references"],
+            anchors=lambda wildcards: top_images_files(wildcards.figure)["anchors"],
+        output:
+            png="<results>/figures/{figure}.png",
+            pdf="<results>/figures/{figure}.pdf",
+            summary="<results>/tables/{figure}.csv",
+        log:
+            "<logs>/figures/{figure}.log",
+        benchmark:
+            "<logs>/figures/{figure}.tsv"
+        wildcard_constraints:
+            figure="|".join(TOP_IMAGES_ASKED),
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        params:
+            images=lambda wildcards: image_folder(config["figures"][wildcards.figure]["source"], "test"),
+            settings=lambda wildcards: as_json(top_images_settings(wildcards.figure)),
+            code=code_digest("top_images"),
+        shell:
+            'python "$SCRIPTS"/top_images.py --model {input.model:q} --store {input.store:q} --images {params.images:q}'
+            " --references {input.references:q} --anchors {input.anchors:q} --settings {params.settings:q}"
+            " --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q} > {log:q} 2>&1"
+
+    # Short names: snakemake figure9
+    for figure_name in TOP_IMAGES_ASKED:
+
+        rule:
+            name:
+                figure_name
+            input:
+                figure_files(figure_name),

@@ -20,9 +20,7 @@ rule report:
         runtime=5,
     params:
         config=lambda wildcards: as_json(config),
-        files=lambda wildcards: [
-            part for option, path in report_inputs().items() for part in (f"--{option.replace('_', '-')}", path)
-        ],
+        files=lambda wildcards: as_json(report_inputs()),
         code=code_digest("report"),
     shell:
-        'python "$SCRIPTS"/report.py --config {params.config:q} {params.files:q} --output {output:q} > {log:q} 2>&1'
+        'python "$SCRIPTS"/report.py --config {params.config:q} --files {params.files:q} --output {output:q} > {log:q} 2>&1'

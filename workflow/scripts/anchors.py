@@ -1,11 +1,11 @@
-"""Pick ground-truth features as anchors."""
+"""Pick anchors among ground-truth features or means of classes."""
 
 import argparse
 import logging
 
-from sdlcore.anchors import ground_truth_anchors, save_anchors
-from sdlcore.bench.feature_matrix import load_feature_matrices
+from sdlcore.anchors import random_anchors, save_anchors
 from sdlcore.files import provenance
+from sdlcore.references import load_references
 from sdlcore.streams import stream
 
 
@@ -13,17 +13,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-anchors", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--feature-matrix", required=True)
+    parser.add_argument("--references", required=True, help="feature matrices of a bench, or means of classes")
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    anchors = ground_truth_anchors(
-        *load_feature_matrices(args.feature_matrix), args.n_anchors, stream(args.seed, "anchors")
-    )
-    save_anchors(
-        args.output, anchors, provenance(__file__, kind="ground_truth", n_anchors=args.n_anchors, seed=args.seed)
-    )
+    W_p, W_r, classes = load_references(args.references)
+    anchors = random_anchors(W_p, W_r, args.n_anchors, stream(args.seed, "anchors"))
+    kind = "ground_truth" if classes is None else "class_means"
+    facts = provenance(__file__, kind=kind, n_anchors=args.n_anchors, seed=args.seed)
+    save_anchors(args.output, anchors, facts)
     logging.info("anchored features: %s", anchors.feature.tolist())
 
 

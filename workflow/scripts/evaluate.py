@@ -8,10 +8,10 @@ import torch
 
 from sdlcore.activations.store import ActivationStore
 from sdlcore.anchors import load_anchors
-from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import load_model
+from sdlcore.references import load_references
 from sdlcore.streams import stream
 
 
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cell", nargs=5, metavar=("SOURCE", "METHOD", "PROTOCOL", "ANCHORING", "SEED"), required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--store", required=True)
-    parser.add_argument("--feature-matrix", help="the ground truth, where there is one")
+    parser.add_argument("--references", help="the directions to judge by, where there are any")
     parser.add_argument("--anchors", help="which features count as anchored")
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
@@ -29,9 +29,10 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     source, method, protocol, anchoring, seed = args.cell
     truth = None
-    if args.feature_matrix:
+    if args.references:
         anchored = load_anchors(args.anchors).feature if args.anchors else np.zeros(0, dtype=np.int64)
-        truth = GroundTruth(*load_feature_matrices(args.feature_matrix), anchored)
+        W_p, W_r, classes = load_references(args.references)
+        truth = GroundTruth(W_p, W_r, anchored, classes)
     with ActivationStore(args.store) as store:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
     facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": sha256_of(args.store)})

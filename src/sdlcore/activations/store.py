@@ -214,6 +214,10 @@ class ActivationStore:
         dataset = self._file[column]
         return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
 
+    def has(self, column: str) -> bool:
+        """Tell whether there is such a column."""
+        return column in self._file
+
     def references(self) -> list[str]:
         """Return the names of the columns that say where samples came from."""
         return sorted(self._file.get("references", {}))

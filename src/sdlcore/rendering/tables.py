@@ -33,6 +33,9 @@ MORE_METRICS = [
     "f1",
     "raw_inner_product_encoder",
     "raw_inner_product_decoder",
+    *(f"{name}{which}" for which in ("", "_anchored", "_unanchored") for name in ("top_classes", "top_purity")),
+    *(f"anchors_only_{name}{which}" for which in ("", "_unanchored") for name in [*_RECOVERY, *_MIP]),
+    *(f"anchors_only_{name}{which}_tau95" for which in ("", "_unanchored") for name in _RECOVERY),
 ]
 CHANCE_METRICS = [*_RECOVERY, *_MIP, *(f"{name}_tau95" for name in _RECOVERY)]
 EFFECT_METRICS = [
@@ -79,7 +82,7 @@ PAPER_METHODS = {
     "transcoder": "Transcoder",
     "crosscoder": "Crosscoder",
 }
-PAPER_ANCHORINGS = {"none": "none", "ground_truth": "anchored"}
+PAPER_ANCHORINGS = {"none": "none", "ground_truth": "anchored", "class_means": "anchored"}
 
 
 def read_paper(path: str | Path) -> pd.DataFrame:

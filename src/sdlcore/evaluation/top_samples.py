@@ -1,0 +1,95 @@
+"""The samples that latents respond to most, and how many classes share them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+TOP = 100
+"""Samples that a latent is judged by."""
+FEWEST = 20
+"""Samples that a latent must respond to, or of so few anything could be of one class."""
+
+
+class TopSamples(NamedTuple):
+    """The samples of largest activation of each of M latents, descending; of equal ones the earlier first."""
+
+    values: np.ndarray
+    """M x top; zero where a latent responds to fewer samples."""
+    samples: np.ndarray
+    """M x top rows of the store; -1 there."""
+
+    @classmethod
+    def none(cls, n_latents: int, top: int = TOP) -> "TopSamples":
+        """Return what there is before the first sample."""
+        return cls(np.zeros((n_latents, top), dtype=np.float32), np.full((n_latents, top), -1))
+
+    def with_batch(self, latents_BM: np.ndarray, start: int) -> "TopSamples":
+        """Return the largest of these and of B samples more, the first of which is row ``start`` of the store."""
+        rows = np.broadcast_to(np.arange(start, start + len(latents_BM)), latents_BM.T.shape)
+        values = np.concatenate([self.values, latents_BM.T], axis=1)
+        samples = np.concatenate([self.samples, rows], axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")[:, : self.values.shape[1]]
+        values, samples = np.take_along_axis(values, order, 1), np.take_along_axis(samples, order, 1)
+        return TopSamples(np.maximum(values, 0), np.where(values > 0, samples, -1))
+
+
+class Sharing(NamedTuple):
+    """How classes share the top samples of M latents."""
+
+    classes: np.ndarray
+    """Number of classes; NaN for latents with fewer than `FEWEST` labelled samples."""
+    purity: np.ndarray
+    """Share of the most frequent class; NaN likewise."""
+
+
+def class_histogram(top: TopSamples, labels: np.ndarray, latent: int) -> list[tuple[int, int]]:
+    """Return class and count of the labelled top samples of one latent, most frequent first."""
+    found, counts = np.unique(_labelled(top.samples[latent], labels), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [(int(found[i]), int(counts[i])) for i in order]
+
+
+def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST) -> Sharing:
+    """Return how many classes share the top samples of each latent.
+
+    Parameters
+    ----------
+    top
+        Of a store.
+    labels
+        The store's N labels, -1 for none.
+    fewest
+        Labelled samples that a latent must have.
+    """
+    classes, purity = np.full(len(top.samples), np.nan), np.full(len(top.samples), np.nan)
+    for latent in range(len(top.samples)):
+        counts = [count for _, count in class_histogram(top, labels, latent)]
+        if sum(counts) >= fewest:
+            classes[latent], purity[latent] = len(counts), max(counts) / sum(counts)
+    return Sharing(classes, purity)
+
+
+def sharing_metrics(sharing: Sharing, matched: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
+    """Return means over all latents, and over those matched to references that are anchored and that are not.
+
+    Parameters
+    ----------
+    sharing
+        Of all latents.
+    matched
+        The latent of each of n references.
+    anchored
+        n booleans.
+    """
+    groups = {"": slice(None), "_anchored": matched[anchored], "_unanchored": matched[~anchored]}
+    metrics: dict[str, float | None] = {}
+    for suffix, latents in groups.items():
+        for name, values in (("top_classes", sharing.classes[latents]), ("top_purity", sharing.purity[latents])):
+            known = values[~np.isnan(values)]
+            metrics[f"{name}{suffix}"] = float(known.mean()) if len(known) else None
+    return metrics
+
+
+def _labelled(samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    found = labels[samples[samples >= 0]]
+    return found[found >= 0]

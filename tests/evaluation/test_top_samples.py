@@ -1,0 +1,48 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.evaluation.top_samples import TopSamples, class_histogram, class_sharing, sharing_metrics
+
+
+@given(
+    seed=st.integers(0, 99),
+    n=st.integers(1, 40),
+    latents=st.integers(1, 5),
+    top=st.integers(1, 8),
+    size=st.integers(1, 9),
+)
+def test_batch_by_batch_they_are_those_of_the_whole(seed, n, latents, top, size):
+    # few distinct values, so that there are ties
+    x = np.random.default_rng(seed).integers(-1, 4, (n, latents)).astype(np.float32).clip(min=0)
+    found = TopSamples.none(latents, top)
+    for start in range(0, n, size):
+        found = found.with_batch(x[start : start + size], start)
+    for latent in range(latents):
+        order = np.argsort(-x[:, latent], kind="stable")
+        expected = [i for i in order if x[i, latent] > 0][:top]
+        assert list(found.samples[latent][: len(expected)]) == expected
+        assert (found.samples[latent][len(expected) :] == -1).all()
+        np.testing.assert_array_equal(found.values[latent][: len(expected)], x[expected, latent])
+        assert (found.values[latent][len(expected) :] == 0).all()
+
+
+def test_classes_that_share_the_top_samples_are_counted():
+    labels = np.array([2, 2, 2, 0, 1, -1, 2])
+    x = np.zeros((7, 3), dtype=np.float32)
+    x[:, 0] = 1  # all samples, one of them without a class
+    x[:3, 1] = 1  # one class
+    x[5, 2] = 1  # no labelled sample
+    top = TopSamples.none(3, 7).with_batch(x, 0)
+    assert class_histogram(top, labels, 0) == [(2, 4), (0, 1), (1, 1)]
+    sharing = class_sharing(top, labels, fewest=3)
+    np.testing.assert_array_equal(sharing.classes, [3, 1, np.nan])
+    np.testing.assert_allclose(sharing.purity, [4 / 6, 1, np.nan])
+    metrics = sharing_metrics(sharing, matched=np.array([1, 0, 2]), anchored=np.array([True, False, False]))
+    assert metrics["top_classes"] == 2
+    assert metrics["top_classes_anchored"] == 1
+    assert metrics["top_classes_unanchored"] == 3
+    assert metrics["top_purity_anchored"] == 1
+    nothing = sharing_metrics(sharing, matched=np.array([2]), anchored=np.array([True]))
+    assert nothing["top_classes_anchored"] is None
+    assert nothing["top_purity_unanchored"] is None

@@ -1,0 +1,122 @@
+"""A real run of Table 2 and Figures 9 and 10 on a folder of images drawn here, with a CLIP trained in the run."""
+
+import csv
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from sdlcore.activations.store import ActivationStore
+from tests.workflow.conftest import Checkout
+
+COLOURS = {"blue": (30, 60, 220), "green": (20, 200, 40), "red": (230, 30, 30), "white": (240, 240, 240)}
+CHANGE = {
+    "sources": {
+        "clip": {
+            "shapes": {
+                "images": "pictures/train",
+                "test_images": "pictures/test",
+                "model": "resources/clip/tiny.json",
+                "pretrained": "trained",
+                "train_samples": None,
+                "test_samples": None,
+                "workers": 0,
+                "training": {"steps": 4, "batch_size": 32},
+                "run": {"n_q": 64},
+            }
+        }
+    },
+    "anchorings": {"class_means": {"n_anchors": 2}},
+    "tables": {
+        "table1": None,
+        "table2": {"source": "shapes", "methods": ["topk"], "anchorings": ["none", "class_means"]},
+    },
+    "figures": {
+        "figure6": None,
+        "figure8": None,
+        "figure9": {"source": "shapes", "method": "topk", "anchoring": "class_means", "rows": 2, "images": 3},
+        "figure10": {"source": "shapes", "method": "topk", "rows": 2, "images": 3},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """The pipeline after a run on pictures of four colours."""
+    checkout = Checkout(tmp_path_factory.mktemp("pictures") / "sdlcore")
+    rng = np.random.default_rng(0)
+    for part, number in (("train", 50), ("test", 15)):
+        for name, colour in COLOURS.items():
+            folder = checkout.path / "pictures" / part / f"{name}_square"
+            folder.mkdir(parents=True)
+            for i in range(number):
+                noise = rng.integers(-25, 25, (28, 28, 3))
+                PIL.Image.fromarray(np.clip(colour + noise, 0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    (checkout.path / "pictures/train/red_square/broken.png").write_bytes(b"not an image")
+    checkout.snakemake(change=CHANGE)
+    return checkout
+
+
+def test_table_2_and_figures_9_and_10_are_made(pictures):
+    results = pictures.path / "results/tiny"
+    for name in (
+        "figures/figure9.png",
+        "figures/figure10.pdf",
+        "tables/figure9.csv",
+        "tables/table2.md",
+        "report.html",
+    ):
+        assert (results / name).stat().st_size > 100, name
+    with (results / "tables/table2.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["anchoring"] for row in rows] == ["none", "class_means"]
+    # two of four classes
+    assert all(float(row["anchors_only_gt_recovery_decoder_mean"]) >= 0.5 for row in rows)
+    assert all(float(row["top_classes_mean"] or 4) <= 4 for row in rows)
+    assert rows[1]["paper_gt_recovery"] == "0.2413"
+    text = (results / "report.html").read_text()
+    for part in ("Table 2: directions of classes", "Anchors only", "Figures 9 and 10", "red square"):
+        assert part in text
+
+
+def test_the_store_knows_classes_and_pictures(pictures):
+    with ActivationStore(pictures.path / "results/tiny/activations/shapes/train.h5") as store:
+        assert store.class_names() == ["blue square", "green square", "red square", "white square"]
+        assert store.rows == 4 * 50
+        paths = store.read("references/path")
+        names = [store.class_names()[label] for label in store.read("labels")]
+    assert all(path.startswith(name.replace(" ", "_")) for path, name in zip(paths, names, strict=True))
+    with (pictures.path / "results/tiny/tables/shapes_classes.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    assert [row["samples"] for row in classes] == ["50"] * 4
+
+
+def test_an_anchored_latent_is_tied_to_the_mean_of_its_class(pictures):
+    metrics = json.loads(
+        (pictures.path / "results/tiny/runs/shapes/topk/best/class_means/seed0/metrics.json").read_text()
+    )["metrics"]
+    assert metrics["mip_decoder_anchored"] > 0.9
+
+
+def test_the_images_shown_are_those_of_the_test_folder_by_descending_activation(pictures):
+    with (pictures.path / "results/tiny/tables/figure9.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert (pictures.path / "pictures/test" / row["path"]).is_file()
+        assert row["path"].startswith(row["class"].replace(" ", "_"))
+    for latent in {row["latent"] for row in rows}:
+        activations = [float(row["activation"]) for row in rows if row["latent"] == latent]
+        assert activations == sorted(activations, reverse=True)
+
+
+def test_afterwards_there_is_nothing_to_do(pictures):
+    assert pictures.plan(change=CHANGE).jobs == []
+
+
+def test_a_missing_folder_of_images_is_one_sentence(pictures):
+    change = {**CHANGE, "sources": {"clip": {"shapes": {**CHANGE["sources"]["clip"]["shapes"], "images": "nowhere"}}}}
+    done = pictures.snakemake("results/tiny/activations/shapes/train.h5", change=change, check=False)
+    assert done.returncode != 0
+    assert "nowhere" in done.stdout
