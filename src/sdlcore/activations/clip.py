@@ -246,14 +246,14 @@ def _embedded(
     One batch behind: a GPU computes the next while the last is being fetched and written.
     """
     waiting: tuple[Batch, torch.Tensor | None] | None = None
-    with torch.inference_mode():
-        for batch in pictures:
+    for batch in pictures:
+        with torch.inference_mode():
             z = None if batch.images is None else embed(batch.images.to(device, dtype, non_blocking=True))
-            if waiting is not None:
-                yield _fetched(*waiting)
-            waiting = batch._replace(images=None), z
         if waiting is not None:
             yield _fetched(*waiting)
+        waiting = batch._replace(images=None), z
+    if waiting is not None:
+        yield _fetched(*waiting)
 
 
 def _fetched(batch: Batch, z: torch.Tensor | None) -> tuple[Batch, np.ndarray | None]:
