@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.activations.clip import ClipSource
+from sdlcore.activations.clip_training import ClipTraining
 from sdlcore.activations.llama import LlamaSource
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig
 from sdlcore.config import (
@@ -32,7 +34,7 @@ def test_the_schema_is_one():
 def test_every_key_of_the_schema_is_described_or_speaks_for_itself():
     undescribed = {
         f"{group}.{key}"
-        for group in ("bench", "llama", "run", "anchoring")
+        for group in ("bench", "clip", "llama", "run", "anchoring")
         for key, value in SCHEMA["$defs"][group]["properties"].items()
         if "description" not in value and "$ref" not in value
     }
@@ -79,8 +81,11 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
 def test_schema_and_code_agree_on_settings_and_defaults():
     run = RunConfig().to_dict()
     assert SCHEMA["$defs"]["run"]["properties"].keys() == run.keys() - {"lambda_anchor"}
-    for group, part in (("bench", FeatureMatrixConfig), ("llama", LlamaSource)):
-        properties = SCHEMA["$defs"][group]["properties"]
+    groups = {group: SCHEMA["$defs"][group]["properties"] for group in ("bench", "clip", "llama")}
+    groups["clip.training"] = groups["clip"]["training"]["properties"]
+    parts = {"bench": FeatureMatrixConfig, "clip": ClipSource, "clip.training": ClipTraining, "llama": LlamaSource}
+    for group, part in parts.items():
+        properties = groups[group]
         for field in fields(part):
             default = None if field.default is MISSING else field.default
             assert properties[field.name].get("default") == default, f"{group}.{field.name}"
@@ -198,3 +203,55 @@ def test_files_that_cannot_be_read_are_named(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(ConfigError, match=f"{path}: {message}"):
         load_yaml(path)
+
+
+CLIP = {"images": "photos", "model": "ViT-B-32-quickgelu", "pretrained": "openai", "test_samples": 100}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {"images": "fashion_mnist", "test_images": "photos"},
+            "test_images: must be null, since fashion_mnist has its",
+        ),
+        (
+            {"images": "fashion_mnist", "train_samples": 60001},
+            "train_samples: 60001 images, but fashion_mnist has 60000",
+        ),
+        ({"test_samples": None}, "test_samples: missing; without test_images, it says how many images are held out"),
+        (
+            {"pretrained": "trained"},
+            "test_images: missing; a CLIP that is trained here is judged on a folder of its own",
+        ),
+        (
+            {"images": "fashion_mnist", "pretrained": "trained", "train_samples": 99, "training": {"batch_size": 100}},
+            "training.batch_size: 100 exceeds the source's 99 train_samples",
+        ),
+        ({"embedding": "text"}, "embedding: 'text' is not one of"),
+        ({"train_samples": 0}, "train_samples: 0 is less than the minimum of 1"),
+    ],
+)
+def test_clip_sources_whose_settings_do_not_go_together_are_refused(source, message):
+    with pytest.raises(ConfigError, match=re.escape(f"sources.clip.mine.{message}")):
+        validate(merge(BASE, {"sources": {"clip": {"mine": CLIP | source}}}), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("source", "train_samples"), [({}, None), ({"images": "fashion_mnist"}, 20000), ({"train_samples": 300}, 300)]
+)
+def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_known(source, train_samples):
+    change = {
+        "sources": {"clip": {"mine": CLIP | source}},
+        "figures": {"figure6": {"source": "mine"}},
+        "protocols": {"best": {"run": {"batch_size": 20001}}},
+    }
+    # the other source of the table takes the batch
+    change["sources"]["bench"] = {"lrb": {"train_samples": 20001}}
+    config = merge(BASE, change)
+    config["sources"]["clip"]["mine"]["run"] = {"batch_size": 20001}
+    if train_samples is None:
+        assert validate(config, SCHEMA)["sources"]["clip"]["mine"]["train_samples"] is None
+        return
+    with pytest.raises(ConfigError, match=f"batch_size 20001 exceeds the source's {train_samples} train_samples"):
+        validate(config, SCHEMA)

@@ -21,6 +21,12 @@ TOP_IMAGES = ("figure9", "figure10")
 """The figures that show images which activate latents most."""
 
 
+# words for images and weights that the pipeline prepares itself, and how many images it takes unless told
+FASHION_MNIST = "fashion_mnist"
+TRAINED = "trained"
+FASHION_MNIST_IMAGES = {"train_samples": (20000, 60000), "test_samples": (4000, 10000)}
+
+
 class ConfigError(ValueError):
     """A configuration was refused; the message has one line for every problem, led by the path of the key."""
 
@@ -97,6 +103,17 @@ def source_kind(config: Mapping[str, Any], source: str) -> str:
 def is_labelled(source: Mapping[str, Any]) -> bool:
     """Tell whether the samples of a source (its settings) have classes, whose means are taken."""
     return source.get("class_means") is not None
+
+
+def clip_samples(source: Mapping[str, Any]) -> list[int | None]:
+    """Return how many images a CLIP source trains and evaluates on; None for all that there are."""
+    asked = [source[key] for key in FASHION_MNIST_IMAGES]
+    if source["images"] != FASHION_MNIST:
+        return asked
+    return [
+        default if number is None else number
+        for number, (default, _) in zip(asked, FASHION_MNIST_IMAGES.values(), strict=True)
+    ]
 
 
 def reference_anchoring(config: Mapping[str, Any], source: str) -> str | None:
@@ -269,6 +286,7 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         source = config["figures"]["figure8"]["source"]
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
+    yield from _inconsistent_clips(sources["clip"])
     yield from _inconsistent_runs(config)
 
 
@@ -290,6 +308,25 @@ def _unknown(path: str, used: Iterable[str], known: Iterable[str], expected: str
         if name not in known:
             choices = f" ({', '.join(known)})" if known else ", of which there is none"
             yield f"{path}: {name} is not {expected}{choices}"
+
+
+def _inconsistent_clips(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, source in sources.items():
+        path = f"sources.clip.{name}"
+        own = source["images"] != FASHION_MNIST
+        if not own and source["test_images"] is not None:
+            yield f"{path}.test_images: must be null, since {FASHION_MNIST} has its own"
+        for key, (_, most) in FASHION_MNIST_IMAGES.items():
+            if not own and (source[key] or 0) > most:
+                yield f"{path}.{key}: {source[key]} images, but {FASHION_MNIST} has {most}"
+        if own and source["test_images"] is None:
+            if source["pretrained"] == TRAINED:
+                yield f"{path}.test_images: missing; a CLIP that is trained here is judged on a folder of its own"
+            if source["test_samples"] is None:
+                yield f"{path}.test_samples: missing; without test_images, it says how many images are held out"
+        training, rows = source["training"], clip_samples(source)[0]
+        if source["pretrained"] == TRAINED and rows is not None and training["batch_size"] > rows:
+            yield f"{path}.training.batch_size: {training['batch_size']} exceeds the source's {rows} train_samples"
 
 
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
@@ -316,7 +353,7 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
             continue
         if run.model.pair != "sae" and source.get("n_r") is None:
             yield f"{path}: pair {run.model.pair} needs a source with a target; set sources.bench.{cell.source}.n_r"
-        rows = source["train_samples"]
+        rows = clip_samples(source)[0] if cell.source in config["sources"]["clip"] else source["train_samples"]
         if rows is not None and run.training.batch_size > rows:
             yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
         anchoring = reference_anchoring(config, cell.source) if cell.anchoring == "none" else cell.anchoring

@@ -56,7 +56,7 @@ def provenance(script: str | Path, **facts: Any) -> dict[str, Any]:
     """
     code = source_digest(Path(script), Path(__file__).parents[1])
     versions = {"sdlcore": __version__, "python": platform.python_version()}
-    for library in ("numpy", "torch", "h5py", "transformers"):
+    for library in ("numpy", "torch", "h5py", "transformers", "open_clip_torch", "torchvision", "pillow"):
         try:
             versions[library] = version(library)
         except PackageNotFoundError:

@@ -65,6 +65,8 @@ rule activations:
         "<logs>/activations/{source}.log",
     benchmark:
         "<logs>/activations/{source}.tsv"
+    wildcard_constraints:
+        source=names_of("llama"),
     conda:
         ENVIRONMENT
     threads: 2

@@ -12,7 +12,10 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.config import (
+    FASHION_MNIST,
+    TRAINED,
     ConfigError,
+    clip_samples,
     figure6_cells,
     is_labelled,
     load_yaml,
@@ -71,8 +74,13 @@ if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
 shell.prefix(f"set -euo pipefail; export {exports}; ")
 
 
+def names_of(*kinds):
+    """A pattern of the names of the sources of some kinds."""
+    return "|".join(name for kind in kinds for name in config["sources"][kind]) or "(?!)"
+
+
 wildcard_constraints:
-    source="|".join([*config["sources"]["bench"], *config["sources"]["llama"]]),
+    source=names_of(*config["sources"]),
     method="|".join(config["methods"]),
     protocol="|".join(config["protocols"]),
     anchoring="|".join(["none", *config["anchorings"]]),
@@ -143,7 +151,11 @@ def run_files(runs):
 def table_files(table):
     """Return a table's files and those of its runs, which Snakemake would not miss while the table is there."""
     names = [f"{table}.csv", f"{table}.md", f"{table}.tex", f"{table}_effects.csv", f"{table}_runs.csv"]
-    return [f"{RESULTS}/tables/{name}" for name in names] + run_files(table_runs(table))
+    files = [f"{RESULTS}/tables/{name}" for name in names] + run_files(table_runs(table))
+    source = config["tables"][table]["source"]
+    if source in LABELLED:
+        files.append(f"{RESULTS}/tables/{source}_classes.csv")
+    return files + (clip_files(source) if source in config["sources"]["clip"] else [])
 
 
 def figure_files(figure):
@@ -175,12 +187,10 @@ def top_images_settings(figure):
     return {"rows": asked["rows"], "images": asked["images"], "anchored": anchored, "title": title}
 
 
-def image_folder(source, part):
-    """Where the images of a store of images lie, which it names by their paths from there."""
-    settings = config["sources"]["clip"][source]
-    if settings["images"] == "fashion_mnist":
-        return f"{CACHE}/images/fashion_mnist/{part}"
-    return settings["test_images"] if part == "test" and settings["test_images"] else settings["images"]
+def image_folder(run, part):
+    """Where the images of a run's store lie, which it names by their paths from there."""
+    train, test = clip_folders(run)
+    return test if part == "test" and test else train
 
 
 def figure6_runs(side):
@@ -325,3 +335,69 @@ def llama_settings(wildcards):
     """What a source extracts. How it is trained on does not belong here: it must not extract anew."""
     settings = config["sources"]["llama"][wildcards.source]
     return {key: value for key, value in settings.items() if key != "run"}
+
+
+def clip_source(wildcards):
+    return config["sources"]["clip"][wildcards.source]
+
+
+def is_fashion_mnist(wildcards):
+    return clip_source(wildcards)["images"] == FASHION_MNIST
+
+
+def clip_prepared_images(wildcards):
+    """The image folder that the pipeline itself makes; nothing where the user's own is taken."""
+    if not is_fashion_mnist(wildcards):
+        return []
+    train_images, test_images = clip_samples(clip_source(wildcards))
+    return f"{CACHE}/images/fashion_mnist_{train_images}_{test_images}"
+
+
+def clip_folders(wildcards):
+    """The folders of training and evaluation images; the latter None where some of the former are held out."""
+    if is_fashion_mnist(wildcards):
+        return [f"{clip_prepared_images(wildcards)}/{part}" for part in ("train", "test")]
+    return [clip_source(wildcards)[key] for key in ("images", "test_images")]
+
+
+def clip_test_images(wildcards):
+    folder = clip_folders(wildcards)[1]
+    return [] if folder is None else ["--test-images", folder]
+
+
+def clip_model(wildcards):
+    """The architecture: a name, or a JSON file of the working directory or else of the checkout."""
+    model = clip_source(wildcards)["model"]
+    return in_checkout(model) if model.endswith(".json") and not Path(model).exists() else model
+
+
+def clip_architecture(wildcards):
+    model = clip_model(wildcards)
+    return model if model.endswith(".json") else []
+
+
+def clip_weights(wildcards):
+    trained = f"{RESULTS}/clip/{wildcards.source}/model.safetensors"
+    return trained if clip_source(wildcards)["pretrained"] == TRAINED else clip_source(wildcards)["pretrained"]
+
+
+def clip_weights_file(wildcards):
+    return clip_weights(wildcards) if clip_source(wildcards)["pretrained"] == TRAINED else []
+
+
+def clip_workers(wildcards):
+    return clip_source(wildcards)["workers"]
+
+
+def clip_settings(wildcards):
+    """What a source extracts. How its model was trained comes with the model, and how a dictionary is does not belong here."""
+    others = ("training", "workers", "run", "class_means", "samples_per_second")
+    return {key: value for key, value in clip_source(wildcards).items() if key not in others}
+
+
+def clip_files(source):
+    """Return the files that a CLIP source leaves beside its stores."""
+    files = [f"{RESULTS}/activations/{source}/skipped.csv"]
+    if config["sources"]["clip"][source]["pretrained"] == TRAINED:
+        files += [f"{RESULTS}/clip/{source}/{name}" for name in ("model.safetensors", "metrics.json")]
+    return files

@@ -85,7 +85,7 @@ if TOP_IMAGES_ASKED:
             mem_mb=4000,
             runtime=30,
         params:
-            images=lambda wildcards: image_folder(config["figures"][wildcards.figure]["source"], "test"),
+            images=lambda wildcards: image_folder(top_images_cell(config, wildcards.figure), "test"),
             settings=lambda wildcards: as_json(top_images_settings(wildcards.figure)),
             code=code_digest("top_images"),
         shell:

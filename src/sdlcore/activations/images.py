@@ -1,0 +1,255 @@
+"""Image folders: which images there are, and batches of them decoded, whatever some of them hold.
+
+The layout is torchvision's ImageFolder: ``<root>/<class>/**/<image>``. An image that cannot be read is skipped with a
+reason, not an error, since a folder of a million images always has some.
+
+Links: the root may be one, and a link to an image inside the folder is an image. Links that lead out of the folder and
+links to folders are not followed; each is listed among what was skipped, since a picture from elsewhere would stand in
+figures and reports under a name of this folder.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from sdlcore.activations.text import SourceError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+WNID = re.compile(r"n\d{8}")
+LINK_OUT = "a link that leads out of the image folder"
+LINK_TO_FOLDER = "a link to a folder"
+
+
+class Skipped(NamedTuple):
+    """An image that was left out.
+
+    Attributes
+    ----------
+    path
+        Relative to the image folder.
+    reason
+        Why.
+    """
+
+    path: str
+    reason: str
+
+
+class ImageFolder(NamedTuple):
+    """The images of a folder, in an order that only their names decide.
+
+    Attributes
+    ----------
+    root
+        The folder.
+    paths
+        N paths relative to it, with forward slashes.
+    labels
+        N indices of classes, int32.
+    classes
+        Names of the class folders, sorted; empty ones too.
+    class_names
+        What the classes are called: the same for people.
+    skipped
+        What was not taken for an image of the folder though it looks like one.
+    digest
+        SHA-256 over paths and sizes in bytes.
+    """
+
+    root: Path
+    paths: list[str]
+    labels: np.ndarray
+    classes: list[str]
+    class_names: list[str]
+    skipped: list[Skipped]
+    digest: str
+
+
+class Batch(NamedTuple):
+    """Some consecutive images of an order, decoded.
+
+    Attributes
+    ----------
+    images
+        B x 3 x height x width, or None where not one was readable.
+    indices
+        B indices into the folder's paths.
+    skipped
+        Those of the batch that could not be read.
+    """
+
+    images: torch.Tensor | None
+    indices: list[int]
+    skipped: list[Skipped]
+
+
+def list_images(root: str | Path, key: str = "images") -> ImageFolder:
+    """Return what is in an image folder. Nothing is opened.
+
+    Parameters
+    ----------
+    root
+        Folder in ImageFolder layout.
+    key
+        Configuration key that names the folder; errors say it.
+
+    Raises
+    ------
+    SourceError
+        If there is no such folder, or it holds no class folder or no image.
+    """
+    root = Path(root)
+    layout = "one folder for each class with its images in it, <root>/<class>/<image>.jpg"
+    if not root.is_dir():
+        raise SourceError(f"{root}: no such folder; {key} names it, and expected there is {layout}")
+    classes = sorted(entry.name for entry in os.scandir(root) if _is_class(entry))
+    inside = os.path.realpath(root)
+    paths, labels, skipped, lines, others = [], [], [], [], 0
+    for label, name in enumerate(classes):
+        before = len(paths)
+        for path, size, reason in sorted(_files_below(root / name, name, inside)):
+            is_image = PurePosixPath(path).suffix.lower() in SUFFIXES and not PurePosixPath(path).name.startswith(".")
+            if not is_image and reason != LINK_TO_FOLDER:
+                others += 1
+            elif reason is not None:
+                skipped.append(Skipped(path.encode(errors="backslashreplace").decode(), reason))
+            else:
+                paths.append(path)
+                labels.append(label)
+                lines.append(f"{path} {size}\n")
+        if len(paths) == before:
+            log.warning("%s: class folder %s holds no image; it stays a class, without samples", root, name)
+    if not paths:
+        found = f"{len(classes)} class folders without an image" if classes else "no class folder"
+        raise SourceError(
+            f"{root}: has {found}; {key} names it, and expected there is {layout} ({', '.join(SUFFIXES)})"
+        )
+    for entry in skipped:
+        log.warning("%s: skipped %s: %s", root, *entry)
+    if others:
+        log.info("%s: left aside %d files that are no images by their names", root, others)
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return ImageFolder(root, paths, np.array(labels, dtype=np.int32), classes, name_classes(classes), skipped, digest)
+
+
+def name_classes(folders: list[str]) -> list[str]:
+    """Return names of classes for people: underscores are spaces, and ImageNet-1K's ids are open_clip's names."""
+    if len(folders) == 1000 and all(WNID.fullmatch(folder) for folder in folders):
+        from open_clip import IMAGENET_CLASSNAMES  # only here: no other folder needs the library
+
+        return list(IMAGENET_CLASSNAMES)
+    return [folder.replace("_", " ").encode(errors="backslashreplace").decode() for folder in folders]
+
+
+def decoded(
+    folder: ImageFolder,
+    order: np.ndarray,
+    transform: Callable[[Image.Image], torch.Tensor],
+    batch_size: int,
+    start: int = 0,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """Yield ``order[start:]`` in batches of ``batch_size`` images, fewer where some are unreadable.
+
+    Parameters
+    ----------
+    folder, order
+        Images, and indices into them.
+    transform
+        From a picture to a tensor (3 x height x width). Whatever it raises counts as unreadable.
+    batch_size
+        Images of a batch. A pass that starts at a multiple of it has the batches of one that starts at 0.
+    start
+        Place in the order to start at.
+    workers
+        Processes that decode; with 0, this one does.
+    pin_memory
+        Whether tensors are put where a GPU can fetch them from.
+    """
+    parts = [order[first : first + batch_size].tolist() for first in range(start, len(order), batch_size)]
+    loader: DataLoader[Any] = DataLoader(
+        _Images(folder, transform),
+        batch_sampler=parts,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else it would draw from the global one
+    )
+    yield from loader
+
+
+class _Images(Dataset[tuple[int, str, torch.Tensor | None, str]]):
+    """Index, path, picture or None, reason."""
+
+    def __init__(self, folder: ImageFolder, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self._root = folder.root
+        self._paths = folder.paths
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> tuple[int, str, torch.Tensor | None, str]:
+        path = self._root / self._paths[index]
+        try:
+            with Image.open(path) as image:
+                return index, self._paths[index], self._transform(image), ""
+        except MemoryError:
+            raise
+        except Exception as error:  # over a broken file, decoders raise nearly anything
+            text = " ".join(str(error).replace(str(path), path.name).split())
+            return index, self._paths[index], None, f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _collate(items: list[tuple[int, str, torch.Tensor | None, str]]) -> Batch:
+    images = [image for _, _, image, _ in items if image is not None]
+    return Batch(
+        torch.stack(images) if images else None,
+        [index for index, _, image, _ in items if image is not None],
+        [Skipped(path, reason) for _, path, image, reason in items if image is None],
+    )
+
+
+def _is_class(entry: os.DirEntry[str]) -> bool:
+    """A link to a folder has a class's name, so it is one, which stays empty: what it leads to is not followed."""
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _files_below(folder: Path, name: str, inside: str) -> Iterator[tuple[str, int, str | None]]:
+    """Yield the relative path, the size and what speaks against it of every file below a class folder."""
+    if folder.is_symlink():
+        yield name, 0, LINK_TO_FOLDER
+        return
+    for entry in os.scandir(folder):
+        path = f"{name}/{entry.name}"
+        reason = None
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            reason = "its name is not UTF-8"
+        if entry.is_symlink():
+            target = os.path.realpath(entry.path)
+            if os.path.commonpath([target, inside]) != inside:
+                reason = LINK_OUT
+            elif entry.is_dir():
+                reason = LINK_TO_FOLDER
+        elif entry.is_dir():
+            yield from _files_below(folder / entry.name, path, inside)
+            continue
+        try:
+            size = entry.stat().st_size
+        except OSError:  # a link to nothing: opening it will say so
+            size = -1
+        yield path, size, reason

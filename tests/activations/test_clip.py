@@ -1,0 +1,353 @@
+"""Embeddings of a tiny CLIP with random weights, held against open_clip's own intermediates."""
+
+import csv
+import dataclasses
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from sdlcore.activations import clip as clip_module
+from sdlcore.activations.clip import ClipSource, extract
+from sdlcore.activations.clip_checkpoints import embedder, load_clip
+from sdlcore.activations.store import ActivationStore, StoreWriter, create_store
+from sdlcore.activations.text import SourceError
+from tests.activations.conftest import DAMAGED, ClipFiles, picture
+from tests.conftest import REPOSITORY
+
+NAMES = ("train.h5", "test.h5", "skipped.csv")
+
+
+def run(folder: Path, files: ClipFiles, out: Path, test_folder: Path | None = None, **changes: Any) -> None:
+    settings = {"test_samples": 3} | changes
+    options = {key: settings.pop(key) for key in ("workers", "threads") if key in settings}
+    source = ClipSource("images", files.architecture, files.weights, **settings)
+    extract(source, folder, test_folder, *(out / name for name in NAMES), **options)
+
+
+def read(path: Path) -> dict[str, Any]:
+    with ActivationStore(path) as store:
+        columns = {name: store.read(name) for name in ("input", "labels", "references/path")}
+        return columns | {"names": store.class_names(), "provenance": store.provenance}
+
+
+def contents(out: Path) -> list[Any]:
+    """What two runs must have in common to the bit."""
+    return [{key: np.asarray(value).tolist() for key, value in read(out / name).items()} for name in NAMES[:2]]
+
+
+def by_hand(folder: Path, files: ClipFiles, paths: list[str], dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Return what ln_post gives for the class token, hooked out of a whole pass, and the joint embedding."""
+    name = Path(files.architecture).stem
+    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=files.weights)
+    model.eval()
+    hooked = []
+    model.visual.ln_post.register_forward_hook(lambda _module, _inputs, output: hooked.append(output))
+    images = torch.stack([preprocess(Image.open(folder / path)) for path in paths])
+    with torch.inference_mode():
+        joint = model.encode_image(images)
+    pooled = hooked[0][:, 0] if hooked[0].ndim == 3 else hooked[0]
+    torch.testing.assert_close(pooled @ model.visual.proj, joint)
+    return pooled.numpy(), joint.numpy()
+
+
+@pytest.mark.parametrize("embedding", ["pooled", "joint"])
+def test_rows_are_the_librarys_own_embeddings(embedding: str, folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    run(folder, clip_files, tmp_path, embedding=embedding, store_dtype="float32", batch_size=4)
+    for part, rows in (("train", 6), ("test", 3)):
+        found = read(tmp_path / f"{part}.h5")
+        pooled, joint = by_hand(folder, clip_files, list(found["references/path"]))
+        expected = pooled if embedding == "pooled" else joint
+        assert found["input"].shape == (rows, 24 if embedding == "pooled" else 8)
+        np.testing.assert_allclose(found["input"], expected, rtol=1e-5, atol=1e-5)
+        assert found["names"] == ["a cat", "an empty class", "dog", "zebra"]
+        classes = ["a_cat", "an_empty_class", "dog", "zebra"]
+        assert [classes[label] for label in found["labels"]] == [p.split("/")[0] for p in found["references/path"]]
+
+
+def test_bfloat16_and_float16_cost_precision_and_nothing_else(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    run(folder, clip_files, tmp_path, dtype="bfloat16", store_dtype="float16")
+    found = read(tmp_path / "train.h5")
+    assert found["input"].dtype == np.float16
+    pooled, _ = by_hand(folder, clip_files, list(found["references/path"]))
+    error = np.linalg.norm(found["input"].astype(float) - pooled, axis=1) / np.linalg.norm(pooled, axis=1)
+    assert 1e-4 < error.max() < 0.03
+    assert found["provenance"]["precision"] == {"forward": "bfloat16", "stored": "float16"}
+
+
+def test_every_image_is_in_one_store_in_an_order_that_stays(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    run(folder, clip_files, tmp_path / "one", batch_size=4)
+    run(folder, clip_files, tmp_path / "two", batch_size=4, workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    paths = [path for name in NAMES[:2] for path in read(tmp_path / "one" / name)["references/path"]]
+    assert len(set(paths)) == len(paths) == 9
+    assert paths != sorted(paths)
+    run(folder, clip_files, tmp_path / "less", batch_size=4, train_samples=4)
+    less = [list(read(tmp_path / "less" / name)["references/path"]) for name in NAMES[:2]]
+    assert less == [paths[:4], paths[6:]]
+
+
+def test_a_folder_of_its_own_for_evaluation_keeps_the_training_classes(
+    folder: Path, clip_files: ClipFiles, tmp_path: Path
+):
+    for name in ("zebra", "dog"):  # a class less, so that counting them anew would go wrong
+        (tmp_path / "test" / name).mkdir(parents=True)
+        picture(name, "test").save(tmp_path / f"test/{name}/0.png")
+    run(folder, clip_files, tmp_path, tmp_path / "test", test_samples=None)
+    found = read(tmp_path / "test.h5")
+    assert dict(zip(found["references/path"], found["labels"], strict=True)) == {"dog/0.png": 2, "zebra/0.png": 3}
+    assert found["names"] == read(tmp_path / "train.h5")["names"]
+    assert len(read(tmp_path / "train.h5")["input"]) == 9
+    (tmp_path / "test/yak").mkdir()
+    with pytest.raises(SourceError, match="class folder yak is none of"):
+        run(folder, clip_files, tmp_path, tmp_path / "test", test_samples=None)
+
+
+def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    source = {
+        "images": "damaged",
+        "model": clip_files.architecture,
+        "pretrained": clip_files.weights,
+        "test_samples": 4,
+        "batch_size": 4,
+        "max_unreadable": 0.5,
+    }
+    command = [sys.executable, str(REPOSITORY / "workflow/scripts/clip_activations.py"), "--source", json.dumps(source)]
+    command += ["--model", clip_files.architecture, "--pretrained", clip_files.weights, "--images", str(damaged)]
+    command += ["--workers", "2", "--train", "train.h5", "--test", "test.h5", "--skipped", "skipped.csv"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stores = {part: read(tmp_path / f"{part}.h5") for part in ("train", "test")}
+    paths = [path for store in stores.values() for path in store["references/path"]]
+    assert len(paths) == len(set(paths)) == 9
+    assert "a_cat/one pixel.png" in paths
+    with (tmp_path / "skipped.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["path"] for row in rows} == DAMAGED.keys()
+    for row in rows:
+        assert row["reason"].startswith(DAMAGED[row["path"]])
+        assert {"path": row["path"], "reason": row["reason"]} in stores[row["split"]]["provenance"]["skipped"]
+        assert f"{row['split']}: skipped {row['path']}: " in done.stderr
+
+
+def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    with pytest.raises(SourceError) as error:
+        run(damaged, clip_files, tmp_path, damaged, test_samples=None, max_unreadable=0.2)
+    assert str(error.value).startswith(f"{damaged}: 3 of 12 images of the train store could not be read, more than ")
+    assert "max_unreadable (0.2) allows" in str(error.value)
+    assert "a_cat/words.jpg (UnidentifiedImageError" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+    run(damaged, clip_files, tmp_path, damaged, test_samples=None, max_unreadable=0.25)
+    assert len(read(tmp_path / "test.h5")["input"]) == 9
+
+
+def test_a_folder_of_nothing_readable_fails_whatever_the_limit(clip_files: ClipFiles, tmp_path: Path):
+    (tmp_path / "images/class").mkdir(parents=True)
+    for index in range(3):
+        (tmp_path / f"images/class/{index}.jpg").touch()
+    with pytest.raises(SourceError, match="2 of 2 images of the train store could not be read"):
+        run(tmp_path / "images", clip_files, tmp_path, test_samples=1, max_unreadable=1)
+
+
+class Killed(Exception):
+    """Stands for a kill at some block."""
+
+
+class Remembering:
+    """Stores that go on from the last commit, as `open_store` may give them: what was appended after it is lost."""
+
+    def __init__(self, blocks: int | None) -> None:
+        self.left = blocks
+        self.kept: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+        self.starts: list[int] = []
+
+    @contextmanager
+    def open_store(self, path: str | Path, facts: Mapping[str, Any], dtype: str, names: list[str]) -> Iterator[Any]:
+        state, blocks = self.kept.get(str(path), ({}, []))
+        self.starts.append(state.get("next", 0))
+        with create_store(path, facts, dtype, names) as writer:
+            for block in blocks:
+                writer.append(**block)
+            yield self._remembering(writer, str(path), state, list(blocks))
+
+    def _remembering(self, writer: StoreWriter, path: str, state: dict[str, Any], blocks: list[dict[str, Any]]) -> Any:
+        append = writer.append
+
+        def remember(x: np.ndarray, **columns: Any) -> None:
+            if self.left is not None:
+                if self.left == 0:
+                    raise Killed
+                self.left -= 1
+            blocks.append({"input": x} | columns)
+            append(x, **columns)
+
+        def commit(state: dict[str, Any]) -> None:
+            self.kept[path] = json.loads(json.dumps(state)), list(blocks)
+
+        vars(writer).update(append=remember, commit=commit, state=state)
+        return writer
+
+
+@pytest.mark.parametrize("blocks", range(1, 6))
+def test_a_run_that_was_cut_off_goes_on_to_the_same_stores(
+    blocks: int, damaged: Path, clip_files: ClipFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    settings = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
+    run(damaged, clip_files, tmp_path / "whole", **settings)
+    monkeypatch.setattr(clip_module, "COMMIT_IMAGES", 4)
+    stores = Remembering(blocks)
+    monkeypatch.setattr(clip_module, "open_store", stores.open_store)
+    with pytest.raises(Killed):
+        run(damaged, clip_files, tmp_path / "cut", **settings)
+    assert not any((tmp_path / "cut" / name).exists() for name in NAMES)
+    stores.left = None
+    run(damaged, clip_files, tmp_path / "cut", **settings)
+    assert (sum(stores.starts) > 0) == (blocks > 1)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert (tmp_path / "cut/skipped.csv").read_text() == (tmp_path / "whole/skipped.csv").read_text()
+
+
+def test_weights_of_any_kind_of_file_load_alike(folder: Path, clip_files: ClipFiles, tmp_path: Path):
+    state = load_file(clip_files.weights)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "weights.pt")
+    model = load_clip(clip_files.architecture, str(tmp_path / "weights.pt")).model
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name])
+
+
+def test_a_file_that_runs_code_is_refused_and_runs_none(clip_files: ClipFiles, tmp_path: Path):
+    class Harm:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+            return Path.touch, (tmp_path / "harm",)
+
+    (tmp_path / "weights.bin").write_bytes(pickle.dumps({"state_dict": Harm()}))
+    torch.save({"state_dict": Harm()}, tmp_path / "weights.pt")
+    for name in ("weights.bin", "weights.pt"):
+        with pytest.raises(SourceError, match=rf"{name}' of a-clip-for-tests do not load"):
+            load_clip(clip_files.architecture, str(tmp_path / name))
+    assert not (tmp_path / "harm").exists()
+
+
+def test_weights_of_another_architecture_are_refused(clip_files: ClipFiles, tmp_path: Path):
+    save_file({"visual.proj": torch.zeros(3, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(SourceError, match=r"other.safetensors' of a-clip-for-tests do not load \(RuntimeError"):
+        load_clip(clip_files.architecture, str(tmp_path / "other.safetensors"))
+
+
+@pytest.mark.parametrize("tag", ["openai", "laion400m_e32", "metaclip_400m"])
+def test_weights_trained_with_quickgelu_need_it(tag: str):
+    with pytest.raises(SourceError) as error:
+        load_clip("ViT-B-32", tag)
+    assert str(error.value) == (
+        f"tag {tag} was trained with QuickGELU, but model ViT-B-32 has GELU, which gives other embeddings; "
+        "set model to ViT-B-32-quickgelu"
+    )
+
+
+def test_the_description_beside_a_file_says_which_activation_it_has(clip_files: ClipFiles, tmp_path: Path):
+    weights = tmp_path / "open_clip_model.safetensors"
+    save_file(load_file(clip_files.weights), weights)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
+    with pytest.raises(SourceError, match=r"\(by open_clip_config.json\) was trained with QuickGELU"):
+        load_clip(clip_files.architecture, str(weights))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}}))
+    load_clip(clip_files.architecture, str(weights))
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "message"),
+    [
+        ("ViT-B-33", "openai", r"model 'ViT-B-33' is none that open_clip knows; alike are .*ViT-B-32"),
+        ("ViT-B-32", "openia", r"pretrained 'openia' is neither a file nor a tag of ViT-B-32; its tags are .*openai"),
+        ("ViT-B-32", "missing.safetensors", "pretrained missing.safetensors: expected a file of weights"),
+        ("ViT-B-32", ".", r"pretrained \.: expected a file of weights"),
+        ("missing.json", "openai", "model missing.json: not a readable JSON file"),
+        ("resources/paper/table1.csv", "openai", "is none that open_clip knows"),
+    ],
+)
+def test_wrong_names_are_refused_with_those_that_there_are(model: str, pretrained: str, message: str):
+    with pytest.raises(SourceError, match=message):
+        load_clip(model, pretrained)
+
+
+def test_a_file_that_describes_no_architecture_is_refused(tmp_path: Path):
+    (tmp_path / "some.json").write_text('{"embed_dim": 8}')
+    with pytest.raises(SourceError, match="expected a JSON object with embed_dim, vision_cfg, text_cfg"):
+        load_clip(str(tmp_path / "some.json"), "openai")
+
+
+def test_a_tower_without_a_projection_has_no_pooled_embedding(clip_files: ClipFiles):
+    model = load_clip(clip_files.architecture, clip_files.weights).model
+    embedder(model, "pooled")
+    with pytest.raises(SourceError, match="embedding: pooled needs a vision transformer of open_clip"):
+        embedder(model, "pooled")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
+        ({"embedding": "text"}, "embedding is 'text', but must be pooled or joint"),
+        ({"dtype": "float16"}, "dtype is 'float16', but must be float32 or bfloat16"),
+        ({"max_unreadable": 2}, "max_unreadable is 2, but must be a share from 0 to 1"),
+    ],
+)
+def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
+    with pytest.raises(SourceError, match=message):
+        dataclasses.replace(ClipSource("images", "model", "weights"), **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_samples": None}, "test_samples is null, but without test_images"),
+        ({"test_samples": 9}, "has 9 images, of which test_samples would hold out 9 and leave none"),
+        ({"train_samples": 7}, "has 6 images to take, but train_samples is 7"),
+    ],
+)
+def test_more_images_than_there_are_is_an_error(
+    change: dict[str, Any], message: str, folder: Path, clip_files: ClipFiles, tmp_path: Path
+):
+    with pytest.raises(SourceError, match=message):
+        run(folder, clip_files, tmp_path, **change)
+
+
+def test_the_store_says_what_made_it(folder: Path, clip_files: ClipFiles, tmp_path: Path, caplog: Any):
+    with caplog.at_level(logging.INFO):
+        run(folder, clip_files, tmp_path)
+    facts = read(tmp_path / "test.h5")["provenance"]
+    assert facts["source"]["pretrained"] == clip_files.weights
+    assert facts["architecture"]["vision_cfg"]["width"] == 24
+    assert facts["image_folder"] == str(folder)
+    assert facts["split"] == "test"
+    assert facts["skipped"] == []
+    assert facts["preprocessing"]["mean"] == pytest.approx([0.48145466, 0.4578275, 0.40821073])
+    assert facts["versions"]["open_clip_torch"]
+    assert "before the projection" in facts["input"]
+    digests = {read(tmp_path / name)["provenance"]["weights_sha256"] for name in NAMES[:2]}
+    assert len(digests) == 1
+
+
+def test_vit_b_32_is_768_wide_before_the_projection_and_512_after():
+    """The paper's architecture, with random weights: where n_p = 768 comes from."""
+    model = open_clip.create_model("ViT-B-32-quickgelu").eval()
+    image = torch.zeros(1, 3, 224, 224)
+    with torch.inference_mode():
+        joint = embedder(model, "joint")(image)
+        proj = model.visual.proj
+        pooled = embedder(model, "pooled")(image)
+    assert (pooled.shape, joint.shape) == ((1, 768), (1, 512))
+    torch.testing.assert_close(pooled @ proj, joint)

@@ -1,0 +1,102 @@
+# Image embeddings of CLIP models, shared by all seeds: of the user's own folders and weights, or of Fashion-MNIST by a
+# small CLIP that is trained here.
+
+
+# A local rule: nodes of a cluster often reach no mirror.
+rule fashion_mnist:
+    output:
+        directory("<cache>/images/fashion_mnist_{train_images}_{test_images}"),
+    log:
+        "<logs>/fashion_mnist/{train_images}_{test_images}.log",
+    benchmark:
+        "<logs>/fashion_mnist/{train_images}_{test_images}.tsv"
+    wildcard_constraints:
+        train_images=r"\d+",
+        test_images=r"\d+",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code_digest("fashion_mnist"),
+    shell:
+        'python "$SCRIPTS"/fashion_mnist.py --train-images {wildcards.train_images}'
+        ' --test-images {wildcards.test_images} --by-hand "$CACHE"/fashion-mnist --output {output:q} > {log:q} 2>&1'
+
+
+rule train_clip:
+    input:
+        images=clip_prepared_images,
+        architecture=clip_architecture,
+    output:
+        weights="<results>/clip/{source}/model.safetensors",
+        metrics="<results>/clip/{source}/metrics.json",
+    log:
+        "<logs>/train_clip/{source}.log",
+    benchmark:
+        "<logs>/train_clip/{source}.tsv"
+    wildcard_constraints:
+        source=names_of("clip"),
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=train_gpus,
+        # here and not in params: another number of them is no reason to train anew
+        workers=clip_workers,
+    params:
+        training=lambda wildcards: as_json(clip_source(wildcards)["training"]),
+        model=clip_model,
+        images=lambda wildcards: clip_folders(wildcards)[0],
+        test_images=lambda wildcards: clip_folders(wildcards)[1],
+        garments=lambda wildcards: "--garments" if is_fashion_mnist(wildcards) else "",
+        code=code_digest("train_clip"),
+    shell:
+        'python "$SCRIPTS"/train_clip.py --training {params.training:q} --model {params.model:q}'
+        " --images {params.images:q} --test-images {params.test_images:q} {params.garments}"
+        " --workers {resources.workers} --threads {threads} --device $DEVICE"
+        " --weights {output.weights:q} --metrics {output.metrics:q} > {log:q} 2>&1"
+
+
+rule clip_activations:
+    input:
+        images=clip_prepared_images,
+        architecture=clip_architecture,
+        weights=clip_weights_file,
+    output:
+        train="<results>/activations/{source}/train.h5",
+        test="<results>/activations/{source}/test.h5",
+        skipped="<results>/activations/{source}/skipped.csv",
+    log:
+        "<logs>/clip_activations/{source}.log",
+    benchmark:
+        "<logs>/clip_activations/{source}.tsv"
+    wildcard_constraints:
+        source=names_of("clip"),
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+        gpu=train_gpus,
+        workers=clip_workers,
+    params:
+        source=lambda wildcards: as_json(clip_settings(wildcards)),
+        model=clip_model,
+        pretrained=clip_weights,
+        # folders of the user's own are no inputs: a plan can be made before they are there, and where one is missing
+        # the script says what belongs there
+        images=lambda wildcards: clip_folders(wildcards)[0],
+        test_images=clip_test_images,
+        code=code_digest("clip_activations"),
+    shell:
+        'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
+        " --pretrained {params.pretrained:q} --images {params.images:q} {params.test_images:q}"
+        " --workers {resources.workers} --threads {threads} --device $DEVICE"
+        " --train {output.train:q} --test {output.test:q} --skipped {output.skipped:q} > {log:q} 2>&1"
