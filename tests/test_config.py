@@ -208,10 +208,19 @@ CLIP = {"images": "photos", "model": "ViT-B-32-quickgelu", "pretrained": "openai
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"images": "fashion_mnist", "test_images": "photos"}, "test_images: must be null, since fashion_mnist has its"),
-        ({"images": "fashion_mnist", "train_samples": 60001}, "train_samples: 60001 images, but fashion_mnist has 60000"),
+        (
+            {"images": "fashion_mnist", "test_images": "photos"},
+            "test_images: must be null, since fashion_mnist has its",
+        ),
+        (
+            {"images": "fashion_mnist", "train_samples": 60001},
+            "train_samples: 60001 images, but fashion_mnist has 60000",
+        ),
         ({"test_samples": None}, "test_samples: missing; without test_images, it says how many images are held out"),
-        ({"pretrained": "trained"}, "test_images: missing; a CLIP that is trained here is judged on a folder of its own"),
+        (
+            {"pretrained": "trained"},
+            "test_images: missing; a CLIP that is trained here is judged on a folder of its own",
+        ),
         (
             {"images": "fashion_mnist", "pretrained": "trained", "train_samples": 99, "training": {"batch_size": 100}},
             "training.batch_size: 100 exceeds the source's 99 train_samples",

@@ -17,7 +17,6 @@ import yaml
 
 from sdlcore.run import RunConfig
 
-
 # words for images and weights that the pipeline prepares itself, and how many images it takes unless told
 FASHION_MNIST = "fashion_mnist"
 TRAINED = "trained"

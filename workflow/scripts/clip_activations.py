@@ -14,7 +14,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="architecture: a name of open_clip's or a JSON file")
     parser.add_argument("--pretrained", required=True, help="weights: a file, a tag, or hf-hub:<owner>/<name>")
     parser.add_argument("--images", required=True, type=Path, help="image folder")
-    parser.add_argument("--test-images", type=Path, help="image folder of the evaluation store; else images are held out")
+    parser.add_argument(
+        "--test-images", type=Path, help="image folder of the evaluation store; else images are held out"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that decode images")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])

@@ -224,17 +224,22 @@ def _splits(source: ClipSource, images: str | Path, test_images: str | Path | No
         )
     index = np.array([train.classes.index(name) for name in test.classes], dtype=np.int32)
     orders = {
-        name: stream(0, "images", name).permutation(len(folder.paths)) for name, folder in (("train", train), ("test", test))
+        name: stream(0, "images", name).permutation(len(folder.paths))
+        for name, folder in (("train", train), ("test", test))
     }
     return {
         "train": Split(train, train.labels, _first(orders["train"], source.train_samples, images, "train_samples")),
-        "test": Split(test, index[test.labels], _first(orders["test"], source.test_samples, test_images, "test_samples")),
+        "test": Split(
+            test, index[test.labels], _first(orders["test"], source.test_samples, test_images, "test_samples")
+        ),
     }
 
 
 def _first(order: np.ndarray, samples: int | None, images: str | Path, key: str) -> np.ndarray:
     if samples is not None and samples > len(order):
-        raise SourceError(f"{images}: has {len(order)} images to take, but {key} is {samples}; lower it or set it to null")
+        raise SourceError(
+            f"{images}: has {len(order)} images to take, but {key} is {samples}; lower it or set it to null"
+        )
     return order[:samples]
 
 

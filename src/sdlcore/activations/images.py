@@ -115,7 +115,11 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
         raise SourceError(f"{root}: no such folder; {key} names it, and expected there is {layout}")
     classes = sorted(entry.name for entry in os.scandir(root) if _is_class(entry))
     inside = os.path.realpath(root)
-    paths, labels, skipped, lines, others = [], [], [], [], 0
+    paths: list[str] = []
+    labels: list[int] = []
+    skipped: list[Skipped] = []
+    lines: list[str] = []
+    others = 0
     for label, name in enumerate(classes):
         before = len(paths)
         for path, size, reason in sorted(_files_below(root / name, name, inside)):
@@ -132,7 +136,9 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
             log.warning("%s: class folder %s holds no image; it stays a class, without samples", root, name)
     if not paths:
         found = f"{len(classes)} class folders without an image" if classes else "no class folder"
-        raise SourceError(f"{root}: has {found}; {key} names it, and expected there is {layout} ({', '.join(SUFFIXES)})")
+        raise SourceError(
+            f"{root}: has {found}; {key} names it, and expected there is {layout} ({', '.join(SUFFIXES)})"
+        )
     for entry in skipped:
         log.warning("%s: skipped %s: %s", root, *entry)
     if others:
