@@ -76,12 +76,12 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
         _require_tag(name, pretrained, architecture)
     try:
         loaded, _, preprocess = open_clip.create_model_and_transforms(
-            name, wanted or None, precision=PRECISIONS[dtype], device=device, load_weights_only=True
+            name, wanted or None, precision=PRECISIONS[dtype], device=device, weights_only=True
         )
     except Exception as error:  # of pickle, safetensors, torch, the hub's client, and more
         raise SourceError(
-            f"{where} do not load ({type(error).__name__}: {_first_line(error)}); where no hub can be reached, fetch the "
-            "file elsewhere and give its path; a TorchScript archive must be saved as a state dict first"
+            f"{where} do not load ({_first_line(error)}); where no hub can be reached, fetch the file elsewhere and "
+            "give its path; a TorchScript archive must be saved as a state dict first"
         ) from error
     return LoadedClip(loaded.eval(), preprocess, architecture)
 
@@ -175,7 +175,7 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
         path = hf_hub_download(repository, "open_clip_config.json", revision=revision or None)
     except Exception as error:  # the hub's client has many
         raise SourceError(
-            f"pretrained {pretrained}: no open_clip_config.json to be had ({type(error).__name__}: {_first_line(error)})"
+            f"pretrained {pretrained}: no open_clip_config.json to be had ({_first_line(error)})"
         ) from error
     found = json.loads(Path(path).read_text())["model_cfg"]
     _require_same_activation(found, name, architecture, pretrained)
@@ -201,4 +201,4 @@ def _require_same_activation(found: dict[str, Any], name: str, architecture: dic
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:300]
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:300]}"

@@ -242,29 +242,24 @@ def _rate(step: int, warmup: int, steps: int) -> float:
 def _zero_shot(
     clip: Any, test: Loaded, tokens: torch.Tensor, groups: list[str] | None, device: str
 ) -> dict[str, dict[str, Any]]:
-    """Return the share of images whose nearest caption is their class's; and with groups, the same for them.
-
-    A group's text embedding is the mean of its classes', as open_clip averages templates.
-    """
+    """Return the share of images whose nearest caption is that of their class, and with groups, of their group."""
     images_ND = torch.cat(
         [clip.encode_image(part.to(device), normalize=True) for part in test.images.split(EVALUATION_BATCH)]
     )
     texts_CD = torch.cat([clip.encode_text(part, normalize=True) for part in tokens.split(EVALUATION_BATCH)])
-    found = {"classes": _top1(images_ND, texts_CD, test.labels.to(device))}
+    nearest_N = (images_ND @ texts_CD.T).argmax(dim=1).cpu()
+    found = {"classes": _top1(nearest_N, test.labels, len(texts_CD))}
     if groups is not None:
         names = list(dict.fromkeys(groups))
-        group_of = torch.tensor([names.index(group) for group in groups], device=device)
-        means_GD = torch.stack([texts_CD[group_of == group].mean(dim=0) for group in range(len(names))])
-        means_GD = torch.nn.functional.normalize(means_GD, dim=1)
-        found["groups"] = _top1(images_ND, means_GD, group_of[test.labels.to(device)])
+        group_of = torch.tensor([names.index(group) for group in groups])
+        found["groups"] = _top1(group_of[nearest_N], group_of[test.labels], len(names))
     return found
 
 
-def _top1(images_ND: torch.Tensor, texts_CD: torch.Tensor, labels_N: torch.Tensor) -> dict[str, Any]:
-    hits = (images_ND @ texts_CD.T).argmax(dim=1) == labels_N
+def _top1(found_N: torch.Tensor, labels_N: torch.Tensor, number: int) -> dict[str, Any]:
     return {
-        "number": len(texts_CD),
-        "top1": hits.float().mean().item(),
-        "chance": 1 / len(texts_CD),
+        "number": number,
+        "top1": (found_N == labels_N).float().mean().item(),
+        "chance": 1 / number,
         "largest_class": labels_N.bincount().max().item() / len(labels_N),
     }

@@ -1,20 +1,22 @@
 """Fashion-MNIST as an image folder of 90 fine classes: real product photos that can be had without a hub.
 
 The ten garments are the data set's own labels. The two adjectives are not: they are measured. Brightness (dark, grey,
-bright) and texture (plain, textured, patterned) are terciles, within each garment, of a picture's mean brightness and
-mean gradient, over the training images used. They make 90 classes that a small model can learn and that a person can
-check, but nobody has ever labelled a shoe "patterned" for it.
+bright) and texture (plain, textured, patterned) are terciles, within each garment, of the mean brightness and the mean
+gradient of a picture's garment, over the training images used. They make 90 classes that a small model can learn and
+that a person can check, but nobody has ever labelled a shoe "patterned" for it.
 
-The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` where it is installed or apt can download it,
-which needs no rights, and from torchvision's download otherwise.
+The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` where it is installed or apt can download
+it, which needs no rights, and from torchvision's download otherwise.
 """
 
 import gzip
+import hashlib
 import logging
 import os
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from sdlcore.activations.text import SourceError
-from sdlcore.files import provenance, sha256_of, write_json
+from sdlcore.files import provenance, write_json
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,12 @@ GARMENTS = (
 )
 BRIGHTNESS = ("dark", "grey", "bright")
 TEXTURE = ("plain", "textured", "patterned")
+# of what is in the files, since Debian has compressed them anew
 SHA256 = {
-    "train-images-idx3-ubyte.gz": "",
-    "train-labels-idx1-ubyte.gz": "",
-    "t10k-images-idx3-ubyte.gz": "",
-    "t10k-labels-idx1-ubyte.gz": "",
+    "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 PREFIXES = {"train": "train", "test": "t10k"}
 # the longest that a hanging mirror may keep a run
@@ -144,15 +147,30 @@ def measure_terciles(data: Pictures) -> Terciles:
 
 
 def mean_brightness(pictures: np.ndarray) -> np.ndarray:
-    """Return the mean of each picture's pixels, from 0 to 255."""
-    return pictures.reshape(len(pictures), -1).mean(axis=1, dtype=np.float64)
+    """Return the mean of each garment's pixels, those that are not black; 0 for a picture without any."""
+    inside = pictures > 0
+    return _mean(pictures, inside)
 
 
 def mean_gradient(pictures: np.ndarray) -> np.ndarray:
-    """Return the mean absolute difference of neighbouring pixels, to the right and downwards."""
-    signed = pictures.astype(np.int16)
-    parts = [np.abs(np.diff(signed, axis=axis)).reshape(len(pictures), -1) for axis in (1, 2)]
-    return np.concatenate(parts, axis=1).mean(axis=1, dtype=np.float64)
+    """Return the mean absolute difference of neighbouring pixels, to the right and downwards, within each garment.
+
+    Its outline does not count: it would say how large and how bright a garment is.
+    """
+    signed, inside = pictures.astype(np.int16), pictures > 0
+    across, down = np.abs(np.diff(signed, axis=2)), np.abs(np.diff(signed, axis=1))
+    across_inside, down_inside = inside[:, :, 1:] & inside[:, :, :-1], inside[:, 1:] & inside[:, :-1]
+    differences = np.concatenate([_flat(across), _flat(down)], axis=1)
+    return _mean(differences, np.concatenate([_flat(across_inside), _flat(down_inside)], axis=1))
+
+
+def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    values, where = _flat(values), _flat(where)
+    return (values * where).sum(axis=1, dtype=np.int64) / np.maximum(where.sum(axis=1), 1)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1)
 
 
 def _third(values: np.ndarray, borders: np.ndarray) -> np.ndarray:
@@ -193,11 +211,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         If the file is not one, or shorter or longer than its header says.
     """
     path = Path(path)
-    try:
-        with gzip.open(path) as file:
-            content = file.read()
-    except (OSError, EOFError) as error:
-        raise SourceError(f"{path}: not a readable gzip file ({error}); fetch it again") from error
+    content = _unzipped(path)
     dimensions = content[3] if len(content) > 3 else 0
     if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * dimensions:
         raise SourceError(f"{path}: does not begin like an idx file of bytes; fetch it again")
@@ -237,8 +251,8 @@ def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[
         log.info("Fashion-MNIST from %s", where)
         return folder, where
     raise SourceError(
-        f"Fashion-MNIST could not be had; install Debian's package {PACKAGE}, or put the files {', '.join(SHA256)} into "
-        f"{by_hand} by hand. Tried: {'; '.join(failures)}"
+        f"Fashion-MNIST could not be had; install Debian's package {PACKAGE}, or put the files {', '.join(SHA256)} "
+        f"into {by_hand} by hand. Tried: {'; '.join(failures)}"
     )
 
 
@@ -286,6 +300,21 @@ def _torchvision(scratch: Path) -> Path:
 
 def _check_digests(folder: Path) -> None:
     for name, sha256 in SHA256.items():
-        found = sha256_of(folder / name)
+        found = content_sha256(folder / name)
         if found != sha256:
-            raise SourceError(f"{folder / name}: SHA-256 is {found}, but {sha256} is pinned; fetch it again")
+            raise SourceError(
+                f"{folder / name}: SHA-256 of its content is {found}, but {sha256} is pinned; fetch it again"
+            )
+
+
+def content_sha256(path: Path) -> str:
+    """Return the hex SHA-256 of what a gzipped file holds."""
+    return hashlib.sha256(_unzipped(path)).hexdigest()
+
+
+def _unzipped(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            return file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path}: not a readable gzip file ({error}); fetch it again") from error

@@ -115,7 +115,11 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
         raise SourceError(f"{root}: no such folder; {key} names it, and expected there is {layout}")
     classes = sorted(entry.name for entry in os.scandir(root) if _is_class(entry))
     inside = os.path.realpath(root)
-    paths, labels, skipped, lines, others = [], [], [], [], 0
+    paths: list[str] = []
+    labels: list[int] = []
+    skipped: list[Skipped] = []
+    lines: list[str] = []
+    others = 0
     for label, name in enumerate(classes):
         before = len(paths)
         for path, size, reason in sorted(_files_below(root / name, name, inside)):
