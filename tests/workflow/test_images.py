@@ -27,7 +27,7 @@ CHANGE = {
             }
         }
     },
-    "anchorings": {"class_means": {"n_anchors": 2}},
+    "anchorings": {"class_means": {"n_anchors": 2, "lambda_anchor": 10.0}},
     "tables": {
         "table1": None,
         "table2": {"source": "shapes", "methods": ["topk"], "anchorings": ["none", "class_means"]},
