@@ -15,6 +15,7 @@ from sdlcore.evaluation.recovery import (
     hungarian,
     mip,
     normalise_rows,
+    one_to_one,
     simulated_chance,
 )
 from sdlcore.streams import stream
@@ -59,6 +60,17 @@ def test_the_assignment_is_the_best_of_all(seed):
     best = max(sum(cosines[i, j] for i, j in enumerate(columns)) for columns in itertools.permutations(range(5), 3))
     assert hungarian(learned, true) == pytest.approx(best / 3)
     assert hungarian(learned, true) <= mip(best_match(learned, true)) + 1e-9
+
+
+@given(seed=st.integers(0, 50))
+def test_one_to_one_no_latent_is_taken_twice_and_the_sum_is_the_assignments(seed):
+    rng = np.random.default_rng(seed)
+    learned, true = rng.standard_normal((7, 4)), normalise_rows(rng.standard_normal((5, 4)))
+    match = one_to_one(learned, true)
+    assert len(set(match.latent)) == 5
+    cosines = np.abs(true @ normalise_rows(learned).T)
+    np.testing.assert_allclose(match.similarity, cosines[np.arange(5), match.latent])
+    assert match.similarity.mean() == pytest.approx(hungarian(learned, true))
 
 
 def test_features_without_a_latent_count_as_zero():

@@ -58,6 +58,16 @@ def hungarian(learned: np.ndarray, true: np.ndarray) -> float:
     return float(similarity[rows, columns].sum() / len(true))
 
 
+def one_to_one(learned: np.ndarray, true: np.ndarray) -> Match:
+    """Match each row of ``true`` (n x d, unit rows) to a row of ``learned`` (m x d) of its own, n <= m.
+
+    Of all such assignments the one with the largest sum of |cosines|.
+    """
+    similarity = np.abs(true.astype(np.float64) @ normalise_rows(learned).astype(np.float64).T)
+    _, latent = scipy.optimize.linear_sum_assignment(similarity, maximize=True)
+    return Match(similarity[np.arange(len(true)), latent], latent)
+
+
 def simulated_chance(n_latents: int, true: np.ndarray, rng: np.random.Generator) -> Match:
     """Match ``true`` (n x d) to ``n_latents`` random directions."""
     return best_match(normalise_rows(rng.standard_normal((n_latents, true.shape[1]))), true)

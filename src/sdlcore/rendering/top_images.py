@@ -20,7 +20,7 @@ class TopImages(NamedTuple):
     latent: int
     """Its index."""
     reference: str
-    """The class whose mean its decoder column matches best of all latents'."""
+    """The class whose mean its decoder column matches, one to one with the latents of the other rows."""
     cosine: float
     """With that mean."""
     tied: bool
@@ -51,7 +51,7 @@ def figure_top_images(rows: Sequence[TopImages], images: int, title: str) -> Fig
         If an image cannot be read; the message names it.
     """
     with style():
-        figure = Figure(figsize=(1.0 * images + 3.4, 1.75 * len(rows) + 0.5), layout="constrained")
+        figure = Figure(figsize=(1.0 * images + 3.4, 1.45 * len(rows) + 0.5), layout="constrained")
         figure.suptitle(title, fontsize=10, x=0.01, ha="left")
         grid = figure.add_gridspec(len(rows), images + 1, width_ratios=[*[1.0] * images, 3.2])
         for i, row in enumerate(rows):
@@ -60,7 +60,7 @@ def figure_top_images(rows: Sequence[TopImages], images: int, title: str) -> Fig
                 axes.set_axis_off()
                 if j < len(row.images):
                     axes.imshow(_read(row.images[j]))
-                    # two words a line, or names run into one another
+                    # wrapped, or names run into one another
                     axes.set_title(_wrapped(row.names[j]), fontsize=5.5, pad=2)
             _draw_histogram(figure.add_subplot(grid[i, images]), row)
     return figure
@@ -96,7 +96,7 @@ def _wrapped(name: str, longest: int = 14) -> str:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines[:2])
+    return "\n".join(lines[:3])
 
 
 def _read(path: Path) -> np.ndarray:
