@@ -338,9 +338,7 @@ def clip_workers(wildcards):
 
 def clip_settings(wildcards):
     """What a source extracts. How its model was trained comes with the model, and how a dictionary is does not belong here."""
-    return {
-        key: value for key, value in clip_source(wildcards).items() if key not in ("training", "workers", "run")
-    }
+    return {key: value for key, value in clip_source(wildcards).items() if key not in ("training", "workers", "run")}
 
 
 def clip_files(source):
