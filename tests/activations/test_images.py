@@ -36,7 +36,7 @@ def test_images_are_listed_by_class_and_name(folder: Path, caplog: pytest.LogCap
     assert found.class_names == ["a cat", "an empty class", "dog", "zebra"]
     assert found.labels.tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
     assert found.skipped == []
-    assert "class folder an_empty_class holds no image; it stays a class" in caplog.text
+    assert "classes without an image, which stay classes: an_empty_class" in caplog.text
     assert "left aside 1 files that are no images by their names" in caplog.text
 
 

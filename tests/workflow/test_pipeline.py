@@ -172,6 +172,21 @@ def test_the_default_plans_the_real_model_from_its_wheels(finished):
     assert counts == {"fetch": 2, "language_model": 1, "activations": 1, "train": 7 * 2 * 3 + 2 * 3}
 
 
+def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(finished):
+    stores = [f"results/tiny/activations/fashion_clip/{part}.h5" for part in ("train", "test")]
+    plan = finished.plan(*stores)
+    assert plan.rules() == {"fashion_mnist", "train_clip", "clip_activations"}
+    assert len(plan.jobs) == 3
+
+
+def test_the_papers_images_are_planned_before_they_are_there(finished):
+    plan = finished.plan("results/paper/activations/imagenet_clip/train.h5", base="paper")
+    assert plan.jobs == [("clip_activations", "source=imagenet_clip")]
+    done = finished.snakemake("results/paper/activations/imagenet_clip/train.h5", base="paper", check=False)
+    assert done.returncode != 0
+    assert "data/imagenet/train: no such folder; images (of a source under sources.clip) names it" in done.stdout
+
+
 def test_commands_that_the_readme_shows_are_planned(finished):
     (finished.path / "mine.yaml").write_text("name: mine\n")
     text = (REPOSITORY / "README.md").read_text()

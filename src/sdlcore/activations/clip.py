@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 # on a GPU
 COMMIT_IMAGES = 1024
 NAMED = 5
+KEYS = "(of a source under sources.clip)"
 # what decides whether there is a store, but not what it holds
 UNTRACKED = ("max_unreadable", "n_p")
 CONVENTIONS = {
@@ -203,7 +204,7 @@ def open_store(
 
 def _splits(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
     """Return which images go where. What an image folder is and a sample's number decide it, no order of a disk."""
-    train = list_images(images, "images")
+    train = list_images(images, f"images {KEYS}")
     if test_images is None:
         if source.test_samples is None:
             raise SourceError("test_samples is null, but without test_images it must say how many images to hold out")
@@ -219,7 +220,7 @@ def _splits(source: ClipSource, images: str | Path, test_images: str | Path | No
             # what listing skipped is counted once
             "test": Split(train._replace(skipped=[]), train.labels, order[: source.test_samples]),
         }
-    test = list_images(test_images, "test_images")
+    test = list_images(test_images, f"test_images {KEYS}")
     unknown = sorted(set(test.classes) - set(train.classes))
     if unknown:
         raise SourceError(

@@ -123,7 +123,7 @@ def train_clip(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     name = register_architecture(model)
-    folder, test_folder = list_images(images, "images"), list_images(test_images, "test_images")
+    folder, test_folder = list_images(images), list_images(test_images, "test_images")
     if folder.classes != test_folder.classes:
         different = sorted(set(folder.classes) ^ set(test_folder.classes))
         raise SourceError(f"{test_images}: its class folders are not those of {images}; {different[0]} is in one only")

@@ -121,7 +121,6 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     lines: list[str] = []
     others = 0
     for label, name in enumerate(classes):
-        before = len(paths)
         for path, size, reason in sorted(_files_below(root / name, name, inside)):
             is_image = PurePosixPath(path).suffix.lower() in SUFFIXES and not PurePosixPath(path).name.startswith(".")
             if not is_image and reason != LINK_TO_FOLDER:
@@ -132,8 +131,6 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
                 paths.append(path)
                 labels.append(label)
                 lines.append(f"{path} {size}\n")
-        if len(paths) == before:
-            log.warning("%s: class folder %s holds no image; it stays a class, without samples", root, name)
     if not paths:
         found = f"{len(classes)} class folders without an image" if classes else "no class folder"
         raise SourceError(
@@ -141,6 +138,9 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
         )
     for entry in skipped:
         log.warning("%s: skipped %s: %s", root, *entry)
+    taken = set(labels)
+    if empty := [name for label, name in enumerate(classes) if label not in taken]:
+        log.warning("%s: classes without an image, which stay classes: %s", root, ", ".join(empty))
     if others:
         log.info("%s: left aside %d files that are no images by their names", root, others)
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
