@@ -154,7 +154,7 @@ def _verify_columns(path: Path, file: h5py.File) -> None:
 
 
 def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
-    """Return the shards that an index unites, after looking at each: HDF5 would read a missing one as if it were there."""
+    """Return the shards that an index unites, having looked at each: HDF5 would read a missing one as fill values."""
     found = []
     names, rows, checksums = (group[name][:] for name in ("file", "rows", "checksum"))
     for name, expected_rows, expected_checksum in zip(names, rows, checksums, strict=True):

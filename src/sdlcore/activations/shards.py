@@ -11,14 +11,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sdlcore.activations.layout import StoreError, begin, chunk_rows, read_stored
+from sdlcore.activations.layout import StoreError, begin, chunk_rows
 from sdlcore.activations.reading import ActivationStore
 from sdlcore.files import atomic_path
 
 
-def shard_bounds(
-    rows: int, row_bytes: int, shard_bytes: int, input_bytes: int | None = None
-) -> list[tuple[int, int]]:
+def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int | None = None) -> list[tuple[int, int]]:
     """Return the first row and the row after the last of every shard that a store is split into.
 
     Shards hold whole chunks where ``shard_bytes`` has room for one, so that no chunk is read twice by readers that take
@@ -106,15 +104,8 @@ def _check(shard: ActivationStore, first: ActivationStore) -> None:
 def _unite_column(file: h5py.File, column: str, shards: Sequence[ActivationStore], names: Sequence[str]) -> None:
     datasets = [shard.dataset(column) for shard in shards]
     rows, width, dtype = sum(len(dataset) for dataset in datasets), datasets[0].shape[1:], datasets[0].dtype
-    if h5py.check_string_dtype(dtype):
-        # strings of varying length do not reach through virtual datasets; beside activations they weigh little
-        united = file.create_dataset(column, (rows,), dtype)
-        start = 0
-        for dataset in datasets:
-            united[start : start + len(dataset)] = read_stored(dataset)
-            start += len(dataset)
-        return
     layout = h5py.VirtualLayout((rows, *width), dtype)
+    layout.dcpl.set_obj_track_times(False)  # equal indices are equal files
     start = 0
     for dataset, name in zip(datasets, names, strict=True):
         # HDF5 replaces some letters after a percent sign
@@ -122,7 +113,9 @@ def _unite_column(file: h5py.File, column: str, shards: Sequence[ActivationStore
         layout[start : start + len(dataset)] = source
         start += len(dataset)
     # whoever reads the index by other means should not take a missing shard for zeros
-    missing = np.nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind == "u" else -1
+    missing = (
+        None if dtype.hasobject else np.nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind == "u" else -1
+    )
     *groups, name = column.split("/")
     parent = file.require_group("/".join(groups)) if groups else file
     united = parent.create_virtual_dataset(name, layout, fillvalue=missing)
