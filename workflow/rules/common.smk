@@ -10,6 +10,7 @@ from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(REPOSITORY / "src"))
 
+from sdlcore.activations.array_reference import source_files
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.config import (
     ConfigError,
@@ -61,8 +62,13 @@ if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
 shell.prefix(f"set -euo pipefail; export {exports}; ")
 
 
+def one_of(names):
+    """Constraint of a wildcard to names; to nothing where there are none."""
+    return "|".join(names) or "(?!)"
+
+
 wildcard_constraints:
-    source="|".join([*config["sources"]["bench"], *config["sources"]["llama"]]),
+    source=one_of([name for sources in config["sources"].values() for name in sources]),
     method="|".join(config["methods"]),
     protocol="|".join(config["protocols"]),
     anchoring="|".join(["none", *config["anchorings"]]),
@@ -270,7 +276,7 @@ def text_file(wildcards):
     return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
 
 
-def llama_settings(wildcards):
+def extraction_settings(kind, wildcards):
     """What a source extracts. How it is trained on does not belong here: it must not extract anew."""
-    settings = config["sources"]["llama"][wildcards.source]
+    settings = config["sources"][kind][wildcards.source]
     return {key: value for key, value in settings.items() if key != "run"}
