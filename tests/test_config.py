@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sdlcore.activations.clip import ClipSource
 from sdlcore.activations.clip_training import ClipTraining
+from sdlcore.activations.file_source import FileSource
 from sdlcore.activations.llama import LlamaSource
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig
 from sdlcore.config import (
@@ -34,7 +35,7 @@ def test_the_schema_is_one():
 def test_every_key_of_the_schema_is_described_or_speaks_for_itself():
     undescribed = {
         f"{group}.{key}"
-        for group in ("bench", "clip", "llama", "run", "anchoring")
+        for group in ("bench", "clip", "llama", "file", "run", "anchoring")
         for key, value in SCHEMA["$defs"][group]["properties"].items()
         if "description" not in value and "$ref" not in value
     }
@@ -81,9 +82,15 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
 def test_schema_and_code_agree_on_settings_and_defaults():
     run = RunConfig().to_dict()
     assert SCHEMA["$defs"]["run"]["properties"].keys() == run.keys() - {"lambda_anchor"}
-    groups = {group: SCHEMA["$defs"][group]["properties"] for group in ("bench", "clip", "llama")}
+    groups = {group: SCHEMA["$defs"][group]["properties"] for group in ("bench", "clip", "llama", "file")}
     groups["clip.training"] = groups["clip"]["training"]["properties"]
-    parts = {"bench": FeatureMatrixConfig, "clip": ClipSource, "clip.training": ClipTraining, "llama": LlamaSource}
+    parts = {
+        "bench": FeatureMatrixConfig,
+        "clip": ClipSource,
+        "clip.training": ClipTraining,
+        "llama": LlamaSource,
+        "file": FileSource,
+    }
     for group, part in parts.items():
         properties = groups[group]
         for field in fields(part):
@@ -155,6 +162,23 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ({"figures": {"figure8": {"source": "lrb"}}}, "figures.figure8.source: lrb is not .* n_p = 3"),
         ({"figures": {"figure6": {"with": "topk_real"}}}, "figures.figure6.with: .*resample_every set"),
         ({"figures": {"figure6": {"source": "gpt"}}}, "figures.figure6.source: gpt is not a source"),
+        ({"sources": {"file": {"mine": {}}}}, "sources.file.mine.input: missing"),
+        (
+            {"sources": {"file": {"mine": {"input": "x.csv"}}}},
+            "sources.file.mine.input: expected the path of an .npy.*x.csv",
+        ),
+        (
+            {"sources": {"file": {"mine": {"input": "x.npy", "test_target": "y.npy"}}}},
+            "sources.file.mine.test_target: has no meaning without test_input",
+        ),
+        ({"sources": {"file": {"lrb": {"input": "x.npy"}}}}, "sources: lrb stands under two kinds"),
+        (
+            {
+                "sources": {"file": {"mine": {"input": "x.npy"}}},
+                "figures": {"figure6": {"source": "mine", "without": "crosscoder"}},
+            },
+            "methods.crosscoder .*needs a source with a target; set sources.file.mine.target",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_by_its_path(change, message):

@@ -12,7 +12,14 @@ import yaml
 from sdlcore.config import load_yaml, merge, validate
 from tests.conftest import REPOSITORY
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/activations.md", "docs/architecture.md", "docs/extending.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/activations.md",
+    "docs/architecture.md",
+    "docs/extending.md",
+    "docs/store.md",
+]
 
 
 def blocks(page, language):
@@ -31,7 +38,14 @@ def test_a_store_of_ones_own_is_written_trained_on_and_opened_as_the_readme_says
     assert (tmp_path / "mine/model.safetensors").exists()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/activations.md", "docs/extending.md"])
+def test_what_the_page_of_the_store_shows_runs(tmp_path):
+    code = "\n".join(blocks("docs/store.md", "python"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/activations.md", "docs/extending.md", "docs/store.md"])
 def test_configurations_shown_are_valid(page):
     shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     assert shown

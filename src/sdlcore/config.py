@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from sdlcore.activations.array_reference import inconsistencies
 from sdlcore.run import RunConfig
 
 TOP_IMAGES = ("figure9", "figure10")
@@ -96,13 +97,13 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
 
 
 def source_kind(config: Mapping[str, Any], source: str) -> str:
-    """Return the kind (`bench`, `clip`, `llama`) of a source of a valid configuration."""
+    """Return the kind (`bench`, `clip`, `llama`, `file`) of a source of a valid configuration."""
     return next(kind for kind, variants in config["sources"].items() if source in variants)
 
 
 def is_labelled(source: Mapping[str, Any]) -> bool:
     """Tell whether the samples of a source (its settings) have classes, whose means are taken."""
-    return source.get("class_means") is not None
+    return source.get("class_means") is not None and source.get("labels", True) is not None
 
 
 def clip_samples(source: Mapping[str, Any]) -> list[int | None]:
@@ -252,6 +253,9 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     names = [name for variants in sources.values() for name in variants]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"sources: {name} stands under two kinds; names of sources are unique"
+    for name, source in sources["file"].items():
+        for key, problem in inconsistencies(source):
+            yield f"sources.file.{name}.{key}: {problem}"
     for protocol, spec in config["protocols"].items():
         known = config["methods"]
         yield from _unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
@@ -344,16 +348,20 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
             continue
         seen.add(combination)
         path = f"methods.{cell.method} (with sources.{cell.source}.run and protocols.{cell.protocol})"
-        source = config["sources"][source_kind(config, cell.source)][cell.source]
+        kind = source_kind(config, cell.source)
+        source = config["sources"][kind][cell.source]
         settings = run_settings(config, cell.source, cell.method, cell.protocol)
         try:
             run = RunConfig.from_dict(settings)
         except ValueError as error:
             yield f"{path}: {error}"
             continue
-        if run.model.pair != "sae" and source.get("n_r") is None:
-            yield f"{path}: pair {run.model.pair} needs a source with a target; set sources.bench.{cell.source}.n_r"
-        rows = clip_samples(source)[0] if cell.source in config["sources"]["clip"] else source["train_samples"]
+        target = {"bench": "n_r", "file": "target"}.get(kind)
+        if run.model.pair != "sae" and (target is None or source[target] is None):
+            advice = f"set sources.{kind}.{cell.source}.{target}" if target else f"{cell.source} has none"
+            yield f"{path}: pair {run.model.pair} needs a source with a target; {advice}"
+        # how many rows a file has is known only when it is read
+        rows = clip_samples(source)[0] if kind == "clip" else source.get("train_samples")
         if rows is not None and run.training.batch_size > rows:
             yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
         anchoring = reference_anchoring(config, cell.source) if cell.anchoring == "none" else cell.anchoring

@@ -74,7 +74,7 @@ rule activations:
         mem_mb=4000,
         runtime=120,
     params:
-        source=lambda wildcards: as_json(llama_settings(wildcards)),
+        source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
         code=code_digest("activations"),
     shell:
         'HF_HUB_OFFLINE=1 python "$SCRIPTS"/activations.py --source {params.source:q} --model {input.model:q}'

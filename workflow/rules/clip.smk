@@ -87,7 +87,7 @@ rule clip_activations:
         gpu=train_gpus,
         workers=clip_workers,
     params:
-        source=lambda wildcards: as_json(clip_settings(wildcards)),
+        source=lambda wildcards: as_json(extraction_settings("clip", wildcards)),
         model=clip_model,
         pretrained=clip_weights,
         # folders of the user's own are no inputs: a plan can be made before they are there, and where one is missing

@@ -10,6 +10,7 @@ from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(REPOSITORY / "src"))
 
+from sdlcore.activations.array_reference import source_files
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.config import (
     FASHION_MNIST,
@@ -331,10 +332,14 @@ def text_file(wildcards):
     return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
 
 
-def llama_settings(wildcards):
-    """What a source extracts. How it is trained on does not belong here: it must not extract anew."""
-    settings = config["sources"]["llama"][wildcards.source]
-    return {key: value for key, value in settings.items() if key != "run"}
+# what a source's rows are trained on, judged by and planned with, and how its model is made: not what is extracted
+NOT_EXTRACTED = ("run", "class_means", "samples_per_second", "training", "workers")
+
+
+def extraction_settings(kind, wildcards):
+    """What a source extracts. A change of anything else must not extract anew."""
+    settings = config["sources"][kind][wildcards.source]
+    return {key: value for key, value in settings.items() if key not in NOT_EXTRACTED}
 
 
 def clip_source(wildcards):
@@ -387,12 +392,6 @@ def clip_weights_file(wildcards):
 
 def clip_workers(wildcards):
     return clip_source(wildcards)["workers"]
-
-
-def clip_settings(wildcards):
-    """What a source extracts. How its model was trained comes with the model, and how a dictionary is does not belong here."""
-    others = ("training", "workers", "run", "class_means", "samples_per_second")
-    return {key: value for key, value in clip_source(wildcards).items() if key not in others}
 
 
 def clip_files(source):

@@ -7,7 +7,6 @@ index of its class and its path. What is unreadable is skipped, counted and list
 import csv
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import torch
 
 from sdlcore.activations.clip_checkpoints import embedder, load_clip, weights_digest
 from sdlcore.activations.images import Batch, ImageFolder, Skipped, decoded, list_images
-from sdlcore.activations.store import StoreWriter, create_store
+from sdlcore.activations.store import ResumableWriter, resume_store
 from sdlcore.activations.text import SourceError
 from sdlcore.files import atomic_path, provenance
 from sdlcore.streams import stream
@@ -183,7 +182,7 @@ def extract(
 
     names = splits["train"].folder.class_names
     writers = {
-        split: open_store(path, facts | _facts_of(split, splits[split]), source.store_dtype, names)
+        split: resume_store(path, facts | _facts_of(split, splits[split]), source.store_dtype, names)
         for split, path in (("train", train_path), ("test", test_path))
     }
     # both stores appear at the end: a run that is killed in the second one has not lost the first
@@ -193,13 +192,6 @@ def extract(
             skipped[split] = _fill(writer, split, splits[split], source, batches)
             _require_readable(split, splits[split], skipped[split], source.max_unreadable)
         _write_skipped(skipped_path, skipped)
-
-
-def open_store(
-    path: str | Path, facts: Mapping[str, Any], dtype: str, class_names: list[str]
-) -> AbstractContextManager[StoreWriter]:
-    """Return the store to write to, at its beginning or where an earlier call was cut off."""
-    return create_store(path, facts, dtype, class_names)
 
 
 def _splits(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
@@ -270,14 +262,14 @@ def _fetched(batch: Batch, z: torch.Tensor | None) -> tuple[Batch, np.ndarray | 
 
 
 def _fill(
-    writer: StoreWriter,
+    writer: ResumableWriter,
     split: str,
     part: Split,
     source: ClipSource,
     batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]],
 ) -> list[Skipped]:
     """Write the rows of a split from where the writer stands; return what was skipped of it, all in all."""
-    state = getattr(writer, "state", {})
+    state = writer.state
     start: int = state.get("next", 0)
     skipped = [Skipped(*entry) for entry in state.get("skipped", part.folder.skipped)]
     every = max(1, COMMIT_IMAGES // source.batch_size)
@@ -297,16 +289,11 @@ def _fill(
         skipped += batch.skipped
         before, start = start, min(start + source.batch_size, len(part.order))
         if number % every == 0 or start == len(part.order):
-            _commit(writer, {"next": start, "skipped": skipped})
+            writer.commit({"next": start, "skipped": skipped})
         if before // tenth < start // tenth:
             log.info("%s: %d of %d images, %d skipped", split, start, len(part.order), len(skipped))
     writer.provenance |= {"skipped": [entry._asdict() for entry in skipped]}
     return skipped
-
-
-def _commit(writer: StoreWriter, state: dict[str, Any]) -> None:
-    if hasattr(writer, "commit"):
-        writer.commit(state)
 
 
 def _require_readable(split: str, part: Split, skipped: list[Skipped], limit: float) -> None:

@@ -1,0 +1,177 @@
+"""Reading activation stores, and proving them whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.sparse
+
+from sdlcore.activations.layout import (
+    CHECKSUM_ROWS,
+    FORMAT,
+    READABLE,
+    StoreError,
+    blocks_of,
+    checked_columns,
+    checksum_of,
+    column_names,
+    decode,
+    dtype_of,
+    read_stored,
+)
+
+
+class ActivationStore:
+    """A store, or an index of shards, opened for reading. Use as a context manager, or `close` it.
+
+    Attributes
+    ----------
+    path
+        The file.
+    rows
+        N.
+    n_p, n_r
+        Dimensions of input and target; ``n_r`` is None where the store has no target.
+    provenance
+        What made the file.
+    checksum
+        Hex SHA-256 that stands for all samples; None in stores of version 1.
+    shards
+        Files that an index unites; empty for a store that is one file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise StoreError(f"{path}: no such activation store")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise StoreError(f"{path}: not a readable HDF5 file ({error})") from error
+        try:
+            self._open()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self) -> None:
+        attributes = self._file.attrs
+        if attributes.get("format") != FORMAT or "input" not in self._file:
+            raise StoreError(f"{self.path}: an HDF5 file, but not an {FORMAT}")
+        if attributes["version"] not in READABLE:
+            versions = " and ".join(map(str, READABLE))
+            raise StoreError(f"{self.path}: store version {attributes['version']}, but this code reads {versions}")
+        self.rows: int = self._file["input"].shape[0]
+        self.n_p: int = self._file["input"].shape[1]
+        self.n_r: int | None = self._file["target"].shape[1] if "target" in self._file else None
+        self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
+        self.checksum: str | None = attributes.get("checksum")
+        self.shards: list[Path] = []
+        if "shards" in self._file:
+            self.shards = _found_shards(self.path, self._file["shards"])
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk of ``input``, the unit that is fast to read."""
+        chunks = self._file["input"].chunks
+        return int(chunks[0] if chunks else self._file["shards"].attrs["chunk_rows"])
+
+    def columns(self) -> dict[str, str]:
+        """Return the precision of every column, by its name."""
+        return {name: dtype_of(self._file[name]) for name in column_names(self._file)}
+
+    def has(self, column: str) -> bool:
+        """Tell whether there is such a column."""
+        return column in self._file
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows ``start:stop`` of ``input``, ``target``, ``labels`` or ``references/<name>``.
+
+        As stored, but bfloat16 as float32.
+        """
+        dataset = self.dataset(column)
+        return decode(read_stored(dataset, start, stop), dtype_of(dataset))
+
+    def dataset(self, column: str) -> h5py.Dataset:
+        """Return a column as it lies in the file, for those who want no more than a part of it."""
+        if column not in self._file:
+            raise StoreError(f"{self.path}: has no {column}")
+        return self._file[column]
+
+    def references(self) -> list[str]:
+        """Return the names of the columns that say where samples came from."""
+        return sorted(self._file.get("references", {}))
+
+    def class_names(self) -> list[str] | None:
+        """Return the names of the classes, or None where the store has none."""
+        return list(self._file["class_names"].asstr()[:]) if "class_names" in self._file else None
+
+    def features(self) -> scipy.sparse.csr_array | None:
+        """Return the ground-truth coefficients (N x n), or None where they are unknown."""
+        if "features" not in self._file:
+            return None
+        group = self._file["features"]
+        parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
+        return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "ActivationStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def verify(path: str | Path) -> None:
+    """Recompute the checksums of a store, or of all shards of an index.
+
+    Raises
+    ------
+    StoreError
+        Naming the file, the column and the rows that are damaged.
+    """
+    with ActivationStore(path) as store:
+        for shard in store.shards:
+            verify(shard)
+        if not store.shards:
+            _verify_columns(store.path, store._file)
+
+
+def _verify_columns(path: Path, file: h5py.File) -> None:
+    if "checksum" not in file.attrs:
+        raise StoreError(f"{path}: has no checksums; it was written by an earlier version, write it anew to have them")
+    for name in checked_columns(file):
+        try:
+            expected = [row.tobytes() for row in file[f"checksums/{name}"][:]]
+            for start, digest in blocks_of(file[name], len(file[name])):
+                if digest != expected[start // CHECKSUM_ROWS]:
+                    stop = min(start + CHECKSUM_ROWS, len(file[name]))
+                    raise StoreError(f"{path}: {name} is damaged in rows {start} to {stop - 1}; write the store anew")
+        except (OSError, KeyError, IndexError, UnicodeDecodeError, RuntimeError) as error:
+            raise StoreError(f"{path}: {name} is damaged and cannot be read ({error}); write the store anew") from error
+    if checksum_of(file) != file.attrs["checksum"]:
+        raise StoreError(f"{path}: does not fit its checksum; its shape, class names or digests are damaged")
+
+
+def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
+    """Return the shards that an index unites, having looked at each: HDF5 would read a missing one as fill values."""
+    found = []
+    names, rows, checksums = (group[name][:] for name in ("file", "rows", "checksum"))
+    for name, expected_rows, expected_checksum in zip(names, rows, checksums, strict=True):
+        shard = index.parent / name.decode()
+        try:
+            with ActivationStore(shard) as store:
+                found_rows, found_checksum = store.rows, store.checksum
+        except StoreError as error:
+            raise StoreError(f"{index}: a shard that it unites is missing or damaged: {error}") from error
+        if found_rows != expected_rows or found_checksum != expected_checksum.decode():
+            raise StoreError(
+                f"{index}: its shard {shard} has {found_rows} rows with checksum {str(found_checksum)[:12]}, but "
+                f"{expected_rows} with {expected_checksum.decode()[:12]} were united; unite the shards again"
+            )
+        found.append(shard)
+    return found

@@ -1,0 +1,79 @@
+"""A source of kind file, from the files to a run, in a real Snakemake."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from sdlcore.activations.store import ActivationStore
+from tests.workflow.conftest import Checkout
+
+SOURCE = {
+    "input": "my data/x.safetensors#layer5",
+    "target": "my data/y.npy",
+    "labels": "my data/labels.npy",
+    "class_names": "my data/names.txt",
+    "test_share": 0.25,
+}
+CHANGE = {"sources": {"file": {"mine": {**SOURCE, "run": {"n_q": 32}}}}}
+RUN = "results/tiny/runs/mine/topk/best/none/seed0/metrics.json"
+TRANSCODER = "results/tiny/runs/mine/transcoder/best/none/seed0/metrics.json"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Checkout:
+    checkout = Checkout(tmp_path_factory.mktemp("file") / "sdl core")
+    folder = checkout.path / "my data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    latents = rng.exponential(size=(1200, 20)) * (rng.random((1200, 20)) < 0.1)
+    x = (latents @ rng.standard_normal((20, 8))).astype(np.float32)
+    save_file({"layer5": x, "layer6": x}, folder / "x.safetensors")
+    np.save(folder / "y.npy", x[:, :5].astype(np.float64))
+    np.save(folder / "labels.npy", rng.integers(0, 2, 1200))
+    (folder / "names.txt").write_text("a\nb\n")
+    checkout.snakemake(RUN, TRANSCODER, change=CHANGE)
+    return checkout
+
+
+def test_runs_are_made_by_path(checkout):
+    for run in (RUN, TRANSCODER):
+        metrics = json.loads((checkout.path / run).read_text())["metrics"]
+        assert 0 < metrics["fvu"] < 1
+    with ActivationStore(checkout.path / "results/tiny/activations/mine/train.h5") as store:
+        assert (store.rows, store.n_p, store.n_r, store.class_names()) == (900, 8, 5, ["a", "b"])
+
+
+def test_a_changed_file_or_setting_reruns_what_hangs_on_it(checkout):
+    assert checkout.plan(RUN, TRANSCODER, change=CHANGE).jobs == []
+    labels = checkout.path / "my data/labels.npy"
+    before, stamp = labels.read_bytes(), labels.stat()
+    np.save(labels, np.zeros(1200, dtype=np.int64))
+    assert checkout.plan(RUN, change=CHANGE).rules() == {"file_activations", "train", "evaluate"}
+    labels.write_bytes(before)
+    os.utime(labels, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert checkout.plan(RUN, change=CHANGE).jobs == []
+    other = {"sources": {"file": {"mine": {**SOURCE, "test_share": 0.3, "run": {"n_q": 32}}}}}
+    assert "file_activations" in checkout.plan(RUN, change=other).rules()
+    wider = {"sources": {"file": {"mine": {**SOURCE, "run": {"n_q": 40}}}}}
+    assert checkout.plan(RUN, change=wider).rules() == {"train", "evaluate"}
+
+
+def test_other_sources_are_made_as_before(checkout):
+    smollm2 = "results/quick/runs/smollm2/topk_real/best/none/seed0/metrics.json"
+    assert "activations" in checkout.plan(smollm2, base="config").rules()
+    bench = "results/tiny/runs/lrb/topk/best/none/seed0/metrics.json"
+    assert checkout.plan(bench).rules() == {"feature_matrix", "samples", "anchors", "train", "evaluate"}
+
+
+def test_what_is_wrong_is_said_in_a_sentence(checkout):
+    missing = {"sources": {"file": {"mine": {**SOURCE, "input": "my data/gone.npy"}}}}
+    done = checkout.snakemake(RUN, change=missing, check=False)
+    assert done.returncode != 0
+    assert "my data/gone.npy" in done.stdout
+    keyless = {"sources": {"file": {"mine": {**SOURCE, "input": "my data/x.safetensors#layer7"}}}}
+    done = checkout.snakemake(RUN, change=keyless, check=False)
+    assert done.returncode != 0
+    assert "x.safetensors#layer7: the file has no array of that name; it has layer5, layer6" in done.stdout

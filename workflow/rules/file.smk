@@ -1,0 +1,27 @@
+# Activations that lie in files already, shared by all seeds.
+
+
+rule file_activations:
+    input:
+        lambda wildcards: source_files(config["sources"]["file"][wildcards.source]),
+    output:
+        train="<results>/activations/{source}/train.h5",
+        test="<results>/activations/{source}/test.h5",
+    log:
+        "<logs>/file_activations/{source}.log",
+    benchmark:
+        "<logs>/file_activations/{source}.tsv"
+    wildcard_constraints:
+        source=names_of("file"),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        source=lambda wildcards: as_json(extraction_settings("file", wildcards)),
+        code=code_digest("file_activations"),
+    shell:
+        'python "$SCRIPTS"/file_activations.py --source {params.source:q} --train {output.train:q}'
+        " --test {output.test:q} > {log:q} 2>&1"
