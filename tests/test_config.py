@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.activations.clip import ClipSource
+from sdlcore.activations.clip_source import ClipSource
 from sdlcore.activations.clip_training import ClipTraining
 from sdlcore.activations.file_source import FileSource
 from sdlcore.activations.llama import LlamaSource

@@ -20,9 +20,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from sdlcore.activations import clip as clip_module
-from sdlcore.activations.clip import ClipSource, extract
+from sdlcore.activations.clip import extract, extract_shard
 from sdlcore.activations.clip_checkpoints import embedder, load_clip
-from sdlcore.activations.store import ActivationStore, ResumableWriter
+from sdlcore.activations.clip_source import ClipSource
+from sdlcore.activations.store import ActivationStore, ResumableWriter, unite
 from sdlcore.activations.text import SourceError
 from tests.activations.conftest import DAMAGED, ClipFiles, picture
 from tests.conftest import REPOSITORY
@@ -328,3 +329,23 @@ def test_vit_b_32_is_768_wide_before_the_projection_and_512_after():
         pooled = embedder(model, "pooled")(image)
     assert (pooled.shape, joint.shape) == ((1, 768), (1, 512))
     torch.testing.assert_close(pooled @ proj.detach(), joint)
+
+
+def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    settings = {"batch_size": 2, "test_samples": 4, "max_unreadable": 1.0}
+    run(damaged, clip_files, tmp_path / "whole", **settings)
+    source = ClipSource(images=str(damaged), model="m", pretrained="p", **settings)
+    where = {"model": clip_files.architecture, "pretrained": str(clip_files.weights)}
+    skipped = []
+    for number in range(3):
+        table = tmp_path / f"{number}.csv"
+        extract_shard(source, "train", (number, 3), damaged, None, tmp_path / f"{number}.h5", table, **where)
+        skipped += table.read_text().splitlines()[1:]
+    unite([tmp_path / f"{number}.h5" for number in range(3)], tmp_path / "train.h5", {})
+    expected = [line for line in (tmp_path / "whole/skipped.csv").read_text().splitlines() if line.startswith("train")]
+    assert skipped == expected
+    with ActivationStore(tmp_path / "train.h5") as parts, ActivationStore(tmp_path / "whole/train.h5") as whole:
+        assert parts.class_names() == whole.class_names()
+        for column in ("labels", "references/path"):
+            np.testing.assert_array_equal(parts.read(column), whole.read(column))
+        np.testing.assert_allclose(parts.read("input"), whole.read("input"), rtol=1e-3, atol=1e-3)

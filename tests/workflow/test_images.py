@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import ActivationStore, StoreError
 from tests.workflow.conftest import Checkout
 
 COLOURS = {"blue": (30, 60, 220), "green": (20, 200, 40), "red": (230, 30, 30), "white": (240, 240, 240)}
@@ -22,6 +22,7 @@ CHANGE = {
                 "train_samples": None,
                 "test_samples": None,
                 "workers": 0,
+                "shards": 2,
                 "training": {"steps": 4, "batch_size": 32},
                 "run": {"n_q": 64},
             }
@@ -115,8 +116,21 @@ def test_afterwards_there_is_nothing_to_do(pictures):
     assert pictures.plan(change=CHANGE).jobs == []
 
 
+def test_a_lost_part_of_a_store_is_embedded_again_alone(pictures):
+    part = pictures.path / "results/tiny/activations/shapes/train/part-00001.h5"
+    saved = part.read_bytes()
+    part.unlink()
+    try:
+        plan = pictures.plan("results/tiny/activations/shapes/train/part-00001.h5", change=CHANGE)
+        assert [rule for rule, _ in plan.jobs] == ["clip_shard"]
+        with pytest.raises(StoreError, match=r"part-00001\.h5"):
+            ActivationStore(pictures.path / "results/tiny/activations/shapes/train.h5")
+    finally:
+        part.write_bytes(saved)
+
+
 def test_a_missing_folder_of_images_is_one_sentence(pictures):
     change = {**CHANGE, "sources": {"clip": {"shapes": {**CHANGE["sources"]["clip"]["shapes"], "images": "nowhere"}}}}
-    done = pictures.snakemake("results/tiny/activations/shapes/train.h5", change=change, check=False)
+    done = pictures.snakemake("results/tiny/activations/shapes/train/part-00000.h5", change=change, check=False)
     assert done.returncode != 0
     assert "nowhere" in done.stdout

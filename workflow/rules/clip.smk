@@ -77,7 +77,7 @@ rule clip_activations:
     benchmark:
         "<logs>/clip_activations/{source}.tsv"
     wildcard_constraints:
-        source=names_of("clip"),
+        source="|".join(name for name in config["sources"]["clip"] if name not in SHARDED) or "(?!)",
     conda:
         ENVIRONMENT
     threads: 2
@@ -100,3 +100,74 @@ rule clip_activations:
         " --pretrained {params.pretrained:q} --images {params.images:q} {params.test_images:q}"
         " --workers {resources.workers} --threads {threads} --device $DEVICE"
         " --train {output.train:q} --test {output.test:q} --skipped {output.skipped:q} > {log:q} 2>&1"
+
+
+# The same in parts, jobs of their own, where a source has shards.
+rule clip_shard:
+    input:
+        images=clip_prepared_images,
+        architecture=clip_architecture,
+        weights=clip_weights_file,
+    output:
+        store="<results>/activations/{source}/{split}/part-{number}.h5",
+        skipped="<results>/activations/{source}/{split}/part-{number}.skipped.csv",
+    log:
+        "<logs>/clip_shard/{source}.{split}.{number}.log",
+    benchmark:
+        "<logs>/clip_shard/{source}.{split}.{number}.tsv"
+    wildcard_constraints:
+        source="|".join(SHARDED) or "(?!)",
+        split="train|test",
+        number=r"\d{5}",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+        gpu=train_gpus,
+        workers=clip_workers,
+    params:
+        source=lambda wildcards: as_json(extraction_settings("clip", wildcards)),
+        model=clip_model,
+        pretrained=clip_weights,
+        images=lambda wildcards: clip_folders(wildcards)[0],
+        test_images=clip_test_images,
+        shard=lambda wildcards: [wildcards.split, int(wildcards.number), n_shards(wildcards.source, wildcards.split)],
+        code=code_digest("clip_activations"),
+    shell:
+        'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
+        " --pretrained {params.pretrained:q} --images {params.images:q} {params.test_images:q}"
+        " --workers {resources.workers} --threads {threads} --device $DEVICE --shard {params.shard}"
+        " --output {output.store:q} --skipped {output.skipped:q} > {log:q} 2>&1"
+
+
+rule unite_shards:
+    input:
+        train=lambda wildcards: shard_files(wildcards.source, "train", "h5"),
+        test=lambda wildcards: shard_files(wildcards.source, "test", "h5"),
+        skipped=lambda wildcards: [
+            path for split in ("train", "test") for path in shard_files(wildcards.source, split, "skipped.csv")
+        ],
+    output:
+        train="<results>/activations/{source}/train.h5",
+        test="<results>/activations/{source}/test.h5",
+        skipped="<results>/activations/{source}/skipped.csv",
+    log:
+        "<logs>/unite_shards/{source}.log",
+    benchmark:
+        "<logs>/unite_shards/{source}.tsv"
+    wildcard_constraints:
+        source="|".join(SHARDED) or "(?!)",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_digest("unite"),
+    shell:
+        'python "$SCRIPTS"/unite.py --shards {input.train:q} --index {output.train:q}'
+        " --skipped {input.skipped:q} --skipped-output {output.skipped:q} > {log:q} 2>&1 &&"
+        ' python "$SCRIPTS"/unite.py --shards {input.test:q} --index {output.test:q} >> {log:q} 2>&1'

@@ -333,13 +333,26 @@ def text_file(wildcards):
 
 
 # what a source's rows are trained on, judged by and planned with, and how its model is made: not what is extracted
-NOT_EXTRACTED = ("run", "class_means", "samples_per_second", "training", "workers")
+NOT_EXTRACTED = ("run", "class_means", "samples_per_second", "training", "workers", "shards")
 
 
 def extraction_settings(kind, wildcards):
     """What a source extracts. A change of anything else must not extract anew."""
     settings = config["sources"][kind][wildcards.source]
     return {key: value for key, value in settings.items() if key not in NOT_EXTRACTED}
+
+
+# sources whose training store is extracted in parts
+SHARDED = [name for name, settings in config["sources"]["clip"].items() if settings["shards"] > 1]
+
+
+def n_shards(source, split):
+    return config["sources"]["clip"][source]["shards"] if split == "train" else 1
+
+
+def shard_files(source, split, suffix):
+    numbers = range(n_shards(source, split))
+    return [f"{RESULTS}/activations/{source}/{split}/part-{number:05d}.{suffix}" for number in numbers]
 
 
 def clip_source(wildcards):

@@ -7,7 +7,7 @@ index of its class and its path. What is unreadable is skipped, counted and list
 import csv
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from sdlcore.activations.clip_checkpoints import embedder, load_clip, weights_digest
-from sdlcore.activations.images import Batch, ImageFolder, Skipped, decoded, list_images
+from sdlcore.activations.clip_source import CONVENTIONS, ClipSource, Split, splits_of
+from sdlcore.activations.images import Batch, Skipped, decoded
 from sdlcore.activations.store import ResumableWriter, resume_store
 from sdlcore.activations.text import SourceError
 from sdlcore.files import atomic_path, provenance
-from sdlcore.streams import stream
 
 log = logging.getLogger(__name__)
 
@@ -27,85 +27,8 @@ log = logging.getLogger(__name__)
 # on a GPU
 COMMIT_IMAGES = 1024
 NAMED = 5
-KEYS = "(of a source under sources.clip)"
 # what decides whether there is a store, but not what it holds
 UNTRACKED = ("max_unreadable", "n_p")
-CONVENTIONS = {
-    "pooled": "the image tower's output after its last layer norm, before the projection into the joint space",
-    "joint": "the image's embedding in the space shared with texts, after the projection, not divided by its norm",
-}
-
-
-@dataclass(frozen=True)
-class ClipSource:
-    """Settings of one source; `config/schema/config.schema.yaml` describes the same keys.
-
-    Attributes
-    ----------
-    images, test_images, model, pretrained
-        What the configuration calls the image folders, the architecture and the weights; kept as provenance.
-    embedding
-        ``pooled`` or ``joint``; see `embedder`.
-    dtype
-        Precision of the forward pass: float32 or bfloat16.
-    store_dtype
-        Precision of the stores: float16 or float32.
-    batch_size
-        Images that run at once.
-    train_samples, test_samples
-        Images for each store, drawn once and for all; None for all that there are. Unreadable ones are missing.
-    max_unreadable
-        Share of a store's images above which unreadable ones are an error.
-    n_p
-        Dimension that embeddings must have, if it is to be checked.
-    """
-
-    images: str
-    model: str
-    pretrained: str
-    test_images: str | None = None
-    embedding: str = "pooled"
-    dtype: str = "float32"
-    store_dtype: str = "float16"
-    batch_size: int = 64
-    train_samples: int | None = None
-    test_samples: int | None = None
-    max_unreadable: float = 0.01
-    n_p: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, minimum in (("batch_size", 1), ("train_samples", 1), ("test_samples", 1)):
-            value = getattr(self, name)
-            if value is not None and value < minimum:
-                raise SourceError(f"{name} is {value}, but must be at least {minimum}")
-        known = {
-            "embedding": tuple(CONVENTIONS),
-            "dtype": ("float32", "bfloat16"),
-            "store_dtype": ("float16", "float32"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise SourceError(f"{name} is {getattr(self, name)!r}, but must be {' or '.join(values)}")
-        if not 0 <= self.max_unreadable <= 1:
-            raise SourceError(f"max_unreadable is {self.max_unreadable}, but must be a share from 0 to 1")
-
-
-class Split(NamedTuple):
-    """The images of one store.
-
-    Attributes
-    ----------
-    folder
-        Where they are.
-    labels
-        Index of each of the folder's images among the *training* folder's classes.
-    order
-        Indices of those to embed, as they are to be stored.
-    """
-
-    folder: ImageFolder
-    labels: np.ndarray
-    order: np.ndarray
 
 
 def extract(
@@ -155,10 +78,105 @@ def extract(
         If the folders or the model do not serve, or more than ``source.max_unreadable`` of a store's images cannot be
         read.
     """
+    work = _prepared(source, images, test_images, model, pretrained, workers, device, threads)
+    writers = {
+        split: resume_store(path, work.facts_of(split), source.store_dtype, work.class_names)
+        for split, path in (("train", train_path), ("test", test_path))
+    }
+    # both stores appear at the end: a run that is killed in the second one has not lost the first
+    with writers["train"] as train, writers["test"] as test:
+        skipped = {split: work.fill(writer, split) for split, writer in (("train", train), ("test", test))}
+        _write_skipped(skipped_path, skipped)
+
+
+def extract_shard(
+    source: ClipSource,
+    split: str,
+    shard: tuple[int, int],
+    images: str | Path,
+    test_images: str | Path | None,
+    path: str | Path,
+    skipped_path: str | Path,
+    *,
+    model: str | None = None,
+    pretrained: str | None = None,
+    workers: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> None:
+    """Write a part of one of the stores that `extract` writes, and a list of what was skipped of it.
+
+    The parts, one after the other (`shards.unite`), hold what the whole would. ``max_unreadable`` is asked of each.
+
+    Parameters
+    ----------
+    source, images, test_images, model, pretrained, workers, device, threads
+        As for `extract`.
+    split
+        train or test.
+    shard
+        Which part, from 0, of how many.
+    path
+        Store to make or replace.
+    skipped_path
+        CSV file to write: split, path, reason.
+
+    Raises
+    ------
+    SourceError
+        As `extract`.
+    """
+    work = _prepared(source, images, test_images, model, pretrained, workers, device, threads)
+    work = work.part(split, *shard)
+    facts = work.facts_of(split) | {"shard": list(shard)}
+    with resume_store(path, facts, source.store_dtype, work.class_names) as writer:
+        _write_skipped(skipped_path, {split: work.fill(writer, split)})
+
+
+class _Prepared(NamedTuple):
+    """What is to be embedded, and by what."""
+
+    source: ClipSource
+    splits: dict[str, Split]
+    facts: dict[str, Any]
+    batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]]
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.splits["train"].folder.class_names
+
+    def facts_of(self, split: str) -> dict[str, Any]:
+        return self.facts | _facts_of(split, self.splits[split])
+
+    def part(self, split: str, number: int, parts: int) -> "_Prepared":
+        """Return what is left of it for one of several parts of a split."""
+        whole = self.splits[split]
+        # what listing skipped is counted once
+        folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
+        few = Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
+        return self._replace(splits=self.splits | {split: few})
+
+    def fill(self, writer: ResumableWriter, split: str) -> list[Skipped]:
+        """Write a split; return what was skipped of it."""
+        skipped = _fill(writer, split, self.splits[split], self.source, self.batches)
+        _require_readable(split, self.splits[split], skipped, self.source.max_unreadable)
+        return skipped
+
+
+def _prepared(
+    source: ClipSource,
+    images: str | Path,
+    test_images: str | Path | None,
+    model: str | None,
+    pretrained: str | None,
+    workers: int,
+    device: str,
+    threads: int,
+) -> _Prepared:
     torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    splits = _splits(source, images, test_images)
+    splits = splits_of(source, images, test_images)
     clip = load_clip(model or source.model, pretrained or source.pretrained, source.dtype, device)
     facts = provenance(
         __file__,
@@ -180,63 +198,7 @@ def extract(
         )
         return _embedded(pictures, embed, device, getattr(torch, source.dtype))
 
-    names = splits["train"].folder.class_names
-    writers = {
-        split: resume_store(path, facts | _facts_of(split, splits[split]), source.store_dtype, names)
-        for split, path in (("train", train_path), ("test", test_path))
-    }
-    # both stores appear at the end: a run that is killed in the second one has not lost the first
-    with writers["train"] as train, writers["test"] as test:
-        skipped = {}
-        for split, writer in (("train", train), ("test", test)):
-            skipped[split] = _fill(writer, split, splits[split], source, batches)
-            _require_readable(split, splits[split], skipped[split], source.max_unreadable)
-        _write_skipped(skipped_path, skipped)
-
-
-def _splits(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
-    """Return which images go where. What an image folder is and a sample's number decide it, no order of a disk."""
-    train = list_images(images, f"images {KEYS}")
-    if test_images is None:
-        if source.test_samples is None:
-            raise SourceError("test_samples is null, but without test_images it must say how many images to hold out")
-        if source.test_samples >= len(train.paths):
-            raise SourceError(
-                f"{images}: has {len(train.paths)} images, of which test_samples would hold out {source.test_samples} "
-                "and leave none; lower it, or name a folder test_images"
-            )
-        order = stream(0, "images", "held out").permutation(len(train.paths))
-        kept = _first(order[source.test_samples :], source.train_samples, images, "train_samples")
-        return {
-            "train": Split(train, train.labels, kept),
-            # what listing skipped is counted once
-            "test": Split(train._replace(skipped=[]), train.labels, order[: source.test_samples]),
-        }
-    test = list_images(test_images, f"test_images {KEYS}")
-    unknown = sorted(set(test.classes) - set(train.classes))
-    if unknown:
-        raise SourceError(
-            f"{test_images}: class folder {unknown[0]} is none of {images}; test_images must have the same classes"
-        )
-    index = np.array([train.classes.index(name) for name in test.classes], dtype=np.int32)
-    orders = {
-        name: stream(0, "images", name).permutation(len(folder.paths))
-        for name, folder in (("train", train), ("test", test))
-    }
-    return {
-        "train": Split(train, train.labels, _first(orders["train"], source.train_samples, images, "train_samples")),
-        "test": Split(
-            test, index[test.labels], _first(orders["test"], source.test_samples, test_images, "test_samples")
-        ),
-    }
-
-
-def _first(order: np.ndarray, samples: int | None, images: str | Path, key: str) -> np.ndarray:
-    if samples is not None and samples > len(order):
-        raise SourceError(
-            f"{images}: has {len(order)} images to take, but {key} is {samples}; lower it or set it to null"
-        )
-    return order[:samples]
+    return _Prepared(source, splits, facts, batches)
 
 
 def _embedded(
