@@ -178,7 +178,6 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
             f"pretrained {pretrained}: no open_clip_config.json to be had ({_first_line(error)})"
         ) from error
     found = json.loads(Path(path).read_text())["model_cfg"]
-    _require_same_activation(found, name, architecture, pretrained)
     different = [key for key in ("embed_dim", "vision_cfg") if found.get(key) != architecture[key]]
     if different:
         key = different[0]
@@ -186,6 +185,7 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
             f"pretrained {pretrained} is of another architecture than model {name}: {key} is {found.get(key)}, "
             f"not {architecture[key]}"
         )
+    _require_same_activation(found, name, architecture, pretrained)
 
 
 def _require_same_activation(found: dict[str, Any], name: str, architecture: dict[str, Any], what: str) -> None:
