@@ -280,3 +280,12 @@ def extraction_settings(kind, wildcards):
     """What a source extracts. How it is trained on does not belong here: it must not extract anew."""
     settings = config["sources"][kind][wildcards.source]
     return {key: value for key, value in settings.items() if key != "run"}
+
+
+def array_files(wildcards):
+    """Files of a source of kind file. Snakemake itself would take stores of files that are gone for good ones."""
+    files = source_files(config["sources"]["file"][wildcards.source])
+    missing = [file for file in files if not Path(file).exists()]
+    if missing:
+        raise WorkflowError(f"sources.file.{wildcards.source}: no such file: {', '.join(missing)}")
+    return files
