@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 
 import numpy as np
+import torch
 
 from sdlcore.activations.reader import BatchReader
 from sdlcore.activations.store import ActivationStore, create_store, resume_store, shard_bounds, unite, verify
@@ -48,17 +48,19 @@ def write(path: Path, block: np.ndarray, rows: int, every: int | None, create: C
 
 def read(path: Path, what: str) -> None:
     cold = drop_cache()
+    torch.set_num_threads(1)
     with ActivationStore(path) as store:
         reader = BatchReader(store, "sae", BATCH, lambda epoch: stream(0, "order", epoch))
         taken = []
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         for step in range(2 * reader.steps_per_epoch):
             begun = time.perf_counter()
             reader(step)
             taken.append(1e3 * (time.perf_counter() - begun))
         mean = 1e3 * (time.perf_counter() - start) / len(taken)
+        busy = 1e3 * (time.process_time() - cpu) / len(taken)
     print(
-        f"{what:<44}{mean:8.2f} ms a batch (median {median(taken):.2f}, longest {max(taken):.0f}),"
+        f"{what:<44}{mean:8.2f} ms a batch ({busy:.2f} ms of a core; longest {max(taken):.0f}),"
         f" {100 * mean / STEP_MS:.1f} % of a step of {STEP_MS:.0f} ms, cache {'dropped' if cold else 'kept'}",
         flush=True,
     )

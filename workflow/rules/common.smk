@@ -413,3 +413,12 @@ def clip_files(source):
     if config["sources"]["clip"][source]["pretrained"] == TRAINED:
         files += [f"{RESULTS}/clip/{source}/{name}" for name in ("model.safetensors", "metrics.json")]
     return files
+
+
+def array_files(wildcards):
+    """Files of a source of kind file. Snakemake itself would take stores of files that are gone for good ones."""
+    files = source_files(config["sources"]["file"][wildcards.source])
+    missing = [file for file in files if not Path(file).exists()]
+    if missing:
+        raise WorkflowError(f"sources.file.{wildcards.source}: no such file: {', '.join(missing)}")
+    return files

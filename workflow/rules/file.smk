@@ -3,7 +3,7 @@
 
 rule file_activations:
     input:
-        lambda wildcards: source_files(config["sources"]["file"][wildcards.source]),
+        array_files,
     output:
         train="<results>/activations/{source}/train.h5",
         test="<results>/activations/{source}/test.h5",
