@@ -211,6 +211,9 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     names = [name for variants in sources.values() for name in variants]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"sources: {name} stands under two kinds; names of sources are unique"
+    for name, source in sources["llama"].items():
+        if source["layers"] is not None and source["site"] != "residual":
+            yield f"sources.llama.{name}.layers: takes residual streams, but site is {source['site']}; leave one out"
     for protocol, spec in config["protocols"].items():
         known = config["methods"]
         yield from _unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
@@ -252,6 +255,11 @@ def _unknown(path: str, used: Iterable[str], known: Iterable[str], expected: str
             yield f"{path}: {name} is not {expected}{choices}"
 
 
+def _has_target(source: Mapping[str, Any]) -> bool:
+    """Return whether the stores of a source, a bench or a language model, have a second representation."""
+    return any(source.get(key) is not None for key in ("n_r", "layers")) or source.get("site") == "mlp"
+
+
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
     """Check every run that a table or figure asks for, each combination once."""
     cells = [cell for table in config["tables"] for cell in table_cells(config, table)]
@@ -273,8 +281,9 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         except ValueError as error:
             yield f"{path}: {error}"
             continue
-        if run.model.pair != "sae" and source.get("n_r") is None:
-            yield f"{path}: pair {run.model.pair} needs a source with a target; set sources.bench.{cell.source}.n_r"
+        if run.model.pair != "sae" and not _has_target(source):
+            key = f"bench.{cell.source}.n_r" if "n" in source else f"llama.{cell.source}.layers, or its site to mlp"
+            yield f"{path}: pair {run.model.pair} needs a source with a target; set sources.{key}"
         if run.training.batch_size > source["train_samples"]:
             rows = source["train_samples"]
             yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
