@@ -12,7 +12,7 @@ import yaml
 from sdlcore.config import load_yaml, merge, validate
 from tests.conftest import REPOSITORY
 
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/extending.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/extending.md", "docs/language-models.md"]
 
 
 def blocks(page, language):
@@ -31,7 +31,7 @@ def test_a_store_of_ones_own_is_written_trained_on_and_opened_as_the_readme_says
     assert (tmp_path / "mine/model.safetensors").exists()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/extending.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/extending.md", "docs/language-models.md"])
 def test_configurations_shown_are_valid(page):
     shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     assert shown
