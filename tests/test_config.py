@@ -95,6 +95,7 @@ def test_schema_and_code_agree_on_settings_and_defaults():
         properties = groups[group]
         for field in fields(part):
             default = None if field.default is MISSING else field.default
+            default = list(default) if isinstance(default, tuple) else default
             assert properties[field.name].get("default") == default, f"{group}.{field.name}"
 
 
@@ -142,6 +143,12 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ({"sources": {"bench": {"lrb": {"sparsity": 1.0}}}}, "sources.bench.lrb.sparsity: 1.0 is greater"),
         ({"sources": {"bench": {"smollm2": {}}}}, "sources: smollm2 stands under two kinds"),
         ({"sources": {"bench": {"lrb": {"n_r": None}}}}, "methods.transcoder .*n_r"),
+        ({"methods": {"topk_real": {"pair": "transcoder"}}}, "set sources.llama.smollm2.layers, or its site to mlp"),
+        (
+            {"sources": {"llama": {"smollm2": {"site": "mlp", "layers": [1, 2]}}}},
+            "smollm2.layers: takes residual streams",
+        ),
+        ({"sources": {"llama": {"smollm2": {"layers": [1, 2, 3]}}}}, "smollm2.layers: .*too long"),
         ({"sources": {"bench": {"lrb": {"train_samples": 5}}}}, "batch_size 512 exceeds"),
         ({"methods": {"Top K": {}}}, "methods.Top K: not a name"),
         ({"methods": {"topk": {"k": 99_999}}}, "methods.topk .*between 1 and n_q = 2048"),

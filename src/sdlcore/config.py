@@ -256,6 +256,9 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     for name, source in sources["file"].items():
         for key, problem in inconsistencies(source):
             yield f"sources.file.{name}.{key}: {problem}"
+    for name, source in sources["llama"].items():
+        if source["layers"] is not None and source["site"] != "residual":
+            yield f"sources.llama.{name}.layers: takes residual streams, but site is {source['site']}; leave one out"
     for protocol, spec in config["protocols"].items():
         known = config["methods"]
         yield from _unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
@@ -333,6 +336,21 @@ def _inconsistent_clips(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[st
             yield f"{path}.training.batch_size: {training['batch_size']} exceeds the source's {rows} train_samples"
 
 
+def _has_target(kind: str, source: Mapping[str, Any]) -> bool:
+    """Return whether the stores of a source have a second representation."""
+    if kind == "llama":
+        return source["layers"] is not None or source["site"] == "mlp"
+    return source.get({"bench": "n_r", "file": "target"}.get(kind, "")) is not None
+
+
+_TARGET = {
+    "bench": "set sources.bench.{name}.n_r",
+    "clip": "embeddings of images have none",
+    "file": "set sources.file.{name}.target",
+    "llama": "set sources.llama.{name}.layers, or its site to mlp",
+}
+
+
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
     """Check every run that a table or figure asks for, each combination once."""
     cells = [cell for table in config["tables"] for cell in table_cells(config, table)]
@@ -356,9 +374,8 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         except ValueError as error:
             yield f"{path}: {error}"
             continue
-        target = {"bench": "n_r", "file": "target"}.get(kind)
-        if run.model.pair != "sae" and (target is None or source[target] is None):
-            advice = f"set sources.{kind}.{cell.source}.{target}" if target else f"{cell.source} has none"
+        if run.model.pair != "sae" and not _has_target(kind, source):
+            advice = _TARGET[kind].format(name=cell.source)
             yield f"{path}: pair {run.model.pair} needs a source with a target; {advice}"
         # how many rows a file has is known only when it is read
         rows = clip_samples(source)[0] if kind == "clip" else source.get("train_samples")

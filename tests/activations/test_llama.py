@@ -1,4 +1,4 @@
-"""Residual streams of a tiny Llama made on the spot, and (marked registry) of the offline default's real one."""
+"""Activations of a tiny Llama made on the spot, and (marked registry) of the offline default's real one."""
 
 import dataclasses
 import json
@@ -11,27 +11,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, LlamaForCausalLM
 
+from sdlcore.activations import corpus
 from sdlcore.activations.checkpoints import convert_gguf, load_truncated
 from sdlcore.activations.llama import LlamaSource, extract
 from sdlcore.activations.store import ActivationStore
-from sdlcore.activations.text import SourceError, opening_of, read_documents, separator_of
+from sdlcore.activations.text import SourceError, read_documents
+from sdlcore.activations.tokens import opening_of, separator_of
 from sdlcore.activations.wheels import fetch, parse_reference
 from sdlcore.streams import stream
+from tests.activations.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
+from tests.conftest import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
-WORDS = ["river", "stone", "cloud", "lantern", "harbour", "violet", "engine", "marble", "thunder", "copper"]
-LOUD = "thunder"
-BLOCKS = 4
 SOURCE = LlamaSource(
     "tiny", "words", layer=2, context_length=16, contexts_per_batch=3, train_samples=500, test_samples=100
 )
@@ -39,48 +31,13 @@ SOURCE = LlamaSource(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of four blocks in which one word's embedding is loud, and a tokenizer trained on the words."""
-    path = tmp_path_factory.mktemp("tiny")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator([f"{word} {word} {word}" for word in WORDS], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
-    fast.save_pretrained(path)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=24,
-        intermediate_size=48,
-        num_hidden_layers=BLOCKS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-    )
-    model = LlamaForCausalLM(config)
-    for name, parameter in model.named_parameters():
-        if "norm" not in name:
-            torch.nn.init.normal_(parameter, std=0.2)
-    with torch.no_grad():
-        model.model.embed_tokens.weight[fast(f" {LOUD}")["input_ids"][0]] *= 100
-    model.save_pretrained(path)
-    return path
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty documents of random words, one in the middle empty; the loud word is rare."""
-    rng = stream(0, "text")
-    chances = np.array([0.2 if word == LOUD else 1.0 for word in WORDS])
-    documents = [" ".join(rng.choice(WORDS, size=rng.integers(3, 40), p=chances / chances.sum())) for _ in range(60)]
-    documents[5] = ""
     path = tmp_path_factory.mktemp("text") / "words.json"
-    path.write_text(json.dumps({f"title {i}": {"extract": text} for i, text in enumerate(documents)}))
+    path.write_text(json.dumps({f"title {i}": {"extract": text} for i, text in enumerate(documents(60))}))
     return path
 
 
@@ -88,68 +45,94 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with ActivationStore(path) as store:
         assert store.references() == ["document", "position", "token"]
         columns = {name: store.read(f"references/{name}") for name in store.references()}
+        columns |= {"target": store.read("target")} if store.n_r is not None else {}
         return columns | {"input": store.read("input")}, store.provenance
 
 
-def by_hand(folder: Path, text: Path, layer: int, start: int) -> list[dict[str, Any]]:
-    """Return every token's row from place ``start`` of the shuffled documents on, from the whole model, hooked."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = LlamaForCausalLM.from_pretrained(folder).eval()
-    last_block: list[torch.Tensor] = []
-    model.model.norm.register_forward_pre_hook(lambda _, args: last_block.append(args[0]))
-    separator = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    flat: list[dict[str, Any]] = []
-    documents = read_documents(text)
-    order = stream(0, "documents").permutation(len(documents))
-    for place, index in enumerate(order):
-        document = documents[index]
-        if place < start or not document:
-            continue
-        if flat:
-            flat.append({"token": separator, "document": None, "position": None})
-        ids = tokenizer(document, add_special_tokens=False)["input_ids"]
-        flat += [{"token": i, "document": index, "position": at, "place": place} for at, i in enumerate(ids)]
-    T = SOURCE.context_length
-    for first in range(0, len(flat) - T + 1, T):
-        context = flat[first : first + T]
+class ByHand:
+    """The whole model, and every site of it in terms of transformers alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = LlamaForCausalLM.from_pretrained(folder).eval()
+        self._hooked: dict[str, torch.Tensor] = {}
+        # transformers gives its last hidden state after the final norm, this hook sees it before
+        self.model.model.norm.register_forward_pre_hook(lambda _, args: self._hooked.update(last=args[0]))
+        mlp = self.model.model.layers[1].mlp
+        mlp.register_forward_hook(lambda _, args, output: self._hooked.update(mlp_in=args[0], mlp_out=output))
+
+    def sites(self, ids: list[int], source: LlamaSource) -> list[np.ndarray]:
+        """Return what a source takes (T x D each) of one context."""
         with torch.inference_mode():
-            states = model(torch.tensor([[row["token"] for row in context]]), output_hidden_states=True).hidden_states
-        # transformers gives its last entry after the final norm, the hook sees it before
-        stream_TD = last_block.pop()[0] if layer == BLOCKS else states[layer][0]
-        if layer == BLOCKS:
-            torch.testing.assert_close(model.model.norm(stream_TD), states[layer][0])
-        for at, row in enumerate(context):
-            row |= {"first": at == 0, "separator": row["token"] == separator, "x": stream_TD[at].numpy()}
-    return flat[: len(flat) // T * T]
+            states = self.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        torch.testing.assert_close(self.model.model.norm(self._hooked["last"]), states[BLOCKS])
+        if source.site == "mlp":
+            assert source.layer == 2
+            return [self._hooked[name][0].numpy() for name in ("mlp_in", "mlp_out")]
+        layers = source.layers or (source.layer,)
+        return [(self._hooked["last"] if layer == BLOCKS else states[layer])[0].numpy() for layer in layers]
+
+    def rows(self, text: Path, source: LlamaSource, start: int) -> list[dict[str, Any]]:
+        """Return every token's row from place ``start`` of the shuffled documents on."""
+        separator = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+        flat: list[dict[str, Any]] = []
+        texts = list(read_documents(text))
+        for place, index in enumerate(stream(0, "documents").permutation(len(texts))):
+            if place < start or not texts[index]:
+                continue
+            if flat:
+                flat.append({"token": separator, "document": -1, "position": -1})
+            ids = self.tokenizer(texts[index], add_special_tokens=False)["input_ids"]
+            flat += [{"token": i, "document": index, "position": at, "place": place} for at, i in enumerate(ids)]
+        T = source.context_length
+        flat = flat[: len(flat) // T * T]
+        for first in range(0, len(flat), T):
+            context = flat[first : first + T]
+            values = self.sites([row["token"] for row in context], source)
+            for at, row in enumerate(context):
+                row |= {"first_position": at == 0, "separator": row["token"] == separator}
+                row |= {"input": values[0][at], "target": values[-1][at]}
+        return flat
 
 
-@pytest.mark.parametrize("layer", [2, BLOCKS])
-def test_rows_are_the_full_models_hidden_states(layer: int, folder: Path, text: Path, tmp_path: Path):
-    source = dataclasses.replace(SOURCE, layer=layer)
+CHOICES: dict[str, dict[str, Any]] = {
+    "residual": {},
+    "last block": {"layer": BLOCKS},
+    "mlp": {"site": "mlp"},
+    "two layers": {"layers": (1, BLOCKS)},
+    "everything kept": {"drop": ()},
+    "separators and outliers kept": {"drop": ("first_position",)},
+    "sinks kept": {"drop": ("separator", "outlier")},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
+    source = dataclasses.replace(SOURCE, **CHOICES[choice])
     extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5", threads=2)
-    start = 0
+    by_hand, start = ByHand(folder), 0
     for part, wanted in (("train", source.train_samples), ("test", source.test_samples)):
         found, facts = read(tmp_path / f"{part}.h5")
-        rows = by_hand(folder, text, layer, start)
-        expected = [
-            row
-            for row in rows
-            if not row["first"] and not row["separator"] and np.linalg.norm(row["x"]) <= facts["largest_norm"]
-        ][:wanted]
+        rows = by_hand.rows(text, source, start)
+        for row in rows:
+            limits = facts["largest_norm"].items()
+            row["outlier"] = any(np.linalg.norm(row[column]) > limit for column, limit in limits)
+        expected = [row for row in rows if not any(row[kind] for kind in source.drop)][:wanted]
         for name in ("document", "position", "token"):
             assert found[name].tolist() == [row[name] for row in expected]
-        np.testing.assert_allclose(
-            found["input"].astype(float), np.stack([row["x"] for row in expected]), rtol=2e-3, atol=2e-4
-        )
+        assert ("target" in found) == (choice in ("mlp", "two layers"))
+        for column in found.keys() & {"input", "target"}:
+            values = np.stack([row[column] for row in expected])
+            np.testing.assert_allclose(found[column].astype(float), values, rtol=2e-3, atol=2e-4)
         used = next(i for i, row in enumerate(rows) if row is expected[-1]) + 1
-        kinds = facts["rows_by_kind"]
-        assert kinds["kept"] == len(found["input"]) == wanted
-        assert kinds["first_position"] == sum(row["first"] for row in rows[:used])
-        assert kinds["separator"] == sum(row["separator"] and not row["first"] for row in rows[:used])
-        assert sum(kinds.values()) == used
+        counts, kinds = dict.fromkeys(facts["rows_by_kind"], 0), ("first_position", "separator", "outlier")
+        for row in rows[:used]:
+            counts[next((kind for kind in kinds if kind in source.drop and row[kind]), "kept")] += 1
+        assert facts["rows_by_kind"] == counts
+        assert facts["first_place"] == start
         # evaluation begins behind the documents of the last training context
         context = rows[(used - 1) // source.context_length * source.context_length :][: source.context_length]
-        start = max(row["place"] for row in context if row["document"] is not None) + 1
+        start = max(row["place"] for row in context if row["document"] >= 0) + 1
 
 
 def test_no_document_is_in_both_stores_and_no_dropped_kind_is_left(folder: Path, text: Path, tmp_path: Path):
@@ -163,7 +146,7 @@ def test_no_document_is_in_both_stores_and_no_dropped_kind_is_left(folder: Path,
     assert facts["rows_by_kind"]["outlier"] > 0
     for part in (train, test):
         norms = np.linalg.norm(part["input"].astype(float), axis=1)
-        assert norms.max() <= facts["largest_norm"] * 1.001
+        assert norms.max() <= facts["largest_norm"]["input"] * 1.001
         assert not np.isin(part["token"], [*loud, separator_of(tokenizer)]).any()
 
 
@@ -187,21 +170,67 @@ def test_batches_change_nothing_but_rounding(folder: Path, text: Path, tmp_path:
         np.testing.assert_allclose(one["input"].astype(float), seven["input"].astype(float), rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_streamed_text_gives_rows_of_its_documents_and_disjoint_stores(
+    form: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
+    texts = documents(60)
+    if form == "jsonl":
+        (tmp_path / "words.jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    else:
+        import pyarrow.parquet
+
+        (tmp_path / "words.parquet").mkdir()
+        for part in range(3):
+            table = pyarrow.table({"body": texts[20 * part : 20 * part + 20], "other": [0] * 20})
+            pyarrow.parquet.write_table(table, tmp_path / f"words.parquet/{part}.parquet", row_group_size=7)
+    source = dataclasses.replace(SOURCE, text_column="body", shuffle_buffer=10)
+    extract(source, folder, tmp_path / f"words.{form}", tmp_path / "train.h5", tmp_path / "test.h5")
+    (train, facts), (test, _) = read(tmp_path / "train.h5"), read(tmp_path / "test.h5")
+    assert len(train["input"]) == 500
+    assert not set(train["document"]) & set(test["document"])
+    assert "shuffled by a buffer of 10" in facts["text"]["order"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = [tokenizer(text)["input_ids"] for text in texts]
+    for part in (train, test):
+        where = zip(part["document"], part["position"], strict=True)
+        assert part["token"].tolist() == [ids[document][position] for document, position in where]
+
+
 def test_provenance_says_what_made_the_store(folder: Path, text: Path, tmp_path: Path):
     extract(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     with ActivationStore(tmp_path / "test.h5") as store:
         assert store.read("input").dtype == np.float16
         facts = store.provenance
     assert facts["split"] == "test"
-    assert facts["source"] == dataclasses.asdict(SOURCE)
+    assert LlamaSource.from_dict(facts["source"]) == SOURCE
     assert "residual stream after 2 blocks, i.e. the input of block index 2" in facts["input"]
     assert facts["separator"] == {"token": "<|endoftext|>", "id": 0}
-    assert set(facts["model_files"]) == {"model.safetensors"}
-    assert set(facts["text_file"]) == {"words.json"}
+    assert set(facts["model"]["files"]) == {"model.safetensors"}
+    assert set(facts["text"]["files"]) == {"words.json"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "input", "target"),
+    [
+        ({"site": "mlp"}, "the input of layers[1].mlp", "the output of layers[1].mlp"),
+        ({"layers": (1, 3)}, "hidden_states[1]", "hidden_states[3]"),
+    ],
+)
+def test_provenance_has_a_convention_for_each_site(
+    choice: dict[str, Any], input: str, target: str, folder: Path, text: Path, tmp_path: Path
+):
+    source = dataclasses.replace(SOURCE, **choice)
+    extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    _, facts = read(tmp_path / "train.h5")
+    assert input in facts["input"]
+    assert target in facts["target"]
+    assert facts["median_norm"].keys() == {"input", "target"}
 
 
 @pytest.mark.parametrize(("train", "test"), [(50000, 100), (1, 50000), (1100, 100)])
-def test_text_that_is_too_short_is_refused_and_leaves_nothing(
+def test_text_that_is_too_short_is_refused_and_gives_no_store(
     train: int, test: int, folder: Path, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -214,42 +243,31 @@ def test_text_that_is_too_short_is_refused_and_leaves_nothing(
     assert (" rows" in caplog.text) == (train + test < tokens)
     needed = int(str(e.value).split("need about ")[1].split(";")[0])
     assert needed > tokens
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "train.h5").exists()
+    assert not (tmp_path / "test.h5").exists()
 
 
-def test_layer_that_the_model_does_not_have_is_refused(folder: Path):
-    with pytest.raises(SourceError, match="layer is 5, but the model has 4 blocks"):
-        load_truncated(folder, BLOCKS + 1)
+def test_a_streamed_text_that_is_too_short_is_refused(
+    folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "short.txt").write_text("river stone\n\ncloud\n")
+    with pytest.raises(SourceError, match=r"short\.txt: has \d+ tokens"):
+        extract(SOURCE, folder, tmp_path / "short.txt", tmp_path / "train.h5", tmp_path / "test.h5")
+    monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
+    (tmp_path / "longer.jsonl").write_text("\n".join(json.dumps(text) for text in documents(60)))
+    for name in ("short.txt", "longer.jsonl"):
+        source = dataclasses.replace(SOURCE, train_samples=1100)
+        with pytest.raises(SourceError, match=rf"{name}: has \d+ tokens, but 1100 \+ 100 rows need about"):
+            extract(source, folder, tmp_path / name, tmp_path / "train.h5", tmp_path / "test.h5")
 
 
-def test_other_architecture_is_refused(tmp_path: Path):
-    GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2)).save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match="architecture is 'gpt2', but only 'llama' is supported"):
-        load_truncated(tmp_path, 1)
-
-
-def test_checkpoint_without_safetensors_is_refused(folder: Path, tmp_path: Path):
-    shutil.copy(folder / "config.json", tmp_path)
-    torch.save({}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(SourceError, match="expected a transformers checkpoint"):
-        load_truncated(tmp_path, 1)
-
-
-def test_checkpoint_that_lacks_weights_is_refused(folder: Path, tmp_path: Path):
-    """Transformers would fill the gap with random numbers and only log it."""
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": BLOCKS + 1}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(SourceError, match=r"the checkpoint lacks the weights .*layers\.4"):
-        load_truncated(tmp_path, BLOCKS + 1)
-
-
-@pytest.mark.parametrize(("name", "content"), [("model.gguf", b"PK\x03\x04"), ("model.gguf", b"")])
-def test_what_is_no_gguf_file_is_refused(name: str, content: bytes, tmp_path: Path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match="does not begin like a GGUF file"):
-        convert_gguf(tmp_path / name, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
+    folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(SourceError, match=r"the stores need 3\.6e-05 GB, but the disk has 1e-06 GB free"):
+        extract(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
 
 
 def test_settings_and_defaults_are_those_of_the_schema():
@@ -261,11 +279,25 @@ def test_settings_and_defaults_are_those_of_the_schema():
         if name in schema["required"]:
             assert field.default is dataclasses.MISSING
         else:
-            assert field.default == keys[name]["default"]
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            assert default == keys[name]["default"]
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layer": 0}, {"context_length": 1}, {"train_samples": 0}, {"outlier_norm": 1.0}, {"dtype": "float16"}]
+    "wrong",
+    [
+        {"layer": 0},
+        {"context_length": 1},
+        {"train_samples": 0},
+        {"outlier_norm": 1.0},
+        {"dtype": "float16"},
+        {"site": "attention"},
+        {"layers": (1,)},
+        {"layers": (2, 2)},
+        {"layers": (1, 2), "site": "mlp"},
+        {"drop": ("kept",)},
+        {"shuffle_buffer": 0},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]):
     with pytest.raises(SourceError, match=f"{next(iter(wrong))} is "):
@@ -288,7 +320,8 @@ def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     model = LlamaForCausalLM.from_pretrained(tmp_path / "model", local_files_only=True).eval()
     assert separator_of(tokenizer) == 0
     assert opening_of(tokenizer) is None
-    flat = [i for document in read_documents(found["text"])[:40] for i in [*tokenizer(document)["input_ids"], 0]]
+    texts = list(read_documents(found["text"]))[:40]
+    flat = [i for document in texts for i in [*tokenizer(document)["input_ids"], 0]]
     ids = torch.tensor(flat[: 4 * 128]).reshape(4, 128)
     with torch.inference_mode():
         full = model(ids, labels=ids, output_hidden_states=True)

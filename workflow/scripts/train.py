@@ -16,6 +16,7 @@ import torch
 from sdlcore.activations.reader import BatchReader
 from sdlcore.activations.store import ActivationStore
 from sdlcore.anchors import load_anchors
+from sdlcore.device import choose_device
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import SparseCoder, save_model
 from sdlcore.pairs import make_direction_pair, pair_sites
@@ -23,7 +24,7 @@ from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
 from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
-from sdlcore.training.loop import Checkpointing, choose_device, train
+from sdlcore.training.loop import Checkpointing, train
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Checkpoints of Llama-family language models: converting them once, and loading their first blocks.
+"""Checkpoints of Llama-family language models: finding them, converting them once, and loading them, whole or cut off.
 
-Only local files and safetensors are read, and no code that comes with a model is ever run.
+Only safetensors are read, and no code that comes with a model is ever run.
 """
 
 import json
@@ -10,15 +10,65 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
+from sdlcore.activations.hub import model_config, model_snapshot
+from sdlcore.activations.references import is_hub_model
 from sdlcore.activations.text import SourceError
+from sdlcore.files import sha256_of
 
 log = logging.getLogger(__name__)
+
+FAMILY = ("llama", "mistral", "qwen2")
+"""Architectures with the blocks, norms and MLPs that `sites` names, tested against transformers' own hidden states."""
+
+
+class Checkpoint(NamedTuple):
+    """A model on this machine."""
+
+    name: str
+    """As the configuration has it."""
+    folder: Path
+    """With config.json, safetensors and tokenizer."""
+    commit: str | None
+    """Of a model of the hub."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the model, for provenance: a commit of the hub or the checksums of its weights."""
+        if self.commit is not None:
+            return {"name": self.name, "commit": self.commit}
+        return {"files": {path.name: sha256_of(path) for path in sorted(self.folder.glob("*.safetensors"))}}
+
+
+def open_checkpoint(reference: str | Path, revision: str | None = None) -> Checkpoint:
+    """Return the model that ``reference`` names: a folder, or OWNER/NAME at the hub, which is fetched if need be.
+
+    Parameters
+    ----------
+    reference
+        A folder that exists goes before a name of the hub.
+    revision
+        Commit, tag or branch at the hub; None for the newest.
+
+    Raises
+    ------
+    SourceError
+        If there is no such model, access to it must be granted first, the hub cannot be reached, or the model is not
+        of the Llama family.
+    """
+    name, folder = str(reference), Path(reference)
+    if folder.suffix == ".gguf" and folder.is_file():  # what it is converted to has its name
+        raise SourceError(f"{name}: a GGUF file; convert it to a folder first (workflow/scripts/language_model.py)")
+    if is_hub_model(name):
+        _require_family(model_config(name, revision).get("model_type"), name)
+        folder = model_snapshot(name, revision)
+        return Checkpoint(name, folder, folder.name)
+    _require_checkpoint(folder)
+    return Checkpoint(name, folder, None)
 
 
 def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
@@ -29,7 +79,7 @@ def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
     Raises
     ------
     SourceError
-        If the file is no GGUF file or its model no Llama, or something other than an empty folder is at
+        If the file is no GGUF file or its model not of the family, or something other than an empty folder is at
         ``out_dir``.
     """
     gguf_path, out_dir = Path(gguf_path), Path(out_dir)
@@ -52,7 +102,7 @@ def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
                 quantization_config=GgufConfig(dequantize=True),
                 **where,
             )
-            _require_llama(model.config.model_type, gguf_path)
+            _require_family(model.config.model_type, gguf_path)
             model.save_pretrained(part)
             AutoTokenizer.from_pretrained(gguf_path.parent, **where).save_pretrained(part)
         part.replace(out_dir)
@@ -61,7 +111,7 @@ def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
     log.info("%s: %d parameters converted from %s", out_dir, model.num_parameters(), gguf_path.name)
 
 
-def load_truncated(folder: str | Path, layer: int, dtype: str = "float32") -> LlamaModel:
+def load_truncated(folder: str | Path, layer: int, dtype: str = "float32") -> Any:
     """Return the first ``layer`` blocks of a checkpoint, without the final norm.
 
     The output ``last_hidden_state`` is the residual stream after those blocks.
@@ -69,30 +119,23 @@ def load_truncated(folder: str | Path, layer: int, dtype: str = "float32") -> Ll
     Raises
     ------
     SourceError
-        If ``folder`` holds no Llama checkpoint in safetensors, has fewer blocks, or lacks weights.
+        If ``folder`` holds no checkpoint of the family in safetensors, has fewer blocks, or lacks weights.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
-    config = json.loads((folder / "config.json").read_text())
-    _require_llama(config.get("model_type"), folder)
-    blocks = config["num_hidden_layers"]
+    config = _configuration(folder)
+    blocks = config.num_hidden_layers
     if layer > blocks:
         raise SourceError(f"{folder}: layer is {layer}, but the model has {blocks} blocks; take at most {blocks}")
-    with _quiet_transformers():
-        loaded: Any = LlamaModel.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            num_hidden_layers=layer,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    model, loading = loaded
-    if loading["missing_keys"]:  # transformers would go on with random weights
-        raise SourceError(f"{folder}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
+    config.num_hidden_layers = layer
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layer]
+    model = _load(AutoModel, folder, config, dtype)
     model.norm = torch.nn.Identity()
-    return model.eval()
+    return model
+
+
+def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
+    """Return a checkpoint's whole causal language model. Raises as `load_truncated`."""
+    return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
 
 
 def load_tokenizer(folder: str | Path) -> Any:
@@ -101,9 +144,38 @@ def load_tokenizer(folder: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _require_llama(model_type: Any, where: Path) -> None:
-    if model_type != "llama":
-        raise SourceError(f"{where}: the model's architecture is {model_type!r}, but only 'llama' is supported")
+def _configuration(folder: str | Path) -> Any:
+    _require_checkpoint(folder)
+    _require_family(json.loads((Path(folder) / "config.json").read_text()).get("model_type"), folder)
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _load(kind: Any, folder: str | Path, config: Any, dtype: str) -> Any:
+    with _quiet_transformers():
+        model, loading = kind.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    if loading["missing_keys"]:  # transformers would go on with random weights
+        raise SourceError(f"{folder}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
+    return model.eval()
+
+
+def _require_checkpoint(folder: str | Path) -> None:
+    if not (Path(folder) / "config.json").is_file() or not any(Path(folder).glob("*.safetensors")):
+        raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
+
+
+def _require_family(model_type: Any, where: str | Path) -> None:
+    if model_type not in FAMILY:
+        raise SourceError(
+            f"{where}: the model's architecture is {model_type!r}, but only {', '.join(FAMILY)} are supported"
+        )
 
 
 @contextmanager

@@ -1,18 +1,17 @@
-"""Residual streams of Llama-family language models.
+"""Activations of Llama-family language models.
 
 A text is cut into documents, tokenised, and packed into contexts of fixed length with a separator token
-between documents. The model runs only up to the block that is asked for, and each token that is kept becomes a
-row of an activation store. Three kinds of rows are dropped and counted, since their norms are tens to hundreds
-of times the others' and a dictionary would be fitted to them alone: position 0 of every context (the attention
-sink), separator tokens, and what is left above a multiple of the median norm.
-
-``hidden_states[k]`` of transformers is the residual stream after k blocks, i.e. the input of block index k.
-Here that holds for the last block too, where transformers itself would give the stream after the final norm.
+between documents. The model runs only up to the last block that is asked for, and each token that is kept becomes a
+row of an activation store. Three kinds of rows are dropped and counted, unless a source keeps them, since their norms
+are tens to hundreds of times the others' and a dictionary would be fitted to them alone: position 0 of every context
+(the attention sink), separator tokens, and what is left above a multiple of the median norm.
 """
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,28 +19,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaModel
 
-from sdlcore.activations.checkpoints import load_tokenizer, load_truncated
-from sdlcore.activations.store import create_store
-from sdlcore.activations.text import (
-    SourceError,
-    Tokens,
-    opening_of,
-    pack,
-    read_documents,
-    separator_of,
-    tokenise,
-)
-from sdlcore.files import atomic_path, provenance, sha256_of
-from sdlcore.streams import stream
+from sdlcore.activations.checkpoints import load_tokenizer, load_truncated, open_checkpoint
+from sdlcore.activations.corpus import Text, TextOptions, open_text
+from sdlcore.activations.forward import KEPT, KINDS, Batch, RowKinds, activations
+from sdlcore.activations.sites import Site, sites_of
+from sdlcore.activations.store import ResumableWriter, resume_store
+from sdlcore.activations.text import SourceError
+from sdlcore.activations.tokens import contexts_of, following, opening_of, separator_of, tokenise
+from sdlcore.files import provenance
 
 log = logging.getLogger(__name__)
 
 # tokens whose median norm stands for the source's: enough for a steady median, few enough to run twice
 MEDIAN_ROWS = 2048
-KINDS = ("kept", "first_position", "separator", "outlier")
-KEPT, FIRST, SEPARATED, OUTLIER = range(len(KINDS))
+COMMIT_BATCHES = 16
+"""Batches after which a store is made safe against a kill."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +47,26 @@ class LlamaSource:
         What the configuration calls the model and the text; kept as provenance.
     model_sha256, text_sha256
         Checksums of the wheels that they come from, if pinned; kept as provenance.
+    revision, text_revision
+        Commits, tags or branches at the hub; None for the newest. The commits found are kept as provenance.
+    text_column, text_config, text_split, shuffle_buffer
+        How the text is read (`TextOptions`).
+    site
+        residual: the stream after block ``layer``; mlp: what enters its MLP as input, what leaves it as target.
     layer
-        Number of blocks after which the residual stream is taken.
+        A block, counted from 1.
+    layers
+        Two blocks instead of one: the residual stream after the first as input, after the second as target.
     context_length
         Tokens of one context.
     contexts_per_batch
         Contexts that run at once.
     train_samples, test_samples
         Rows of the two stores.
+    drop
+        Kinds of rows that are left out, out of `KINDS`.
     outlier_norm
-        Rows with a norm above this multiple of the median are dropped.
+        Outliers are rows with a norm above this multiple of the median.
     dtype
         Precision of the forward pass: float32 or bfloat16.
     """
@@ -71,17 +74,32 @@ class LlamaSource:
     model: str
     text: str
     model_sha256: str | None = None
+    revision: str | None = None
     text_sha256: str | None = None
+    text_column: str = "text"
+    text_config: str | None = None
+    text_split: str = "train"
+    text_revision: str | None = None
+    shuffle_buffer: int = 10_000
+    site: str = "residual"
     layer: int = 12
+    layers: tuple[int, ...] | None = None
     context_length: int = 128
     contexts_per_batch: int = 16
     train_samples: int = 30000
     test_samples: int = 5000
+    drop: tuple[str, ...] = KINDS[1:]
     outlier_norm: float = 10.0
     dtype: str = "float32"
 
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "LlamaSource":
+        """Build from what JSON holds; settings left out take their defaults."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        return cls(**values)
+
     def __post_init__(self) -> None:
-        ones = ("layer", "contexts_per_batch", "train_samples", "test_samples")
+        ones = ("layer", "contexts_per_batch", "train_samples", "test_samples", "shuffle_buffer")
         for name, minimum in [("context_length", 2), *((name, 1) for name in ones)]:
             if getattr(self, name) < minimum:
                 raise SourceError(f"{name} is {getattr(self, name)}, but must be at least {minimum}")
@@ -89,36 +107,58 @@ class LlamaSource:
             raise SourceError(f"outlier_norm is {self.outlier_norm}, but must be above 1, the median itself")
         if self.dtype not in ("float32", "bfloat16"):
             raise SourceError(f"dtype is {self.dtype!r}, but must be float32 or bfloat16")
+        if self.site not in ("residual", "mlp"):
+            raise SourceError(f"site is {self.site!r}, but must be residual or mlp")
+        if self.layers is not None and (len(set(self.layers)) != 2 or len(self.layers) != 2 or min(self.layers) < 1):
+            raise SourceError(f"layers is {list(self.layers)}, but must be two different blocks, counted from 1")
+        if self.layers is not None and self.site != "residual":
+            raise SourceError(f"layers is set, which takes residual streams, but site is {self.site}; leave one out")
+        if not set(self.drop) <= set(KINDS[1:]):
+            raise SourceError(f"drop is {list(self.drop)}, but may only hold {', '.join(KINDS[1:])}")
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Where activations are taken, by the store's column: input and, where there are two, target."""
+        first, second = sites_of(self.site, self.layer, self.layers)
+        return {"input": first} if second is None else {"input": first, "target": second}
+
+    @property
+    def text_options(self) -> TextOptions:
+        return TextOptions(self.text_column, self.text_config, self.text_split, self.text_revision, self.shuffle_buffer)
 
 
 def extract(
     source: LlamaSource,
-    model_dir: str | Path,
-    text_path: str | Path,
+    model: str | Path,
+    text: str | Path,
     train_path: str | Path,
     test_path: str | Path,
     threads: int = 1,
+    device: torch.device | None = None,
 ) -> None:
-    """Write the residual stream of ``source`` to a training and an evaluation store, in float16.
+    """Write activations of ``source`` to a training and an evaluation store, in float16.
 
     Exactly ``train_samples`` and ``test_samples`` rows; references are ``document``, ``position`` (in the
-    document) and ``token``. Documents come in an order shuffled once and for all. Evaluation begins with the
-    first document that no training context touches.
-    Outliers of both are measured by the median norm of the first contexts: some `MEDIAN_ROWS` tokens, position
-    0 and separators left out. If anything fails, neither file appears.
+    document) and ``token``. Documents come in the order of `corpus`. Evaluation begins with the first document that no
+    training context touches.
+    Outliers of both are measured by the median norms of the first contexts: some `MEDIAN_ROWS` tokens, position
+    0 and separators left out. If anything fails, neither file appears; if the process is killed, the next call with
+    equal settings goes on from the last `COMMIT_BATCHES` batches, to the same stores on the same number of threads.
 
     Parameters
     ----------
     source
         Settings.
-    model_dir
-        Folder with a transformers Llama checkpoint and its tokenizer.
-    text_path
-        File that `read_documents` reads.
+    model
+        Folder with a transformers checkpoint of the Llama family and its tokenizer, or its name at the hub.
+    text
+        What `open_text` takes.
     train_path, test_path
         Stores to make or replace.
     threads
         Threads of torch, for the whole process from then on.
+    device
+        Where the model runs; None for the CPU.
 
     Raises
     ------
@@ -126,134 +166,162 @@ def extract(
         If the model or the text does not serve, or the text has too few tokens.
     """
     torch.set_num_threads(threads)
-    model_dir, text_path = Path(model_dir), Path(text_path)
-    model = load_truncated(model_dir, source.layer, source.dtype)
-    tokenizer = load_tokenizer(model_dir)
-    documents = read_documents(text_path)
-    # texts come sorted, by topic or alphabet: in file order, a small store would see only its beginning
-    order = stream(0, "documents").permutation(len(documents))
-    documents = [documents[index] for index in order]
+    device = device or torch.device("cpu")
+    checkpoint = open_checkpoint(model, source.revision)
+    tokenizer = load_tokenizer(checkpoint.folder)
+    corpus = open_text(text, source.text_options)
+    splits = {"train": source.train_samples, "test": source.test_samples}
+    if corpus.whole:
+        _require_length(corpus, tokenizer, source)
+    blocks = max(site.block for site in source.sites.values())
+    stack = load_truncated(checkpoint.folder, blocks, source.dtype).to(device)
     separator, opening = separator_of(tokenizer), opening_of(tokenizer)
 
-    splits = {"train": source.train_samples, "test": source.test_samples}
-    # contexts needed if nothing but position 0 were dropped
-    least = sum(math.ceil(wanted / (source.context_length - 1)) for wanted in splits.values())
+    def batches_from(place: int, position: int, contexts: int | None = None) -> Generator[Batch, None, None]:
+        coming = contexts_of(corpus.documents(place), tokenizer, source.context_length, position)
+        return activations(stack, source.sites, islice(coming, contexts), source.contexts_per_batch)
 
-    def contexts_from(start: int) -> Iterator[Tokens]:
-        return pack(tokenise(documents, tokenizer, start), separator, source.context_length, opening)
-
-    def too_little(share: float) -> SourceError:
-        found = sum(len(ids) for _, ids in tokenise(documents, tokenizer))
-        return SourceError(
-            f"{text_path}: has {found} tokens, but {splits['train']} + {splits['test']} rows need about "
-            f"{math.ceil(max(least * source.context_length, found / share))}; take a longer text, or lower "
-            "train_samples or test_samples"
-        )
-
-    if sum(1 for _ in islice(contexts_from(0), least)) < least:
-        raise too_little(share=1)
-
-    first = list(islice(contexts_from(0), math.ceil(MEDIAN_ROWS / source.context_length)))
-    sample = _rows(model, first, source.contexts_per_batch, separator, math.inf)
-    norms = [_norms(hidden_ND[kind_N == KEPT]) for _, hidden_ND, kind_N in sample]
-    median = float(np.median(np.concatenate(norms)))
+    first = batches_from(0, 0, math.ceil(MEDIAN_ROWS / source.context_length))
+    medians = _median_norms(first, separator, source)
+    if medians is None:
+        raise _too_little(corpus, tokenizer, source, share=1)
     facts = provenance(
         __file__,
         source=asdict(source),
-        input=_convention(source.layer),
-        references="document: index in the text; position: of the token in its document; token: its id",
-        model_files={path.name: sha256_of(path) for path in sorted(model_dir.glob("*.safetensors"))},
-        text_file={text_path.name: sha256_of(text_path)},
+        **{column: site.describe() for column, site in source.sites.items()},
+        references=f"document: {corpus.facts['document']}; position: of the token in its document; token: its id",
+        model=checkpoint.facts(),
+        text=corpus.facts,
         separator={"token": tokenizer.convert_ids_to_tokens(separator), "id": separator},
         opening=None if opening is None else tokenizer.convert_ids_to_tokens(opening),
-        median_norm=median,
-        largest_norm=source.outlier_norm * median,
+        median_norm=medians,
+        largest_norm={column: source.outlier_norm * median for column, median in medians.items()},
         precision={"forward": source.dtype, "stored": "float16"},
+        device=device.type,
         threads=threads,
     )
-    start = 0
-    with atomic_path(train_path) as train_part, atomic_path(test_path) as test_part:
-        for part, (split, wanted) in zip((train_part, test_part), splits.items(), strict=True):
-            contexts = contexts_from(start)
-            batches = _rows(model, contexts, source.contexts_per_batch, separator, facts["largest_norm"])
-            try:
-                last = _write(part, facts | {"split": split}, wanted, batches, order)
-            except _TextEndedError as ended:
-                rows = ended.rows + (splits["train"] if split == "test" else 0)
-                raise too_little(share=max(rows, 1) / sum(splits.values())) from None
-            start = last + 1
+    kinds = RowKinds(separator, facts["largest_norm"], source.drop)
+    with (
+        resume_store(train_path, facts | {"split": "train"}, dtype="float16") as train,
+        resume_store(test_path, facts | {"split": "test"}, dtype="float16") as test,
+    ):
+        left = sum(splits.values()) - train.rows - test.rows
+        _require_disk(Path(train_path).parent, left * (2 * len(source.sites) * stack.config.hidden_size + 12))
+        place = 0
+        try:
+            for split, writer in (("train", train), ("test", test)):
+                filling = _Filling(writer, split, splits[split], place)
+                filling.run(batches_from, kinds)
+                place = filling.last_place + 1
+        except _TextEndedError as ended:
+            rows = ended.rows + (splits["train"] if ended.split == "test" else 0)
+            raise _too_little(corpus, tokenizer, source, max(rows, 1) / sum(splits.values())) from None
+
+
+def _median_norms(batches: Iterable[Batch], separator: int, source: LlamaSource) -> dict[str, float] | None:
+    """Return the median norm of each site over rows that are neither at position 0 nor separators; None without any."""
+    ordinary = RowKinds(separator, {}, ("first_position", "separator"))
+    norms: dict[str, list[np.ndarray]] = {name: [] for name in source.sites}
+    for batch in batches:
+        kept = ordinary.of(batch.tokens, batch.norms) == KEPT
+        for name, values in batch.norms.items():
+            norms[name].append(values[kept])
+    if not any(len(part) for part in norms["input"]):
+        return None
+    return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
 
 
 class _TextEndedError(Exception):
-    """The text ended after ``rows`` rows of a store."""
+    """The text ended after ``rows`` rows of the store of ``split``."""
 
-    def __init__(self, rows: int) -> None:
-        super().__init__(rows)
+    def __init__(self, split: str, rows: int) -> None:
+        super().__init__(split, rows)
+        self.split = split
         self.rows = rows
 
 
-def _rows(
-    model: LlamaModel, contexts: Iterable[Tokens], per_batch: int, separator: int, largest_norm: float
-) -> Iterator[tuple[Tokens, np.ndarray, np.ndarray]]:
-    """Yield for each B contexts: tokens (B x T), residual stream (BT x D, float32) and kinds (BT)."""
-    waiting = iter(contexts)
-    while batch := list(islice(waiting, per_batch)):
-        tokens = Tokens(*(np.stack(arrays) for arrays in zip(*batch, strict=True)))
-        with torch.inference_mode():
-            hidden = model(torch.from_numpy(tokens.token).long(), use_cache=False).last_hidden_state
-        hidden_ND = hidden.flatten(0, 1).float().numpy()
-        is_first_BT = np.zeros(tokens.token.shape, dtype=bool)
-        is_first_BT[:, 0] = True
-        # the first condition that holds names the kind, so that each dropped row is counted once
-        reasons = [is_first_BT.ravel(), tokens.token.ravel() == separator, _norms(hidden_ND) > largest_norm]
-        yield tokens, hidden_ND, np.select(reasons, [FIRST, SEPARATED, OUTLIER], KEPT)
+class _Filling:
+    """Fills a store with the first ``wanted`` rows that are kept, from a place of the text on or where it was left."""
+
+    def __init__(self, writer: ResumableWriter, split: str, wanted: int, place: int) -> None:
+        self._writer = writer
+        self._split = split
+        self._wanted = wanted
+        begin = {"first_place": place, "place": place, "position": 0, "last_place": place - 1, "contexts": 0}
+        self._state: dict[str, Any] = begin | {"rows_by_kind": dict.fromkeys(KINDS, 0)} | writer.state
+        self._batches = 0
+
+    @property
+    def last_place(self) -> int:
+        """Place of the last document that a context used so far touches."""
+        return self._state["last_place"]
+
+    def run(self, batches_from: Callable[[int, int], Generator[Batch, None, None]], kinds: RowKinds) -> None:
+        writer, state = self._writer, self._state
+        with closing(batches_from(state["place"], state["position"])) as batches:
+            while writer.rows < self._wanted:
+                batch = next(batches, None)
+                if batch is None:
+                    raise _TextEndedError(self._split, writer.rows)
+                self._append(batch, kinds)
+                self._batches += 1
+                if self._batches % COMMIT_BATCHES == 0 or writer.rows == self._wanted:
+                    writer.commit(state)
+        writer.provenance |= {name: state[name] for name in ("first_place", "contexts", "rows_by_kind")}
+        log.info(
+            "%s: %d contexts up to the document in place %d, rows by kind %s",
+            *(self._split, state["contexts"], state["last_place"], state["rows_by_kind"]),
+        )
+
+    def _append(self, batch: Batch, kinds: RowKinds) -> None:
+        tokens, before = batch.tokens, self._writer.rows
+        kind_N = kinds.of(tokens, batch.norms)
+        kept = np.flatnonzero(kind_N == KEPT)[: self._wanted - before]
+        if before + len(kept) == self._wanted:  # what comes after the last row is neither used nor counted
+            kind_N = kind_N[: kept[-1] + 1]
+        used = math.ceil(len(kind_N) / tokens.token.shape[1])
+        references = {name: getattr(tokens, name).ravel()[kept] for name in ("document", "position", "token")}
+        columns = {name: values[kept] for name, values in batch.values.items()}
+        self._writer.append(columns["input"], columns.get("target"), references=references)
+        self._state["contexts"] += used
+        for name, count in zip(KINDS, np.bincount(kind_N, minlength=len(KINDS)), strict=True):
+            self._state["rows_by_kind"][name] += int(count)
+        self._state["place"], self._state["position"] = following(tokens)
+        in_documents = tokens.document[:used] >= 0
+        self._state["last_place"] = int(tokens.place[:used][in_documents].max(initial=self._state["last_place"]))
+        if before * 10 // self._wanted < self._writer.rows * 10 // self._wanted:
+            log.info("%s: %d of %d rows", self._split, self._writer.rows, self._wanted)
 
 
-def _norms(hidden_ND: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(hidden_ND, axis=1)
+def _require_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    log.info("%.3g GB to write, %.3g GB free", needed / 1e9, free / 1e9)
+    if needed > free:
+        raise SourceError(
+            f"{folder}: the stores need {needed / 1e9:.3g} GB, but the disk has {free / 1e9:.3g} GB free; lower "
+            "train_samples, or put results elsewhere"
+        )
 
 
-def _write(
-    path: Path,
-    facts: dict[str, Any],
-    wanted: int,
-    batches: Iterator[tuple[Tokens, np.ndarray, np.ndarray]],
-    order: np.ndarray,
-) -> int:
-    """Write the first ``wanted`` kept rows of ``batches``; return the last document of the contexts used.
-
-    Batches count documents as they were shuffled, references as they stand in the file: ``order`` leads from the one
-    to the other.
-    """
-    counts = np.zeros(len(KINDS), dtype=int)
-    contexts = 0
-    with create_store(path, facts, dtype="float16") as writer:
-        for tokens, hidden_ND, kind_N in batches:
-            before = writer.rows
-            kept = np.flatnonzero(kind_N == KEPT)[: wanted - before]
-            if before + len(kept) == wanted:  # what comes after the last row is neither used nor counted
-                kind_N = kind_N[: kept[-1] + 1]
-            used = math.ceil(len(kind_N) / tokens.token.shape[1])
-            counts += np.bincount(kind_N, minlength=len(KINDS))
-            contexts += used
-            references = {name: values_BT.ravel()[kept] for name, values_BT in tokens._asdict().items()}
-            references["document"] = order[references["document"]]
-            writer.append(hidden_ND[kept], references=references)
-            if before * 10 // wanted < writer.rows * 10 // wanted:
-                log.info("%s: %d of %d rows", facts["split"], writer.rows, wanted)
-            if writer.rows == wanted:
-                break
-        else:
-            raise _TextEndedError(writer.rows)
-        drops = {name: int(count) for name, count in zip(KINDS, counts, strict=True)}
-        writer.provenance |= {"contexts": contexts, "rows_by_kind": drops}
-    last = int(tokens.document[:used].max())
-    log.info("%s: %d contexts up to document %d, rows by kind %s", facts["split"], contexts, last, drops)
-    return last
+def _require_length(corpus: Text, tokenizer: Any, source: LlamaSource) -> None:
+    """Refuse a text that cannot have enough rows, before any model runs."""
+    least = _least_contexts(source)
+    contexts = contexts_of(corpus.documents(), tokenizer, source.context_length)
+    if sum(1 for _ in islice(contexts, least)) < least:
+        raise _too_little(corpus, tokenizer, source, share=1)
 
 
-def _convention(layer: int) -> str:
-    return (
-        f"hidden_states[{layer}]: the residual stream after {layer} blocks, i.e. the input of block "
-        f"index {layer} (the first block has index 0), before any final norm"
+def _least_contexts(source: LlamaSource) -> int:
+    """Return the contexts that are needed if nothing but position 0 is dropped."""
+    rows = source.context_length - ("first_position" in source.drop)
+    return math.ceil(source.train_samples / rows) + math.ceil(source.test_samples / rows)
+
+
+def _too_little(corpus: Text, tokenizer: Any, source: LlamaSource, share: float) -> SourceError:
+    """Return what to say of a text that gave ``share`` of the rows that are asked for."""
+    found = sum(len(document.ids) for document in tokenise(corpus.documents(), tokenizer))
+    needed = math.ceil(max(_least_contexts(source) * source.context_length, found / share))
+    return SourceError(
+        f"{corpus.name}: has {found} tokens, but {source.train_samples} + {source.test_samples} rows need about "
+        f"{needed}; take a longer text, or lower train_samples or test_samples"
     )

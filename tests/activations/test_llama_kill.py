@@ -1,0 +1,150 @@
+"""Extractions that are killed at any moment go on to the stores of those that never were.
+
+What is killed are processes of `workflow/scripts/activations.py`, by SIGKILL, forked from one process that has imported
+what the script imports, since that takes longer than these extractions. They commit after every batch, so that many a
+kill falls into a commit.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.activations.tiny_llama import documents, save_tiny_llama
+from tests.conftest import REPOSITORY
+
+SCRIPT = REPOSITORY / "workflow/scripts/activations.py"
+SETTINGS = {"layer": 2, "context_length": 16, "contexts_per_batch": 2, "train_samples": 3000, "test_samples": 700}
+FORKING = """
+import json, os, runpy, sys, traceback
+from sdlcore.activations import corpus, llama
+import transformers.models.llama.modeling_llama
+llama.COMMIT_BATCHES = 1
+runpy.run_path(sys.argv[1], run_name="warm-up")
+print("ready", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+        corpus.WHOLE_BYTES = request["whole_bytes"]
+        sys.argv = request["command"]
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(child, flush=True)
+    sys.stdin.readline()  # until its end is asked for, its number is no other process's
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Extractions:
+    """Starts processes of activations.py, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        save_tiny_llama(folder / "model")
+        lines = [json.dumps({"text": text}) for text in documents(300)]
+        (folder / "words.jsonl").write_text("\n".join(lines))
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", FORKING, str(SCRIPT)],
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def start(self, into: Path, whole_bytes: int, settings: dict) -> int:
+        into.mkdir(exist_ok=True)
+        model, text = str(self._folder / "model"), str(self._folder / "words.jsonl")
+        source = {"model": "tiny", "text": "words", "shuffle_buffer": 40, **SETTINGS, **settings}
+        command = [str(SCRIPT), "--source", json.dumps(source), "--model", model, "--text", text, "--device", "cpu"]
+        command += ["--train", str(into / "train.h5"), "--test", str(into / "test.h5")]
+        log = str(into.with_suffix(".log"))
+        self._ask(json.dumps({"command": command, "log": log, "whole_bytes": whole_bytes}))
+        return int(self._answer())
+
+    def end(self) -> int:
+        """Wait for the extraction to end and return its exit status, negative for a signal."""
+        self._ask("")
+        return int(self._answer())
+
+    def _ask(self, line: str) -> None:
+        self._server.stdin.write(line + "\n")
+        self._server.stdin.flush()
+
+    def _answer(self) -> str:
+        line = self._server.stdout.readline()
+        assert line, "the process that starts extractions has died"
+        return line.strip()
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait()
+
+
+@pytest.fixture(scope="module")
+def extractions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extractions]:
+    started = Extractions(tmp_path_factory.mktemp("kill"))
+    yield started
+    started.close()
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    """Return every dataset and attribute of a store."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+        return found | {f"@{name}": np.asarray(value) for name, value in file.attrs.items()}
+
+
+def unfinished(folder: Path) -> int:
+    """Return how much of stores is there that are not finished."""
+    return sum(path.stat().st_size for path in folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("whole_bytes", "settings"),
+    [(2**20, {}), (0, {"site": "mlp"}), (0, {"drop": []})],
+    ids=["whole text", "streamed text and a pair", "streamed text, nothing dropped"],
+)
+def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
+    whole_bytes: int, settings: dict, extractions: Extractions, tmp_path: Path
+):
+    extractions.start(tmp_path / "whole", whole_bytes, settings)
+    assert extractions.end() == 0, (tmp_path / "whole.log").read_text()
+    killed, rng, kills = tmp_path / "killed", random.Random(0), 0
+    while True:
+        child = extractions.start(killed, whole_bytes, settings)
+        before, deadline = unfinished(killed), time.monotonic() + 60
+        while unfinished(killed) <= before and not (killed / "test.h5").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.15))
+        if kills < 6:
+            os.kill(child, signal.SIGKILL)
+        status = extractions.end()
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
+        kills += 1
+    log = killed.with_suffix(".log").read_text()
+    assert log.count("going on from row") >= 1, f"ended before it could be killed ({kills} times): {log}"
+    for part in ("train", "test"):
+        found, expected = contents(killed / f"{part}.h5"), contents(tmp_path / f"whole/{part}.h5")
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+    assert {path.name for path in killed.iterdir()} == {"train.h5", "test.h5"}

@@ -1,0 +1,66 @@
+"""A tiny Llama with a tokenizer, made on the spot, and documents of its words."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sdlcore.streams import stream
+
+WORDS = ["river", "stone", "cloud", "lantern", "harbour", "violet", "engine", "marble", "thunder", "copper"]
+LOUD = "thunder"
+BLOCKS = 4
+SIZES = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": BLOCKS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of which every word is one token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([f"{word} {word} {word}" for word in WORDS], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
+
+
+def randomise(model: torch.nn.Module) -> None:
+    """Draw weights at which every block does something."""
+    for name, parameter in model.named_parameters():
+        if "norm" not in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+
+
+def save_tiny_llama(path: Path) -> Path:
+    """Save a random Llama of four blocks in which one word's embedding is loud, and its tokenizer."""
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SIZES))
+    randomise(model)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[tokenizer(f" {LOUD}")["input_ids"][0]] *= 100
+    model.save_pretrained(path)
+    return path
+
+
+def documents(number: int) -> list[str]:
+    """Return documents of random words, the sixth of them empty; the loud word is rare."""
+    rng = stream(0, "text")
+    chances = np.array([0.2 if word == LOUD else 1.0 for word in WORDS])
+    made = [" ".join(rng.choice(WORDS, size=rng.integers(3, 40), p=chances / chances.sum())) for _ in range(number)]
+    made[5] = ""
+    return made

@@ -1,0 +1,149 @@
+"""Losses of a tiny Llama with reconstructions spliced into it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from sdlcore.activations.checkpoints import load_whole
+from sdlcore.activations.forward import KINDS, RowKinds
+from sdlcore.activations.sites import Site, sites_of
+from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.activations.tokens import Tokens
+from sdlcore.evaluation.language import loss_recovered, mean_of
+from sdlcore.model import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.streams import stream, torch_stream
+from tests.activations.tiny_llama import save_tiny_llama
+
+D, T, SEPARATOR = 24, 12, 0
+EVERYTHING = RowKinds(SEPARATOR, {}, ())
+ALL_DROPPED = RowKinds(SEPARATOR, {"input": 1e9}, KINDS[1:])
+SITES = {"residual": ("residual", 2, None), "mlp": ("mlp", 2, None), "layers": ("residual", 2, (1, 3))}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_whole(save_tiny_llama(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="module")
+def contexts() -> list[Tokens]:
+    rng = stream(0, "contexts")
+    made = []
+    for _ in range(6):
+        ids = rng.integers(2, 200, size=T)
+        ids[5] = SEPARATOR
+        made.append(Tokens(ids, np.zeros(T, int), np.arange(T), np.zeros(T, int)))
+    return made
+
+
+def sites(name: str) -> dict[str, Site]:
+    first, second = sites_of(*SITES[name])
+    return {"input": first} if second is None else {"input": first, "target": second}
+
+
+def librarys_loss(model: LlamaForCausalLM, contexts: list[Tokens]) -> float:
+    ids = torch.from_numpy(np.stack([context.token for context in contexts]))
+    with torch.inference_mode():
+        return float(model(ids, labels=ids).loss)
+
+
+def test_the_clean_loss_is_the_librarys(model: Any, contexts: list[Tokens]):
+    found = loss_recovered(model, lambda x: x, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D))
+    assert found.clean == pytest.approx(librarys_loss(model, contexts), rel=1e-6)
+    assert found.predictions == 6 * (T - 1)
+    assert found.replaced == (T - 2) / T
+
+
+@pytest.mark.parametrize("per_batch", [1, 4])
+@pytest.mark.parametrize(("name", "kinds"), [("residual", EVERYTHING), ("mlp", ALL_DROPPED), ("layers", EVERYTHING)])
+def test_identity_changes_nothing_and_ablation_does(
+    name: str, kinds: RowKinds, per_batch: int, model: Any, contexts: list[Tokens]
+):
+    mean = torch.full((D,), 0.1)
+    found = loss_recovered(model, lambda x: x.clone(), contexts, sites(name), "sae", kinds, mean, per_batch)
+    assert found.spliced == found.clean
+    assert found.recovered_zero == found.recovered_mean == 1
+    assert abs(found.mean - found.clean) > 1e-3
+    assert abs(found.zero - found.clean) > 1e-3
+    assert found.mean != found.zero
+
+
+def test_a_reconstruction_that_is_the_mean_recovers_nothing(model: Any, contexts: list[Tokens]):
+    mean = torch.linspace(-1, 1, D)
+    found = loss_recovered(
+        model, lambda x: mean.expand(len(x), -1), contexts, sites("residual"), "sae", ALL_DROPPED, mean
+    )
+    assert found.spliced == found.mean
+    assert found.recovered_mean == 0
+
+
+def test_a_transcoder_reads_the_input_and_writes_the_target(model: Any, contexts: list[Tokens]):
+    mlp = copy.deepcopy(model.model.layers[1].mlp)
+    found = loss_recovered(model, mlp, contexts, sites("mlp"), "transcoder", ALL_DROPPED, torch.zeros(D))
+    assert found.spliced == pytest.approx(found.clean, abs=1e-5)
+    assert abs(found.zero - found.clean) > 1e-3
+
+
+def test_dropped_rows_stay_clean(model: Any, contexts: list[Tokens]):
+    """What the dictionary is given never holds a row that extraction drops, and those rows reach the next block."""
+    given: list[torch.Tensor] = []
+
+    def zero(x: torch.Tensor) -> torch.Tensor:
+        given.append(x)
+        return torch.zeros_like(x)
+
+    def by_hand(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
+        changed = torch.zeros_like(output)
+        changed[:, [0, 5]] = output[:, [0, 5]]
+        return changed
+
+    found = loss_recovered(model, zero, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D))
+    assert [len(x) for x in given] == [T - 2] * 6
+    handle = model.model.layers[1].register_forward_hook(by_hand)
+    assert found.spliced == found.zero == pytest.approx(librarys_loss(model, contexts), rel=1e-6)
+    handle.remove()
+
+
+def test_outliers_stay_clean_by_the_norm_that_extraction_found(model: Any, contexts: list[Tokens]):
+    none_kept = RowKinds(SEPARATOR, {"input": 0.0}, ("outlier",))
+    found = loss_recovered(model, torch.zeros_like, contexts, sites("residual"), "sae", none_kept, torch.zeros(D))
+    assert found.replaced == 0
+    assert found.spliced == found.clean == found.zero
+    assert found.recovered_zero is None
+
+
+def test_a_sparse_coder_is_spliced_in_as_it_is(model: Any, contexts: list[Tokens]):
+    coder = SparseCoder(ModelConfig(activation="topk", k=4, n_q=64, bias=True), (D,), (D,), torch_stream(0, "x")).eval()
+    found = loss_recovered(
+        model, lambda x: coder(x).x_hat, contexts, sites("residual"), "sae", ALL_DROPPED, torch.zeros(D), 4
+    )
+    assert np.isfinite([found.clean, found.spliced]).all()
+    assert found.spliced != found.clean
+
+
+def test_bfloat16_models_take_float32_reconstructions(model: Any, contexts: list[Tokens], tmp_path: Path):
+    model.save_pretrained(tmp_path)
+    low = load_whole(tmp_path, "bfloat16")
+    found = loss_recovered(low, lambda x: x + 0, contexts, sites("residual"), "sae", EVERYTHING, torch.zeros(D))
+    assert found.spliced == found.clean
+
+
+def test_a_crosscoder_and_no_contexts_are_refused(model: Any, contexts: list[Tokens]):
+    with pytest.raises(ValueError, match="a crosscoder's reconstruction cannot be spliced in"):
+        loss_recovered(model, lambda x: x, contexts, sites("layers"), "crosscoder", EVERYTHING, torch.zeros(D))
+    with pytest.raises(ValueError, match="no context"):
+        loss_recovered(model, lambda x: x, [], sites("residual"), "sae", EVERYTHING, torch.zeros(D))
+
+
+def test_the_mean_is_that_of_all_rows(tmp_path: Path):
+    x = stream(0, "x").normal(3, 1, size=(9000, 5)).astype(np.float32)
+    with create_store(tmp_path / "a.h5", {}) as writer:
+        writer.append(x)
+    with ActivationStore(tmp_path / "a.h5") as store:
+        np.testing.assert_allclose(mean_of(store, "input"), x.mean(0, dtype=float), rtol=1e-6)
