@@ -15,7 +15,6 @@ CONFIG = {
         "llama": {
             "large": {
                 "n_p": 4096,
-                "store_dtype": "float16",
                 "train_samples": 10**9,
                 "test_samples": 10**6,
                 "samples_per_second": 1e5,

@@ -32,13 +32,14 @@ def need(config: Mapping[str, Any], source: str) -> Need:
     """Return what the stores of a source of a valid configuration take."""
     kind = source_kind(config, source)
     settings = config["sources"][kind][source]
-    parts = [settings["train_samples"], settings["test_samples"]]
+    parts = [settings.get(f"{part}_samples") for part in ("train", "test")]
     rows = None if None in parts else sum(parts) * (len(config["seeds"]) if kind == "bench" else 1)
     width = settings.get("n_p")
     if kind == "bench":
         width += settings["n_r"] or 0
     rate = settings.get("samples_per_second")
-    row_bytes = None if width is None else width * _BYTES[settings.get("store_dtype", "float32")]
+    dtype = settings.get("store_dtype", "float16" if kind == "llama" else "float32")
+    row_bytes = None if width is None else width * _BYTES[dtype]
     return Need(source, rows, row_bytes, rows / rate if rows and rate else None)
 
 

@@ -363,7 +363,8 @@ NOT_EXTRACTED = ("run", "class_means", "samples_per_second", "training", "worker
 def extraction_settings(kind, wildcards):
     """What a source extracts. A change of anything else must not extract anew."""
     settings = config["sources"][kind][wildcards.source]
-    return {key: value for key, value in settings.items() if key not in NOT_EXTRACTED}
+    others = (*NOT_EXTRACTED, "n_p") if kind == "llama" else NOT_EXTRACTED
+    return {key: value for key, value in settings.items() if key not in others}
 
 
 # sources whose training store is extracted in parts

@@ -148,11 +148,11 @@ def _scale(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif kind == "clip":
             text = f"embeddings of {source['model']} ({source['pretrained']}) of the images {source['images']}"
         elif kind == "llama":
-            text = f"activations of {source['model']} over {source['text']}"
+            text = f"activations of {source['model']} over {source['text']}, layer {source['layer']}"
         else:
             text = f"activations in {source['input']}"
         latents = source.get("run", {}).get("n_q")
-        wanted = [source[f"{part}_samples"] for part in ("train", "test")]
+        wanted = [source.get(f"{part}_samples") for part in ("train", "test")]
         samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in wanted))
         scale.append((name, f"{text}; {samples}" + (f"; {latents} latents" if latents else "")))
     return scale
