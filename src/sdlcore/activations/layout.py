@@ -15,6 +15,18 @@ CHUNK_BYTES = 2**20
 CHUNK_ROWS = 1024
 # checksums stand for this many rows, wherever appends and commits fell, so that these leave no trace
 CHECKSUM_ROWS = 1024
+# what h5py raises at files whose tables are damaged
+DAMAGE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    NotImplementedError,
+)
 
 
 class StoreError(ValueError):

@@ -10,6 +10,7 @@ import scipy.sparse
 
 from sdlcore.activations.layout import (
     CHECKSUM_ROWS,
+    DAMAGE,
     FORMAT,
     READABLE,
     StoreError,
@@ -52,9 +53,13 @@ class ActivationStore:
             raise StoreError(f"{path}: not a readable HDF5 file ({error})") from error
         try:
             self._open()
-        except BaseException:
+        except DAMAGE as error:
             self._file.close()
-            raise
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(
+                f"{path}: is damaged, its tables cannot be read ({error}); write the store anew"
+            ) from error
 
     def _open(self) -> None:
         attributes = self._file.attrs
@@ -137,24 +142,28 @@ def verify(path: str | Path) -> None:
     with ActivationStore(path) as store:
         for shard in store.shards:
             verify(shard)
+        if store.checksum is None:
+            raise StoreError(f"{path}: has no checksums; an earlier version wrote it, write it anew to have them")
         if not store.shards:
-            _verify_columns(store.path, store._file)
+            _verify_columns(store.path, store._file, store.checksum)
 
 
-def _verify_columns(path: Path, file: h5py.File) -> None:
-    if "checksum" not in file.attrs:
-        raise StoreError(f"{path}: has no checksums; it was written by an earlier version, write it anew to have them")
-    for name in checked_columns(file):
-        try:
-            expected = [row.tobytes() for row in file[f"checksums/{name}"][:]]
-            for start, digest in blocks_of(file[name], len(file[name])):
+def _verify_columns(path: Path, file: h5py.File, checksum: str) -> None:
+    name = "its list of columns"
+    try:
+        for name in checked_columns(file):
+            rows, expected = len(file[name]), [row.tobytes() for row in file[f"checksums/{name}"][:]]
+            for start, digest in blocks_of(file[name], rows):
                 if digest != expected[start // CHECKSUM_ROWS]:
-                    stop = min(start + CHECKSUM_ROWS, len(file[name]))
+                    stop = min(start + CHECKSUM_ROWS, rows)
                     raise StoreError(f"{path}: {name} is damaged in rows {start} to {stop - 1}; write the store anew")
-        except (OSError, KeyError, IndexError, UnicodeDecodeError, RuntimeError) as error:
-            raise StoreError(f"{path}: {name} is damaged and cannot be read ({error}); write the store anew") from error
-    if checksum_of(file) != file.attrs["checksum"]:
-        raise StoreError(f"{path}: does not fit its checksum; its shape, class names or digests are damaged")
+        name = "its checksum"
+        if checksum_of(file) != checksum:
+            raise StoreError(f"{path}: does not fit its checksum; its shape, class names or digests are damaged")
+    except DAMAGE as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path}: {name} is damaged and cannot be read ({error}); write the store anew") from error
 
 
 def _found_shards(index: Path, group: h5py.Group) -> list[Path]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from sdlcore.activations.layout import (
     CHECKSUM_ROWS,
+    DAMAGE,
     VERSION,
     Checksum,
     StoreError,
@@ -30,9 +31,6 @@ from sdlcore.activations.undo import FileInUseError, UndoFile
 from sdlcore.activations.writing import BlockWriter
 
 log = logging.getLogger(__name__)
-
-# what h5py raises at files whose tables are damaged
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError)
 
 
 class _Commit(NamedTuple):
