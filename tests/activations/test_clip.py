@@ -4,14 +4,18 @@ import csv
 import dataclasses
 import json
 import logging
+import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import open_clip
 import pytest
@@ -23,8 +27,10 @@ from sdlcore.activations import clip as clip_module
 from sdlcore.activations.clip import extract, extract_shard
 from sdlcore.activations.clip_checkpoints import embedder, load_clip
 from sdlcore.activations.clip_source import ClipSource
-from sdlcore.activations.store import ActivationStore, ResumableWriter, unite
+from sdlcore.activations.store import ActivationStore, unite, verify
 from sdlcore.activations.text import SourceError
+from sdlcore.activations.writing import BlockWriter
+from sdlcore.streams import stream
 from tests.activations.conftest import DAMAGED, ClipFiles, picture
 from tests.conftest import REPOSITORY
 
@@ -162,40 +168,83 @@ def test_a_folder_of_nothing_readable_fails_whatever_the_limit(clip_files: ClipF
         run(tmp_path / "images", clip_files, tmp_path, test_samples=1, max_unreadable=1)
 
 
-class Killed(Exception):
-    """Stands for a kill at some block."""
+SETTINGS = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
+
+
+def start(*arguments: Any, blocks: int | None = None, **settings: Any) -> multiprocessing.Process:
+    """Run an extraction in a process of its own, which kills itself when it has written some blocks."""
+
+    def work() -> None:
+        append, left = BlockWriter.append, blocks
+
+        def counted(*block: Any, **columns: Any) -> None:
+            nonlocal left
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left = None if left is None else left - 1
+            append(*block, **columns)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BlockWriter, "append", counted)
+            patch.setattr(clip_module, "COMMIT_IMAGES", 4)
+            run(*arguments, **settings)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
 
 
 @pytest.mark.parametrize("blocks", range(1, 6))
-def test_a_run_that_was_cut_off_goes_on_to_the_same_stores(
-    blocks: int,
-    damaged: Path,
-    clip_files: ClipFiles,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_a_run_that_was_killed_goes_on_to_the_same_stores(
+    blocks: int, damaged: Path, clip_files: ClipFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    settings = {"batch_size": 2, "test_samples": 4, "max_unreadable": 0.5}
-    run(damaged, clip_files, tmp_path / "whole", **settings)
-    monkeypatch.setattr(clip_module, "COMMIT_IMAGES", 4)
-    append = ResumableWriter.append
-    left = iter(range(blocks))
-
-    def interrupted(writer: ResumableWriter, *arguments: Any, **columns: Any) -> None:
-        if next(left, None) is None:
-            raise Killed
-        append(writer, *arguments, **columns)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ResumableWriter, "append", interrupted)
-        with pytest.raises(Killed):
-            run(damaged, clip_files, tmp_path / "cut", **settings)
+    run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
+    killed = start(damaged, clip_files, tmp_path / "cut", blocks=blocks, **SETTINGS)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
     assert not any((tmp_path / "cut" / name).exists() for name in NAMES)
-    with caplog.at_level("INFO"):
-        run(damaged, clip_files, tmp_path / "cut", **settings)
+    with caplog.at_level(logging.INFO):
+        run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
     assert ("goes on at image" in caplog.text) == (blocks > 1)
-    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-    assert (tmp_path / "cut/skipped.csv").read_text() == (tmp_path / "whole/skipped.csv").read_text()
+    assert_equal_files(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_ten_kills_at_any_moment_change_nothing(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    begin = time.monotonic()
+    run(damaged, clip_files, tmp_path / "whole", **SETTINGS)
+    seconds = time.monotonic() - begin
+    for number, share in enumerate(stream(0, "moments").uniform(0, 1, size=10)):
+        process = start(damaged, clip_files, tmp_path / "cut", **SETTINGS)
+        time.sleep(share * seconds)
+        process.kill()
+        process.join()
+        if all(
+            (tmp_path / "cut" / name).exists() for name in NAMES
+        ):  # the kill came too late: once more from the start
+            assert_equal_files(tmp_path / "cut", tmp_path / "whole")
+            (tmp_path / "cut").rename(tmp_path / f"finished{number}")
+    run(damaged, clip_files, tmp_path / "cut", **SETTINGS)
+    assert_equal_files(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_higher_limit_goes_on_from_where_the_lower_one_was_passed(
+    damaged: Path, clip_files: ClipFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with pytest.raises(SourceError, match="raise max_unreadable"):
+        run(damaged, clip_files, tmp_path, **SETTINGS | {"max_unreadable": 0})
+    with caplog.at_level(logging.INFO):
+        run(damaged, clip_files, tmp_path, **SETTINGS)
+    assert "train: goes on at image 8 of 8" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+
+
+def assert_equal_files(one: Path, other: Path) -> None:
+    assert contents(one) == contents(other)
+    assert (one / "skipped.csv").read_text() == (other / "skipped.csv").read_text()
+    for name in NAMES[:2]:
+        verify(one / name)
+        with h5py.File(one / name) as a, h5py.File(other / name) as b:
+            assert dict(a.attrs) == dict(b.attrs)
 
 
 def test_weights_of_any_kind_of_file_load_alike(folder: Path, clip_files: ClipFiles, tmp_path: Path):
