@@ -120,11 +120,14 @@ def clip_samples(source: Mapping[str, Any]) -> list[int | None]:
 def reference_anchoring(config: Mapping[str, Any], source: str) -> str | None:
     """Return the anchoring whose anchors divide the features of a source's runs without anchors, or None.
 
-    It is named by ``reference_anchoring``, or else the first that a table or figure asks for beside them, or the first.
+    It is named by ``reference_anchoring``, or else the first that a table or figure asks for beside them. On a bench
+    that none asks anything of, it is the first of all; other sources may have fewer classes than that has anchors.
     """
     asked = {name for spec in config["tables"].values() if spec["source"] == source for name in spec["anchorings"]}
     asked |= {config["figures"][name]["anchoring"] for name in TOP_IMAGES if _shows(config, name, source)}
-    candidates = [name for name in config["anchorings"] if name in asked] or list(config["anchorings"])
+    candidates = [name for name in config["anchorings"] if name in asked]
+    if not candidates and source in config["sources"].get("bench", {}):
+        candidates = list(config["anchorings"])
     named = config["reference_anchoring"]
     return named if named in candidates else next(iter(candidates), None)
 

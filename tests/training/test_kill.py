@@ -24,7 +24,7 @@ from sdlcore.streams import stream
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
-KILLS = 4
+KILLS = 2
 # a checkpoint every few milliseconds, so that many a kill falls into one
 BASE = {"n_q": 48, "steps": 240, "batch_size": 64, "lr": 3e-3, "log_every": 4, "checkpoint_every": 4}
 RESAMPLED = {"resample_every": 8, "dead_after": 300}
