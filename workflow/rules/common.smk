@@ -158,7 +158,9 @@ def table_files(table):
     source = config["tables"][table]["source"]
     if source in LABELLED:
         files.append(f"{RESULTS}/tables/{source}_classes.csv")
-    return files + (clip_files(source) if source in config["sources"]["clip"] else [])
+    if source in config["sources"]["clip"]:
+        files += clip_files(source)
+    return files
 
 
 def figure_files(figure):
@@ -186,7 +188,8 @@ def top_images_files(figure):
 def top_images_settings(figure):
     asked, cell = config["figures"][figure], top_images_cell(config, figure)
     anchored = cell.anchoring != "none"
-    title = f"{cell.source}: {cell.method}, {'anchored to ' + cell.anchoring if anchored else 'not anchored'}, seed {cell.seed}"
+    how = f"anchored to {cell.anchoring}" if anchored else "not anchored"
+    title = f"{cell.source}: {cell.method}, {how}, seed {cell.seed}"
     return {"rows": asked["rows"], "images": asked["images"], "anchored": anchored, "title": title}
 
 
