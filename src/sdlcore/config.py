@@ -262,6 +262,8 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     for name, source in sources["llama"].items():
         if source["layers"] is not None and source["site"] != "residual":
             yield f"sources.llama.{name}.layers: takes residual streams, but site is {source['site']}; leave one out"
+        if source["stream"] and source["shards"] > 1:
+            yield f"sources.llama.{name}.stream: stores no rows, but shards is {source['shards']}; leave one out"
     for protocol, spec in config["protocols"].items():
         known = config["methods"]
         yield from _unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")

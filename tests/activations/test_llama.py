@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from sdlcore.activations import corpus
 from sdlcore.activations.checkpoints import convert_gguf, load_truncated
-from sdlcore.activations.llama import LlamaSource, extract
+from sdlcore.activations.llama import LlamaSource, extract, extract_shard
 from sdlcore.activations.store import ActivationStore
 from sdlcore.activations.text import SourceError, read_documents
 from sdlcore.activations.tokens import opening_of, separator_of
@@ -236,7 +236,7 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokens = sum(len(tokenizer(document)["input_ids"]) for document in read_documents(text))
     source = dataclasses.replace(SOURCE, train_samples=train, test_samples=test)
-    message = rf"words\.json: has {tokens} tokens, but {train} \+ {test} rows need about (\d+)"
+    message = rf"words\.json: has {tokens} tokens, but {train + test} rows need about (\d+)"
     with caplog.at_level(logging.INFO), pytest.raises(SourceError, match=message) as e:
         extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
     # what can be known before the model runs is said then
@@ -257,8 +257,45 @@ def test_a_streamed_text_that_is_too_short_is_refused(
     (tmp_path / "longer.jsonl").write_text("\n".join(json.dumps(text) for text in documents(60)))
     for name in ("short.txt", "longer.jsonl"):
         source = dataclasses.replace(SOURCE, train_samples=1100)
-        with pytest.raises(SourceError, match=rf"{name}: has \d+ tokens, but 1100 \+ 100 rows need about"):
+        with pytest.raises(SourceError, match=rf"{name}: has \d+ tokens, but 1200 rows need about"):
             extract(source, folder, tmp_path / name, tmp_path / "train.h5", tmp_path / "test.h5")
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole text", "streamed text"])
+def test_parts_are_written_apart_of_documents_of_their_own(
+    whole: bool, folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if not whole:
+        monkeypatch.setattr(corpus, "WHOLE_BYTES", 0)
+        text = tmp_path / "words.jsonl"
+        text.write_text("\n".join(json.dumps({"text": text}) for text in documents(60)))
+    source = dataclasses.replace(SOURCE, shuffle_buffer=10, train_samples=301)
+    found = []
+    for number in range(4):
+        extract_shard(source, folder, text, tmp_path / f"{number}.h5", number, 3)
+        found.append(read(tmp_path / f"{number}.h5"))
+    assert [len(columns["input"]) for columns, _ in found] == [100, 100, 101, 100]
+    assert [facts["split"] for _, facts in found] == ["train", "train", "train", "test"]
+    assert len({json.dumps(facts["largest_norm"]) for _, facts in found}) == 1
+    seen = [set(columns["document"].tolist()) for columns, _ in found]
+    assert sum(map(len, seen)) == len(set.union(*seen)), "a document is in one part"
+    ids = [AutoTokenizer.from_pretrained(folder)(document)["input_ids"] for document in documents(60)]
+    whole_model = ByHand(folder)
+    for columns, _ in found:
+        where = zip(columns["document"], columns["position"], strict=True)
+        assert columns["token"].tolist() == [ids[document][position] for document, position in where]
+        # the first context, which position 0 is dropped of
+        first = columns["token"][columns["document"] == columns["document"][0]][: SOURCE.context_length - 1]
+        states = whole_model.sites(ids[columns["document"][0]][: len(first) + 1], source)[0]
+        assert columns["position"][0] == 1
+        np.testing.assert_allclose(columns["input"][:2].astype(float), states[1:3], rtol=2e-3, atol=2e-4)
+
+
+def test_a_text_that_is_too_short_for_a_part_is_refused(folder: Path, text: Path, tmp_path: Path):
+    source = dataclasses.replace(SOURCE, train_samples=3000)
+    with pytest.raises(SourceError, match=r"has \d+ tokens in the documents of share 1 of 4, but 1000 rows need"):
+        extract_shard(source, folder, text, tmp_path / "part.h5", 1, 3)
+    assert not (tmp_path / "part.h5").exists()
 
 
 def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
@@ -272,7 +309,7 @@ def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
 
 def test_settings_and_defaults_are_those_of_the_schema():
     schema = yaml.safe_load((REPOSITORY / "config/schema/config.schema.yaml").read_text())["$defs"]["llama"]
-    planning = ("run", "n_p", "samples_per_second")
+    planning = ("run", "n_p", "samples_per_second", "shards", "stream", "buffer_rows")
     keys = {key: value for key, value in schema["properties"].items() if key not in planning}
     fields = {field.name: field for field in dataclasses.fields(LlamaSource)}
     assert set(fields) == set(keys)

@@ -1,8 +1,8 @@
-"""Extractions that are killed at any moment go on to the stores of those that never were.
+"""Extractions and trainings on streams that are killed at any moment go on to the files of those that never were.
 
-What is killed are processes of `workflow/scripts/activations.py`, by SIGKILL, forked from one process that has imported
-what the script imports, since that takes longer than these extractions. They commit after every batch, so that many a
-kill falls into a commit.
+What is killed are processes of `workflow/scripts/{activations,train_streamed}.py`, by SIGKILL, forked from one process
+that has imported what the scripts import, since that takes longer than these extractions. They commit after every
+batch, so that many a kill falls into a commit.
 """
 
 import json
@@ -23,13 +23,18 @@ from tests.activations.tiny_llama import documents, save_tiny_llama
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "workflow/scripts/activations.py"
+TRAIN = REPOSITORY / "workflow/scripts/train_streamed.py"
 SETTINGS = {"layer": 2, "context_length": 16, "contexts_per_batch": 2, "train_samples": 3000, "test_samples": 700}
+TRAINING = {"activation": "topk", "k": 4, "n_q": 48, "steps": 400, "batch_size": 64, "normalise": True}
+TRAINING |= {"log_every": 2, "checkpoint_every": 2}
 FORKING = """
 import json, os, runpy, sys, traceback
 from sdlcore.activations import corpus, llama
 import transformers.models.llama.modeling_llama
 llama.COMMIT_BATCHES = 1
-runpy.run_path(sys.argv[1], run_name="warm-up")
+for script in sys.argv[1:]:
+    runpy.run_path(script, run_name="warm-up")
+import sdlcore.model.kernels.cpu
 print("ready", flush=True)
 for line in sys.stdin:
     request = json.loads(line)
@@ -59,7 +64,7 @@ class Extractions:
         lines = [json.dumps({"text": text}) for text in documents(300)]
         (folder / "words.jsonl").write_text("\n".join(lines))
         self._server = subprocess.Popen(
-            [sys.executable, "-c", FORKING, str(SCRIPT)],
+            [sys.executable, "-c", FORKING, str(SCRIPT), str(TRAIN)],
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -67,12 +72,23 @@ class Extractions:
         )
         assert self._answer() == "ready"
 
-    def start(self, into: Path, whole_bytes: int, settings: dict) -> int:
-        into.mkdir(exist_ok=True)
+    def start(self, into: Path, whole_bytes: int, settings: dict, recipe: bool = False) -> int:
         model, text = str(self._folder / "model"), str(self._folder / "words.jsonl")
         source = {"model": "tiny", "text": "words", "shuffle_buffer": 40, **SETTINGS, **settings}
         command = [str(SCRIPT), "--source", json.dumps(source), "--model", model, "--text", text, "--device", "cpu"]
+        command += ["--buffer-rows", "500", "--recipe", str(into / "train.json")] if recipe else []
         command += ["--train", str(into / "train.h5"), "--test", str(into / "test.h5")]
+        return self._start(command, into, whole_bytes)
+
+    def train(self, recipe: Path, into: Path, whole_bytes: int) -> int:
+        outputs = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+        command = [str(TRAIN), "--settings", json.dumps(TRAINING), "--seed", "3", "--device", "cpu"]
+        command += ["--store", str(recipe)]
+        command += [word for name, file in outputs.items() for word in (f"--{name}", str(into / file))]
+        return self._start(command, into, whole_bytes)
+
+    def _start(self, command: list[str], into: Path, whole_bytes: int) -> int:
+        into.mkdir(exist_ok=True)
         log = str(into.with_suffix(".log"))
         self._ask(json.dumps({"command": command, "log": log, "whole_bytes": whole_bytes}))
         return int(self._answer())
@@ -148,3 +164,33 @@ def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
         for name, values in expected.items():
             np.testing.assert_array_equal(found[name], values, err_msg=name)
     assert {path.name for path in killed.iterdir()} == {"train.h5", "test.h5"}
+
+
+def test_a_training_on_a_stream_killed_again_and_again_ends_in_the_same_bits(extractions: Extractions, tmp_path: Path):
+    whole_bytes = 0
+    extractions.start(tmp_path / "recipe", whole_bytes, {}, recipe=True)
+    assert extractions.end() == 0, (tmp_path / "recipe.log").read_text()
+    assert {path.name for path in (tmp_path / "recipe").iterdir()} == {"train.json", "test.h5"}
+    recipe = tmp_path / "recipe/train.json"
+    extractions.train(recipe, tmp_path / "whole", whole_bytes)
+    assert extractions.end() == 0, (tmp_path / "whole.log").read_text()
+    killed, rng, kills = tmp_path / "killed", random.Random(0), 0
+    while True:
+        child = extractions.train(recipe, killed, whole_bytes)
+        deadline = time.monotonic() + 60
+        while not (killed / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+            if (killed / "model.safetensors").exists():
+                break
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.3))
+        if kills < 4:
+            os.kill(child, signal.SIGKILL)
+        status = extractions.end()
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
+        kills += 1
+    assert "going on from step" in killed.with_suffix(".log").read_text(), f"killed {kills} times"
+    for name in ("model.safetensors", "config.json"):
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert {path.name for path in killed.iterdir()} == {"model.safetensors", "config.json", "history.csv"}

@@ -1,4 +1,5 @@
-"""From a language model and a text to what a dictionary costs the model, by the scripts of the pipeline."""
+"""From a language model and a text to what a dictionary costs the model, by the scripts of the pipeline; and by
+Snakemake to dictionaries of activations that are extracted in parts, or never stored."""
 
 import json
 import runpy
@@ -6,8 +7,60 @@ from pathlib import Path
 
 import pytest
 
+from sdlcore.activations.store import ActivationStore
+from sdlcore.files import sha256_of
 from tests.activations.tiny_llama import documents, save_tiny_llama
 from tests.conftest import REPOSITORY
+from tests.workflow.conftest import Checkout
+
+WORDS = {"model": "models/tiny", "text": "words.json", "layer": 2, "context_length": 16}
+WORDS |= {"train_samples": 900, "test_samples": 200, "run": {"n_q": 32, "steps": 30, "batch_size": 64}}
+CHANGE = {
+    "sources": {
+        "llama": {
+            "in_parts": {**WORDS, "shards": 2},
+            "streamed": {**WORDS, "stream": True, "buffer_rows": 300, "n_p": 24},
+        }
+    }
+}
+RUNS = [f"results/tiny/runs/{source}/topk/best/none/seed0" for source in ("in_parts", "streamed")]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout with a model and a text, in which a dictionary of either source was trained."""
+    checkout = Checkout(tmp_path_factory.mktemp("words") / "sdlcore")
+    save_tiny_llama(checkout.path / "models/tiny")
+    (checkout.path / "words.json").write_text(json.dumps(documents(150)))
+    checkout.snakemake(*(f"{run}/metrics.json" for run in RUNS), change=CHANGE)
+    return checkout
+
+
+def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Checkout):
+    for run in RUNS:
+        metrics = json.loads((words.path / run / "metrics.json").read_text())["metrics"]
+        assert 0 < metrics["fvu"] < 1.5
+        assert metrics["l0"] > 0
+    with ActivationStore(words.path / "results/tiny/activations/in_parts/train.h5") as store:
+        assert [path.name for path in store.shards] == ["part-00000.h5", "part-00001.h5"]
+        assert store.rows == 900
+    assert {path.name for path in (words.path / "results/tiny/activations/streamed").iterdir()} == {
+        "train.json",
+        "test.h5",
+    }
+    facts = json.loads((words.path / RUNS[1] / "config.json").read_text())
+    assert facts["inputs"]["store"] == sha256_of(words.path / "results/tiny/activations/streamed/train.json")
+
+
+def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: Checkout):
+    targets = [f"{run}/metrics.json" for run in RUNS]
+    assert words.plan(*targets, change=CHANGE).jobs == []
+    part = words.path / "results/tiny/activations/in_parts/train/part-00001.h5"
+    saved = part.read_bytes()
+    part.unlink()
+    plan = words.plan(str(part.relative_to(words.path)), change=CHANGE)
+    part.write_bytes(saved)
+    assert [rule for rule, _ in plan.jobs] == ["language_shard"]
 
 
 def run(script: str, *arguments: object) -> None:

@@ -55,6 +55,8 @@ rule language_model:
         'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q} --output {output:q} > {log:q} 2>&1'
 
 
+# A source's stores in one job; or in parts, jobs of their own, where it has shards; or its evaluation store alone, where
+# it is streamed.
 rule activations:
     input:
         model=language_model_files,
@@ -67,7 +69,7 @@ rule activations:
     benchmark:
         "<logs>/activations/{source}.tsv"
     wildcard_constraints:
-        source=names_of("llama"),
+        source=pattern(name for name in config["sources"]["llama"] if name not in SHARDED + STREAMED),
     conda:
         ENVIRONMENT
     threads: 2
@@ -84,3 +86,72 @@ rule activations:
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"
+
+
+rule language_shard:
+    input:
+        model=language_model_files,
+        text=language_text_files,
+    output:
+        "<results>/activations/{source}/{split}/part-{number}.h5",
+    log:
+        "<logs>/language_shard/{source}.{split}.{number}.log",
+    benchmark:
+        "<logs>/language_shard/{source}.{split}.{number}.tsv"
+    wildcard_constraints:
+        source=pattern(name for name in SHARDED if name in config["sources"]["llama"]),
+        split="train|test",
+        number=r"\d{5}",
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=language_memory,
+        runtime=language_minutes,
+        gpu=train_gpus,
+    params:
+        environment=language_environment,
+        model=language_model,
+        text=language_text,
+        source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
+        # the evaluation store is the part after the last
+        shard=lambda wildcards: [
+            int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
+            n_shards(wildcards.source, "train"),
+        ],
+        code=code_digest("activations"),
+    shell:
+        '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
+        " --model {params.model:q} --text {params.text:q} --threads {threads} --shard {params.shard} --output {output} > {log} 2>&1"
+
+
+rule stream_recipe:
+    input:
+        model=language_model_files,
+        text=language_text_files,
+    output:
+        recipe="<results>/activations/{source}/train.json",
+        test="<results>/activations/{source}/test.h5",
+    log:
+        "<logs>/stream_recipe/{source}.log",
+    benchmark:
+        "<logs>/stream_recipe/{source}.tsv"
+    wildcard_constraints:
+        source=pattern(STREAMED),
+    conda:
+        ENVIRONMENT
+    threads: 2
+    resources:
+        mem_mb=language_memory,
+        runtime=language_minutes,
+        gpu=train_gpus,
+    params:
+        environment=language_environment,
+        model=language_model,
+        text=language_text,
+        source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
+        buffer_rows=lambda wildcards: config["sources"]["llama"][wildcards.source]["buffer_rows"],
+        code=code_digest("activations"),
+    shell:
+        '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
+        " --model {params.model:q} --text {params.text:q} --threads {threads} --recipe {output.recipe} --test {output.test} --buffer-rows {params.buffer_rows} > {log} 2>&1"

@@ -77,12 +77,12 @@ rule clip_activations:
     benchmark:
         "<logs>/clip_activations/{source}.tsv"
     wildcard_constraints:
-        source="|".join(name for name in config["sources"]["clip"] if name not in SHARDED) or "(?!)",
+        source=pattern(name for name in config["sources"]["clip"] if name not in SHARDED),
     conda:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=8000,
+        mem_mb=CLIP_MEMORY,
         runtime=1440,
         gpu=train_gpus,
         workers=clip_workers,
@@ -116,14 +116,14 @@ rule clip_shard:
     benchmark:
         "<logs>/clip_shard/{source}.{split}.{number}.tsv"
     wildcard_constraints:
-        source="|".join(SHARDED) or "(?!)",
+        source=pattern(name for name in SHARDED if name in config["sources"]["clip"]),
         split="train|test",
         number=r"\d{5}",
     conda:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=8000,
+        mem_mb=CLIP_MEMORY,
         runtime=1440,
         gpu=train_gpus,
         workers=clip_workers,
@@ -142,32 +142,26 @@ rule clip_shard:
         " --output {output.store:q} --skipped {output.skipped:q} > {log:q} 2>&1"
 
 
-rule unite_shards:
+rule unite_skipped:
     input:
-        train=lambda wildcards: shard_files(wildcards.source, "train", "h5"),
-        test=lambda wildcards: shard_files(wildcards.source, "test", "h5"),
-        skipped=lambda wildcards: [
+        lambda wildcards: [
             path for split in ("train", "test") for path in shard_files(wildcards.source, split, "skipped.csv")
         ],
     output:
-        train="<results>/activations/{source}/train.h5",
-        test="<results>/activations/{source}/test.h5",
-        skipped="<results>/activations/{source}/skipped.csv",
+        "<results>/activations/{source}/skipped.csv",
     log:
-        "<logs>/unite_shards/{source}.log",
+        "<logs>/unite_skipped/{source}.log",
     benchmark:
-        "<logs>/unite_shards/{source}.tsv"
+        "<logs>/unite_skipped/{source}.tsv"
     wildcard_constraints:
-        source="|".join(SHARDED) or "(?!)",
+        source=pattern(name for name in SHARDED if name in config["sources"]["clip"]),
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=1000,
+        runtime=10,
     params:
-        code=code_digest("unite"),
+        code=code_digest("unite_tables"),
     shell:
-        'python "$SCRIPTS"/unite.py --shards {input.train:q} --index {output.train:q}'
-        " --skipped {input.skipped:q} --skipped-output {output.skipped:q} > {log:q} 2>&1 &&"
-        ' python "$SCRIPTS"/unite.py --shards {input.test:q} --index {output.test:q} >> {log:q} 2>&1'
+        'python "$SCRIPTS"/unite_tables.py --tables {input:q} --output {output:q} > {log:q} 2>&1'

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from shlex import quote
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -12,7 +13,7 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 from sdlcore.activations.array_reference import source_files
-from sdlcore.activations.references import is_hub_model, is_hub_text
+from sdlcore.activations.hub_names import is_hub_model, is_hub_text
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.config import (
     FASHION_MNIST,
@@ -24,6 +25,7 @@ from sdlcore.config import (
     load_yaml,
     reference_anchoring,
     run_settings,
+    source_kind,
     TOP_IMAGES,
     table_cells,
     top_images_cell,
@@ -42,12 +44,6 @@ config.update(filled)
 
 RESULTS = f"results/{config['name']}"
 CACHE = config["cache"]
-
-# before anything runs, and in a dry run too
-if workflow.is_main_process:
-    every_source = [source for kind in config["sources"].values() for source in kind]
-    for line in large_activations(config, every_source, Path(RESULTS).absolute()):
-        print(line, file=sys.stderr)
 
 
 # <results>, <logs> and <cache> in the rules
@@ -77,9 +73,14 @@ if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
 shell.prefix(f"set -euo pipefail; export {exports}; ")
 
 
+def pattern(names):
+    """A pattern of names, or of nothing."""
+    return "|".join(names) or "(?!)"
+
+
 def names_of(*kinds):
     """A pattern of the names of the sources of some kinds."""
-    return "|".join(name for kind in kinds for name in config["sources"][kind]) or "(?!)"
+    return pattern(name for kind in kinds for name in config["sources"][kind])
 
 
 wildcard_constraints:
@@ -128,7 +129,8 @@ def store(part):
     def path(wildcards):
         source = wildcards.source
         folder = f"{source}/seed{wildcards.seed}" if is_bench(source) else source
-        return f"{RESULTS}/activations/{folder}/{part}.h5"
+        recipe = part == "train" and source in STREAMED
+        return f"{RESULTS}/activations/{folder}/{part}.{'json' if recipe else 'h5'}"
 
     return path
 
@@ -211,6 +213,17 @@ def train_settings(wildcards):
     return settings
 
 
+def train_script(wildcards):
+    return "train_streamed" if wildcards.source in STREAMED else "train"
+
+
+def streamed_files(wildcards):
+    """What makes the rows of a source that is streamed, beside its recipe."""
+    if wildcards.source not in STREAMED:
+        return []
+    return [file for file in (language_model_files(wildcards), language_text_files(wildcards)) if file]
+
+
 def train_anchors(wildcards):
     if wildcards.anchoring == "none":
         return []
@@ -221,6 +234,15 @@ def train_threads(wildcards):
     """A step of few latents is too short for a second core to help; runs side by side use it better."""
     settings = train_settings(wildcards)
     return 1 if settings["n_q"] * settings["batch_size"] < 2**22 else 8
+
+
+def train_memory(wildcards):
+    """Megabytes for weights, moments and gradients, for what a batch takes, and for a model that makes the rows."""
+    settings = train_settings(wildcards)
+    source = config["sources"][source_kind(config, wildcards.source)][wildcards.source]
+    width = (source.get("n_p") or 1024) + (source.get("n_r") or 0)
+    needed = 4000 + 32 * settings["n_q"] * width // 10**6 + 8 * settings["n_q"] * settings["batch_size"] // 10**6
+    return needed + (language_memory(wildcards) if wildcards.source in STREAMED else 0)
 
 
 def train_gpus(wildcards):
@@ -360,7 +382,10 @@ def language_text(wildcards):
 
 
 # what a source's rows are trained on, judged by and planned with, and how its model is made: not what is extracted
-NOT_EXTRACTED = ("run", "class_means", "samples_per_second", "training", "workers", "shards")
+NOT_EXTRACTED = (
+    *("run", "class_means", "samples_per_second", "training", "workers", "shards"),
+    *("stream", "buffer_rows"),
+)
 
 
 def extraction_settings(kind, wildcards):
@@ -370,12 +395,14 @@ def extraction_settings(kind, wildcards):
     return {key: value for key, value in settings.items() if key not in others}
 
 
-# sources whose training store is extracted in parts
-SHARDED = [name for name, settings in config["sources"]["clip"].items() if settings["shards"] > 1]
+# sources whose training store is extracted in parts, and those whose training rows are never stored
+EXTRACTED = {name: settings for kind in ("clip", "llama") for name, settings in config["sources"][kind].items()}
+SHARDED = [name for name, settings in EXTRACTED.items() if settings["shards"] > 1]
+STREAMED = [name for name, settings in config["sources"]["llama"].items() if settings["stream"]]
 
 
 def n_shards(source, split):
-    return config["sources"]["clip"][source]["shards"] if split == "train" else 1
+    return EXTRACTED[source]["shards"] if split == "train" else 1
 
 
 def shard_files(source, split, suffix):
@@ -479,4 +506,23 @@ def language_memory(wildcards):
 
 def language_minutes(wildcards):
     """Generous for a CPU: 20,000 tokens a minute."""
-    return max(120, config["sources"]["llama"][wildcards.source]["train_samples"] // 20000)
+    settings = config["sources"]["llama"][wildcards.source]
+    rows = settings["test_samples"] if settings["stream"] else settings["train_samples"] // settings["shards"]
+    return max(120, rows // 20000)
+
+
+CLIP_MEMORY = 8000
+
+
+def extraction_memory(source):
+    """Megabytes that a job of a source's extraction asks for, where it runs a model."""
+    if source in config["sources"]["llama"]:
+        return language_memory(SimpleNamespace(source=source))
+    return CLIP_MEMORY if source in config["sources"]["clip"] else None
+
+
+# before anything runs, and in a dry run too
+if workflow.is_main_process:
+    every_source = [source for kind in config["sources"].values() for source in kind]
+    for line in large_activations(config, every_source, Path(RESULTS).absolute(), extraction_memory):
+        print(line, file=sys.stderr)

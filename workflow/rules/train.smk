@@ -3,6 +3,7 @@ rule train:
     input:
         store=store("train"),
         anchors=train_anchors,
+        streamed=streamed_files,
     output:
         model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
         config="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/config.json",
@@ -15,15 +16,17 @@ rule train:
         ENVIRONMENT
     threads: train_threads
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=train_memory,
+        runtime=lambda wildcards: 2880 if wildcards.source in STREAMED else 240,
         gpu=train_gpus,
     params:
         settings=lambda wildcards: as_json(train_settings(wildcards)),
         anchors=lambda wildcards: "" if wildcards.anchoring == "none" else "--anchors",
-        code=code_digest("train"),
+        environment=lambda wildcards: language_environment(wildcards) if wildcards.source in STREAMED else "",
+        script=train_script,
+        code=lambda wildcards: code_digest(train_script(wildcards)),
     shell:
-        'python "$SCRIPTS"/train.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
+        '{params.environment} python "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --threads {threads} --store {input.store} {params.anchors} {input.anchors}"
         " --model {output.model} --config {output.config} --history {output.history}"
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'

@@ -1,99 +1,16 @@
-"""Train one dictionary."""
+"""Train one dictionary on an activation store."""
 
-import argparse
-import hashlib
-import json
-import logging
 import os
-from functools import partial
-from pathlib import Path
 
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
-
-from sdlcore.activations.reader import BatchReader
-from sdlcore.activations.store import ActivationStore
-from sdlcore.anchors import load_anchors
-from sdlcore.device import choose_device
-from sdlcore.files import provenance, sha256_of, write_json
-from sdlcore.model import SparseCoder, save_model
-from sdlcore.pairs import make_direction_pair, pair_sites
-from sdlcore.run import RunConfig
-from sdlcore.streams import stream, torch_stream
-from sdlcore.training import normalisation
-from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
-from sdlcore.training.loop import Checkpointing, train
+from sdlcore.activations.reader import open_store
+from sdlcore.training import command
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", type=json.loads, required=True, help="run settings, JSON")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--store", required=True)
-    parser.add_argument("--anchors")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--history", required=True)
-    parser.add_argument("--tensorboard", metavar="FOLDER", help="also write the history as TensorBoard event files")
-    parser.add_argument("--wandb", metavar="PROJECT", help="also send it to this project of Weights & Biases")
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
-    torch.set_num_threads(args.threads)
-    config = RunConfig.from_dict(args.settings)
-    device = choose_device(args.device)
-    inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
-    facts = provenance(__file__, settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
-    identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    folder = Path(args.model).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.safetensors"
-
-    sinks: list[Sink] = [partial(progress, config.training.steps)]
-    if args.tensorboard:
-        sinks.append(partial(tensorboard, args.tensorboard))
-    if args.wandb:
-        # the identity as the run's id: a training that goes on, goes on in the same run
-        run = {"project": args.wandb, "id": identity[:32], "dir": str(folder)}
-        sinks.append(partial(weights_and_biases, run | {"config": config.to_dict() | {"seed": args.seed}}))
-    # closed first: what goes wrong with another cannot keep it from appearing
-    sinks.append(partial(csv_file, args.history))
-
-    with ActivationStore(args.store) as store:
-        pair = config.model.pair
-        sites = pair_sites(pair, store.n_p, store.n_r)
-        model = SparseCoder(config.model, *sites, torch_stream(args.seed, "initialisation")).to(device)
-        batches = BatchReader(store, pair, config.training.batch_size, lambda epoch: stream(args.seed, "order", epoch))
-        if config.training.normalise:
-            scaling = normalisation.fit(store, pair)
-        else:
-            scaling = normalisation.identity(*(sum(widths) for widths in sites))
-        directions = None
-        if args.anchors:
-            anchors = load_anchors(args.anchors)
-            w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
-            directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
-        train(
-            model,
-            batches,
-            config,
-            torch_stream(args.seed, "resampling"),
-            scaling,
-            directions,
-            Checkpointing(checkpoint, identity),
-            sinks,
-        )
-    normalisation.fold(model, scaling.to(device))
-    facts["threads"] = args.threads
-    write_json(args.config, facts)
-    save_model(args.model, model, facts)
-    checkpoint.unlink(missing_ok=True)
-    for left in folder.glob(".*.part.*"):  # of processes that were killed while they wrote
-        left.unlink()
+    command.main(__file__, lambda *where: open_store(*where[:4]), __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from transformers.utils import logging as transformers_logging
 
 from sdlcore.activations.hub import model_config, model_snapshot
-from sdlcore.activations.references import is_hub_model
+from sdlcore.activations.hub_names import is_hub_model
 from sdlcore.activations.text import SourceError
 from sdlcore.files import sha256_of
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdlcore.activations.references import DATASET, is_hub_text
+from sdlcore.activations.hub_names import DATASET, is_hub_text
 from sdlcore.activations.text import read_documents, text_files
 from sdlcore.files import sha256_of
 from sdlcore.streams import stream
@@ -39,6 +39,18 @@ class Document(NamedTuple):
     number: int
     """Of the document in the text, counted from 0; see `Text.facts`."""
     text: str
+
+
+class Share(NamedTuple):
+    """Documents of a text for one of several jobs: those whose place leaves the remainder ``number`` by ``of``."""
+
+    number: int = 0
+    """Which share, from 0."""
+    of: int = 1
+    """How many there are."""
+
+
+WHOLE = Share()
 
 
 class TextOptions(NamedTuple):
@@ -77,10 +89,10 @@ class Text:
     whole: bool
     read: Callable[[], Iterator[tuple[int, str]]]
 
-    def documents(self, start: int = 0) -> Iterator[Document]:
-        """Yield the documents from place ``start`` on. What is streamed has to read, not keep, those before it."""
+    def documents(self, start: int = 0, share: Share = WHOLE) -> Iterator[Document]:
+        """Yield a share's documents from place ``start`` on. What is streamed has to read, not keep, the others."""
         for place, (number, text) in enumerate(self.read()):
-            if place >= start:
+            if place >= start and place % share.of == share.number:
                 yield Document(place, number, text)
 
 

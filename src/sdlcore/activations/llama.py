@@ -15,13 +15,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from sdlcore.activations.checkpoints import load_tokenizer, load_truncated, open_checkpoint
-from sdlcore.activations.corpus import Text, TextOptions, open_text
+from sdlcore.activations.corpus import WHOLE, Share, Text, TextOptions, open_text
 from sdlcore.activations.forward import KEPT, KINDS, Batch, RowKinds, activations
 from sdlcore.activations.sites import Site, sites_of
 from sdlcore.activations.store import ResumableWriter, resume_store
@@ -127,6 +127,125 @@ class LlamaSource:
         return TextOptions(self.text_column, self.text_config, self.text_split, self.text_revision, self.shuffle_buffer)
 
 
+class Extraction(NamedTuple):
+    """A source with its model loaded and its text open."""
+
+    source: LlamaSource
+    corpus: Text
+    share: Share
+    """Documents that rows are made of."""
+    rows: int
+    """Rows that are asked for, all in all."""
+    tokenizer: Any
+    stack: Any
+    kinds: RowKinds
+    """Which rows are left out."""
+    facts: dict[str, Any]
+    """What identifies it, for provenance."""
+
+    def batches(self, place: int = 0, position: int = 0, contexts: int | None = None) -> Generator[Batch, None, None]:
+        """Yield activations from a token of the document in a place on, of so many ``contexts`` at most."""
+        documents = self.corpus.documents(place, self.share)
+        coming = contexts_of(documents, self.tokenizer, self.source.context_length, position)
+        return activations(self.stack, self.source.sites, islice(coming, contexts), self.source.contexts_per_batch)
+
+    def fill(self, writer: ResumableWriter, rows: int, place: int = 0, before: int = 0) -> int:
+        """Write the first ``rows`` rows from ``place`` on, or what a killed process left of them.
+
+        ``before`` counts the rows that were made of the documents before.
+
+        Returns
+        -------
+        Place of the last document that a context of them touches.
+
+        Raises
+        ------
+        SourceError
+            If the text ends before.
+        """
+        filling = _Filling(writer, rows, place)
+        if not filling.run(self.batches, self.kinds):
+            raise self.too_little(before + writer.rows)
+        return filling.last_place
+
+    def too_little(self, rows: int) -> SourceError:
+        """Return what to say of a text that ended after ``rows`` rows."""
+        return _too_little(self.corpus, self.tokenizer, self.source, self.share, self.rows, rows)
+
+    def require_disk(self, folder: Path, rows: int) -> None:
+        """Refuse stores of ``rows`` rows that do not fit on the disk."""
+        needed = rows * (2 * len(self.source.sites) * self.stack.config.hidden_size + 12)
+        free = shutil.disk_usage(folder).free
+        log.info("%.3g GB to write, %.3g GB free", needed / 1e9, free / 1e9)
+        if needed > free:
+            raise SourceError(
+                f"{folder}: the stores need {needed / 1e9:.3g} GB, but the disk has {free / 1e9:.3g} GB free; lower "
+                "train_samples, put results elsewhere, or set stream"
+            )
+
+
+def prepare(
+    source: LlamaSource,
+    model: str | Path,
+    text: str | Path,
+    rows: int,
+    share: Share = WHOLE,
+    threads: int = 1,
+    device: torch.device | None = None,
+) -> Extraction:
+    """Load a model and open a text to extract ``rows`` rows of a share of its documents.
+
+    Outliers are measured by the median norms of the text's first contexts, whatever the share: some `MEDIAN_ROWS`
+    tokens, position 0 and separators left out.
+
+    Parameters
+    ----------
+    source, model, text, threads, device
+        As for `extract`.
+    rows
+        Rows that are needed at least.
+    share
+        Documents that they are made of.
+
+    Raises
+    ------
+    SourceError
+        If the model or the text does not serve, or it can be told already that the text has too few tokens.
+    """
+    torch.set_num_threads(threads)
+    device = device or torch.device("cpu")
+    checkpoint = open_checkpoint(model, source.revision)
+    tokenizer = load_tokenizer(checkpoint.folder)
+    corpus = open_text(text, source.text_options)
+    if corpus.whole:
+        _require_length(corpus, tokenizer, source, share, rows)
+    blocks = max(site.block for site in source.sites.values())
+    stack = load_truncated(checkpoint.folder, blocks, source.dtype).to(device)
+    separator, opening = separator_of(tokenizer), opening_of(tokenizer)
+    ready = Extraction(source, corpus, share, rows, tokenizer, stack, RowKinds(separator, {}, source.drop), {})
+    first = ready._replace(share=WHOLE).batches(contexts=math.ceil(MEDIAN_ROWS / source.context_length))
+    medians = _median_norms(first, separator, source)
+    if medians is None:
+        raise ready.too_little(0)
+    largest = {column: source.outlier_norm * median for column, median in medians.items()}
+    facts = provenance(
+        __file__,
+        source=asdict(source),
+        **{column: site.describe() for column, site in source.sites.items()},
+        references=f"document: {corpus.facts['document']}; position: of the token in its document; token: its id",
+        model=checkpoint.facts(),
+        text=corpus.facts,
+        separator={"token": tokenizer.convert_ids_to_tokens(separator), "id": separator},
+        opening=None if opening is None else tokenizer.convert_ids_to_tokens(opening),
+        median_norm=medians,
+        largest_norm=largest,
+        precision={"forward": source.dtype, "stored": "float16"},
+        device=device.type,
+        threads=threads,
+    )
+    return ready._replace(kinds=ready.kinds._replace(largest_norm=largest), facts=facts)
+
+
 def extract(
     source: LlamaSource,
     model: str | Path,
@@ -140,9 +259,7 @@ def extract(
 
     Exactly ``train_samples`` and ``test_samples`` rows; references are ``document``, ``position`` (in the
     document) and ``token``. Documents come in the order of `corpus`. Evaluation begins with the first document that no
-    training context touches.
-    Outliers of both are measured by the median norms of the first contexts: some `MEDIAN_ROWS` tokens, position
-    0 and separators left out. If anything fails, neither file appears; if the process is killed, the next call with
+    training context touches. If anything fails, neither file appears; if the process is killed, the next call with
     equal settings goes on from the last `COMMIT_BATCHES` batches, to the same stores on the same number of threads.
 
     Parameters
@@ -165,57 +282,59 @@ def extract(
     SourceError
         If the model or the text does not serve, or the text has too few tokens.
     """
-    torch.set_num_threads(threads)
-    device = device or torch.device("cpu")
-    checkpoint = open_checkpoint(model, source.revision)
-    tokenizer = load_tokenizer(checkpoint.folder)
-    corpus = open_text(text, source.text_options)
-    splits = {"train": source.train_samples, "test": source.test_samples}
-    if corpus.whole:
-        _require_length(corpus, tokenizer, source)
-    blocks = max(site.block for site in source.sites.values())
-    stack = load_truncated(checkpoint.folder, blocks, source.dtype).to(device)
-    separator, opening = separator_of(tokenizer), opening_of(tokenizer)
-
-    def batches_from(place: int, position: int, contexts: int | None = None) -> Generator[Batch, None, None]:
-        coming = contexts_of(corpus.documents(place), tokenizer, source.context_length, position)
-        return activations(stack, source.sites, islice(coming, contexts), source.contexts_per_batch)
-
-    first = batches_from(0, 0, math.ceil(MEDIAN_ROWS / source.context_length))
-    medians = _median_norms(first, separator, source)
-    if medians is None:
-        raise _too_little(corpus, tokenizer, source, share=1)
-    facts = provenance(
-        __file__,
-        source=asdict(source),
-        **{column: site.describe() for column, site in source.sites.items()},
-        references=f"document: {corpus.facts['document']}; position: of the token in its document; token: its id",
-        model=checkpoint.facts(),
-        text=corpus.facts,
-        separator={"token": tokenizer.convert_ids_to_tokens(separator), "id": separator},
-        opening=None if opening is None else tokenizer.convert_ids_to_tokens(opening),
-        median_norm=medians,
-        largest_norm={column: source.outlier_norm * median for column, median in medians.items()},
-        precision={"forward": source.dtype, "stored": "float16"},
-        device=device.type,
-        threads=threads,
-    )
-    kinds = RowKinds(separator, facts["largest_norm"], source.drop)
+    rows = source.train_samples + source.test_samples
+    work = prepare(source, model, text, rows, threads=threads, device=device)
     with (
-        resume_store(train_path, facts | {"split": "train"}, dtype="float16") as train,
-        resume_store(test_path, facts | {"split": "test"}, dtype="float16") as test,
+        resume_store(train_path, work.facts | {"split": "train"}, dtype="float16") as train,
+        resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test,
     ):
-        left = sum(splits.values()) - train.rows - test.rows
-        _require_disk(Path(train_path).parent, left * (2 * len(source.sites) * stack.config.hidden_size + 12))
-        place = 0
-        try:
-            for split, writer in (("train", train), ("test", test)):
-                filling = _Filling(writer, split, splits[split], place)
-                filling.run(batches_from, kinds)
-                place = filling.last_place + 1
-        except _TextEndedError as ended:
-            rows = ended.rows + (splits["train"] if ended.split == "test" else 0)
-            raise _too_little(corpus, tokenizer, source, max(rows, 1) / sum(splits.values())) from None
+        work.require_disk(Path(train_path).parent, rows - train.rows - test.rows)
+        last = work.fill(train, source.train_samples)
+        work.fill(test, source.test_samples, last + 1, before=source.train_samples)
+
+
+def extract_shard(
+    source: LlamaSource,
+    model: str | Path,
+    text: str | Path,
+    path: str | Path,
+    number: int,
+    parts: int,
+    threads: int = 1,
+    device: torch.device | None = None,
+) -> None:
+    """Write one of the stores that a source is extracted to by ``parts`` + 1 jobs, which know nothing of each other.
+
+    Documents go round: job i takes every one whose place leaves the remainder i by ``parts`` + 1, and packs contexts of
+    its own. The first ``parts`` jobs write as good as equal parts of the training rows, the last one the evaluation
+    store. So no document is in both, and united (`shards.unite`) the rows are those of about the same part of the text
+    as `extract` takes, packed otherwise. What is streamed is read, but not tokenised, by every job.
+
+    Parameters
+    ----------
+    source, model, text, threads, device
+        As for `extract`.
+    path
+        Store to make or replace.
+    number
+        Which job, from 0.
+    parts
+        Parts of the training rows, at least 1.
+
+    Raises
+    ------
+    SourceError
+        As `extract`.
+    """
+    split, rows = "test", source.test_samples
+    if number < parts:
+        split = "train"
+        rows = (number + 1) * source.train_samples // parts - number * source.train_samples // parts
+    share = Share(number, parts + 1)
+    work = prepare(source, model, text, rows, share, threads, device)
+    with resume_store(path, work.facts | {"split": split, "share": list(share)}, dtype="float16") as writer:
+        work.require_disk(Path(path).parent, rows - writer.rows)
+        work.fill(writer, rows)
 
 
 def _median_norms(batches: Iterable[Batch], separator: int, source: LlamaSource) -> dict[str, float] | None:
@@ -231,21 +350,12 @@ def _median_norms(batches: Iterable[Batch], separator: int, source: LlamaSource)
     return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
 
 
-class _TextEndedError(Exception):
-    """The text ended after ``rows`` rows of the store of ``split``."""
-
-    def __init__(self, split: str, rows: int) -> None:
-        super().__init__(split, rows)
-        self.split = split
-        self.rows = rows
-
-
 class _Filling:
     """Fills a store with the first ``wanted`` rows that are kept, from a place of the text on or where it was left."""
 
-    def __init__(self, writer: ResumableWriter, split: str, wanted: int, place: int) -> None:
+    def __init__(self, writer: ResumableWriter, wanted: int, place: int) -> None:
         self._writer = writer
-        self._split = split
+        self._split = writer.provenance["split"]
         self._wanted = wanted
         begin = {"first_place": place, "place": place, "position": 0, "last_place": place - 1, "contexts": 0}
         self._state: dict[str, Any] = begin | {"rows_by_kind": dict.fromkeys(KINDS, 0)} | writer.state
@@ -256,13 +366,14 @@ class _Filling:
         """Place of the last document that a context used so far touches."""
         return self._state["last_place"]
 
-    def run(self, batches_from: Callable[[int, int], Generator[Batch, None, None]], kinds: RowKinds) -> None:
+    def run(self, batches_from: Callable[[int, int], Generator[Batch, None, None]], kinds: RowKinds) -> bool:
+        """Return whether the text had as many rows."""
         writer, state = self._writer, self._state
         with closing(batches_from(state["place"], state["position"])) as batches:
             while writer.rows < self._wanted:
                 batch = next(batches, None)
                 if batch is None:
-                    raise _TextEndedError(self._split, writer.rows)
+                    return False
                 self._append(batch, kinds)
                 self._batches += 1
                 if self._batches % COMMIT_BATCHES == 0 or writer.rows == self._wanted:
@@ -272,6 +383,7 @@ class _Filling:
             "%s: %d contexts up to the document in place %d, rows by kind %s",
             *(self._split, state["contexts"], state["last_place"], state["rows_by_kind"]),
         )
+        return True
 
     def _append(self, batch: Batch, kinds: RowKinds) -> None:
         tokens, before = batch.tokens, self._writer.rows
@@ -293,35 +405,28 @@ class _Filling:
             log.info("%s: %d of %d rows", self._split, self._writer.rows, self._wanted)
 
 
-def _require_disk(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    log.info("%.3g GB to write, %.3g GB free", needed / 1e9, free / 1e9)
-    if needed > free:
-        raise SourceError(
-            f"{folder}: the stores need {needed / 1e9:.3g} GB, but the disk has {free / 1e9:.3g} GB free; lower "
-            "train_samples, or put results elsewhere"
-        )
-
-
-def _require_length(corpus: Text, tokenizer: Any, source: LlamaSource) -> None:
+def _require_length(corpus: Text, tokenizer: Any, source: LlamaSource, share: Share, rows: int) -> None:
     """Refuse a text that cannot have enough rows, before any model runs."""
-    least = _least_contexts(source)
-    contexts = contexts_of(corpus.documents(), tokenizer, source.context_length)
+    least = _least_contexts(source, rows)
+    contexts = contexts_of(corpus.documents(share=share), tokenizer, source.context_length)
     if sum(1 for _ in islice(contexts, least)) < least:
-        raise _too_little(corpus, tokenizer, source, share=1)
+        raise _too_little(corpus, tokenizer, source, share, rows, rows)
 
 
-def _least_contexts(source: LlamaSource) -> int:
+def _least_contexts(source: LlamaSource, rows: int) -> int:
     """Return the contexts that are needed if nothing but position 0 is dropped."""
-    rows = source.context_length - ("first_position" in source.drop)
-    return math.ceil(source.train_samples / rows) + math.ceil(source.test_samples / rows)
+    return math.ceil(rows / (source.context_length - ("first_position" in source.drop)))
 
 
-def _too_little(corpus: Text, tokenizer: Any, source: LlamaSource, share: float) -> SourceError:
-    """Return what to say of a text that gave ``share`` of the rows that are asked for."""
-    found = sum(len(document.ids) for document in tokenise(corpus.documents(), tokenizer))
-    needed = math.ceil(max(_least_contexts(source) * source.context_length, found / share))
+def _too_little(
+    corpus: Text, tokenizer: Any, source: LlamaSource, share: Share, rows: int, found_rows: int
+) -> SourceError:
+    """Return what to say of a text that gave ``found_rows`` of the ``rows`` that are asked for, and then ended."""
+    found = sum(len(document.ids) for document in tokenise(corpus.documents(share=share), tokenizer))
+    least = _least_contexts(source, rows) * source.context_length
+    needed = math.ceil(max(least, found * rows / max(found_rows, 1), found + 1))
+    where = "" if share == WHOLE else f" in the documents of share {share.number} of {share.of}"
     return SourceError(
-        f"{corpus.name}: has {found} tokens, but {source.train_samples} + {source.test_samples} rows need about "
-        f"{needed}; take a longer text, or lower train_samples or test_samples"
+        f"{corpus.name}: has {found} tokens{where}, but {rows} rows need about {needed}; take a longer text, or lower "
+        "train_samples or test_samples"
     )

@@ -1,12 +1,47 @@
 """Shuffled batches out of a store, read by whole blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from sdlcore.activations.store import ActivationStore
 from sdlcore.pairs import make_pair
+
+Order = Callable[[int], np.random.Generator]
+"""Gives the stream that shuffles an epoch, or a buffer."""
+
+
+class Readable(Protocol):
+    """Rows that can be read by number: a store's, or some in memory."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
+
+
+class TrainingRows(NamedTuple):
+    """What a training reads."""
+
+    n_p: int
+    """Dimension of the input."""
+    n_r: int | None
+    """Dimension of the target, where there is one."""
+    batches: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    """Gives x_p and x_r of a step."""
+    sample: Callable[[], Readable]
+    """Gives the rows that normalisation is fitted to."""
+
+
+@contextmanager
+def open_store(path: str | Path, pair: str, batch_size: int, order: Order) -> Iterator[TrainingRows]:
+    """Open a store for a training; arguments as for `BatchReader`. Normalisation is fitted to all of its rows."""
+    with ActivationStore(path) as store:
+        yield TrainingRows(store.n_p, store.n_r, BatchReader(store, pair, batch_size, order), lambda: store)
 
 
 class BatchReader:
@@ -35,7 +70,7 @@ class BatchReader:
         store: ActivationStore,
         pair: str,
         batch_size: int,
-        order: Callable[[int], np.random.Generator],
+        order: Order,
         group_rows: int = 2**16,
     ) -> None:
         if batch_size > store.rows:

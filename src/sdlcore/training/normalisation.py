@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.reader import Readable
 from sdlcore.model import SparseCoder
 
 
@@ -41,7 +41,7 @@ def identity(n_p: int, n_r: int) -> Normalisation:
     return Normalisation(torch.zeros(n_p), torch.ones(n_p), torch.zeros(n_r), torch.ones(n_r))
 
 
-def fit(store: ActivationStore, pair: str, rows_at_once: int = 8192) -> Normalisation:
+def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
     """Return the normalisation that gives every site of a pair zero mean and a mean norm of sqrt(dimension)."""
     sites = {}
     columns = {"sae": ["input"], "transcoder": ["input", "target"], "crosscoder": ["input", "target"]}[pair]
@@ -58,7 +58,7 @@ def fit(store: ActivationStore, pair: str, rows_at_once: int = 8192) -> Normalis
     return Normalisation(*sites[columns[0]], *sites[columns[-1]])
 
 
-def _read(store: ActivationStore, column: str, start: int, rows: int) -> Tensor:
+def _read(store: Readable, column: str, start: int, rows: int) -> Tensor:
     return torch.from_numpy(store.read(column, start, start + rows)).double()
 
 

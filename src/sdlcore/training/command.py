@@ -1,0 +1,109 @@
+"""The command that trains one dictionary and leaves its files."""
+
+import argparse
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from sdlcore.activations.reader import Order, TrainingRows
+from sdlcore.anchors import load_anchors
+from sdlcore.device import choose_device
+from sdlcore.files import provenance, sha256_of, write_json
+from sdlcore.model import SparseCoder, save_model
+from sdlcore.pairs import make_direction_pair, pair_sites
+from sdlcore.run import RunConfig
+from sdlcore.streams import stream, torch_stream
+from sdlcore.training import normalisation
+from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
+from sdlcore.training.loop import Checkpointing, train
+
+Opening = Callable[[str, str, int, Order, Path, torch.device], AbstractContextManager[TrainingRows]]
+"""Opens activations by path, pair, batch size, order, folder of the training, and device."""
+
+
+def main(script: str, open_activations: Opening, description: str | None, argv: list[str] | None = None) -> None:
+    """Train by command line arguments.
+
+    Parameters
+    ----------
+    script
+        File of the script that this is called from; its code counts as the run's.
+    open_activations
+        Opens what ``--store`` names.
+    description
+        What the script is for.
+    argv
+        Arguments; None for the process's own.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--settings", type=json.loads, required=True, help="run settings, JSON")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--anchors")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--history", required=True)
+    parser.add_argument("--tensorboard", metavar="FOLDER", help="also write the history as TensorBoard event files")
+    parser.add_argument("--wandb", metavar="PROJECT", help="also send it to this project of Weights & Biases")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+    torch.set_num_threads(args.threads)
+    config = RunConfig.from_dict(args.settings)
+    device = choose_device(args.device)
+    inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
+    facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
+    identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    folder = Path(args.model).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.safetensors"
+
+    sinks: list[Sink] = [partial(progress, config.training.steps)]
+    if args.tensorboard:
+        sinks.append(partial(tensorboard, args.tensorboard))
+    if args.wandb:
+        # the identity as the run's id: a training that goes on, goes on in the same run
+        run = {"project": args.wandb, "id": identity[:32], "dir": str(folder)}
+        sinks.append(partial(weights_and_biases, run | {"config": config.to_dict() | {"seed": args.seed}}))
+    # closed first: what goes wrong with another cannot keep it from appearing
+    sinks.append(partial(csv_file, args.history))
+
+    pair = config.model.pair
+    order = partial(stream, args.seed, "order")
+    with open_activations(args.store, pair, config.training.batch_size, order, folder, device) as rows:
+        sites = pair_sites(pair, rows.n_p, rows.n_r)
+        model = SparseCoder(config.model, *sites, torch_stream(args.seed, "initialisation")).to(device)
+        if config.training.normalise:
+            scaling = normalisation.fit(rows.sample(), pair)
+        else:
+            scaling = normalisation.identity(*(sum(widths) for widths in sites))
+        directions = None
+        if args.anchors:
+            anchors = load_anchors(args.anchors)
+            w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
+            directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
+        train(
+            model,
+            rows.batches,
+            config,
+            torch_stream(args.seed, "resampling"),
+            scaling,
+            directions,
+            Checkpointing(checkpoint, identity),
+            sinks,
+        )
+    normalisation.fold(model, scaling.to(device))
+    facts["threads"] = args.threads
+    write_json(args.config, facts)
+    save_model(args.model, model, facts)
+    checkpoint.unlink(missing_ok=True)
+    for left in folder.glob(".*.part.*"):  # of processes that were killed while they wrote
+        left.unlink()

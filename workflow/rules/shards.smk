@@ -1,0 +1,25 @@
+# Stores that were extracted in parts, as one.
+
+
+rule unite_shards:
+    input:
+        lambda wildcards: shard_files(wildcards.source, wildcards.split, "h5"),
+    output:
+        "<results>/activations/{source}/{split}.h5",
+    log:
+        "<logs>/unite_shards/{source}.{split}.log",
+    benchmark:
+        "<logs>/unite_shards/{source}.{split}.tsv"
+    wildcard_constraints:
+        source=pattern(SHARDED),
+        split="train|test",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_digest("unite"),
+    shell:
+        'python "$SCRIPTS"/unite.py --shards {input:q} --index {output:q} > {log:q} 2>&1'
