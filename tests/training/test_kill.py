@@ -26,7 +26,7 @@ from tests.conftest import REPOSITORY
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 KILLS = 2
 # a checkpoint every few milliseconds, so that many a kill falls into one
-BASE = {"n_q": 48, "steps": 240, "batch_size": 64, "lr": 3e-3, "log_every": 4, "checkpoint_every": 4}
+BASE = {"n_q": 48, "steps": 120, "batch_size": 64, "lr": 3e-3, "log_every": 4, "checkpoint_every": 4}
 RESAMPLED = {"resample_every": 8, "dead_after": 300}
 # A method is a line. With lambda_anchor it gets anchors.
 METHODS = {
@@ -209,7 +209,7 @@ def run_and_kill(trainings, folder, settings):
 
 
 def test_a_training_that_dies_at_any_of_its_file_operations_ends_in_the_same_bits(trainings, tmp_path):
-    settings = {**METHODS["resampled topk"], "steps": 6, "log_every": 2, "checkpoint_every": 2}
+    settings = {**METHODS["resampled topk"], "steps": 4, "log_every": 2, "checkpoint_every": 2}
     whole = tmp_path / "whole"
     assert trainings.run(whole, settings, die_at=0) == 0, log(whole)
     operations = log(whole).count("file operation")

@@ -78,7 +78,7 @@ def extract(
         If the folders or the model do not serve, or more than ``source.max_unreadable`` of a store's images cannot be
         read.
     """
-    work = _prepared(source, images, test_images, model, pretrained, workers, device, threads)
+    work = prepare(source, images, test_images, model, pretrained, workers, device, threads)
     writers = {
         split: resume_store(path, work.facts_of(split), source.store_dtype, work.class_names)
         for split, path in (("train", train_path), ("test", test_path))
@@ -126,15 +126,15 @@ def extract_shard(
     SourceError
         As `extract`.
     """
-    work = _prepared(source, images, test_images, model, pretrained, workers, device, threads)
+    work = prepare(source, images, test_images, model, pretrained, workers, device, threads)
     work = work.part(split, *shard)
     facts = work.facts_of(split) | {"shard": list(shard)}
     with resume_store(path, facts, source.store_dtype, work.class_names) as writer:
         _write_skipped(skipped_path, {split: work.fill(writer, split)})
 
 
-class _Prepared(NamedTuple):
-    """What is to be embedded, and by what."""
+class Extraction(NamedTuple):
+    """A source with its model loaded and its images listed."""
 
     source: ClipSource
     splits: dict[str, Split]
@@ -148,7 +148,7 @@ class _Prepared(NamedTuple):
     def facts_of(self, split: str) -> dict[str, Any]:
         return self.facts | _facts_of(split, self.splits[split])
 
-    def part(self, split: str, number: int, parts: int) -> "_Prepared":
+    def part(self, split: str, number: int, parts: int) -> "Extraction":
         """Return what is left of it for one of several parts of a split."""
         whole = self.splits[split]
         # what listing skipped is counted once
@@ -163,7 +163,7 @@ class _Prepared(NamedTuple):
         return skipped
 
 
-def _prepared(
+def prepare(
     source: ClipSource,
     images: str | Path,
     test_images: str | Path | None,
@@ -172,7 +172,8 @@ def _prepared(
     workers: int,
     device: str,
     threads: int,
-) -> _Prepared:
+) -> Extraction:
+    """List images and load a model to embed them; arguments and errors as for `extract`."""
     torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -198,7 +199,7 @@ def _prepared(
         )
         return _embedded(pictures, embed, device, getattr(torch, source.dtype))
 
-    return _Prepared(source, splits, facts, batches)
+    return Extraction(source, splits, facts, batches)
 
 
 def _embedded(
