@@ -274,9 +274,10 @@ def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
     table = table1(read_runs(write_grid(tmp_path)), read_paper(PAPER))
     lines = markdown(table, "Caption.").splitlines()
     assert lines[0] == "Caption."
-    assert [line.split("|")[1].strip() for line in lines[-2:]] == ["Chance", "Anchors only"]
-    assert f"{table['anchors_only_mip_decoder_mean'][0]:.3f}" in lines[-1]
-    assert len(lines) == 2 + 2 + len(table) + 2
+    assert [line.split("|")[1].strip() for line in lines[-3:]] == ["Chance", "Anchors only", "Oracle"]
+    assert f"{table['anchors_only_mip_decoder_mean'][0]:.3f}" in lines[-2]
+    assert f"{table['oracle_fvu_mean'].min():.3f}" in lines[-1]
+    assert len(lines) == 2 + 2 + len(table) + 3
     row = table.loc[0]
     assert f"{row['fvu_mean']:.3f} ± {row['fvu_std']:.3f}" in lines[4]
     assert "0.849" in lines[4]
@@ -284,7 +285,7 @@ def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
 
 
 def test_what_no_run_has_has_no_column_and_no_row(tmp_path):
-    nothing = {name: None for name in MORE_METRICS if name.startswith(("top_", "anchors_only_"))}
+    nothing = {name: None for name in MORE_METRICS if name.startswith(("top_", "anchors_only_", "oracle_"))}
     paths = [write_metrics(tmp_path, seed, **nothing) for seed in (0, 1)]
     content = readable(table1(read_runs(paths), read_paper(PAPER)))
     assert [name for name, _ in content.baselines] == ["Chance"]
@@ -322,7 +323,7 @@ def test_latex_has_its_parts_and_compiles(tmp_path):
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     for tabular in re.findall(r"\\begin{tabular}{([lr]+)}(.*?)\\end{tabular}", text, re.DOTALL):
         rows = [line for line in tabular[1].splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-        assert len(rows) == 5
+        assert len(rows) == 6
         assert {line.count(" & ") for line in rows} == {len(tabular[0]) - 1}
     # where LaTeX is installed; the checks above hold everywhere
     if shutil.which("pdflatex") and _has_booktabs():

@@ -1,11 +1,13 @@
 """All metrics of one run."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.evaluation.recovery import (
     TAU,
     TAU_STRICT,
@@ -68,7 +70,8 @@ def evaluate(
         a crosscoder one by one (``_site0``, ...); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent
         whose decoder column matches best fires when the feature does" (a class: when a sample is of it), the mean over
         features. ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
-        for directions that lie close together is more than the share that they are.
+        for directions that lie close together is more than the share that they are. On a bench, ``oracle_l0`` and
+        ``oracle_fvu`` of the true features as a dictionary, with the model's sigma and k (`oracle`).
 
         With classes: ``top_classes`` and ``top_purity``, how many classes share the samples that a latent responds to
         most, and the share of the most frequent (`top_samples`), the means over all latents and over those whose
@@ -102,6 +105,8 @@ def evaluate(
     assert detected is not None
     metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
     metrics |= _anchors_only("encoder", true_p, truth.anchored) | _anchors_only("decoder", true_r, truth.anchored)
+    if truth.classes is None:
+        metrics |= _oracle(model, store, true_p, true_r)
     if top is not None:
         anchored = np.isin(np.arange(len(true_r)), truth.anchored)
         sharing = class_sharing(top, store.read("labels"))
@@ -139,18 +144,52 @@ def _anchors_only(side: str, true: np.ndarray, anchored: np.ndarray) -> dict[str
     return {f"anchors_only_{name}": value for name, value in metrics.items() if f"{side}_anchored" not in name}
 
 
+def _oracle(model: SparseCoder, store: ActivationStore, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float]:
+    """Return how sparse and how good the true features are as a dictionary."""
+    active, error, spread = 0, 0.0, Spread(sum(model.target_sites))
+    for x_p, x_r in _samples(store, model.config.pair):
+        codes = oracle_codes(x_p, true_p, model.config)
+        active += int((codes > 0).sum())
+        error += float(np.square(x_r - codes @ true_r).sum())
+        spread.add(x_r)
+    return {"oracle_l0": active / store.rows, "oracle_fvu": error / spread.total}
+
+
+class Spread:
+    """The sum of squared distances of samples from their mean, in one pass and without cancellation (Chan's update)."""
+
+    def __init__(self, dimension: int) -> None:
+        self.total = 0.0
+        self._mean = np.zeros(dimension)
+        self._seen = 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Take B x d samples."""
+        block = block.astype(np.float64)
+        shift = block.mean(0) - self._mean
+        whole = self._seen + len(block)
+        self.total += float(np.square(block - block.mean(0)).sum())
+        self.total += float(np.square(shift).sum()) * self._seen * len(block) / whole
+        self._seen = whole
+        self._mean += shift * len(block) / whole
+
+
+def _samples(store: ActivationStore, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield x_p and x_r of `ROWS_AT_ONCE` samples, float32."""
+    for start in range(0, store.rows, ROWS_AT_ONCE):
+        stop = start + ROWS_AT_ONCE
+        target = store.read("target", start, stop) if pair != "sae" else None
+        x_p, x_r = make_pair(pair, store.read("input", start, stop), target)
+        yield x_p.astype(np.float32), x_r.astype(np.float32)
+
+
 def _on_samples(
     model: SparseCoder, store: ActivationStore, detectors: np.ndarray | None, top: TopSamples | None
 ) -> tuple[dict[str, float | None], np.ndarray | None, TopSamples | None]:
     """Return l0, fvu and dead_fraction, when the latents ``detectors`` fire (N x n), and ``top`` of all samples."""
     active, error, fired, detected = 0, 0.0, torch.zeros(model.config.n_q, dtype=torch.bool), []
-    mean, spread, seen = np.zeros(sum(model.target_sites)), 0.0, 0
-    for start in range(0, store.rows, ROWS_AT_ONCE):
-        stop = start + ROWS_AT_ONCE
-        target = store.read("target", start, stop) if model.config.pair != "sae" else None
-        x_p, x_r = (
-            x.astype(np.float32) for x in make_pair(model.config.pair, store.read("input", start, stop), target)
-        )
+    spread, start = Spread(sum(model.target_sites)), 0
+    for x_p, x_r in _samples(store, model.config.pair):
         out = model(torch.from_numpy(x_p))
         on = out.values > 0
         active += int(on.sum())
@@ -160,16 +199,11 @@ def _on_samples(
             detected.append((latents > 0)[:, detectors].numpy())
             top = top.with_batch(latents.numpy(), start) if top is not None else None
         error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
-        # Chan's update: the spread around the whole store's mean in one pass, without cancellation
-        block = x_r.astype(np.float64)
-        shift = block.mean(0) - mean
-        spread += float(np.square(block - block.mean(0)).sum())
-        spread += float(np.square(shift).sum()) * seen * len(block) / (seen + len(block))
-        seen += len(block)
-        mean += shift * len(block) / seen
+        spread.add(x_r)
+        start += len(x_p)
     metrics: dict[str, float | None] = {
         "l0": active / store.rows,
-        "fvu": error / spread if spread else None,
+        "fvu": error / spread.total if spread.total else None,
         "dead_fraction": float((~fired).float().mean()),
     }
     return metrics, np.concatenate(detected) if detected else None, top

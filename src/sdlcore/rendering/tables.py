@@ -36,6 +36,8 @@ MORE_METRICS = [
     *(f"{name}{which}" for which in ("", "_anchored", "_unanchored") for name in ("top_classes", "top_purity")),
     *(f"anchors_only_{name}{which}" for which in ("", "_unanchored") for name in [*_RECOVERY, *_MIP]),
     *(f"anchors_only_{name}{which}_tau95" for which in ("", "_unanchored") for name in _RECOVERY),
+    "oracle_l0",
+    "oracle_fvu",
 ]
 CHANCE_METRICS = [*_RECOVERY, *_MIP, *(f"{name}_tau95" for name in _RECOVERY)]
 EFFECT_METRICS = [

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.run import ModelConfig
+from sdlcore.streams import stream
+
+W = feature_matrix(16, 20, stream(0, "p"), FeatureMatrixConfig(0.5)).W
+x = coefficients(300, 20, 0.9, stream(0, "x"))
+SAMPLES = synthesise(x, W)
+Z = np.maximum(SAMPLES @ W, 0)
+
+
+def codes(activation: str, k: int | None = None) -> np.ndarray:
+    return oracle_codes(SAMPLES, W.T, ModelConfig(activation=activation, k=k, n_q=20))
+
+
+@given(st.integers(1, 20))
+def test_selection_keeps_the_largest_by_sample_or_over_all(k):
+    assert (((found := codes("topk", k)) > 0).sum(1) == np.minimum((Z > 0).sum(1), k)).all()
+    np.testing.assert_array_equal(found, np.where(np.sort(Z)[:, -k][:, None] <= Z, Z, 0))
+    kept = codes("batchtopk", k)
+    assert (kept > 0).sum() == min((Z > 0).sum(), k * len(Z))
+    assert Z[(kept == 0)].max() <= kept[kept > 0].min()
+
+
+def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_off():
+    np.testing.assert_array_equal(codes("relu"), Z)
+    kept = codes("jumprelu")
+    np.testing.assert_array_equal(kept[kept > 0], Z[kept > 0])
+    assert 0 < (kept > 0).sum() < (Z > 0).sum()
+    alone = oracle_codes(W.T, W.T, ModelConfig(activation="jumprelu", n_q=20))
+    np.testing.assert_allclose(alone, np.eye(20), atol=1e-6)
+
+
+def test_orthonormal_features_reconstruct_without_error():
+    basis = np.eye(12)
+    samples = synthesise(coefficients(200, 12, 0.9, stream(1, "x")), basis)
+    found = oracle_codes(samples, basis, ModelConfig(activation="topk", k=12, n_q=12))
+    assert found @ basis == pytest.approx(samples)
