@@ -21,7 +21,8 @@ def codes(activation: str, k: int | None = None) -> np.ndarray:
 
 @given(st.integers(1, 20))
 def test_selection_keeps_the_largest_by_sample_or_over_all(k):
-    assert (((found := codes("topk", k)) > 0).sum(1) == np.minimum((Z > 0).sum(1), k)).all()
+    found = codes("topk", k)
+    assert ((found > 0).sum(1) == np.minimum((Z > 0).sum(1), k)).all()
     np.testing.assert_array_equal(found, np.where(np.sort(Z)[:, -k][:, None] <= Z, Z, 0))
     kept = codes("batchtopk", k)
     assert (kept > 0).sum() == min((Z > 0).sum(), k * len(Z))

@@ -302,3 +302,24 @@ def test_models_and_texts_of_ones_own_are_planned(finished):
     assert finished.plan(stores, change=change).rules() == {"language_model", "activations"}
     source["model"] = "somebody/llama"
     assert finished.plan(stores, change=change).rules() == {"activations"}
+
+
+def test_published_metrics_are_restored_where_the_configuration_says_the_same(finished):
+    runs, kept = finished.path / "results/tiny/runs", finished.path / "results/tiny/kept"
+    table = "results/tiny/tables/table1.csv"
+    before = (finished.path / RUN / "metrics.json").read_bytes()
+    finished.snakemake("publish")
+    published = list((finished.path / "docs/results/tiny/runs").iterdir())
+    assert len(published) == len(list(runs.rglob("metrics.json")))
+    runs.rename(kept)
+    try:
+        finished.snakemake("restore", change={"methods": {"topk": {"k": 5}}})
+        assert not (finished.path / RUN).exists(), "another k is another run"
+        assert (finished.path / RUN.replace("topk", "crosscoder") / "metrics.json").exists()
+        finished.snakemake("restore")
+        assert (finished.path / RUN / "metrics.json").read_bytes() == before
+        assert finished.plan(table).rules() <= {"tables"}
+    finally:
+        shutil.rmtree(runs, ignore_errors=True)
+        kept.rename(runs)
+        shutil.rmtree(finished.path / "docs")

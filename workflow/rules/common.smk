@@ -33,6 +33,7 @@ from sdlcore.config import (
 )
 from sdlcore.digest import source_digest
 from sdlcore.plan import lines as large_activations
+from sdlcore.published import publish, restore
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
@@ -145,6 +146,25 @@ def anchors_file(source, anchoring, seed):
 
 def table_runs(table):
     return [run_directory(cell) for cell in table_cells(config, table)]
+
+
+def every_cell():
+    """The runs of all tables and figures, each once."""
+    cells = [cell for table in config["tables"] for cell in table_cells(config, table)]
+    if "figure6" in config["figures"]:
+        cells += [cell for side in ("with", "without") for cell in figure6_cells(config, side)]
+    cells += [top_images_cell(config, figure) for figure in TOP_IMAGES_ASKED]
+    return list(dict.fromkeys(cells))
+
+
+PUBLISHED = REPOSITORY / "docs/results" / config["name"] / "runs"
+
+
+def say(log, paths):
+    """Print and log what was written."""
+    text = "\n".join([*map(str, paths), f"{len(paths)} files written"])
+    Path(log).write_text(f"{text}\n")
+    print(text)
 
 
 def run_files(runs):

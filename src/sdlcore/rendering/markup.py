@@ -290,8 +290,8 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
             "Feature recovery on the Linear Representation Bench",
             "ground-truth features",
             "features",
-            "Oracle: of the true features themselves as encoder and decoder (Theorem 3.3), with each method's sigma and "
-            "k; they recover all. ",
+            "Oracle: of the true features themselves as encoder and decoder (Theorem 3.3), with each method's sigma "
+            "and k; they recover all. ",
         )
     return (
         f"{what}; {spread} ({', '.join(map(str, seeds))}). "
