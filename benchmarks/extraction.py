@@ -30,7 +30,7 @@ from sdlcore.activations.tokens import contexts_of
 from sdlcore.activations.wheels import parse_reference
 from sdlcore.streams import stream
 
-ROUNDS, BATCHES, IMAGES, IMAGE_BATCH = 5, 6, 256, 64
+ROUNDS, BATCHES, IMAGES, IMAGE_BATCH = 5, 12, 256, 64
 
 
 def compare(what: str, unit: str, number: int, extraction: Callable[[], None], bare: Callable[[], None]) -> None:

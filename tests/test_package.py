@@ -28,6 +28,24 @@ def test_importing_everything_that_trains_costs_little_beyond_torch():
     assert seconds < 1.5
 
 
+def test_a_training_imports_no_compiler_of_torchs():
+    code = """if True:
+        import sys, torch
+        from sdlcore.model import SparseCoder
+        from sdlcore.run import RunConfig
+        from sdlcore.streams import torch_stream
+        from sdlcore.training import normalisation
+        from sdlcore.training.loop import train
+        config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8, "steps": 3, "batch_size": 4})
+        model = SparseCoder(config.model, (5,), (5,), torch_stream(0, "x"))
+        batches = lambda step: (torch.ones(4, 5).numpy(),) * 2
+        train(model, batches, config, torch_stream(0, "y"), normalisation.identity(5, 5))
+        print(*sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(done.stdout.split())
+
+
 def test_importing_the_package_alone_imports_nothing_heavy():
     code = "import sys, sdlcore; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)

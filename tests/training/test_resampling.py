@@ -4,6 +4,7 @@ import torch
 from sdlcore.model import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.streams import torch_stream
+from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import ENCODER_SHARE, DeadLatents, resample
 
 
@@ -23,7 +24,7 @@ def trained(request):
     """A model after one step, of whose ten latents the last four are dead."""
     config = ModelConfig(activation=request.param, n_q=10, k=4 if request.param == "batchtopk" else None, bias=True)
     model = SparseCoder(config, (6,), (5,), torch_stream(0, "init"))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    optimizer = Adam(model.parameters(), lr=0.1)
     x_p, x_r = torch.randn(50, 6), torch.randn(50, 5)
     (model(x_p).x_hat - x_r).square().sum().backward()
     optimizer.step()

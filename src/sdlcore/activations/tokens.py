@@ -45,7 +45,9 @@ def separator_of(tokenizer: Any) -> int:
     SourceError
         If the tokenizer has neither.
     """
-    found = tokenizer.get_vocab().get(SEPARATOR, tokenizer.eos_token_id)
+    found = tokenizer.convert_tokens_to_ids(SEPARATOR)  # what it does not know is unk's id, or None
+    if found is None or tokenizer.convert_ids_to_tokens(found) != SEPARATOR:
+        found = tokenizer.eos_token_id
     if found is None:
         raise SourceError(f"{tokenizer.name_or_path}: the tokenizer has neither {SEPARATOR} nor an eos token; set one")
     return found

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model import SparseCoder
+from sdlcore.training.adam import Adam
 
 
 class DeadLatents:
@@ -30,7 +31,7 @@ sigma selects the largest, so short a row would hardly be selected: there the sh
 @torch.no_grad()
 def resample(
     model: SparseCoder,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
     dead: DeadLatents,
     x_BP: Tensor,
     x_BR: Tensor,

@@ -94,8 +94,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def _descend(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self.optimizer.lr = lr
         self.optimizer.step()
         gradients = [p.grad for p in self.names if p.grad is not None]
         for p in self.names:
