@@ -11,6 +11,7 @@ REPOSITORY = Path(__file__).parents[1]
 # a shared machine pauses tests at will, so no example has a deadline
 hypothesis.settings.register_profile("sdlcore", deadline=None)
 hypothesis.settings.load_profile("sdlcore")
-torch.set_num_threads(2)
+# what tests compute is too small for a second thread, which another test's process can use
+torch.set_num_threads(1)
 # processes that tests start find the package as the pipeline's jobs do
 os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
