@@ -152,6 +152,19 @@ def made(tmp_path_factory, config):
         pdf=folder / "figure6.pdf",
         summary=folder / "figure6.csv",
     )
+    paper = [REPOSITORY / f"resources/paper/table{number}.csv" for number in (1, 2, 4, 5, 6, 7)]
+    (folder / "table1_runs.csv").write_bytes((folder / "runs.csv").read_bytes())
+    call(
+        "verdicts",
+        config=json.dumps(config),
+        paper=paper,
+        runs=[folder / "table1_runs.csv"],
+        figure6=[folder / "figure6.csv"],
+        verdicts=folder / "verdicts.csv",
+        verdicts_markdown=folder / "verdicts.md",
+        claims=folder / "claims.csv",
+        claims_markdown=folder / "claims.md",
+    )
     W, samples, coefficients = test_figures.bench()
     with create_store(folder / "train.h5", {}) as store:
         store.append(input=samples, features=coefficients)
@@ -174,6 +187,8 @@ def page(made, config):
         "figure6": made / "figure6.png",
         "figure6_summary": made / "figure6.csv",
         "figure8": made / "figure8.png",
+        "verdicts": made / "verdicts.csv",
+        "claims": made / "claims.csv",
     }
     paths = json.dumps({name: str(path) for name, path in files.items()})
     call("report", config=json.dumps(config), files=paths, output=made / "report.html")
@@ -185,6 +200,9 @@ def test_scripts_wrote_everything(made):
     assert len(pd.read_csv(made / "runs.csv")) == 42
     assert len(pd.read_csv(made / "effects.csv")) == 7 * 9
     assert len(pd.read_csv(made / "figure6.csv")) == 6
+    assert len(pd.read_csv(made / "verdicts.csv")) == 220
+    assert (made / "verdicts.md").read_text().count("not run at this scale |") == 220
+    assert len(pd.read_csv(made / "claims.csv")) >= 15
     assert not list(made.glob(".*part*"))
 
 
@@ -223,12 +241,23 @@ def test_page_says_what_a_reader_must_know(page, made):
         assert part in text
 
 
+def test_page_has_every_verdict_and_claim(page, made):
+    text = " ".join(Page(page).text.split())
+    assert "Of the 220 numbers: 0 reproduced, 0 not reproduced, 0 inconsistent in the paper, 220 not run" in text
+    for _, claim in pd.read_csv(made / "claims.csv").iterrows():
+        assert f"“{claim['quote']}” ({claim['section']})" in text
+    for _, row in pd.read_csv(made / "verdicts.csv").iterrows():
+        assert " ".join(row["reason"].split()).removeprefix("n") in text
+    assert "n is 20, the paper's 1000" in text
+    assert page.index('id="verdicts"') < page.index("All 220 numbers") < page.index('id="reading"')
+
+
 def test_what_is_absent_has_no_section(config):
     bare = config | {"figures": {}, "tables": {}}
     parsed = Page(report(bare, {}, {}))
     assert parsed.ids == ["reading", "made"]
     assert parsed.images == []
-    for part in ("Figure 6", "Table 1", "Table 2", "Licences", "minus not anchored", "Figures 9"):
+    for part in ("Figure 6", "Table 1", "Table 2", "Licences", "minus not anchored", "Figures 9", "Verdicts"):
         assert part not in parsed.text
 
 

@@ -201,15 +201,31 @@ def test_table_1s_runs_stand_in_only_where_they_have_the_value():
     assert judged["reason"].str.startswith("no run of ReLU SAE").all()
 
 
-def test_values_that_only_stand_for_the_papers_are_shown_but_not_judged():
-    runs = papers_runs()["table4"]
-    runs["paper_value"] = runs["value"]
+@pytest.mark.parametrize(
+    ("table", "printed"),
+    [("table4", lambda value: value), ("table6", lambda value: 1 - value), ("table7", lambda value: value)],
+)
+def test_values_that_only_stand_for_the_papers_are_shown_but_not_judged(table, printed):
+    runs = papers_runs()[table]
+    runs["paper_value"] = runs["value"].map(printed)
     runs["value"] = runs["value"] / 8
     runs["source"] = "lrb_3d"
-    judged = verdicts(papers_numbers(), evidence({"table4": runs})).query("table == 'table4'")
+    judged = verdicts(papers_numbers(), evidence({table: runs})).query("table == @table")
     assert judged["verdict"].eq(NOT_RUN).all()
     assert np.allclose(judged["ours"], judged["paper"])
-    assert judged["reason"].str.contains("n is 4, the paper's 1[0-4]00|n is 4, the paper's [89]00").all()
+    if table == "table4":
+        assert judged["reason"].str.contains("n is 4, the paper's 1[0-4]00|n is 4, the paper's [89]00").all()
+
+
+@pytest.mark.parametrize("table", ["table4", "table5", "table6", "table7"])
+def test_the_papers_own_values_are_judged_however_they_are_printed(table):
+    runs = papers_runs()[table]
+    plain = verdicts(papers_numbers(), evidence({table: runs}))
+    same = verdicts(papers_numbers(), evidence({table: runs.assign(paper_value=runs["value"])}))
+    pd.testing.assert_frame_equal(same, plain)
+    if table == "table6":
+        printed = runs.assign(paper_value=(1 - runs["value"]).round(9))
+        pd.testing.assert_frame_equal(verdicts(papers_numbers(), evidence({table: printed})), plain)
 
 
 def test_a_metric_that_a_seed_lacks_is_not_judged():

@@ -35,6 +35,7 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     results = finished.path / "results/tiny"
     expected = [f"tables/table1.{suffix}" for suffix in ("csv", "md", "tex")]
     expected += [f"figures/figure{number}.{suffix}" for number in (6, 8) for suffix in ("png", "pdf")]
+    expected += [f"tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
     for name in [*expected, "report.html"]:
         assert (results / name).stat().st_size > 100, name
     with (results / "tables/table1.csv").open() as file:
@@ -87,7 +88,7 @@ def test_touching_every_file_of_the_checkout_reruns_nothing(finished):
 
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
     plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
-    assert plan.rules() == {"train", "evaluate", "tables", "report"}
+    assert plan.rules() == {"train", "evaluate", "tables", "verdicts", "report"}
     for rule in ("train", "evaluate"):
         assert len(plan.of(rule)) == 2
         assert all("method=topk" in wildcards for wildcards in plan.of(rule))
@@ -115,6 +116,7 @@ def test_training_settings_do_not_redraw_the_bench(finished):
         ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
         ("rendering/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
+        ("verdicts/claims.py", "verdicts", {"train", "evaluate", "tables", "figure6"}),
     ],
 )
 def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):
@@ -135,14 +137,14 @@ def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
     before = metrics.read_text()
     metrics.unlink()
     plan = finished.plan()
-    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables"]
+    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables", "verdicts"]
     assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "table1", "tables"]
     finished.snakemake()
     assert metrics.read_text() == before
     assert finished.plan().jobs == []
 
 
-@pytest.mark.parametrize("lost", ["tables/table1.tex", "figures/figure6.pdf", "tables/figure6.csv"])
+@pytest.mark.parametrize("lost", ["tables/table1.tex", "figures/figure6.pdf", "tables/figure6.csv", "tables/claims.md"])
 def test_any_lost_result_is_missed(finished, lost):
     path = finished.path / "results/tiny" / lost
     before, stamp = path.read_bytes(), path.stat()
@@ -150,7 +152,7 @@ def test_any_lost_result_is_missed(finished, lost):
     plan = finished.plan()
     path.write_bytes(before)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert plan.rules() & {"tables", "figure6"}
+    assert plan.rules() & {"tables", "figure6", "verdicts"}
     assert not plan.rules() & {"train", "evaluate"}
 
 
@@ -258,6 +260,25 @@ def test_the_papers_configuration_plans_table_1(finished):
     plan = finished.plan("table1", base="paper")
     assert len(plan.of("train")) == len(plan.of("evaluate")) == 7 * 2 * 3
     assert len(plan.of("samples")) == 3
+
+
+def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):
+    with (finished.path / "results/tiny/tables/verdicts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 220
+    assert {row["verdict"] for row in rows} == {"not run at this scale"}
+    shown = {(row["table"], row["method"]) for row in rows if row["ours"]}
+    assert shown == {("table1", "TopK SAE"), ("table1", "Crosscoder")}
+
+
+def test_verdicts_are_planned_by_their_name(finished):
+    change = {"tables": {"table1": None}}
+    assert finished.plan("verdicts", "--forceall").rules() >= {"verdicts", "tables", "figure6"}
+    assert "tables" not in finished.plan("verdicts", "--forceall", change=change).rules()
+    nothing = finished.plan(change=change | {"figures": {"figure6": None}})
+    assert "verdicts" not in nothing.rules()
+    other = finished.plan(change={"figures": {"figure8": None}})
+    assert "verdicts" not in other.rules()
 
 
 def test_stores_hold_what_the_bench_is_made_of(finished):

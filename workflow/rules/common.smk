@@ -33,6 +33,7 @@ from sdlcore.config import (
 )
 from sdlcore.digest import source_digest
 from sdlcore.plan import lines as large_activations
+from sdlcore.verdicts.scale import SWEPT
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
@@ -316,7 +317,22 @@ def report_inputs():
         files[figure] = f"{RESULTS}/figures/{figure}.png"
         if figure != "figure8":
             files[f"{figure}_summary"] = f"{RESULTS}/tables/{figure}.csv"
+    if ANY_VERDICTS:
+        files |= {name: f"{RESULTS}/tables/{name}.csv" for name in ("verdicts", "claims")}
     return files
+
+
+# the tables whose numbers get verdicts, and those of them that are run here
+JUDGED = list(SWEPT)
+JUDGED_HERE = [table for table in JUDGED if table in config["tables"]]
+VERDICT_FILES = [f"{RESULTS}/tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
+ANY_VERDICTS = bool(JUDGED_HERE) or "figure6" in config["figures"]
+
+
+def verdict_configuration():
+    """Return the part of the configuration that says at what scale runs are."""
+    parts = {name: config[name] for name in ("sources", "methods", "protocols", "anchorings")}
+    return parts | {"figures": {name: spec for name, spec in config["figures"].items() if name == "figure6"}}
 
 
 def wheel_files():

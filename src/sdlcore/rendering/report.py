@@ -23,6 +23,7 @@ from sdlcore.rendering.markup import (
     table_caption,
 )
 from sdlcore.rendering.tables import EFFECT_METRICS, paired_interval
+from sdlcore.verdicts import markup as verdict_markup
 
 # Licences of what a source shows or is computed from, by the beginning of its configuration value.
 LICENCES = {
@@ -48,7 +49,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
     frames
         By name: ``tableN`` and ``tableN_effects`` as `tables.table1` and `tables.anchoring_effect` return them,
         ``figure6_summary`` as `figures.figure6_summary` does, ``figure9_summary`` and ``figure10_summary`` as the
-        script of these figures writes them.
+        script of these figures writes them; ``verdicts`` and ``claims`` as the rules of `sdlcore.verdicts` do.
     images
         PNG images: ``figure6``, ``figure8``, ``figure9``, ``figure10``.
 
@@ -79,6 +80,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             for name in TOP_IMAGES
             if f"{name}_summary" in frames
         ],
+        "verdicts": _verdicts(frames),
         "licences": _licences(config, images),
         "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     }
@@ -110,6 +112,20 @@ def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFra
         "starts": {sum(width for _, width in groups[:i]) for i in range(len(groups))},
         "caption": table_caption(config, name),
         "effects": _effect_rows(effects) if effects is not None and len(effects) else None,
+    }
+
+
+def _verdicts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+    """Return counts and rows of the verdicts on the paper's numbers and claims, None where there are none."""
+    if "verdicts" not in frames or "claims" not in frames:
+        return None
+    return {
+        "counts": verdict_markup.counts(frames["verdicts"]),
+        "sentence": verdict_markup.counts_sentence(frames["verdicts"]),
+        "caption": verdict_markup.CAPTION,
+        "numbers": verdict_markup.verdict_rows(frames["verdicts"]),
+        "claims_caption": verdict_markup.CLAIMS_CAPTION,
+        "claims": verdict_markup.claim_rows(frames["claims"]),
     }
 
 

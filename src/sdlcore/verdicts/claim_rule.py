@@ -20,7 +20,7 @@ CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, NOT_RUN)
 CLAIM_COLUMNS = ["claim", "section", "quote", "measured", "verdict", "evidence", "reason", "paper", "note"]
 NAMED = 4
 """Contrasts that a sentence names; of more, it says how many."""
-REASONS = 8
+REASONS = 4
 
 Interval = Callable[[np.ndarray], tuple[float, float, float]]
 

@@ -8,7 +8,7 @@ import pandas as pd
 from sdlcore.rendering.runs import KEY
 from sdlcore.rendering.tables import PAPER_ANCHORINGS, PAPER_METHODS
 from sdlcore.verdicts.paper import setting
-from sdlcore.verdicts.scale import DEFAULTS, differences, has_value
+from sdlcore.verdicts.scale import DEFAULTS, differences, has_value, papers_value
 
 PROTOCOL = "paper"
 """The protocol that numbers and claims are judged under."""
@@ -23,8 +23,8 @@ class Evidence(NamedTuple):
     runs: Mapping[str, pd.DataFrame]
     """Table -> its runs, as ``tableN_runs.csv`` has them: source, method, protocol, anchoring, seed, metrics.
 
-    Where a table varies a parameter, there are ``parameter``, ``value`` and ``paper_method`` too; and, where our values
-    only stand for the paper's, ``paper_value``.
+    Where a table varies a parameter, there are ``parameter``, ``value``, ``paper_value`` (what the paper's table prints
+    at the row that these runs stand beside) and ``paper_method`` too.
     """
     figure6: pd.DataFrame | None = None
     """As ``figure6.csv`` has it: variant (without, with), seed, final_loss."""
@@ -92,10 +92,19 @@ def _chosen(runs: pd.DataFrame, method: str, anchoring: str, parameter: str, val
     if parameter:
         if not {"parameter", "value"} <= set(runs.columns):
             return runs.iloc[:0]
-        at = runs["paper_value"].fillna(runs["value"]) if "paper_value" in runs else runs["value"]
-        right &= (runs["parameter"] == parameter) & ((at.astype(float) - value).abs() <= 1e-9)
+        right &= (runs["parameter"] == parameter) & ((_papers_values(runs) - value).abs() <= 1e-9)
     chosen = runs[right]
     return chosen[chosen["method"] == chosen["method"].iloc[0]] if len(chosen) else chosen
+
+
+def _papers_values(runs: pd.DataFrame) -> pd.Series:
+    """Return the value of the paper's that each run stands for; its own where that is all there is."""
+    own = runs["value"].astype(float)
+    if "paper_value" not in runs:
+        return own
+    printed = runs["paper_value"].astype(float)
+    meant = [papers_value(*pair) for pair in zip(runs["parameter"], printed, strict=True)]
+    return pd.Series(meant, index=runs.index).where(printed.notna() & (printed != own), own)
 
 
 def _run(runs: pd.DataFrame) -> dict[str, Any]:

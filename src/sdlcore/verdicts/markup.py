@@ -38,7 +38,7 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
 
 def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the readable table of numbers."""
-    heads = ["Row", "Number", "Paper", "Ours", "Interval", "Seeds", "Verdict", "Why", "Note"]
+    heads = ["Row", "Number", "Paper", "Ours", "Interval", "Seeds", "Verdict", "Why"]
     rows = []
     for _, row in verdicts.iterrows():
         measure = MEASURES[row["number"]]
@@ -52,8 +52,7 @@ def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
                 "" if math.isnan(row["low"]) else f"{row['low']:.{digits}f} to {row['high']:.{digits}f}",
                 f"{row['seeds']}",
                 row["verdict"],
-                _text(row["reason"]),
-                _text(row["note"]),
+                _joined(row["reason"], row["note"]),
             ]
         )
     return heads, rows
@@ -61,9 +60,14 @@ def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 def claim_rows(claims: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows of the readable table of claims."""
-    heads = ["Section", "The paper says", "Measured", "Verdict", "Numbers", "Why not", "The paper's tables", "Note"]
-    columns = ["section", "quote", "measured", "verdict", "evidence", "reason", "paper", "note"]
-    return heads, [[_text(value) for value in row] for row in claims[columns].itertuples(index=False)]
+    heads = ["The paper says", "Measured", "Verdict", "Our runs", "The paper's tables"]
+    rows = []
+    for _, row in claims.iterrows():
+        reason = _joined(row["reason"])
+        said = _joined(row["evidence"], f"Not judged: {reason}" if reason else "", row["note"])
+        claim = f"“{row['quote']}” ({row['section']})"
+        rows.append([claim, row["measured"], row["verdict"], said, row["paper"]])
+    return heads, rows
 
 
 def verdicts_markdown(verdicts: pd.DataFrame) -> str:
@@ -86,6 +90,6 @@ def _number(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _text(value: Any) -> str:
-    """Return a text out of a file, where an empty one is NaN."""
-    return value if isinstance(value, str) else ""
+def _joined(*parts: Any) -> str:
+    """Return texts as one, without those that are empty; out of a file, such come as NaN."""
+    return ". ".join(part[:1].upper() + part[1:] for part in parts if isinstance(part, str) and part)

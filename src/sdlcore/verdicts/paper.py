@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.verdicts.scale import DEFAULTS, SWEPT, SYMBOLS
+from sdlcore.verdicts.scale import DEFAULTS, SWEPT, SYMBOLS, papers_value
 
 NUMBER_COLUMNS = ["table", "method", "anchoring", "parameter", "value", "number", "paper"]
 KEY = NUMBER_COLUMNS[:-1]
@@ -88,10 +88,7 @@ def read_numbers(paths: Mapping[str, str | Path]) -> pd.DataFrame:
             if name not in frame:
                 raise PaperError(f"{path}: column {name} is missing, expected the paper's {table}")
         for record in frame.to_dict("records"):
-            value = float(record[column]) if column else float("nan")
-            if table == "table6":
-                # rounding undoes the binary dust of the subtraction
-                value = round(1 - value, 8)
+            value = papers_value(SWEPT[table], float(record[column]) if column else float("nan"))
             key = (table, record["method"], record["anchoring"], SWEPT[table], value)
             rows += [(*key, number, float(record[number])) for number in MEASURES if number in record]
     numbers = pd.DataFrame(rows, columns=NUMBER_COLUMNS)
