@@ -20,6 +20,7 @@ PAGES = [
     "docs/extending.md",
     "docs/language-models.md",
     "docs/store.md",
+    "docs/verdicts.md",
 ]
 
 

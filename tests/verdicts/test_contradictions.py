@@ -45,6 +45,13 @@ def test_recoveries_that_no_single_run_has():
     }
 
 
+def test_no_average_over_fewer_than_eight_runs_explains_table_1():
+    numbers = papers_numbers()
+    odd = [numbers.loc[i, "paper"] for i, about in contradictions(numbers).items() if about[0].kind == "granularity"]
+    runs = [m for m in range(1, 20) if all(is_share(percent, 1000 * m) for percent in odd)]
+    assert runs[0] == 8
+
+
 def test_settings_that_have_two_numbers():
     relu = ["Table 1, ReLU SAE, *", "Table 4, ReLU SAE, *, n = 1000", "Table 6, ReLU SAE, *, S = 0.99"]
     topk = ["Table 1, TopK SAE, *", "Table 6, TopK SAE, *, S = 0.99", "Table 7, TopK SAE, *, k = 64"]

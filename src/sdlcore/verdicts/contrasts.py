@@ -93,8 +93,7 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
             & (numbers["number"] == columns.get(metric))
         ]
         for table, value in places(where.table, where.parameter, where.value):
-            right = rows["table"] == table
-            found = rows[right if value is None else right & np.isclose(rows["value"], value)]
+            found = rows[(rows["table"] == table) & np.isclose(rows["value"], value, equal_nan=True)]
             if len(found):
                 return Reading(pd.Series([float(found["paper"].iloc[0])]))
         return Reading(NOTHING)

@@ -1,5 +1,6 @@
 """What there is to judge by: the runs of tables, found by the names that the paper has for them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -8,11 +9,13 @@ import pandas as pd
 from sdlcore.rendering.runs import KEY
 from sdlcore.rendering.tables import PAPER_ANCHORINGS, PAPER_METHODS
 from sdlcore.verdicts.paper import setting
-from sdlcore.verdicts.scale import DEFAULTS, differences, has_value, papers_value
+from sdlcore.verdicts.scale import DEFAULTS, SWEPT, differences, has_value, papers_value
 
 PROTOCOL = "paper"
 """The protocol that numbers and claims are judged under."""
 NO_RUNS = pd.DataFrame(columns=KEY)
+SHARING = tuple(table for table in SWEPT if table != "table2")
+"""The tables of the bench, which have Table 1's setting in common."""
 
 
 class Evidence(NamedTuple):
@@ -50,21 +53,18 @@ def cells(
 ) -> dict[str, Cell]:
     """Return our runs of a row of the paper's tables, by protocol; the one that is judged first.
 
-    Where a table varies a parameter and was not run at a value that Table 1's runs have, those stand in: they are the
-    runs that it would have had.
+    What a table was not run under, others that share the setting may have been: those are the runs that it would have.
     """
+    found: dict[str, Cell] = {}
     for name, at in places(table, parameter, value):
-        runs = _chosen(evidence.runs.get(name, NO_RUNS), method, anchoring, "" if at is None else parameter, value)
-        if name != table and len(runs) and not has_value(evidence.config, _run(runs), parameter, value):
-            continue
-        found = {}
+        runs = _chosen(evidence.runs.get(name, NO_RUNS), method, anchoring, SWEPT[name], at)
         for protocol, group in runs.groupby("protocol", sort=False):
+            if protocol in found or not (name == table or _shares(evidence.config, _run(group), parameter, value)):
+                continue
             lacking = differences(evidence.config, table, _run(group), {parameter: value} if parameter else {})
             found[str(protocol)] = Cell(group.set_index("seed").sort_index(), str(protocol), lacking)
-        if found:
-            first = [PROTOCOL] if PROTOCOL in found else []
-            return {protocol: found[protocol] for protocol in dict.fromkeys([*first, *found])}
-    return {}
+    first = [PROTOCOL] if PROTOCOL in found else []
+    return {protocol: found[protocol] for protocol in dict.fromkeys([*first, *found])}
 
 
 def shortfall(found: Mapping[str, Cell], row: str, parameter: str = "", value: float = float("nan")) -> list[str]:
@@ -76,15 +76,17 @@ def shortfall(found: Mapping[str, Cell], row: str, parameter: str = "", value: f
     return [*cell.differences, *missing]
 
 
-def places(table: str, parameter: str, value: float) -> Iterator[tuple[str, float | None]]:
-    """Yield the tables that a row can be read off, and the value that it has there; None where nothing is varied."""
-    yield table, value if parameter else None
-    if parameter and abs(DEFAULTS[parameter] - value) <= 1e-9:
-        yield "table1", None
+def places(table: str, parameter: str, value: float) -> Iterator[tuple[str, float]]:
+    """Yield the tables that a row can be read off, its own first, and the value that it has there (NaN for none)."""
+    yield table, value
+    if table in SHARING and (not parameter or abs(DEFAULTS[parameter] - value) <= 1e-9):
+        for other in SHARING:
+            if other != table:
+                yield other, DEFAULTS.get(SWEPT[other], math.nan)
 
 
 def _chosen(runs: pd.DataFrame, method: str, anchoring: str, parameter: str, value: float) -> pd.DataFrame:
-    """Return the runs of one row; of the first method where several go by the paper's name."""
+    """Return a table's runs of one row; of the first method where several go by the paper's name."""
     names = runs["method"].map(PAPER_METHODS)
     if "paper_method" in runs:
         names = runs["paper_method"].fillna(names)
@@ -105,6 +107,11 @@ def _papers_values(runs: pd.DataFrame) -> pd.Series:
     printed = runs["paper_value"].astype(float)
     meant = [papers_value(*pair) for pair in zip(runs["parameter"], printed, strict=True)]
     return pd.Series(meant, index=runs.index).where(printed.notna() & (printed != own), own)
+
+
+def _shares(config: Mapping[str, Any], run: Mapping[str, Any], parameter: str, value: float) -> bool:
+    """Tell whether a run of another table has what a row varies; what it only stands for there is not enough."""
+    return not parameter or has_value(config, run, parameter, value)
 
 
 def _run(runs: pd.DataFrame) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def claim_rows(claims: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     rows = []
     for _, row in claims.iterrows():
         reason = _joined(row["reason"])
-        said = _joined(row["evidence"], f"Not judged: {reason}" if reason else "", row["note"])
+        said = _joined(row["evidence"], f"not judged: {reason}" if reason else "", row["note"])
         claim = f"“{row['quote']}” ({row['section']})"
         rows.append([claim, row["measured"], row["verdict"], said, row["paper"]])
     return heads, rows
@@ -92,4 +92,4 @@ def _number(value: float, digits: int) -> str:
 
 def _joined(*parts: Any) -> str:
     """Return texts as one, without those that are empty; out of a file, such come as NaN."""
-    return ". ".join(part[:1].upper() + part[1:] for part in parts if isinstance(part, str) and part)
+    return "; ".join(part for part in parts if isinstance(part, str) and part)
