@@ -60,7 +60,7 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         sides[HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
         means.append(mean)
     verdict = FAILS if sides[FAILS] else OPEN if sides[OPEN] else HOLDS
-    spread = f"means {min(means):.4g} to {max(means):.4g}" if len(means) > 1 else f"mean {means[0]:.4g}"
+    spread = f"mean {means[0]:.4g}" if len(set(means)) == 1 else f"means {min(means):.4g} to {max(means):.4g}"
     sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, {spread}"
     for side, what in ((FAILS, "not"), (OPEN, "undecided")):
         if sides[side]:
