@@ -141,7 +141,7 @@ def made(tmp_path_factory, config):
         markdown=folder / "table1.md",
         latex=folder / "table1.tex",
         effects=folder / "effects.csv",
-        runs=folder / "runs.csv",
+        runs=folder / "table1_runs.csv",
     )
     call(
         "figure6",
@@ -153,12 +153,11 @@ def made(tmp_path_factory, config):
         summary=folder / "figure6.csv",
     )
     paper = [REPOSITORY / f"resources/paper/table{number}.csv" for number in (1, 2, 4, 5, 6, 7)]
-    (folder / "table1_runs.csv").write_bytes((folder / "runs.csv").read_bytes())
     call(
         "verdicts",
         config=json.dumps(config),
         paper=paper,
-        runs=[folder / "table1_runs.csv"],
+        runs=sorted(folder.glob("*_runs.csv")),
         figure6=[folder / "figure6.csv"],
         verdicts=folder / "verdicts.csv",
         verdicts_markdown=folder / "verdicts.md",
@@ -197,7 +196,7 @@ def page(made, config):
 
 def test_scripts_wrote_everything(made):
     assert len(pd.read_csv(made / "table1.csv")) == 14
-    assert len(pd.read_csv(made / "runs.csv")) == 42
+    assert len(pd.read_csv(made / "table1_runs.csv")) == 42
     assert len(pd.read_csv(made / "effects.csv")) == 7 * 9
     assert len(pd.read_csv(made / "figure6.csv")) == 6
     assert len(pd.read_csv(made / "verdicts.csv")) == 220
