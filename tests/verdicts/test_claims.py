@@ -92,7 +92,9 @@ def test_ends_of_bands_and_binary_dust(band, value, verdict):
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=2))
 def test_below_three_seeds_nothing_is_decided(values):
-    assert judge([contrast(*values)], above(0)).verdict == OPEN
+    finding = judge([contrast(*values)], above(0))
+    assert finding.verdict == OPEN
+    assert finding.sentence.endswith("Below three seeds there is no interval")
 
 
 def test_differences_are_paired_by_seed():
@@ -180,6 +182,13 @@ def test_a_method_that_is_missing_leaves_a_claim_undone():
     row = judged({"table1": runs[runs["method"] != "relu"]}).loc["anchoring_recovery"]
     assert row["verdict"] == NOT_RUN
     assert row["reason"].startswith("no run of ReLU SAE with anchors in Table 1")
+
+
+def test_what_is_missing_comes_before_what_is_different():
+    runs = table1(0.05)
+    config = made_up.configuration()
+    found = claims(NUMBERS, Evidence(config, {"table1": runs[runs["method"] != "crosscoder"]})).set_index("claim")
+    assert found.loc["anchoring_recovery", "reason"].startswith("no run of Crosscoder with anchors in Table 1; ")
 
 
 def test_another_protocol_is_shown_and_noted_but_not_judged():

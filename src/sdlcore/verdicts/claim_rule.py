@@ -1,5 +1,6 @@
 """The one rule that all claims are judged by, on our runs and on the paper's own numbers."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import pandas as pd
 from sdlcore.rendering.tables import paired_interval
 from sdlcore.verdicts.claims import CLAIMS, Band, Claim
 from sdlcore.verdicts.contrasts import Contrast, Lookup, judged_runs, papers_numbers, runs_under
-from sdlcore.verdicts.evidence import PROTOCOL, Evidence
+from sdlcore.verdicts.evidence import MISSING, PROTOCOL, Evidence
 from sdlcore.verdicts.judging import NOT_RUN
 
 HOLDS = "holds"
@@ -51,11 +52,12 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         decided else. These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
     """
     sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: []}
-    means = []
+    means, unknown = [], False
     for label, reading in contrasts:
         # binary dust of differences must not decide
         mean, low, high = (float(np.round(bound, 9)) for bound in interval(reading.values.to_numpy()))
         inside, outside = band.low <= low and high <= band.high, high < band.low or low > band.high
+        unknown |= math.isnan(low)
         told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
         sides[HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
         means.append(mean)
@@ -65,6 +67,8 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     for side, what in ((FAILS, "not"), (OPEN, "undecided")):
         if sides[side]:
             sentence += f". {what.capitalize()}: {_first(sides[side], NAMED)}"
+    if unknown:
+        sentence += ". Below three seeds there is no interval"
     return Finding(verdict, sentence)
 
 
@@ -107,9 +111,9 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
 
 
 def _told(contrasts: Sequence[Contrast]) -> str:
-    """Return what keeps contrasts from being judged, the first few reasons of it."""
-    reasons = list(dict.fromkeys(reason for _, reading in contrasts for reason in reading.lacking))
-    return _first(reasons, REASONS)
+    """Return what keeps contrasts from being judged, the first few reasons of it; runs that are missing come first."""
+    reasons = dict.fromkeys(reason for _, reading in contrasts for reason in reading.lacking)
+    return _first(sorted(reasons, key=lambda reason: not reason.startswith(MISSING)), REASONS)
 
 
 def _first(parts: Sequence[str], most: int) -> str:

@@ -13,6 +13,7 @@ from sdlcore.verdicts.scale import DEFAULTS, SWEPT, differences, has_value, pape
 
 PROTOCOL = "paper"
 """The protocol that numbers and claims are judged under."""
+MISSING = "no run of"
 NO_RUNS = pd.DataFrame(columns=KEY)
 SHARING = tuple(table for table in SWEPT if table != "table2")
 """The tables of the bench, which have Table 1's setting in common."""
@@ -70,7 +71,7 @@ def cells(
 def shortfall(found: Mapping[str, Cell], row: str, parameter: str = "", value: float = float("nan")) -> list[str]:
     """Return why a row of the paper cannot be judged by the cells found for it; nothing if it can."""
     if not found:
-        return [f"no run of {row}" + (f" at {setting(parameter, value)}" if parameter else "")]
+        return [f"{MISSING} {row}" + (f" at {setting(parameter, value)}" if parameter else "")]
     cell = next(iter(found.values()))
     missing = [] if cell.protocol == PROTOCOL else [f"no run under the protocol {PROTOCOL}"]
     return [*cell.differences, *missing]
