@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from functools import cache
 from shlex import quote
 from types import SimpleNamespace
 
@@ -96,6 +97,8 @@ def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
+# a plan of hundreds of runs would parse the same files as often
+@cache
 def code_digest(script):
     """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes."""
     return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src")
