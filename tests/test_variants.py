@@ -54,6 +54,16 @@ def test_a_method_takes_what_protocols_have_for_the_one_that_it_is_like():
     assert run_settings(config, "lrb", "relu", "paper")["l1"] == 0.1
 
 
+def test_what_a_method_says_itself_is_not_what_protocols_have_for_the_other():
+    """Else a protocol that sets the bandwidth of JumpReLU would undo a variant with another bandwidth."""
+    methods = {"wide": {"like": "jumprelu", "bandwidth": 3}, "wider": {"like": "wide", "init_l0": 5}}
+    config = changed({"methods": methods, "protocols": {"best": {"methods": {"wider": {"l0": 0.5}}}}})
+    wide, wider = (run_settings(config, "lrb", name, "best") for name in ("wide", "wider"))
+    assert (wide["bandwidth"], wide["init_l0"], wide["l0"]) == (3, 16, 0.03)
+    assert (wider["bandwidth"], wider["init_l0"], wider["l0"]) == (3, 5, 0.5)
+    assert run_settings(config, "lrb", "jumprelu", "best")["bandwidth"] == 1.5
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

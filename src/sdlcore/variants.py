@@ -40,16 +40,14 @@ def misnamed_variants(config: Mapping[str, Any]) -> Iterator[str]:
 def without_like(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration with every variant written out: the settings of what it is like, its own laid over.
 
-    A method takes what protocols have for the method that it is like, too.
+    A method takes what protocols have for the method that it is like, too, but for what it says itself.
     """
     filled = copy.deepcopy(dict(config))
     methods = filled.get("methods", {})
     for protocol in filled.get("protocols", {}).values():
-        if "methods" in protocol:
-            layers = protocol["methods"]
-            chains = {name: [base for base in _chain(methods, name) if base in layers] for name in methods}
-            inherited = {name: _laid_over(layers, chain) for name, chain in chains.items() if chain}
-            protocol["methods"] = layers | inherited
+        layers = protocol.get("methods", {})
+        inherited = {name: _protocol_layer(methods, layers, name) for name in methods}
+        protocol["methods"] = layers | {name: layer for name, layer in inherited.items() if layer}
     for group in _groups(filled).values():
         written = {name: _laid_over(group, _chain(group, name)) for name in group}
         for name, settings in written.items():
@@ -129,6 +127,14 @@ def _chain(group: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
         if base is None or base not in group or base in chain:
             return chain
         chain.append(base)
+
+
+def _protocol_layer(methods: Group, layers: Group, name: str) -> dict[str, Any]:
+    """Return what a protocol, whose settings of methods are ``layers``, has for a method and for what that is like."""
+    layer: dict[str, Any] = {}
+    for part in reversed(_chain(methods, name)):
+        layer = {key: value for key, value in layer.items() if key not in methods[part]} | layers.get(part, {})
+    return copy.deepcopy(layer)
 
 
 def _laid_over(group: Mapping[str, Mapping[str, Any]], chain: list[str]) -> dict[str, Any]:
