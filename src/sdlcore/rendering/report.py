@@ -97,8 +97,8 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         context["settings_table"] = {
             "name": SETTINGS_TABLE,
             "rows": [
-                (row.parameter, row.symbol, setting_text(row.paper), setting_text(row.ours))
-                for row in frames[SETTINGS_TABLE].itertuples()
+                (parameter, sign, setting_text(paper), setting_text(ours))
+                for parameter, sign, paper, ours in frames[SETTINGS_TABLE].to_numpy().tolist()
             ],
             "caption": settings_caption(config["name"], config["tables"][SETTINGS_TABLE]["source"]),
         }
