@@ -53,7 +53,7 @@ def test_rows_are_values_then_methods_then_anchorings(tmp_path):
     assert found == [
         ("sparsity", value, paper, method, anchoring)
         for value, paper in ((0.985, 0.005), (0.97, 0.01), (0.9, 0.1))
-        for method in ("relu", "jumprelu", "topk")
+        for method in ("jumprelu", "topk")
         for anchoring in ("none", "ground_truth")
     ]
 
@@ -172,11 +172,11 @@ def test_the_papers_file_has_one_column_more_at_most(tmp_path):
 def test_the_figure_draws_means_and_the_papers_numbers_of_encoder_and_decoder(tmp_path):
     _, _, table = made(tmp_path, QUICK, "table6", seeds=[0, 1])
     figure = figure_sweep(table)
-    assert len(figure.axes) == 2 * 3
+    assert len(figure.axes) == 2 * 2
     said = texts(figure)
-    assert {"ReLU SAE", "JumpReLU SAE", "TopK SAE", "S", "0.985\n(0.005)", "the paper's (encoder)"} <= said
+    assert {"JumpReLU SAE", "TopK SAE", "S", "0.985\n(0.005)", "the paper's (encoder)"} <= said
     for row, side in enumerate(("encoder", "decoder")):
-        panel = figure.axes[3 * row + 2]
+        panel = figure.axes[2 * row + 1]
         drawn = [line.get_ydata() for line in panel.get_lines() if len(line.get_ydata()) == 3]
         topk = table[table["method"] == "topk"]
         expected = [topk[topk["anchoring"] == name] for name in ("none", "ground_truth")]

@@ -176,7 +176,7 @@ def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
 def test_the_default_plans_the_real_model_from_its_wheels(finished):
     plan = finished.plan(base="config")
     counts = {rule: len(plan.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
-    sweeps = 2 * 2 * (1 + 3 + 3 + 1)  # new values x anchorings x methods
+    sweeps = 2 * 2 * (1 + 2 + 2 + 1)  # new values x anchorings x methods
     assert counts == {
         "fetch": 2,
         "language_model": 1,
