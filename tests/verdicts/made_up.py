@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from sdlcore.config import load_yaml, merge, validate
+from sdlcore.config import load_yaml, validate
 from sdlcore.rendering.tables import PAPER_METHODS
+from sdlcore.variants import merge
 from sdlcore.verdicts.evidence import Evidence
 from sdlcore.verdicts.paper import MEASURES, read_numbers
 from sdlcore.verdicts.scale import DEFAULTS, SWEPT

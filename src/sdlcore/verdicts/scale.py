@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sdlcore.config import run_settings, source_kind
+from sdlcore.cells import run_settings, source_kind
 
 SWEPT = {
     "table1": "",
