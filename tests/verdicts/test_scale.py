@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.verdicts.scale import DEFAULTS, differences, figure6_differences, has_value
+from sdlcore.cells import table_points
+from sdlcore.verdicts.scale import DEFAULTS, SWEPT, differences, figure6_differences, has_value
 from tests.verdicts.made_up import configuration, papers_configuration
 
 
@@ -36,6 +37,16 @@ def test_every_run_of_the_papers_configuration_is_at_its_scale(protocol):
         for asked in runs_of(config, table):
             assert differences(config, table, asked | {"protocol": protocol}, {}) == [], (table, asked)
     assert figure6_differences(config) == []
+
+
+@pytest.mark.parametrize("table", ["table4", "table5", "table6", "table7"])
+def test_every_run_of_the_papers_sweeps_is_at_the_scale_of_its_row(table):
+    config = configuration("paper")
+    spec = config["tables"][table]
+    for point in table_points(config, table):
+        for method, protocol, anchoring in product(spec["methods"], spec["protocols"], spec["anchorings"]):
+            asked = run(point.source, point.methods[method], protocol, anchoring)
+            assert differences(config, table, asked, {SWEPT[table]: point.value}) == [], point
 
 
 @pytest.mark.parametrize("name", ["", "tiny"])
