@@ -29,6 +29,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/language.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/verdicts.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/published.smk"
 
@@ -38,6 +39,7 @@ rule all:
     input:
         [file for table in config["tables"] for file in table_files(table)],
         [file for figure in config["figures"] for file in figure_files(figure)],
+        VERDICT_FILES if ANY_VERDICTS else [],
         f"{RESULTS}/report.html",
 
 

@@ -13,16 +13,10 @@ from sdlcore.activations.clip_training import ClipTraining
 from sdlcore.activations.file_source import FileSource
 from sdlcore.activations.llama import LlamaSource
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig
-from sdlcore.config import (
-    ConfigError,
-    figure6_cells,
-    load_yaml,
-    merge,
-    run_settings,
-    table_cells,
-    validate,
-)
+from sdlcore.cells import figure6_cells, run_settings, table_cells
+from sdlcore.config import ConfigError, load_yaml, validate
 from sdlcore.run import RunConfig
+from sdlcore.variants import merge
 
 SCHEMA = load_yaml("config/schema/config.schema.yaml")
 BASE = load_yaml("config/config.yaml")

@@ -9,7 +9,8 @@ import sys
 import pytest
 import yaml
 
-from sdlcore.config import load_yaml, merge, validate
+from sdlcore.config import load_yaml, validate
+from sdlcore.variants import merge
 from tests.conftest import REPOSITORY
 
 PAGES = [
@@ -20,6 +21,7 @@ PAGES = [
     "docs/extending.md",
     "docs/language-models.md",
     "docs/store.md",
+    "docs/verdicts.md",
 ]
 
 

@@ -37,6 +37,19 @@ def test_only_what_is_large_or_open_is_told(tmp_path):
     assert "each training streams 100,000,000 samples, 819.2 GB if it stored them" in told[2]
 
 
+def test_a_bench_is_counted_for_the_seeds_that_ask_for_it():
+    spec = {"source": "lrb", "methods": [], "seeds": [1]}
+    assert need(CONFIG | {"tables": {"table4": spec}}, "lrb").bytes == 1000 * 150 * 4
+
+
+def test_sources_that_are_large_together_are_told_in_one_line(tmp_path):
+    bench = CONFIG["sources"]["bench"]["lrb"] | {"train_samples": 10**6}
+    points = {f"lrb_n_{n}": bench for n in range(3)}  # 600 MB each for one seed
+    config = CONFIG | {"seeds": [0], "sources": {"bench": points}}
+    (line,) = lines(config, points, tmp_path)
+    assert line.startswith("activations of 3 smaller sources: 1.8")
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sdlcore.config import Cell, load_yaml, validate
+from sdlcore.cells import Cell
+from sdlcore.config import load_yaml, validate
 from sdlcore.published import cell_digest, file_name, publish, restore, run_path
 from tests.conftest import REPOSITORY
 

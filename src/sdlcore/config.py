@@ -8,7 +8,6 @@ offending key and what was expected there.
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,18 @@ import jsonschema
 import yaml
 
 from sdlcore.activations.array_reference import inconsistencies
+from sdlcore.cells import (
+    SETTINGS_TABLE,
+    TOP_IMAGES,
+    all_cells,
+    reference_anchoring,
+    run_settings,
+    run_tables,
+    source_kind,
+    table_sources,
+)
 from sdlcore.run import RunConfig
-
-TOP_IMAGES = ("figure9", "figure10")
-"""The figures that show images which activate latents most."""
-
+from sdlcore.variants import misnamed_variants, missed_values, unsound_sweeps, with_sweeps, without_like
 
 # words for images and weights that the pipeline prepares itself, and how many images it takes unless told
 FASHION_MNIST = "fashion_mnist"
@@ -35,17 +41,6 @@ class ConfigError(ValueError):
         super().__init__("configuration refused:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One run: a model trained once."""
-
-    source: str
-    method: str
-    protocol: str
-    anchoring: str
-    seed: int
-
-
 def load_yaml(path: str | Path) -> Any:
     """Read one YAML file, safely."""
     try:
@@ -54,15 +49,6 @@ def load_yaml(path: str | Path) -> Any:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
     except yaml.YAMLError as error:
         raise ConfigError([f"{path}: not YAML ({error})"]) from error
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``over`` laid on it; mappings merge key by key, anything else replaces."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
 
 
 # JSON takes 250.0 for an integer; what loops and shapes are made from must be one
@@ -82,23 +68,28 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     ConfigError
         Naming the path of each wrong key and what was expected.
     """
-    validator = _Validator(dict(schema))
-    problems = sorted({line for error in validator.iter_errors(config) for line in _explain(error)})
-    problems += _not_finite(config)
-    if problems:
-        raise ConfigError(problems)
-    filled = _with_defaults(copy.deepcopy(dict(config)), schema, schema)
+    _refuse(_misshapen(config, schema))
+    _refuse(misnamed_variants(config))
+    filled = _with_defaults(without_like(config), schema, schema)
     for part in ("tables", "figures"):
         filled[part] = {name: spec for name, spec in filled[part].items() if spec is not None}
-    problems = list(dict.fromkeys(_inconsistencies(filled)))
-    if problems:
-        raise ConfigError(problems)
+    _refuse(_inconsistencies(filled))
+    _refuse(unsound_sweeps(filled))
+    filled = with_sweeps(filled)
+    _refuse(_misshapen(filled, schema))
+    _refuse([*_doubled_sources(filled), *missed_values(filled), *_inconsistent_runs(filled)])
     return filled
 
 
-def source_kind(config: Mapping[str, Any], source: str) -> str:
-    """Return the kind (`bench`, `clip`, `llama`, `file`) of a source of a valid configuration."""
-    return next(kind for kind, variants in config["sources"].items() if source in variants)
+def _refuse(problems: Iterable[str]) -> None:
+    found = list(dict.fromkeys(problems))
+    if found:
+        raise ConfigError(found)
+
+
+def _misshapen(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    problems = sorted({line for error in _Validator(dict(schema)).iter_errors(config) for line in _explain(error)})
+    return [*problems, *_not_finite(config)]
 
 
 def is_labelled(source: Mapping[str, Any]) -> bool:
@@ -115,65 +106,6 @@ def clip_samples(source: Mapping[str, Any]) -> list[int | None]:
         default if number is None else number
         for number, (default, _) in zip(asked, FASHION_MNIST_IMAGES.values(), strict=True)
     ]
-
-
-def reference_anchoring(config: Mapping[str, Any], source: str) -> str | None:
-    """Return the anchoring whose anchors divide the features of a source's runs without anchors, or None.
-
-    It is named by ``reference_anchoring``, or else the first that a table or figure asks for beside them. On a bench
-    that none asks anything of, it is the first of all; other sources may have fewer classes than that has anchors.
-    """
-    asked = {name for spec in config["tables"].values() if spec["source"] == source for name in spec["anchorings"]}
-    asked |= {config["figures"][name]["anchoring"] for name in TOP_IMAGES if _shows(config, name, source)}
-    candidates = [name for name in config["anchorings"] if name in asked]
-    if not candidates and source in config["sources"].get("bench", {}):
-        candidates = list(config["anchorings"])
-    named = config["reference_anchoring"]
-    return named if named in candidates else next(iter(candidates), None)
-
-
-def _shows(config: Mapping[str, Any], figure: str, source: str) -> bool:
-    return figure in config["figures"] and config["figures"][figure]["source"] == source
-
-
-def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: str) -> dict[str, Any]:
-    """Return the settings of a run.
-
-    Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults.
-    """
-    settings = RunConfig().to_dict()
-    for layer in (
-        config["protocols"][protocol]["run"],
-        config["sources"][source_kind(config, source)][source]["run"],
-        config["methods"][method],
-        config["protocols"][protocol]["methods"].get(method, {}),
-    ):
-        settings |= layer
-    return settings
-
-
-def table_cells(config: Mapping[str, Any], table: str) -> list[Cell]:
-    """Return the runs of a table."""
-    spec = config["tables"][table]
-    return [
-        Cell(spec["source"], method, protocol, anchoring, seed)
-        for method in spec["methods"]
-        for protocol in spec["protocols"]
-        for anchoring in spec["anchorings"]
-        for seed in config["seeds"]
-    ]
-
-
-def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
-    """Return the runs of one side, ``with`` or ``without``, of Figure 6."""
-    spec = config["figures"]["figure6"]
-    return [Cell(spec["source"], spec[side], spec["protocol"], "none", seed) for seed in config["seeds"]]
-
-
-def top_images_cell(config: Mapping[str, Any], figure: str) -> Cell:
-    """Return the run that Figure 9 or 10 shows, of the first seed."""
-    spec = config["figures"][figure]
-    return Cell(spec["source"], spec["method"], spec["protocol"], spec["anchoring"], config["seeds"][0])
 
 
 def _path(parts: Iterable[str | int]) -> str:
@@ -194,7 +126,8 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
                 yield f"{_path([*path, key])}: unknown key; expected one of {', '.join(known)}"
     elif error.validator == "required" and isinstance(error.instance, Mapping):
         for key in wanted:
-            if key not in error.instance:
+            # a variant has what is required from what it is like
+            if key not in error.instance and "like" not in error.instance:
                 yield f"{_path([*path, key])}: missing; it is required"
     elif "propertyNames" in error.schema_path:
         yield f"{_path([*path, str(error.instance)])}: not a name that can stand here; {error.message}{hint}"
@@ -254,8 +187,7 @@ def _resolve(root: Mapping[str, Any], reference: str) -> Mapping[str, Any]:
 def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     sources = config["sources"]
     names = [name for variants in sources.values() for name in variants]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"sources: {name} stands under two kinds; names of sources are unique"
+    yield from _doubled_sources(config)
     for name, source in sources["file"].items():
         for key, problem in inconsistencies(source):
             yield f"sources.file.{name}.{key}: {problem}"
@@ -270,7 +202,11 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     if config["reference_anchoring"] is not None:
         named = [config["reference_anchoring"]]
         yield from _unknown("reference_anchoring", named, config["anchorings"], "a key of anchorings")
-    for table, spec in config["tables"].items():
+    if SETTINGS_TABLE in config["tables"]:
+        source = config["tables"][SETTINGS_TABLE]["source"]
+        path = f"tables.{SETTINGS_TABLE}.source"
+        yield from _unknown(path, [source], sources["bench"], "a source under sources.bench")
+    for table, spec in run_tables(config).items():
         judged = [
             name for kind in sources.values() for name, s in kind.items() if name in sources["bench"] or is_labelled(s)
         ]
@@ -278,13 +214,8 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _unknown(f"tables.{table}.methods", spec["methods"], config["methods"], "a key of methods")
         yield from _unknown(f"tables.{table}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
         known = ["none", *config["anchorings"]]
-        reference = reference_anchoring(config, spec["source"])
-        if "none" in spec["anchorings"] and len(set(spec["anchorings"]) - {"none", reference}):
-            yield (
-                f"tables.{table}.anchorings: runs without anchors are compared on the features that "
-                f"reference_anchoring ({reference}) leaves over; set it to the anchoring that stands beside none"
-            )
         yield from _unknown(f"tables.{table}.anchorings", spec["anchorings"], known, "none or a key of anchorings")
+        yield from _unknown(f"tables.{table}.seeds", spec["seeds"] or [], config["seeds"], "one of seeds")
     if "figure6" in config["figures"]:
         spec = config["figures"]["figure6"]
         yield from _unknown("figures.figure6.source", [spec["source"]], names, "a source")
@@ -299,7 +230,12 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
     yield from _inconsistent_clips(sources["clip"])
-    yield from _inconsistent_runs(config)
+
+
+def _doubled_sources(config: Mapping[str, Any]) -> Iterator[str]:
+    names = [name for variants in config["sources"].values() for name in variants]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"sources: {name} stands under two kinds; names of sources are unique"
 
 
 def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator[str]:
@@ -314,11 +250,11 @@ def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator
         yield f"figures.{figure}: shows the classes that anchors are drawn from; set anchorings"
 
 
-def _unknown(path: str, used: Iterable[str], known: Iterable[str], expected: str) -> Iterator[str]:
+def _unknown(path: str, used: Iterable[Any], known: Iterable[Any], expected: str) -> Iterator[str]:
     known = list(known)
     for name in used:
         if name not in known:
-            choices = f" ({', '.join(known)})" if known else ", of which there is none"
+            choices = f" ({', '.join(map(str, known))})" if known else ", of which there is none"
             yield f"{path}: {name} is not {expected}{choices}"
 
 
@@ -357,17 +293,19 @@ _TARGET = {
 
 
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
-    """Check every run that a table or figure asks for, each combination once."""
-    cells = [cell for table in config["tables"] for cell in table_cells(config, table)]
-    if "figure6" in config["figures"]:
-        cells += [cell for side in ("without", "with") for cell in figure6_cells(config, side)]
-    cells += [top_images_cell(config, figure) for figure in TOP_IMAGES if figure in config["figures"]]
-    names = [name for variants in config["sources"].values() for name in variants]
+    """Check every run that a table or figure asks for, each combination once; their names are right."""
+    for table, spec in run_tables(config).items():
+        references = {reference_anchoring(config, source) for source in table_sources(config, spec)}
+        for reference in references:
+            if "none" in spec["anchorings"] and len(set(spec["anchorings"]) - {"none", reference}):
+                yield (
+                    f"tables.{table}.anchorings: runs without anchors are compared on the features that "
+                    f"reference_anchoring ({reference}) leaves over; set it to the anchoring that stands beside none"
+                )
     seen = set()
-    for cell in cells:
+    for cell in all_cells(config):
         combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
-        known = cell.source in names and cell.method in config["methods"] and cell.protocol in config["protocols"]
-        if combination in seen or not known:
+        if combination in seen:
             continue
         seen.add(combination)
         path = f"methods.{cell.method} (with sources.{cell.source}.run and protocols.{cell.protocol})"
@@ -392,15 +330,9 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
             for limit, name in ((source["n"], f"features of {cell.source}"), (run.model.n_q, "latents")):
                 if n_anchors > limit:
                     yield f"anchorings.{anchoring}.n_anchors: {n_anchors} anchors, but only {limit} {name}"
-    for side, resamples in (("without", False), ("with", True)):
-        spec = config["figures"].get("figure6", {})
-        if (
-            spec
-            and spec[side] in config["methods"]
-            and spec["source"] in names
-            and spec["protocol"] in config["protocols"]
-        ):
-            settings = run_settings(config, spec["source"], spec[side], spec["protocol"])
-            if (settings["resample_every"] is not None) != resamples:
-                wanted = "set" if resamples else "null"
-                yield f"figures.figure6.{side}: method {spec[side]} must have resample_every {wanted}"
+    spec = config["figures"].get("figure6", {})
+    for side, resamples in (("without", False), ("with", True)) if spec else ():
+        settings = run_settings(config, spec["source"], spec[side], spec["protocol"])
+        if (settings["resample_every"] is not None) != resamples:
+            wanted = "set" if resamples else "null"
+            yield f"figures.figure6.{side}: method {spec[side]} must have resample_every {wanted}"

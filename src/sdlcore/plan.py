@@ -5,7 +5,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Any, NamedTuple
 
-from sdlcore.config import source_kind
+from sdlcore.cells import bench_seeds, source_kind
 
 WORTH_TELLING = 10**9
 """Bytes from which rows are worth a line before the work begins."""
@@ -50,7 +50,7 @@ def need(config: Mapping[str, Any], source: str) -> Need:
         run = settings["run"]
         streamed = run.get("steps", 0) * run.get("batch_size", 0) or settings["train_samples"]
         parts = parts[1:]
-    rows = None if None in parts else sum(parts) * (len(config["seeds"]) if kind == "bench" else 1)
+    rows = None if None in parts else sum(parts) * (len(bench_seeds(config, source)) if kind == "bench" else 1)
     width = settings.get("n_p")
     if kind == "bench":
         width += settings["n_r"] or 0
@@ -95,6 +95,8 @@ def lines(
 ) -> list[str]:
     """Return what is to be told before work begins: a line for each source that is large, or may be.
 
+    Where the others are large together, there is one for them.
+
     Parameters
     ----------
     config
@@ -111,7 +113,11 @@ def lines(
     free = disk_usage(folder).free
     needs = [need(config, source) for source in sources]
     told = [n for n in needs if _is_open(config, n) or _size(n) >= WORTH_TELLING]
-    return [describe(n._replace(memory=memory(n.source)), free) for n in told]
+    others = [n for n in needs if n not in told and n.bytes is not None]
+    small = sum(n.bytes or 0 for n in others)
+    # the points of a sweep are small one by one
+    rest = [f"activations of {len(others)} smaller sources: {_gigabytes(small)}; {free / 1e9:.3g} GB are free"]
+    return [describe(n._replace(memory=memory(n.source)), free) for n in told] + rest * (small >= WORTH_TELLING)
 
 
 def _size(found: Need) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdlcore.config import Cell, reference_anchoring, run_settings, source_kind
+from sdlcore.cells import Cell, reference_anchoring, run_settings, source_kind
 from sdlcore.files import write_json
 
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")

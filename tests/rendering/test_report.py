@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 import json
+import re
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -106,7 +107,15 @@ def config():
                 "source": "lrb",
                 "methods": test_tables.METHODS,
                 "anchorings": ["none", "ground_truth"],
-            }
+            },
+            "table3": {"source": "lrb"},
+            "table4": {
+                "source": "lrb",
+                "methods": ["relu"],
+                "anchorings": ["none", "ground_truth"],
+                "seeds": [0],
+                "sweep": {"parameter": "n", "values": [20, 30], "paper": [800, 900]},
+            },
         },
         "figures": {
             "figure6": {"source": "smollm2", "without": "without", "with": "with"},
@@ -131,17 +140,37 @@ def call(name, **options):
 def made(tmp_path_factory, config):
     """All files of a report, made by the scripts."""
     folder = tmp_path_factory.mktemp("made")
+    metrics = {
+        "table1": test_tables.write_grid(folder / "runs", methods=test_tables.METHODS),
+        "table4": [
+            test_tables.write_metrics(folder / "runs", 0, "relu", anchoring, source=source)
+            for source in ("lrb", "lrb_n_30")
+            for anchoring in ("none", "ground_truth")
+        ],
+    }
+    for table, paths in metrics.items():
+        call(
+            "tables",
+            table=table,
+            spec=json.dumps(config),
+            paper=test_tables.PAPER.with_name(f"{table}.csv"),
+            metrics=paths,
+            csv=folder / f"{table}.csv",
+            markdown=folder / f"{table}.md",
+            latex=folder / f"{table}.tex",
+            effects=folder / f"{table}_effects.csv",
+            runs=folder / f"{table}_runs.csv",
+        )
+    call("sweep", table=folder / "table4.csv", png=folder / "table4.png", pdf=folder / "table4.pdf")
     call(
-        "tables",
-        table="table1",
-        spec=json.dumps(config),
-        paper=test_tables.PAPER,
-        metrics=test_tables.write_grid(folder / "runs", methods=test_tables.METHODS),
-        csv=folder / "table1.csv",
-        markdown=folder / "table1.md",
-        latex=folder / "table1.tex",
-        effects=folder / "effects.csv",
-        runs=folder / "runs.csv",
+        "settings_table",
+        bench=json.dumps(config["sources"]["bench"]["lrb"]),
+        source="lrb",
+        configuration="trial",
+        paper=test_tables.PAPER.with_name("table3.csv"),
+        csv=folder / "table3.csv",
+        markdown=folder / "table3.md",
+        latex=folder / "table3.tex",
     )
     call(
         "figure6",
@@ -151,6 +180,18 @@ def made(tmp_path_factory, config):
         png=folder / "figure6.png",
         pdf=folder / "figure6.pdf",
         summary=folder / "figure6.csv",
+    )
+    paper = [REPOSITORY / f"resources/paper/table{number}.csv" for number in (1, 2, 4, 5, 6, 7)]
+    call(
+        "verdicts",
+        config=json.dumps(config),
+        paper=paper,
+        runs=sorted(folder.glob("*_runs.csv")),
+        figure6=[folder / "figure6.csv"],
+        verdicts=folder / "verdicts.csv",
+        verdicts_markdown=folder / "verdicts.md",
+        claims=folder / "claims.csv",
+        claims_markdown=folder / "claims.md",
     )
     W, samples, coefficients = test_figures.bench()
     with create_store(folder / "train.h5", {}) as store:
@@ -170,10 +211,16 @@ def made(tmp_path_factory, config):
 def page(made, config):
     files = {
         "table1": made / "table1.csv",
-        "table1_effects": made / "effects.csv",
+        "table1_effects": made / "table1_effects.csv",
+        "table3": made / "table3.csv",
+        "table4": made / "table4.csv",
+        "table4_effects": made / "table4_effects.csv",
+        "table4_sweep": made / "table4.png",
         "figure6": made / "figure6.png",
         "figure6_summary": made / "figure6.csv",
         "figure8": made / "figure8.png",
+        "verdicts": made / "verdicts.csv",
+        "claims": made / "claims.csv",
     }
     paths = json.dumps({name: str(path) for name, path in files.items()})
     call("report", config=json.dumps(config), files=paths, output=made / "report.html")
@@ -182,9 +229,14 @@ def page(made, config):
 
 def test_scripts_wrote_everything(made):
     assert len(pd.read_csv(made / "table1.csv")) == 14
-    assert len(pd.read_csv(made / "runs.csv")) == 42
-    assert len(pd.read_csv(made / "effects.csv")) == 7 * 9
+    assert len(pd.read_csv(made / "table1_runs.csv")) == 42
+    assert len(pd.read_csv(made / "table1_effects.csv")) == 7 * 9
+    assert len(pd.read_csv(made / "table4.csv")) == len(pd.read_csv(made / "table4_runs.csv")) == 4
+    assert len(pd.read_csv(made / "table4_effects.csv")) == 2 * 9
     assert len(pd.read_csv(made / "figure6.csv")) == 6
+    assert len(pd.read_csv(made / "verdicts.csv")) == 220
+    assert (made / "verdicts.md").read_text().count("not run at this scale |") == 220
+    assert len(pd.read_csv(made / "claims.csv")) >= 15
     assert not list(made.glob(".*part*"))
 
 
@@ -198,7 +250,7 @@ def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
 
 def test_images_are_the_files(page, made):
     images = [base64.b64decode(image.split(",", 1)[1]) for image in Page(page).images]
-    assert images == [(made / f"figure{number}.png").read_bytes() for number in (6, 8)]
+    assert images == [(made / f"{name}.png").read_bytes() for name in ("table4", "figure6", "figure8")]
     assert all(imread(BytesIO(image)).size for image in images)
 
 
@@ -223,12 +275,46 @@ def test_page_says_what_a_reader_must_know(page, made):
         assert part in text
 
 
+def test_page_has_every_verdict_and_claim(page, made):
+    text = " ".join(Page(page).text.split())
+    assert "Of the 220 numbers: 0 reproduced, 0 not reproduced, 0 inconsistent in the paper, 220 not run" in text
+    for _, claim in pd.read_csv(made / "claims.csv").iterrows():
+        assert f"“{claim['quote']}” ({claim['section']})" in text
+    for _, row in pd.read_csv(made / "verdicts.csv").iterrows():
+        assert " ".join(row["reason"].split()) in text
+    assert "n is 20, the paper's 1000" in text
+    assert page.index('id="verdicts"') < page.index("All 220 numbers") < page.index('id="reading"')
+
+
+def test_sweeps_and_settings_have_sections_with_the_papers_numbers(page):
+    assert {"table3", "table4", "table4-anchoring"} <= set(Page(page).ids)
+    text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "Table 3: settings of the bench Parameter Symbol Paper Ours Number of features n 1000 20" in text
+    assert "20 (paper: 800) ReLU SAE none 0.000" in text
+    assert "30 (paper: 900) ReLU SAE ground truth 0.989" in text
+    _, effects = text.split("Table 4: what anchoring changes")
+    assert "n Method all not given" in effects
+    assert effects.index("20 (paper: 800) ReLU SAE") < effects.index("30 (paper: 900) ReLU SAE")
+    assert "Table 1: what anchoring changes" in text
+    assert "n Method all" not in text.split("Table 4:")[0]
+
+
 def test_what_is_absent_has_no_section(config):
     bare = config | {"figures": {}, "tables": {}}
     parsed = Page(report(bare, {}, {}))
     assert parsed.ids == ["reading", "made"]
     assert parsed.images == []
-    for part in ("Figure 6", "Table 1", "Table 2", "Licences", "minus not anchored", "Figures 9"):
+    for part in (
+        "Figure 6",
+        "Table 1",
+        "Table 2",
+        "Table 3:",
+        "Table 4",
+        "Licences",
+        "minus not anchored",
+        "Figures 9",
+        "Verdicts",
+    ):
         assert part not in parsed.text
 
 

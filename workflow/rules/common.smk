@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from functools import cache
 from shlex import quote
 from types import SimpleNamespace
 
@@ -15,25 +16,32 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 from sdlcore.activations.array_reference import source_files
 from sdlcore.activations.hub_names import is_hub_model, is_hub_text
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
+from sdlcore.cells import (
+    SETTINGS_TABLE,
+    TOP_IMAGES,
+    all_cells,
+    figure6_cells,
+    reference_anchoring,
+    run_settings,
+    run_tables,
+    source_kind,
+    table_cells,
+    table_points,
+    top_images_cell,
+)
 from sdlcore.config import (
     FASHION_MNIST,
     TRAINED,
     ConfigError,
     clip_samples,
-    figure6_cells,
     is_labelled,
     load_yaml,
-    reference_anchoring,
-    run_settings,
-    source_kind,
-    TOP_IMAGES,
-    table_cells,
-    top_images_cell,
     validate,
 )
 from sdlcore.digest import source_digest
 from sdlcore.plan import lines as large_activations
 from sdlcore.published import publish, restore
+from sdlcore.verdicts.scale import SWEPT
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
@@ -97,6 +105,8 @@ def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
+# a plan of hundreds of runs would parse the same files as often
+@cache
 def code_digest(script):
     """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes."""
     return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src")
@@ -148,15 +158,6 @@ def table_runs(table):
     return [run_directory(cell) for cell in table_cells(config, table)]
 
 
-def every_cell():
-    """The runs of all tables and figures, each once."""
-    cells = [cell for table in config["tables"] for cell in table_cells(config, table)]
-    if "figure6" in config["figures"]:
-        cells += [cell for side in ("with", "without") for cell in figure6_cells(config, side)]
-    cells += [top_images_cell(config, figure) for figure in TOP_IMAGES_ASKED]
-    return list(dict.fromkeys(cells))
-
-
 PUBLISHED = REPOSITORY / "docs/results" / config["name"] / "runs"
 
 
@@ -173,15 +174,25 @@ def run_files(runs):
     return [f"{run}/{file}" for run in dict.fromkeys(runs) for file in files]
 
 
+# tables that are made of runs, and those of them that vary something, whose figures stand beside them
+RUN_TABLES = run_tables(config)
+SWEEPS = [table for table, asked in RUN_TABLES.items() if asked["sweep"] is not None]
+
+
 def table_files(table):
     """Return a table's files and those of its runs, which Snakemake would not miss while the table is there."""
-    names = [f"{table}.csv", f"{table}.md", f"{table}.tex", f"{table}_effects.csv", f"{table}_runs.csv"]
+    names = [f"{table}.csv", f"{table}.md", f"{table}.tex"]
+    if table == SETTINGS_TABLE:
+        return [f"{RESULTS}/tables/{name}" for name in names]
+    names += [f"{table}_effects.csv", f"{table}_runs.csv"]
     files = [f"{RESULTS}/tables/{name}" for name in names] + run_files(table_runs(table))
-    source = config["tables"][table]["source"]
-    if source in LABELLED:
-        files.append(f"{RESULTS}/tables/{source}_classes.csv")
-    if source in config["sources"]["clip"]:
-        files += clip_files(source)
+    if table in SWEEPS:
+        files += [f"{RESULTS}/figures/{table}.{suffix}" for suffix in ("png", "pdf")]
+    for source in dict.fromkeys(point.source for point in table_points(config, table)):
+        if source in LABELLED:
+            files.append(f"{RESULTS}/tables/{source}_classes.csv")
+        if source in config["sources"]["clip"]:
+            files += clip_files(source)
     return files
 
 
@@ -291,20 +302,23 @@ def evaluate_anchors(wildcards):
 def table_configuration(table):
     """Return the part of the configuration that a table hangs on, so that other changes do not remake it."""
     asked = config["tables"][table]
+    points = table_points(config, table)
+    used = {asked["source"], *(point.source for point in points)}
+    methods = {*asked["methods"], *(method for point in points for method in point.methods.values())}
     return {
         "name": config["name"],
         "seeds": config["seeds"],
         "tables": {table: asked},
         "sources": {
-            kind: {asked["source"]: sources[asked["source"]]}
+            kind: {name: settings for name, settings in sources.items() if name in used}
             for kind, sources in config["sources"].items()
-            if asked["source"] in sources
+            if used & sources.keys()
         },
-        "methods": {name: config["methods"][name] for name in asked["methods"]},
+        "methods": {name: config["methods"][name] for name in methods},
         "protocols": {
             name: {
                 "run": protocol["run"],
-                "methods": {method: s for method, s in protocol["methods"].items() if method in asked["methods"]},
+                "methods": {method: s for method, s in protocol["methods"].items() if method in methods},
             }
             for name, protocol in config["protocols"].items()
             if name in asked["protocols"]
@@ -331,12 +345,30 @@ def report_inputs():
     files = {}
     for table in config["tables"]:
         files[table] = f"{RESULTS}/tables/{table}.csv"
-        files[f"{table}_effects"] = f"{RESULTS}/tables/{table}_effects.csv"
+        if table in RUN_TABLES:
+            files[f"{table}_effects"] = f"{RESULTS}/tables/{table}_effects.csv"
+        if table in SWEEPS:
+            files[f"{table}_sweep"] = f"{RESULTS}/figures/{table}.png"
     for figure in config["figures"]:
         files[figure] = f"{RESULTS}/figures/{figure}.png"
         if figure != "figure8":
             files[f"{figure}_summary"] = f"{RESULTS}/tables/{figure}.csv"
+    if ANY_VERDICTS:
+        files |= {name: f"{RESULTS}/tables/{name}.csv" for name in ("verdicts", "claims")}
     return files
+
+
+# the tables whose numbers get verdicts, and those of them that are run here
+JUDGED = list(SWEPT)
+JUDGED_HERE = [table for table in JUDGED if table in config["tables"]]
+VERDICT_FILES = [f"{RESULTS}/tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
+ANY_VERDICTS = bool(JUDGED_HERE) or "figure6" in config["figures"]
+
+
+def verdict_configuration():
+    """Return the part of the configuration that says at what scale runs are."""
+    parts = {name: config[name] for name in ("sources", "methods", "protocols", "anchorings")}
+    return parts | {"figures": {name: spec for name, spec in config["figures"].items() if name == "figure6"}}
 
 
 def wheel_files():

@@ -101,3 +101,30 @@ if TOP_IMAGES_ASKED:
                 figure_name
             input:
                 figure_files(figure_name),
+
+
+if SWEEPS:
+
+    # Recovery over what a table sweeps, named after the table.
+    rule sweep:
+        input:
+            "<results>/tables/{table}.csv",
+        output:
+            png="<results>/figures/{table}.png",
+            pdf="<results>/figures/{table}.pdf",
+        log:
+            "<logs>/figures/{table}.log",
+        benchmark:
+            "<logs>/figures/{table}.tsv"
+        wildcard_constraints:
+            table="|".join(SWEEPS),
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            code=code_digest("sweep"),
+        shell:
+            'python "$SCRIPTS"/sweep.py --table {input:q} --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1'

@@ -7,7 +7,7 @@ rule publish:
         "<logs>/publish.log",
     localrule: True
     run:
-        say(log[0], publish(config, every_cell(), Path(RESULTS), PUBLISHED))
+        say(log[0], publish(config, all_cells(config), Path(RESULTS), PUBLISHED))
 
 
 rule restore:
@@ -15,4 +15,4 @@ rule restore:
         "<logs>/restore.log",
     localrule: True
     run:
-        say(log[0], restore(config, every_cell(), PUBLISHED, Path(RESULTS)))
+        say(log[0], restore(config, all_cells(config), PUBLISHED, Path(RESULTS)))

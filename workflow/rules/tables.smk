@@ -1,7 +1,8 @@
-# Tables over runs. Each is one row a method x anchoring x protocol over seeds, the paper's numbers beside ours.
+# Tables over runs. Each is one row a method x anchoring x protocol over seeds, the paper's numbers beside ours; a table
+# that sweeps a parameter has as many for each of its values.
 
 
-if config["tables"]:
+if RUN_TABLES:
 
     rule tables:
         input:
@@ -18,7 +19,7 @@ if config["tables"]:
         benchmark:
             "<logs>/tables/{table}.tsv"
         wildcard_constraints:
-            table="|".join(config["tables"]),
+            table="|".join(RUN_TABLES),
         conda:
             ENVIRONMENT
         threads: 1
@@ -33,11 +34,52 @@ if config["tables"]:
             " --metrics {input.metrics:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
             " --effects {output.effects:q} --runs {output.runs:q} > {log:q} 2>&1"
 
-    # Short names: snakemake table1
-    for table_name in config["tables"]:
 
-        rule:
-            name:
-                table_name
-            input:
-                table_files(table_name),
+if SETTINGS_TABLE in config["tables"]:
+
+    rule settings_table:
+        input:
+            in_checkout(f"resources/paper/{SETTINGS_TABLE}.csv"),
+        output:
+            csv=f"<results>/tables/{SETTINGS_TABLE}.csv",
+            markdown=f"<results>/tables/{SETTINGS_TABLE}.md",
+            latex=f"<results>/tables/{SETTINGS_TABLE}.tex",
+        log:
+            f"<logs>/tables/{SETTINGS_TABLE}.log",
+        benchmark:
+            f"<logs>/tables/{SETTINGS_TABLE}.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            bench=lambda wildcards: as_json(
+                {
+                    key: bench_settings(SimpleNamespace(source=config["tables"][SETTINGS_TABLE]["source"]))[key]
+                    for key in (
+                        "n",
+                        "n_p",
+                        "train_samples",
+                        "sparsity",
+                        "max_interference",
+                    )
+                }
+            ),
+            source=config["tables"][SETTINGS_TABLE]["source"],
+            name=config["name"],
+            code=code_digest("settings_table"),
+        shell:
+            'python "$SCRIPTS"/settings_table.py --bench {params.bench:q} --source {params.source} --configuration {params.name}'
+            " --paper {input:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q} > {log:q} 2>&1"
+
+
+# Short names: snakemake table1
+for table_name in config["tables"]:
+
+    rule:
+        name:
+            table_name
+        input:
+            table_files(table_name),

@@ -6,9 +6,11 @@ import logging
 import sys
 
 from sdlcore.files import atomic_path
-from sdlcore.rendering.markup import latex, markdown, table_caption
+from sdlcore.rendering.captions import table_caption
+from sdlcore.rendering.markup import latex, markdown
 from sdlcore.rendering.runs import read_runs
-from sdlcore.rendering.tables import anchoring_effect, read_paper, table1, write_csv
+from sdlcore.rendering.sweeps import effects_over, runs_over, table_layout, table_over
+from sdlcore.rendering.tables import read_paper, write_csv
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,20 +24,13 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
 
-    asked = arguments.spec["tables"][arguments.table]
+    layout = table_layout(arguments.spec, arguments.table)
     runs = read_runs(arguments.metrics)
-    table = table1(
-        runs,
-        read_paper(arguments.paper),
-        methods=asked["methods"],
-        anchorings=asked["anchorings"],
-        protocols=asked["protocols"],
-        seeds=arguments.spec["seeds"],
-    )
+    table = table_over(runs, read_paper(arguments.paper), layout)
     caption = table_caption(arguments.spec, arguments.table)
     write_csv(arguments.csv, table)
-    write_csv(arguments.runs, runs)
-    write_csv(arguments.effects, anchoring_effect(runs))
+    write_csv(arguments.runs, runs_over(runs, layout))
+    write_csv(arguments.effects, effects_over(runs, layout))
     with atomic_path(arguments.markdown) as part:
         part.write_text(markdown(table, caption), encoding="utf-8")
     with atomic_path(arguments.latex) as part:

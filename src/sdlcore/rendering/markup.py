@@ -1,14 +1,13 @@
-"""Tables as people read them: Markdown, LaTeX, cells of the report, and the caption that explains them."""
+"""Tables as people read them: Markdown, LaTeX, cells of the report."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.config import is_labelled, run_settings, source_kind
-from sdlcore.evaluation.top_samples import FEWEST, TOP
+from sdlcore.rendering.captions import symbol
 from sdlcore.rendering.tables import PAPER_METHODS
 
 ANCHORING_LABELS = {"none": "none", "ground_truth": "ground truth", "class_means": "class means"}
@@ -43,12 +42,6 @@ CLASS_COLUMNS = [
     Column("Top classes", "not given", "top_classes_unanchored", 1),
 ]
 
-# The settings of the paper's tables, with whose numbers ours stand side by side.
-PAPER_SETTINGS = {
-    "table1": "n = 1000, n_p = 768, n_q = 16000, S = 0.99",
-    "table2": "CLIP-ViT-B/32 embeddings of ImageNet-1K, n_p = 768, n_q = 16384, n_anchors = 30, lambda_anchor = 1",
-}
-
 
 class Cell(NamedTuple):
     """A number as text, and its spread as text (empty where there is none)."""
@@ -80,17 +73,26 @@ def number(value: float, digits: int) -> str:
 def readable(table: pd.DataFrame) -> Readable:
     """Format the part of a table that fits a page; protocols are named only where there are several."""
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
-    columns = COLUMNS + [column for column in CLASS_COLUMNS if _known(table, f"{column.name}_mean")]
+    swept = [symbol(table["parameter"].iloc[0])] if _known(table, "value") else []
+    # Appendix G's tables have no L0
+    columns = [column for column in COLUMNS if column.name != "paper_l0" or _known(table, "paper_l0")]
+    columns += [column for column in CLASS_COLUMNS if _known(table, f"{column.name}_mean")]
     rows = []
     for _, row in table.iterrows():
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
-        rows.append((names, [_cell(row, column) for column in columns]))
+        values = [label_value(row["value"], row["paper_value"])] if swept else []
+        rows.append((values + names, [_cell(row, column) for column in columns]))
     baselines = [("Chance", [_baseline(table, column, "chance") for column in columns])]
     if _known(table, "anchors_only_mip_decoder_mean"):
         baselines.append(("Anchors only", [_baseline(table, column, "anchors_only") for column in columns]))
     if _known(table, "oracle_fvu_mean"):
         baselines.append(("Oracle", [_baseline(table, column, "oracle") for column in columns]))
-    return Readable(labels, columns, rows, baselines)
+    return Readable(swept + labels, columns, rows, baselines)
+
+
+def label_value(value: float, paper_value: float) -> str:
+    """Return the value of what is swept, with the paper's that stands beside where it is another."""
+    return f"{value:g}" if value == paper_value else f"{value:g} (paper: {paper_value:g})"
 
 
 def _known(table: pd.DataFrame, name: str) -> bool:
@@ -236,73 +238,3 @@ def _latex_panel(content: Readable, chosen: Callable[[Column], bool]) -> str:
 def _latex_cell(cell: Cell) -> str:
     value = latex_escape(cell.value)
     return rf"{value}\,{{\tiny$\pm${cell.spread}}}" if cell.spread else value
-
-
-def table_settings(config: Mapping[str, Any], table: str) -> dict[str, str]:
-    """Return the settings of a table's runs that its numbers hang on, as text, out of a configuration.
-
-    The configuration may hold only what the table uses: name, seeds, tables, and the sources, methods,
-    protocols and anchorings that the table names.
-    """
-    asked = config["tables"][table]
-    source = config["sources"][source_kind(config, asked["source"])][asked["source"]]
-    runs = [
-        run_settings(config, asked["source"], method, protocol)
-        for method in asked["methods"]
-        for protocol in asked["protocols"]
-    ]
-    names = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "train_samples": "N"}
-    settings = {label: f"{source[name]}" for name, label in names.items() if source.get(name) is not None}
-    for name in ("n_q", "steps", "batch_size"):
-        settings[name] = "/".join(dict.fromkeys(str(run[name]) for run in runs))
-    for anchoring in asked["anchorings"]:
-        for name, value in config.get("anchorings", {}).get(anchoring, {}).items():
-            if name in ("n_anchors", "lambda_anchor"):
-                settings[name] = f"{settings[name]}/{value}" if name in settings else f"{value}"
-    return settings
-
-
-def table_caption(config: Mapping[str, Any], table: str) -> str:
-    """Return what a reader must know to read a table's numbers, as one plain paragraph.
-
-    Parameters
-    ----------
-    config
-        As for `table_settings`.
-    table
-        Name of the table in ``config["tables"]``.
-    """
-    seeds = config["seeds"]
-    spread = (
-        f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds" if len(seeds) > 1 else "one seed, so no spread"
-    )
-    ours = ", ".join(f"{name} = {value}" for name, value in table_settings(config, table).items())
-    source = config["tables"][table]["source"]
-    if is_labelled(config["sources"][source_kind(config, source)][source]):
-        what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
-        given = "classes"
-        more = (
-            f"Top classes: how many classes share the {TOP} held-out samples that a latent responds to most, "
-            f"the mean over latents that respond to {FEWEST} or more, and those that match the classes not given best. "
-        )
-    else:
-        what, reference, given, more = (
-            "Feature recovery on the Linear Representation Bench",
-            "ground-truth features",
-            "features",
-            "Oracle: of the true features themselves as encoder and decoder (Theorem 3.3), with each method's sigma "
-            "and k; they recover all. ",
-        )
-    return (
-        f"{what}; {spread} ({', '.join(map(str, seeds))}). "
-        f"GT recovery: the share of {reference} whose best absolute cosine exceeds τ = 0.9; "
-        "MIP: the mean of the best absolute cosines. "
-        "Encoder: rows of the encoder, the paper's metric; decoder: columns of the decoder; "
-        f"not given: only the {given} that anchoring does not give away, also where nothing is anchored. "
-        "L0, FVU (fraction of variance unexplained) and Dead (fraction of latents that never fire) "
-        f"are of samples that training did not see. {more}"
-        "Chance: the same metric of as many random directions, as a range where rows differ. "
-        "Anchors only: of the anchors alone, without any training. "
-        f"The paper's numbers are at {PAPER_SETTINGS[table]}; this run (configuration {config['name']}, source "
-        f"{source}) is at {ours}."
-    )

@@ -12,17 +12,20 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from sdlcore.config import TOP_IMAGES, source_kind
+from sdlcore.cells import SETTINGS_TABLE, TOP_IMAGES, source_kind
 from sdlcore.files import atomic_path, provenance
+from sdlcore.rendering.captions import symbol, table_caption
 from sdlcore.rendering.figures import NEVER_FIRED
 from sdlcore.rendering.markup import (
     label_anchoring,
     label_method,
+    label_value,
     number,
     readable,
-    table_caption,
 )
+from sdlcore.rendering.settings_table import setting_text, settings_caption
 from sdlcore.rendering.tables import EFFECT_METRICS, paired_interval
+from sdlcore.verdicts import markup as verdict_markup
 
 # Licences of what a source shows or is computed from, by the beginning of its configuration value.
 LICENCES = {
@@ -35,6 +38,10 @@ LICENCES = {
 TABLE_TITLES = {
     "table1": "Table 1: recovery of ground-truth features",
     "table2": "Table 2: directions of classes in CLIP embeddings",
+    "table4": "Table 4: recovery under varying superposition",
+    "table5": "Table 5: recovery under varying interference",
+    "table6": "Table 6: recovery under varying sparsity",
+    "table7": "Table 7: recovery under varying k of TopK",
 }
 
 
@@ -46,11 +53,12 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
     config
         The whole validated configuration.
     frames
-        By name: ``tableN`` and ``tableN_effects`` as `tables.table1` and `tables.anchoring_effect` return them,
-        ``figure6_summary`` as `figures.figure6_summary` does, ``figure9_summary`` and ``figure10_summary`` as the
-        script of these figures writes them.
+        By name: ``tableN`` and ``tableN_effects`` as `sweeps.table_over` and `sweeps.effects_over` return them,
+        ``table3`` as `settings_table.settings_table` does, ``figure6_summary`` as `figures.figure6_summary` does,
+        ``figure9_summary`` and ``figure10_summary`` as the script of these figures writes them; ``verdicts`` and
+        ``claims`` as the rules of `sdlcore.verdicts` do.
     images
-        PNG images: ``figure6``, ``figure8``, ``figure9``, ``figure10``.
+        PNG images: ``figure6``, ``figure8``, ``figure9``, ``figure10``, and ``tableN_sweep`` where a table has one.
 
     What is not given has no section.
     """
@@ -66,7 +74,12 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         "config": config,
         "configuration": json.dumps(config, indent=2, ensure_ascii=False),
         "scale": _scale(config),
-        "tables": [_table(config, name, frames) for name in TABLE_TITLES if name in frames],
+        "tables": [
+            _table(config, name, frames) | {"sweep": encoded.get(f"{name}_sweep")}
+            for name in TABLE_TITLES
+            if name in frames
+        ],
+        "settings_table": None,
         "figure6": None,
         "figure8": None,
         "top_images": [
@@ -79,9 +92,19 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             for name in TOP_IMAGES
             if f"{name}_summary" in frames
         ],
+        "verdicts": _verdicts(frames),
         "licences": _licences(config, images),
         "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     }
+    if SETTINGS_TABLE in frames:
+        context["settings_table"] = {
+            "name": SETTINGS_TABLE,
+            "rows": [
+                (parameter, sign, setting_text(paper), setting_text(ours))
+                for parameter, sign, paper, ours in frames[SETTINGS_TABLE].to_numpy().tolist()
+            ],
+            "caption": settings_caption(config["name"], config["tables"][SETTINGS_TABLE]["source"]),
+        }
     if "figure6" in images and "figure6_summary" in frames:
         context["figure6"] = {
             "image": encoded["figure6"],
@@ -110,6 +133,20 @@ def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFra
         "starts": {sum(width for _, width in groups[:i]) for i in range(len(groups))},
         "caption": table_caption(config, name),
         "effects": _effect_rows(effects) if effects is not None and len(effects) else None,
+    }
+
+
+def _verdicts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+    """Return counts and rows of the verdicts on the paper's numbers and claims, None where there are none."""
+    if "verdicts" not in frames or "claims" not in frames:
+        return None
+    return {
+        "counts": verdict_markup.counts(frames["verdicts"]),
+        "sentence": verdict_markup.counts_sentence(frames["verdicts"]),
+        "caption": verdict_markup.CAPTION,
+        "numbers": verdict_markup.verdict_rows(frames["verdicts"]),
+        "claims_caption": verdict_markup.CLAIMS_CAPTION,
+        "claims": verdict_markup.claim_rows(frames["claims"]),
     }
 
 
@@ -160,7 +197,8 @@ def _scale(config: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _licences(config: Mapping[str, Any], images: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Return what is shown that others made, with its licence; nothing where only synthetic data is shown."""
-    asked = [*config.get("tables", {}).values(), *(config["figures"][name] for name in images if name != "figure8")]
+    figures = [config["figures"][name] for name in images if name in config["figures"] and name != "figure8"]
+    asked = [*config.get("tables", {}).values(), *figures]
     found: dict[str, str] = {}
     for name in dict.fromkeys(content["source"] for content in asked):
         kind = source_kind(config, name)
@@ -188,12 +226,15 @@ def _signed(value: float) -> str:
 
 
 def _effect_rows(effects: pd.DataFrame) -> dict[str, Any]:
-    """Return one row a method x anchoring x protocol; cells hold difference, interval and sign."""
+    """Return one row a point x method x anchoring x protocol; cells hold difference, interval and sign."""
     bounds = ["difference_mean", "difference_low", "difference_high"]
-    shown = [True, effects["anchoring"].nunique() > 1, effects["protocol"].nunique() > 1]
-    labels = [name for name, several in zip(["Method", "Anchoring", "Protocol"], shown, strict=True) if several]
+    swept = effects["value"].notna().any()
+    shown = [swept, True, effects["anchoring"].nunique() > 1, effects["protocol"].nunique() > 1]
+    heads = [symbol(effects["parameter"].iloc[0]) if swept else "", "Method", "Anchoring", "Protocol"]
+    labels = [name for name, several in zip(heads, shown, strict=True) if several]
     rows = []
-    for (method, anchoring, protocol), group in effects.groupby(["method", "anchoring", "protocol"], sort=False):
+    by = ["value", "method", "anchoring", "protocol"]
+    for (_, method, anchoring, protocol), group in effects.groupby(by, sort=False, dropna=False):
         by_metric = group.set_index("metric")
         cells = []
         for name in EFFECT_METRICS:
@@ -202,7 +243,8 @@ def _effect_rows(effects: pd.DataFrame) -> dict[str, Any]:
             # an interval that excludes zero; which sign is good depends on the metric
             sign = 0 if math.isnan(low) or low <= 0 <= high else (1 if low > 0 else -1)
             cells.append({"mean": _signed(mean), "interval": interval, "sign": -sign if name == "fvu" else sign})
-        names = [label_method(str(method)), label_anchoring(str(anchoring)), str(protocol)]
+        point = label_value(*by_metric[["value", "paper_value"]].iloc[0]) if swept else ""
+        names = [point, label_method(str(method)), label_anchoring(str(anchoring)), str(protocol)]
         rows.append(([name for name, several in zip(names, shown, strict=True) if several], cells))
     return {"labels": labels, "rows": rows, "seeds": int(effects["seeds"].iloc[0])}
 

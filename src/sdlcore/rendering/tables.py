@@ -87,21 +87,34 @@ PAPER_METHODS = {
 PAPER_ANCHORINGS = {"none": "none", "ground_truth": "anchored", "class_means": "anchored"}
 
 
+_PAPER_COLUMNS = ["method", "anchoring", "gt_recovery_percent", "mip", "l0"]
+
+
 def read_paper(path: str | Path) -> pd.DataFrame:
-    """Read the paper's own numbers: columns method, anchoring, gt_recovery_percent, mip, l0.
+    """Read the paper's own numbers.
+
+    Returns
+    -------
+    DataFrame
+        Columns method, anchoring, value, gt_recovery_percent, mip, l0. The value is that of the one column more which
+        files of the paper's sweeps have, whatever its name; NaN for other files, as is the L0 that those lack.
 
     Raises
     ------
     RunsError
-        If a column is missing or a method x anchoring is doubled.
+        If a column is missing, more than one is left over, or a method x anchoring (x value) is doubled.
     """
     paper = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    for column in ("method", "anchoring", "gt_recovery_percent", "mip", "l0"):
+    swept = [name for name in paper.columns if name not in _PAPER_COLUMNS]
+    if len(swept) > 1:
+        raise RunsError(f"{path}: columns {', '.join(swept)}, expected at most one beside {', '.join(_PAPER_COLUMNS)}")
+    for column in _PAPER_COLUMNS[: None if not swept else -1]:
         if column not in paper:
             raise RunsError(f"{path}: column {column} is missing, expected the paper's table")
-    if paper.duplicated(["method", "anchoring"]).any():
+    paper = paper.assign(value=paper[swept[0]] if swept else np.nan)
+    if paper.duplicated(["method", "anchoring", "value"]).any():
         raise RunsError(f"{path}: a method and anchoring is doubled, expected each once")
-    return paper
+    return paper.reindex(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
 
 
 def table1(

@@ -1,0 +1,187 @@
+"""The runs that a valid configuration asks for, and the settings that each is trained with."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sdlcore.run import RunConfig
+
+TOP_IMAGES = ("figure9", "figure10")
+"""The figures that show images which activate latents most."""
+SETTINGS_TABLE = "table3"
+"""The table that shows settings of a bench; all others are made of runs."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a model trained once."""
+
+    source: str
+    method: str
+    protocol: str
+    anchoring: str
+    seed: int
+
+
+class Point(NamedTuple):
+    """One value of a table's sweep, and what stands there in the place of the table's source and methods."""
+
+    value: float | None
+    """The swept parameter; None where a table sweeps none."""
+    paper_value: float | None
+    """The value of the paper's table whose numbers stand beside."""
+    source: str
+    """Where the runs' activations come from."""
+    methods: dict[str, str]
+    """Each of the table's methods -> that of the runs."""
+
+
+def source_kind(config: Mapping[str, Any], source: str) -> str:
+    """Return the kind (`bench`, `clip`, `llama`, `file`) of a source of a valid configuration."""
+    return next(kind for kind, variants in config["sources"].items() if source in variants)
+
+
+def source_settings(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the settings of a source of a valid configuration."""
+    return config["sources"][source_kind(config, source)][source]
+
+
+def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: str) -> dict[str, Any]:
+    """Return the settings of a run.
+
+    Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults.
+    """
+    settings = RunConfig().to_dict()
+    for layer in (
+        config["protocols"][protocol]["run"],
+        source_settings(config, source)["run"],
+        config["methods"][method],
+        config["protocols"][protocol]["methods"].get(method, {}),
+    ):
+        settings |= layer
+    return settings
+
+
+def run_tables(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the tables that are made of runs."""
+    return {name: spec for name, spec in config.get("tables", {}).items() if name != SETTINGS_TABLE}
+
+
+def variant_name(name: str, parameter: str, value: float) -> str:
+    """Return what the variant of a source or method with another value of one parameter is called."""
+    return f"{name}_{parameter}_{re.sub('[^a-z0-9]+', '_', str(value))}"
+
+
+def table_points(config: Mapping[str, Any], table: str) -> list[Point]:
+    """Return the points of a table's sweep, in its order; one without a value where it sweeps nothing.
+
+    A parameter of the source makes variants of the source, one of runs makes variants of the methods. Where one has the
+    value already it stands for itself, so that its runs are those of other tables.
+    """
+    spec = config["tables"][table]
+    source, methods, sweep = spec["source"], spec["methods"], spec.get("sweep")
+    if sweep is None:
+        return [Point(None, None, source, {method: method for method in methods})]
+    parameter, values = sweep["parameter"], sweep["values"]
+    sources = table_sources(config, spec)
+    points = []
+    for value, paper_value, at in zip(values, sweep.get("paper") or values, sources, strict=True):
+        swept = {method: method for method in methods}
+        if not sweeps_source(config, spec):
+            for method in methods:
+                runs = [run_settings(config, source, method, protocol) for protocol in spec["protocols"]]
+                if any(settings[parameter] != value for settings in runs):
+                    swept[method] = variant_name(method, parameter, value)
+        points.append(Point(value, paper_value, at, swept))
+    return points
+
+
+def sweeps_source(config: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Tell whether the parameter that a table (its settings) sweeps is one of its source."""
+    return spec["sweep"]["parameter"] in source_settings(config, spec["source"])
+
+
+def table_sources(config: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+    """Return the source of each point of a table (its settings)."""
+    source, sweep = spec["source"], spec.get("sweep")
+    if sweep is None:
+        return [source]
+    if not sweeps_source(config, spec):
+        return [source] * len(sweep["values"])
+    parameter = sweep["parameter"]
+    own = source_settings(config, source)[parameter]
+    return [source if value == own else variant_name(source, parameter, value) for value in sweep["values"]]
+
+
+def table_seeds(config: Mapping[str, Any], table: str) -> list[int]:
+    """Return the seeds of a table's runs: its own, or else the configuration's."""
+    return config["tables"][table].get("seeds") or config["seeds"]
+
+
+def table_cells(config: Mapping[str, Any], table: str) -> list[Cell]:
+    """Return the runs of a table."""
+    spec = config["tables"][table]
+    return [
+        Cell(point.source, point.methods[method], protocol, anchoring, seed)
+        for point in table_points(config, table)
+        for method in spec["methods"]
+        for protocol in spec["protocols"]
+        for anchoring in spec["anchorings"]
+        for seed in table_seeds(config, table)
+    ]
+
+
+def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
+    """Return the runs of one side, ``with`` or ``without``, of Figure 6."""
+    spec = config["figures"]["figure6"]
+    return [Cell(spec["source"], spec[side], spec["protocol"], "none", seed) for seed in config["seeds"]]
+
+
+def top_images_cell(config: Mapping[str, Any], figure: str) -> Cell:
+    """Return the run that Figure 9 or 10 shows, of the first seed."""
+    spec = config["figures"][figure]
+    return Cell(spec["source"], spec["method"], spec["protocol"], spec["anchoring"], config["seeds"][0])
+
+
+def all_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return every run that tables and figures ask for, each once."""
+    cells = [cell for table in run_tables(config) for cell in table_cells(config, table)]
+    if "figure6" in config["figures"]:
+        cells += [cell for side in ("without", "with") for cell in figure6_cells(config, side)]
+    cells += [top_images_cell(config, figure) for figure in TOP_IMAGES if figure in config["figures"]]
+    return list(dict.fromkeys(cells))
+
+
+def reference_anchoring(config: Mapping[str, Any], source: str) -> str | None:
+    """Return the anchoring whose anchors divide the features of a source's runs without anchors, or None.
+
+    It is named by ``reference_anchoring``, or else the first that a table or figure asks for beside them. On a bench
+    that none asks anything of, it is the first of all; other sources may have fewer classes than that has anchors.
+    """
+    tables = [spec for spec in run_tables(config).values() if source in table_sources(config, spec)]
+    asked = {name for spec in tables for name in spec["anchorings"]}
+    asked |= {config["figures"][name]["anchoring"] for name in TOP_IMAGES if _shows(config, name, source)}
+    candidates = [name for name in config["anchorings"] if name in asked]
+    if not candidates and source in config["sources"].get("bench", {}):
+        candidates = list(config["anchorings"])
+    named = config["reference_anchoring"]
+    return named if named in candidates else next(iter(candidates), None)
+
+
+def bench_seeds(config: Mapping[str, Any], source: str) -> list[int]:
+    """Return the seeds that a bench is drawn for: those of what asks for it, or all where nothing does."""
+    asked: set[int] = set()
+    for table, spec in run_tables(config).items():
+        if source in table_sources(config, spec):
+            asked |= set(table_seeds(config, table))
+    figures = config.get("figures", {})
+    if figures.get("figure6", {}).get("source") == source:
+        asked |= set(config["seeds"])
+    if figures.get("figure8", {}).get("source") == source:
+        asked.add(config["seeds"][0])
+    return sorted(asked) or list(config["seeds"])
+
+
+def _shows(config: Mapping[str, Any], figure: str, source: str) -> bool:
+    return figure in config["figures"] and config["figures"][figure]["source"] == source

@@ -1,0 +1,143 @@
+"""The one rule that all claims are judged by, on our runs and on the paper's own numbers."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.rendering.tables import paired_interval
+from sdlcore.verdicts.claims import CLAIMS, Band, Claim
+from sdlcore.verdicts.contrasts import Contrast, Lookup, judged_runs, papers_numbers, runs_under
+from sdlcore.verdicts.evidence import MISSING, PROTOCOL, Evidence
+from sdlcore.verdicts.judging import NOT_RUN
+
+HOLDS = "holds"
+FAILS = "does not hold"
+OPEN = "not decided"
+CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, NOT_RUN)
+
+CLAIM_COLUMNS = ["claim", "section", "quote", "measured", "verdict", "evidence", "reason", "paper", "note"]
+NAMED = 4
+"""Contrasts that a sentence names; of more, it says how many."""
+REASONS = 4
+
+Interval = Callable[[np.ndarray], tuple[float, float, float]]
+
+
+class Finding(NamedTuple):
+    """What contrasts say of a claim, and the sentence with the numbers."""
+
+    verdict: str
+    sentence: str
+
+
+def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired_interval) -> Finding:
+    """Return whether every contrast lies in a band.
+
+    Parameters
+    ----------
+    contrasts
+        At least one, each with at least one value.
+    band
+        Where the claim says that they are.
+    interval
+        Mean and interval of a contrast's values; by default the 95 % t interval over seeds, NaN below three.
+
+    Returns
+    -------
+    Finding
+        The claim holds if every interval lies in the band, fails if some lie outside of it altogether, and is not
+        decided else. These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
+    """
+    sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: []}
+    means, unknown = [], False
+    for label, reading in contrasts:
+        # binary dust of differences must not decide
+        mean, low, high = (float(np.round(bound, 9)) for bound in interval(reading.values.to_numpy()))
+        inside, outside = band.low <= low and high <= band.high, high < band.low or low > band.high
+        unknown |= math.isnan(low)
+        told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
+        sides[HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
+        means.append(mean)
+    verdict = FAILS if sides[FAILS] else OPEN if sides[OPEN] else HOLDS
+    spread = f"mean {means[0]:.4g}" if len(set(means)) == 1 else f"means {min(means):.4g} to {max(means):.4g}"
+    sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, {spread}"
+    for side, what in ((FAILS, "not"), (OPEN, "undecided")):
+        if sides[side]:
+            sentence += f". {what.capitalize()}: {_first(sides[side], NAMED)}"
+    if unknown:
+        sentence += ". Below three seeds there is no interval"
+    return Finding(verdict, sentence)
+
+
+def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = tuple(CLAIMS)) -> pd.DataFrame:
+    """Return a verdict on each claim.
+
+    Parameters
+    ----------
+    numbers
+        The paper's own, as `paper.read_numbers` returns them.
+    evidence
+        Our runs.
+    asked
+        The claims.
+
+    Returns
+    -------
+    DataFrame
+        One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `CLAIM_VERDICTS`, by our runs at the
+        paper's scale under the protocol ``paper`` (Figure 6's under its own); ``evidence`` the numbers in a sentence;
+        ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
+        own tables bear the claim out; ``note`` what other protocols say.
+    """
+    ours, own = judged_runs(evidence), papers_numbers(numbers)
+    protocols = dict.fromkeys(name for runs in evidence.runs.values() for name in runs["protocol"] if name != PROTOCOL)
+    others = {protocol: runs_under(evidence, protocol) for protocol in protocols}
+    rows = []
+    for claim in asked:
+        contrasts = claim.contrasts(ours)
+        empty = [contrast for contrast in contrasts if contrast.reading.values.empty]
+        lacking = _told(empty or contrasts)
+        finding = Finding("", "") if empty else judge(contrasts, claim.band)
+        if empty and not lacking:
+            lacking = f"its runs have no value of {empty[0].label}"
+        verdict, said = finding
+        if lacking:
+            verdict, said = NOT_RUN, f"at this scale: {verdict}, {said}" if said else ""
+        rows.append((*claim[:4], verdict, said, lacking, _own(claim, own), "; ".join(_notes(claim, others))))
+    return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
+
+
+def _told(contrasts: Sequence[Contrast]) -> str:
+    """Return what keeps contrasts from being judged, the first few reasons of it; runs that are missing come first."""
+    reasons = dict.fromkeys(reason for _, reading in contrasts for reason in reading.lacking)
+    return _first(sorted(reasons, key=lambda reason: not reason.startswith(MISSING)), REASONS)
+
+
+def _first(parts: Sequence[str], most: int) -> str:
+    rest = len(parts) - most
+    return "; ".join([*parts[:most], *([f"and {rest} more"] if rest > 0 else [])])
+
+
+def _own(claim: Claim, read: Lookup) -> str:
+    """Say whether the paper's own tables bear a claim out."""
+    contrasts = claim.contrasts(read)
+    if any(reading.values.empty for _, reading in contrasts):
+        return "no number"
+    verdict, sentence = judge(contrasts, claim.band, _as_printed)
+    return f"{'borne out' if verdict == HOLDS else 'not borne out'}: {sentence}"
+
+
+def _as_printed(values: np.ndarray) -> tuple[float, float, float]:
+    return (float(values[0]),) * 3
+
+
+def _notes(claim: Claim, others: Mapping[str, Lookup]) -> Iterator[str]:
+    """Yield what other protocols say, of those that have all runs at the paper's scale."""
+    for protocol, read in others.items():
+        contrasts = claim.contrasts(read)
+        if not any(reading.values.empty or reading.lacking for _, reading in contrasts):
+            verdict, sentence = judge(contrasts, claim.band)
+            yield f"protocol {protocol}: {verdict}, {sentence}"

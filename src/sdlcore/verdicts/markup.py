@@ -1,0 +1,95 @@
+"""Verdicts as people read them: Markdown, and the counts that a report begins with."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from sdlcore.verdicts.judging import INCONSISTENT, VERDICTS
+from sdlcore.verdicts.paper import MEASURES, describe
+
+CAPTION = (
+    "A verdict on each number of the paper's Tables 1, 2 and 4 to 7. Reproduced: the number lies in the 95 % "
+    "prediction interval of our seeds, widened to at least 2 points of recovery, .02 of MIP and 5 % of L0, at the "
+    "paper's scale, under the protocol paper, in the encoder, at tau = .9. Inconsistent in the paper: it cannot stand "
+    "beside other numbers of the paper, or beside what it is defined as. What was not run at the paper's scale is not "
+    "judged."
+)
+CLAIMS_CAPTION = (
+    "A verdict on claims that the paper makes in words. A claim holds where the 95 % t interval over seeds of all that "
+    "it speaks of lies where the claim says, and does not where one of them lies elsewhere, at the paper's scale and "
+    "under the protocol paper. Beside it, whether the paper's own tables bear it out, as printed."
+)
+
+
+def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return each verdict on numbers and how many numbers have it, none left out."""
+    return [(verdict, int((verdicts["verdict"] == verdict).sum())) for verdict in VERDICTS]
+
+
+def counts_sentence(verdicts: pd.DataFrame) -> str:
+    """Return the counts as a sentence."""
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts(verdicts))
+    wrong = int(verdicts["contradiction"].fillna("").ne("").sum())
+    counted = f"Of the {len(verdicts)} numbers: {told}."
+    judged = verdicts["verdict"].eq(INCONSISTENT).sum()
+    return counted if wrong == judged else f"{counted} Whatever was run, {wrong} are {INCONSISTENT}."
+
+
+def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of the readable table of numbers."""
+    heads = ["Row", "Number", "Paper", "Ours", "Interval", "Seeds", "Verdict", "Why"]
+    rows = []
+    for _, row in verdicts.iterrows():
+        measure = MEASURES[row["number"]]
+        digits = 3 if row["number"] == "mip" else 2
+        rows.append(
+            [
+                describe(row),
+                measure.label,
+                f"{row['paper']:.{digits}f}",
+                _number(row["ours"], digits),
+                "" if math.isnan(row["low"]) else f"{row['low']:.{digits}f} to {row['high']:.{digits}f}",
+                f"{row['seeds']}",
+                row["verdict"],
+                _joined(row["reason"], row["note"]),
+            ]
+        )
+    return heads, rows
+
+
+def claim_rows(claims: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of the readable table of claims."""
+    heads = ["The paper says", "Measured", "Verdict", "Our runs", "The paper's tables"]
+    rows = []
+    for _, row in claims.iterrows():
+        reason = _joined(row["reason"])
+        said = _joined(row["evidence"], f"not judged: {reason}" if reason else "", row["note"])
+        claim = f"“{row['quote']}” ({row['section']})"
+        rows.append([claim, row["measured"], row["verdict"], said, row["paper"]])
+    return heads, rows
+
+
+def verdicts_markdown(verdicts: pd.DataFrame) -> str:
+    """Return the verdicts on numbers as GitHub-flavoured Markdown."""
+    return _markdown(f"{CAPTION} {counts_sentence(verdicts)}", *verdict_rows(verdicts))
+
+
+def claims_markdown(claims: pd.DataFrame) -> str:
+    """Return the verdicts on claims as GitHub-flavoured Markdown."""
+    return _markdown(CLAIMS_CAPTION, *claim_rows(claims))
+
+
+def _markdown(caption: str, heads: list[str], rows: list[list[str]]) -> str:
+    cells = [[text.replace("|", "\\|") for text in row] for row in rows]
+    table = pd.DataFrame(cells, columns=heads).to_markdown(index=False, disable_numparse=True)
+    return f"{caption}\n\n{table}\n"
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _joined(*parts: Any) -> str:
+    """Return texts as one, without those that are empty; out of a file, such come as NaN."""
+    return "; ".join(part for part in parts if isinstance(part, str) and part)

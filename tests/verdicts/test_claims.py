@@ -1,0 +1,252 @@
+"""The verdict on a claim: its rule, and claims on runs for which the answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.verdicts.claim_rule import CLAIM_COLUMNS, CLAIM_VERDICTS, FAILS, HOLDS, OPEN, claims, judge
+from sdlcore.verdicts.claims import ALL, CLAIMS, SELECTING, above, below, between
+from sdlcore.verdicts.contrasts import FIGURE6, Contrast, Reading, Where, papers_numbers
+from sdlcore.verdicts.evidence import Evidence
+from sdlcore.verdicts.judging import NOT_RUN
+from tests.verdicts import made_up
+
+NUMBERS = made_up.papers_numbers()
+OWN_TABLES = {
+    "anchoring_recovery": "ReLU SAE 0; JumpReLU SAE 0",
+    "anchoring_mip": "Not: Transcoder 0",
+    "interference_gain": "TopK SAE at M = 0.2 1.6; BatchTopK SAE at M = 0.05 1.4",
+    "interference_low": "BatchTopK SAE at M = 0.05 minus BatchTopK SAE at M = 0.1 1.3",
+    "sparsity_most": "TopK SAE at S = 0.995 minus TopK SAE at S = 0.99 -0.63",
+    "sparsity_gain": "Not: Matryoshka SAE at S = 0.995 6.8",
+    "sparsity_near_perfect": "BatchTopK SAE at S = 0.9 95.6",
+    "sparsity_matryoshka": "Not: TopK SAE at S = 0.9 minus Matryoshka SAE at S = 0.9 -0.4",
+}
+"""The claims that the paper's own tables do not bear out, and a number that speaks against each."""
+NO_NUMBER = {
+    *("anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given", "anchoring_mip_not_given"),
+    *("penalised_fail_decoder", "sparsity_moderate", "resampling_loss"),
+    *("clip_recovery_not_given", "clip_beyond_anchors"),
+}
+"""The claims that are put to a test of which the paper's tables say nothing."""
+
+
+def contrast(*values):
+    return Contrast("x", Reading(pd.Series(values, dtype=float)))
+
+
+def judged(runs, figure6=None):
+    return claims(NUMBERS, made_up.evidence(runs, figure6)).set_index("claim")
+
+
+def summary(with_=(1.0, 1.1, 0.9), without=(2.0, 2.2, 2.1), resampled=5):
+    rows = [("with", seed, loss, resampled) for seed, loss in enumerate(with_)]
+    rows += [("without", seed, loss, 0) for seed, loss in enumerate(without)]
+    return pd.DataFrame(rows, columns=["variant", "seed", "final_loss", "resampled"])
+
+
+VALUES = st.lists(st.floats(-10, 10), min_size=3, max_size=6).filter(lambda values: np.std(values) > 1e-3)
+
+
+@given(VALUES, st.floats(-10, 10))
+def test_a_claim_follows_the_t_interval(values, bound):
+    interval = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    if min(abs(interval.low - bound), abs(interval.high - bound)) < 1e-6:
+        return
+    expected = HOLDS if interval.low > bound else FAILS if interval.high < bound else OPEN
+    assert judge([contrast(*values)], above(bound)).verdict == expected
+    mirrored = contrast(*(-value for value in values))
+    assert judge([mirrored], below(-bound)).verdict == expected
+
+
+@given(st.lists(VALUES, min_size=1, max_size=5))
+def test_a_claim_on_many_is_as_good_as_its_worst(groups):
+    band = between(-3, 3)
+    alone = [judge([contrast(*values)], band).verdict for values in groups]
+    worst = FAILS if FAILS in alone else OPEN if OPEN in alone else HOLDS
+    finding = judge([contrast(*values) for values in groups], band)
+    assert finding.verdict == worst
+    assert finding.sentence.startswith(f"{alone.count(HOLDS)} of {len(groups)} from -3 to 3")
+
+
+@pytest.mark.parametrize(
+    ("band", "value", "verdict"),
+    [
+        (above(0), 0.0, FAILS),
+        (above(0), 1e-6, HOLDS),
+        (below(0), 0.0, FAILS),
+        (below(0), -1e-6, HOLDS),
+        (between(2, 7), 2.0, HOLDS),
+        (between(2, 7), 85.8 - 83.8, HOLDS),
+        (between(2, 7), 7.0, HOLDS),
+        (between(2, 7), 7.001, FAILS),
+        (above(0), (0.1 + 0.2) - 0.3, FAILS),
+    ],
+)
+def test_ends_of_bands_and_binary_dust(band, value, verdict):
+    assert judge([contrast(value, value, value)], band).verdict == verdict
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=2))
+def test_below_three_seeds_nothing_is_decided(values):
+    finding = judge([contrast(*values)], above(0))
+    assert finding.verdict == OPEN
+    assert finding.sentence.endswith("Below three seeds there is no interval")
+
+
+def test_differences_are_paired_by_seed():
+    first = Reading(pd.Series({2: 5.0, 0: 1.0}), ("a",))
+    second = Reading(pd.Series({0: 0.5, 1: 9.0, 2: 1.0}), ("a", "b"))
+    difference = first - second
+    assert difference.values.to_dict() == {0: 0.5, 2: 4.0}
+    assert difference.lacking == ("a", "b")
+
+
+def test_claims_are_short_quotes_with_a_place_and_a_name_of_their_own():
+    assert len(CLAIMS) >= 15
+    assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
+    for claim in CLAIMS:
+        assert len(claim.quote.split()) < 15
+        assert claim.section.startswith(("5.", "Appendix"))
+
+
+def test_what_the_papers_own_tables_say_of_its_claims():
+    found = judged({})
+    for name, row in found.iterrows():
+        if name in NO_NUMBER:
+            assert row["paper"] == "no number"
+        elif name in OWN_TABLES:
+            assert row["paper"].startswith("not borne out: ")
+            assert OWN_TABLES[name] in row["paper"]
+        else:
+            assert row["paper"].startswith("borne out: "), name
+
+
+def test_runs_with_the_papers_numbers_say_of_a_claim_what_its_tables_say():
+    found = judged(made_up.papers_runs())
+    for name, row in found.iterrows():
+        if name not in NO_NUMBER:
+            assert row["verdict"] == (FAILS if name in OWN_TABLES else HOLDS), name
+            assert row["evidence"] == row["paper"].split(": ", 1)[1]
+            assert row["reason"] == ""
+
+
+def test_without_runs_every_claim_has_a_verdict():
+    found = claims(NUMBERS, made_up.evidence({}))
+    assert list(found.columns) == CLAIM_COLUMNS
+    assert list(found["claim"]) == [claim.name for claim in CLAIMS]
+    assert found["verdict"].eq(NOT_RUN).all()
+    assert found["reason"].ne("").all()
+    assert found["evidence"].eq("").all()
+    assert set(CLAIM_VERDICTS) == {HOLDS, FAILS, OPEN, NOT_RUN}
+
+
+def table1(not_given):
+    """Runs whose anchors give their tenth, and change something in the others."""
+    runs = made_up.papers_runs()["table1"]
+    rng = np.random.default_rng(0)
+    anchored = runs["anchoring"] != "none"
+    noise = rng.normal(0, 1e-4, len(runs))
+    runs["gt_recovery_encoder"] = 0.5 + 0.05 * anchored + noise
+    for metric in ("gt_recovery_encoder_unanchored", "gt_recovery_decoder_unanchored", "mip_encoder_unanchored"):
+        runs[metric] = 0.5 + not_given * anchored + noise
+    runs["mip_encoder"] = runs["gt_recovery_encoder"]
+    return runs
+
+
+@pytest.mark.parametrize(("not_given", "verdict"), [(0.05, HOLDS), (-0.05, FAILS), (0.0, OPEN)])
+def test_what_anchors_give_away_is_told_from_what_they_do_for_others(not_given, verdict):
+    found = judged({"table1": table1(not_given)})
+    assert found.loc["anchoring_recovery", "verdict"] == HOLDS
+    assert found.loc["anchoring_mip", "verdict"] == HOLDS
+    for name in ("anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given", "anchoring_mip_not_given"):
+        assert found.loc[name, "verdict"] == verdict
+    assert f"{len(ALL)} of {len(ALL)} above 0" in found.loc["anchoring_recovery", "evidence"]
+
+
+def test_one_method_against_it_is_enough():
+    runs = table1(0.05)
+    spoilt = (runs["method"] == "crosscoder") & (runs["anchoring"] != "none")
+    runs.loc[spoilt, "gt_recovery_encoder"] = 0.4
+    row = judged({"table1": runs}).loc["anchoring_recovery"]
+    assert row["verdict"] == FAILS
+    assert "6 of 7 above 0" in row["evidence"]
+    assert "Not: Crosscoder -" in row["evidence"]
+
+
+def test_a_method_that_is_missing_leaves_a_claim_undone():
+    runs = table1(0.05)
+    row = judged({"table1": runs[runs["method"] != "relu"]}).loc["anchoring_recovery"]
+    assert row["verdict"] == NOT_RUN
+    assert row["reason"].startswith("no run of ReLU SAE with anchors in Table 1")
+
+
+def test_what_is_missing_comes_before_what_is_different():
+    runs = table1(0.05)
+    config = made_up.configuration()
+    found = claims(NUMBERS, Evidence(config, {"table1": runs[runs["method"] != "crosscoder"]})).set_index("claim")
+    assert found.loc["anchoring_recovery", "reason"].startswith("no run of Crosscoder with anchors in Table 1; ")
+
+
+def test_another_protocol_is_shown_and_noted_but_not_judged():
+    best = {"table1": table1(0.05).assign(protocol="best")}
+    row = judged(best).loc["anchoring_recovery"]
+    assert row["verdict"] == NOT_RUN
+    assert row["reason"] == "no run under the protocol paper"
+    assert row["evidence"].startswith("at this scale: holds, 7 of 7")
+    both = made_up.together({"table1": table1(-0.05)}, best)
+    row = judged(both).loc["anchoring_mip_not_given"]
+    assert row["verdict"] == FAILS
+    assert row["note"].startswith("protocol best: holds, 7 of 7")
+
+
+def test_other_scales_are_told_from_the_papers():
+    evidence = Evidence(made_up.configuration(), {"table1": table1(0.05)})
+    row = claims(NUMBERS, evidence).set_index("claim").loc["anchoring_recovery"]
+    assert row["verdict"] == NOT_RUN
+    assert "n is 128, the paper's 1000" in row["reason"]
+    assert row["evidence"].startswith("at this scale: holds")
+    assert row["note"] == ""
+
+
+def test_where_encoders_have_nothing_decoders_may():
+    runs = made_up.papers_runs()["table1"].assign(gt_recovery_decoder=1.0)
+    found = judged({"table1": runs})
+    assert found.loc["penalised_fail", "verdict"] == HOLDS
+    assert found.loc["penalised_fail_decoder", "verdict"] == FAILS
+
+
+@pytest.mark.parametrize(("alone", "verdict"), [(0.1, HOLDS), (0.8, FAILS)])
+def test_anchors_that_do_as_well_alone(alone, verdict):
+    runs = made_up.papers_runs()["table2"].assign(anchors_only_gt_recovery_encoder=alone)
+    row = judged({"table2": runs}).loc["clip_beyond_anchors"]
+    assert row["verdict"] == verdict
+    assert row["evidence"].startswith(f"{len(SELECTING) if verdict == HOLDS else 0} of {len(SELECTING)}")
+
+
+@pytest.mark.parametrize(
+    ("figure6", "verdict", "reason"),
+    [
+        (summary(), HOLDS, ""),
+        (summary(with_=(3.0, 3.1, 2.9)), FAILS, ""),
+        (summary(with_=(1.0, 3.0, 2.0)), OPEN, ""),
+        (summary(with_=(1.0, 1.1), without=(2.0, 2.1)), OPEN, ""),
+        (summary(resampled=0), NOT_RUN, "resampling never fired"),
+        (None, NOT_RUN, "no runs of Figure 6"),
+    ],
+)
+def test_resampling(figure6, verdict, reason):
+    row = judged({}, figure6).loc["resampling_loss"]
+    assert (row["verdict"], row["reason"]) == (verdict, reason)
+
+
+def test_the_papers_numbers_are_read_off_the_table_that_has_them():
+    read = papers_numbers(NUMBERS)
+    at = ("max_interference", 0.1)
+    assert read(Where("table5", "TopK SAE", "none", *at), "gt_recovery_encoder").values.tolist() == [84.9]
+    assert read(Where("table5", "TopK SAE", "none", at[0], 0.3), "gt_recovery_encoder").values.empty
+    assert read(Where("table1", "TopK SAE"), "gt_recovery_decoder").values.empty
+    assert read(Where(FIGURE6, "with"), "final_loss").values.empty

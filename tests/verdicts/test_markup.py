@@ -1,0 +1,66 @@
+"""Verdicts as people read them, and back from the files that hold them."""
+
+import pandas as pd
+
+from sdlcore.rendering.tables import read_csv, write_csv
+from sdlcore.verdicts.claim_rule import claims
+from sdlcore.verdicts.judging import VERDICTS, verdicts
+from sdlcore.verdicts.markup import (
+    claim_rows,
+    claims_markdown,
+    counts,
+    counts_sentence,
+    verdict_rows,
+    verdicts_markdown,
+)
+from tests.verdicts.made_up import evidence, papers_numbers, papers_runs
+
+
+def made(runs):
+    judge = evidence(runs)
+    return verdicts(papers_numbers(), judge), claims(papers_numbers(), judge)
+
+
+def test_counts_leave_none_out():
+    numbers, _ = made({"table1": papers_runs()["table1"]})
+    told = dict(counts(numbers))
+    assert list(told) == list(VERDICTS)
+    assert sum(told.values()) == 220
+    sentence = counts_sentence(numbers)
+    assert all(f"{count} {verdict}" in sentence for verdict, count in told.items())
+    assert "Whatever was run, 37 are inconsistent in the paper" in sentence
+    everything, _ = made(papers_runs())
+    assert counts_sentence(everything) == (
+        "Of the 220 numbers: 183 reproduced, 0 not reproduced, 37 inconsistent in the paper, 0 not run at this scale."
+    )
+
+
+def test_files_say_the_same_as_frames(tmp_path):
+    for name, frame, rows in zip(
+        ("verdicts", "claims"), made({"table1": papers_runs()["table1"]}), (verdict_rows, claim_rows), strict=True
+    ):
+        write_csv(tmp_path / f"{name}.csv", frame)
+        again = read_csv(tmp_path / f"{name}.csv")
+        assert rows(again) == rows(frame)
+        assert list(again.columns) == list(frame.columns)
+    assert counts_sentence(read_csv(tmp_path / "verdicts.csv")) == counts_sentence(
+        made({"table1": papers_runs()["table1"]})[0]
+    )
+
+
+def test_markdown_has_a_line_for_each_and_whole_cells():
+    numbers, claimed = made({"table1": papers_runs(lambda row, seed: row["paper"] + seed)["table1"]})
+    for text, frame in ((verdicts_markdown(numbers), numbers), (claims_markdown(claimed), claimed)):
+        table = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(table) == len(frame) + 2
+        assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert "| Table 7, TopK SAE, with anchors, k = 128" in verdicts_markdown(numbers)
+
+
+def test_numbers_are_shown_in_the_papers_unit_and_nothing_where_there_is_none():
+    heads, rows = verdict_rows(made({"table1": papers_runs()["table1"]})[0])
+    shown = pd.DataFrame(rows, columns=heads).set_index(["Row", "Number"])
+    topk = shown.loc[("Table 1, BatchTopK SAE, without anchors", "GT recovery (%)")]
+    assert (topk["Paper"], topk["Ours"], topk["Interval"]) == ("84.80", "84.80", "82.80 to 86.80")
+    none = shown.loc[("Table 2, TopK SAE, without anchors", "MIP")]
+    assert (none["Paper"], none["Ours"], none["Interval"]) == ("0.517", "–", "")
