@@ -204,7 +204,7 @@ def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_pat
     where = tmp_path / "sweeping"
     shutil.copytree(finished.path, where, symlinks=True)
     sweep = {"parameter": "n", "values": [12, 14], "paper": [1000, 1200]}
-    table = {"source": "lrb", "methods": ["topk"], "seeds": [0], "sweep": sweep}
+    table = {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "seeds": [0], "sweep": sweep}
     change = {"tables": {"table4": table}}
     plan = finished.plan("table4", change=change, where=where)
     (trained,) = plan.of("train")
