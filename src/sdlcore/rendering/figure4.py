@@ -53,9 +53,9 @@ def figure4(features: np.ndarray, learned: Learned, found: Solution, title: str)
         raise ValueError(f"encoder {shapes[0]} and decoder {shapes[1]} do not fit, expected n_q x 3 of both")
     n = features.shape[1]
     colours = PALETTE if n <= len(PALETTE) else seaborn.color_palette("viridis", n)
-    corners = np.array([[-1.0] * 3, [1.0] * 3])
     unit = Learned(*map(normalise_rows, learned))
-    view, corners = open_view(np.hstack([features, unit.encoder.T, unit.decoder.T])), np.array([[-1.0] * 3, [1.0] * 3])
+    view = open_view(np.hstack([features, unit.encoder.T, unit.decoder.T]))
+    corners = np.array([[-1.0] * 3, [1.0] * 3])
     with style():
         figure = Figure(figsize=(10.2, 4.6))
         # Any, since matplotlib's types know only flat axes
