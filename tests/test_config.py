@@ -70,6 +70,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
     assert before == BASE
     assert config["sources"]["bench"]["lrb"]["beta"] == 1.0
     assert config["sources"]["bench"]["lrb_3d"]["run"] == {}
+    assert config["sources"]["bench"]["lrb"]["hierarchy"] is None
     assert config["device"] == "auto"
 
 
@@ -161,6 +162,25 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ({"tables": {"table1": {"anchorings": ["clip"]}}}, "clip is not none or a key of anchorings"),
         ({"tables": {"table99": {"source": "lrb", "methods": ["topk"]}}}, "tables.table99: not a name"),
         ({"figures": {"figure8": {"source": "lrb"}}}, "figures.figure8.source: lrb is not .* n_p = 3"),
+        (
+            {"sources": {"bench": {"lrb": {"hierarchy": {"parents": 26, "children": 4}}}}},
+            "sources.bench.lrb.hierarchy: 130 parents and children, but n is 128; raise n",
+        ),
+        ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 2}}}}}, "lrb.hierarchy.children: missing"),
+        ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 0, "children": 1}}}}}, "hierarchy.parents: 0 is less"),
+        ({"figures": {"figure4": {"source": "lrb"}}}, "figures.figure4.source: lrb is not .* n_p = 3"),
+        ({"figures": {"figure4": {"method": "nmf"}}}, "figures.figure4.method: nmf is not a key of methods"),
+        ({"methods": {"topk_3d": {"n_q": 3}}}, "figures.figure4.method: 3 latents of topk_3d for 4 features"),
+        ({"figures": {"figure5": {"source": "lrb"}}}, "figures.figure5.source: lrb is not .* with hierarchy"),
+        ({"figures": {"figure5": {"methods": []}}}, "figures.figure5.methods: .*non-empty"),
+        ({"figures": {"figure5": {"protocol": "worst"}}}, "figures.figure5.protocol: worst is not a key of protocols"),
+        ({"sources": {"bench": {"lrb_hierarchy": {"run": {"n_q": 40}}}}}, "40 latents of topk_few for 48 features"),
+        (
+            {"sources": {"bench": {"lrb_hierarchy": {"n_r": 30}}}, "figures": {"figure5": {"methods": ["crosscoder"]}}},
+            "figures.figure5.methods: crosscoder is a crosscoder, expected an autoencoder",
+        ),
+        ({"sources": {"bench": {"lrb_hierarchy": {"run": {"steps": 0}}}}}, "lrb_hierarchy.run.steps: 0 is less"),
+        ({"methods": {"topk_few": {"k": 99}}}, "methods.topk_few .*between 1 and n_q = 64"),
         ({"figures": {"figure6": {"with": "topk_real"}}}, "figures.figure6.with: .*resample_every set"),
         ({"figures": {"figure6": {"source": "gpt"}}}, "figures.figure6.source: gpt is not a source"),
         ({"sources": {"file": {"mine": {}}}}, "sources.file.mine.input: missing"),

@@ -19,6 +19,7 @@ PAGES = [
     "docs/activations.md",
     "docs/architecture.md",
     "docs/extending.md",
+    "docs/figures.md",
     "docs/language-models.md",
     "docs/store.md",
     "docs/verdicts.md",
@@ -48,9 +49,10 @@ def test_what_the_page_of_the_store_shows_runs(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5"}
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/activations.md", "docs/extending.md", "docs/language-models.md", "docs/store.md"]
-)
+WITHOUT_YAML = ("CONTRIBUTING.md", "docs/architecture.md", "docs/verdicts.md")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in WITHOUT_YAML])
 def test_configurations_shown_are_valid(page):
     shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     assert shown

@@ -132,6 +132,25 @@ def table_cells(config: Mapping[str, Any], table: str) -> list[Cell]:
     ]
 
 
+def figure4_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return the runs that Figure 4 is chosen from."""
+    spec = config["figures"]["figure4"]
+    return [Cell(spec["source"], spec["method"], spec["protocol"], "none", seed) for seed in config["seeds"]]
+
+
+def figure5_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return the runs of Figure 5, method by method."""
+    spec = config["figures"]["figure5"]
+    methods, seeds = spec["methods"], config["seeds"]
+    return [Cell(spec["source"], method, spec["protocol"], "none", seed) for method in methods for seed in seeds]
+
+
+def bench_figure_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return the runs that Figures 4 and 5 ask for, of which metrics are not asked."""
+    asked = {"figure4": figure4_cells, "figure5": figure5_cells}
+    return [cell for figure, cells in asked.items() if figure in config["figures"] for cell in cells(config)]
+
+
 def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
     """Return the runs of one side, ``with`` or ``without``, of Figure 6."""
     spec = config["figures"]["figure6"]
@@ -145,7 +164,7 @@ def top_images_cell(config: Mapping[str, Any], figure: str) -> Cell:
 
 
 def all_cells(config: Mapping[str, Any]) -> list[Cell]:
-    """Return every run that tables and figures ask for, each once."""
+    """Return every run whose metrics tables and figures ask for, each once."""
     cells = [cell for table in run_tables(config) for cell in table_cells(config, table)]
     if "figure6" in config["figures"]:
         cells += [cell for side in ("without", "with") for cell in figure6_cells(config, side)]
@@ -176,7 +195,7 @@ def bench_seeds(config: Mapping[str, Any], source: str) -> list[int]:
         if source in table_sources(config, spec):
             asked |= set(table_seeds(config, table))
     figures = config.get("figures", {})
-    if figures.get("figure6", {}).get("source") == source:
+    if any(figures.get(name, {}).get("source") == source for name in ("figure4", "figure5", "figure6")):
         asked |= set(config["seeds"])
     if figures.get("figure8", {}).get("source") == source:
         asked.add(config["seeds"][0])

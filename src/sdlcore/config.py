@@ -15,10 +15,14 @@ import jsonschema
 import yaml
 
 from sdlcore.activations.array_reference import inconsistencies
+from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.cells import (
     SETTINGS_TABLE,
     TOP_IMAGES,
     all_cells,
+    bench_figure_cells,
+    figure4_cells,
+    figure5_cells,
     reference_anchoring,
     run_settings,
     run_tables,
@@ -229,6 +233,8 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         source = config["figures"]["figure8"]["source"]
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
+    yield from _inconsistent_hierarchies(sources["bench"])
+    yield from _inconsistent_bench_figures(config)
     yield from _inconsistent_clips(sources["clip"])
 
 
@@ -248,6 +254,39 @@ def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator
     yield from _unknown(f"figures.{figure}.anchoring", [spec["anchoring"]], known, "none or a key of anchorings")
     if not config["anchorings"]:
         yield f"figures.{figure}: shows the classes that anchors are drawn from; set anchorings"
+
+
+def _inconsistent_hierarchies(benches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, bench in benches.items():
+        size = Hierarchy(**bench["hierarchy"]).size if bench["hierarchy"] else 0
+        if size > bench["n"]:
+            yield f"sources.bench.{name}.hierarchy: {size} parents and children, but n is {bench['n']}; raise n"
+
+
+def _inconsistent_bench_figures(config: Mapping[str, Any]) -> Iterator[str]:
+    """Check what figures 4 and 5 ask for."""
+    benches = config["sources"]["bench"]
+    fit = {
+        "figure4": ([name for name, bench in benches.items() if bench["n_p"] == 3], "with n_p = 3", figure4_cells),
+        "figure5": ([name for name, bench in benches.items() if bench["hierarchy"]], "with hierarchy", figure5_cells),
+    }
+    for figure, (sources, what, cells) in fit.items():
+        if figure not in config["figures"]:
+            continue
+        spec, path = config["figures"][figure], f"figures.{figure}"
+        methods, key = ([spec["method"]], "method") if "method" in spec else (spec["methods"], "methods")
+        yield from _unknown(f"{path}.source", [spec["source"]], sources, f"a source under sources.bench {what}")
+        yield from _unknown(f"{path}.{key}", methods, config["methods"], "a key of methods")
+        yield from _unknown(f"{path}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+        if spec["source"] not in sources or spec["protocol"] not in config["protocols"]:
+            continue
+        for method in dict.fromkeys(cell.method for cell in cells(config) if cell.method in config["methods"]):
+            settings = run_settings(config, spec["source"], method, spec["protocol"])
+            if settings["pair"] != "sae":
+                yield f"{path}.{key}: {method} is a {settings['pair']}, expected an autoencoder (pair: sae)"
+            if settings["n_q"] < benches[spec["source"]]["n"]:
+                few = f"{settings['n_q']} latents of {method} for {benches[spec['source']]['n']} features"
+                yield f"{path}.{key}: {few}, expected as many or more; raise n_q"
 
 
 def _unknown(path: str, used: Iterable[Any], known: Iterable[Any], expected: str) -> Iterator[str]:
@@ -303,7 +342,9 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
                     f"reference_anchoring ({reference}) leaves over; set it to the anchoring that stands beside none"
                 )
     seen = set()
-    for cell in all_cells(config):
+    # those of figures 4 and 5 are judged by what they are shown for, and so need no anchors that divide the features
+    cells = all_cells(config)
+    for cell in [*cells, *bench_figure_cells(config)]:
         combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
         if combination in seen:
             continue
@@ -325,7 +366,7 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         if rows is not None and run.training.batch_size > rows:
             yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
         anchoring = reference_anchoring(config, cell.source) if cell.anchoring == "none" else cell.anchoring
-        if anchoring in config["anchorings"] and "n" in source:
+        if cell in cells and anchoring in config["anchorings"] and "n" in source:
             n_anchors = config["anchorings"][anchoring]["n_anchors"]
             for limit, name in ((source["n"], f"features of {cell.source}"), (run.model.n_q, "latents")):
                 if n_anchors > limit:

@@ -183,7 +183,7 @@ def test_the_default_plans_the_real_model_from_its_wheels(finished):
         "fetch": 2,
         "language_model": 1,
         "activations": 1,
-        "train": 7 * 2 * 3 + 2 * 3 + 3 * 2 * 3 + sweeps,
+        "train": 7 * 2 * 3 + (1 + 2) * 3 + 2 * 3 + 3 * 2 * 3 + sweeps,
     }
 
 
@@ -365,6 +365,38 @@ def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(finished)
     assert plan.rules() == {"fetch", "language_model", "activations", "train", "language"}
     bench = finished.snakemake(RUN.replace("seed0", "seed0/language.json"), "-n", check=False)
     assert "MissingRuleException" in bench.stdout
+
+
+def test_figures_of_small_benches_are_trained_and_drawn(finished):
+    """Figures 4 and 5, which the tiny configuration leaves out, with runs as short as its own."""
+    short = {"steps": 20, "batch_size": 64}
+    change = {
+        "name": "drawn",
+        "sources": {"bench": {"lrb_hierarchy": {"train_samples": 500, "test_samples": 400, "run": short}}},
+        "methods": {"topk_3d": short},
+        "figures": {
+            "figure4": {"source": "lrb_3d", "method": "topk_3d"},
+            "figure5": {"source": "lrb_hierarchy", "methods": ["topk_few"]},
+        },
+    }
+    assert finished.plan("figure4", change=change).rules() == {"feature_matrix", "samples", "train", "figure4"}
+    assert finished.plan("figure5", change=change).rules() == {"feature_matrix", "samples", "train", "figure5"}
+    finished.snakemake("figure4", "figure5", change=change)
+    results = finished.path / "results/drawn"
+    for name in ("figure4", "figure5"):
+        for file in (f"figures/{name}.png", f"figures/{name}.pdf", f"tables/{name}.csv"):
+            assert (results / file).stat().st_size > 100, file
+    with ActivationStore(results / "activations/lrb_hierarchy/seed0/test.h5") as store:
+        active = store.features().toarray() > 0
+        assert store.provenance["bench"]["hierarchy"] == {"parents": 8, "children": 4}
+    families = active[:, 8:40].reshape(-1, 8, 4)
+    assert (active[:, :8] == families.any(axis=2)).all()
+    assert active[:, :8].any()
+    # what they show is no reason to draw the bench anew, another hierarchy is
+    change["figures"]["figure5"]["methods"] = ["topk_nested"]
+    assert finished.plan("figure5", change=change).rules() == {"train", "figure5"}
+    change["sources"]["bench"]["lrb_hierarchy"]["hierarchy"] = {"parents": 4}
+    assert finished.plan("figure5", change=change).rules() == {"samples", "train", "figure5"}
 
 
 def test_models_and_texts_of_ones_own_are_planned(finished):

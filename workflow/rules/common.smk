@@ -20,6 +20,8 @@ from sdlcore.cells import (
     SETTINGS_TABLE,
     TOP_IMAGES,
     all_cells,
+    figure4_cells,
+    figure5_cells,
     figure6_cells,
     reference_anchoring,
     run_settings,
@@ -168,10 +170,12 @@ def say(log, paths):
     print(text)
 
 
+TRAINED_FILES = ("model.safetensors", "config.json", "history.csv")
+
+
 def run_files(runs):
     """Return the files that runs leave."""
-    files = ("model.safetensors", "config.json", "history.csv", "metrics.json")
-    return [f"{run}/{file}" for run in dict.fromkeys(runs) for file in files]
+    return [f"{run}/{file}" for run in dict.fromkeys(runs) for file in (*TRAINED_FILES, "metrics.json")]
 
 
 # tables that are made of runs, and those of them that vary something, whose figures stand beside them
@@ -198,11 +202,36 @@ def table_files(table):
 
 def figure_files(figure):
     files = [f"{RESULTS}/figures/{figure}.{suffix}" for suffix in ("png", "pdf")]
+    if figure in BENCH_FIGURES:
+        files.append(f"{RESULTS}/tables/{figure}.csv")
+        files += [f"{run_directory(cell)}/{file}" for cell in BENCH_FIGURES[figure](config) for file in TRAINED_FILES]
     if figure == "figure6":
         files += [f"{RESULTS}/tables/figure6.csv", *run_files(figure6_runs("with") + figure6_runs("without"))]
     if figure in TOP_IMAGES:
         files += [f"{RESULTS}/tables/{figure}.csv", *run_files([top_images_run(figure)])]
     return files
+
+
+# figures that judge dictionaries of a bench themselves, so that their runs need no metrics
+BENCH_FIGURES = {"figure4": figure4_cells, "figure5": figure5_cells}
+
+
+def judged_runs(figure):
+    """What a figure of a bench is made from, run by run."""
+    return [
+        {
+            "method": cell.method,
+            "seed": cell.seed,
+            "model": f"{run_directory(cell)}/model.safetensors",
+            "store": store("test")(cell),
+            "references": references_file(cell),
+        }
+        for cell in BENCH_FIGURES[figure](config)
+    ]
+
+
+def judged_files(figure):
+    return list(dict.fromkeys(run[file] for run in judged_runs(figure) for file in ("model", "store", "references")))
 
 
 TOP_IMAGES_ASKED = [figure for figure in TOP_IMAGES if figure in config["figures"]]

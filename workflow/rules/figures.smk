@@ -1,6 +1,62 @@
 # Figures, each as PNG and PDF.
 
 
+if "figure4" in config["figures"]:
+
+    rule figure4:
+        input:
+            judged_files("figure4"),
+        output:
+            png="<results>/figures/figure4.png",
+            pdf="<results>/figures/figure4.pdf",
+            summary="<results>/tables/figure4.csv",
+        log:
+            "<logs>/figures/figure4.log",
+        benchmark:
+            "<logs>/figures/figure4.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            runs=as_json(judged_runs("figure4")),
+            title="{source}: {method}".format_map(config["figures"]["figure4"]),
+            code=code_digest("figure4"),
+        shell:
+            'python "$SCRIPTS"/figure4.py --runs {params.runs:q} --title {params.title:q}'
+            " --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q} > {log:q} 2>&1"
+
+
+if "figure5" in config["figures"]:
+
+    rule figure5:
+        input:
+            judged_files("figure5"),
+        output:
+            png="<results>/figures/figure5.png",
+            pdf="<results>/figures/figure5.pdf",
+            summary="<results>/tables/figure5.csv",
+        log:
+            "<logs>/figures/figure5.log",
+        benchmark:
+            "<logs>/figures/figure5.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            runs=as_json(judged_runs("figure5")),
+            hierarchy=as_json(config["sources"]["bench"][config["figures"]["figure5"]["source"]]["hierarchy"]),
+            code=code_digest("figure5"),
+        shell:
+            'python "$SCRIPTS"/figure5.py --runs {params.runs:q} --hierarchy {params.hierarchy:q}'
+            " --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q} > {log:q} 2>&1"
+
+
 if "figure6" in config["figures"]:
 
     rule figure6:

@@ -25,6 +25,7 @@ rule samples:
                     "sparsity",
                     "c_min",
                     "beta",
+                    "hierarchy",
                 )
             }
         ),

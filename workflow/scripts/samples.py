@@ -6,6 +6,7 @@ import logging
 
 from sdlcore.activations.store import create_store
 from sdlcore.bench.feature_matrix import load_feature_matrices
+from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.files import provenance
 from sdlcore.streams import stream
@@ -25,13 +26,14 @@ def main(argv: list[str] | None = None) -> None:
 
     W_p, W_r = load_feature_matrices(args.feature_matrix)
     bench = args.bench
+    hierarchy = Hierarchy(**bench["hierarchy"]) if bench["hierarchy"] else None
     for part, path in (("train", args.train), ("test", args.test)):
         rng = stream(args.seed, "samples", part)
         rows = bench[f"{part}_samples"]
         with create_store(path, provenance(__file__, bench=bench, seed=args.seed, part=part)) as store:
             for start in range(0, rows, ROWS_AT_ONCE):
                 size = min(ROWS_AT_ONCE, rows - start)
-                x = coefficients(size, W_p.shape[1], bench["sparsity"], rng, bench["c_min"], bench["beta"])
+                x = coefficients(size, W_p.shape[1], bench["sparsity"], rng, bench["c_min"], bench["beta"], hierarchy)
                 target = None if W_r is None else synthesise(x, W_r)
                 store.append(synthesise(x, W_p), target=target, features=x)
         logging.info("%s: %d samples", part, rows)

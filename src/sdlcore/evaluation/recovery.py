@@ -13,6 +13,8 @@ import scipy.special
 TAU = 0.9
 """The paper's threshold of recovery."""
 TAU_STRICT = 0.95
+NEAR_ZERO = 1e-3
+"""Fraction of variance unexplained below which a loss counts as near zero."""
 
 
 class Match(NamedTuple):

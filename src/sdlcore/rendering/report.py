@@ -14,6 +14,7 @@ import pandas as pd
 
 from sdlcore.cells import SETTINGS_TABLE, TOP_IMAGES, source_kind
 from sdlcore.files import atomic_path, provenance
+from sdlcore.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.rendering.captions import symbol, table_caption
 from sdlcore.rendering.figures import NEVER_FIRED
 from sdlcore.rendering.markup import (
@@ -45,6 +46,12 @@ TABLE_TITLES = {
 }
 
 
+BENCH_FIGURES = {
+    "figure4": "Figure 4: zero loss without recovery",
+    "figure5": "Figure 5: parents absorbed by their children",
+}
+
+
 def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]) -> str:
     """Return the report as HTML that asks nothing of the network.
 
@@ -54,11 +61,12 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         The whole validated configuration.
     frames
         By name: ``tableN`` and ``tableN_effects`` as `sweeps.table_over` and `sweeps.effects_over` return them,
-        ``table3`` as `settings_table.settings_table` does, ``figure6_summary`` as `figures.figure6_summary` does,
-        ``figure9_summary`` and ``figure10_summary`` as the script of these figures writes them; ``verdicts`` and
-        ``claims`` as the rules of `sdlcore.verdicts` do.
+        ``table3`` as `settings_table.settings_table` does, ``figure4_summary`` as `figure4.figure4_rows` does,
+        ``figure5_summary`` as `absorption.absorption` does for each method and seed, ``figure6_summary`` as
+        `figures.figure6_summary` does, ``figure9_summary`` and ``figure10_summary`` as the script of these figures
+        writes them; ``verdicts`` and ``claims`` as the rules of `sdlcore.verdicts` do.
     images
-        PNG images: ``figure6``, ``figure8``, ``figure9``, ``figure10``, and ``tableN_sweep`` where a table has one.
+        PNG images by name of the figure, ``figure4`` and so on, and ``tableN_sweep`` where a table has one.
 
     What is not given has no section.
     """
@@ -81,6 +89,9 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         ],
         "settings_table": None,
         "figure6": None,
+        "bench_figures": [
+            _bench_figure(config, name, frames, encoded[name]) for name in BENCH_FIGURES if name in images
+        ],
         "figure8": None,
         "top_images": [
             {"name": name, "image": encoded[name], "settings": config["figures"][name]}
@@ -119,6 +130,15 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             "source": config["sources"]["bench"][config["figures"]["figure8"]["source"]],
         }
     return environment.get_template("report.html.j2").render(context)
+
+
+def _bench_figure(
+    config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFrame], image: str
+) -> dict[str, Any]:
+    settings, rows = config["figures"][name], frames[f"{name}_summary"]
+    source = config["sources"]["bench"][settings["source"]]
+    said = figure4_sentences(rows) if name == "figure4" else figure5_sentences(rows, source)
+    return {"name": name, "title": BENCH_FIGURES[name], "image": image, "sentences": said, "settings": settings}
 
 
 def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:

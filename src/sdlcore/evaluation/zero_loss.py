@@ -1,0 +1,104 @@
+"""Loss near zero without recovery: what Theorem 3.4 allows, looked for in trained dictionaries."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from sdlcore.evaluation.recovery import NEAR_ZERO, TAU, Match, best_match, normalise_rows
+from sdlcore.model import SparseCoder
+
+
+class Solution(NamedTuple):
+    """An autoencoder, by what it loses and what it recovers of n features."""
+
+    loss: float
+    """Eq. (3): mean over samples of the summed squared error."""
+    fvu: float
+    """The same as a fraction of the variance."""
+    approximate_loss: float
+    """Eq. (13): the loss of single features."""
+    l0: float
+    """Mean number of active latents."""
+    silent: np.ndarray
+    """Whether each latent is never active (n_q booleans)."""
+    encoder: Match
+    """The features' best encoder rows, by |cosine|."""
+    decoder: Match
+    """Their best decoder columns."""
+
+    @property
+    def near_zero(self) -> bool:
+        return self.fvu < NEAR_ZERO
+
+    @property
+    def recovered(self) -> tuple[int, int]:
+        """How many features the encoder and the decoder recover."""
+        return int((self.encoder.similarity > TAU).sum()), int((self.decoder.similarity > TAU).sum())
+
+
+def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array) -> float:
+    """Return sum_d M_d |w_d - W_D sigma(W_E w_d)|^2 (eq. 13), of an autoencoder.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode, without biases.
+    W
+        n_p x n true features.
+    x
+        N x n coefficients, which M_d = Pr(d alone is active) E[x_d^2 | it is] is estimated from.
+    """
+    dense = x.toarray().astype(np.float64)
+    alone = (dense > 0).sum(axis=1) == 1
+    M = np.square(dense[alone]).sum(axis=0) / len(dense)
+    with torch.no_grad():
+        x_hat = model(torch.from_numpy(np.ascontiguousarray(W.T))).x_hat.numpy()
+    return float(M @ np.square(W.T.astype(np.float64) - x_hat).sum(axis=1))
+
+
+def solution(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array, samples: np.ndarray) -> Solution:
+    """Judge an autoencoder by samples that it was not trained on.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode.
+    W
+        n_p x n true features, unit columns.
+    x
+        N x n coefficients.
+    samples
+        N x n_p, float32: what is made of them.
+    """
+    with torch.no_grad():
+        out = model(torch.from_numpy(samples))
+    error = np.square(samples.astype(np.float64) - out.x_hat.numpy()).sum(axis=1).mean()
+    active = out.latents().numpy() > 0
+    return Solution(
+        loss=float(error),
+        fvu=float(error / samples.astype(np.float64).var(axis=0).sum()),
+        approximate_loss=approximate_loss(model, W, x),
+        l0=float(active.sum(axis=1).mean()),
+        silent=~active.any(axis=0),
+        encoder=best_match(normalise_rows(model.W_enc.detach().numpy()), W.T),
+        decoder=best_match(normalise_rows(model.W_dec.detach().numpy()), W.T),
+    )
+
+
+def least_recovering(solutions: Sequence[Solution]) -> int:
+    """Return which solution makes the point best: of those with a loss near zero, the one that recovers least.
+
+    Of equals, the one with the smaller best cosines; where no loss is near zero, the one with the least.
+    """
+    candidates = [i for i, found in enumerate(solutions) if found.near_zero]
+    if not candidates:
+        return min(range(len(solutions)), key=lambda i: solutions[i].fvu)
+
+    def aligned(i: int) -> tuple[int, float]:
+        found = solutions[i]
+        return sum(found.recovered), float(found.encoder.similarity.sum() + found.decoder.similarity.sum())
+
+    return min(candidates, key=aligned)

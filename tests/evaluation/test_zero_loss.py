@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.evaluation.recovery import Match
+from sdlcore.evaluation.zero_loss import Solution, approximate_loss, least_recovering, solution
+from sdlcore.model import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.streams import stream
+
+
+def autoencoder(W_enc, W_dec, **config):
+    settings = {"activation": "relu", "n_q": len(W_enc)} | config
+    model = SparseCoder(ModelConfig(**settings), (W_enc.shape[1],), (W_dec.shape[1],))
+    with torch.no_grad():
+        model.W_enc.copy_(torch.from_numpy(W_enc))
+        model.W_dec.copy_(torch.from_numpy(W_dec))
+    return model.eval()
+
+
+def tetrahedron():
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    return corners.T.astype(np.float32)
+
+
+@given(seed=st.integers(0, 200))
+def test_any_basis_with_its_opposite_loses_nothing_whatever_it_recovers(seed):
+    """The solutions of Theorem 3.4 that figure 4 finds: x = A^-1 relu(A x) - A^-1 relu(-A x)."""
+    W, A = tetrahedron(), stream(seed, "A").standard_normal((3, 3))
+    assume(np.linalg.cond(A) < 50)
+    inverse = np.linalg.inv(A).T
+    x = coefficients(200, 4, 0.4, stream(seed, "x"))
+    found = solution(autoencoder(np.vstack([A, -A]), np.vstack([inverse, -inverse])), W, x, synthesise(x, W))
+    assert found.near_zero
+    assert max(found.loss, found.approximate_loss) < 1e-8
+    assert found.l0 == pytest.approx(3 * (x.toarray().max(axis=1) > 0).mean(), abs=0.1)
+    cosines = A / np.linalg.norm(A, axis=1, keepdims=True) @ W
+    assert found.encoder.similarity == pytest.approx(np.abs(cosines).max(axis=0), abs=1e-5)
+    assert found.recovered[0] == (np.abs(cosines).max(axis=0) > 0.9).sum()
+
+
+def test_losses_are_those_of_equations_3_and_13():
+    rng = stream(0)
+    W = tetrahedron()
+    W_enc, W_dec = rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal((5, 3)).astype(np.float32)
+    x = coefficients(500, 4, 0.7, stream(1), c_min=0.2)
+    found = solution(autoencoder(W_enc, W_dec), W, x, synthesise(x, W))
+
+    def reconstruct(v):
+        return np.maximum(W_enc @ v, 0) @ W_dec
+
+    dense = x.toarray().astype(np.float64)
+    errors = [np.square(W @ row - reconstruct(W @ row)).sum() for row in dense]
+    assert found.loss == pytest.approx(np.mean(errors), rel=1e-4)
+    assert found.fvu == pytest.approx(np.mean(errors) / (dense @ W.T).var(axis=0).sum(), rel=1e-4)
+    expected = 0.0
+    for d in range(4):
+        squares = [row[d] ** 2 for row in dense if row[d] > 0 and (row > 0).sum() == 1]
+        M = len(squares) / len(dense) * np.mean(squares)
+        expected += M * np.square(W[:, d] - reconstruct(W[:, d])).sum()
+    assert found.approximate_loss == pytest.approx(expected, rel=1e-4)
+    assert approximate_loss(autoencoder(W_enc, W_dec), W, scipy.sparse.csr_array((10, 4))) == 0
+
+
+def test_a_latent_that_never_fires_is_silent():
+    W = tetrahedron()
+    x = coefficients(300, 4, 0.5, stream(2))
+    W_enc = np.vstack([W.T, np.zeros((1, 3), np.float32)])
+    assert solution(autoencoder(W_enc, W_enc), W, x, synthesise(x, W)).silent.tolist() == [False] * 4 + [True]
+
+
+def judged(fvu, encoder, decoder):
+    match = [Match(np.array(values), np.zeros(len(values), int)) for values in (encoder, decoder)]
+    return Solution(fvu, fvu, fvu, 1.0, np.zeros(6, bool), *match)
+
+
+def test_shown_is_what_recovers_fewest_of_those_without_loss():
+    worst = judged(0.5, [0.1, 0.1], [0.1, 0.1])
+    both = judged(1e-6, [0.95, 0.2], [0.95, 0.2])
+    near, nearer = judged(1e-9, [0.89, 0.8], [0.89, 0.8]), judged(1e-5, [0.7, 0.8], [0.7, 0.8])
+    assert least_recovering([worst, both, near, nearer]) == 3
+    assert least_recovering([worst, both, near]) == 2
+    assert least_recovering([worst, both]) == 1
+    assert least_recovering([worst, judged(0.1, [0.99, 0.99], [0.99, 0.99])]) == 1

@@ -1,0 +1,83 @@
+"""Measure the absorption of parents by their children, and draw what dictionaries make of one family (figure 5)."""
+
+import argparse
+import json
+import logging
+import sys
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from sdlcore.activations.store import ActivationStore
+from sdlcore.bench.feature_matrix import load_feature_matrices
+from sdlcore.bench.hierarchy import Hierarchy
+from sdlcore.evaluation.absorption import Family, absorption, absorption_score, families, match_latents
+from sdlcore.model import load_model
+from sdlcore.rendering.figure5 import Shown, family_of, figure5
+from sdlcore.rendering.figures import save_figure
+from sdlcore.rendering.tables import write_csv
+
+
+class Judged(NamedTuple):
+    pairs: pd.DataFrame
+    families: list[Family]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--runs", required=True, type=json.loads, help="JSON: method, seed, model, store, references of each run"
+    )
+    parser.add_argument("--hierarchy", required=True, type=json.loads, help="JSON: parents and children of the bench")
+    parser.add_argument("--png", required=True)
+    parser.add_argument("--pdf", required=True)
+    parser.add_argument(
+        "--summary", required=True, help="CSV file to write: one row a pair of parent and child of a run"
+    )
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph that it embeds
+
+    torch.set_num_threads(1)
+    hierarchy = Hierarchy(**arguments.hierarchy)
+    judged = [_judge(run, hierarchy) for run in arguments.runs]
+    # the family that the first run absorbs most of, in the runs of its seed
+    seed, parent = arguments.runs[0]["seed"], family_of(judged[0].pairs)
+    shown = [
+        Shown(
+            name=f"{run['method']}, seed {seed}",
+            family=found.families[parent],
+            pairs=found.pairs[found.pairs["parent"] == parent],
+            score=absorption_score(found.pairs),
+        )
+        for run, found in zip(arguments.runs, judged, strict=True)
+        if run["seed"] == seed
+    ]
+    save_figure(figure5(shown), arguments.png, arguments.pdf)
+    frames = [
+        found.pairs.assign(method=run["method"], seed=run["seed"])[["method", "seed", *found.pairs.columns]]
+        for run, found in zip(arguments.runs, judged, strict=True)
+    ]
+    write_csv(arguments.summary, pd.concat(frames))
+    for run, found in zip(arguments.runs, judged, strict=True):
+        logging.info("%s, seed %s: absorption %.3f", run["method"], run["seed"], absorption_score(found.pairs))
+
+
+def _judge(run: dict[str, Any], hierarchy: Hierarchy) -> Judged:
+    model, (W, _) = load_model(run["model"]), load_feature_matrices(run["references"])
+    with ActivationStore(run["store"]) as store:
+        x = store.features()
+        if x is None:
+            raise ValueError(f"{run['store']}: has no features, expected the store of a bench")
+        with torch.no_grad():
+            latents = model.encode(torch.from_numpy(store.read("input").astype("float32"))).numpy()
+    decoder = model.W_dec.detach().numpy()
+    own = match_latents(decoder, W)
+    found = families(latents[:, own], x, decoder[own], W, hierarchy)
+    named = [family._replace(latents=own[family.latents]) for family in found]
+    return Judged(absorption(latents[:, own], x, decoder[own], W, hierarchy), named)
+
+
+if __name__ == "__main__":
+    main()
