@@ -17,6 +17,7 @@ from sdlcore.files import atomic_path, provenance
 from sdlcore.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.rendering.captions import symbol, table_caption
 from sdlcore.rendering.figures import NEVER_FIRED
+from sdlcore.rendering.findings import findings
 from sdlcore.rendering.markup import (
     label_anchoring,
     label_method,
@@ -81,6 +82,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
     context: dict[str, Any] = {
         "config": config,
         "configuration": json.dumps(config, indent=2, ensure_ascii=False),
+        "findings": findings(frames),
         "scale": _scale(config),
         "tables": [
             _table(config, name, frames) | {"sweep": encoded.get(f"{name}_sweep")}

@@ -1,0 +1,138 @@
+"""What was found, in words made of the numbers: the page that a report begins with."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.evaluation.absorption import absorption_score
+from sdlcore.rendering.markup import label_method, number
+from sdlcore.verdicts.markup import counts_sentence
+
+
+class Finding(NamedTuple):
+    """One finding."""
+
+    headline: str
+    sentence: str
+    section: str
+    """Where in the report its numbers are."""
+
+
+def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
+    """Return what the frames of a report (see `report.report`) say; what is not given is left out.
+
+    Every sentence is made of numbers that stand further down in the report.
+    """
+    found: list[Finding] = []
+    if "verdicts" in frames:
+        found.append(Finding("The paper’s numbers", counts_sentence(frames["verdicts"]), "verdicts"))
+    if "table1" in frames:
+        found += _recovery(frames["table1"])
+    if "table1_effects" in frames and len(frames["table1_effects"]):
+        found += _anchoring(frames["table1_effects"])
+    if "table2" in frames:
+        found += _classes(frames["table2"])
+    if "figure4_summary" in frames:
+        found += _zero_loss(frames["figure4_summary"])
+    if "figure5_summary" in frames:
+        found += _absorption(frames["figure5_summary"])
+    if "figure6_summary" in frames:
+        found += _resampling(frames["figure6_summary"])
+    return found
+
+
+def _recovery(table: pd.DataFrame) -> Iterator[Finding]:
+    plain = table[table["anchoring"] == "none"]
+    for protocol, rows in plain.groupby("protocol", sort=False):
+        decoder, encoder = (rows[f"gt_recovery_{side}_mean"] for side in ("decoder", "encoder"))
+        mips = [f"{_range(rows[f'mip_{side}_mean'])} in the {side}" for side in ("decoder", "encoder")]
+        yield Finding(
+            f"What is recovered (protocol {protocol})",
+            f"Without anchors, decoders of the {len(rows)} methods recover {_range(decoder)} of the features, encoders "
+            f"{_range(encoder)}; the mean best |cosine| is {' and '.join(mips)}. The paper’s metric looks at the "
+            "encoder.",
+            "table1",
+        )
+
+
+def _anchoring(effects: pd.DataFrame) -> Iterator[Finding]:
+    seeds = int(effects["seeds"].iloc[0])
+    for protocol, rows in effects.groupby("protocol", sort=False):
+        told = []
+        for name, what in (
+            ("gt_recovery_decoder_unanchored", "decoder recovery"),
+            ("gt_recovery_encoder_unanchored", "encoder recovery"),
+            ("mip_decoder_unanchored", "decoder MIP"),
+            ("mip_encoder_unanchored", "encoder MIP"),
+        ):
+            its = rows[rows["metric"] == name]
+            up, down = (int((its["difference_low"] > 0).sum()), int((its["difference_high"] < 0).sum()))
+            told.append(f"{what} rises in {up} and falls in {down} of {len(its)} methods")
+        if seeds < 3:
+            told = [f"{seeds} seed{'s are' if seeds > 1 else ' is'} too few to tell"]
+        yield Finding(
+            f"What anchoring does for features that it was not given (protocol {protocol})",
+            f"By 95 % intervals over {seeds} paired seeds: {'; '.join(told)}."
+            if seeds > 2
+            else f"{told[0].capitalize()}.",
+            "table1-anchoring",
+        )
+
+
+def _classes(table: pd.DataFrame) -> Iterator[Finding]:
+    plain, anchored = table[table["anchoring"] == "none"], table[table["anchoring"] != "none"]
+    if plain.empty or anchored.empty:
+        return
+    name = "gt_recovery_decoder_unanchored_mean"
+    yield Finding(
+        "Means of classes in CLIP embeddings",
+        f"Of the classes that were not given away, decoders match {_range(plain[name])} without anchors and "
+        f"{_range(anchored[name])} with them; the anchors alone, without any training, lie that near to "
+        f"{_range(table['anchors_only_gt_recovery_decoder_unanchored_mean'])} of them.",
+        "table2",
+    )
+
+
+def _zero_loss(rows: pd.DataFrame) -> Iterator[Finding]:
+    zero = rows[rows["near_zero"]]
+    none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
+    yield Finding(
+        "Zero loss without recovery",
+        f"{len(zero)} of {len(rows)} seeds end at next to no loss; {none} of them recover not one feature.",
+        "figure4",
+    )
+
+
+def _absorption(pairs: pd.DataFrame) -> Iterator[Finding]:
+    told = [
+        f"{label_method(str(method))} {np.mean([absorption_score(run) for _, run in runs.groupby('seed')]):.2f}"
+        for method, runs in pairs.groupby("method", sort=False)
+    ]
+    yield Finding(
+        "Absorption", f"Share of pairs of parent and child in which the child absorbs: {', '.join(told)}.", "figure5"
+    )
+
+
+def _resampling(summary: pd.DataFrame) -> Iterator[Finding]:
+    with_, without = (summary[summary["variant"] == variant] for variant in ("with", "without"))
+    parts = [
+        f"{what} {number(with_[name].mean(), 3)} against {number(without[name].mean(), 3)}"
+        for name, what in (
+            ("final_loss", "training loss"),
+            ("fvu", "held-out variance unexplained"),
+            ("dead_fraction", "dead latents"),
+        )
+    ]
+    yield Finding("Resampling dead latents", f"With and without it: {', '.join(parts)}.", "figure6")
+
+
+def _range(values: pd.Series) -> str:
+    """Return the least and largest of some numbers, or the one that they all are."""
+    known = [float(value) for value in values if not math.isnan(value)]
+    if not known:
+        return "an unknown share"
+    low, high = number(min(known), 3), number(max(known), 3)
+    return low if low == high else f"{low} to {high}"
