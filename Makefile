@@ -9,6 +9,7 @@ BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
+WORKERS ?= 2
 
 .PHONY: help run paper test check format benchmark workflow-report lock clean
 
@@ -21,8 +22,8 @@ run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more fl
 paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results/paper
 	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
-test: check ## set up, check and test everything
-	pytest $(ARGS)
+test: check ## set up, check and test everything (by WORKERS=2 processes)
+	pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
 check: $(INSTALLED) ## linters, formatters and types
 	ruff check .

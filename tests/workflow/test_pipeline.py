@@ -237,10 +237,11 @@ def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(fini
 
 
 def test_the_papers_images_are_planned_before_they_are_there(finished):
-    plan = finished.plan("results/paper/activations/imagenet_clip/train.h5", base="paper")
+    stores = [f"results/paper/activations/imagenet_clip/{part}.h5" for part in ("train", "test")]
+    plan = finished.plan(*stores, base="paper")
     assert plan.rules() == {"clip_shard", "unite_shards"}
     assert len(plan.of("clip_shard")) == 16 + 1
-    assert "activations of imagenet_clip: 1.54 kB a sample" in plan.text
+    assert re.search(r"activations of imagenet_clip: 1\.968 GB; .* 8 GB of memory a job; about 17\.8 hours", plan.text)
     part = "results/paper/activations/imagenet_clip/train/part-00000.h5"
     done = finished.snakemake(part, base="paper", check=False)
     assert done.returncode != 0
@@ -355,8 +356,12 @@ def test_scripts_say_what_they_take(script, capsys):
 
 
 def test_the_papers_language_model_and_text_are_planned_from_the_hub(finished):
-    plan = finished.plan("results/paper/activations/llama/train.h5", base="paper")
-    assert plan.jobs == [("activations", "source=llama")]
+    plan = finished.plan("figure6", base="paper")
+    assert {rule: len(plan.of(rule)) for rule in ("stream_recipe", "train")} == {"stream_recipe": 1, "train": 6}
+    assert re.search(r"activations of llama: .* 32 GB of memory a job; each training streams 122,880,000", plan.text)
+    stored = {"sources": {"llama": {"llama": {"stream": False, "shards": 4}}}}
+    plan = finished.plan("results/paper/activations/llama/train.h5", base="paper", change=stored)
+    assert (len(plan.of("language_shard")), plan.rules()) == (4, {"language_shard", "unite_shards"})
 
 
 def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(finished):
