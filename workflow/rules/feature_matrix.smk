@@ -24,6 +24,7 @@ rule feature_matrix:
                     "bound",
                     "learning_rate",
                     "max_iterations",
+                    "seed_leak",
                 )
             }
         ),

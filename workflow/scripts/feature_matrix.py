@@ -7,6 +7,7 @@ import logging
 from safetensors.numpy import save_file
 
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.bench.seed_leak import leaked_start
 from sdlcore.files import atomic_path, provenance
 from sdlcore.streams import stream
 
@@ -20,13 +21,15 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     bench = dict(args.bench)
+    leak = bench.pop("seed_leak")
     n, dimensions = bench.pop("n"), {"W_p": bench.pop("n_p"), "W_r": bench.pop("n_r")}
     config = FeatureMatrixConfig(**bench)
     tensors, reached = {}, {}
     for name, dimension in dimensions.items():
         if dimension is None:
             continue
-        found = feature_matrix(dimension, n, stream(args.seed, "feature matrix", name), config)
+        start = leaked_start(dimension, n, args.seed) if leak else None
+        found = feature_matrix(dimension, n, stream(args.seed, "feature matrix", name), config, start)
         tensors[name] = found.W
         reached[name] = {
             "max_signed": found.max_signed,

@@ -47,7 +47,11 @@ class FeatureMatrix(NamedTuple):
 
 
 def feature_matrix(
-    dimension: int, n: int, rng: np.random.Generator, config: FeatureMatrixConfig | None = None
+    dimension: int,
+    n: int,
+    rng: np.random.Generator,
+    config: FeatureMatrixConfig | None = None,
+    start: np.ndarray | None = None,
 ) -> FeatureMatrix:
     """Draw n unit vectors and push them apart until their interference is at most M (eq. 26-28).
 
@@ -61,6 +65,8 @@ def feature_matrix(
         Where the Gaussian start is drawn from.
     config
         Settings; the paper's defaults if left out.
+    start
+        Where to start from in place of the draw, dimension x n.
 
     Raises
     ------
@@ -70,7 +76,7 @@ def feature_matrix(
     """
     config = config or FeatureMatrixConfig()
     _refuse_impossible(dimension, n, config)
-    W = rng.standard_normal((dimension, n))
+    W = rng.standard_normal((dimension, n)) if start is None else start.copy()
     W /= np.linalg.norm(W, axis=0)
     for iteration in range(config.max_iterations + 1):
         # what is returned is float32, so the bound is proved on float32
