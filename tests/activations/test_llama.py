@@ -309,7 +309,7 @@ def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
 
 def test_settings_and_defaults_are_those_of_the_schema():
     schema = yaml.safe_load((REPOSITORY / "config/schema/config.schema.yaml").read_text())["$defs"]["llama"]
-    planning = ("run", "n_p", "samples_per_second", "shards", "stream", "buffer_rows")
+    planning = ("like", "run", "n_p", "samples_per_second", "shards", "stream", "buffer_rows")
     keys = {key: value for key, value in schema["properties"].items() if key not in planning}
     fields = {field.name: field for field in dataclasses.fields(LlamaSource)}
     assert set(fields) == set(keys)

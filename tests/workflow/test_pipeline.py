@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 
 from sdlcore.activations.store import ActivationStore
-from sdlcore.cells import all_cells, run_tables, table_cells
+from sdlcore.cells import all_cells, bench_figure_cells, run_tables, table_cells
 from sdlcore.config import load_yaml, validate
 from sdlcore.files import sha256_of
 from sdlcore.model import load_model
@@ -193,7 +193,7 @@ def test_no_run_is_trained_twice_for_two_tables(finished, name):
     plan = finished.plan(base=name, change=five)
     config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five), SCHEMA)
     asked = [cell for table in run_tables(config) for cell in table_cells(config, table)]
-    distinct = all_cells(config)
+    distinct = [*all_cells(config), *bench_figure_cells(config)]
     assert len(plan.of("train")) == len(set(plan.of("train"))) == len(set(distinct)) == len(distinct)
     # what tables share is not nothing
     assert len(asked) > len(set(asked))
@@ -313,7 +313,7 @@ def test_equal_configurations_make_equal_bits(finished):
 
 def test_the_papers_configuration_plans_table_1(finished):
     plan = finished.plan("table1", base="paper")
-    assert len(plan.of("train")) == len(plan.of("evaluate")) == 7 * 2 * 3
+    assert len(plan.of("train")) == len(plan.of("evaluate")) == 7 * 2 * 2 * 3
     assert len(plan.of("samples")) == 3
 
 
