@@ -67,7 +67,9 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
     """
     seeds = table_seeds(config, table)
     spread = (
-        f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds" if len(seeds) > 1 else "one seed, so no spread"
+        f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
+        if len(seeds) > 1
+        else f"one seed ({seeds[0]}), so no spread"
     )
     ours = ", ".join(f"{name} = {value}" for name, value in table_settings(config, table).items())
     source = config["tables"][table]["source"]
@@ -87,7 +89,7 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
             "and k; they recover all. ",
         )
     return (
-        f"{what}{_swept(config, table)}; {spread} ({', '.join(map(str, seeds))}). "
+        f"{what}{_swept(config, table)}; {spread}. "
         f"GT recovery: the share of {reference} whose best absolute cosine exceeds τ = 0.9; "
         "MIP: the mean of the best absolute cosines. "
         "Encoder: rows of the encoder, the paper's metric; decoder: columns of the decoder; "
@@ -108,7 +110,12 @@ def _swept(config: Mapping[str, Any], table: str) -> str:
         return ""
     values, papers = ([f"{value:g}" for value in part] for part in (sweep["values"], sweep["paper"] or sweep["values"]))
     text = f" over {symbol(sweep['parameter'])} = {', '.join(values)}"
-    return text if values == papers else f"{text}, beside the paper's {', '.join(papers)}"
+    meant = (
+        " (which is 1 - S: the share of samples that a feature is active in)"
+        if sweep["parameter"] == "sparsity"
+        else ""
+    )
+    return text if values == papers else f"{text}, beside the paper's {', '.join(papers)}{meant}"
 
 
 def _several(values: Iterable[Any]) -> str:

@@ -11,6 +11,8 @@ from sdlcore.evaluation.absorption import absorption_score
 from sdlcore.rendering.markup import label_method, number
 from sdlcore.verdicts.markup import counts_sentence
 
+PROTOCOLS = {"best": "the field’s practice", "paper": "the paper’s text, literally"}
+
 
 class Finding(NamedTuple):
     """One finding."""
@@ -50,7 +52,7 @@ def _recovery(table: pd.DataFrame) -> Iterator[Finding]:
         decoder, encoder = (rows[f"gt_recovery_{side}_mean"] for side in ("decoder", "encoder"))
         mips = [f"{_range(rows[f'mip_{side}_mean'])} in the {side}" for side in ("decoder", "encoder")]
         yield Finding(
-            f"What is recovered (protocol {protocol})",
+            f"What is recovered, trained by {PROTOCOLS.get(str(protocol), protocol)}",
             f"Without anchors, decoders of the {len(rows)} methods recover {_range(decoder)} of the features, encoders "
             f"{_range(encoder)}; the mean best |cosine| is {' and '.join(mips)}. The paper’s metric looks at the "
             "encoder.",
@@ -61,25 +63,33 @@ def _recovery(table: pd.DataFrame) -> Iterator[Finding]:
 def _anchoring(effects: pd.DataFrame) -> Iterator[Finding]:
     seeds = int(effects["seeds"].iloc[0])
     for protocol, rows in effects.groupby("protocol", sort=False):
-        told = []
-        for name, what in (
-            ("gt_recovery_decoder_unanchored", "decoder recovery"),
-            ("gt_recovery_encoder_unanchored", "encoder recovery"),
-            ("mip_decoder_unanchored", "decoder MIP"),
-            ("mip_encoder_unanchored", "encoder MIP"),
-        ):
-            its = rows[rows["metric"] == name]
-            up, down = (int((its["difference_low"] > 0).sum()), int((its["difference_high"] < 0).sum()))
-            told.append(f"{what} rises in {up} and falls in {down} of {len(its)} methods")
+        told = [
+            f"{what} {_rises(rows[rows['metric'] == name])}"
+            for name, what in (
+                ("gt_recovery_decoder_unanchored", "decoder recovery"),
+                ("gt_recovery_encoder_unanchored", "encoder recovery"),
+                ("mip_decoder_unanchored", "the decoder’s mean best |cosine|"),
+                ("mip_encoder_unanchored", "the encoder’s"),
+            )
+        ]
+        said = f"By 95 % intervals over {seeds} paired seeds, {'; '.join(told)}."
         if seeds < 3:
-            told = [f"{seeds} seed{'s are' if seeds > 1 else ' is'} too few to tell"]
+            said = f"{seeds} seed{'s are' if seeds > 1 else ' is'} too few to tell."
         yield Finding(
-            f"What anchoring does for features that it was not given (protocol {protocol})",
-            f"By 95 % intervals over {seeds} paired seeds: {'; '.join(told)}."
-            if seeds > 2
-            else f"{told[0].capitalize()}.",
+            "What anchoring does for features that it was not given, trained by "
+            f"{PROTOCOLS.get(str(protocol), protocol)}",
+            said,
             "table1-anchoring",
         )
+
+
+def _rises(effects: pd.DataFrame) -> str:
+    """Return in how many methods a metric changes beyond its interval."""
+    up, down = (int((effects["difference_low"] > 0).sum()), int((effects["difference_high"] < 0).sum()))
+    if not up and not down:
+        return "is not shown to change in any method"
+    parts = [f"{word} in {count}" for word, count in (("rises", up), ("falls", down)) if count]
+    return f"{' and '.join(parts)} of {len(effects)} methods"
 
 
 def _classes(table: pd.DataFrame) -> Iterator[Finding]:
@@ -89,9 +99,9 @@ def _classes(table: pd.DataFrame) -> Iterator[Finding]:
     name = "gt_recovery_decoder_unanchored_mean"
     yield Finding(
         "Means of classes in CLIP embeddings",
-        f"Of the classes that were not given away, decoders match {_range(plain[name])} without anchors and "
-        f"{_range(anchored[name])} with them; the anchors alone, without any training, lie that near to "
-        f"{_range(table['anchors_only_gt_recovery_decoder_unanchored_mean'])} of them.",
+        f"Of the means that were not given away, decoders have {_range(plain[name])} without anchors and "
+        f"{_range(anchored[name])} with them, but the anchors alone, without any training, have "
+        f"{_range(table['anchors_only_gt_recovery_decoder_unanchored_mean'])}: their neighbours lie that close.",
         "table2",
     )
 

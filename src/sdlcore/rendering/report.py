@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 
 from sdlcore.cells import SETTINGS_TABLE, TOP_IMAGES, source_kind
+from sdlcore.config import TRAINED
 from sdlcore.files import atomic_path, provenance
 from sdlcore.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.rendering.captions import symbol, table_caption
@@ -225,7 +226,10 @@ def _licences(config: Mapping[str, Any], images: Mapping[str, bytes]) -> list[tu
     for name in dict.fromkeys(content["source"] for content in asked):
         kind = source_kind(config, name)
         source = config["sources"][kind][name]
+        made_here = source.get("pretrained") == TRAINED
         for part in (source[key] for key in ("model", "text", "images") if key in source):
+            if made_here and part == source["model"]:
+                continue
             known = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
             what, licence = known[0] if known else (part, "see where it was obtained from")
             found[what] = licence

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdlcore.verdicts.judging import INCONSISTENT, VERDICTS
+from sdlcore.verdicts.judging import NOT_RUN, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
 
 CAPTION = (
@@ -29,11 +29,11 @@ def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
 
 def counts_sentence(verdicts: pd.DataFrame) -> str:
     """Return the counts as a sentence."""
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts(verdicts))
     wrong = int(verdicts["contradiction"].fillna("").ne("").sum())
-    counted = f"Of the {len(verdicts)} numbers: {told}."
-    judged = verdicts["verdict"].eq(INCONSISTENT).sum()
-    return counted if wrong == judged else f"{counted} Whatever was run, {wrong} are {INCONSISTENT}."
+    found = f"{wrong} of the paper’s {len(verdicts)} numbers cannot stand beside its others, whatever is run."
+    if verdicts["verdict"].eq(NOT_RUN).all():
+        return f"{found} None was run at the paper’s scale here, so none is judged by runs."
+    return f"{found} By runs: {', '.join(f'{count} {verdict}' for verdict, count in counts(verdicts))}."
 
 
 def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
