@@ -111,7 +111,7 @@ def _zero_loss(rows: pd.DataFrame) -> Iterator[Finding]:
     none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
     yield Finding(
         "Zero loss without recovery",
-        f"{len(zero)} of {len(rows)} seeds end at next to no loss; {none} of them recover not one feature.",
+        f"{len(zero)} of {len(rows)} seeds end at next to no loss; with no feature recovered: {none} of these.",
         "figure4",
     )
 
