@@ -20,6 +20,7 @@ from sdlcore.activations.images import Batch, Skipped, decoded
 from sdlcore.activations.store import ResumableWriter, resume_store
 from sdlcore.activations.text import SourceError
 from sdlcore.files import atomic_path, provenance
+from sdlcore.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +176,7 @@ def prepare(
 ) -> Extraction:
     """List images and load a model to embed them; arguments and errors as for `extract`."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     splits = splits_of(source, images, test_images)

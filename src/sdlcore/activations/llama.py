@@ -28,6 +28,7 @@ from sdlcore.activations.store import ResumableWriter, resume_store
 from sdlcore.activations.text import SourceError
 from sdlcore.activations.tokens import contexts_of, following, opening_of, separator_of, tokenise
 from sdlcore.files import provenance
+from sdlcore.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +214,7 @@ def prepare(
         If the model or the text does not serve, or it can be told already that the text has too few tokens.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     device = device or torch.device("cpu")
     checkpoint = open_checkpoint(model, source.revision)
     tokenizer = load_tokenizer(checkpoint.folder)

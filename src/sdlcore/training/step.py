@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.losses import total_loss
+from sdlcore.memory import keep_freed_memory
 from sdlcore.model import Auxiliary, Scales, SparseCoder
 from sdlcore.model.kernels import workspace
 from sdlcore.run import RunConfig
@@ -40,7 +41,7 @@ class TrainingStep:
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
         self.optimizer = Adam(self.names, config.training.lr, config.training.gradient_clip, on_sphere)
-        workspace.keep_freed_memory()
+        keep_freed_memory()
         device = model.W_enc.device
         self.dead = DeadLatents(model.config.n_q, config.training.dead_after, device)
         self.log_penalty = torch.zeros((), device=device)
