@@ -204,7 +204,10 @@ def test_a_family_without_samples_is_drawn_empty():
     latents = empty.toarray()
     pairs = absorption(latents, empty, W.T, W, Hierarchy(**HIERARCHY))
     family = families(latents, empty, W.T, W, Hierarchy(**HIERARCHY))[0]
-    figure5([Shown("mine", family, pairs[pairs["parent"] == 0], np.nan)]).canvas.draw()
+    figure = figure5([Shown("mine", family, pairs[pairs["parent"] == 0], np.nan)])
+    figure.canvas.draw()
+    assert not np.isfinite(family.response).any()
+    assert len(figure.axes) >= 2
 
 
 def test_stores_without_features_are_refused(tmp_path):
