@@ -25,6 +25,7 @@ from sdlcore.activations import clip, llama
 from sdlcore.activations.clip_checkpoints import embedder, load_clip
 from sdlcore.activations.clip_source import ClipSource
 from sdlcore.activations.forward import KEPT, stack_batches
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.store import resume_store
 from sdlcore.activations.tokens import contexts_of
 from sdlcore.activations.wheels import parse_reference
@@ -52,7 +53,7 @@ def compare(what: str, unit: str, number: int, extraction: Callable[[], None], b
 
 
 def language(model: Path, text: Path, layer: int, dtype: str, folder: Path) -> None:
-    source = llama.LlamaSource("benchmark", "benchmark", layer=layer, dtype=dtype)
+    source = LlamaSource("benchmark", "benchmark", layer=layer, dtype=dtype)
     work = llama.prepare(source, model, text, 0, threads=torch.get_num_threads())
     path = folder / "rows.h5"
     contexts = BATCHES * source.contexts_per_batch

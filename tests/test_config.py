@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sdlcore.activations.clip_source import ClipSource
 from sdlcore.activations.clip_training import ClipTraining
 from sdlcore.activations.file_source import FileSource
-from sdlcore.activations.llama import LlamaSource
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig
 from sdlcore.cells import figure6_cells, run_settings, table_cells
 from sdlcore.config import ConfigError, load_yaml, validate

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from sdlcore.activations import corpus
 from sdlcore.activations.checkpoints import convert_gguf, load_truncated
-from sdlcore.activations.llama import LlamaSource, extract, extract_shard
+from sdlcore.activations.llama import extract, extract_shard
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.store import ActivationStore
 from sdlcore.activations.text import SourceError, read_documents
 from sdlcore.activations.tokens import opening_of, separator_of

@@ -29,9 +29,9 @@ TRAINING = {"activation": "topk", "k": 4, "n_q": 48, "steps": 400, "batch_size":
 TRAINING |= {"log_every": 2, "checkpoint_every": 2}
 FORKING = """
 import json, os, runpy, sys, traceback
-from sdlcore.activations import corpus, llama
+from sdlcore.activations import corpus, filling
 import transformers.models.llama.modeling_llama
-llama.COMMIT_BATCHES = 1
+filling.COMMIT_BATCHES = 1
 for script in sys.argv[1:]:
     runpy.run_path(script, run_name="warm-up")
 import sdlcore.model.kernels.cpu
@@ -98,6 +98,14 @@ class Extractions:
         self._ask("")
         return int(self._answer())
 
+    def ends(self, child: int, into: Path, kill: bool) -> bool:
+        """Kill a process or let it be; return whether it ended well, not by the kill."""
+        if kill:
+            os.kill(child, signal.SIGKILL)
+        status = self.end()
+        assert status in (0, -signal.SIGKILL if kill else 0), into.with_suffix(".log").read_text()
+        return status == 0
+
     def _ask(self, line: str) -> None:
         self._server.stdin.write(line + "\n")
         self._server.stdin.flush()
@@ -149,12 +157,8 @@ def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
         while unfinished(killed) <= before and not (killed / "test.h5").exists() and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.15))
-        if kills < 6:
-            os.kill(child, signal.SIGKILL)
-        status = extractions.end()
-        if status == 0:
+        if extractions.ends(child, killed, kill=kills < 6):
             break
-        assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
         kills += 1
     log = killed.with_suffix(".log").read_text()
     assert log.count("going on from row") >= 1, f"ended before it could be killed ({kills} times): {log}"
@@ -183,12 +187,8 @@ def test_a_training_on_a_stream_killed_again_and_again_ends_in_the_same_bits(ext
                 break
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.3))
-        if kills < 4:
-            os.kill(child, signal.SIGKILL)
-        status = extractions.end()
-        if status == 0:
+        if extractions.ends(child, killed, kill=kills < 4):
             break
-        assert status == -signal.SIGKILL, killed.with_suffix(".log").read_text()
         kills += 1
     assert "going on from step" in killed.with_suffix(".log").read_text(), f"killed {kills} times"
     for name in ("model.safetensors", "config.json"):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.llama import LlamaSource, extract
+from sdlcore.activations.llama import extract
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.reader import TrainingRows
 from sdlcore.activations.store import ActivationStore
 from sdlcore.activations.streaming import open_stream, write_recipe

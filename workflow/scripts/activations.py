@@ -5,7 +5,8 @@ import json
 import logging
 from pathlib import Path
 
-from sdlcore.activations.llama import LlamaSource, extract, extract_shard
+from sdlcore.activations.llama import extract, extract_shard
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.streaming import write_recipe
 from sdlcore.device import choose_device
 

@@ -10,7 +10,7 @@ import torch
 from sdlcore.activations.checkpoints import load_tokenizer, load_whole, open_checkpoint
 from sdlcore.activations.corpus import open_text
 from sdlcore.activations.forward import RowKinds
-from sdlcore.activations.llama import LlamaSource
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.store import ActivationStore
 from sdlcore.activations.tokens import contexts_of
 from sdlcore.device import choose_device

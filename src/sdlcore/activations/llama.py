@@ -10,9 +10,8 @@ are tens to hundreds of times the others' and a dictionary would be fitted to th
 import logging
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterable
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +20,13 @@ import numpy as np
 import torch
 
 from sdlcore.activations.checkpoints import load_tokenizer, load_truncated, open_checkpoint
-from sdlcore.activations.corpus import WHOLE, Share, Text, TextOptions, open_text
-from sdlcore.activations.forward import KEPT, KINDS, Batch, RowKinds, activations
-from sdlcore.activations.sites import Site, sites_of
+from sdlcore.activations.corpus import WHOLE, Share, Text, open_text
+from sdlcore.activations.filling import Filling
+from sdlcore.activations.forward import KEPT, Batch, RowKinds, activations
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.store import ResumableWriter, resume_store
 from sdlcore.activations.text import SourceError
-from sdlcore.activations.tokens import contexts_of, following, opening_of, separator_of, tokenise
+from sdlcore.activations.tokens import contexts_of, opening_of, separator_of, tokenise
 from sdlcore.files import provenance
 from sdlcore.memory import keep_freed_memory
 
@@ -34,98 +34,6 @@ log = logging.getLogger(__name__)
 
 # tokens whose median norm stands for the source's: enough for a steady median, few enough to run twice
 MEDIAN_ROWS = 2048
-COMMIT_BATCHES = 16
-"""Batches after which a store is made safe against a kill."""
-
-
-@dataclass(frozen=True)
-class LlamaSource:
-    """Settings of one source; `config/schema/config.schema.yaml` describes the same keys.
-
-    Attributes
-    ----------
-    model, text
-        What the configuration calls the model and the text; kept as provenance.
-    model_sha256, text_sha256
-        Checksums of the wheels that they come from, if pinned; kept as provenance.
-    revision, text_revision
-        Commits, tags or branches at the hub; None for the newest. The commits found are kept as provenance.
-    text_column, text_config, text_split, shuffle_buffer
-        How the text is read (`TextOptions`).
-    site
-        residual: the stream after block ``layer``; mlp: what enters its MLP as input, what leaves it as target.
-    layer
-        A block, counted from 1.
-    layers
-        Two blocks instead of one: the residual stream after the first as input, after the second as target.
-    context_length
-        Tokens of one context.
-    contexts_per_batch
-        Contexts that run at once.
-    train_samples, test_samples
-        Rows of the two stores.
-    drop
-        Kinds of rows that are left out, out of `KINDS`.
-    outlier_norm
-        Outliers are rows with a norm above this multiple of the median.
-    dtype
-        Precision of the forward pass: float32 or bfloat16.
-    """
-
-    model: str
-    text: str
-    model_sha256: str | None = None
-    revision: str | None = None
-    text_sha256: str | None = None
-    text_column: str = "text"
-    text_config: str | None = None
-    text_split: str = "train"
-    text_revision: str | None = None
-    shuffle_buffer: int = 10_000
-    site: str = "residual"
-    layer: int = 12
-    layers: tuple[int, ...] | None = None
-    context_length: int = 128
-    contexts_per_batch: int = 16
-    train_samples: int = 30000
-    test_samples: int = 5000
-    drop: tuple[str, ...] = KINDS[1:]
-    outlier_norm: float = 10.0
-    dtype: str = "float32"
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> "LlamaSource":
-        """Build from what JSON holds; settings left out take their defaults."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        return cls(**values)
-
-    def __post_init__(self) -> None:
-        ones = ("layer", "contexts_per_batch", "train_samples", "test_samples", "shuffle_buffer")
-        for name, minimum in [("context_length", 2), *((name, 1) for name in ones)]:
-            if getattr(self, name) < minimum:
-                raise SourceError(f"{name} is {getattr(self, name)}, but must be at least {minimum}")
-        if not self.outlier_norm > 1:
-            raise SourceError(f"outlier_norm is {self.outlier_norm}, but must be above 1, the median itself")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise SourceError(f"dtype is {self.dtype!r}, but must be float32 or bfloat16")
-        if self.site not in ("residual", "mlp"):
-            raise SourceError(f"site is {self.site!r}, but must be residual or mlp")
-        if self.layers is not None and (len(set(self.layers)) != 2 or len(self.layers) != 2 or min(self.layers) < 1):
-            raise SourceError(f"layers is {list(self.layers)}, but must be two different blocks, counted from 1")
-        if self.layers is not None and self.site != "residual":
-            raise SourceError(f"layers is set, which takes residual streams, but site is {self.site}; leave one out")
-        if not set(self.drop) <= set(KINDS[1:]):
-            raise SourceError(f"drop is {list(self.drop)}, but may only hold {', '.join(KINDS[1:])}")
-
-    @property
-    def sites(self) -> dict[str, Site]:
-        """Where activations are taken, by the store's column: input and, where there are two, target."""
-        first, second = sites_of(self.site, self.layer, self.layers)
-        return {"input": first} if second is None else {"input": first, "target": second}
-
-    @property
-    def text_options(self) -> TextOptions:
-        return TextOptions(self.text_column, self.text_config, self.text_split, self.text_revision, self.shuffle_buffer)
 
 
 class Extraction(NamedTuple):
@@ -164,7 +72,7 @@ class Extraction(NamedTuple):
         SourceError
             If the text ends before.
         """
-        filling = _Filling(writer, rows, place)
+        filling = Filling(writer, rows, place)
         if not filling.run(self.batches, self.kinds):
             raise self.too_little(before + writer.rows)
         return filling.last_place
@@ -262,7 +170,8 @@ def extract(
     Exactly ``train_samples`` and ``test_samples`` rows; references are ``document``, ``position`` (in the
     document) and ``token``. Documents come in the order of `corpus`. Evaluation begins with the first document that no
     training context touches. If anything fails, neither file appears; if the process is killed, the next call with
-    equal settings goes on from the last `COMMIT_BATCHES` batches, to the same stores on the same number of threads.
+    equal settings goes on from the last `filling.COMMIT_BATCHES` batches, to the same stores on the same number of
+    threads.
 
     Parameters
     ----------
@@ -350,61 +259,6 @@ def _median_norms(batches: Iterable[Batch], separator: int, source: LlamaSource)
     if not any(len(part) for part in norms["input"]):
         return None
     return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
-
-
-class _Filling:
-    """Fills a store with the first ``wanted`` rows that are kept, from a place of the text on or where it was left."""
-
-    def __init__(self, writer: ResumableWriter, wanted: int, place: int) -> None:
-        self._writer = writer
-        self._split = writer.provenance["split"]
-        self._wanted = wanted
-        begin = {"first_place": place, "place": place, "position": 0, "last_place": place - 1, "contexts": 0}
-        self._state: dict[str, Any] = begin | {"rows_by_kind": dict.fromkeys(KINDS, 0)} | writer.state
-        self._batches = 0
-
-    @property
-    def last_place(self) -> int:
-        """Place of the last document that a context used so far touches."""
-        return self._state["last_place"]
-
-    def run(self, batches_from: Callable[[int, int], Generator[Batch, None, None]], kinds: RowKinds) -> bool:
-        """Return whether the text had as many rows."""
-        writer, state = self._writer, self._state
-        with closing(batches_from(state["place"], state["position"])) as batches:
-            while writer.rows < self._wanted:
-                batch = next(batches, None)
-                if batch is None:
-                    return False
-                self._append(batch, kinds)
-                self._batches += 1
-                if self._batches % COMMIT_BATCHES == 0 or writer.rows == self._wanted:
-                    writer.commit(state)
-        writer.provenance |= {name: state[name] for name in ("first_place", "contexts", "rows_by_kind")}
-        log.info(
-            "%s: %d contexts up to the document in place %d, rows by kind %s",
-            *(self._split, state["contexts"], state["last_place"], state["rows_by_kind"]),
-        )
-        return True
-
-    def _append(self, batch: Batch, kinds: RowKinds) -> None:
-        tokens, before = batch.tokens, self._writer.rows
-        kind_N = kinds.of(tokens, batch.norms)
-        kept = np.flatnonzero(kind_N == KEPT)[: self._wanted - before]
-        if before + len(kept) == self._wanted:  # what comes after the last row is neither used nor counted
-            kind_N = kind_N[: kept[-1] + 1]
-        used = math.ceil(len(kind_N) / tokens.token.shape[1])
-        references = {name: getattr(tokens, name).ravel()[kept] for name in ("document", "position", "token")}
-        columns = {name: values[kept] for name, values in batch.values.items()}
-        self._writer.append(columns["input"], columns.get("target"), references=references)
-        self._state["contexts"] += used
-        for name, count in zip(KINDS, np.bincount(kind_N, minlength=len(KINDS)), strict=True):
-            self._state["rows_by_kind"][name] += int(count)
-        self._state["place"], self._state["position"] = following(tokens)
-        in_documents = tokens.document[:used] >= 0
-        self._state["last_place"] = int(tokens.place[:used][in_documents].max(initial=self._state["last_place"]))
-        if before * 10 // self._wanted < self._writer.rows * 10 // self._wanted:
-            log.info("%s: %d of %d rows", self._split, self._writer.rows, self._wanted)
 
 
 def _require_length(corpus: Text, tokenizer: Any, source: LlamaSource, share: Share, rows: int) -> None:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from sdlcore.activations.forward import KEPT
-from sdlcore.activations.llama import Extraction, LlamaSource, prepare
+from sdlcore.activations.llama import Extraction, prepare
+from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.reader import Order, TrainingRows
 from sdlcore.activations.store import resume_store
 from sdlcore.activations.text import SourceError
