@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import open_checked
 from sdlcore.files import provenance, sha256_of
 from sdlcore.references import class_means, save_references
 from sdlcore.rendering.tables import write_csv
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    with ActivationStore(args.store) as store:
+    with open_checked(args.store) as store:
         references, classes = class_means(store, **args.settings)
     facts = provenance(__file__, settings=args.settings, inputs={"store": sha256_of(args.store)})
     save_references(args.references, references, facts)

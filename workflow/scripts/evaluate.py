@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import torch
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import open_checked
 from sdlcore.anchors import load_anchors
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.files import provenance, sha256_of, write_json
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         anchored = load_anchors(args.anchors).feature if args.anchors else np.zeros(0, dtype=np.int64)
         W_p, W_r, classes = load_references(args.references)
         truth = GroundTruth(W_p, W_r, anchored, classes)
-    with ActivationStore(args.store) as store:
+    with open_checked(args.store) as store:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
     facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": sha256_of(args.store)})
     cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import open_checked
 from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.evaluation.zero_loss import Solution, least_recovering, solution
 from sdlcore.model import load_model
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _judge(run: dict[str, str]) -> Solution:
     W, _ = load_feature_matrices(run["references"])
-    with ActivationStore(run["store"]) as store:
+    with open_checked(run["store"]) as store:
         x = store.features()
         if x is None:
             raise ValueError(f"{run['store']}: has no features, expected the store of a bench")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import open_checked
 from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.absorption import Family, absorption, absorption_score, families, match_latents
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _judge(run: dict[str, Any], hierarchy: Hierarchy) -> Judged:
     model, (W, _) = load_model(run["model"]), load_feature_matrices(run["references"])
-    with ActivationStore(run["store"]) as store:
+    with open_checked(run["store"]) as store:
         x = store.features()
         if x is None:
             raise ValueError(f"{run['store']}: has no features, expected the store of a bench")

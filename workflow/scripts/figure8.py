@@ -6,7 +6,7 @@ import sys
 
 from safetensors.numpy import load_file
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import open_checked
 from sdlcore.rendering.figure8 import figure8
 from sdlcore.rendering.figures import save_figure
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     matrices = load_file(arguments.feature_matrix)
     if "W_p" not in matrices:
         raise ValueError(f"{arguments.feature_matrix}: has no tensor W_p, expected one of shape 3 x n")
-    with ActivationStore(arguments.store) as store:
+    with open_checked(arguments.store) as store:
         coefficients = store.features()
         if coefficients is None:
             raise ValueError(f"{arguments.store}: has no features, expected the store of a bench")

@@ -11,7 +11,7 @@ from sdlcore.activations.checkpoints import load_tokenizer, load_whole, open_che
 from sdlcore.activations.corpus import open_text
 from sdlcore.activations.forward import RowKinds
 from sdlcore.activations.llama_source import LlamaSource
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import open_checked
 from sdlcore.activations.tokens import contexts_of
 from sdlcore.device import choose_device
 from sdlcore.evaluation.contexts import latents_to_show, page, snippets, top_activating
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
     coder = load_model(args.dictionary).to(device)
-    with ActivationStore(args.store) as store:
+    with open_checked(args.store) as store:
         facts = store.provenance
         source = LlamaSource.from_dict(facts["source"])
         checkpoint = open_checkpoint(args.model, facts["model"].get("commit"))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import ActivationStore, open_checked
 from sdlcore.anchors import load_anchors
 from sdlcore.evaluation.recovery import one_to_one
 from sdlcore.evaluation.top_samples import TopSamples, class_histogram
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     model, references = load_model(arguments.model), load_references(arguments.references)
     features = load_anchors(arguments.anchors).feature[: settings["rows"]]
     match = one_to_one(model.W_dec.detach().numpy(), references.W_p.T[features])
-    with ActivationStore(arguments.store) as store:
+    with open_checked(arguments.store) as store:
         if references.classes is None or not store.has("labels") or not store.has("references/path"):
             raise ValueError(
                 f"{arguments.store}: expected a store of labelled images, judged by means of their classes"

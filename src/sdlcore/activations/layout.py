@@ -119,10 +119,6 @@ class Checksum:
                 self.whole.append(self._block.digest())
                 self._block = hashlib.sha256()
 
-    def rest(self) -> str:
-        """Return the hex digest of the rows after the last complete block."""
-        return self._block.hexdigest()
-
     def digests(self) -> np.ndarray:
         """Return the digests of all blocks, the last one perhaps of fewer rows; blocks x 32 bytes."""
         rest = [self._block.digest()] if self.rows % CHECKSUM_ROWS else []

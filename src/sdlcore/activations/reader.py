@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import ActivationStore, open_checked
 from sdlcore.pairs import make_pair
 
 Order = Callable[[int], np.random.Generator]
@@ -40,7 +40,7 @@ class TrainingRows(NamedTuple):
 @contextmanager
 def open_store(path: str | Path, pair: str, batch_size: int, order: Order) -> Iterator[TrainingRows]:
     """Open a store for a training; arguments as for `BatchReader`. Normalisation is fitted to all of its rows."""
-    with ActivationStore(path) as store:
+    with open_checked(path) as store:
         yield TrainingRows(store.n_p, store.n_r, BatchReader(store, pair, batch_size, order), lambda: store)
 
 

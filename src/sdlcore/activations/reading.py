@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import scipy.sparse
 
+from sdlcore.activations.block_sums import broken_seal
 from sdlcore.activations.layout import (
     CHECKSUM_ROWS,
     DAMAGE,
@@ -131,14 +132,42 @@ class ActivationStore:
         self.close()
 
 
+def check_bytes(path: str | Path) -> None:
+    """Compare a store's bytes, or those of an index alone, with the seal at its end, before HDF5 reads it.
+
+    Raises
+    ------
+    StoreError
+        Naming the file and the bytes that are damaged, or if there is no seal.
+    """
+    try:
+        damage = broken_seal(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such activation store") from error
+    except LookupError as error:
+        raise StoreError(
+            f"{path}: does not end with its checksums: it is damaged, no activation store, or one of an earlier "
+            "version; write it anew"
+        ) from error
+    if damage is not None:
+        raise StoreError(f"{path}: is damaged: {damage}; write the store anew")
+
+
+def open_checked(path: str | Path) -> ActivationStore:
+    """Open a store whose bytes, but for an index's shards, are what was written; errors as `check_bytes`."""
+    check_bytes(path)
+    return ActivationStore(path)
+
+
 def verify(path: str | Path) -> None:
     """Recompute the checksums of a store, or of all shards of an index.
 
     Raises
     ------
     StoreError
-        Naming the file, the column and the rows that are damaged.
+        Naming the file, and the bytes, or the column and the rows, that are damaged.
     """
+    check_bytes(path)
     with ActivationStore(path) as store:
         for shard in store.shards:
             verify(shard)

@@ -1,8 +1,8 @@
 """Writing activation stores that go on after an interruption, from where they were committed last.
 
 The unfinished store lies beside the one to be as ``.<name>.partial.h5``. It holds, besides columns, what every commit
-said: how many rows there were, the checksums of what is not a whole block yet, and where the source stood. A kill
-brings the file back to the last commit (see `undo`), and what is there then is believed only as far as checksums go.
+said: how many rows there were, and where the source stood. A kill brings the file back to the last commit (see `undo`).
+What is there then must be what was committed, byte for byte (see `block_sums`); anything else is removed.
 """
 
 import hashlib
@@ -18,14 +18,11 @@ import numpy as np
 
 from sdlcore.activations.layout import (
     CHECKSUM_ROWS,
-    DAMAGE,
     VERSION,
     Checksum,
     StoreError,
-    blocks_of,
     check_dtype,
     read_stored,
-    signature,
 )
 from sdlcore.activations.undo import FileInUseError, UndoFile
 from sdlcore.activations.writing import BlockWriter
@@ -36,7 +33,6 @@ log = logging.getLogger(__name__)
 class _Commit(NamedTuple):
     """What an unfinished store can be gone on with from."""
 
-    number: int
     rows: int
     state: dict[str, Any]
     checksums: dict[str, Checksum]
@@ -77,10 +73,7 @@ class ResumableWriter(BlockWriter):
         state
             Plain JSON values that say where the source stands; the next attempt finds them as `state`.
         """
-        columns = {
-            name: {"layout": _layout(self._datasets[name]), "rest": checksum.rest()}
-            for name, checksum in self._checksums.items()
-        }
+        columns = list(self._checksums)
         record = json.dumps({"rows": self.rows, "columns": columns, "state": dict(state)}, allow_nan=False)
         for name, checksum in self._checksums.items():
             if name not in self._unfinished["checksums"]:
@@ -89,23 +82,14 @@ class ResumableWriter(BlockWriter):
                 )
             stored = self._unfinished["checksums"][name]
             _extend(stored, [np.frombuffer(digest, np.uint8) for digest in checksum.whole[len(stored) :]])
-        _extend(self._unfinished["commits"], [f"{_digest(record)} {record}"])
+        _extend(self._unfinished["commits"], [record])
         self._file.flush()
         self._storage.commit()
         self.state = json.loads(record)["state"]
 
-    def go_back_to(self, commit: _Commit) -> None:
-        """Drop what came after a commit."""
-        for name in list(self._datasets):
-            if name in commit.checksums:
-                self._datasets[name].resize(commit.rows, axis=0)
-                self._unfinished["checksums"][name].resize(len(commit.checksums[name].whole), axis=0)
-            else:
-                del self._datasets[name], self._file[name], self._unfinished["checksums"][name]
-        self._unfinished["commits"].resize(commit.number + 1, axis=0)
+    def go_on_from(self, commit: _Commit) -> None:
+        """Take over what an earlier attempt committed; the file is as it was then."""
         self.rows, self.state, self._checksums = commit.rows, commit.state, commit.checksums
-        self._file.flush()
-        self._storage.commit()
 
     def finish(self) -> None:
         del self._unfinished, self._file["unfinished"]
@@ -163,7 +147,7 @@ def resume_store(
                 file.create_dataset("unfinished/commits", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(64,))
             writer = ResumableWriter(file, path, dtype, provenance, names, storage)
             if commit is not None:
-                writer.go_back_to(commit)
+                writer.go_on_from(commit)
                 log.info("%s: going on from row %d", path, commit.rows)
             yield writer
             writer.finish()
@@ -179,10 +163,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _layout(dataset: h5py.Dataset) -> str:
-    return f"{signature(dataset)} {dataset.chunks} {dataset.maxshape}"
-
-
 def _extend(dataset: h5py.Dataset, values: Sequence[Any]) -> None:
     if values:
         before = len(dataset)
@@ -191,58 +171,28 @@ def _extend(dataset: h5py.Dataset, values: Sequence[Any]) -> None:
 
 
 def _found(storage: UndoFile, identity: str, path: Path) -> _Commit | None:
-    """Return the last commit that checksums prove, or None, having said why not where there is an unfinished store."""
+    """Return the last commit, or None, having said why not where there is an unfinished store."""
     if not storage.size:
         return None
-    try:
+    commit = None
+    if storage.damage is not None:
+        reason = f"is damaged: {storage.damage}"
+    else:
         with h5py.File(storage, "r") as file:
             if file["unfinished"].attrs["identity"] != identity:
                 reason = "was begun with other settings, inputs or code"
             else:
-                commit, last = _proven(file)
-                if commit is not None:
-                    if commit.number < last:
-                        log.warning("%s: the unfinished store is damaged after row %d", path, commit.rows)
-                    return commit
-                reason = "is damaged from its first commit on"
-    except DAMAGE as error:
-        reason = f"is damaged ({error})"
-    log.warning("%s: the unfinished store %s; it is removed, and the store begun anew", path, reason)
-    return None
+                commit = _last_commit(file)
+    if commit is None:
+        log.warning("%s: the unfinished store %s; it is removed, and the store begun anew", path, reason)
+    return commit
 
 
-def _proven(file: h5py.File) -> tuple[_Commit | None, int]:
-    """Return the last commit up to which all columns are as they were committed, and the number of the last one."""
-    written = [text.split(" ", 1) for text in read_stored(file["unfinished/commits"])]
-    records = {i: json.loads(text) for i, (digest, text) in enumerate(written) if digest == _digest(text)}
-    last = len(written) - 1
-    whole: dict[str, list[bytes]] = {}
-    for number in sorted(records, reverse=True):
-        rows, columns = records[number]["rows"], records[number]["columns"]
-        for name in columns.keys() - whole.keys():
-            whole[name] = _whole_blocks(file, name, rows)
-        blocks = rows // CHECKSUM_ROWS
-        checksums = {name: Checksum(whole[name][:blocks]) for name in columns}
-        if any(len(whole[name]) < blocks for name in columns):
-            continue
-        with suppress(*DAMAGE):
-            for name, checksum in checksums.items():
-                checksum.update(read_stored(file[name], blocks * CHECKSUM_ROWS, rows))
-            if all(
-                checksum.rest() == columns[name]["rest"] and _layout(file[name]) == columns[name]["layout"]
-                for name, checksum in checksums.items()
-            ):
-                return _Commit(number, rows, records[number]["state"], checksums), last
-    return None, last
-
-
-def _whole_blocks(file: h5py.File, name: str, rows: int) -> list[bytes]:
-    """Return the digests of a column's blocks up to the first that is not as it was committed."""
-    expected = [row.tobytes() for row in file[f"unfinished/checksums/{name}"][:]]
-    proven: list[bytes] = []
-    with suppress(*DAMAGE):
-        for start, digest in blocks_of(file[name], rows - rows % CHECKSUM_ROWS):
-            if digest != expected[start // CHECKSUM_ROWS]:
-                break
-            proven.append(digest)
-    return proven
+def _last_commit(file: h5py.File) -> _Commit:
+    record = json.loads(read_stored(file["unfinished/commits"], -1)[0])
+    rows, checksums = record["rows"], {}
+    for name in record["columns"]:
+        whole = file[f"unfinished/checksums/{name}"][: rows // CHECKSUM_ROWS]
+        checksums[name] = Checksum([digest.tobytes() for digest in whole])
+        checksums[name].update(read_stored(file[name], rows - rows % CHECKSUM_ROWS, rows))
+    return _Commit(rows, record["state"], checksums)

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sdlcore.activations.block_sums import append_seal
 from sdlcore.activations.layout import StoreError, begin, chunk_rows
 from sdlcore.activations.reading import ActivationStore
 from sdlcore.files import atomic_path
@@ -71,18 +72,20 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
             _check(shard, shards[0])
         index_path.parent.mkdir(parents=True, exist_ok=True)
         names = [os.path.relpath(shard.path, index_path.parent) for shard in shards]
-        with atomic_path(index_path) as part, h5py.File(part, "w") as file:
-            begin(file, shards[0].class_names())
-            file.attrs["provenance"] = json.dumps(dict(provenance), sort_keys=True)
-            for column in shards[0].columns():
-                _unite_column(file, column, shards, names)
-            group = file.create_group("shards")
-            group.attrs["chunk_rows"] = shards[0].chunk_rows
-            group.create_dataset("file", data=names, dtype=h5py.string_dtype())
-            group.create_dataset("rows", data=[shard.rows for shard in shards])
-            checksums = [str(shard.checksum) for shard in shards]
-            group.create_dataset("checksum", data=checksums, dtype=h5py.string_dtype())
-            file.attrs["checksum"] = hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+        with atomic_path(index_path) as part:
+            with h5py.File(part, "w") as file:
+                begin(file, shards[0].class_names())
+                file.attrs["provenance"] = json.dumps(dict(provenance), sort_keys=True)
+                for column in shards[0].columns():
+                    _unite_column(file, column, shards, names)
+                group = file.create_group("shards")
+                group.attrs["chunk_rows"] = shards[0].chunk_rows
+                group.create_dataset("file", data=names, dtype=h5py.string_dtype())
+                group.create_dataset("rows", data=[shard.rows for shard in shards])
+                checksums = [str(shard.checksum) for shard in shards]
+                group.create_dataset("checksum", data=checksums, dtype=h5py.string_dtype())
+                file.attrs["checksum"] = hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+            append_seal(part)
 
 
 def _check(shard: ActivationStore, first: ActivationStore) -> None:

@@ -20,7 +20,7 @@ An index has the same columns as virtual datasets over the files that `shards/fi
 """
 
 from sdlcore.activations.layout import FORMAT, VERSION, StoreError
-from sdlcore.activations.reading import ActivationStore, verify
+from sdlcore.activations.reading import ActivationStore, open_checked, verify
 from sdlcore.activations.resume import ResumableWriter, resume_store
 from sdlcore.activations.shards import shard_bounds, unite
 from sdlcore.activations.writing import StoreWriter, create_store
@@ -33,6 +33,7 @@ __all__ = [
     "StoreError",
     "StoreWriter",
     "create_store",
+    "open_checked",
     "resume_store",
     "shard_bounds",
     "unite",

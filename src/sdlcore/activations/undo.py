@@ -11,11 +11,13 @@ import os
 import struct
 from pathlib import Path
 
+from sdlcore.activations.block_sums import BlockSums, seal
+
 log = logging.getLogger(__name__)
 
-HEADER = struct.Struct("<8sQ")  # magic, size of the file at the last commit
+HEADER = struct.Struct("<8sQQ")  # magic, size of the file at the last commit, and its number
 ENTRY = struct.Struct("<QQ")  # where the bytes that follow stood, and how many they are
-MAGIC = b"sdlundo1"
+MAGIC = b"sdlundo2"
 
 _in_use: set[Path] = set()
 
@@ -34,7 +36,14 @@ class UndoFile:
     Parameters
     ----------
     path
-        The file. Beside it, while it is open, lies ``<path>.undo``.
+        The file. Beside it lie ``<path>.sums``, with checksums of what was committed, and while it is open
+        ``<path>.undo``.
+
+    Attributes
+    ----------
+    damage
+        How the file that was found differs from what was committed, for the end of a sentence; None if it does not.
+        `clear` one that does.
 
     Raises
     ------
@@ -52,12 +61,14 @@ class UndoFile:
         self._undo = _open_locked(self._undo_path)
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._sums = BlockSums(path.with_name(f"{path.name}.sums"))
         except OSError:
             os.close(self._undo)
             raise
         _in_use.add(self._key)
         self._position = 0
         self._go_back()
+        self.damage = self._sums.damage(self._file) if self._size else None
 
     @property
     def size(self) -> int:
@@ -66,6 +77,7 @@ class UndoFile:
 
     def commit(self) -> None:
         """Keep everything that was written so far. Flush first what writes to this file."""
+        self._sums.commit(self._file)
         os.ftruncate(self._undo, 0)
         self._begin()
 
@@ -73,14 +85,19 @@ class UndoFile:
         """Drop everything, what was committed too."""
         os.ftruncate(self._undo, 0)
         os.ftruncate(self._file, 0)
+        self._sums.load(0)
+        self.damage = None
         self._begin()
 
     def move_to(self, path: Path) -> None:
-        """Wait for the disk, move the file onto ``path`` and commit. Nothing may be written afterwards."""
+        """Seal the file, wait for the disk, and move it onto ``path``. Nothing may be written afterwards."""
+        self.seek(0, os.SEEK_END)
+        self.write(memoryview(seal(self._file)))
         os.fsync(self._file)
-        # before the commit: until the file is there, a kill must leave something that can be gone on with
+        # first of all: until the file is there, a kill must leave something that can be gone on with
         self.path.replace(path)
-        self.commit()
+        os.ftruncate(self._undo, 0)
+        self._begin()
 
     def close(self) -> None:
         """Go back to the last commit and unlock; a file without one goes."""
@@ -91,6 +108,7 @@ class UndoFile:
             if self._size == 0:
                 self.path.unlink(missing_ok=True)
             self._undo_path.unlink(missing_ok=True)
+            self._sums.close(keep=self.path.exists())
         finally:
             os.close(self._file)
             os.close(self._undo)
@@ -123,13 +141,16 @@ class UndoFile:
     def write(self, content: memoryview) -> int:
         view = memoryview(content).cast("B")
         self._keep(self._position, self._position + len(view))
+        self._sums.touch(self._position, self._position + len(view))
         _write(self._file, self._position, view)
         self._position += len(view)
         return len(view)
 
     def truncate(self, size: int) -> int:
-        if size != os.fstat(self._file).st_size:
+        before = os.fstat(self._file).st_size
+        if size != before:
             self._keep(size, self._size)
+            self._sums.touch(size, before)
             os.ftruncate(self._file, size)
         return size
 
@@ -144,7 +165,7 @@ class UndoFile:
     def _keep(self, start: int, stop: int) -> None:
         """Put away what of the last commit stands at ``start:stop``, before it is overwritten."""
         if self._undo_size == 0:
-            self._append(HEADER.pack(MAGIC, self._size))
+            self._append(HEADER.pack(MAGIC, self._size, self._sums.number))
         stop = min(stop, self._size)
         if start < stop and (start, stop) not in self._kept:
             content = _read(self._file, start, stop - start)
@@ -156,15 +177,18 @@ class UndoFile:
         self._undo_size += len(content)
 
     def _go_back(self) -> None:
+        commit = None
         undo = _read(self._undo, 0, os.fstat(self._undo).st_size)
         # What is not complete here was not yet followed by a change of the file. An empty file has no past: this undo
         # is of one that was moved away.
         if len(undo) >= HEADER.size and os.fstat(self._file).st_size > 0:
-            magic, size = HEADER.unpack_from(undo)
+            magic, size, number = HEADER.unpack_from(undo)
             if magic == MAGIC:
+                commit = number
                 for start, content in reversed(_entries(undo)):
                     _write(self._file, start, content)
                 os.ftruncate(self._file, size)
+        self._sums.load(commit if os.fstat(self._file).st_size else 0)
         os.ftruncate(self._undo, 0)
         self._begin()
 

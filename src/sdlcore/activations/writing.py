@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import scipy.sparse
 
+from sdlcore.activations.block_sums import append_seal
 from sdlcore.activations.layout import (
     Checksum,
     StoreError,
@@ -205,7 +206,9 @@ def create_store(
         Names of the classes that ``labels`` count.
     """
     dtype = check_dtype(dtype)
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
-        writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
-        yield writer
-        writer.finish()
+    with atomic_path(path) as part:
+        with h5py.File(part, "w") as file:
+            writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
+            yield writer
+            writer.finish()
+        append_seal(part)

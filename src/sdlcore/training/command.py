@@ -105,5 +105,6 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
     write_json(args.config, facts)
     save_model(args.model, model, facts)
     checkpoint.unlink(missing_ok=True)
-    for left in folder.glob(".*.part.*"):  # of processes that were killed while they wrote
+    # of processes that were killed while they, or safetensors, wrote
+    for left in (*folder.glob(".*.part.*"), *folder.glob(".tmp??????")):
         left.unlink()
