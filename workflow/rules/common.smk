@@ -19,6 +19,7 @@ from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.cells import (
     SETTINGS_TABLE,
     TOP_IMAGES,
+    Cell,
     all_cells,
     figure4_cells,
     figure5_cells,
@@ -29,6 +30,7 @@ from sdlcore.cells import (
     source_kind,
     table_cells,
     table_points,
+    table_seeds,
     top_images_cell,
 )
 from sdlcore.config import (
@@ -197,6 +199,8 @@ def table_files(table):
             files.append(f"{RESULTS}/tables/{source}_classes.csv")
         if source in config["sources"]["clip"]:
             files += clip_files(source)
+    if table == "table1":
+        files += FEATURE_FILES
     return files
 
 
@@ -382,6 +386,8 @@ def report_inputs():
         files[figure] = f"{RESULTS}/figures/{figure}.png"
         if figure != "figure8":
             files[f"{figure}_summary"] = f"{RESULTS}/tables/{figure}.csv"
+    if FEATURE_FILES:
+        files |= {name: f"{RESULTS}/figures/{name}.png" for name in ("features", "training")}
     if ANY_VERDICTS:
         files |= {name: f"{RESULTS}/tables/{name}.csv" for name in ("verdicts", "claims")}
     return files
@@ -607,3 +613,46 @@ if workflow.is_main_process:
     every_source = [source for kind in config["sources"].values() for source in kind]
     for line in large_activations(config, every_source, Path(RESULTS).absolute(), extraction_memory):
         print(line, file=sys.stderr)
+
+
+def feature_pairs():
+    """The dictionaries without and with anchors that Table 1 compares feature by feature: of its first seed and protocol."""
+    asked = RUN_TABLES.get("table1")
+    if asked is None or not is_bench(asked["source"]) or "none" not in asked["anchorings"]:
+        return []
+    anchored = next((name for name in asked["anchorings"] if name != "none"), None)
+    if anchored is None:
+        return []
+    source, protocol, seed = asked["source"], asked["protocols"][0], table_seeds(config, "table1")[0]
+    pairs = []
+    for method in asked["methods"]:
+        cell = Cell(source, method, protocol, "none", seed)
+        pairs.append(
+            {
+                "method": method,
+                "model": f"{run_directory(cell)}/model.safetensors",
+                "anchored": f"{run_directory(Cell(source, method, protocol, anchored, seed))}/model.safetensors",
+                "references": references_file(cell),
+                "anchors": anchors_file(source, anchored, seed),
+            }
+        )
+    return pairs
+
+
+def trained_runs():
+    """Table 1's runs without anchors, of whose training a picture is made."""
+    cells = [cell for cell in table_cells(config, "table1") if cell.anchoring == "none"]
+    return [
+        {
+            "method": cell.method,
+            "protocol": cell.protocol,
+            "history": f"{run_directory(cell)}/history.csv",
+            "metrics": f"{run_directory(cell)}/metrics.json",
+        }
+        for cell in cells
+    ]
+
+
+FEATURE_PAIRS = feature_pairs()
+FEATURE_FILES = [f"{RESULTS}/figures/{name}.{suffix}" for name in ("features", "training") for suffix in ("png", "pdf")]
+FEATURE_FILES = [*FEATURE_FILES, f"{RESULTS}/tables/features.csv"] if FEATURE_PAIRS else []

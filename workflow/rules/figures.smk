@@ -184,3 +184,34 @@ if SWEEPS:
             code=code_digest("sweep"),
         shell:
             'python "$SCRIPTS"/sweep.py --table {input:q} --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1'
+
+
+if FEATURE_FILES:
+
+    # Of Table 1's dictionaries: what they recover feature by feature, and what their training cost.
+    rule features:
+        input:
+            pairs=list(dict.fromkeys(file for pair in FEATURE_PAIRS for name, file in pair.items() if name != "method")),
+            runs=[run[file] for run in trained_runs() for file in ("history", "metrics")],
+        output:
+            features=[
+                f"<results>/{path}" for path in ("figures/features.png", "figures/features.pdf", "tables/features.csv")
+            ],
+            training=[f"<results>/figures/training.{suffix}" for suffix in ("png", "pdf")],
+        log:
+            "<logs>/figures/features.log",
+        benchmark:
+            "<logs>/figures/features.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=15,
+        params:
+            pairs=as_json(FEATURE_PAIRS),
+            runs=as_json(trained_runs()),
+            code=code_digest("features"),
+        shell:
+            'python "$SCRIPTS"/features.py --pairs {params.pairs:q} --runs {params.runs:q}'
+            " --features {output.features:q} --training {output.training:q} > {log:q} 2>&1"

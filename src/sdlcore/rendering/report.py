@@ -68,7 +68,8 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         `figures.figure6_summary` does, ``figure9_summary`` and ``figure10_summary`` as the script of these figures
         writes them; ``verdicts`` and ``claims`` as the rules of `sdlcore.verdicts` do.
     images
-        PNG images by name of the figure, ``figure4`` and so on, and ``tableN_sweep`` where a table has one.
+        PNG images by name of the figure, ``figure4`` and so on, ``tableN_sweep`` where a table has one, and
+        ``features`` and ``training`` of Table 1's dictionaries.
 
     What is not given has no section.
     """
@@ -86,7 +87,9 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         "findings": findings(frames),
         "scale": _scale(config),
         "tables": [
-            _table(config, name, frames) | {"sweep": encoded.get(f"{name}_sweep")}
+            _table(config, name, frames)
+            | {"sweep": encoded.get(f"{name}_sweep")}
+            | {picture: encoded.get(picture) if name == "table1" else None for picture in ("features", "training")}
             for name in TABLE_TITLES
             if name in frames
         ],
