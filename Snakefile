@@ -32,6 +32,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/verdicts.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/published.smk"
+include: "workflow/rules/plan.smk"
 
 
 rule all:

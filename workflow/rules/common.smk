@@ -43,6 +43,7 @@ from sdlcore.config import (
     validate,
 )
 from sdlcore.digest import source_digest
+from sdlcore.cost import RATE, measured_rate, plan_lines, stages, too_large
 from sdlcore.plan import lines as large_activations
 from sdlcore.published import publish, restore
 from sdlcore.verdicts.scale import SWEPT
@@ -606,6 +607,19 @@ def extraction_memory(source):
     if source in config["sources"]["llama"]:
         return language_memory(SimpleNamespace(source=source))
     return CLIP_MEMORY if source in config["sources"]["clip"] else None
+
+
+def say_plan(log):
+    """Print and log the plan; fail where the disk is plainly too small for it."""
+    folder = Path(RESULTS).absolute()
+    free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
+    rate, runs = measured_rate(folder.parent) or (RATE, 0)
+    found = stages(config, all_cells(config), train_memory, extraction_memory, rate)
+    text = "\n".join(plan_lines(found, free, rate, runs))
+    Path(log).write_text(f"{text}\n")
+    print(text)
+    if refused := too_large(found, free):
+        raise WorkflowError(refused)
 
 
 # before anything runs, and in a dry run too

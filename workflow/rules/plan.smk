@@ -1,0 +1,9 @@
+# What the whole configuration takes, before anything runs: `snakemake plan --cores 1`.
+
+
+rule plan:
+    log:
+        "<logs>/plan.log",
+    localrule: True
+    run:
+        say_plan(log[0])
