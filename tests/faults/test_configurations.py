@@ -1,0 +1,149 @@
+"""Configurations that somebody got wrong are refused by the path of a key, or are valid; nothing in between."""
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdlcore.cells import all_cells, run_settings
+from sdlcore.config import ConfigError, load_yaml, validate
+from sdlcore.variants import merge
+from tests.conftest import REPOSITORY
+
+DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
+SCHEMA = yaml.safe_load((REPOSITORY / "config/schema/config.schema.yaml").read_text())
+BASES = {"quick": DEFAULT} | {
+    name: merge(DEFAULT, load_yaml(REPOSITORY / f"config/{name}.yaml")) for name in ("paper", "tiny")
+}
+
+
+def places(tree: Any, path: tuple = ()) -> list[tuple]:
+    """Return the path of every key and item of a tree."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [place for key, value in items for place in ((*path, key), *places(value, (*path, key)))]
+
+
+PLACES = {name: places(base) for name, base in BASES.items()}
+KEYS = sorted({str(key) for paths in PLACES.values() for path in paths for key in path})
+NAMES = st.one_of(
+    st.sampled_from(KEYS), st.text(max_size=6), st.sampled_from(["../../etc", "a/b", ".", "", "none", "é", "a b"])
+)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from([0, -1, 1, 2**63, 1e-300, 10**30]),
+    NAMES,
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)),
+    max_leaves=4,
+)
+
+
+@st.composite
+def wrong(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a configuration in which one or two things were changed, added or left out."""
+    name = draw(st.sampled_from(sorted(BASES)))
+    config = copy.deepcopy(BASES[name])
+    for _ in range(draw(st.integers(1, 2))):
+        *parents, key = draw(st.sampled_from(PLACES[name]))
+        inside = config
+        try:
+            for parent in parents:
+                inside = inside[parent]
+            inside[key]
+        except (KeyError, IndexError, TypeError):
+            continue  # the change before took it away
+        match draw(st.sampled_from(["replace", "replace", "remove", "add", "rename"])):
+            case "replace":
+                inside[key] = draw(VALUES)
+            case "remove":
+                del inside[key]
+            case "add" if isinstance(inside, dict):
+                inside[draw(NAMES)] = draw(VALUES)
+            case "rename" if isinstance(inside, dict):
+                inside[draw(NAMES)] = inside.pop(key)
+    return config
+
+
+@settings(max_examples=500)
+@given(wrong())
+def test_a_changed_configuration_is_valid_or_refused_by_a_key(config: dict[str, Any]):
+    try:
+        valid = validate(config, SCHEMA)
+    except ConfigError as error:
+        head, *lines = str(error).split("\n")
+        assert head == "configuration refused:"
+        assert all(re.match(r"  .+: ", line) for line in lines), lines
+        return
+    # what is valid can be planned
+    for cell in all_cells(valid):
+        assert run_settings(valid, cell.source, cell.method, cell.protocol)["steps"] >= 1
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "", "a b", "-x", "A"])
+@pytest.mark.parametrize(
+    "where", [("name",), ("sources", "bench", "lrb"), ("methods", "topk"), ("anchorings", "ground_truth")]
+)
+def test_no_name_leads_out_of_the_results(name: str, where: tuple):
+    config = copy.deepcopy(DEFAULT)
+    *parents, key = where
+    inside = config
+    for parent in parents:
+        inside = inside[parent]
+    if where == ("name",):
+        inside[key] = name
+    else:
+        inside[name] = inside[key]
+    with pytest.raises(ConfigError):
+        validate(config, SCHEMA)
+
+
+FILES = {
+    "not YAML": (b"name: [", "Config file is not valid JSON or YAML"),
+    "a list": (b"- name: quick", "Config file must be given as JSON or YAML with keys at top level"),
+    "an object of Python's": (
+        b"name: !!python/object/apply:os.system ['touch harm']",
+        "Config file is not valid JSON or YAML",
+    ),
+    "a wrong type": (b"seeds: three", "seeds: expected array"),
+    "an unknown key": (b"sead: [0]", "sead: unknown key; expected one of"),
+    "a name with a way out": (b"name: ../elsewhere", r"name: .*\.\./elsewhere"),
+    "a method that is not there": (
+        b"tables: {table1: {methods: [magic]}}",
+        "tables.table1.methods: magic is not a key",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_snakemake_refuses_a_wrong_file_in_a_sentence_and_makes_nothing(what: str, tmp_path: Path):
+    content, sentence = FILES[what]
+    (tmp_path / "bad.yaml").write_bytes(content)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(REPOSITORY / "Snakefile"),
+        "--cores",
+        "1",
+        "table1",
+    ]
+    command += ["--configfile", "bad.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert re.search(sentence, said), said
+    assert "Traceback" not in said, said
+    assert {path.name for path in tmp_path.iterdir()} <= {"bad.yaml", ".snakemake"}
