@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from sdlcore.anchors import load_anchors, random_anchors, save_anchors
+from sdlcore.sealing import write_sealed
 from sdlcore.streams import stream
 
 W_p = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
@@ -37,6 +37,6 @@ def test_files_keep_them(tmp_path, target):
 
 
 def test_other_files_are_refused_by_name(tmp_path):
-    save_file({"x": W_p}, tmp_path / "x.safetensors")
+    write_sealed(tmp_path / "x.safetensors", {"x": W_p}, {})
     with pytest.raises(ValueError, match=r"x\.safetensors: not an anchor file"):
         load_anchors(tmp_path / "x.safetensors")

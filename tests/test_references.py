@@ -3,12 +3,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from sdlcore.activations.store import ActivationStore, create_store
 from sdlcore.model import SparseCoder
 from sdlcore.references import class_means, load_references, save_references
 from sdlcore.run import ModelConfig
+from sdlcore.sealing import write_sealed
 from sdlcore.training import normalisation
 
 NAMES = ["cat", "dog", "nothing", "owl", "rare"]
@@ -75,12 +75,12 @@ def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
     save_references(tmp_path / "r.safetensors", found, {"seed": 0})
     for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
         assert (saved is made is None) or (saved == made).all()
-    save_file({"W_p": found.W_p}, tmp_path / "bench.safetensors")
+    write_sealed(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
     assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None)
 
 
 def test_what_holds_none_is_refused_by_name(tmp_path):
-    save_file({"x": np.ones(3)}, tmp_path / "x.safetensors")
+    write_sealed(tmp_path / "x.safetensors", {"x": np.ones(3)}, {})
     (tmp_path / "y.safetensors").write_text("not a file of tensors")
     with pytest.raises(ValueError, match=r"x\.safetensors: holds no reference directions"):
         load_references(tmp_path / "x.safetensors")

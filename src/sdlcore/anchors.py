@@ -1,14 +1,11 @@
 """Anchors: directions that some latents are tied to (section 4.1)."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from sdlcore.files import atomic_path
+from sdlcore.sealing import read_sealed, write_sealed
 
 
 class Anchors(NamedTuple):
@@ -43,15 +40,18 @@ def random_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng:
 
 def save_anchors(path: str | Path, anchors: Anchors, provenance: dict[str, Any]) -> None:
     """Write anchors as safetensors, with ``provenance`` in the metadata."""
-    tensors = {key: np.ascontiguousarray(value) for key, value in anchors._asdict().items() if value is not None}
-    with atomic_path(path) as part:
-        save_file(tensors, part, metadata={"provenance": json.dumps(provenance, sort_keys=True)})
+    write_sealed(path, {key: value for key, value in anchors._asdict().items() if value is not None}, provenance)
 
 
 def load_anchors(path: str | Path) -> Anchors:
-    """Read what `save_anchors` wrote."""
-    with safe_open(path, "np") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+    """Read what `save_anchors` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such, or damaged; the message names it.
+    """
+    tensors = read_sealed(path)
     if not {"w_p", "feature"} <= tensors.keys():
         raise ValueError(f"{path}: not an anchor file; expected tensors w_p and feature, found {sorted(tensors)}")
     return Anchors(tensors["w_p"], tensors.get("w_r"), tensors["feature"])

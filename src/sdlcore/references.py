@@ -4,17 +4,14 @@ A bench has its true features. Real activations with labels have the means of th
 not claimed to be true features: they are directions that a dictionary of the data may be expected to have.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from sdlcore.activations.store import ActivationStore
-from sdlcore.files import atomic_path
+from sdlcore.sealing import read_sealed, write_sealed
 
 
 class References(NamedTuple):
@@ -119,9 +116,7 @@ def _described(
 
 def save_references(path: str | Path, references: References, provenance: dict[str, Any]) -> None:
     """Write references as safetensors, with ``provenance`` in the metadata."""
-    tensors = {key: np.ascontiguousarray(value) for key, value in references._asdict().items() if value is not None}
-    with atomic_path(path) as part:
-        save_file(tensors, part, metadata={"provenance": json.dumps(provenance, sort_keys=True)})
+    write_sealed(path, {key: value for key, value in references._asdict().items() if value is not None}, provenance)
 
 
 def load_references(path: str | Path) -> References:
@@ -130,13 +125,9 @@ def load_references(path: str | Path) -> References:
     Raises
     ------
     ValueError
-        If the file is neither; the message names it.
+        If the file is neither, or damaged; the message names it.
     """
-    try:
-        with safe_open(path, "np") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    tensors = read_sealed(path)
     if "W_p" not in tensors:
         raise ValueError(f"{path}: holds no reference directions; expected a tensor W_p, found {sorted(tensors)}")
     return References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"))

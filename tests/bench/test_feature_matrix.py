@@ -3,7 +3,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from sdlcore.bench.feature_matrix import (
     MARGIN,
@@ -15,6 +14,7 @@ from sdlcore.bench.feature_matrix import (
     interference_loss,
     load_feature_matrices,
 )
+from sdlcore.sealing import write_sealed
 from sdlcore.streams import stream
 
 
@@ -80,10 +80,10 @@ def test_collapsed_columns_are_never_returned():
 
 
 def test_files_are_checked(tmp_path):
-    save_file({"W_p": np.eye(3, dtype=np.float32)}, tmp_path / "one")
+    write_sealed(tmp_path / "one", {"W_p": np.eye(3, dtype=np.float32)}, {})
     W_p, W_r = load_feature_matrices(tmp_path / "one")
     assert (W_p == np.eye(3)).all()
     assert W_r is None
-    save_file({"other": np.eye(3)}, tmp_path / "other")
+    write_sealed(tmp_path / "other", {"other": np.eye(3)}, {})
     with pytest.raises(ValueError, match="other: not a feature matrix file"):
         load_feature_matrices(tmp_path / "other")

@@ -9,7 +9,6 @@ import pytest
 import torch
 from matplotlib.image import imread
 from matplotlib.text import Text
-from safetensors.numpy import save_file
 
 from sdlcore.activations.store import create_store
 from sdlcore.bench.hierarchy import Hierarchy
@@ -23,6 +22,7 @@ from sdlcore.rendering.figure4 import Learned, figure4, figure4_rows
 from sdlcore.rendering.figure5 import Shown, family_of, figure5
 from sdlcore.rendering.report import report
 from sdlcore.run import ModelConfig
+from sdlcore.sealing import write_sealed
 from sdlcore.streams import stream
 from tests.conftest import REPOSITORY
 
@@ -49,7 +49,7 @@ def write_run(folder, method, seed, W, W_enc, W_dec, x):
         model.W_enc.copy_(torch.from_numpy(W_enc))
         model.W_dec.copy_(torch.from_numpy(W_dec))
     save_model(folder / "model.safetensors", model, {})
-    save_file({"W_p": np.ascontiguousarray(W)}, folder / "matrix.safetensors")
+    write_sealed(folder / "matrix.safetensors", {"W_p": np.ascontiguousarray(W)}, {})
     with create_store(folder / "test.h5", {}) as store:
         store.append(input=synthesise(x, W), features=x)
     files = {"model": "model.safetensors", "store": "test.h5", "references": "matrix.safetensors"}

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
-from safetensors.numpy import save_file
 
 from sdlcore.activations.store import create_store
 from sdlcore.config import load_yaml, validate
 from sdlcore.rendering.report import figure6_sentences, report
+from sdlcore.sealing import write_sealed
 
 REPOSITORY = Path(__file__).parents[2]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -196,7 +196,7 @@ def made(tmp_path_factory, config):
     W, samples, coefficients = test_figures.bench()
     with create_store(folder / "train.h5", {}) as store:
         store.append(input=samples, features=coefficients)
-    save_file({"W_p": np.ascontiguousarray(W)}, folder / "feature_matrix.safetensors")
+    write_sealed(folder / "feature_matrix.safetensors", {"W_p": np.ascontiguousarray(W)}, {})
     call(
         "figure8",
         store=folder / "train.h5",

@@ -4,11 +4,10 @@ import argparse
 import json
 import logging
 
-from safetensors.numpy import save_file
-
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.bench.seed_leak import leaked_start
-from sdlcore.files import atomic_path, provenance
+from sdlcore.files import provenance
+from sdlcore.sealing import write_sealed
 from sdlcore.streams import stream
 
 
@@ -38,8 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         }
         logging.info("%s: %d features in %d dimensions, %s", name, n, dimension, reached[name])
     facts = provenance(__file__, bench=args.bench, seed=args.seed, reached=reached)
-    with atomic_path(args.output) as part:
-        save_file(tensors, part, metadata={"provenance": json.dumps(facts, sort_keys=True)})
+    write_sealed(args.output, tensors, facts)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.numpy import load_file
+
+from sdlcore.sealing import read_sealed
 
 
 class InterferenceError(ValueError):
@@ -104,7 +105,7 @@ def feature_matrix(
 
 def load_feature_matrices(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Read W_p (n_p x n) and, where the bench has a target, W_r (n_r x n)."""
-    tensors = load_file(path)
+    tensors = read_sealed(path)
     if "W_p" not in tensors:
         raise ValueError(f"{path}: not a feature matrix file; expected a tensor W_p, found {sorted(tensors)}")
     return tensors["W_p"], tensors.get("W_r")

@@ -1,6 +1,5 @@
 """Sparse autoencoders, transcoders and crosscoders as the one model that they are (Definition 2.5)."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from sdlcore.model.sigma import Selecting, Sigma, make_sigma
 from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
 from sdlcore.run import ModelConfig
+from sdlcore.sealing import seal, unseal
 
 
 class Forward(NamedTuple):
@@ -265,7 +265,7 @@ def save_model(path: str | Path, model: SparseCoder, provenance: dict[str, Any])
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(path) as part:
         # one entry, since safetensors writes several in random order and equal models should be equal files
-        save_file(tensors, part, metadata={"sdlcore": json.dumps(description, sort_keys=True)})
+        save_file(tensors, part, metadata={"sdlcore": seal(description, tensors)})
 
 
 def load_model(path: str | Path) -> SparseCoder:
@@ -286,7 +286,7 @@ def load_model(path: str | Path) -> SparseCoder:
         raise ValueError(
             f"{path}: a safetensors file, but not one of sdlcore's models (no configuration in its metadata)"
         )
-    description = json.loads(metadata["sdlcore"])
+    description = unseal(path, metadata["sdlcore"], tensors)
     config = ModelConfig(**description["model"])
     model = SparseCoder(config, description["input_sites"], description["target_sites"])
     try:

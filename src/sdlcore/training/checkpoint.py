@@ -1,6 +1,5 @@
 """Checkpoints: everything that an interrupted training needs to go on as if nothing had happened."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdlcore.files import atomic_path
+from sdlcore.sealing import seal, unseal
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,9 @@ def save_checkpoint(path: str | Path, identity: str, tensors: dict[str, Tensor],
     tensors, state
         What to keep. No two tensors may share memory.
     """
-    metadata = {"identity": identity, "state": json.dumps(state)}
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as part:
-        save_file(kept, part, metadata=metadata)
+        save_file(kept, part, metadata={"training": seal({"identity": identity, "state": state}, kept)})
 
 
 def load_checkpoint(path: str | Path, identity: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -44,10 +43,12 @@ def load_checkpoint(path: str | Path, identity: str) -> tuple[dict[str, Tensor],
         return None
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("identity") != identity:
-                log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
-                return None
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["state"])  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+            text = (file.metadata() or {}).get("training")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            found = unseal(path, text, tensors)
+    except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start this training afresh") from error
+    if found["identity"] != identity:
+        log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
+        return None
+    return tensors, found["state"]
