@@ -5,10 +5,10 @@ import time
 
 import pandas as pd
 
-from sdlcore.theory.audits import absorption, biconvexity, spurious
+from sdlcore.theory.audits import absorption, approximation, biconvexity, minima, spurious
 from sdlcore.theory.claim import Claim
 
-PARTS = (biconvexity, spurious, absorption)
+PARTS = (approximation, biconvexity, minima, spurious, absorption)
 COLUMNS = [
     "statement",
     "claim",

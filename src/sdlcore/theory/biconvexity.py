@@ -110,3 +110,8 @@ def common_threshold(weights: Weights, problem: Problem) -> float | None:
     kept = pattern(weights.W_enc, problem)
     low = max(float(z_QD[~kept].max(initial=0.0)), 0.0)
     return low if low < z_QD[kept].min(initial=np.inf) else None
+
+
+def common_pattern(one: Weights, other: Weights, problem: Problem) -> bool:
+    """Tell whether two encoders lie in the same region of Theorem 3.2."""
+    return bool((pattern(one.W_enc, problem) == pattern(other.W_enc, problem)).all())
