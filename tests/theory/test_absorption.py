@@ -112,3 +112,20 @@ def test_a_separating_row_separates(seed):
     row = separating_row(W, members, 0.2)
     if row is not None:
         assert np.flatnonzero(row @ W > 0.2 + 1e-8).tolist() == members
+
+
+@given(st.integers(0, 10_000))
+def test_the_absorbing_pattern_never_loses_more_than_the_one_it_came_from(seed):
+    rng = stream(seed, "groups")
+    W = np.abs(rng.standard_normal((8, 5)))
+    problem = autoencoder(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, 5), 0.1)
+    before, after = (partial_minimum(groups, problem) for groups in ([[0, 1, 2, 3], [4]], [[1, 2, 3], [4], [0]]))
+    assert before is not None
+    assert after is not None
+    assert approximate_loss(after[0], problem) < approximate_loss(before[0], problem)
+
+
+def test_of_a_group_of_two_the_absorbing_pattern_loses_nothing():
+    problem = autoencoder(unit_columns(4, 2, stream(0, "W")))
+    weights, _ = partial_minimum([[1], [0]], problem)
+    assert approximate_loss(weights, problem) < 1e-20

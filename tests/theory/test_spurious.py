@@ -4,11 +4,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sdlcore.streams import stream
+from sdlcore.theory.biconvexity import curvature
 from sdlcore.theory.landscape import (
     Weights,
     alternate,
     approximate_loss,
     autoencoder,
+    codes,
     descend,
     gradient_norm,
     gradients,
@@ -23,6 +25,8 @@ from sdlcore.theory.spurious import (
     groups_to_pattern,
     paper_point,
     partial_minimum,
+    random_groups,
+    search_points,
     share_with_point,
 )
 
@@ -99,13 +103,14 @@ def test_theorem_3_7_repaired_the_point_has_no_gradient_the_pattern_and_a_loss(s
     assert (found is None) == (not points)
     assume(found is not None)
     weights, local = found
-    assert gradient_norm(weights, problem) < 1e-9
+    # the decoder's gradient grows with activations, which a threshold makes large where they differ much
+    assert gradient_norm(weights, problem) < 1e-9 * max(1, codes(weights.W_enc, problem).max())
     np.testing.assert_array_equal(pattern(weights.W_enc, problem), groups_to_pattern(groups, 6))
     expected = problem.M[:members].sum() - points[0].eigenvalue
     assert approximate_loss(weights, problem) == pytest.approx(expected)
     assert expected > 0
     assert local == points[0].largest
-    assert alternate(weights, problem, 3).losses[-1] == pytest.approx(expected)
+    assert alternate(weights, problem, 3).losses[-1] == pytest.approx(expected, abs=1e-7)
 
 
 def pair(product):
@@ -151,3 +156,40 @@ def test_equal_target_features_are_no_loss_for_a_latent_of_both():
     same = type(problem)(problem.W_p, np.ones((1, 2)), problem.M)
     weights = Weights(partial_minimum(groups, problem)[0].W_enc, np.ones((2, 1)))
     assert approximate_loss(paper_point(weights.W_enc, same), same) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_search_that_knows_no_eigenvectors_finds_no_point_where_there_is_none(seed):
+    rng = stream(seed, "search")
+    W, M = unit_columns(8, 3, rng), rng.uniform(0.2, 2, 3)
+    nearest, points = search_points(W, M, rng, starts=10), group_points(W, M)
+    if not points:
+        assert nearest > 1e-5
+    elif max(point.activations.max() / point.activations.min() for point in points) < np.exp(4):
+        assert nearest < 1e-7
+
+
+@given(st.integers(0, 10_000))
+def test_what_the_search_minimises_is_the_encoder_s_gradient(seed):
+    rng = stream(seed, "gradient")
+    problem = autoencoder(unit_columns(5, 3, rng), rng.uniform(0.2, 2, 3))
+    a = rng.uniform(0.5, 2, 3)
+    row = a @ np.linalg.pinv(problem.W_p)
+    weights = paper_point(row[None], problem)
+    v = weights.W_dec[0]
+    inner = -2 * problem.M * (v @ problem.W_r - v @ v * a)
+    np.testing.assert_allclose(gradients(weights, problem).W_enc[0], problem.W_p @ inner, atol=1e-9)
+
+
+def test_a_saddle_has_a_negative_eigenvalue_and_a_trap_has_none():
+    for product, local in ((0.4, True), (-0.4, False)):
+        problem, groups = pair(product)
+        weights, _ = partial_minimum(groups, problem)
+        assert (curvature(weights, problem).least_joint > -1e-9) == local
+
+
+@given(st.integers(0, 1000))
+def test_random_groups_are_a_partition_with_a_polysemantic_latent(seed):
+    groups = random_groups(5, 5, stream(seed, "groups"))
+    assert sorted(d for members in groups for d in members) == list(range(5))
+    assert max(map(len, groups)) > 1

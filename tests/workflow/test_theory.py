@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from sdlcore.theory.claim import CONDITIONAL, HOLDS
+from sdlcore.theory.claim import CONDITIONAL, FAILS, HOLDS
 from tests.workflow.conftest import Checkout
 
 VERDICTS = {
@@ -30,6 +30,18 @@ VERDICTS = {
     ("Section 2.4", "ReLU, JumpReLU, TopK and BatchTopK"): CONDITIONAL,
     ("Example 3.5", "One latent for two"): HOLDS,
     ("Example 3.5", "Gradient descent is trapped"): HOLDS,
+    ("Theorem 3.7", "Every realizable"): CONDITIONAL,
+    ("Theorem 3.7, beyond the paper", "That condition is necessary"): HOLDS,
+    ("Theorem 3.7, proof", "The encoder's gradient vanishes"): CONDITIONAL,
+    ("Theorem 3.7, proof", "Its loss is positive"): CONDITIONAL,
+    ("Theorem 3.7, consequence", "Gradient descent"): CONDITIONAL,
+    ("Theorem 3.7, beyond the paper", "A group whose target features"): HOLDS,
+    ("Theorem 3.10, proof", "The construction"): CONDITIONAL,
+    ("Theorem 3.10", "If P is realizable"): CONDITIONAL,
+    ("Theorem 3.10, hypothesis", "It takes a hierarchy"): FAILS,
+    ("Theorem 3.10, consequence", "The patterns P' manifest"): CONDITIONAL,
+    ("Appendix F, certificate", "Branch and bound proves global optimality: Top-1"): HOLDS,
+    ("Appendix F, certificate", "Branch and bound proves global optimality to within"): HOLDS,
     ("Example 3.8", "A latent for one breed"): HOLDS,
 }
 

@@ -1,14 +1,15 @@
 """All claims, checked, as a table."""
 
 import logging
+import re
 import time
 
 import pandas as pd
 
-from sdlcore.theory.audits import absorption, approximation, biconvexity, minima, spurious
+from sdlcore.theory.audits import absorption, approximation, biconvexity, certificate, minima, spurious
 from sdlcore.theory.claim import Claim
 
-PARTS = (approximation, biconvexity, minima, spurious, absorption)
+PARTS = (approximation, biconvexity, minima, spurious, absorption, certificate)
 COLUMNS = [
     "statement",
     "claim",
@@ -31,7 +32,13 @@ def audit() -> list[Claim]:
         start = time.perf_counter()
         found += part.claims()
         logging.info("%s: %.1f s", part.__name__.rpartition(".")[2], time.perf_counter() - start)
-    return found
+    return sorted(found, key=lambda claim: _place(claim.statement))
+
+
+def _place(statement: str) -> tuple[int, int]:
+    """Return where a statement stands in the paper: section and number, appendices last."""
+    number = re.search(r"(\d+)\.(\d+)", statement)
+    return (int(number[1]), int(number[2])) if number else (99, 0)
 
 
 def claims_frame(claims: list[Claim]) -> pd.DataFrame:

@@ -88,7 +88,9 @@ def encoder_row(
     """
     n_p, n = W_p.shape
     others = [d for d in range(n) if d not in set(members)]
-    low = (2 * threshold or 1.0) / min(activations, default=1.0)
+    least, most = min(activations, default=1.0), max(activations, default=1.0)
+    low = 2 * threshold / least if threshold else 1 / most
+    reach = 1e3 * max(1.0, low * most)
     # unknown: u, scale of the activations, distance of the others from the threshold
     equal = np.hstack([W_p[:, members].T, -np.asarray(activations)[:, None], np.zeros((len(members), 1))])
     below = np.hstack([W_p[:, others].T, np.zeros((len(others), 1)), np.ones((len(others), 1))])
@@ -98,7 +100,7 @@ def encoder_row(
         b_ub=np.full(len(others), threshold) if others else None,
         A_eq=equal if len(members) else None,
         b_eq=np.zeros(len(members)) if len(members) else None,
-        bounds=[(-1e3, 1e3)] * n_p + [(low, 10 * low), (0.0, 0.5 * low)],
+        bounds=[(-reach, reach)] * n_p + [(low, 10 * low), (0.0, 0.5 * low)],
     )
     return found.x[:n_p] if found.status == 0 else None
 
@@ -133,6 +135,9 @@ def partial_minimum(
         row = encoder_row(problem.W_p, members, activations, problem.threshold)
         if row is None:
             return None
+        if members and not problem.threshold:
+            # as large as the decoder column, whose norm is then 1: what gradient descent is conditioned by
+            row = row * activations[0] / (row @ problem.W_p[:, members[0]])
         scale = row @ problem.W_p[:, members[0]] / activations[0] if members else 1.0
         rows.append(row)
         columns.append(column / scale)
@@ -170,3 +175,35 @@ def share_with_point(members: int, dimension: int, trials: int, rng: np.random.G
         some += bool(points)
         local += any(point.largest for point in points)
     return some / trials, local / trials
+
+
+def search_points(W_r: np.ndarray, M: np.ndarray, rng: np.random.Generator, starts: int = 20) -> float:
+    """Return how nearly a latent that all of its group activates can be stationary, without any use of eigenvectors.
+
+    The least norm, over activations a_d > 0 that differ by a factor of at most e^6, of M_d (v.w_r^d - |v|^2 a_d) with v
+    from eq. (76): what the encoder's gradient is made of, relative to M. By nonlinear least squares from random starts.
+    """
+    members = len(M)
+
+    def slope(logarithms: np.ndarray) -> np.ndarray:
+        a = np.exp(np.r_[0.0, logarithms])
+        a /= np.linalg.norm(a)
+        v = W_r @ (M * a) / (M @ a**2)
+        return M * (v @ W_r - v @ v * a) / M.mean()
+
+    found = [
+        scipy.optimize.least_squares(
+            slope, rng.uniform(-3, 3, members - 1), bounds=(-6, 6), xtol=1e-15, ftol=1e-15, gtol=1e-15
+        ).fun
+        for _ in range(starts)
+    ]
+    return float(min(np.linalg.norm(each) for each in found))
+
+
+def random_groups(features: int, latents: int, rng: np.random.Generator) -> list[list[int]]:
+    """Return a random partition of the features over latents, one group of two or more at least; some may be empty."""
+    while True:
+        latent = rng.integers(0, latents, features)
+        groups = [np.flatnonzero(latent == i).tolist() for i in range(latents)]
+        if max(map(len, groups)) > 1:
+            return groups

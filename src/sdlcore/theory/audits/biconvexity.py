@@ -18,7 +18,7 @@ from sdlcore.theory.landscape import Problem, Weights
 TOLERANCE = 1e-8
 
 
-def claims(instances: int = 240) -> list[Claim]:
+def claims(instances: int = 150) -> list[Claim]:
     """Check Theorem 3.2 over random dictionaries with each of ReLU, JumpReLU and TopK."""
     rng = stream(0, "theory", "biconvexity")
     drawn = [random_problem(rng, ACTIVATIONS[i % 3]) for i in range(instances)]
