@@ -112,6 +112,9 @@ def test_of_a_parent_the_approximate_loss_knows_nothing():
     states = hierarchy(2, 0.9)
     assert states.chance[states.x[:, 0] > 0].sum() == pytest.approx(1 - 0.9**2)
     assert single_weights(states) == pytest.approx([0, 0, 0])
+    # and it is not independent of its children
+    parent, child = (states.x > 0)[:, 0], (states.x > 0)[:, 1]
+    assert states.chance @ (parent & child) > 1.2 * (states.chance @ parent) * (states.chance @ child)
     weights, problem = Weights(np.eye(3)[1:], np.eye(3)[1:]), autoencoder(np.eye(3))
     two = [losses(weights, problem, hierarchy(2, 1 - q)).difference for q in (1e-3, 1e-4)]
     assert rate(*two, 10) == pytest.approx(1, abs=0.01)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.streams import stream
-from sdlcore.theory.certificate import certify, certify_top_1, rank_bound, realise
+from sdlcore.theory.certificate import certify, certify_top_1, nearly_opposite, rank_bound, realise
 from sdlcore.theory.landscape import (
     Problem,
     Weights,
@@ -114,6 +114,23 @@ def test_relu_the_gap_closes_in_the_plane_and_no_dictionary_is_below_the_bound(s
             loss += problem.M[d] * distance**2
         else:
             assert loss >= found.lower - 1e-9
+
+
+def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
+    losses = []
+    for slant in (0.1, 0.01):
+        problem, weights = nearly_opposite(slant)
+        losses.append(approximate_loss(weights, problem))
+        # of either of two targets, the part across its column is lost
+        assert losses[-1] == pytest.approx(2 * slant**2 / (1 + slant**2))
+        np.testing.assert_allclose(best_decoder(weights.W_enc, problem), weights.W_dec, rtol=slant)
+    narrow, wide = certify(problem, 2, 0.005, largest=2.0), certify(problem, 2, 0.005, largest=10.0)
+    assert narrow.lower > wide.upper > wide.lower > 0
+    # no two columns have all three in their cone
+    rng = stream(0, "columns")
+    for _ in range(200):
+        rows = rng.standard_normal((2, 2))
+        assert max(scipy.optimize.nnls(rows.T, problem.W_r[:, d])[1] for d in range(3)) > 0
 
 
 def test_relu_three_latents_span_the_plane_and_lose_nothing():

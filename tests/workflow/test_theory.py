@@ -23,6 +23,7 @@ VERDICTS = {
     ("Theorem 3.3, proof", "The probability that exactly one"): CONDITIONAL,
     ("Theorem 3.3, proof", "The error of a feature"): CONDITIONAL,
     ("Section 3.3", "The ground truth is a global minimum"): CONDITIONAL,
+    ("Section 3.3, beyond the paper", "The approximate loss attains"): CONDITIONAL,
     ("Theorem 3.4", "L~ = 0 if and only if"): CONDITIONAL,
     ("Theorem 3.4, consequence", "The n vector equations"): HOLDS,
     ("Theorem 3.4, consequence", "Some solutions"): HOLDS,

@@ -107,6 +107,19 @@ def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Cert
     return Certificate(min(best, heap[0][0] if heap else best), best, codes, columns, nodes)
 
 
+def nearly_opposite(slant: float) -> tuple[Problem, Weights]:
+    """Return a problem whose loss has no least value, and weights that lose the less the smaller ``slant`` > 0 is.
+
+    Targets (1, 0), (-1, 0) and (0, 1), two latents with columns (1, slant) and (-1, slant), ReLU: the third feature is
+    exact, by codes of 1 / (2 slant), the others' errors are below slant. Without any loss, the columns would have to be
+    the first two targets themselves, which do not make the third.
+    """
+    W_r = np.array([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
+    problem = Problem(np.eye(3), W_r, np.ones(3))
+    alone, both = 1 / (1 + slant**2), 1 / (2 * slant)
+    return problem, Weights(np.array([[alone, -1.0, both], [-1.0, alone, both]]), np.array([[1, slant], [-1, slant]]))
+
+
 class Box(NamedTuple):
     """A range of decoder columns, each of largest entry 1 in absolute value."""
 

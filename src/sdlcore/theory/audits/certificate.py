@@ -4,7 +4,7 @@ import numpy as np
 
 from sdlcore.streams import stream
 from sdlcore.theory.audits.instances import share
-from sdlcore.theory.certificate import certify, certify_top_1, rank_bound, realise
+from sdlcore.theory.certificate import certify, certify_top_1, nearly_opposite, rank_bound, realise
 from sdlcore.theory.claim import Claim
 from sdlcore.theory.landscape import (
     Problem,
@@ -28,7 +28,33 @@ LARGEST = 5.0
 def claims() -> list[Claim]:
     """Check whether branch and bound closes, and what it says of partial minima and of training."""
     rng = stream(0, "theory", "certificate")
-    return [_top_1(rng), _relu(rng)]
+    return [_attained(), _top_1(rng), _relu(rng)]
+
+
+def _attained() -> Claim:
+    slants = (0.1, 0.01, 0.001)
+    losses = [approximate_loss(*reversed(nearly_opposite(slant))) for slant in slants]
+    problem, _ = nearly_opposite(slants[0])
+    bounds = (2.0, 5.0, 10.0)
+    found = [certify(problem, 2, 0.005, largest) for largest in bounds]
+    sinks = losses[0] > losses[1] > losses[2] > 0
+    return Claim(
+        "Section 3.3, beyond the paper",
+        "The approximate loss attains a least value for any number of latents (Theorem 3.3 has n_q >= n).",
+        "Targets (1, 0), (-1, 0) and (0, 1), two latents, ReLU: columns (1, e) and (-1, e) with e = .1, .01 and .001.",
+        len(slants),
+        len(slants) if sinks else 0,
+        f"Losses {', '.join(f'{loss:.1e}' for loss in losses)}: as small as one likes, by codes of 1 / (2 e). "
+        "Zero it is for no two columns, since the first two targets would have to be these.",
+        f"e = {slants[2]:g}: L~ = {losses[2]:.1e}, and a smaller e loses less." if sinks else "",
+        "Codes of bounded sum: lower bounds are then above zero ("
+        + ", ".join(
+            f"{each.lower:.3f} of {each.upper:.3f} for {bound:g}" for each, bound in zip(found, bounds, strict=True)
+        )
+        + ").",
+        len(bounds),
+        sum(each.lower <= 0 for each in found),
+    )
 
 
 def _nothing(problem: Problem) -> float:
