@@ -22,6 +22,7 @@ PAGES = [
     "docs/figures.md",
     "docs/language-models.md",
     "docs/store.md",
+    "docs/theory.md",
     "docs/verdicts.md",
 ]
 
@@ -49,7 +50,15 @@ def test_what_the_page_of_the_store_shows_runs(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5"}
 
 
-WITHOUT_YAML = ("CONTRIBUTING.md", "docs/architecture.md", "docs/verdicts.md")
+def test_what_the_page_of_the_theorems_shows_runs():
+    (code,) = blocks("docs/theory.md", "python")
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1.0 ")
+    assert "True" in done.stdout.splitlines()[-1]
+
+
+WITHOUT_YAML = ("CONTRIBUTING.md", "docs/architecture.md", "docs/theory.md", "docs/verdicts.md")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in WITHOUT_YAML])

@@ -1,0 +1,21 @@
+# The paper's theorems, checked by computation. No run goes into it, so that it is asked for by itself.
+
+
+rule theory:
+    output:
+        csv="<results>/tables/theory.csv",
+        markdown="<results>/tables/theory.md",
+    log:
+        "<logs>/tables/theory.log",
+    benchmark:
+        "<logs>/tables/theory.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_digest("theory"),
+    shell:
+        'python "$SCRIPTS"/theory.py --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1'
