@@ -3,8 +3,8 @@
 The problem of Definition 2.5 is biconvex within an activation pattern: codes are a convex problem for a dictionary that
 is held still, and the dictionary is one for codes that are held still (Gorski et al. 2007). Each step takes a batch,
 picks supports by correlation, minimises over non-negative codes, then over all atoms at once, and puts atoms back on
-the unit sphere. What no convex step can do, move atoms between patterns, is done beside: duplicates are first replaced by
-what is reconstructed badly, later pruned. Nothing here sees labels, the number of features or their sparsity.
+the unit sphere. What no convex step can do, move atoms between patterns, is done beside: duplicates are first replaced
+by what is reconstructed badly, later pruned. Nothing here sees labels, the number of features or their sparsity.
 """
 
 import logging
@@ -87,7 +87,7 @@ def alternating_convex_search(
         If activations are not finite, or nothing but zeros.
     """
     started = time.perf_counter()
-    x = _finite(batches(0), 0)
+    x = read_batch(batches, 0)
     atoms = initial_atoms(x, config.n_atoms, generator) if start is None else torch.nn.functional.normalize(start)
     equations = NormalEquations(*atoms.shape)
     gram = atoms @ atoms.T
@@ -95,7 +95,7 @@ def alternating_convex_search(
     precision = torch.bfloat16 if config.precision == "bfloat16" else None
     samples, s = 0, config.support
     for step in range(config.max_steps):
-        x = x if step == 0 else _finite(batches(step), step)
+        x = x if step == 0 else read_batch(batches, step)
         samples += len(x)
         support = largest_correlations(x, atoms, s, precision)
         codes = nonnegative_codes(x, atoms, gram, support, config.sweeps)
@@ -110,7 +110,7 @@ def alternating_convex_search(
         row = {
             "step": step + 1,
             "samples": samples,
-            **_fit(codes, x),
+            **fit_of(codes, x),
             "support": s,
             "atoms": 0,
             "replaced": 0,
@@ -181,13 +181,22 @@ class Settled:
         return fvu >= (1 - self.tolerance) * best and all(abs(number - atoms) <= few for _, number in past)
 
 
-def _fit(codes: Codes, x_BR: Tensor) -> Row:
+def fit_of(codes: Codes, x_BR: Tensor) -> Row:
+    """Return ``loss`` (mean squared error, summed over dimensions), ``fvu`` and ``l0`` of a batch's codes."""
     loss = float(codes.errors.mean())
     variance = float(x_BR.var(dim=0, correction=0).sum())
     return {"loss": loss, "fvu": loss / variance if variance else math.nan, "l0": codes.l0}
 
 
-def _finite(x_BR: Tensor, step: int) -> Tensor:
+def read_batch(batches: Batches, step: int) -> Tensor:
+    """Return the batch of a step, or refuse it.
+
+    Raises
+    ------
+    ValueError
+        If activations are not finite, or nothing but zeros.
+    """
+    x_BR = batches(step)
     if not bool(torch.isfinite(x_BR).all()):
         raise ValueError(f"activations of step {step + 1} are not finite; look at the store")
     if not bool(x_BR.any()):

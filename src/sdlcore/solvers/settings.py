@@ -42,6 +42,8 @@ class SolverConfig:
     """Atoms go without which the error would grow by less than this share of what it typically would without one."""
     replace_steps: int = 4
     """First steps, in which an atom that goes is replaced by the residual of a badly reconstructed sample."""
+    l1: float = 0.1
+    """Weight of odl's lasso (scikit-learn's alpha)."""
     precision: str = "float32"
     """Type of the product that proposes supports, float32 or bfloat16; codes are always float32."""
     normalise: bool = False
@@ -64,6 +66,8 @@ class SolverConfig:
             raise ValueError(f"max_support must be at least support = {self.support}, found {self.max_support}")
         if not 0 <= self.forgetting < 1:
             raise ValueError(f"forgetting must be in [0, 1), found {self.forgetting}")
+        if self.l1 < 0:
+            raise ValueError(f"l1 must not be negative, found {self.l1}")
         if not self.ridge > 0:
             raise ValueError(f"ridge must be above 0, found {self.ridge}: unused atoms make equations singular")
 
