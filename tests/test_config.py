@@ -309,8 +309,14 @@ def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_kn
         ({"methods": {"acs": {"support": 128}}}, "max_support must be at least support = 128"),
         ({"methods": {"acs": {"lr": 0.1}}}, "unknown settings of a solver: lr"),
         ({"methods": {"acs": {"solver": "magic"}}}, "methods.acs.solver"),
-        ({"solvers": {"runs": {"nosuch": ["acs"]}}}, "solvers.runs: nosuch is not a source under sources.bench"),
-        ({"solvers": {"runs": {"lrb": ["nosuch"]}}}, "solvers.runs.lrb: nosuch is not a key of methods"),
+        (
+            {"solvers": {"runs": {"nosuch": {"methods": ["acs"]}}}},
+            "solvers.runs: nosuch is not a source",
+        ),
+        (
+            {"solvers": {"runs": {"lrb": {"methods": ["nosuch"]}}}},
+            "solvers.runs.lrb.methods: nosuch is not",
+        ),
         ({"solvers": {"protocol": "nosuch"}}, "solvers.protocol: nosuch is not a key of protocols"),
         ({"tables": {"table1": {"methods": ["acs"]}}}, "a solver takes no anchors"),
         ({"tables": {"table7": {"methods": ["acs"]}}}, "k is no setting of the solver acs"),

@@ -190,9 +190,9 @@ def solver_cells(config: Mapping[str, Any]) -> list[Cell]:
         return []
     return [
         Cell(source, method, spec["protocol"], "none", seed)
-        for source, methods in spec["runs"].items()
-        for method in methods
-        for seed in spec["seeds"] or config["seeds"]
+        for source, asked in spec["runs"].items()
+        for method in asked["methods"]
+        for seed in asked["seeds"] or config["seeds"]
     ]
 
 

@@ -371,9 +371,9 @@ def _inconsistent_solver_table(config: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _unknown("solvers.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
     benches = config["sources"]["bench"]
-    for source, methods in spec["runs"].items():
+    for source, asked in spec["runs"].items():
         yield from _unknown("solvers.runs", [source], benches, "a source under sources.bench")
-        yield from _unknown(f"solvers.runs.{source}", methods, config["methods"], "a key of methods")
+        yield from _unknown(f"solvers.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
 
 
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:

@@ -170,7 +170,7 @@ def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(fin
 
 
 def test_solvers_leave_runs_and_a_table_like_any_other(finished):
-    asked = {"solvers": {"runs": {"lrb": ["acs", "topk"]}}}
+    asked = {"solvers": {"runs": {"lrb": {"methods": ["acs", "topk"]}}}}
     assert finished.plan("solvers", change=asked).rules() == {"solve", "evaluate", "solvers_table", "solvers"}
     finished.snakemake("solvers", change=asked)
     assert finished.plan("solvers", change=asked).jobs == []
