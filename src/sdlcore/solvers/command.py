@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -48,6 +49,8 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
     config = SolverConfig.from_dict(args.settings)
     inputs = {"store": sha256_of(args.store), "start": sha256_of(args.start) if args.start else None}
     facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device="cpu")
+    if config.solver == "odl":
+        facts["versions"]["scikit-learn"] = version("scikit-learn")
     Path(args.model).parent.mkdir(parents=True, exist_ok=True)
     with ActivationStore(args.store) as store:
         sites = pair_sites(config.pair, store.n_p, store.n_r)

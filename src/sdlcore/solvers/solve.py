@@ -59,6 +59,7 @@ def solve(
     start
         Atoms to start from in place of the solver's own (K x n_r).
     """
+    compile_loops(config)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         return normalisation(*pairs(step))
@@ -95,5 +96,13 @@ def solve(
     model.load_state_dict(model.state_dict() | found)
     # the row of the finished dictionary: its codes' error, and the time with the encoder
     row = {**history.rows[-1], "step": step + 1, "loss": loss, "fvu": fvu, "l0": l0, "replaced": 0, "pruned": 0}
+    row["samples"] += ENCODER_STEPS * len(x_r)
     history.add(row | {"seconds": round(seconds, 3)})
     return model
+
+
+def compile_loops(config: SolverConfig) -> None:
+    """Have numba compile, or load, what solvers run: the seconds of a history are to be those of work."""
+    tiny = SolverConfig(n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision)
+    x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0))
+    next(alternating_convex_search(lambda step: x, tiny, torch.Generator().manual_seed(0)))
