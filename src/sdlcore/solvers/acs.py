@@ -75,7 +75,7 @@ def alternating_convex_search(
     atoms
         K x n_r.
     row
-        ``step`` from 1; ``samples`` seen; ``loss`` and ``fvu`` of the step's batch, before any atom had seen it; its
+        ``step`` from 1; ``samples`` seen; ``loss`` and ``fvu`` of the step's batch, before it moved any atom; its
         ``l0``, of at most ``support``; ``atoms`` after the step; ``replaced`` and ``pruned`` ones; ``seconds`` since
         the start.
 

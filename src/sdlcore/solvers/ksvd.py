@@ -50,7 +50,8 @@ def ksvd(
         atoms[unused] = torch.nn.functional.normalize(x[worst])
         row |= {"atoms": len(atoms), "replaced": len(unused), "pruned": 0}
         yield atoms, row | {"seconds": round(time.perf_counter() - began, 3)}
-        if settled(row["fvu"], len(atoms)):
+        # not by the first steps, whose samples the first atoms were drawn from
+        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
             return
     log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
 

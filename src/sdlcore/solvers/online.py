@@ -72,6 +72,7 @@ def online_dictionary_learning(
         atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
         row |= {"atoms": len(atoms), "replaced": 0, "pruned": 0}
         yield atoms, row | {"seconds": round(seconds, 3)}
-        if settled(row["fvu"], len(atoms)):
+        # not by the first steps, whose samples the first atoms were drawn from
+        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
             return
     log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
