@@ -16,6 +16,7 @@ from sdlcore.bench.feature_matrix import FeatureMatrixConfig
 from sdlcore.cells import figure6_cells, run_settings, table_cells
 from sdlcore.config import ConfigError, load_yaml, validate
 from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.variants import merge
 
 SCHEMA = load_yaml("config/schema/config.schema.yaml")
@@ -300,3 +301,40 @@ def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_kn
         return
     with pytest.raises(ConfigError, match=f"batch_size 20001 exceeds the source's {train_samples} train_samples"):
         validate(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": {"acs": {"support": 128}}}, "max_support must be at least support = 128"),
+        ({"methods": {"acs": {"lr": 0.1}}}, "unknown settings of a solver: lr"),
+        ({"methods": {"acs": {"solver": "magic"}}}, "methods.acs.solver"),
+        (
+            {"solvers": {"runs": {"nosuch": {"methods": ["acs"]}}}},
+            "solvers.runs: nosuch is not a source",
+        ),
+        (
+            {"solvers": {"runs": {"lrb": {"methods": ["nosuch"]}}}},
+            "solvers.runs.lrb.methods: nosuch is not",
+        ),
+        ({"solvers": {"protocol": "nosuch"}}, "solvers.protocol: nosuch is not a key of protocols"),
+        ({"tables": {"table1": {"methods": ["acs"]}}}, "a solver takes no anchors"),
+        ({"tables": {"table7": {"methods": ["acs"]}}}, "k is no setting of the solver acs"),
+        ({"methods": {"topk": {"warm_start": "nosuch"}}}, "methods.topk.warm_start: nosuch is not a key of methods"),
+        ({"methods": {"topk": {"warm_start": "topk"}}}, "goes round in a circle (topk -> topk)"),
+        ({"methods": {"relu": {"warm_start": "acs", "init_l0": 8}}}, "methods.relu.init_l0: has no meaning with"),
+        ({"figures": {"figure4": {"method": "acs"}}}, "figures.figure4.method: acs is a solver"),
+        ({"figures": {"figure6": {"with": "acs"}}}, "figures.figure6.with: acs is a solver"),
+    ],
+)
+def test_solvers_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    assert message in str(refused.value)
+
+
+def test_a_solver_has_settings_of_its_own_and_none_of_protocols_and_sources():
+    config = validate(BASE, SCHEMA)
+    settings = run_settings(config, "lrb", "acs", "best")
+    assert settings == SolverConfig().to_dict()
+    assert "solver" not in run_settings(config, "lrb", "topk", "best")

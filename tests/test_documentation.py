@@ -21,6 +21,7 @@ PAGES = [
     "docs/extending.md",
     "docs/figures.md",
     "docs/language-models.md",
+    "docs/solvers.md",
     "docs/store.md",
     "docs/theory.md",
     "docs/verdicts.md",

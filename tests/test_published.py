@@ -54,6 +54,12 @@ def test_nothing_else_is(change):
     assert cell_digest(config(change), CELL) == cell_digest(config(), CELL)
 
 
+def test_of_a_warm_start_the_run_that_it_starts_from_counts():
+    warm = config("{methods: {topk: {warm_start: acs}}}")
+    changed = config("{methods: {topk: {warm_start: acs}, acs: {ridge: 0.01}}}")
+    assert len({cell_digest(each, CELL) for each in (config(), warm, changed)}) == 3
+
+
 def test_digests_of_cells_differ():
     others = [
         CELL,

@@ -159,7 +159,7 @@ def test_sweeps_that_cannot_be_are_refused(change, message):
 def test_a_sweep_adds_the_runs_of_new_values_and_no_others(values, anchored):
     anchorings = ["none", "ground_truth"] if anchored else ["none"]
     tables = {"table1": {"source": "lrb", "methods": ["topk"], "anchorings": anchorings}}
-    plain = {**BASE, "tables": tables, "figures": {}}
+    plain = {**BASE, "tables": tables, "figures": {}, "solvers": None}
     spec = {**tables["table1"], "sweep": {"parameter": "k", "values": values}}
     config = validate({**plain, "tables": {**tables, "table7": spec}}, SCHEMA)
     cells, before = all_cells(config), all_cells(validate(plain, SCHEMA))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
 
 TOP_IMAGES = ("figure9", "figure10")
 """The figures that show images which activate latents most."""
@@ -47,11 +48,20 @@ def source_settings(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     return config["sources"][source_kind(config, source)][source]
 
 
+def is_solver(config: Mapping[str, Any], method: str) -> bool:
+    """Tell whether a method solves for its dictionary instead of training it by gradient descent."""
+    return "solver" in config["methods"][method]
+
+
 def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: str) -> dict[str, Any]:
     """Return the settings of a run.
 
-    Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults.
+    Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults. A
+    solver has settings of its own, and takes none from protocols and sources but what a protocol has for it.
     """
+    if is_solver(config, method):
+        own = config["methods"][method] | config["protocols"][protocol]["methods"].get(method, {})
+        return SolverConfig().to_dict() | _without_start(own)
     settings = RunConfig().to_dict()
     for layer in (
         config["protocols"][protocol]["run"],
@@ -59,8 +69,24 @@ def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: 
         config["methods"][method],
         config["protocols"][protocol]["methods"].get(method, {}),
     ):
-        settings |= layer
+        settings |= _without_start(layer)
     return settings
+
+
+def warm_start(config: Mapping[str, Any], method: str) -> str | None:
+    """Return the method whose dictionary a method starts from, or None."""
+    return config["methods"][method].get("warm_start")
+
+
+def start_cell(config: Mapping[str, Any], cell: Cell) -> Cell | None:
+    """Return the run that a run starts from, or None. It has no anchors, and otherwise the same name."""
+    method = warm_start(config, cell.method)
+    return None if method is None else Cell(cell.source, method, cell.protocol, "none", cell.seed)
+
+
+def _without_start(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is no setting of a run, but says which other run it hangs on."""
+    return {key: value for key, value in layer.items() if key != "warm_start"}
 
 
 def run_tables(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -157,6 +183,19 @@ def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
     return [Cell(spec["source"], spec[side], spec["protocol"], "none", seed) for seed in config["seeds"]]
 
 
+def solver_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return the runs of the table of solvers."""
+    spec = config.get("solvers")
+    if spec is None:
+        return []
+    return [
+        Cell(source, method, spec["protocol"], "none", seed)
+        for source, asked in spec["runs"].items()
+        for method in asked["methods"]
+        for seed in asked["seeds"] or config["seeds"]
+    ]
+
+
 def top_images_cell(config: Mapping[str, Any], figure: str) -> Cell:
     """Return the run that Figure 9 or 10 shows, of the first seed."""
     spec = config["figures"][figure]
@@ -169,6 +208,7 @@ def all_cells(config: Mapping[str, Any]) -> list[Cell]:
     if "figure6" in config["figures"]:
         cells += [cell for side in ("without", "with") for cell in figure6_cells(config, side)]
     cells += [top_images_cell(config, figure) for figure in TOP_IMAGES if figure in config["figures"]]
+    cells += solver_cells(config)
     return list(dict.fromkeys(cells))
 
 
@@ -194,6 +234,7 @@ def bench_seeds(config: Mapping[str, Any], source: str) -> list[int]:
     for table, spec in run_tables(config).items():
         if source in table_sources(config, spec):
             asked |= set(table_seeds(config, table))
+    asked |= {cell.seed for cell in solver_cells(config) if cell.source == source}
     figures = config.get("figures", {})
     if any(figures.get(name, {}).get("source") == source for name in ("figure4", "figure5", "figure6")):
         asked |= set(config["seeds"])

@@ -19,10 +19,12 @@ from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.cells import (
     SETTINGS_TABLE,
     TOP_IMAGES,
+    Cell,
     all_cells,
     bench_figure_cells,
     figure4_cells,
     figure5_cells,
+    is_solver,
     reference_anchoring,
     run_settings,
     run_tables,
@@ -30,7 +32,15 @@ from sdlcore.cells import (
     table_sources,
 )
 from sdlcore.run import RunConfig
-from sdlcore.variants import misnamed_variants, missed_values, unsound_sweeps, with_sweeps, without_like
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.variants import (
+    misnamed_variants,
+    missed_values,
+    unsound_starts,
+    unsound_sweeps,
+    with_sweeps,
+    without_like,
+)
 
 # words for images and weights that the pipeline prepares itself, and how many images it takes unless told
 FASHION_MNIST = "fashion_mnist"
@@ -78,6 +88,7 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     for part in ("tables", "figures"):
         filled[part] = {name: spec for name, spec in filled[part].items() if spec is not None}
     _refuse(_inconsistencies(filled))
+    _refuse(unsound_starts(filled))
     _refuse(unsound_sweeps(filled))
     filled = with_sweeps(filled)
     _refuse(_misshapen(filled, schema))
@@ -235,6 +246,7 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
     yield from _inconsistent_hierarchies(sources["bench"])
     yield from _inconsistent_bench_figures(config)
+    yield from _inconsistent_solver_table(config)
     yield from _inconsistent_clips(sources["clip"])
 
 
@@ -281,6 +293,9 @@ def _inconsistent_bench_figures(config: Mapping[str, Any]) -> Iterator[str]:
         if spec["source"] not in sources or spec["protocol"] not in config["protocols"]:
             continue
         for method in dict.fromkeys(cell.method for cell in cells(config) if cell.method in config["methods"]):
+            if is_solver(config, method):
+                yield f"{path}.{key}: {method} is a solver, expected a method that is trained by gradient descent"
+                continue
             settings = run_settings(config, spec["source"], method, spec["protocol"])
             if settings["pair"] != "sae":
                 yield f"{path}.{key}: {method} is a {settings['pair']}, expected an autoencoder (pair: sae)"
@@ -331,6 +346,36 @@ _TARGET = {
 }
 
 
+def _inconsistent_solver(config: Mapping[str, Any], cell: Cell) -> Iterator[str]:
+    """Check one run of a solver."""
+    path = f"methods.{cell.method} (with sources.{cell.source})"
+    kind = source_kind(config, cell.source)
+    source = config["sources"][kind][cell.source]
+    try:
+        solver = SolverConfig.from_dict(run_settings(config, cell.source, cell.method, cell.protocol))
+    except ValueError as error:
+        yield f"{path}: {error}"
+        return
+    if cell.anchoring != "none":
+        yield f"{path}: a solver takes no anchors; ask for it where anchorings is [none]"
+    if solver.pair != "sae" and not _has_target(kind, source):
+        yield f"{path}: pair {solver.pair} needs a source with a target; {_TARGET[kind].format(name=cell.source)}"
+    if source.get("stream"):
+        yield f"{path}: a solver reads stores; set sources.{kind}.{cell.source}.stream to false"
+
+
+def _inconsistent_solver_table(config: Mapping[str, Any]) -> Iterator[str]:
+    """Check the names in the table of solvers."""
+    spec = config.get("solvers")
+    if spec is None:
+        return
+    yield from _unknown("solvers.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    benches = config["sources"]["bench"]
+    for source, asked in spec["runs"].items():
+        yield from _unknown("solvers.runs", [source], benches, "a source under sources.bench")
+        yield from _unknown(f"solvers.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
+
+
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
     """Check every run that a table or figure asks for, each combination once; their names are right."""
     for table, spec in run_tables(config).items():
@@ -353,6 +398,9 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         kind = source_kind(config, cell.source)
         source = config["sources"][kind][cell.source]
         settings = run_settings(config, cell.source, cell.method, cell.protocol)
+        if is_solver(config, cell.method):
+            yield from _inconsistent_solver(config, cell)
+            continue
         try:
             run = RunConfig.from_dict(settings)
         except ValueError as error:
@@ -373,6 +421,9 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
                     yield f"anchorings.{anchoring}.n_anchors: {n_anchors} anchors, but only {limit} {name}"
     spec = config["figures"].get("figure6", {})
     for side, resamples in (("without", False), ("with", True)) if spec else ():
+        if is_solver(config, spec[side]):
+            yield f"figures.figure6.{side}: {spec[side]} is a solver, expected a method that is trained"
+            continue
         settings = run_settings(config, spec["source"], spec[side], spec["protocol"])
         if (settings["resample_every"] is not None) != resamples:
             wanted = "set" if resamples else "null"

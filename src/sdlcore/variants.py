@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sdlcore.cells import run_settings, run_tables, source_kind, sweeps_source, table_points
+from sdlcore.cells import is_solver, run_settings, run_tables, source_kind, sweeps_source, table_points
 from sdlcore.run import RunConfig
 
 Group = dict[str, dict[str, Any]]
@@ -37,6 +37,26 @@ def misnamed_variants(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{path}.{name}.like: goes round in a circle ({' -> '.join([name, *chain])})"
 
 
+def unsound_starts(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the methods that others start from."""
+    methods = config["methods"]
+    for method, settings in methods.items():
+        path, chain = f"methods.{method}.warm_start", [method]
+        while (base := methods[chain[-1]].get("warm_start")) is not None:
+            if base not in methods:
+                if len(chain) == 1:
+                    yield f"{path}: {base} is not a key of methods ({', '.join(methods)})"
+                break
+            chain.append(base)
+            if base in chain[:-1]:
+                yield f"{path}: goes round in a circle ({' -> '.join(chain)})"
+                break
+        if "warm_start" in settings:
+            for key in ("center", "init_l0"):
+                if settings.get(key):
+                    yield f"methods.{method}.{key}: has no meaning with warm_start, which sets what it would start"
+
+
 def without_like(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration with every variant written out: the settings of what it is like, its own laid over.
 
@@ -66,6 +86,9 @@ def unsound_sweeps(config: Mapping[str, Any]) -> Iterator[str]:
         if not sweeps_source(config, spec) and sweep["parameter"] not in RunConfig().to_dict():
             kind = f"sources.{source_kind(config, spec['source'])}"
             yield f"{path}.parameter: {sweep['parameter']} is a setting neither of {kind} nor of methods"
+        if not sweeps_source(config, spec):
+            for method in filter(lambda name: is_solver(config, name), spec["methods"]):
+                yield f"{path}.parameter: {sweep['parameter']} is no setting of the solver {method}; sweep the source"
         if sweep["paper"] is not None and len(sweep["paper"]) != len(sweep["values"]):
             counts = f"{len(sweep['paper'])} values of the paper for {len(sweep['values'])} of ours"
             yield f"{path}.paper: {counts}; expected one for each, or null for the same values"

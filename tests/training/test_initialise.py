@@ -5,7 +5,8 @@ from sdlcore.model import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.streams import torch_stream
 from sdlcore.training.geometric_median import geometric_median
-from sdlcore.training.initialise import start_from_data
+from sdlcore.training.initialise import start_from_data, start_from_model
+from sdlcore.training.normalisation import Normalisation, fold, identity
 
 
 def fresh(**settings):
@@ -46,3 +47,35 @@ def test_nothing_else_changes():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     start_from_data(model, torch.randn(50, 12), torch.randn(50, 12))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_model_starts_from_the_latents_of_another():
+    found = SparseCoder(ModelConfig(n_q=30, bias=True, activation="jumprelu"), (12,), (12,), torch_stream(1, "found"))
+    model, drawn = fresh(activation="topk", k=4), fresh(activation="topk", k=4)
+    start_from_model(model, found, identity(12, 12))
+    assert torch.equal(model.W_enc[:30], found.W_enc)
+    assert torch.equal(model.W_dec[:30], found.W_dec)
+    assert torch.equal(model.W_enc[30:], drawn.W_enc[30:])
+    assert not model.b_enc.any()
+
+
+def test_what_normalisation_does_to_it_is_undone_by_folding():
+    found = SparseCoder(ModelConfig(n_q=400, bias=True), (12,), (12,), torch_stream(1, "found"))
+    with torch.no_grad():
+        found.b_enc += torch.randn(400, generator=torch_stream(2, "bias"))
+    mean = torch.randn(12, generator=torch_stream(3, "mean"))
+    normalisation = Normalisation(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3))
+    model = fresh(activation="relu", bias=True)
+    start_from_model(model, found, normalisation)
+    fold(model, normalisation)
+    x = torch.randn(50, 12, generator=torch_stream(4, "x"))
+    torch.testing.assert_close(model.encode(x), found.encode(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_q", "width", "message"), [(500, 12, "has 500 latents, but n_q is 400"), (30, 8, "maps dimensions 8 -> 8")]
+)
+def test_a_model_that_does_not_fit_is_refused(n_q, width, message):
+    found = SparseCoder(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
+    with pytest.raises(ValueError, match=message):
+        start_from_model(fresh(activation="relu"), found, identity(12, 12))

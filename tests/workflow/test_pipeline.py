@@ -169,6 +169,36 @@ def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(fin
     assert "Traceback" not in done.stdout
 
 
+def test_solvers_leave_runs_and_a_table_like_any_other(finished):
+    asked = {"solvers": {"runs": {"lrb": {"methods": ["acs", "topk"]}}}}
+    assert finished.plan("solvers", change=asked).rules() == {"solve", "evaluate", "solvers_table", "solvers"}
+    finished.snakemake("solvers", change=asked)
+    assert finished.plan("solvers", change=asked).jobs == []
+    with (finished.path / "results/tiny/tables/solvers.csv").open() as file:
+        acs, topk = csv.DictReader(file)
+    columns = "solver,n,activation_probability,seed,seconds,gt_recovery_decoder,gt_recovery_encoder,features_found,fvu"
+    assert list(acs)[:9] == columns.split(",")
+    assert (acs["solver"], topk["solver"], acs["n"], acs["activation_probability"]) == ("acs", "topk", "12", "0.2")
+    assert 0 < int(acs["features_found"]) <= 32
+    run = finished.path / "results/tiny/runs/lrb/acs/best/none/seed0"
+    config = json.loads((run / "config.json").read_text())
+    assert config["settings"]["solver"] == "acs"
+    model = load_model(run / "model.safetensors")
+    assert model.config.n_q == int(acs["features_found"])
+    assert "solvers" in (finished.path / "results/tiny/tables/solvers.md").read_text().lower()
+    plan = finished.plan("solvers", change=asked | {"methods": {"acs": {"ridge": 0.01}}})
+    assert plan.rules() == {"solve", "evaluate", "solvers_table", "solvers"}
+    # a training starts from what was solved for
+    run = "results/tiny/runs/lrb/topk_warm/best/none/seed0"
+    warm = asked | {"methods": {"topk_warm": {"like": "topk", "warm_start": "acs"}}}
+    assert finished.plan(f"{run}/metrics.json", change=warm).rules() == {"train", "evaluate"}
+    finished.snakemake(f"{run}/metrics.json", change=warm)
+    assert json.loads((finished.path / run / "config.json").read_text())["inputs"]["start"]
+    # trained runs do not hang on solvers
+    with edited(finished.path / "src/sdlcore/solvers/acs.py", "\n# an edit\n"):
+        assert finished.plan().jobs == []
+
+
 def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(finished.path, moved, symlinks=True)
@@ -183,7 +213,7 @@ def test_the_default_plans_the_real_model_from_its_wheels(finished):
         "fetch": 2,
         "language_model": 1,
         "activations": 1,
-        "train": 7 * 2 * 3 * 2 + (1 + 2) * 3 + 2 * 3 + 3 * 2 * 3 + sweeps,
+        "train": 7 * 2 * 3 * 2 + (1 + 2) * 3 + 2 * 3 + 3 * 2 * 3 + sweeps + 3,  # topk_warm
     }
 
 
@@ -194,7 +224,8 @@ def test_no_run_is_trained_twice_for_two_tables(finished, name):
     config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five), SCHEMA)
     asked = [cell for table in run_tables(config) for cell in table_cells(config, table)]
     distinct = [*all_cells(config), *bench_figure_cells(config)]
-    assert len(plan.of("train")) == len(set(plan.of("train"))) == len(set(distinct)) == len(distinct)
+    runs = [*plan.of("train"), *plan.of("solve")]
+    assert len(runs) == len(set(runs)) == len(set(distinct)) == len(distinct)
     # what tables share is not nothing
     assert len(asked) > len(set(asked))
 

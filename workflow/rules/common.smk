@@ -17,6 +17,7 @@ from sdlcore.activations.array_reference import source_files
 from sdlcore.activations.hub_names import is_hub_model, is_hub_text
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.cells import (
+    Cell,
     SETTINGS_TABLE,
     TOP_IMAGES,
     Cell,
@@ -24,10 +25,13 @@ from sdlcore.cells import (
     figure4_cells,
     figure5_cells,
     figure6_cells,
+    is_solver,
     reference_anchoring,
     run_settings,
     run_tables,
+    solver_cells,
     source_kind,
+    start_cell,
     table_cells,
     table_points,
     table_seeds,
@@ -159,6 +163,11 @@ def anchors_file(source, anchoring, seed):
     return f"{RESULTS}/anchors/{source}/{anchoring}/seed{seed}.safetensors"
 
 
+# methods that solve for their dictionaries, and those that are trained
+SOLVERS = [method for method in config["methods"] if is_solver(config, method)]
+TRAINED_METHODS = [method for method in config["methods"] if method not in SOLVERS]
+
+
 def table_runs(table):
     return [run_directory(cell) for cell in table_cells(config, table)]
 
@@ -278,6 +287,41 @@ def train_settings(wildcards):
     return settings
 
 
+def solve_settings(wildcards):
+    """All settings of a solver's run."""
+    return run_settings(config, wildcards.source, wildcards.method, wildcards.protocol)
+
+
+def solve_threads(wildcards):
+    settings = solve_settings(wildcards)
+    return 1 if settings["n_atoms"] * settings["batch_size"] < 2**22 else 8
+
+
+def solve_memory(wildcards):
+    """Megabytes for the Gram matrix, the normal equations and their factor, and for what a batch takes."""
+    settings = solve_settings(wildcards)
+    atoms = settings["n_atoms"]
+    return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings["batch_size"] // 10**6
+
+
+def solver_runs():
+    return [run_directory(cell) for cell in solver_cells(config)]
+
+
+def solver_table_files():
+    """Return the table of solvers and the files of its runs, which Snakemake would not miss while the table is there."""
+    if not config["solvers"]:
+        return []
+    return [f"{RESULTS}/tables/solvers.{suffix}" for suffix in ("csv", "md")] + run_files(solver_runs())
+
+
+def solver_benches():
+    """What the table of solvers says of its benches."""
+    keys = ("n", "sparsity", "train_samples")
+    benches = config["sources"]["bench"]
+    return {source: {key: benches[source][key] for key in keys} for source in config["solvers"]["runs"]}
+
+
 def train_script(wildcards):
     return "train_streamed" if wildcards.source in STREAMED else "train"
 
@@ -293,6 +337,19 @@ def train_anchors(wildcards):
     if wildcards.anchoring == "none":
         return []
     return anchors_file(wildcards.source, wildcards.anchoring, wildcards.seed)
+
+
+def start_model(wildcards):
+    """The model that a run starts from, where it does."""
+    cell = Cell(
+        wildcards.source,
+        wildcards.method,
+        wildcards.protocol,
+        wildcards.anchoring,
+        wildcards.seed,
+    )
+    start = start_cell(config, cell)
+    return [] if start is None else f"{run_directory(start)}/model.safetensors"
 
 
 def train_threads(wildcards):

@@ -1,7 +1,7 @@
 # Metrics of one run, against the ground truth or the means of classes where there are any.
 rule evaluate:
     input:
-        model=rules.train.output.model,
+        model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
         store=store("test"),
         references=references_file,
         anchors=evaluate_anchors,

@@ -3,6 +3,7 @@ rule train:
     input:
         store=store("train"),
         anchors=train_anchors,
+        start=start_model,
         streamed=streamed_files,
     output:
         model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
@@ -12,6 +13,8 @@ rule train:
         "<logs>/train/{source}.{method}.{protocol}.{anchoring}.seed{seed}.log",
     benchmark:
         "<logs>/train/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
+    wildcard_constraints:
+        method=pattern(TRAINED_METHODS),
     conda:
         ENVIRONMENT
     threads: train_threads
@@ -22,12 +25,13 @@ rule train:
     params:
         settings=lambda wildcards: as_json(train_settings(wildcards)),
         anchors=lambda wildcards: "" if wildcards.anchoring == "none" else "--anchors",
+        start=lambda wildcards: "--start" if start_model(wildcards) else "",
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in STREAMED else "",
         script=train_script,
         code=lambda wildcards: code_digest(train_script(wildcards)),
     shell:
         '{params.environment} python "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
-        " --threads {threads} --store {input.store} {params.anchors} {input.anchors}"
+        " --threads {threads} --store {input.store} {params.anchors} {input.anchors} {params.start} {input.start}"
         " --model {output.model} --config {output.config} --history {output.history}"
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'
         " > {log} 2>&1"

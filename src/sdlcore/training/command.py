@@ -15,12 +15,13 @@ from sdlcore.activations.reader import Order, TrainingRows
 from sdlcore.anchors import load_anchors
 from sdlcore.device import choose_device
 from sdlcore.files import provenance, sha256_of, write_json
-from sdlcore.model import SparseCoder, save_model
+from sdlcore.model import SparseCoder, load_model, save_model
 from sdlcore.pairs import make_direction_pair, pair_sites
 from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
 from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
+from sdlcore.training.initialise import start_from_model
 from sdlcore.training.loop import Checkpointing, train
 
 Opening = Callable[[str, str, int, Order, Path, torch.device], AbstractContextManager[TrainingRows]]
@@ -48,6 +49,7 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--store", required=True)
     parser.add_argument("--anchors")
+    parser.add_argument("--start", metavar="MODEL", help="a model whose latents the first latents start from")
     parser.add_argument("--model", required=True)
     parser.add_argument("--config", required=True)
     parser.add_argument("--history", required=True)
@@ -60,6 +62,8 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
     config = RunConfig.from_dict(args.settings)
     device = choose_device(args.device)
     inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
+    if args.start:
+        inputs["start"] = sha256_of(args.start)
     facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     folder = Path(args.model).parent
@@ -85,6 +89,8 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
             scaling = normalisation.fit(rows.sample(), pair)
         else:
             scaling = normalisation.identity(*(sum(widths) for widths in sites))
+        if args.start:
+            start_from_model(model, load_model(args.start).to(device), scaling.to(device))
         directions = None
         if args.anchors:
             anchors = load_anchors(args.anchors)

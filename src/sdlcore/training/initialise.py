@@ -1,4 +1,4 @@
-"""What of a model starts from the data."""
+"""What of a model starts from the data, or from another model."""
 
 import torch
 from torch import Tensor
@@ -6,6 +6,7 @@ from torch import Tensor
 from sdlcore.model import SparseCoder
 from sdlcore.model.sigma import JumpReLU
 from sdlcore.training.geometric_median import geometric_median
+from sdlcore.training.normalisation import Normalisation
 
 
 @torch.no_grad()
@@ -33,3 +34,35 @@ def _threshold(pre_BQ: Tensor, l0: float) -> Tensor:
     if not largest[-1] > 0:
         raise ValueError(f"init_l0 = {l0}: fewer pre-activations than that are positive; lower it")
     return largest[-1]
+
+
+@torch.no_grad()
+def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Normalisation) -> None:
+    """Put the latents of another model in the place of the first latents of a fresh one; the others stay as drawn.
+
+    Parameters
+    ----------
+    model
+        Of normalised activations. Where it has no biases, those of ``found`` are left out.
+    found
+        Of raw activations, as saved. Whatever its sigma, only its weights and encoder biases are taken.
+    normalisation
+        What ``model`` is trained under.
+
+    Raises
+    ------
+    ValueError
+        If it has more latents, or other dimensions.
+    """
+    if found.W_enc.shape[1] != model.W_enc.shape[1] or found.W_dec.shape[1] != model.W_dec.shape[1]:
+        shapes = [f"{m.W_enc.shape[1]} -> {m.W_dec.shape[1]}" for m in (found, model)]
+        raise ValueError(f"the model to start from maps dimensions {shapes[0]}, this one {shapes[1]}")
+    n = len(found.W_enc)
+    if n > len(model.W_enc):
+        raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
+    mean_p, scale_p, _, scale_r = normalisation
+    model.W_enc[:n] = found.W_enc / scale_p
+    model.W_dec[:n] = found.W_dec * scale_r
+    if model.config.bias:
+        model.b_enc[:n] = found.b_enc + found.W_enc @ mean_p
+    model.constrain()

@@ -1,0 +1,1 @@
+"""What is not gradient descent: alternating convex search and classical dictionary learning."""

@@ -1,0 +1,204 @@
+"""Alternating convex search for a dictionary whose size is found, not given.
+
+The problem of Definition 2.5 is biconvex within an activation pattern: codes are a convex problem for a dictionary that
+is held still, and the dictionary is one for codes that are held still (Gorski et al. 2007). Each step takes a batch,
+picks supports by correlation, minimises over non-negative codes, then over all atoms at once, and puts atoms back on
+the unit sphere. What no convex step can do, move atoms between patterns, is done beside: duplicates are first replaced
+by what is reconstructed badly, later pruned. Nothing here sees labels, the number of features or their sparsity.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
+from sdlcore.solvers.normal_equations import NormalEquations, typical
+from sdlcore.solvers.settings import SolverConfig
+
+log = logging.getLogger(__name__)
+
+Batches = Callable[[int], Tensor]
+"""Gives x_r (B x n_r, float32) of a step, counted from 0."""
+Row = dict[str, float]
+FULL = 0.95
+"""Share of the codes of all supports from which they are too small."""
+ALIVE = 1e-6
+"""Norm of a solved atom below which its direction is rounding."""
+
+
+class Atoms(NamedTuple):
+    """What goes in a step."""
+
+    duplicate: Tensor
+    """K booleans."""
+    weak: Tensor
+    """K booleans."""
+
+
+def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator) -> Tensor:
+    """Return unit atoms in the directions of random samples, each once; random directions beyond the samples.
+
+    Samples are sums of few features, and so start nearer to features than random directions do.
+    """
+    order = torch.randperm(len(x_BR), generator=generator)
+    order = order[x_BR[order].norm(dim=1) > 0][:n_atoms]
+    random = torch.randn(n_atoms - len(order), x_BR.shape[1], generator=generator)
+    return torch.nn.functional.normalize(torch.cat([x_BR[order], random]))
+
+
+def alternating_convex_search(
+    batches: Batches,
+    config: SolverConfig,
+    generator: torch.Generator,
+    start: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield the dictionary (K x n_r, unit rows) after each step and what there is to say of the step, until it settles.
+
+    Parameters
+    ----------
+    batches
+        Samples by step.
+    config
+        Settings.
+    generator
+        CPU stream that the first atoms are drawn from.
+    start
+        Atoms to start from instead, K x n_r.
+
+    Yields
+    ------
+    atoms
+        K x n_r.
+    row
+        ``step`` from 1; ``samples`` seen; ``loss`` and ``fvu`` of the step's batch, before it moved any atom; its
+        ``l0``, of at most ``support``; ``atoms`` after the step; ``replaced`` and ``pruned`` ones; ``seconds`` since
+        the start.
+
+    Raises
+    ------
+    MonotonicityError
+        If a convex step raises its objective.
+    ValueError
+        If activations are not finite, or nothing but zeros.
+    """
+    started = time.perf_counter()
+    x = read_batch(batches, 0)
+    atoms = initial_atoms(x, config.n_atoms, generator) if start is None else torch.nn.functional.normalize(start)
+    equations = NormalEquations(*atoms.shape)
+    gram = atoms @ atoms.T
+    settled = Settled(config.tolerance, config.patience)
+    precision = torch.bfloat16 if config.precision == "bfloat16" else None
+    samples, s = 0, config.support
+    for step in range(config.max_steps):
+        x = x if step == 0 else read_batch(batches, step)
+        samples += len(x)
+        support = largest_correlations(x, atoms, s, precision)
+        codes = nonnegative_codes(x, atoms, gram, support, config.sweeps)
+        equations.add(codes, x, config.forgetting)
+        solved = equations.solve(atoms, config.ridge)
+        norms = solved.norm(dim=1)
+        alive = norms > ALIVE
+        atoms = torch.where(alive[:, None], solved / norms[:, None], atoms)
+        equations.rescale(torch.where(alive, norms, 1.0))
+        gram = atoms @ atoms.T
+        duplicate, weak = surplus(gram, equations, config)
+        row = {
+            "step": step + 1,
+            "samples": samples,
+            **fit_of(codes, x),
+            "support": s,
+            "atoms": 0,
+            "replaced": 0,
+            "pruned": 0,
+        }
+        if step < config.replace_steps:
+            row["replaced"] = replace(atoms, equations, duplicate | ~alive, codes, x)
+            gram = atoms @ atoms.T
+        else:
+            kept = (~(duplicate | weak)).nonzero().squeeze(1)
+            row["pruned"] = len(atoms) - len(kept)
+            if row["pruned"]:
+                atoms, gram = atoms[kept], gram[kept].index_select(1, kept)
+                equations.keep(kept)
+        row |= {"atoms": len(atoms), "seconds": round(time.perf_counter() - started, 3)}
+        yield atoms, row
+        if step < config.replace_steps:
+            continue
+        if codes.full > FULL and s < config.max_support:
+            s = min(2 * s, config.max_support)
+            settled = Settled(config.tolerance, config.patience)
+        elif settled(row["fvu"], len(atoms)):
+            return
+    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+
+
+def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -> Atoms:
+    """Return which atoms lie closer than ``max_cosine`` to one of more energy, and which hardly matter."""
+    worth = equations.worth
+    order = torch.argsort(equations.energies, descending=True, stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    near = (gram_KK > config.max_cosine).nonzero()
+    later = near[place[near[:, 0]] > place[near[:, 1]], 0]
+    duplicate = torch.zeros(len(worth), dtype=torch.bool)
+    duplicate[later] = True
+    return Atoms(duplicate, worth < config.min_worth * typical(worth))
+
+
+def replace(atoms_KR: Tensor, equations: NormalEquations, bad_K: Tensor, codes: Codes, x_BR: Tensor) -> int:
+    """Put residuals of the worst reconstructed samples in the place of some atoms, and return of how many."""
+    bad = bad_K.nonzero().squeeze(1)
+    worst = codes.errors.topk(min(len(bad), len(x_BR))).indices
+    residuals = x_BR[worst] - codes.reconstruct(atoms_KR)[worst]
+    norms = residuals.norm(dim=1)
+    worst = norms > 0
+    bad = bad[: len(norms)][worst]
+    atoms_KR[bad] = residuals[worst] / norms[worst, None]
+    equations.forget(bad)
+    return len(bad)
+
+
+class Settled:
+    """Tells when neither error nor atoms change any more, from the history alone."""
+
+    def __init__(self, tolerance: float, patience: int) -> None:
+        self.tolerance, self.patience = tolerance, patience
+        self._seen: list[tuple[float, int]] = []
+
+    def __call__(self, fvu: float, atoms: int) -> bool:
+        """Take a step's error and number of atoms."""
+        self._seen.append((fvu, atoms))
+        if len(self._seen) <= self.patience:
+            return False
+        past = self._seen[-self.patience - 1 : -1]
+        best = min(error for error, _ in past)
+        few = max(1.0, self.tolerance / 10 * atoms)
+        return fvu >= (1 - self.tolerance) * best and all(abs(number - atoms) <= few for _, number in past)
+
+
+def fit_of(codes: Codes, x_BR: Tensor) -> Row:
+    """Return ``loss`` (mean squared error, summed over dimensions), ``fvu`` and ``l0`` of a batch's codes."""
+    loss = float(codes.errors.mean())
+    variance = float(x_BR.var(dim=0, correction=0).sum())
+    return {"loss": loss, "fvu": loss / variance if variance else math.nan, "l0": codes.l0}
+
+
+def read_batch(batches: Batches, step: int) -> Tensor:
+    """Return the batch of a step, or refuse it.
+
+    Raises
+    ------
+    ValueError
+        If activations are not finite, or nothing but zeros.
+    """
+    x_BR = batches(step)
+    if not bool(torch.isfinite(x_BR).all()):
+        raise ValueError(f"activations of step {step + 1} are not finite; look at the store")
+    if not bool(x_BR.any()):
+        raise ValueError(f"activations of step {step + 1} are all zero; there is nothing to find")
+    return x_BR

@@ -1,0 +1,124 @@
+"""The encoder of a dictionary that was found without one.
+
+Codes are a function of a sample that no single layer computes. The best linear read-out of code i is
+Sigma^-1 cov(x, c_i), the ridge or Wiener row, not the atom itself: where atoms are not orthogonal, the atom's own
+correlation is full of the others' (docs/solvers.md). A threshold then says when it is active, and where it is, a
+regression of the code on the read-out undoes the shrinkage that the silent samples caused. All of it is one affine map
+and JumpReLU, which any `SparseCoder` computes.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdlcore.model import kernels
+from sdlcore.solvers.codes import Codes
+
+RIDGE = 1e-3
+"""Ridge, as a share of the mean variance of a dimension."""
+AT_ONCE = 256
+"""Atoms whose read-outs are sorted at once."""
+
+
+class Encoder(NamedTuple):
+    """JumpReLU(W x + b, threshold)."""
+
+    W: Tensor
+    """K x n_p."""
+    b: Tensor
+    """K."""
+    threshold: Tensor
+    """K, not negative."""
+
+
+class EncoderFit:
+    """Regression of codes on inputs, over as many batches as are added.
+
+    Thresholds and gains are fitted to the last of them.
+    """
+
+    def __init__(self, K: int, n_p: int) -> None:
+        self._samples = 0
+        self._x, self._c = torch.zeros(n_p), torch.zeros(K)
+        self._xx, self._cx = torch.zeros(n_p, n_p), torch.zeros(K, n_p)
+        self._last: tuple[Tensor, Codes] | None = None
+
+    def add(self, x_BP: Tensor, codes: Codes) -> None:
+        """Add B samples of x_p with the codes that their x_r have."""
+        self._samples += len(x_BP)
+        self._x += x_BP.sum(0)
+        self._xx += x_BP.T @ x_BP
+        self._c.index_add_(0, codes.support.columns, codes.values)
+        self._cx += kernels.scatter_sum(*codes.support.by_latent, codes.values, x_BP)[0]
+        self._last = x_BP, codes
+
+    def solve(self) -> Encoder:
+        """Return the encoder.
+
+        Raises
+        ------
+        ValueError
+            If nothing was added.
+        """
+        if self._last is None:
+            raise ValueError("an encoder was asked for before any batch was added")
+        n = self._samples
+        mean_x, mean_c = self._x / n, self._c / n
+        covariance = (self._xx / n - torch.outer(mean_x, mean_x)).double()
+        covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), 1e-12))
+        right = (self._cx / n - torch.outer(mean_c, mean_x)).double()
+        W = torch.linalg.solve(covariance, right.T).T.float().contiguous()
+        b = mean_c - W @ mean_x
+        x, codes = self._last
+        threshold = torch.empty_like(b)
+        for start in range(0, len(b), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            dense = _columns(codes, start, len(b[part]))
+            gain, offset, threshold[part] = _gate(x @ W[part].T + b[part], dense)
+            W[part] *= gain[:, None]
+            b[part] = gain * b[part] + offset
+        return Encoder(W, b, threshold)
+
+
+def _columns(codes: Codes, start: int, width: int) -> Tensor:
+    """Return the codes of some atoms, B x width."""
+    inside = (codes.support.columns >= start) & (codes.support.columns < start + width)
+    dense = codes.values.new_zeros(codes.support.n_samples, width)
+    dense[codes.support.rows[inside], codes.support.columns[inside] - start] = codes.values[inside]
+    return dense
+
+
+def _gate(z_BK: Tensor, c_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gain, offset and threshold such that JumpReLU(gain z + offset) is nearest to c, atom by atom.
+
+    The threshold is set first, then gain and offset by least squares over the samples above it, then the threshold
+    again, for what is then read out.
+    """
+    above = z_BK > best_thresholds(z_BK, c_BK)
+    number = above.sum(0).clamp(min=1)
+    mean_z, mean_c = (z_BK * above).sum(0) / number, (c_BK * above).sum(0) / number
+    spread = ((z_BK - mean_z).square() * above).sum(0)
+    gain = ((z_BK - mean_z) * (c_BK - mean_c) * above).sum(0) / spread.clamp(min=1e-12)
+    # of few samples, or of a read-out that says nothing of the code, no line can be told
+    known = (above.sum(0) >= 8) & (gain > 0.1) & (gain < 10)
+    gain = torch.where(known, gain, 1.0)
+    offset = torch.where(known, mean_c - gain * mean_z, 0.0)
+    return gain, offset, best_thresholds(gain * z_BK + offset, c_BK).clamp(min=0)
+
+
+def best_thresholds(z_BK: Tensor, c_BK: Tensor) -> Tensor:
+    """Return the thresholds for which z where it exceeds them, and zero elsewhere, is nearest to c in squares (K).
+
+    Letting a sample through changes the error by z (z - 2 c): samples are let through in the order of z as long as the
+    sum of that falls. Where it never does, the threshold is out of reach.
+    """
+    ordered, places = z_BK.sort(dim=0, descending=True)
+    change = torch.where(ordered > 0, ordered * (ordered - 2 * c_BK.gather(0, places)), torch.inf)
+    total = change.cumsum(0)
+    last = total.argmin(0)
+    following = ordered[(last + 1).clamp(max=len(z_BK) - 1), torch.arange(z_BK.shape[1])]
+    lowest = ordered.gather(0, last[None])[0]
+    between = (lowest + torch.minimum(following.clamp(min=0), lowest)) / 2
+    useless = ~(total.gather(0, last[None])[0] < 0)
+    return torch.where(useless, ordered[0].clamp(min=0) + 1, between)

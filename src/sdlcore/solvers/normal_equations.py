@@ -1,0 +1,135 @@
+"""The dictionary step: all atoms at once by ridge least squares, from running normal equations."""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from sdlcore.model import kernels
+from sdlcore.solvers import kernels as loops
+from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError, threads_set
+
+log = logging.getLogger(__name__)
+
+CHECKED = 16
+"""Dimensions in which a step's objective is checked. It is a sum over dimensions, each minimised on its own."""
+
+
+class NormalEquations:
+    """Running sums A = sum c c^T (K x K) and B = sum c x^T (K x n_r) of all batches so far, older ones forgotten.
+
+    They define J(D) = tr(D^T A D) - 2 tr(B^T D), which is, up to a constant, the squared error of all samples so far
+    with the codes that they had (Mairal et al. 2010, eq. 9). A unit of J is a unit of squared error.
+
+    Parameters
+    ----------
+    K, n_r
+        Numbers of atoms and of dimensions.
+
+    Attributes
+    ----------
+    A, B
+        The sums.
+    worth
+        The running sum of what the error would grow by without each atom (K).
+    """
+
+    def __init__(self, K: int, n_r: int) -> None:
+        self.A = torch.zeros(K, K)
+        self.B = torch.zeros(K, n_r)
+        self.worth = torch.zeros(K)
+
+    def add(self, codes: Codes, x_BR: Tensor, forgetting: float) -> None:
+        """Weigh everything so far by ``forgetting`` and add a batch."""
+        threads_set()
+        atom_offsets, samples, order = codes.support.by_latent
+        self.A *= forgetting
+        loops.add_outer(
+            atom_offsets.numpy(),
+            samples.numpy(),
+            order.numpy(),
+            codes.support.offsets.numpy(),
+            codes.support.columns.numpy(),
+            codes.values.numpy(),
+            self.A.numpy(),
+        )
+        products, _ = kernels.scatter_sum(atom_offsets, samples, order, codes.values, x_BR)
+        self.B.mul_(forgetting).add_(products)
+        self.worth.mul_(forgetting).add_(codes.worths())
+
+    @property
+    def energies(self) -> Tensor:
+        """Each atom's sum of squared codes (K)."""
+        return self.A.diagonal()
+
+    def solve(self, atoms_KR: Tensor, ridge: float) -> Tensor:
+        """Return the D that minimises J(D) + lambda |D - D_0|^2, lambda being ``ridge`` times an atom's typical energy.
+
+        The proximal term keeps an atom without samples where it is and makes the matrix regular; for the others it is
+        far below the noise. Where rounding of float32 makes it irregular all the same (more atoms than samples), it is
+        solved in float64, with ever more ridge.
+
+        Raises
+        ------
+        MonotonicityError
+            If J rises in any of `CHECKED` dimensions, beyond rounding.
+        """
+        weight = max(ridge * typical(self.energies), 1e-30)
+        for dtype, factor in ((torch.float32, 1.0), (torch.float64, 1.0), (torch.float64, 1e2), (torch.float64, 1e4)):
+            solved = self._solve(atoms_KR, weight * factor, dtype)
+            if solved is not None and (risen := self._risen(atoms_KR, solved)) is None:
+                return solved
+        what = "has no Cholesky factor" if solved is None else f"raised the objective of dimension {risen}"
+        raise MonotonicityError(
+            f"the dictionary step {what}, of {len(atoms_KR)} atoms; look for activations that are not finite or huge, "
+            "or raise ridge"
+        )
+
+    def _solve(self, atoms_KR: Tensor, weight: float, dtype: torch.dtype) -> Tensor | None:
+        A = self.A.to(dtype, copy=True)
+        A.diagonal().add_(weight)
+        factor, info = torch.linalg.cholesky_ex(A)
+        if info:
+            return None
+        right = (self.B + weight * atoms_KR).to(dtype)
+        # cholesky_solve returns column-major memory
+        return torch.cholesky_solve(right, factor).float().contiguous()
+
+    def _risen(self, before: Tensor, after: Tensor) -> int | None:
+        """Return a dimension whose objective has risen, of `CHECKED` ones that are spread over all, or None."""
+        some = torch.linspace(0, before.shape[1] - 1, min(CHECKED, before.shape[1])).long()
+        first, last = self._objective(before, some), self._objective(after, some)
+        scale = torch.maximum(first[1], last[1]) + 1e-30
+        bad = ~(last[0] - first[0] <= ROUNDING * scale)
+        return int(some[bad][0]) if bool(bad.any()) else None
+
+    def _objective(self, atoms_KR: Tensor, dimensions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J in some dimensions, and the size of the terms that it is the difference of."""
+        D, B = atoms_KR[:, dimensions].double(), self.B[:, dimensions].double()
+        quadratic = (D * (self.A @ D.float()).double()).sum(0)
+        return quadratic - 2 * (B * D).sum(0), quadratic.abs() + 2 * (B * D).abs().sum(0)
+
+    def rescale(self, norms_K: Tensor) -> None:
+        """Multiply codes by ``norms_K``, as dividing atoms by their norms does: no reconstruction changes."""
+        self.A *= norms_K[:, None]
+        self.A *= norms_K
+        self.B *= norms_K[:, None]
+
+    def forget(self, atoms: Tensor) -> None:
+        """Forget what belongs to some atoms (indices)."""
+        self.A[atoms] = 0
+        self.A[:, atoms] = 0
+        self.B[atoms] = 0
+        self.worth[atoms] = 0
+
+    def keep(self, atoms: Tensor) -> None:
+        """Leave only some atoms (indices)."""
+        self.A = self.A[atoms].index_select(1, atoms)
+        self.B = self.B[atoms]
+        self.worth = self.worth[atoms]
+
+
+def typical(values_K: Tensor) -> float:
+    """Return the mean of non-negative values, weighted by themselves: atoms that hardly matter do not move it."""
+    total = float(values_K.sum(dtype=torch.float64))
+    return float(values_K.double().square().sum()) / total if total > 0 else 0.0

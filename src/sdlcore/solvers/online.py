@@ -1,0 +1,78 @@
+"""Online dictionary learning (Mairal et al. 2010) as scikit-learn has it, the well-kept baseline.
+
+Its codes are those of LARS or coordinate descent on the lasso, its dictionary step is one pass of block coordinate
+descent on the running sums. Both are scikit-learn's; here is only what gives it batches and keeps its history.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from sdlcore.solvers.acs import Batches, Row, Settled, fit_of, initial_atoms, read_batch
+from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.solvers.settings import SolverConfig
+
+log = logging.getLogger(__name__)
+
+
+def online_dictionary_learning(
+    batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield the dictionary (n_atoms x n_r, unit rows) and the history's row of each step, until it settles.
+
+    Arguments, rows and errors as of `sdlcore.solvers.acs.alternating_convex_search`; none is pruned. ``l1`` is the
+    weight of the lasso. The row's error is, as for all solvers, that of the non-negative codes of
+    `sdlcore.solvers.codes`, whose time is not counted.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If scikit-learn is not installed.
+    """
+    # only here: they take a while to import
+    from sklearn.decomposition import MiniBatchDictionaryLearning
+    from sklearn.exceptions import ConvergenceWarning
+
+    x = read_batch(batches, 0)
+    atoms = initial_atoms(x, config.n_atoms, generator)
+    if start is not None:
+        atoms = torch.nn.functional.normalize(start)
+    learner = MiniBatchDictionaryLearning(
+        n_components=len(atoms),
+        alpha=config.l1,
+        batch_size=config.batch_size,
+        fit_algorithm="cd",
+        transform_algorithm="lasso_cd",
+        dict_init=atoms.numpy().copy(),
+        positive_code=True,
+        random_state=0,
+    )
+    precision = torch.bfloat16 if config.precision == "bfloat16" else None
+    settled = Settled(config.tolerance, config.patience)
+    samples, seconds = 0, 0.0
+    for step in range(config.max_steps):
+        x = read_batch(batches, step)
+        samples += len(x)
+        support = largest_correlations(x, atoms, config.support, precision)
+        codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
+        row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
+        began = time.perf_counter()
+        with warnings.catch_warnings():
+            # its duality gaps are below float32's rounding for many samples, of which it warns one by one
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            learner.partial_fit(x.numpy())
+        seconds += time.perf_counter() - began
+        found = torch.from_numpy(learner.components_).to(torch.float32, copy=True)
+        # it leaves atoms inside the sphere, and one that nothing uses at zero
+        norms = found.norm(dim=1, keepdim=True)
+        atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
+        row |= {"atoms": len(atoms), "replaced": 0, "pruned": 0}
+        yield atoms, row | {"seconds": round(seconds, 3)}
+        # not by the first steps, whose samples the first atoms were drawn from
+        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
+            return
+    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)

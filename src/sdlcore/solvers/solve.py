@@ -1,0 +1,108 @@
+"""From activations to a `SparseCoder`: a dictionary by the solver that is configured, then its encoder."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from sdlcore.model import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.solvers.acs import Batches, Row, alternating_convex_search
+from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.solvers.encoder import EncoderFit
+from sdlcore.solvers.ksvd import ksvd
+from sdlcore.solvers.online import online_dictionary_learning
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.training.history import History
+from sdlcore.training.normalisation import Normalisation
+
+log = logging.getLogger(__name__)
+
+ENCODER_STEPS = 3
+"""Batches that an encoder is fitted to."""
+
+Pairs = Callable[[int], tuple[Tensor, Tensor]]
+"""Gives x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
+Solver = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
+
+SOLVERS: dict[str, Solver] = {"acs": alternating_convex_search, "ksvd": ksvd, "odl": online_dictionary_learning}
+"""By the name that configurations have. Adding one is a function here."""
+
+
+def solve(
+    pairs: Pairs,
+    config: SolverConfig,
+    sites: tuple[tuple[int, ...], tuple[int, ...]],
+    generator: torch.Generator,
+    normalisation: Normalisation,
+    history: History,
+    start: Tensor | None = None,
+) -> SparseCoder:
+    """Return the dictionary and encoder of normalised activations; `normalisation.fold` undoes that.
+
+    Parameters
+    ----------
+    pairs
+        Batches by step.
+    config
+        Settings.
+    sites
+        Widths of the sites of x_p and of x_r.
+    generator
+        CPU stream for the start.
+    normalisation
+        Applied to every batch.
+    history
+        Open; gets a row a step.
+    start
+        Atoms to start from in place of the solver's own (K x n_r).
+    """
+    compile_loops(config)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        return normalisation(*pairs(step))
+
+    step = 0
+    for atoms, row in SOLVERS[config.solver](lambda step: batch(step)[1], config, generator, start):
+        # of the solver, with what it read
+        history.add(row)
+        log.info(
+            "step %d  fvu %.4f  l0 %.1f  atoms %d  %.1f s",
+            row["step"],
+            row["fvu"],
+            row["l0"],
+            len(atoms),
+            row["seconds"],
+        )
+        step = int(row["step"])
+    began = time.perf_counter()
+    support = min(int(history.rows[-1]["support"]), len(atoms))
+    gram = atoms @ atoms.T
+    precision = torch.bfloat16 if config.precision == "bfloat16" else None
+    fit, loss, fvu, l0 = EncoderFit(len(atoms), sum(sites[0])), 0.0, 0.0, 0.0
+    for later in range(step, step + ENCODER_STEPS):
+        x_p, x_r = batch(later)
+        codes = nonnegative_codes(x_r, atoms, gram, largest_correlations(x_r, atoms, support, precision), config.sweeps)
+        fit.add(x_p, codes)
+        loss, l0 = float(codes.errors.mean()), codes.l0
+        fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
+    encoder = fit.solve()
+    seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
+    model_config = ModelConfig(pair=config.pair, activation="jumprelu", n_q=len(atoms), bias=True)
+    model = SparseCoder(model_config, *sites).eval()
+    found = {"W_dec": atoms, "W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
+    model.load_state_dict(model.state_dict() | found)
+    # the row of the finished dictionary: its codes' error, and the time with the encoder
+    row = {**history.rows[-1], "step": step + 1, "loss": loss, "fvu": fvu, "l0": l0, "replaced": 0, "pruned": 0}
+    row["samples"] += ENCODER_STEPS * len(x_r)
+    history.add(row | {"seconds": round(seconds, 3)})
+    return model
+
+
+def compile_loops(config: SolverConfig) -> None:
+    """Have numba compile, or load, what solvers run: the seconds of a history are to be those of work."""
+    tiny = SolverConfig(n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision)
+    x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0))
+    next(alternating_convex_search(lambda step: x, tiny, torch.Generator().manual_seed(0)))

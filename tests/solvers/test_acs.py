@@ -1,0 +1,116 @@
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from sdlcore.solvers.acs import Settled, alternating_convex_search, initial_atoms, replace, surplus
+from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.solvers.normal_equations import NormalEquations
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.streams import torch_stream
+from tests.solvers.conftest import draw
+
+SMALL = SolverConfig(n_atoms=100, support=8, batch_size=2048)
+
+
+def search(bench, config=SMALL, seed=0, start=None):
+    batches = bench.batches(min(config.batch_size, len(bench.x)))
+    return list(alternating_convex_search(batches, config, torch_stream(seed, "initialisation"), start))
+
+
+def test_features_are_found_and_so_is_their_number(bench):
+    steps = search(bench)
+    atoms, row = steps[-1]
+    assert bench.recovery(atoms) == 1.0
+    assert abs(len(atoms) - len(bench.features)) <= 2
+    assert len(steps) < SMALL.max_steps
+    assert row["fvu"] < 0.05 < steps[0][1]["fvu"]
+    assert row["atoms"] == len(atoms)
+
+
+def test_atoms_are_unit_and_c_contiguous_after_every_step(bench):
+    for atoms, _ in search(bench, dataclasses.replace(SMALL, max_steps=8)):
+        torch.testing.assert_close(atoms.norm(dim=1), torch.ones(len(atoms)))
+        assert atoms.is_contiguous()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_gives_others(bench):
+    few = dataclasses.replace(SMALL, max_steps=5)
+    first, again, other = (search(bench, few, seed)[-1][0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+
+
+def test_within_a_pattern_every_convex_step_lowers_the_error(bench):
+    x = bench.x[:1024]
+    atoms = initial_atoms(x, 60, torch_stream(0, "initialisation"))
+    support = largest_correlations(x, atoms, 8)
+    start, errors = None, []
+    for _ in range(6):
+        codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, 4, start)
+        errors.append(float(codes.errors.sum()))
+        equations = NormalEquations(*atoms.shape)
+        equations.add(codes, x, 0.0)
+        solved = equations.solve(atoms, 1e-6)
+        errors.append(float((x - codes.reconstruct(solved)).square().sum()))
+        norms = solved.norm(dim=1)
+        atoms, start = solved / norms[:, None], codes.values * norms[codes.support.columns]
+    assert all(later <= earlier * (1 + 1e-5) for earlier, later in itertools.pairwise(errors))
+    assert errors[-1] < 0.5 * errors[0]
+
+
+def test_more_atoms_than_samples_are_no_problem():
+    bench = draw(n=40, n_p=32, n_samples=64, seed=1001)
+    atoms, _ = search(bench, dataclasses.replace(SMALL, n_atoms=300, max_steps=6, batch_size=64))[-1]
+    assert bool(torch.isfinite(atoms).all())
+
+
+def test_it_starts_from_atoms_that_are_given(bench):
+    atoms, row = search(bench, dataclasses.replace(SMALL, max_steps=1, replace_steps=0), start=3 * bench.features)[0]
+    assert row["fvu"] < 0.05
+    assert bench.recovery(atoms) == 1.0
+
+
+def test_of_close_atoms_that_of_more_energy_stays_and_weak_ones_go():
+    atoms = torch.nn.functional.normalize(torch.tensor([[1.0, 0, 0], [1, 0.1, 0], [0, 1, 0], [0, 0, 1]]))
+    equations = NormalEquations(4, 3)
+    equations.A.diagonal().copy_(torch.tensor([5.0, 9.0, 7.0, 9.0]))
+    equations.worth.copy_(torch.tensor([5.0, 9.0, 7.0, 0.01]))
+    found = surplus(atoms @ atoms.T, equations, SMALL)
+    assert found.duplicate.tolist() == [True, False, False, False]
+    assert found.weak.tolist() == [False, False, False, True]
+
+
+def test_replacements_are_residuals_of_the_worst_samples():
+    atoms = torch.eye(4)[:3].contiguous()
+    x = torch.tensor([[1.0, 0, 0, 0], [0, 2, 0, 5], [0, 0, 0.5, 0.1]])
+    codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 2), 8)
+    equations = NormalEquations(3, 4)
+    equations.add(codes, x, 0.0)
+    assert replace(atoms, equations, torch.tensor([True, False, False]), codes, x) == 1
+    torch.testing.assert_close(atoms[0], torch.tensor([0.0, 0, 0, 1]))
+    assert not equations.A[0].any()
+    assert not equations.B[0].any()
+
+
+def test_it_stops_by_error_and_atoms_alone():
+    settled = Settled(tolerance=0.02, patience=2)
+    falling = [settled(error, 100) for error in (1.0, 0.8, 0.6)]
+    pruning = [settled(0.6, atoms) for atoms in (90, 80, 70)]
+    assert not any(falling + pruning)
+    assert [settled(0.599, 70) for _ in range(2)] == [False, True]
+
+
+def test_supports_grow_while_all_of_them_is_used(bench):
+    rows = [row for _, row in search(bench, dataclasses.replace(SMALL, support=1, max_support=4))]
+    sizes = [row["support"] for row in rows]
+    assert sizes[0] == 1
+    assert sizes[-1] in (2, 4)
+    assert rows[-1]["fvu"] < 0.5 * rows[SMALL.replace_steps]["fvu"]
+
+
+@pytest.mark.parametrize(("value", "message"), [(torch.nan, "not finite"), (0.0, "all zero")])
+def test_activations_that_hold_nothing_are_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        list(alternating_convex_search(lambda step: torch.full((64, 8), value), SMALL, torch_stream(0, "a")))

@@ -1,0 +1,62 @@
+"""The three solvers against each other."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from sdlcore.solvers.acs import initial_atoms
+from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.solvers.ksvd import update_atoms
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.solve import SOLVERS
+from sdlcore.streams import torch_stream
+
+CLASSICAL = {
+    "ksvd": SolverConfig(solver="ksvd", n_atoms=60, support=4, batch_size=2048),
+    "odl": SolverConfig(solver="odl", n_atoms=60, support=4, batch_size=1024, l1=0.1, max_steps=30),
+}
+
+
+def search(bench, name, start=None, **changes):
+    config = dataclasses.replace(CLASSICAL[name], **changes)
+    generator = torch_stream(0, "initialisation")
+    return list(SOLVERS[name](bench.batches(config.batch_size), config, generator, start))
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_classical_solvers_find_most_features_and_no_better_than_acs(bench, name):
+    steps = search(bench, name)
+    atoms, row = steps[-1]
+    assert len(atoms) == 60
+    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(60))
+    assert bench.recovery(atoms) >= 0.7
+    acs = SolverConfig(n_atoms=60, support=4, batch_size=2048)
+    found, best = list(SOLVERS["acs"](bench.batches(2048), acs, torch_stream(0, "initialisation"), None))[-1]
+    assert bench.recovery(found) == 1.0 >= bench.recovery(atoms)
+    assert set(row) == set(best)
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_the_same_seed_gives_the_same_bits(bench, name):
+    assert torch.equal(search(bench, name, max_steps=2)[-1][0], search(bench, name, max_steps=2)[-1][0])
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_one_solver_goes_on_from_what_another_found(bench, name):
+    atoms, _ = search(bench, name, start=bench.features, max_steps=2)[-1]
+    assert bench.recovery(atoms) == 1.0
+    assert len(atoms) == len(bench.features)
+
+
+def test_rank_one_updates_lower_the_error_and_name_what_is_not_used(bench):
+    x = bench.x[:512]
+    atoms = initial_atoms(x, 60, torch_stream(0, "initialisation"))
+    atoms[7] = -torch.nn.functional.normalize(x.sum(0), dim=0)
+    codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 4), 8)
+    updated, unused = update_atoms(x, atoms, codes)
+    after = nonnegative_codes(x, updated, updated @ updated.T, codes.support, 50, codes.values)
+    assert after.errors.sum() < codes.errors.sum()
+    few = codes.support.dense((codes.values > 0).float()).sum(0) < 3
+    assert unused.tolist() == few.nonzero().squeeze(1).tolist()
+    torch.testing.assert_close(updated[unused], atoms[unused])

@@ -1,0 +1,89 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.model import load_model
+from sdlcore.solvers import command
+
+SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
+
+
+@pytest.fixture
+def store(bench, tmp_path):
+    path = tmp_path / "train.h5"
+    with create_store(path, {}) as writer:
+        writer.append(bench.x.numpy(), target=3 * bench.x.numpy()[:, ::-1].copy())
+    return path
+
+
+def solve(store, folder, settings=None, *more):
+    files = {name: str(folder / file) for name, file in FILES.items()}
+    arguments = ["--settings", json.dumps(SETTINGS | (settings or {})), "--seed", "0", "--store", str(store)]
+    for name, file in files.items():
+        arguments += [f"--{name}", file]
+    command.main(__file__, None, [*arguments, *more])
+    return load_model(folder / "model.safetensors")
+
+
+FILES = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+
+
+def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
+    model = solve(store, tmp_path / "run")
+    assert bench.recovery(model.W_dec.detach()) == 1.0
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["settings"]["solver"] == "acs"
+    with (tmp_path / "run/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert int(rows[-1]["atoms"]) == model.config.n_q
+    assert float(rows[-1]["seconds"]) >= float(rows[0]["seconds"]) > 0
+    with ActivationStore(store) as opened:
+        metrics, _ = evaluate(model, opened)
+    assert metrics["fvu"] is not None
+    assert metrics["fvu"] < 0.15
+
+
+def test_the_same_run_gives_the_same_file(store, tmp_path):
+    few = {"max_steps": 6}
+    solve(store, tmp_path / "a", few)
+    solve(store, tmp_path / "b", few)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("pair", ["transcoder", "crosscoder"])
+def test_other_pairs_are_solved_for(bench, store, tmp_path, pair):
+    model = solve(store, tmp_path / pair, {"pair": pair, "normalise": pair == "transcoder"})
+    n = 32 if pair == "transcoder" else 64
+    assert model.W_dec.shape[1] == n
+    with ActivationStore(store) as opened:
+        metrics, _ = evaluate(model, opened)
+    assert metrics["fvu"] is not None
+    assert metrics["fvu"] < 0.2
+
+
+def test_centred_and_scaled_activations_give_raw_reconstructions(bench, tmp_path):
+    path = tmp_path / "moved.h5"
+    with create_store(path, {}) as writer:
+        writer.append(5 * bench.x.numpy() + np.float32(7))
+    model = solve(path, tmp_path / "run", {"normalise": True})
+    with ActivationStore(path) as opened:
+        metrics, _ = evaluate(model, opened)
+    assert metrics["fvu"] is not None
+    assert metrics["fvu"] < 0.2
+
+
+def test_a_solver_starts_from_another_ones_dictionary(bench, store, tmp_path):
+    solve(store, tmp_path / "first")
+    again = solve(store, tmp_path / "again", {"max_steps": 1}, "--start", str(tmp_path / "first/model.safetensors"))
+    assert bench.recovery(again.W_dec.detach()) == 1.0
+    other = Path(tmp_path / "other.h5")
+    with create_store(other, {}) as writer:
+        writer.append(torch.randn(100, 8).numpy())
+    with pytest.raises(ValueError, match="atoms of 32 dimensions, but x_r has 8"):
+        solve(other, tmp_path / "wrong", None, "--start", str(tmp_path / "first/model.safetensors"))

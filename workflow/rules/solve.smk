@@ -1,0 +1,61 @@
+# One run whose dictionary is solved for, and the table of such runs.
+rule solve:
+    input:
+        store=store("train"),
+        start=start_model,
+    output:
+        model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
+        config="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/config.json",
+        history="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/history.csv",
+    log:
+        "<logs>/solve/{source}.{method}.{protocol}.{anchoring}.seed{seed}.log",
+    benchmark:
+        "<logs>/solve/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
+    wildcard_constraints:
+        method=pattern(SOLVERS),
+        anchoring="none",
+    conda:
+        ENVIRONMENT
+    threads: solve_threads
+    resources:
+        mem_mb=solve_memory,
+        runtime=240,
+    params:
+        settings=lambda wildcards: as_json(solve_settings(wildcards)),
+        start=lambda wildcards: "--start" if start_model(wildcards) else "",
+        code=code_digest("solve"),
+    shell:
+        'python "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
+        " --store {input.store} {params.start} {input.start} --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"
+
+
+if config["solvers"]:
+
+    rule solvers_table:
+        input:
+            metrics=[f"{run}/metrics.json" for run in solver_runs()],
+            histories=[f"{run}/history.csv" for run in solver_runs()],
+            configs=[f"{run}/config.json" for run in solver_runs()],
+        output:
+            csv="<results>/tables/solvers.csv",
+            markdown="<results>/tables/solvers.md",
+        log:
+            "<logs>/tables/solvers.log",
+        benchmark:
+            "<logs>/tables/solvers.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            benches=as_json(solver_benches()),
+            code=code_digest("solvers"),
+        shell:
+            'python "$SCRIPTS"/solvers.py --benches {params.benches:q} --metrics {input.metrics:q}'
+            " --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
+
+    rule solvers:
+        input:
+            solver_table_files(),
