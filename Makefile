@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SLURM_INSTALLED := $(VENV)/.installed-slurm
 BENCHMARK_PYTHON ?= python3.11
 BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
@@ -11,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test check format benchmark workflow-report lock clean
+.PHONY: help run paper test slurm-test check format benchmark workflow-report lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -24,6 +25,12 @@ paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results
 
 test: check ## set up, check and test everything (by WORKERS=2 processes)
 	pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
+
+slurm-test: $(SLURM_INSTALLED) ## bring up a Slurm on this machine, and run the tiny pipeline on it (root, Debian)
+	@{ command -v slurmctld && command -v munged; } > /dev/null \
+		|| { apt-get update -qq && apt-get install --yes --no-install-recommends -qq slurm-wlm munge; } > /dev/null \
+		|| { echo "slurm-test needs Slurm and munge, and could not install Debian's slurm-wlm and munge"; exit 1; }
+	pytest -m slurm tests/slurm $(ARGS)
 
 check: $(INSTALLED) ## linters, formatters and types
 	ruff check .
@@ -45,7 +52,7 @@ benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: bench
 workflow-report: $(INSTALLED) ## Snakemake's own report of the last run, beside ours
 	snakemake --report results/snakemake-report.html $(ARGS)
 
-lock: $(INSTALLED) ## write the installed versions to constraints.txt
+lock: $(SLURM_INSTALLED) ## write the installed versions to constraints.txt
 	sed -n '/^#/p' constraints.txt > constraints.new
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|nvidia|triton)' >> constraints.new
 	mv constraints.new constraints.txt
@@ -58,6 +65,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "sdlcore needs Python 3.11 or newer, as python3 or by PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# an extra of its own: with it, every start of Snakemake asks a scheduler that is configured, and waits where it is down
+$(SLURM_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,slurm]'
 	touch $@
 
 $(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)

@@ -1,0 +1,106 @@
+"""A cluster for all tests of this folder, and the tiny pipeline through its profile."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.workflow.conftest import Checkout
+
+OPTIONS = ["--workflow-profile", "profiles/slurm", "--configfile", "config/tiny.yaml"]
+# a scheduler with nothing else to do may be asked more often than one that has users
+OPTIONS += ["--slurm-init-seconds-before-status-checks", "2"]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    with Cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory) -> Checkout:
+    """The same pipeline without a cluster."""
+    checkout = Checkout(tmp_path_factory.mktemp("local") / "sdl core")
+    checkout.snakemake()
+    return checkout
+
+
+@pytest.fixture
+def submitted(cluster, tmp_path):
+    """A checkout whose profile was set up for the cluster, as a user would, and how to run it."""
+    checkout = Checkout(tmp_path / "sdl core")
+    profile = checkout.path / "profiles/slurm/config.yaml"
+    text = profile.read_text()
+    for old, new in {"# slurm_partition: gpu": "slurm_partition: gpu", "cores: 8": "cores: 2"}.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    profile.write_text(text)
+    runs = []
+
+    def submit(*arguments: str) -> "Submission":
+        runs.append(Submission(cluster, checkout, arguments))
+        return runs[-1]
+
+    yield submit
+    for run in runs:
+        run.process.kill()
+
+
+class Submission:
+    """One run of Snakemake through the profile, in the background."""
+
+    def __init__(self, cluster: Cluster, checkout: Checkout, arguments: tuple[str, ...]) -> None:
+        self.cluster = cluster
+        self.checkout = checkout
+        self.log = checkout.path / "snakemake.out"
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        with self.log.open("w") as log:
+            command = [sys.executable, "-m", "snakemake", *arguments, *OPTIONS]
+            self.process = subprocess.Popen(command, cwd=checkout.path, env=environment, stdout=log, stderr=log)
+
+    def jobs(self) -> list[dict[str, str]]:
+        """What the scheduler knows of this run's jobs."""
+        found = re.search(r"SLURM run ID: (\S+)", self.log.read_text())
+        return [job for job in self.cluster.jobs() if job["JobName"] == found[1]] if found else []
+
+    def wait_for(self, what: str, condition: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+        """Wait for one of this run's jobs to be in some state, and return it."""
+        while self.process.poll() is None:
+            for job in self.jobs():
+                if condition(job):
+                    return job
+            time.sleep(0.2)
+        raise AssertionError(f"no {what} before Snakemake ended:\n{self.log.read_text()}")
+
+    def finish(self) -> None:
+        assert self.process.wait() == 0, self.log.read_text()
+        assert {job["JobState"] for job in self.jobs()} <= {"COMPLETED", "CANCELLED"}
+
+
+def is_training(job: dict[str, str]) -> bool:
+    return "train" in job["Comment"]
+
+
+def is_midway(job: dict[str, str]) -> bool:
+    """Whether a training runs, for long enough to have started something."""
+    return is_training(job) and job["JobState"] == "RUNNING" and job["RunTime"] >= "00:00:04"
+
+
+def results(folder: Path) -> dict[str, object]:
+    """Return what a run found: tables as they are, metrics without what says when and where they were made."""
+    found: dict[str, object] = {}
+    for file in sorted((folder / "results/tiny").rglob("*")):
+        name = str(file.relative_to(folder))
+        if file.name == "metrics.json":
+            found[name] = {key: value for key, value in json.loads(file.read_text()).items() if key != "provenance"}
+        elif file.parent.name == "tables" or file.name == "model.safetensors":
+            found[name] = file.read_bytes()
+    return found

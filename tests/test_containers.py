@@ -1,0 +1,67 @@
+"""The recipes for containers agree with each other and with what is tested. Neither is built here."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+
+DOCKERFILE = (REPOSITORY / "containers/Dockerfile").read_text()
+APPTAINER = (REPOSITORY / "containers/sdlcore.def").read_text()
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def commands_to_install():
+    return re.findall(r"^ *(?:RUN )?(python -m pip install .*)$", DOCKERFILE + APPTAINER, flags=re.MULTILINE)
+
+
+def copied_by_docker():
+    lines = re.findall(r"^COPY (.*)$", DOCKERFILE, flags=re.MULTILINE)
+    return sorted(source for line in lines for source in line.split()[:-1])
+
+
+def copied_by_apptainer():
+    section = re.search(r"^%files\n(.*?)^%", APPTAINER, flags=re.MULTILINE | re.DOTALL)[1]
+    return sorted(line.split()[0] for line in section.splitlines() if line)
+
+
+def test_both_install_the_same_from_the_same():
+    docker, apptainer = commands_to_install()
+    assert docker == apptainer
+    assert copied_by_docker() == copied_by_apptainer()
+    bases = re.findall(r"^(?:FROM|From:) (.*)$", DOCKERFILE + APPTAINER, flags=re.MULTILINE)
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+
+
+def test_the_interpreter_is_the_one_of_the_conda_environment():
+    version = re.search(r"^FROM .*/python:([\d.]+)-", DOCKERFILE, flags=re.MULTILINE)[1]
+    assert f"python={version}" in yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+
+
+def test_they_install_what_the_conda_environment_holds_in_the_versions_that_are_tested():
+    words = shlex.split(commands_to_install()[0])
+    assert words[words.index("--constraint") + 1] == "constraints.txt"
+    # environment.yml is held against the same extra by tests/test_package.py
+    assert words[-1] == ".[workflow]"
+    assert "workflow" in PROJECT["optional-dependencies"]
+
+
+@pytest.mark.registry
+def test_the_package_can_be_built_from_what_they_copy(tmp_path):
+    for name in copied_by_docker():
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+        else:
+            shutil.copy(source, tmp_path)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", "installed", "."]
+    done = subprocess.run(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "installed/sdlcore/rendering/report.html.j2").exists()
