@@ -71,7 +71,7 @@ class Cluster:
         if missing or os.geteuid() != 0:
             raise RuntimeError(f"this takes root and Debian's slurm-wlm and munge; missing: {missing or 'root'}")
         for file in FILES:
-            if (ETC / file).exists():
+            if (ETC / file).exists() and not left_behind():
                 raise RuntimeError(f"{ETC / file} is there: this machine has a Slurm already, which is left alone")
         # orphans of what is started here become children of this process, which can end them: PR_SET_CHILD_SUBREAPER
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
@@ -121,7 +121,7 @@ class Cluster:
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         ETC.mkdir(exist_ok=True)
         for file in FILES:
-            (ETC / file).unlink(missing_ok=True)  # a dangling link of a test that was killed
+            (ETC / file).unlink(missing_ok=True)
             (ETC / file).symlink_to(self.folder / file)
 
     def _munge_files(self) -> list[str]:
@@ -191,6 +191,13 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 120) -> 
         if time.monotonic() > end:
             raise TimeoutError(f"no {what} within {seconds} s")
         time.sleep(0.1)
+
+
+def left_behind() -> bool:
+    """Whether the configuration is that of a test that was killed."""
+    conf = ETC / "slurm.conf"
+    ours = conf.is_symlink() and conf.exists() and SLURM_CONF.splitlines()[0] in conf.read_text()
+    return ours and run("scontrol", "ping", check=False).returncode != 0
 
 
 def free_ports(number: int) -> list[int]:

@@ -1,11 +1,13 @@
 """The tiny pipeline on a Slurm of two nodes ends as it does without one, whatever becomes of jobs and nodes."""
 
+import os
 import re
 
 import pytest
 
 from tests.slurm.cluster import GPUS, NODES, run, wait_for
 from tests.slurm.conftest import is_midway, is_training, results
+from tests.workflow import pretended_conda
 
 pytestmark = pytest.mark.slurm
 
@@ -37,11 +39,12 @@ def test_gpus_are_given_to_one_job_each(cluster):
 
 def test_a_cancelled_job_and_a_node_that_is_drained_and_resumed_change_nothing(submitted, local, cluster):
     submission = submitted()
-    first = submission.wait_for("running training", lambda job: is_training(job) and job["JobState"] == "RUNNING")
+    first = submission.wait_for("running training", is_midway)
     drained = first["NodeList"]
     run("scancel", first["JobId"])
     run("scontrol", "update", f"nodename={drained}", "state=drain", "reason=test")
-    wait_for("drained node", lambda: cluster.node_states()[drained] == "drained")
+    # not until it is drained: another job of this run may still be on it
+    wait_for("node that drains", lambda: cluster.node_states()[drained].startswith("drain"))
     number = int(first["JobId"])
     again = submission.wait_for("training anew", lambda job: is_training(job) and int(job["JobId"]) > number)
     run("scontrol", "update", f"nodename={drained}", "state=resume")
@@ -67,6 +70,16 @@ def test_a_node_that_goes_down_and_a_controller_that_is_killed_change_nothing(su
     found = results(submission.checkout.path)
     assert wanted in found
     assert found.items() <= results(local.path).items()
+
+
+def test_jobs_on_nodes_run_in_the_conda_environment_that_was_made_where_snakemake_runs(
+    submitted, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", f"{pretended_conda.install(tmp_path / 'conda')}:{os.environ['PATH']}")
+    submission = submitted("results/tiny/tables/table3.csv", "--use-conda")
+    submission.finish()
+    (environment,) = submission.checkout.path.glob(".snakemake/conda/*_")
+    assert (tmp_path / "conda/activated").read_text().splitlines() == [str(environment)]
 
 
 def test_afterwards_nodes_are_idle_and_the_queue_is_empty(cluster):
