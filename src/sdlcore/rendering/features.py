@@ -83,7 +83,7 @@ def figure_training(runs: Sequence[Trained]) -> Figure:
     methods = list(dict.fromkeys(run.method for run in runs))
     with style():
         figure = Figure(figsize=(8.4, 2.5 * len(protocols) + 0.5), layout="constrained")
-        panels: Any = figure.subplots(len(protocols), 2, sharex="col", squeeze=False)
+        panels: Any = figure.subplots(len(protocols), 2, squeeze=False)
         for (loss, recovery), protocol in zip(panels, protocols, strict=True):
             seen = set()
             for run in runs:
@@ -101,8 +101,9 @@ def figure_training(runs: Sequence[Trained]) -> Figure:
             loss.set_ylabel(f"protocol {protocol}\nvariance unexplained", fontsize=8)
             recovery.set_ylabel("recovered (share of features)", fontsize=8)
             recovery.set_ylim(-0.03, 1.03)
+            longest = max(float(run.seconds[-1]) for run in runs if run.protocol == protocol)
             for axes in (loss, recovery):
-                axes.set_xlim(left=0)
+                axes.set_xlim(0, 1.04 * longest)
         panels[-1, 0].set_xlabel("seconds of training")
         panels[-1, 1].set_xlabel("seconds of training")
         handles, labels = panels[0, 0].get_legend_handles_labels()
