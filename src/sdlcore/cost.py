@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdlcore.cells import Cell, bench_figure_cells, bench_seeds, run_settings, source_kind, source_settings
+from sdlcore.cells import Cell, bench_figure_cells, bench_seeds, is_solver, run_settings, source_kind, source_settings
 from sdlcore.plan import need
 
 RATE = 8e10
@@ -88,13 +88,18 @@ def stages(
     """
     judged = list(cells)
     trained = list(dict.fromkeys([*judged, *bench_figure_cells(config)]))
-    kinds = {cell.source: source_kind(config, cell.source) for cell in trained}
+    solved = [cell for cell in trained if is_solver(config, cell.method)]
+    trained = [cell for cell in trained if cell not in set(solved)]
+    kinds = {cell.source: source_kind(config, cell.source) for cell in [*trained, *solved]}
     extracted = []
     passed = []
     for kind in dict.fromkeys(kinds.values()):
         sources = [source for source in kinds if kinds[source] == kind]
         extracted.append(_extraction(config, kind, sources, extraction_memory))
-        passed.append(_training(config, kind, [cell for cell in trained if kinds[cell.source] == kind], memory, rate))
+        if cells := [cell for cell in trained if kinds[cell.source] == kind]:
+            passed.append(_training(config, kind, cells, memory, rate))
+    # how many atoms a solver finds is not known before
+    passed += [Stage("solvers", len(solved), None)] if solved else []
     return [*extracted, *passed, Stage("evaluations", len(judged), METRICS_BYTES * len(judged))]
 
 

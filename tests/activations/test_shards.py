@@ -9,6 +9,7 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sdlcore.activations.block_sums import append_seal
 from sdlcore.activations.reader import BatchReader
 from sdlcore.activations.store import (
     ActivationStore,
@@ -152,6 +153,9 @@ def test_a_shard_that_is_not_as_it_was_united_is_named(copied, damage):
 def test_damage_inside_of_a_shard_is_found_by_verification(copied):
     with h5py.File(copied / "train" / "part-00003.h5", "r+") as file:
         file["target"][700, 1] = 0
+    with pytest.raises(StoreError, match=r"part-00003\.h5: does not end with its checksums"):
+        verify(copied / "train.h5")
+    append_seal(copied / "train" / "part-00003.h5")
     with pytest.raises(StoreError, match=r"part-00003\.h5: target is damaged in rows 0 to 999"):
         verify(copied / "train.h5")
 

@@ -94,7 +94,7 @@ def test_touching_every_file_of_the_checkout_reruns_nothing(finished):
 
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
     plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
-    assert plan.rules() == {"train", "evaluate", "tables", "verdicts", "report"}
+    assert plan.rules() == {"train", "evaluate", "tables", "features", "verdicts", "report"}
     for rule in ("train", "evaluate"):
         assert len(plan.of(rule)) == 2
         assert all("method=topk" in wildcards for wildcards in plan.of(rule))
@@ -143,8 +143,8 @@ def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
     before = metrics.read_text()
     metrics.unlink()
     plan = finished.plan()
-    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables", "verdicts"]
-    assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "table1", "tables"]
+    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "features", "report", "tables", "verdicts"]
+    assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "features", "table1", "tables"]
     finished.snakemake()
     assert metrics.read_text() == before
     assert finished.plan().jobs == []
@@ -325,7 +325,7 @@ def test_a_damaged_store_stops_the_run_with_its_name(finished):
         store.write_bytes(before[: len(before) // 3])
         done = finished.snakemake(f"{RUN}/model.safetensors", "--forcerun", "train", check=False)
         assert done.returncode != 0
-        assert "train.h5: not a readable HDF5 file" in done.stdout
+        assert "train.h5: does not end with its checksums" in done.stdout
     finally:
         store.write_bytes(before)
         os.utime(store, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
