@@ -52,7 +52,9 @@ class ConfigError(ValueError):
     """A configuration was refused; the message has one line for every problem, led by the path of the key."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        super().__init__("configuration refused:\n" + "\n".join(f"  {problem}" for problem in problems))
+        # keys may hold line breaks
+        lines = ["  " + problem.replace("\n", "\\n") for problem in problems]
+        super().__init__("\n".join(["configuration refused:", *lines]))
 
 
 def load_yaml(path: str | Path) -> Any:
@@ -62,7 +64,7 @@ def load_yaml(path: str | Path) -> Any:
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
     except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not YAML ({error})"]) from error
+        raise ConfigError([f"{path}: not YAML ({' '.join(str(error).split())})"]) from error
 
 
 # JSON takes 250.0 for an integer; what loops and shapes are made from must be one

@@ -64,6 +64,8 @@ def wrong(draw: st.DrawFn) -> dict[str, Any]:
             inside[key]
         except (KeyError, IndexError, TypeError):
             continue  # the change before took it away
+        if not isinstance(inside, dict | list):
+            continue  # or put a text there
         match draw(st.sampled_from(["replace", "replace", "remove", "add", "rename"])):
             case "replace":
                 inside[key] = draw(VALUES)

@@ -453,7 +453,7 @@ def test_published_metrics_are_restored_where_the_configuration_says_the_same(fi
     before = (finished.path / RUN / "metrics.json").read_bytes()
     finished.snakemake("publish")
     published = list((finished.path / "docs/results/tiny/runs").iterdir())
-    assert len(published) == len(list(runs.rglob("metrics.json")))
+    assert len(published) == 6  # those of the configuration; other tests left runs of others
     runs.rename(kept)
     try:
         finished.snakemake("restore", change={"methods": {"topk": {"k": 5}}})
