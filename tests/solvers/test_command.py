@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.activations.store import ActivationStore, StoreError, create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model import load_model
 from sdlcore.solvers import command
@@ -47,6 +47,15 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
         metrics, _ = evaluate(model, opened)
     assert metrics["fvu"] is not None
     assert metrics["fvu"] < 0.15
+
+
+def test_a_damaged_store_is_refused_by_its_name_and_leaves_no_run(store, tmp_path):
+    content = bytearray(store.read_bytes())
+    content[len(content) // 2] ^= 1
+    store.write_bytes(content)
+    with pytest.raises(StoreError, match=r"train\.h5: is damaged: bytes"):
+        solve(store, tmp_path / "run")
+    assert not any((tmp_path / "run" / file).exists() for file in FILES.values())
 
 
 def test_the_same_run_gives_the_same_file(store, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from sdlcore.activations.reader import BatchReader
-from sdlcore.activations.store import ActivationStore
+from sdlcore.activations.store import open_checked
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import load_model, save_model
 from sdlcore.pairs import pair_sites
@@ -52,7 +52,7 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
     if config.solver == "odl":
         facts["versions"]["scikit-learn"] = version("scikit-learn")
     Path(args.model).parent.mkdir(parents=True, exist_ok=True)
-    with ActivationStore(args.store) as store:
+    with open_checked(args.store) as store:
         sites = pair_sites(config.pair, store.n_p, store.n_r)
         reader = BatchReader(
             store, config.pair, min(config.batch_size, store.rows), partial(stream, args.seed, "order")
