@@ -173,6 +173,14 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ({"figures": {"figure4": {"method": "nmf"}}}, "figures.figure4.method: nmf is not a key of methods"),
         ({"methods": {"topk_3d": {"n_q": 3}}}, "figures.figure4.method: 3 latents of topk_3d for 4 features"),
         ({"figures": {"figure5": {"source": "lrb"}}}, "figures.figure5.source: lrb is not .* with hierarchy"),
+        (
+            {"figures": {"convergence": {"source": "smollm2"}}},
+            "figures.convergence.source: smollm2 is not a source",
+        ),
+        (
+            {"figures": {"convergence": {"methods": ["sgd"]}}},
+            "figures.convergence.methods: sgd is not a key",
+        ),
         ({"figures": {"figure5": {"methods": []}}}, "figures.figure5.methods: .*non-empty"),
         ({"figures": {"figure5": {"protocol": "worst"}}}, "figures.figure5.protocol: worst is not a key of protocols"),
         ({"sources": {"bench": {"lrb_hierarchy": {"run": {"n_q": 40}}}}}, "40 latents of topk_few for 48 features"),

@@ -172,9 +172,21 @@ def figure5_cells(config: Mapping[str, Any]) -> list[Cell]:
 
 
 def bench_figure_cells(config: Mapping[str, Any]) -> list[Cell]:
-    """Return the runs that Figures 4 and 5 ask for, of which metrics are not asked."""
-    asked = {"figure4": figure4_cells, "figure5": figure5_cells}
+    """Return the runs of figures of a bench that ask for no metrics."""
+    asked = {"figure4": figure4_cells, "figure5": figure5_cells, "convergence": convergence_cells}
     return [cell for figure, cells in asked.items() if figure in config["figures"] for cell in cells(config)]
+
+
+def convergence_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return the runs of the figure of convergence, each once: a solver takes nothing from protocols but the first."""
+    spec = config["figures"]["convergence"]
+    cells = [
+        Cell(spec["source"], method, spec["protocols"][0] if is_solver(config, method) else protocol, "none", seed)
+        for method in spec["methods"]
+        for protocol in spec["protocols"]
+        for seed in spec["seeds"] or config["seeds"][:1]
+    ]
+    return list(dict.fromkeys(cells))
 
 
 def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
@@ -238,6 +250,8 @@ def bench_seeds(config: Mapping[str, Any], source: str) -> list[int]:
     figures = config.get("figures", {})
     if any(figures.get(name, {}).get("source") == source for name in ("figure4", "figure5", "figure6")):
         asked |= set(config["seeds"])
+    if figures.get("convergence", {}).get("source") == source:
+        asked |= {cell.seed for cell in convergence_cells(config)}
     if figures.get("figure8", {}).get("source") == source:
         asked.add(config["seeds"][0])
     return sorted(asked) or list(config["seeds"])

@@ -248,6 +248,7 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
     yield from _inconsistent_hierarchies(sources["bench"])
     yield from _inconsistent_bench_figures(config)
+    yield from _inconsistent_convergence(config)
     yield from _inconsistent_solver_table(config)
     yield from _inconsistent_clips(sources["clip"])
 
@@ -304,6 +305,17 @@ def _inconsistent_bench_figures(config: Mapping[str, Any]) -> Iterator[str]:
             if settings["n_q"] < benches[spec["source"]]["n"]:
                 few = f"{settings['n_q']} latents of {method} for {benches[spec['source']]['n']} features"
                 yield f"{path}.{key}: {few}, expected as many or more; raise n_q"
+
+
+def _inconsistent_convergence(config: Mapping[str, Any]) -> Iterator[str]:
+    """Check the names in the figure of convergence."""
+    spec = config["figures"].get("convergence")
+    if spec is None:
+        return
+    path = "figures.convergence"
+    yield from _unknown(f"{path}.source", [spec["source"]], config["sources"]["bench"], "a source under sources.bench")
+    yield from _unknown(f"{path}.methods", spec["methods"], config["methods"], "a key of methods")
+    yield from _unknown(f"{path}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
 
 
 def _unknown(path: str, used: Iterable[Any], known: Iterable[Any], expected: str) -> Iterator[str]:

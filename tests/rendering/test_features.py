@@ -1,10 +1,10 @@
-"""Pictures of features one by one, and of trainings, show the numbers that they are given."""
+"""A picture of features one by one shows the numbers that it is given."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.rendering.features import FEATURE_COLUMNS, Trained, figure_features, figure_training
+from sdlcore.rendering.features import FEATURE_COLUMNS, figure_features
 
 
 @pytest.fixture
@@ -35,16 +35,3 @@ def test_what_is_given_is_not_counted_as_moved(features):
         medians = next(part for part in axes.collections if len(part.get_paths()) == 2)
         heights = [path.vertices[:, 1].mean() for path in medians.get_paths()]
         np.testing.assert_allclose(heights, [0.125, -0.25])
-
-
-def test_trainings_end_where_their_recovery_stands():
-    runs = [
-        Trained("topk", "best", np.array([1.0, 2.0]), np.array([0.5, 0.1]), encoder=0.25, decoder=0.75),
-        Trained("relu", "paper", np.array([1.0, 4.0]), np.array([0.9, 0.6]), encoder=0.0, decoder=0.5),
-    ]
-    figure = figure_training(runs)
-    for (loss, recovery), run in zip(np.reshape(figure.axes, (2, 2)), runs, strict=True):
-        assert run.protocol in loss.get_ylabel()
-        np.testing.assert_array_equal(loss.lines[0].get_ydata(), run.fvu)
-        ends = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in recovery.lines)
-        assert ends == [(run.seconds[-1], run.encoder), (run.seconds[-1], run.decoder)]

@@ -8,7 +8,9 @@ import torch
 
 from sdlcore.activations.store import ActivationStore, StoreError, create_store
 from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.watch import recovery_watch
 from sdlcore.model import load_model
+from sdlcore.references import References, save_references
 from sdlcore.solvers import command
 
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
@@ -27,7 +29,7 @@ def solve(store, folder, settings=None, *more):
     arguments = ["--settings", json.dumps(SETTINGS | (settings or {})), "--seed", "0", "--store", str(store)]
     for name, file in files.items():
         arguments += [f"--{name}", file]
-    command.main(__file__, None, [*arguments, *more])
+    command.main(__file__, recovery_watch, None, [*arguments, *more])
     return load_model(folder / "model.safetensors")
 
 
@@ -47,6 +49,19 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
         metrics, _ = evaluate(model, opened)
     assert metrics["fvu"] is not None
     assert metrics["fvu"] < 0.15
+
+
+@pytest.mark.parametrize("solver", ["acs", "ksvd", "odl"])
+def test_watching_tells_of_recovery_and_changes_nothing(bench, store, tmp_path, solver):
+    settings = {"solver": solver, "max_steps": 8}
+    alone = solve(store, tmp_path / "alone", settings)
+    save_references(tmp_path / "references.safetensors", References(bench.features.numpy().T, None, None), {})
+    watched = solve(store, tmp_path / "watched", settings, "--watch", str(tmp_path / "references.safetensors"))
+    assert torch.equal(alone.W_dec, watched.W_dec)
+    with (tmp_path / "watched/history.csv").open() as file:
+        told = [float(row["gt_recovery_decoder"]) for row in csv.DictReader(file)]
+    assert told[-1] == bench.recovery(watched.W_dec.detach())
+    assert all(0 <= value <= 1 for value in told)
 
 
 def test_a_damaged_store_is_refused_by_its_name_and_leaves_no_run(store, tmp_path):

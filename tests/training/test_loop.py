@@ -199,3 +199,18 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(method):
 def test_l0_is_held_where_it_was_asked_for(method):
     _, history = run({**METHODS[method], "steps": 600, "l0_gain": 0.05})
     assert history[-1]["l0"] == pytest.approx(6, rel=0.15)
+
+
+def test_watching_sees_the_rows_as_they_are_saved_and_changes_nothing():
+    seen = []
+
+    def watch(weights):
+        seen.append({side: W.clone() for side, W in weights.items()})
+        return {"told": float(len(seen))}
+
+    alone, _ = run(METHODS["topk"])
+    model, history = run(METHODS["topk"], watch=watch)
+    assert same_bits(alone, model)
+    assert [row["told"] for row in history] == [*range(1, 10)]
+    assert torch.equal(seen[-1]["encoder"], model.W_enc)
+    assert torch.equal(seen[-1]["decoder"], model.W_dec)

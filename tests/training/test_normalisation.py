@@ -68,3 +68,12 @@ def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(stor
 def test_identity_changes_nothing():
     x = torch.randn(3, 8)
     assert all(torch.equal(x, same) for same in identity(8, 8)(x, x))
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_raw_rows_are_those_of_the_folded_model(store, pair):
+    model = SparseCoder(ModelConfig(pair, "topk", 20, 4), *pair_sites(pair, 8, 5), torch_stream(0, "x"))
+    scaling = fit(store, pair)
+    rows = scaling.raw_rows(model)
+    fold(model, scaling)
+    torch.testing.assert_close(rows, {"encoder": model.W_enc.data, "decoder": model.W_dec.data})

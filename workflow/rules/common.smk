@@ -17,11 +17,11 @@ from sdlcore.activations.array_reference import source_files
 from sdlcore.activations.hub_names import is_hub_model, is_hub_text
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.cells import (
-    Cell,
     SETTINGS_TABLE,
     TOP_IMAGES,
     Cell,
     all_cells,
+    convergence_cells,
     figure4_cells,
     figure5_cells,
     figure6_cells,
@@ -226,8 +226,12 @@ def figure_files(figure):
     return files
 
 
-# figures that judge dictionaries of a bench themselves, so that their runs need no metrics
-BENCH_FIGURES = {"figure4": figure4_cells, "figure5": figure5_cells}
+# figures of a bench that judge dictionaries themselves, or their histories, so that their runs need no metrics
+BENCH_FIGURES = {
+    "figure4": figure4_cells,
+    "figure5": figure5_cells,
+    "convergence": convergence_cells,
+}
 
 
 def judged_runs(figure):
@@ -380,6 +384,21 @@ def references_file(wildcards):
     return f"{RESULTS}/references/{wildcards.source}.safetensors" if wildcards.source in LABELLED else []
 
 
+# runs whose histories tell how many features they have
+WATCHED = set(convergence_cells(config)) if "convergence" in config["figures"] else set()
+
+
+def watch_references(wildcards):
+    """The directions that a run's history tells of, where a figure asks for it."""
+    names = (
+        wildcards.source,
+        wildcards.method,
+        wildcards.protocol,
+        wildcards.anchoring,
+    )
+    return references_file(wildcards) if Cell(*names, int(wildcards.seed)) in WATCHED else []
+
+
 def evaluate_anchors(wildcards):
     """Which features count as anchored: this run's anchors, or those that the runs it is compared with have."""
     source, anchoring = wildcards.source, wildcards.anchoring
@@ -445,7 +464,7 @@ def report_inputs():
         if figure != "figure8":
             files[f"{figure}_summary"] = f"{RESULTS}/tables/{figure}.csv"
     if FEATURE_FILES:
-        files |= {name: f"{RESULTS}/figures/{name}.png" for name in ("features", "training")}
+        files["features"] = f"{RESULTS}/figures/features.png"
     if ANY_VERDICTS:
         files |= {name: f"{RESULTS}/tables/{name}.csv" for name in ("verdicts", "claims")}
     return files
@@ -710,20 +729,19 @@ def feature_pairs():
     return pairs
 
 
-def trained_runs():
-    """Table 1's runs without anchors, of whose training a picture is made."""
-    cells = [cell for cell in table_cells(config, "table1") if cell.anchoring == "none"]
+def convergence_runs():
+    """The runs of the figure of convergence, as its script takes them."""
     return [
         {
             "method": cell.method,
-            "protocol": cell.protocol,
+            "protocol": None if is_solver(config, cell.method) else cell.protocol,
+            "seed": cell.seed,
             "history": f"{run_directory(cell)}/history.csv",
-            "metrics": f"{run_directory(cell)}/metrics.json",
         }
-        for cell in cells
+        for cell in convergence_cells(config)
     ]
 
 
 FEATURE_PAIRS = feature_pairs()
-FEATURE_FILES = [f"{RESULTS}/figures/{name}.{suffix}" for name in ("features", "training") for suffix in ("png", "pdf")]
-FEATURE_FILES = [*FEATURE_FILES, f"{RESULTS}/tables/features.csv"] if FEATURE_PAIRS else []
+FEATURE_NAMES = ("figures/features.png", "figures/features.pdf", "tables/features.csv")
+FEATURE_FILES = [f"{RESULTS}/{name}" for name in FEATURE_NAMES if FEATURE_PAIRS]

@@ -188,16 +188,14 @@ if SWEEPS:
 
 if FEATURE_FILES:
 
-    # Of Table 1's dictionaries: what they recover feature by feature, and what their training cost.
+    # Of Table 1's dictionaries: what they recover feature by feature.
     rule features:
         input:
-            pairs=list(dict.fromkeys(file for pair in FEATURE_PAIRS for name, file in pair.items() if name != "method")),
-            runs=[run[file] for run in trained_runs() for file in ("history", "metrics")],
+            list(dict.fromkeys(file for pair in FEATURE_PAIRS for name, file in pair.items() if name != "method")),
         output:
-            features=[
-                f"<results>/{path}" for path in ("figures/features.png", "figures/features.pdf", "tables/features.csv")
-            ],
-            training=[f"<results>/figures/training.{suffix}" for suffix in ("png", "pdf")],
+            png="<results>/figures/features.png",
+            pdf="<results>/figures/features.pdf",
+            table="<results>/tables/features.csv",
         log:
             "<logs>/figures/features.log",
         benchmark:
@@ -210,8 +208,34 @@ if FEATURE_FILES:
             runtime=15,
         params:
             pairs=as_json(FEATURE_PAIRS),
-            runs=as_json(trained_runs()),
             code=code_digest("features"),
         shell:
-            'python "$SCRIPTS"/features.py --pairs {params.pairs:q} --runs {params.runs:q}'
-            " --features {output.features:q} --training {output.training:q} > {log:q} 2>&1"
+            'python "$SCRIPTS"/features.py --pairs {params.pairs:q}'
+            " --png {output.png:q} --pdf {output.pdf:q} --table {output.table:q} > {log:q} 2>&1"
+
+
+if "convergence" in config["figures"]:
+
+    rule convergence:
+        input:
+            [run["history"] for run in convergence_runs()],
+        output:
+            png="<results>/figures/convergence.png",
+            pdf="<results>/figures/convergence.pdf",
+            table="<results>/tables/convergence.csv",
+        log:
+            "<logs>/figures/convergence.log",
+        benchmark:
+            "<logs>/figures/convergence.tsv"
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            runs=as_json(convergence_runs()),
+            code=code_digest("convergence"),
+        shell:
+            'python "$SCRIPTS"/convergence.py --runs {params.runs:q}'
+            " --png {output.png:q} --pdf {output.pdf:q} --table {output.table:q} > {log:q} 2>&1"

@@ -3,6 +3,7 @@ rule solve:
     input:
         store=store("train"),
         start=start_model,
+        watch=watch_references,
     output:
         model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
         config="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/config.json",
@@ -23,10 +24,12 @@ rule solve:
     params:
         settings=lambda wildcards: as_json(solve_settings(wildcards)),
         start=lambda wildcards: "--start" if start_model(wildcards) else "",
+        watch=lambda wildcards: "--watch" if watch_references(wildcards) else "",
         code=code_digest("solve"),
     shell:
         'python "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
-        " --store {input.store} {params.start} {input.start} --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"
+        " --store {input.store} {params.start} {input.start}"
+        " {params.watch} {input.watch} --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"
 
 
 if config["solvers"]:

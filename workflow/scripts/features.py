@@ -1,10 +1,9 @@
-"""Draw, feature by feature, what a table's dictionaries of a bench recover, and what their training cost."""
+"""Draw, feature by feature, what a table's dictionaries of a bench recover."""
 
 import argparse
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from sdlcore.evaluation.recovery import best_match, normalise_rows
 from sdlcore.model import load_model
 from sdlcore.pairs import make_direction_pair
 from sdlcore.references import load_references
-from sdlcore.rendering.features import FEATURE_COLUMNS, Trained, figure_features, figure_training
+from sdlcore.rendering.features import FEATURE_COLUMNS, figure_features
 from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.tables import read_csv, write_csv
+from sdlcore.rendering.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,19 +27,15 @@ def main(argv: list[str] | None = None) -> None:
         type=json.loads,
         help="JSON: method, model and anchored (the model of the anchored run), references, anchors of each",
     )
-    parser.add_argument(
-        "--runs", required=True, type=json.loads, help="JSON: method, protocol, history, metrics of each"
-    )
-    parser.add_argument("--features", nargs=3, required=True, metavar=("PNG", "PDF", "CSV"))
-    parser.add_argument("--training", nargs=2, required=True, metavar=("PNG", "PDF"))
+    for name in ("--png", "--pdf", "--table"):
+        parser.add_argument(name, required=True)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph that it embeds
 
     features = pd.concat([_features(pair) for pair in arguments.pairs])
-    write_csv(arguments.features[2], features)
-    save_figure(figure_features(features), *arguments.features[:2])
-    save_figure(figure_training([_trained(run) for run in arguments.runs]), *arguments.training)
+    write_csv(arguments.table, features)
+    save_figure(figure_features(features), arguments.png, arguments.pdf)
     logging.info("%d features of %d dictionaries", len(features), len(arguments.pairs))
 
 
@@ -54,19 +49,6 @@ def _features(pair: dict[str, Any]) -> pd.DataFrame:
         found[f"encoder{suffix}"] = best_match(normalise_rows(model.W_enc.detach().numpy()), true_p).similarity
         found[f"decoder{suffix}"] = best_match(normalise_rows(model.W_dec.detach().numpy()), true_r).similarity
     return pd.DataFrame(found)[FEATURE_COLUMNS]
-
-
-def _trained(run: dict[str, Any]) -> Trained:
-    history = read_csv(Path(run["history"]))
-    metrics = json.loads(Path(run["metrics"]).read_text())["metrics"]
-    return Trained(
-        run["method"],
-        run["protocol"],
-        history["seconds"].to_numpy(),
-        history["fvu"].to_numpy(),
-        metrics["gt_recovery_encoder"],
-        metrics["gt_recovery_decoder"],
-    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""Pictures of what dictionaries make of single true features, and of what their training cost."""
+"""A picture of what dictionaries make of single true features."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,20 +11,6 @@ from sdlcore.rendering.markup import label_method
 
 FEATURE_COLUMNS = ["method", "feature", "given", "encoder", "decoder", "encoder_anchored", "decoder_anchored"]
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
-
-
-class Trained(NamedTuple):
-    """One run's course."""
-
-    method: str
-    protocol: str
-    seconds: np.ndarray
-    """Of training, up to each record."""
-    fvu: np.ndarray
-    """Fraction of variance unexplained of the batch, at each record."""
-    encoder: float
-    """Share of features that its rows recover."""
-    decoder: float
 
 
 def figure_features(features: pd.DataFrame) -> Figure:
@@ -67,45 +51,4 @@ def figure_features(features: pd.DataFrame) -> Figure:
             below.set_xticks([1, 2], list(SIDES), fontsize=8)
         panels[0, 0].set_ylabel("best cosine:\nencoder over decoder", fontsize=8)
         panels[1, 0].set_ylabel("its change by anchoring\nother features", fontsize=8)
-    return figure
-
-
-def figure_training(runs: Sequence[Trained]) -> Figure:
-    """Draw what training cost, a row of panels a protocol.
-
-    Returns
-    -------
-    Figure
-        Left the fraction of variance unexplained over the seconds of training, a line a run; right the share of
-        features that runs recovered over the seconds that they took: full markers of decoders, hollow ones of encoders.
-    """
-    protocols = list(dict.fromkeys(run.protocol for run in runs))
-    methods = list(dict.fromkeys(run.method for run in runs))
-    with style():
-        figure = Figure(figsize=(8.4, 2.5 * len(protocols) + 0.5), layout="constrained")
-        panels: Any = figure.subplots(len(protocols), 2, squeeze=False)
-        for (loss, recovery), protocol in zip(panels, protocols, strict=True):
-            seen = set()
-            for run in runs:
-                if run.protocol != protocol:
-                    continue
-                colour = PALETTE[methods.index(run.method) % len(PALETTE)]
-                label = None if run.method in seen else label_method(run.method)
-                seen.add(run.method)
-                loss.plot(run.seconds, run.fvu, color=colour, linewidth=1.0, label=label)
-                recovery.plot(run.seconds[-1], run.decoder, "o", color=colour, markersize=4.5, clip_on=False)
-                recovery.plot(
-                    run.seconds[-1], run.encoder, "o", color=colour, markersize=4.5, fillstyle="none", clip_on=False
-                )
-            loss.set_yscale("log")
-            loss.set_ylabel(f"protocol {protocol}\nvariance unexplained", fontsize=8)
-            recovery.set_ylabel("recovered (share of features)", fontsize=8)
-            recovery.set_ylim(-0.03, 1.03)
-            longest = max(float(run.seconds[-1]) for run in runs if run.protocol == protocol)
-            for axes in (loss, recovery):
-                axes.set_xlim(0, 1.04 * longest)
-        panels[-1, 0].set_xlabel("seconds of training")
-        panels[-1, 1].set_xlabel("seconds of training")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", fontsize=8)
     return figure

@@ -17,6 +17,7 @@ from sdlcore.config import TRAINED
 from sdlcore.files import atomic_path, provenance
 from sdlcore.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.rendering.captions import symbol, table_caption
+from sdlcore.rendering.convergence import convergence_sentence
 from sdlcore.rendering.figures import NEVER_FIRED
 from sdlcore.rendering.findings import findings
 from sdlcore.rendering.markup import (
@@ -65,11 +66,12 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         By name: ``tableN`` and ``tableN_effects`` as `sweeps.table_over` and `sweeps.effects_over` return them,
         ``table3`` as `settings_table.settings_table` does, ``figure4_summary`` as `figure4.figure4_rows` does,
         ``figure5_summary`` as `absorption.absorption` does for each method and seed, ``figure6_summary`` as
-        `figures.figure6_summary` does, ``figure9_summary`` and ``figure10_summary`` as the script of these figures
-        writes them; ``verdicts`` and ``claims`` as the rules of `sdlcore.verdicts` do.
+        `figures.figure6_summary` does, ``convergence_summary`` as `convergence.course` does, ``figure9_summary`` and
+        ``figure10_summary`` as the script of these figures writes them; ``verdicts`` and ``claims`` as the rules of
+        `sdlcore.verdicts` do.
     images
         PNG images by name of the figure, ``figure4`` and so on, ``tableN_sweep`` where a table has one, and
-        ``features`` and ``training`` of Table 1's dictionaries.
+        ``features`` of Table 1's dictionaries.
 
     What is not given has no section.
     """
@@ -89,7 +91,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         "tables": [
             _table(config, name, frames)
             | {"sweep": encoded.get(f"{name}_sweep")}
-            | {picture: encoded.get(picture) if name == "table1" else None for picture in ("features", "training")}
+            | {"features": encoded.get("features") if name == "table1" else None}
             for name in TABLE_TITLES
             if name in frames
         ],
@@ -98,6 +100,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         "bench_figures": [
             _bench_figure(config, name, frames, encoded[name]) for name in BENCH_FIGURES if name in images
         ],
+        "convergence": None,
         "figure8": None,
         "top_images": [
             {"name": name, "image": encoded[name], "settings": config["figures"][name]}
@@ -128,6 +131,12 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             "rows": _summary_rows(frames["figure6_summary"]),
             "sentences": figure6_sentences(frames["figure6_summary"]),
             "settings": config["figures"]["figure6"],
+        }
+    if "convergence" in images and "convergence_summary" in frames:
+        context["convergence"] = {
+            "image": encoded["convergence"],
+            "sentence": convergence_sentence(frames["convergence_summary"]),
+            "settings": config["figures"]["convergence"],
         }
     if "figure8" in images:
         context["figure8"] = {

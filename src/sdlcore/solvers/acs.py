@@ -76,8 +76,8 @@ def alternating_convex_search(
         K x n_r.
     row
         ``step`` from 1; ``samples`` seen; ``loss`` and ``fvu`` of the step's batch, before it moved any atom; its
-        ``l0``, of at most ``support``; ``atoms`` after the step; ``replaced`` and ``pruned`` ones; ``seconds`` since
-        the start.
+        ``l0``, of at most ``support``; ``atoms`` after the step; ``replaced`` and ``pruned`` ones; ``seconds`` of
+        search so far.
 
     Raises
     ------
@@ -126,7 +126,9 @@ def alternating_convex_search(
                 atoms, gram = atoms[kept], gram[kept].index_select(1, kept)
                 equations.keep(kept)
         row |= {"atoms": len(atoms), "seconds": round(time.perf_counter() - started, 3)}
+        paused = time.perf_counter()
         yield atoms, row
+        started += time.perf_counter() - paused
         if step < config.replace_steps:
             continue
         if codes.full > FULL and s < config.max_support:

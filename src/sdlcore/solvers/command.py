@@ -18,16 +18,19 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
+from sdlcore.training.command import Watching
 from sdlcore.training.history import History, csv_file
 
 
-def main(script: str, description: str | None, argv: list[str] | None = None) -> None:
+def main(script: str, watching: Watching, description: str | None, argv: list[str] | None = None) -> None:
     """Solve by command line arguments.
 
     Parameters
     ----------
     script
         File of the script that this is called from; its code counts as the run's.
+    watching
+        Watches the search by what ``--watch`` names.
     description
         What the script is for.
     argv
@@ -39,6 +42,7 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--store", required=True)
     parser.add_argument("--start", metavar="MODEL", help="a model whose dictionary the solver starts from")
+    parser.add_argument("--watch", metavar="REFERENCES", help="tell in the history how many of these directions it has")
     parser.add_argument("--model", required=True)
     parser.add_argument("--config", required=True)
     parser.add_argument("--history", required=True)
@@ -48,6 +52,8 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
     torch.set_num_threads(args.threads)
     config = SolverConfig.from_dict(args.settings)
     inputs = {"store": sha256_of(args.store), "start": sha256_of(args.start) if args.start else None}
+    if args.watch:
+        inputs["watch"] = sha256_of(args.watch)
     facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device="cpu")
     if config.solver == "odl":
         facts["versions"]["scikit-learn"] = version("scikit-learn")
@@ -74,7 +80,9 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
             return first, first if x_r is x_p else torch.from_numpy(x_r)
 
         with History(sinks=[partial(csv_file, args.history)]) as history:
-            model = solve(pairs, config, sites, torch_stream(args.seed, "initialisation"), scaling, history, start)
+            generator = torch_stream(args.seed, "initialisation")
+            watch = watching(args.watch, config.pair) if args.watch else None
+            model = solve(pairs, config, sites, generator, scaling, history, start, watch)
     normalisation.fold(model, scaling)
     facts["threads"] = args.threads
     write_json(args.config, facts)

@@ -49,7 +49,9 @@ def ksvd(
         unused = unused[: len(worst)]
         atoms[unused] = torch.nn.functional.normalize(x[worst])
         row |= {"atoms": len(atoms), "replaced": len(unused), "pruned": 0}
-        yield atoms, row | {"seconds": round(time.perf_counter() - began, 3)}
+        paused = time.perf_counter()
+        yield atoms, row | {"seconds": round(paused - began, 3)}
+        began += time.perf_counter() - paused
         # not by the first steps, whose samples the first atoms were drawn from
         if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
             return

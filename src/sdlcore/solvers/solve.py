@@ -15,7 +15,7 @@ from sdlcore.solvers.encoder import EncoderFit
 from sdlcore.solvers.ksvd import ksvd
 from sdlcore.solvers.online import online_dictionary_learning
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.training.history import History
+from sdlcore.training.history import History, Watch
 from sdlcore.training.normalisation import Normalisation
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ def solve(
     normalisation: Normalisation,
     history: History,
     start: Tensor | None = None,
+    watch: Watch | None = None,
 ) -> SparseCoder:
     """Return the dictionary and encoder of normalised activations; `normalisation.fold` undoes that.
 
@@ -58,6 +59,8 @@ def solve(
         Open; gets a row a step.
     start
         Atoms to start from in place of the solver's own (K x n_r).
+    watch
+        Tells more of the atoms for each row; its time is not counted.
     """
     compile_loops(config)
 
@@ -67,6 +70,8 @@ def solve(
     step = 0
     for atoms, row in SOLVERS[config.solver](lambda step: batch(step)[1], config, generator, start):
         # of the solver, with what it read
+        if watch:
+            row |= watch({"decoder": atoms / normalisation.scale_r})
         history.add(row)
         log.info(
             "step %d  fvu %.4f  l0 %.1f  atoms %d  %.1f s",

@@ -20,15 +20,23 @@ from sdlcore.pairs import make_direction_pair, pair_sites
 from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
-from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
+from sdlcore.training.history import Sink, Watch, csv_file, progress, tensorboard, weights_and_biases
 from sdlcore.training.initialise import start_from_model
 from sdlcore.training.loop import Checkpointing, train
 
 Opening = Callable[[str, str, int, Order, Path, torch.device], AbstractContextManager[TrainingRows]]
 """Opens activations by path, pair, batch size, order, folder of the training, and device."""
+Watching = Callable[[str, str], Watch]
+"""Makes a `Watch` of references by path, and pair."""
 
 
-def main(script: str, open_activations: Opening, description: str | None, argv: list[str] | None = None) -> None:
+def main(
+    script: str,
+    open_activations: Opening,
+    watching: Watching,
+    description: str | None,
+    argv: list[str] | None = None,
+) -> None:
     """Train by command line arguments.
 
     Parameters
@@ -37,6 +45,8 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
         File of the script that this is called from; its code counts as the run's.
     open_activations
         Opens what ``--store`` names.
+    watching
+        Watches the training by what ``--watch`` names.
     description
         What the script is for.
     argv
@@ -50,6 +60,7 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
     parser.add_argument("--store", required=True)
     parser.add_argument("--anchors")
     parser.add_argument("--start", metavar="MODEL", help="a model whose latents the first latents start from")
+    parser.add_argument("--watch", metavar="REFERENCES", help="tell in the history how many of these directions it has")
     parser.add_argument("--model", required=True)
     parser.add_argument("--config", required=True)
     parser.add_argument("--history", required=True)
@@ -62,8 +73,9 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
     config = RunConfig.from_dict(args.settings)
     device = choose_device(args.device)
     inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
-    if args.start:
-        inputs["start"] = sha256_of(args.start)
+    for name in ("start", "watch"):
+        if getattr(args, name):
+            inputs[name] = sha256_of(getattr(args, name))
     facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device=device.type)
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     folder = Path(args.model).parent
@@ -105,6 +117,7 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
             directions,
             Checkpointing(checkpoint, identity),
             sinks,
+            watching(args.watch, pair) if args.watch else None,
         )
     normalisation.fold(model, scaling.to(device))
     facts["threads"] = args.threads

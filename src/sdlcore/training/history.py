@@ -17,11 +17,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 log = logging.getLogger(__name__)
 
 Row = dict[str, float]
 Write = Callable[[Row], None]
 Sink = Callable[[Sequence[Row]], AbstractContextManager[Write]]
+Watch = Callable[[Mapping[str, Tensor]], Row]
+"""Tells more of ``encoder`` rows and ``decoder`` rows of raw activations, for a row of the history."""
 
 
 class History:

@@ -13,7 +13,7 @@ from torch import Tensor
 from sdlcore.model import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
-from sdlcore.training.history import History, Sink
+from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.normalisation import Normalisation
 from sdlcore.training.read_ahead import Batches, ReadAhead
@@ -48,6 +48,7 @@ def train(
     anchors: tuple[Tensor, Tensor] | None = None,
     checkpointing: Checkpointing | None = None,
     sinks: Sequence[Sink] = (),
+    watch: Watch | None = None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place on the device that it is on and return its history.
 
@@ -69,12 +70,14 @@ def train(
         Go on from the checkpoint there, if it is this training's, and keep it up to date; None for no checkpoints.
     sinks
         Where the history's rows go while training goes on (`sdlcore.training.history`).
+    watch
+        Tells more of the weights for each row; its time is not counted.
 
     Returns
     -------
     One row every ``log_every`` steps: ``step`` and ``samples`` seen; ``loss``, its terms, ``l0``, ``gradient_norm`` and
     ``fvu`` as means over the row's steps; ``dead_fraction`` and ``lr`` at its end; ``resampled`` latents since the row
-    before; ``seconds`` of training, earlier sessions included.
+    before; ``seconds`` of training, earlier sessions included; what ``watch`` tells.
 
     Raises
     ------
@@ -138,6 +141,10 @@ def train(
             row = {"step": done, "samples": done * settings.batch_size, **means}
             row |= {"dead_fraction": float(take_step.dead.mask().float().mean()), "lr": lr}
             row |= {"resampled": window.resampled, "seconds": round(seconds, 3)}
+            if watch:
+                began = time.perf_counter()
+                row |= watch(normalisation.raw_rows(model))
+                started += time.perf_counter() - began
             history.add(row)
             window, last_row = _Window(), done
             # only here, where a window ends and its loss was finite: a checkpoint holds no open window

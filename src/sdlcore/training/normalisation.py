@@ -35,6 +35,10 @@ class Normalisation(NamedTuple):
             torch.nn.functional.normalize(w_r * self.scale_r),
         )
 
+    def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
+        """Return the rows of a model's encoder and decoder as `fold` would leave them."""
+        return {"encoder": model.W_enc * self.scale_p, "decoder": model.W_dec / self.scale_r}
+
 
 def identity(n_p: int, n_r: int) -> Normalisation:
     """Return the normalisation that changes nothing."""
