@@ -267,10 +267,8 @@ def top_images_files(figure):
 
 def top_images_settings(figure):
     asked, cell = config["figures"][figure], top_images_cell(config, figure)
-    anchored = cell.anchoring != "none"
-    how = f"anchored to {cell.anchoring}" if anchored else "not anchored"
-    title = f"{cell.source}: {cell.method}, {how}, seed {cell.seed}"
-    return {"rows": asked["rows"], "images": asked["images"], "anchored": anchored, "title": title}
+    shown = {name: getattr(cell, name) for name in ("source", "method", "anchoring", "seed")}
+    return shown | {name: asked[name] for name in ("rows", "images")}
 
 
 def image_folder(run, part):
@@ -445,7 +443,8 @@ def figure6_labels(wildcards):
         {
             "with": f"resampled every {every} steps" if every else asked["with"],
             "without": "not resampled",
-            "title": f"{asked['source']}: {asked['without']}, {asked['with']}",
+            "method": asked["without"],
+            "source": asked["source"],
         }
     )
 
@@ -467,10 +466,10 @@ def report_inputs():
         files["features"] = f"{RESULTS}/figures/features.png"
     if ANY_VERDICTS:
         files |= {name: f"{RESULTS}/tables/{name}.csv" for name in ("verdicts", "claims")}
-    # what the scale of this configuration cannot decide, runs at the paper's have
-    if config["name"] != "paper":
-        for name in ("verdicts", "claims"):
-            files[f"published_{name}"] = in_checkout(f"docs/results/paper/{name}.csv")
+    # what the scale of this configuration cannot decide, runs at the paper's have, where the documentation is there
+    kept = {name: f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims")}
+    if config["name"] != "paper" and all((REPOSITORY / path).exists() for path in kept.values()):
+        files |= {f"published_{name}": in_checkout(path) for name, path in kept.items()}
     return files
 
 

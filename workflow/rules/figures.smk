@@ -22,10 +22,10 @@ if "figure4" in config["figures"]:
             runtime=5,
         params:
             runs=as_json(judged_runs("figure4")),
-            title="{source}: {method}".format_map(config["figures"]["figure4"]),
+            names=[config["figures"]["figure4"][name] for name in ("method", "source")],
             code=code_digest("figure4"),
         shell:
-            'python "$SCRIPTS"/figure4.py --runs {params.runs:q} --title {params.title:q}'
+            'python "$SCRIPTS"/figure4.py --runs {params.runs:q} --names {params.names:q}'
             " --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q} > {log:q} 2>&1"
 
 

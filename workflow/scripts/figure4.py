@@ -14,6 +14,7 @@ from sdlcore.model import load_model
 from sdlcore.rendering.bench_sentences import figure4_sentences
 from sdlcore.rendering.figure4 import Learned, figure4, figure4_rows
 from sdlcore.rendering.figures import save_figure
+from sdlcore.rendering.markup import label_method
 from sdlcore.rendering.tables import write_csv
 
 
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--runs", required=True, type=json.loads, help="JSON: seed, model, store, references of each run"
     )
-    parser.add_argument("--title", required=True, help="what was trained; the seed is added")
+    parser.add_argument("--names", nargs=2, required=True, metavar=("METHOD", "SOURCE"), help="what was trained")
     parser.add_argument("--png", required=True)
     parser.add_argument("--pdf", required=True)
     parser.add_argument("--summary", required=True, help="CSV file to write: one row a seed")
@@ -36,7 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     run = arguments.runs[best]
     model, (W, _) = load_model(run["model"]), load_feature_matrices(run["references"])
     learned = Learned(model.W_enc.detach().numpy(), model.W_dec.detach().numpy())
-    figure = figure4(W, learned, solutions[best], f"{arguments.title}, seed {run['seed']}")
+    method, source = arguments.names
+    title = f"{label_method(method)}, on {source}, seed {run['seed']}"
+    figure = figure4(W, learned, solutions[best], title)
     save_figure(figure, arguments.png, arguments.pdf)
     rows = figure4_rows({run["seed"]: found for run, found in zip(arguments.runs, solutions, strict=True)}, run["seed"])
     write_csv(arguments.summary, rows)

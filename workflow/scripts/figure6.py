@@ -6,6 +6,7 @@ import logging
 import sys
 
 from sdlcore.rendering.figures import figure6, figure6_summary, read_histories, save_figure
+from sdlcore.rendering.markup import label_method
 from sdlcore.rendering.tables import write_csv
 
 
@@ -13,7 +14,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--with", required=True, nargs="+", dest="with_", help="run directories with resampling")
     parser.add_argument("--without", required=True, nargs="+", help="run directories without resampling")
-    parser.add_argument("--labels", required=True, type=json.loads, help="JSON: names of with and without, and title")
+    parser.add_argument("--labels", required=True, type=json.loads, help="JSON: with, without, method, source")
     parser.add_argument("--png", required=True)
     parser.add_argument("--pdf", required=True)
     parser.add_argument("--summary", required=True, help="CSV file to write")
@@ -23,7 +24,8 @@ def main(argv: list[str] | None = None) -> None:
 
     histories = {"without": read_histories(arguments.without), "with": read_histories(arguments.with_)}
     summary = figure6_summary(histories)
-    figure = figure6(histories, arguments.labels, arguments.labels["title"])
+    title = "{}, on {}".format(label_method(arguments.labels["method"]), arguments.labels["source"])
+    figure = figure6(histories, arguments.labels, title)
     save_figure(figure, arguments.png, arguments.pdf)
     write_csv(arguments.summary, summary)
     logging.info("figure 6 of %d runs:\n%s", len(summary), summary.to_string(index=False))

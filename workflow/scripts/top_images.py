@@ -17,6 +17,7 @@ from sdlcore.evaluation.top_samples import TopSamples, class_histogram
 from sdlcore.model import SparseCoder, load_model
 from sdlcore.references import load_references
 from sdlcore.rendering.figures import save_figure
+from sdlcore.rendering.markup import label_anchoring, label_method
 from sdlcore.rendering.tables import write_csv
 from sdlcore.rendering.top_images import TopImages, figure_top_images
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--anchors", required=True, help="which classes are anchored, in this run or those it is compared with"
     )
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: rows, images, anchored, title")
+    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: the run, rows, images")
     parser.add_argument("--png", required=True)
     parser.add_argument("--pdf", required=True)
     parser.add_argument("--summary", required=True, help="CSV file to write: one row an image")
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph that it embeds
 
     settings = arguments.settings
+    anchored = settings["anchoring"] != "none"
     model, references = load_model(arguments.model), load_references(arguments.references)
     features = load_anchors(arguments.anchors).feature[: settings["rows"]]
     match = one_to_one(model.W_dec.detach().numpy(), references.W_p.T[features])
@@ -60,13 +62,15 @@ def main(argv: list[str] | None = None) -> None:
                 latent=int(match.latent[i]),
                 reference=names[references.classes[feature]],
                 cosine=float(match.similarity[i]),
-                tied=settings["anchored"] and int(match.latent[i]) == i,
+                tied=anchored and int(match.latent[i]) == i,
                 images=[arguments.images / paths[sample] for sample in samples[: settings["images"]]],
                 names=[names[labels[sample]] for sample in samples[: settings["images"]]],
                 histogram=[(names[label], count) for label, count in class_histogram(top, labels, i)],
             )
         )
-    save_figure(figure_top_images(rows, settings["images"], settings["title"]), arguments.png, arguments.pdf)
+    how = f"anchored to {label_anchoring(settings['anchoring'])}" if anchored else "not anchored"
+    title = f"{label_method(settings['method'])}, {how}, on {settings['source']}, seed {settings['seed']}"
+    save_figure(figure_top_images(rows, settings["images"], title), arguments.png, arguments.pdf)
     write_csv(arguments.summary, pd.DataFrame(_records(rows, top, paths, labels, names)))
     for row in rows:
         logging.info("latent %d (%s): %s", row.latent, row.reference, row.histogram)
