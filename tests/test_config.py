@@ -167,6 +167,16 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
             {"sources": {"bench": {"lrb": {"hierarchy": {"parents": 26, "children": 4}}}}},
             "sources.bench.lrb.hierarchy: 130 parents and children, but n is 128; raise n",
         ),
+        (
+            {"sources": {"bench": {"lrb": {"frequency_exponent": 1.5}}}},
+            "sources.bench.lrb.frequency_exponent: 1.5 makes the most frequent of 128 features active with .* 1.5",
+        ),
+        (
+            {"sources": {"bench": {"lrb_hierarchy": {"correlation": 0.5, "group_size": 41}}}},
+            "sources.bench.lrb_hierarchy.group_size: 41 features of a group, but only 40 are drawn",
+        ),
+        ({"sources": {"bench": {"lrb": {"correlation": 1.2}}}}, "lrb.correlation: 1.2 is greater"),
+        ({"sources": {"bench": {"lrb": {"noise": -1}}}}, "lrb.noise: -1 is less"),
         ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 2}}}}}, "lrb.hierarchy.children: missing"),
         ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 0, "children": 1}}}}}, "hierarchy.parents: 0 is less"),
         ({"figures": {"figure4": {"source": "lrb"}}}, "figures.figure4.source: lrb is not .* n_p = 3"),

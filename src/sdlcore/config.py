@@ -15,7 +15,7 @@ import jsonschema
 import yaml
 
 from sdlcore.activations.array_reference import inconsistencies
-from sdlcore.bench.hierarchy import Hierarchy
+from sdlcore.bench.consistency import inconsistencies as bench_inconsistencies
 from sdlcore.cells import (
     SETTINGS_TABLE,
     TOP_IMAGES,
@@ -246,7 +246,9 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         source = config["figures"]["figure8"]["source"]
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
-    yield from _inconsistent_hierarchies(sources["bench"])
+    for name, bench in sources["bench"].items():
+        for key, problem in bench_inconsistencies(bench):
+            yield f"sources.bench.{name}.{key}: {problem}"
     yield from _inconsistent_bench_figures(config)
     yield from _inconsistent_solver_table(config)
     yield from _inconsistent_clips(sources["clip"])
@@ -268,13 +270,6 @@ def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator
     yield from _unknown(f"figures.{figure}.anchoring", [spec["anchoring"]], known, "none or a key of anchorings")
     if not config["anchorings"]:
         yield f"figures.{figure}: shows the classes that anchors are drawn from; set anchorings"
-
-
-def _inconsistent_hierarchies(benches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for name, bench in benches.items():
-        size = Hierarchy(**bench["hierarchy"]).size if bench["hierarchy"] else 0
-        if size > bench["n"]:
-            yield f"sources.bench.{name}.hierarchy: {size} parents and children, but n is {bench['n']}; raise n"
 
 
 def _inconsistent_bench_figures(config: Mapping[str, Any]) -> Iterator[str]:
