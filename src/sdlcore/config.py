@@ -94,6 +94,7 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     _refuse(unsound_sweeps(filled))
     filled = with_sweeps(filled)
     _refuse(_misshapen(filled, schema))
+    _refuse(_inconsistent_benches(filled["sources"]["bench"]))
     _refuse([*_doubled_sources(filled), *missed_values(filled), *_inconsistent_runs(filled)])
     return filled
 
@@ -246,11 +247,9 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         source = config["figures"]["figure8"]["source"]
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
-    for name, bench in sources["bench"].items():
-        for key, problem in bench_inconsistencies(bench):
-            yield f"sources.bench.{name}.{key}: {problem}"
     yield from _inconsistent_bench_figures(config)
     yield from _inconsistent_solver_table(config)
+    yield from _inconsistent_frontier(config)
     yield from _inconsistent_clips(sources["clip"])
 
 
@@ -270,6 +269,12 @@ def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator
     yield from _unknown(f"figures.{figure}.anchoring", [spec["anchoring"]], known, "none or a key of anchorings")
     if not config["anchorings"]:
         yield f"figures.{figure}: shows the classes that anchors are drawn from; set anchorings"
+
+
+def _inconsistent_benches(benches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for name, bench in benches.items():
+        for key, problem in bench_inconsistencies(bench):
+            yield f"sources.bench.{name}.{key}: {problem}"
 
 
 def _inconsistent_bench_figures(config: Mapping[str, Any]) -> Iterator[str]:
@@ -371,6 +376,24 @@ def _inconsistent_solver_table(config: Mapping[str, Any]) -> Iterator[str]:
     for source, asked in spec["runs"].items():
         yield from _unknown("solvers.runs", [source], benches, "a source under sources.bench")
         yield from _unknown(f"solvers.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
+
+
+def _inconsistent_frontier(config: Mapping[str, Any]) -> Iterator[str]:
+    """Check the names in the frontier, and that its parameters are numbers of its bench."""
+    spec = config.get("frontier")
+    if spec is None:
+        return
+    benches = config["sources"]["bench"]
+    yield from _unknown("frontier.source", [spec["source"]], benches, "a source under sources.bench")
+    yield from _unknown("frontier.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    yield from _unknown("frontier.methods", spec["methods"], config["methods"], "a key of methods")
+    bench = benches.get(spec["source"], {})
+    numbers = [key for key, value in bench.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+    for parameter, panel in spec["panels"].items():
+        path = f"frontier.panels.{parameter}"
+        yield from _unknown(f"{path}.methods", panel["methods"] or [], config["methods"], "a key of methods")
+        if bench:
+            yield from _unknown("frontier.panels", [parameter], numbers, f"a number of sources.bench.{spec['source']}")
 
 
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:

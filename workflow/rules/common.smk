@@ -25,6 +25,9 @@ from sdlcore.cells import (
     figure4_cells,
     figure5_cells,
     figure6_cells,
+    frontier_cell,
+    frontier_points,
+    frontier_seeds,
     is_solver,
     reference_anchoring,
     run_settings,
@@ -315,11 +318,33 @@ def solver_table_files():
     return [f"{RESULTS}/tables/solvers.{suffix}" for suffix in ("csv", "md")] + run_files(solver_runs())
 
 
-def solver_benches():
-    """What the table of solvers says of its benches."""
+def bench_facts(sources):
+    """What tables of solvers say of benches."""
     keys = ("n", "sparsity", "train_samples")
     benches = config["sources"]["bench"]
-    return {source: {key: benches[source][key] for key in keys} for source in config["solvers"]["runs"]}
+    return {source: {key: benches[source][key] for key in keys} for source in sources}
+
+
+def frontier_runs():
+    """The frontier's runs, point by point: a run stands at every point that it belongs to."""
+    return [
+        {
+            "parameter": point.parameter,
+            "value": point.value,
+            "folder": run_directory(frontier_cell(config, point, method, seed)),
+        }
+        for point in frontier_points(config)
+        for method in point.methods
+        for seed in frontier_seeds(config)
+    ]
+
+
+def frontier_files():
+    """Return the frontier's figure and table and the files of its runs, which Snakemake would not miss otherwise."""
+    if not config["frontier"]:
+        return []
+    files = [f"{RESULTS}/figures/frontier.{suffix}" for suffix in ("png", "pdf")]
+    return [*files, f"{RESULTS}/tables/frontier.csv", *run_files(run["folder"] for run in frontier_runs())]
 
 
 def train_script(wildcards):

@@ -50,7 +50,7 @@ if config["solvers"]:
             mem_mb=1000,
             runtime=5,
         params:
-            benches=as_json(solver_benches()),
+            benches=as_json(bench_facts(config["solvers"]["runs"])),
             code=code_digest("solvers"),
         shell:
             'python "$SCRIPTS"/solvers.py --benches {params.benches:q} --metrics {input.metrics:q}'
