@@ -415,6 +415,11 @@ def evaluate_anchors(wildcards):
     return anchors_file(source, anchoring, wildcards.seed)
 
 
+def evaluate_hierarchy(wildcards):
+    """Parents and children of a run's bench, null where there are none."""
+    return as_json(bench_settings(wildcards)["hierarchy"] if is_bench(wildcards.source) else None)
+
+
 def table_configuration(table):
     """Return the part of the configuration that a table hangs on, so that other changes do not remake it."""
     asked = config["tables"][table]
