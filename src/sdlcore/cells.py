@@ -12,6 +12,8 @@ TOP_IMAGES = ("figure9", "figure10")
 """The figures that show images which activate latents most."""
 SETTINGS_TABLE = "table3"
 """The table that shows settings of a bench; all others are made of runs."""
+BENCH_TABLES = ("solvers", "harder")
+"""Tables that have no counterpart in the paper, of methods on benches as they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -193,9 +195,9 @@ def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
     return [Cell(spec["source"], spec[side], spec["protocol"], "none", seed) for seed in config["seeds"]]
 
 
-def solver_cells(config: Mapping[str, Any]) -> list[Cell]:
-    """Return the runs of the table of solvers."""
-    spec = config.get("solvers")
+def bench_table_cells(config: Mapping[str, Any], table: str) -> list[Cell]:
+    """Return the runs of one of `BENCH_TABLES`."""
+    spec = config.get(table)
     if spec is None:
         return []
     return [
@@ -257,7 +259,7 @@ def all_cells(config: Mapping[str, Any]) -> list[Cell]:
     if "figure6" in config["figures"]:
         cells += [cell for side in ("without", "with") for cell in figure6_cells(config, side)]
     cells += [top_images_cell(config, figure) for figure in TOP_IMAGES if figure in config["figures"]]
-    cells += solver_cells(config) + frontier_cells(config)
+    cells += [cell for table in BENCH_TABLES for cell in bench_table_cells(config, table)] + frontier_cells(config)
     return list(dict.fromkeys(cells))
 
 
@@ -283,7 +285,8 @@ def bench_seeds(config: Mapping[str, Any], source: str) -> list[int]:
     for table, spec in run_tables(config).items():
         if source in table_sources(config, spec):
             asked |= set(table_seeds(config, table))
-    asked |= {cell.seed for cell in [*solver_cells(config), *frontier_cells(config)] if cell.source == source}
+    listed = [cell for table in BENCH_TABLES for cell in bench_table_cells(config, table)]
+    asked |= {cell.seed for cell in [*listed, *frontier_cells(config)] if cell.source == source}
     figures = config.get("figures", {})
     if any(figures.get(name, {}).get("source") == source for name in ("figure4", "figure5", "figure6")):
         asked |= set(config["seeds"])

@@ -17,6 +17,7 @@ import yaml
 from sdlcore.activations.array_reference import inconsistencies
 from sdlcore.bench.consistency import inconsistencies as bench_inconsistencies
 from sdlcore.cells import (
+    BENCH_TABLES,
     SETTINGS_TABLE,
     TOP_IMAGES,
     Cell,
@@ -248,7 +249,8 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
     yield from _inconsistent_bench_figures(config)
-    yield from _inconsistent_solver_table(config)
+    for table in BENCH_TABLES:
+        yield from _inconsistent_bench_table(config, table)
     yield from _inconsistent_frontier(config)
     yield from _inconsistent_clips(sources["clip"])
 
@@ -366,16 +368,16 @@ def _inconsistent_solver(config: Mapping[str, Any], cell: Cell) -> Iterator[str]
         yield f"{path}: a solver reads stores; set sources.{kind}.{cell.source}.stream to false"
 
 
-def _inconsistent_solver_table(config: Mapping[str, Any]) -> Iterator[str]:
-    """Check the names in the table of solvers."""
-    spec = config.get("solvers")
+def _inconsistent_bench_table(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    """Check the names in a table of methods on benches."""
+    spec = config.get(table)
     if spec is None:
         return
-    yield from _unknown("solvers.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    yield from _unknown(f"{table}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
     benches = config["sources"]["bench"]
     for source, asked in spec["runs"].items():
-        yield from _unknown("solvers.runs", [source], benches, "a source under sources.bench")
-        yield from _unknown(f"solvers.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
+        yield from _unknown(f"{table}.runs", [source], benches, "a source under sources.bench")
+        yield from _unknown(f"{table}.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
 
 
 def _inconsistent_frontier(config: Mapping[str, Any]) -> Iterator[str]:

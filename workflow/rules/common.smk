@@ -22,6 +22,7 @@ from sdlcore.cells import (
     TOP_IMAGES,
     Cell,
     all_cells,
+    bench_table_cells,
     figure4_cells,
     figure5_cells,
     figure6_cells,
@@ -32,7 +33,6 @@ from sdlcore.cells import (
     reference_anchoring,
     run_settings,
     run_tables,
-    solver_cells,
     source_kind,
     start_cell,
     table_cells,
@@ -307,15 +307,15 @@ def solve_memory(wildcards):
     return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings["batch_size"] // 10**6
 
 
-def solver_runs():
-    return [run_directory(cell) for cell in solver_cells(config)]
+def bench_table_runs(table):
+    return [run_directory(cell) for cell in bench_table_cells(config, table)]
 
 
-def solver_table_files():
-    """Return the table of solvers and the files of its runs, which Snakemake would not miss while the table is there."""
-    if not config["solvers"]:
+def bench_table_files(table):
+    """Return a table of methods on benches and the files of its runs, which Snakemake would not miss otherwise."""
+    if not config[table]:
         return []
-    return [f"{RESULTS}/tables/solvers.{suffix}" for suffix in ("csv", "md")] + run_files(solver_runs())
+    return [f"{RESULTS}/tables/{table}.{suffix}" for suffix in ("csv", "md")] + run_files(bench_table_runs(table))
 
 
 def bench_facts(sources):

@@ -33,9 +33,9 @@ if config["solvers"]:
 
     rule solvers_table:
         input:
-            metrics=[f"{run}/metrics.json" for run in solver_runs()],
-            histories=[f"{run}/history.csv" for run in solver_runs()],
-            configs=[f"{run}/config.json" for run in solver_runs()],
+            metrics=[f"{run}/metrics.json" for run in bench_table_runs("solvers")],
+            histories=[f"{run}/history.csv" for run in bench_table_runs("solvers")],
+            configs=[f"{run}/config.json" for run in bench_table_runs("solvers")],
         output:
             csv="<results>/tables/solvers.csv",
             markdown="<results>/tables/solvers.md",
@@ -58,4 +58,4 @@ if config["solvers"]:
 
     rule solvers:
         input:
-            solver_table_files(),
+            bench_table_files("solvers"),
