@@ -26,6 +26,8 @@ include: "workflow/rules/file.smk"
 include: "workflow/rules/anchors.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/solve.smk"
+include: "workflow/rules/frontier.smk"
+include: "workflow/rules/harder.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/language.smk"
 include: "workflow/rules/tables.smk"
@@ -42,7 +44,9 @@ rule all:
     input:
         [file for table in config["tables"] for file in table_files(table)],
         [file for figure in config["figures"] for file in figure_files(figure)],
-        solver_table_files(),
+        bench_table_files("solvers"),
+        bench_table_files("harder"),
+        frontier_files(),
         VERDICT_FILES if ANY_VERDICTS else [],
         f"{RESULTS}/report.html",
 

@@ -167,6 +167,36 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
             {"sources": {"bench": {"lrb": {"hierarchy": {"parents": 26, "children": 4}}}}},
             "sources.bench.lrb.hierarchy: 130 parents and children, but n is 128; raise n",
         ),
+        (
+            {"sources": {"bench": {"lrb": {"frequency_exponent": 1.5}}}},
+            "sources.bench.lrb.frequency_exponent: 1.5 makes the most frequent of 128 features active with .* 1.5",
+        ),
+        (
+            {"sources": {"bench": {"lrb_hierarchy": {"correlation": 0.5, "group_size": 41}}}},
+            "sources.bench.lrb_hierarchy.group_size: 41 features of a group, but only 40 are drawn",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"frequency_exponent": {"values": [0, 2.0]}}}},
+            "sources.bench.lrb_frequency_exponent_2_0.frequency_exponent: 2 makes the most frequent",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"colour": {"values": [1]}}}},
+            "frontier.panels: colour is not a number of sources.bench.lrb",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [99], "methods": ["nmf"]}}}},
+            "frontier.panels.n.methods: nmf is not a key of methods",
+        ),
+        (
+            {"frontier": {"source": "smollm2", "methods": ["acs"], "panels": {"n": {"values": [99]}}}},
+            "frontier.source: smollm2 is not a source under sources.bench",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [99.5]}}}},
+            "sources.bench.lrb_n_99_5.n: expected integer",
+        ),
+        ({"sources": {"bench": {"lrb": {"correlation": 1.2}}}}, "lrb.correlation: 1.2 is greater"),
+        ({"sources": {"bench": {"lrb": {"noise": -1}}}}, "lrb.noise: -1 is less"),
         ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 2}}}}}, "lrb.hierarchy.children: missing"),
         ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 0, "children": 1}}}}}, "hierarchy.parents: 0 is less"),
         ({"figures": {"figure4": {"source": "lrb"}}}, "figures.figure4.source: lrb is not .* n_p = 3"),

@@ -54,6 +54,19 @@ def test_nothing_else_is(change):
     assert cell_digest(config(change), CELL) == cell_digest(config(), CELL)
 
 
+@pytest.mark.parametrize("change", ["frequency_exponent: 0.5", "correlation: 0.3", "noise: 0.1"])
+def test_options_that_came_later_are_in_it_where_they_are_used(change):
+    assert cell_digest(config(f"{{sources: {{bench: {{lrb: {{{change}}}}}}}}}"), CELL) != cell_digest(config(), CELL)
+
+
+def test_every_run_that_is_kept_still_has_the_settings_that_it_was_made_with():
+    paper = config((REPOSITORY / "config/paper.yaml").read_text())
+    kept = [json.loads(path.read_text()) for path in (REPOSITORY / "docs/results/paper/runs").glob("*.json")]
+    assert kept
+    outdated = [run["run"] for run in kept if cell_digest(paper, Cell(**run["run"])) != run["settings_digest"]]
+    assert outdated == []
+
+
 def test_of_a_warm_start_the_run_that_it_starts_from_counts():
     warm = config("{methods: {topk: {warm_start: acs}}}")
     changed = config("{methods: {topk: {warm_start: acs}, acs: {ridge: 0.01}}}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.cells import all_cells, run_settings, table_cells
+from sdlcore.cells import all_cells, bench_seeds, run_settings, table_cells
 from sdlcore.config import ConfigError, load_yaml, validate
 from sdlcore.variants import merge
 
@@ -181,3 +181,26 @@ def test_the_papers_sweeps_have_the_papers_points_one_seed_and_its_protocol():
         cells = table_cells(config, table)
         assert len(set(cells)) == len(cells) == 2 * runs, table
         assert {(cell.protocol, cell.seed) for cell in cells} == {("paper", 0)}
+
+
+def test_a_frontier_makes_a_bench_of_each_value_but_its_own_and_asks_for_each_run_once():
+    panels = {"n": {"values": [128, 150], "methods": ["acs", "topk"]}, "noise": {"values": [0.0, 0.5]}}
+    frontier = {"source": "lrb", "methods": ["acs"], "seeds": [7, 8], "panels": panels}
+    config = changed({"frontier": frontier})
+    benches = config["sources"]["bench"]
+    assert benches["lrb_n_150"] == benches["lrb"] | {"n": 150}
+    assert benches["lrb_noise_0_5"] == benches["lrb"] | {"noise": 0.5}
+    cells = [cell for cell in all_cells(config) if cell.seed in (7, 8)]
+    found = sorted({(cell.source, cell.method) for cell in cells})
+    assert found == [("lrb", m) for m in ("acs", "topk")] + [
+        *(("lrb_n_150", m) for m in ("acs", "topk")),
+        ("lrb_noise_0_5", "acs"),
+    ]
+    assert len(cells) == 2 * len(found)
+    assert bench_seeds(config, "lrb_noise_0_5") == [7, 8]
+
+
+def test_a_bench_that_is_named_as_a_point_of_the_frontier_must_have_its_value():
+    frontier = {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [150]}}}
+    with pytest.raises(ConfigError, match=r"frontier\.panels\.n\.values: 150, but sources\.lrb_n_150 has 149"):
+        changed({"frontier": frontier, "sources": {"bench": {"lrb_n_150": {"like": "lrb", "n": 149}}}})

@@ -12,6 +12,8 @@ TOP_IMAGES = ("figure9", "figure10")
 """The figures that show images which activate latents most."""
 SETTINGS_TABLE = "table3"
 """The table that shows settings of a bench; all others are made of runs."""
+BENCH_TABLES = ("solvers", "harder")
+"""Tables that have no counterpart in the paper, of methods on benches as they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Point(NamedTuple):
     """Where the runs' activations come from."""
     methods: dict[str, str]
     """Each of the table's methods -> that of the runs."""
+
+
+class FrontierPoint(NamedTuple):
+    """One value of a panel of the frontier, and what is run there."""
+
+    parameter: str
+    value: float
+    source: str
+    """The bench with that value."""
+    methods: list[str]
 
 
 def source_kind(config: Mapping[str, Any], source: str) -> str:
@@ -195,9 +207,9 @@ def figure6_cells(config: Mapping[str, Any], side: str) -> list[Cell]:
     return [Cell(spec["source"], spec[side], spec["protocol"], "none", seed) for seed in config["seeds"]]
 
 
-def solver_cells(config: Mapping[str, Any]) -> list[Cell]:
-    """Return the runs of the table of solvers."""
-    spec = config.get("solvers")
+def bench_table_cells(config: Mapping[str, Any], table: str) -> list[Cell]:
+    """Return the runs of one of `BENCH_TABLES`."""
+    spec = config.get(table)
     if spec is None:
         return []
     return [
@@ -206,6 +218,45 @@ def solver_cells(config: Mapping[str, Any]) -> list[Cell]:
         for method in asked["methods"]
         for seed in asked["seeds"] or config["seeds"]
     ]
+
+
+def frontier_points(config: Mapping[str, Any]) -> list[FrontierPoint]:
+    """Return the points of the frontier, panel by panel; the bench itself where it has the value already."""
+    spec = config.get("frontier")
+    if spec is None:
+        return []
+    name, bench = spec["source"], source_settings(config, spec["source"])
+    return [
+        FrontierPoint(
+            parameter,
+            value,
+            name if value == bench[parameter] else variant_name(name, parameter, value),
+            panel["methods"] or spec["methods"],
+        )
+        for parameter, panel in spec["panels"].items()
+        for value in panel["values"]
+    ]
+
+
+def frontier_cell(config: Mapping[str, Any], point: FrontierPoint, method: str, seed: int) -> Cell:
+    """Return one run of the frontier."""
+    return Cell(point.source, method, config["frontier"]["protocol"], "none", seed)
+
+
+def frontier_seeds(config: Mapping[str, Any]) -> list[int]:
+    """Return the seeds of the frontier's runs: its own, or else the configuration's."""
+    return config["frontier"]["seeds"] or config["seeds"]
+
+
+def frontier_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return the runs of the frontier, each once."""
+    cells = [
+        frontier_cell(config, point, method, seed)
+        for point in frontier_points(config)
+        for method in point.methods
+        for seed in frontier_seeds(config)
+    ]
+    return list(dict.fromkeys(cells))
 
 
 def top_images_cell(config: Mapping[str, Any], figure: str) -> Cell:
@@ -220,7 +271,7 @@ def all_cells(config: Mapping[str, Any]) -> list[Cell]:
     if "figure6" in config["figures"]:
         cells += [cell for side in ("without", "with") for cell in figure6_cells(config, side)]
     cells += [top_images_cell(config, figure) for figure in TOP_IMAGES if figure in config["figures"]]
-    cells += solver_cells(config)
+    cells += [cell for table in BENCH_TABLES for cell in bench_table_cells(config, table)] + frontier_cells(config)
     return list(dict.fromkeys(cells))
 
 
@@ -246,7 +297,8 @@ def bench_seeds(config: Mapping[str, Any], source: str) -> list[int]:
     for table, spec in run_tables(config).items():
         if source in table_sources(config, spec):
             asked |= set(table_seeds(config, table))
-    asked |= {cell.seed for cell in solver_cells(config) if cell.source == source}
+    listed = [cell for table in BENCH_TABLES for cell in bench_table_cells(config, table)]
+    asked |= {cell.seed for cell in [*listed, *frontier_cells(config)] if cell.source == source}
     figures = config.get("figures", {})
     if any(figures.get(name, {}).get("source") == source for name in ("figure4", "figure5", "figure6")):
         asked |= set(config["seeds"])

@@ -15,8 +15,9 @@ import jsonschema
 import yaml
 
 from sdlcore.activations.array_reference import inconsistencies
-from sdlcore.bench.hierarchy import Hierarchy
+from sdlcore.bench.consistency import inconsistencies as bench_inconsistencies
 from sdlcore.cells import (
+    BENCH_TABLES,
     SETTINGS_TABLE,
     TOP_IMAGES,
     Cell,
@@ -94,6 +95,7 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     _refuse(unsound_sweeps(filled))
     filled = with_sweeps(filled)
     _refuse(_misshapen(filled, schema))
+    _refuse(_inconsistent_benches(filled["sources"]["bench"]))
     _refuse([*_doubled_sources(filled), *missed_values(filled), *_inconsistent_runs(filled)])
     return filled
 
@@ -246,10 +248,11 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         source = config["figures"]["figure8"]["source"]
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
         yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
-    yield from _inconsistent_hierarchies(sources["bench"])
     yield from _inconsistent_bench_figures(config)
     yield from _inconsistent_convergence(config)
-    yield from _inconsistent_solver_table(config)
+    for table in BENCH_TABLES:
+        yield from _inconsistent_bench_table(config, table)
+    yield from _inconsistent_frontier(config)
     yield from _inconsistent_clips(sources["clip"])
 
 
@@ -271,11 +274,10 @@ def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator
         yield f"figures.{figure}: shows the classes that anchors are drawn from; set anchorings"
 
 
-def _inconsistent_hierarchies(benches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _inconsistent_benches(benches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, bench in benches.items():
-        size = Hierarchy(**bench["hierarchy"]).size if bench["hierarchy"] else 0
-        if size > bench["n"]:
-            yield f"sources.bench.{name}.hierarchy: {size} parents and children, but n is {bench['n']}; raise n"
+        for key, problem in bench_inconsistencies(bench):
+            yield f"sources.bench.{name}.{key}: {problem}"
 
 
 def _inconsistent_bench_figures(config: Mapping[str, Any]) -> Iterator[str]:
@@ -378,16 +380,34 @@ def _inconsistent_solver(config: Mapping[str, Any], cell: Cell) -> Iterator[str]
         yield f"{path}: a solver reads stores; set sources.{kind}.{cell.source}.stream to false"
 
 
-def _inconsistent_solver_table(config: Mapping[str, Any]) -> Iterator[str]:
-    """Check the names in the table of solvers."""
-    spec = config.get("solvers")
+def _inconsistent_bench_table(config: Mapping[str, Any], table: str) -> Iterator[str]:
+    """Check the names in a table of methods on benches."""
+    spec = config.get(table)
     if spec is None:
         return
-    yield from _unknown("solvers.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    yield from _unknown(f"{table}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
     benches = config["sources"]["bench"]
     for source, asked in spec["runs"].items():
-        yield from _unknown("solvers.runs", [source], benches, "a source under sources.bench")
-        yield from _unknown(f"solvers.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
+        yield from _unknown(f"{table}.runs", [source], benches, "a source under sources.bench")
+        yield from _unknown(f"{table}.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
+
+
+def _inconsistent_frontier(config: Mapping[str, Any]) -> Iterator[str]:
+    """Check the names in the frontier, and that its parameters are numbers of its bench."""
+    spec = config.get("frontier")
+    if spec is None:
+        return
+    benches = config["sources"]["bench"]
+    yield from _unknown("frontier.source", [spec["source"]], benches, "a source under sources.bench")
+    yield from _unknown("frontier.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    yield from _unknown("frontier.methods", spec["methods"], config["methods"], "a key of methods")
+    bench = benches.get(spec["source"], {})
+    numbers = [key for key, value in bench.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+    for parameter, panel in spec["panels"].items():
+        path = f"frontier.panels.{parameter}"
+        yield from _unknown(f"{path}.methods", panel["methods"] or [], config["methods"], "a key of methods")
+        if bench:
+            yield from _unknown("frontier.panels", [parameter], numbers, f"a number of sources.bench.{spec['source']}")
 
 
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:

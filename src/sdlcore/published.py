@@ -17,12 +17,20 @@ from sdlcore.files import write_json
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
 """Settings of a source that say how its samples are made, not what they are; ``run`` counts as the run's."""
 WATCHING = ("log_every", "checkpoint_every")
+ADDED = {"frequency_exponent": 0.0, "correlation": 0.0, "group_size": 8, "noise": 0.0}
+"""Settings of sources that came after runs were published, and the values that leave a source what it was.
+
+With these they are left out of digests, so that an option that is added unpublishes nothing."""
 
 
 def cell_digest(config: Mapping[str, Any], cell: Cell) -> str:
     """Return a digest of all settings that a run's metrics hang on, names left out where they stand for settings."""
     kind = source_kind(config, cell.source)
-    source = {key: value for key, value in config["sources"][kind][cell.source].items() if key not in PLANNING}
+    source = {
+        key: value
+        for key, value in config["sources"][kind][cell.source].items()
+        if key not in PLANNING and not (key in ADDED and value == ADDED[key])
+    }
     run = run_settings(config, cell.source, cell.method, cell.protocol)
     anchorings = [name for name in (cell.anchoring, reference_anchoring(config, cell.source)) if name != "none"]
     settings = {

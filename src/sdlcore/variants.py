@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sdlcore.cells import is_solver, run_settings, run_tables, source_kind, sweeps_source, table_points
+from sdlcore.cells import frontier_points, is_solver, run_settings, run_tables, source_kind, sweeps_source, table_points
 from sdlcore.run import RunConfig
 
 Group = dict[str, dict[str, Any]]
@@ -95,7 +95,7 @@ def unsound_sweeps(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def with_sweeps(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration whose names are right with the variants that its tables sweep over.
+    """Return a configuration whose names are right with the variants that its tables and its frontier sweep over.
 
     One of the same name that is there already is left as it is: a value that needs more than the parameter.
     """
@@ -115,6 +115,10 @@ def with_sweeps(config: Mapping[str, Any]) -> dict[str, Any]:
                 for protocol in filled["protocols"].values():
                     if method in protocol["methods"]:
                         protocol["methods"].setdefault(variant, protocol["methods"][method] | parameter)
+    benches = filled["sources"].get("bench", {})
+    for at in frontier_points(filled):
+        base = benches[filled["frontier"]["source"]]
+        benches.setdefault(at.source, copy.deepcopy(base) | {at.parameter: at.value})
     return filled
 
 
@@ -135,6 +139,10 @@ def missed_values(config: Mapping[str, Any]) -> Iterator[str]:
             for where, settings in found.items():
                 if settings[parameter] != point.value:
                     yield f"tables.{table}.sweep.values: {point.value}, but {where} has {settings[parameter]}"
+    for at in frontier_points(config):
+        value = config["sources"]["bench"][at.source][at.parameter]
+        if value != at.value:
+            yield f"frontier.panels.{at.parameter}.values: {at.value}, but sources.{at.source} has {value}"
 
 
 def _groups(config: Mapping[str, Any]) -> dict[str, Group]:

@@ -4,7 +4,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.bench.samples import coefficients, noise_deviation, noisy, synthesise
 from sdlcore.streams import stream
 
 
@@ -41,3 +41,15 @@ def test_representations_are_sums_of_active_features():
     x = coefficients(30, 11, 0.6, stream(3))
     assert synthesise(x, W) == pytest.approx(x.toarray() @ W.T, abs=1e-5)
     assert synthesise(x, W).dtype == np.float32
+
+
+def test_noise_has_the_share_of_the_energy_that_it_is_asked_for():
+    n, dimension, sparsity, c_min, beta, noise = 60, 40, 0.9, 0.3, 0.7, 0.5
+    W = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]  # orthonormal features
+    clean = synthesise(coefficients(20_000, n, sparsity, stream(1), c_min, beta), W)
+    made = noisy(clean, noise_deviation(noise, n, n, sparsity, c_min, beta), stream(1, "noise"))
+    added = made - clean
+    assert np.square(added).mean() == pytest.approx(noise**2 * np.square(clean).mean(), rel=0.03)
+    assert abs(added.mean()) < 5 * added.std() / np.sqrt(added.size)
+    assert np.abs(np.corrcoef(added[:, :dimension].T) - np.eye(dimension)).max() < 6 / np.sqrt(len(added))
+    assert made.dtype == np.float32

@@ -4,6 +4,7 @@ import torch
 
 from sdlcore.activations.store import ActivationStore, create_store
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.model import SparseCoder
@@ -144,3 +145,39 @@ def test_labels_are_needed_for_means_of_classes(store):
     truth = TRUTH._replace(classes=np.arange(N))
     with pytest.raises(ValueError, match="holds no labels"):
         evaluate(ground_truth_model("sae"), store, truth, stream(0, "chance"))
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_absorbed(tmp_path, pair):
+    hierarchy, n = Hierarchy(2, 3), 10
+    W = [np.linalg.qr(stream(4, side).standard_normal((12, n)))[0].astype(np.float32) for side in ("p", "r")]
+    x = coefficients(1000, n, 0.9, stream(4, "x"), 1.0, 0.25, hierarchy)
+    with create_store(tmp_path / "store.h5", {}) as writer:
+        writer.append(synthesise(x, W[0]), target=synthesise(x, W[1]), features=x)
+    model = SparseCoder(ModelConfig(pair, "relu", 2 * n), *pair_sites(pair, 12, 12)).eval()
+    inputs, targets = make_pair(pair, W[0].T, W[1].T)
+    with torch.no_grad():
+        for weights, rows in ((model.W_enc, inputs / np.square(inputs).sum(1, keepdims=True)), (model.W_dec, targets)):
+            weights.zero_()
+            weights[:n] = torch.from_numpy(rows)
+        model.W_dec[n:] = model.W_dec[:n]  # dead copies
+    truth = GroundTruth(W[0], W[1], np.zeros(0, int), hierarchy=hierarchy)
+    with ActivationStore(tmp_path / "store.h5") as store:
+        whole, _ = evaluate(model, store, truth, stream(0, "chance"))
+        plain, _ = evaluate(model, store, truth._replace(hierarchy=None), stream(0, "chance"))
+        with torch.no_grad():
+            model.W_enc[: n // 2] = 0
+            model.W_enc[n : n + n // 2] = torch.from_numpy(inputs[: n // 2]) / np.square(inputs).sum(1)[0] / 4
+        shrunk, _ = evaluate(model, store, truth, stream(0, "chance"))
+    assert (whole["splitting"], whole["absorption"]) == (1, 0)
+    assert whole["shrinkage"] == pytest.approx(0, abs=1e-5)
+    assert "absorption" not in plain
+    assert shrunk["splitting"] == 1
+    assert shrunk["shrinkage"] == pytest.approx(0.375, abs=1e-4)  # half of the slopes are .25
+
+
+def test_fewer_latents_than_features_leave_absorption_open(store):
+    model = SparseCoder(ModelConfig("sae", "relu", N - 1), *pair_sites("sae", N_P, N_R), torch_stream(0, "i")).eval()
+    metrics, _ = evaluate(model, store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), stream(0, "chance"))
+    assert metrics["absorption"] is None
+    assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)

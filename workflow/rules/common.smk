@@ -21,15 +21,18 @@ from sdlcore.cells import (
     TOP_IMAGES,
     Cell,
     all_cells,
+    bench_table_cells,
     convergence_cells,
     figure4_cells,
     figure5_cells,
     figure6_cells,
+    frontier_cell,
+    frontier_points,
+    frontier_seeds,
     is_solver,
     reference_anchoring,
     run_settings,
     run_tables,
-    solver_cells,
     source_kind,
     start_cell,
     table_cells,
@@ -306,22 +309,44 @@ def solve_memory(wildcards):
     return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings["batch_size"] // 10**6
 
 
-def solver_runs():
-    return [run_directory(cell) for cell in solver_cells(config)]
+def bench_table_runs(table):
+    return [run_directory(cell) for cell in bench_table_cells(config, table)]
 
 
-def solver_table_files():
-    """Return the table of solvers and the files of its runs, which Snakemake would not miss while the table is there."""
-    if not config["solvers"]:
+def bench_table_files(table):
+    """Return a table of methods on benches and the files of its runs, which Snakemake would not miss otherwise."""
+    if not config[table]:
         return []
-    return [f"{RESULTS}/tables/solvers.{suffix}" for suffix in ("csv", "md")] + run_files(solver_runs())
+    return [f"{RESULTS}/tables/{table}.{suffix}" for suffix in ("csv", "md")] + run_files(bench_table_runs(table))
 
 
-def solver_benches():
-    """What the table of solvers says of its benches."""
+def bench_facts(sources):
+    """What tables of solvers say of benches."""
     keys = ("n", "sparsity", "train_samples")
     benches = config["sources"]["bench"]
-    return {source: {key: benches[source][key] for key in keys} for source in config["solvers"]["runs"]}
+    return {source: {key: benches[source][key] for key in keys} for source in sources}
+
+
+def frontier_runs():
+    """The frontier's runs, point by point: a run stands at every point that it belongs to."""
+    return [
+        {
+            "parameter": point.parameter,
+            "value": point.value,
+            "folder": run_directory(frontier_cell(config, point, method, seed)),
+        }
+        for point in frontier_points(config)
+        for method in point.methods
+        for seed in frontier_seeds(config)
+    ]
+
+
+def frontier_files():
+    """Return the frontier's figure and table and the files of its runs, which Snakemake would not miss otherwise."""
+    if not config["frontier"]:
+        return []
+    files = [f"{RESULTS}/figures/frontier.{suffix}" for suffix in ("png", "pdf")]
+    return [*files, f"{RESULTS}/tables/frontier.csv", *run_files(run["folder"] for run in frontier_runs())]
 
 
 def train_script(wildcards):
@@ -405,6 +430,11 @@ def evaluate_anchors(wildcards):
     if not references_file(wildcards) or anchoring is None:
         return []
     return anchors_file(source, anchoring, wildcards.seed)
+
+
+def evaluate_hierarchy(wildcards):
+    """Parents and children of a run's bench, null where there are none."""
+    return as_json(bench_settings(wildcards)["hierarchy"] if is_bench(wildcards.source) else None)
 
 
 def table_configuration(table):

@@ -20,8 +20,9 @@ rule evaluate:
     params:
         references=lambda wildcards: "--references" if references_file(wildcards) else "",
         anchors=lambda wildcards: "--anchors" if evaluate_anchors(wildcards) else "",
+        hierarchy=evaluate_hierarchy,
         code=code_digest("evaluate"),
     shell:
         'python "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model} --store {input.store}"
-        " {params.references} {input.references} {params.anchors} {input.anchors} --output {output} > {log} 2>&1"
+        " {params.references} {input.references} {params.anchors} {input.anchors} --hierarchy {params.hierarchy:q} --output {output} > {log} 2>&1"

@@ -26,6 +26,10 @@ rule samples:
                     "c_min",
                     "beta",
                     "hierarchy",
+                    "frequency_exponent",
+                    "correlation",
+                    "group_size",
+                    "noise",
                 )
             }
         ),

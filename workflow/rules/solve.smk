@@ -36,9 +36,9 @@ if config["solvers"]:
 
     rule solvers_table:
         input:
-            metrics=[f"{run}/metrics.json" for run in solver_runs()],
-            histories=[f"{run}/history.csv" for run in solver_runs()],
-            configs=[f"{run}/config.json" for run in solver_runs()],
+            metrics=[f"{run}/metrics.json" for run in bench_table_runs("solvers")],
+            histories=[f"{run}/history.csv" for run in bench_table_runs("solvers")],
+            configs=[f"{run}/config.json" for run in bench_table_runs("solvers")],
         output:
             csv="<results>/tables/solvers.csv",
             markdown="<results>/tables/solvers.md",
@@ -53,7 +53,7 @@ if config["solvers"]:
             mem_mb=1000,
             runtime=5,
         params:
-            benches=as_json(solver_benches()),
+            benches=as_json(bench_facts(config["solvers"]["runs"])),
             code=code_digest("solvers"),
         shell:
             'python "$SCRIPTS"/solvers.py --benches {params.benches:q} --metrics {input.metrics:q}'
@@ -61,4 +61,4 @@ if config["solvers"]:
 
     rule solvers:
         input:
-            solver_table_files(),
+            bench_table_files("solvers"),

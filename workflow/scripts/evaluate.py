@@ -1,6 +1,7 @@
 """Evaluate one trained dictionary on samples that it did not see."""
 
 import argparse
+import json
 import logging
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from sdlcore.activations.store import open_checked
 from sdlcore.anchors import load_anchors
+from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import load_model
@@ -22,6 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--store", required=True)
     parser.add_argument("--references", help="the directions to judge by, where there are any")
     parser.add_argument("--anchors", help="which features count as anchored")
+    parser.add_argument("--hierarchy", type=json.loads, help="JSON: parents and children of a bench that has them")
     parser.add_argument("--output", required=True)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -32,7 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.references:
         anchored = load_anchors(args.anchors).feature if args.anchors else np.zeros(0, dtype=np.int64)
         W_p, W_r, classes = load_references(args.references)
-        truth = GroundTruth(W_p, W_r, anchored, classes)
+        hierarchy = Hierarchy(**args.hierarchy) if args.hierarchy else None
+        truth = GroundTruth(W_p, W_r, anchored, classes, hierarchy)
     with open_checked(args.store) as store:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
     facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": sha256_of(args.store)})

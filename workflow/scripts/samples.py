@@ -4,10 +4,14 @@ import argparse
 import json
 import logging
 
+import numpy as np
+from scipy.sparse import csr_array
+
 from sdlcore.activations.store import create_store
 from sdlcore.bench.feature_matrix import load_feature_matrices
+from sdlcore.bench.groups import Groups
 from sdlcore.bench.hierarchy import Hierarchy
-from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.bench.samples import coefficients, noise_deviation, noisy, synthesise
 from sdlcore.files import provenance
 from sdlcore.streams import stream
 
@@ -27,15 +31,26 @@ def main(argv: list[str] | None = None) -> None:
     W_p, W_r = load_feature_matrices(args.feature_matrix)
     bench = args.bench
     hierarchy = Hierarchy(**bench["hierarchy"]) if bench["hierarchy"] else None
+    groups = Groups(bench["group_size"], bench["correlation"]) if bench["correlation"] else None
+    n, sparsity, c_min, beta = W_p.shape[1], bench["sparsity"], bench["c_min"], bench["beta"]
+
+    def represent(x: csr_array, W: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        made = synthesise(x, W)
+        deviation = noise_deviation(bench["noise"], n, len(W), sparsity, c_min, beta)
+        return noisy(made, deviation, rng) if deviation else made
+
     for part, path in (("train", args.train), ("test", args.test)):
-        rng = stream(args.seed, "samples", part)
+        # streams of their own, so that what is drawn from one does not depend on whether another is asked
+        rng, groups_rng = stream(args.seed, "samples", part), stream(args.seed, "samples", part, "groups")
+        noise_p, noise_r = (stream(args.seed, "samples", part, "noise", side) for side in ("input", "target"))
         rows = bench[f"{part}_samples"]
         with create_store(path, provenance(__file__, bench=bench, seed=args.seed, part=part)) as store:
             for start in range(0, rows, ROWS_AT_ONCE):
                 size = min(ROWS_AT_ONCE, rows - start)
-                x = coefficients(size, W_p.shape[1], bench["sparsity"], rng, bench["c_min"], bench["beta"], hierarchy)
-                target = None if W_r is None else synthesise(x, W_r)
-                store.append(synthesise(x, W_p), target=target, features=x)
+                exponent = bench["frequency_exponent"]
+                x = coefficients(size, n, sparsity, rng, c_min, beta, hierarchy, exponent, groups, groups_rng)
+                target = None if W_r is None else represent(x, W_r, noise_r)
+                store.append(represent(x, W_p, noise_p), target=target, features=x)
         logging.info("%s: %d samples", part, rows)
 
 

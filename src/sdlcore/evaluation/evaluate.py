@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.bench.hierarchy import Hierarchy
+from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.evaluation.recovery import (
     TAU,
@@ -38,6 +40,8 @@ class GroundTruth(NamedTuple):
     """Indices of the features that the seed's anchors are drawn from, given away or not in this run."""
     classes: np.ndarray | None = None
     """Which class each is the mean of (n), where they are means of classes."""
+    hierarchy: Hierarchy | None = None
+    """Parents and children among a bench's features, where it has them."""
 
 
 @torch.no_grad()
@@ -71,7 +75,9 @@ def evaluate(
         whose decoder column matches best fires when the feature does" (a class: when a sample is of it), the mean over
         features. ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
         for directions that lie close together is more than the share that they are. On a bench, ``oracle_l0`` and
-        ``oracle_fvu`` of the true features as a dictionary, with the model's sigma and k (`oracle`).
+        ``oracle_fvu`` of the true features as a dictionary, with the model's sigma and k (`oracle`), ``splitting`` and
+        ``shrinkage`` (`splitting`, at tau = .9), and with a hierarchy ``absorption``, the share of absorbed pairs
+        (`absorption`; None for fewer latents than features).
 
         With classes: ``top_classes`` and ``top_purity``, how many classes share the samples that a latent responds to
         most, and the share of the most frequent (`top_samples`), the means over all latents and over those whose
@@ -90,7 +96,8 @@ def evaluate(
         }
         detectors = matches["decoder"].latent
     top = TopSamples.none(model.config.n_q) if truth is not None and truth.classes is not None else None
-    metrics, detected, top = _on_samples(model, store, detectors, top)
+    scores = _coefficient_scores(model, store, truth) if truth is not None and truth.classes is None else None
+    metrics, detected, top = _on_samples(model, store, detectors, top, scores)
     if truth is None or chance is None:
         return metrics, {}
 
@@ -105,8 +112,8 @@ def evaluate(
     assert detected is not None
     metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
     metrics |= _anchors_only("encoder", true_p, truth.anchored) | _anchors_only("decoder", true_r, truth.anchored)
-    if truth.classes is None:
-        metrics |= _oracle(model, store, true_p, true_r)
+    if scores is not None:
+        metrics |= _oracle(model, store, true_p, true_r) | scores.metrics()
     if top is not None:
         anchored = np.isin(np.arange(len(true_r)), truth.anchored)
         sharing = class_sharing(top, store.read("labels"))
@@ -183,10 +190,25 @@ def _samples(store: ActivationStore, pair: str) -> Iterator[tuple[np.ndarray, np
         yield x_p.astype(np.float32), x_r.astype(np.float32)
 
 
+def _coefficient_scores(model: SparseCoder, store: ActivationStore, truth: GroundTruth) -> CoefficientScores:
+    x = store.features()
+    if x is None:
+        raise ValueError(f"{store.path}: holds no ground-truth coefficients, which a bench is judged by")
+    _, units = make_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
+    return CoefficientScores(model.W_dec.numpy(), units, x, truth.hierarchy)
+
+
 def _on_samples(
-    model: SparseCoder, store: ActivationStore, detectors: np.ndarray | None, top: TopSamples | None
+    model: SparseCoder,
+    store: ActivationStore,
+    detectors: np.ndarray | None,
+    top: TopSamples | None,
+    scores: CoefficientScores | None,
 ) -> tuple[dict[str, float | None], np.ndarray | None, TopSamples | None]:
-    """Return l0, fvu and dead_fraction, when the latents ``detectors`` fire (N x n), and ``top`` of all samples."""
+    """Return l0, fvu and dead_fraction, when the latents ``detectors`` fire (N x n), and ``top`` of all samples.
+
+    ``scores`` get all latents.
+    """
     active, error, fired, detected = 0, 0.0, torch.zeros(model.config.n_q, dtype=torch.bool), []
     spread, start = Spread(sum(model.target_sites)), 0
     for x_p, x_r in _samples(store, model.config.pair):
@@ -198,6 +220,8 @@ def _on_samples(
             latents = out.latents()
             detected.append((latents > 0)[:, detectors].numpy())
             top = top.with_batch(latents.numpy(), start) if top is not None else None
+            if scores is not None:
+                scores.add(latents.numpy())
         error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
         spread.add(x_r)
         start += len(x_p)

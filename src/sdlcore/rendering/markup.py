@@ -18,7 +18,7 @@ METHODS = {
     "topk_real": "TopK SAE",
     "topk_real_resampled": "TopK SAE with resampling",
     "topk_warm": "TopK SAE from ACS",
-    "acs": "Alternating convex search (ACS)",
+    "acs": "ACS",
     "ksvd": "K-SVD",
     "odl": "Online dictionary learning",
 }

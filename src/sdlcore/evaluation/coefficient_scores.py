@@ -1,0 +1,61 @@
+"""Scores of a dictionary that true coefficients tell: splitting, shrinkage and absorption, in one pass over samples."""
+
+import numpy as np
+import scipy.sparse
+
+from sdlcore.bench.hierarchy import Hierarchy
+from sdlcore.evaluation.absorption import absorption, absorption_score, match_latents
+from sdlcore.evaluation.splitting import Splitting
+
+
+class CoefficientScores:
+    """Takes a store's samples block by block, in its order.
+
+    Parameters
+    ----------
+    W_dec
+        n_q x n_r, by latent.
+    true
+        n x n_r: what one unit of each feature is in the target, not normalised.
+    x
+        N x n true coefficients of the store.
+    hierarchy
+        Parents and children among the features, where there are any.
+    """
+
+    def __init__(
+        self, W_dec: np.ndarray, true: np.ndarray, x: scipy.sparse.csr_array, hierarchy: Hierarchy | None
+    ) -> None:
+        self._x, self._hierarchy = x, hierarchy
+        self._splitting = Splitting(W_dec, true)
+        squares = np.square(true).sum(axis=1)
+        # by these an inner product says how many units of the feature there are
+        self._units = (true / squares[:, None]).T
+        judged = hierarchy is not None and len(W_dec) >= len(true)
+        self._own = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T) if judged else None
+        self._W_dec = W_dec[self._own] if judged else None
+        self._latents: list[np.ndarray] = []
+        self._seen = 0
+
+    def add(self, latents: np.ndarray) -> None:
+        """Take the latents (B x n_q) of the next B samples."""
+        stop = self._seen + len(latents)
+        self._splitting.add(scipy.sparse.csr_array(latents), self._x[self._seen : stop])
+        if self._own is not None:
+            self._latents.append(latents[:, self._own])
+        self._seen = stop
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return ``splitting`` and ``shrinkage``, and with a hierarchy ``absorption``.
+
+        The last is None where there are fewer latents than features, or no sample that tells.
+        """
+        metrics = self._splitting.metrics()
+        if self._hierarchy is None:
+            return metrics
+        metrics["absorption"] = None
+        if self._W_dec is not None:
+            latents = np.concatenate(self._latents)
+            score = absorption_score(absorption(latents, self._x, self._W_dec, self._units, self._hierarchy))
+            metrics["absorption"] = None if np.isnan(score) else score
+        return metrics
