@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,6 +42,12 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON."""
     with atomic_path(path) as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def seal_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON-able content with a checksum of itself, ``crc32``, in the place of one that it may have."""
+    rest = {key: value for key, value in content.items() if key != "crc32"}
+    return {**rest, "crc32": zlib.crc32(json.dumps(rest, sort_keys=True).encode())}
 
 
 def sha256_of(path: str | Path) -> str:
