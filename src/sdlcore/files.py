@@ -1,9 +1,11 @@
 """Files that are whole or absent, and that say where they came from."""
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,13 +22,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; move it onto ``path`` when the block ends without an exception.
 
     A process that is killed inside the block leaves ``path`` as it was, absent or old.
+
+    Raises
+    ------
+    OSError
+        Naming ``path``, if the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # the suffix stays last, since some writers choose their format by it
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield part
+        with naming_a_full_disk(path):
+            yield part
         # some writers make files that only their owner can read
         umask = os.umask(0)
         os.umask(umask)
@@ -36,6 +44,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_a_full_disk(path: str | Path) -> Iterator[None]:
+    """Let an error of a disk that is full say for what, which libraries that write files leave out."""
+    try:
+        yield
+    except Exception as error:
+        # of safetensors and of HDF5
+        said = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
+        code = getattr(error, "errno", None) or (said and int(said[1] or said[2]))
+        if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None):
+            raise
+        raise OSError(code, f"{os.strerror(code)}: make room, and run this again", str(path)) from error
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
 
 import psutil
@@ -130,11 +131,12 @@ class Pipeline(Checkout):
                 found[name] = file.stat().st_size > 0 if name in TIMED else file.read_bytes()
         return found
 
-    def assert_same(self, other: dict[str, object]) -> None:
-        """Hold what was found against another run's, naming the files that differ."""
+    def assert_same(self, other: dict[str, object], missing: Container[str] = ()) -> None:
+        """Hold what was found against another run's, of whose files some may be missing; name the files that differ."""
         found = self.found()
         names = {name for name in found.keys() | other.keys() if found.get(name) != other.get(name)}
-        assert not names, f"other files than without faults: {sorted(names)}"
+        wrong = [name for name in sorted(names) if name in found or name not in missing]
+        assert not wrong, f"other files than without faults: {wrong}"
 
     def seconds_of_jobs(self) -> dict[str, float]:
         """Return how long each job took that has ended, by its benchmark file."""

@@ -54,6 +54,7 @@ def test_all_files_of_a_stage_that_are_damaged_are_refused_or_made_anew(
     for file in files:
         file.write_bytes(damage(file.read_bytes(), rng))
     waiting = set(files)
+    passing = [name for name in whole.found if name.startswith(("bench/", "activations/", "anchors/"))]
     while (invocation := finished.start()).process.wait():
         # as a user who does what the errors say: a job names the first of its files that is damaged
         errors = "\n".join(line for line in invocation.said().splitlines() if re.match(r"\S*Error: ", line))
@@ -62,4 +63,7 @@ def test_all_files_of_a_stage_that_are_damaged_are_refused_or_made_anew(
         for file in named:
             file.unlink()
         waiting -= named
+    # Snakemake does not miss what all was made from already, until it is asked for it
+    finished.assert_same(whole.found, missing=passing)
+    finished.start("all", *(str(RESULTS / name) for name in passing)).finish()
     finished.assert_same(whole.found)
