@@ -42,9 +42,10 @@ def named_in_a_sentence(what: str, said: str) -> bool:
 
 def test_a_full_disk_stops_the_run_with_a_sentence_and_a_larger_one_ends_it(whole: Whole, pipeline: Pipeline):
     results = pipeline.path / "results"
-    with mounted(results, "-t", "tmpfs", "-o", "size=250k", "tmpfs"):
-        for kilobytes in (250, 900, 1600):
-            remount(results, f"size={kilobytes}k")
+    needed = sum(file.stat().st_size for file in (whole.pipeline.path / RESULTS).rglob("*"))
+    with mounted(results, "-t", "tmpfs", "-o", "size=100k", "tmpfs"):
+        for share in (0.1, 0.4, 0.7):
+            remount(results, f"size={int(share * needed)}")
             said = pipeline.start().fail()
             assert re.search(rf"{RESULTS}/\S+.*No space left on device|No space left on device.*{RESULTS}/\S+", said), (
                 said
