@@ -28,7 +28,7 @@ def mounted(where: Path, *options: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(where)], check=True)
+        subprocess.run(["umount", "--lazy", str(where)], check=True)
 
 
 def remount(where: Path, options: str) -> None:
