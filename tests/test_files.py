@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -6,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from sdlcore.digest import source_digest
 from sdlcore.files import atomic_path, provenance, sha256_of, write_json
@@ -63,6 +65,27 @@ def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(target, {"a": float("nan")})
     assert json.loads(target.read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("Can't decrement id ref count (file write failed: errno = 28, error message = 'No space left')"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_file_that_did_not_fit(tmp_path, error):
+    with pytest.raises(OSError, match=r"No space left on device: make room.*model\.safetensors"):  # noqa: SIM117
+        with atomic_path(tmp_path / "model.safetensors"):
+            raise error
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    for error in (ValueError("x"), PermissionError(errno.EACCES, "no", "elsewhere")):
+        with pytest.raises(type(error)) as caught, atomic_path(tmp_path / "file"):
+            raise error
+        assert caught.value is error
 
 
 def test_sha256(tmp_path):

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 
@@ -41,17 +42,27 @@ def imported_sources(script: Path, root: Path) -> list[Path]:
 
 def _imports(path: Path, root: Path) -> Iterator[str]:
     """Yield the dotted names that a file imports. What is imported *from* a module may be a module itself."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for module, level, names in _statements(path.read_text(), str(path)):
+        base = module
+        if level:
+            package = path.relative_to(root).parent
+            for _ in range(level - 1):
+                package = package.parent
+            base = ".".join([*package.parts, *([module] if module else [])])
+        yield from (f"{base}.{name}" if base else name for name in names)
+
+
+# parsing is what takes time, and scripts of a pipeline share most modules; by the text, since a file may be edited
+@cache
+def _statements(text: str, name: str) -> list[tuple[str, int, list[str]]]:
+    """Return the import statements of a source: from where, how many packages up, which names."""
+    found = []
+    for node in ast.walk(ast.parse(text, name)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.append(("", 0, [alias.name for alias in node.names]))
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = path.relative_to(root).parent
-                for _ in range(node.level - 1):
-                    package = package.parent
-                base = ".".join([*package.parts, *([base] if base else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found.append((node.module or "", node.level, [alias.name for alias in node.names]))
+    return found
 
 
 def _files(name: str, root: Path) -> Iterator[Path]:

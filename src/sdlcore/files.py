@@ -1,10 +1,13 @@
 """Files that are whole or absent, and that say where they came from."""
 
+import errno
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+import re
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,13 +22,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; move it onto ``path`` when the block ends without an exception.
 
     A process that is killed inside the block leaves ``path`` as it was, absent or old.
+
+    Raises
+    ------
+    OSError
+        Naming ``path``, if the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # the suffix stays last, since some writers choose their format by it
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield part
+        with naming_a_full_disk(path):
+            yield part
         # some writers make files that only their owner can read
         umask = os.umask(0)
         os.umask(umask)
@@ -37,10 +46,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming_a_full_disk(path: str | Path) -> Iterator[None]:
+    """Let an error of a disk that is full say for what, which libraries that write files leave out."""
+    try:
+        yield
+    except Exception as error:
+        # of safetensors and of HDF5
+        said = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
+        code = getattr(error, "errno", None) or (said and int(said[1] or said[2]))
+        if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None):
+            raise
+        raise OSError(code, f"{os.strerror(code)}: make room, and run this again", str(path)) from error
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON."""
     with atomic_path(path) as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def seal_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON-able content with a checksum of itself, ``crc32``, in the place of one that it may have."""
+    rest = {key: value for key, value in content.items() if key != "crc32"}
+    return {**rest, "crc32": zlib.crc32(json.dumps(rest, sort_keys=True).encode())}
 
 
 def sha256_of(path: str | Path) -> str:

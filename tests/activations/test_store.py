@@ -121,3 +121,25 @@ def test_what_is_not_a_store_is_named(tmp_path):
     (tmp_path / "cut.h5").write_bytes(content[: len(content) // 2])
     with pytest.raises(StoreError, match=r"cut\.h5: not a readable HDF5 file"):
         ActivationStore(tmp_path / "cut.h5")
+
+
+@pytest.mark.parametrize("create", ["create_store", "resume_store"])
+@pytest.mark.parametrize("kilobytes", [1, 150, 400])
+def test_a_writer_that_the_system_lets_write_no_more_ends_with_an_error_and_leaves_no_store(
+    tmp_path, create, kilobytes
+):
+    """HDF5 itself would bring the process down, of which nobody learns what was missing."""
+    code = f"""
+import resource, sys
+import numpy as np
+from sdlcore.activations.store import {create}
+resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes}_000, {kilobytes}_000))
+with {create}(sys.argv[1], {{}}) as writer:
+    for block in range(20):
+        writer.append(np.ones((200, 64)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "store.h5")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "OSError: [Errno 27] File too large")
+    assert not (tmp_path / "store.h5").exists()

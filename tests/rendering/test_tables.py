@@ -1,6 +1,7 @@
 """Tables over runs, from metrics files on disk to CSV, Markdown and LaTeX."""
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.files import seal_json, write_json
 from sdlcore.rendering.captions import table_caption
 from sdlcore.rendering.markup import latex, latex_escape, markdown, readable
-from sdlcore.rendering.runs import RunsError, read_runs
+from sdlcore.rendering.runs import RunsError, read_metrics, read_runs
 from sdlcore.rendering.tables import (
     CHANCE_METRICS,
     EFFECT_METRICS,
@@ -182,6 +184,25 @@ def test_doubled_run_is_refused_with_both_files(tmp_path):
     first, second = write_metrics(tmp_path / "a", 0), write_metrics(tmp_path / "b", 0)
     with pytest.raises(RunsError, match=f"{second}: the same run as {first}"):
         read_runs([first, second])
+
+
+def test_metrics_of_which_a_bit_is_flipped_or_an_end_is_missing_are_refused_or_the_same_numbers(tmp_path):
+    path, rng = write_metrics(tmp_path, 0), random.Random(0)
+    write_json(path, seal_json(json.loads(path.read_text())))
+    whole, content = read_metrics(path), path.read_bytes()
+    refused = []
+    for place in rng.sample(range(len(content)), 200):
+        flipped = content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+        for damaged in (flipped, content[:place]):
+            path.write_bytes(damaged)
+            try:
+                found = read_metrics(path)
+            except RunsError as error:
+                refused.append(str(error))
+            else:
+                assert all(found[part] == whole[part] for part in ("run", "metrics", "chance"))
+    assert len(refused) > 350
+    assert all(str(path) in message for message in refused)
 
 
 def test_other_seeds_are_refused(tmp_path):

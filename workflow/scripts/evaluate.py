@@ -11,7 +11,7 @@ from sdlcore.activations.store import open_checked
 from sdlcore.anchors import load_anchors
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
-from sdlcore.files import provenance, sha256_of, write_json
+from sdlcore.files import provenance, seal_json, sha256_of, write_json
 from sdlcore.model import load_model
 from sdlcore.references import load_references
 from sdlcore.streams import stream
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
     facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": sha256_of(args.store)})
     cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}
-    write_json(args.output, {"run": cell, "metrics": metrics, "chance": chance, "provenance": facts})
+    write_json(args.output, seal_json({"run": cell, "metrics": metrics, "chance": chance, "provenance": facts}))
     for name, value in metrics.items():
         logging.info("%s %s", name, value)
 

@@ -26,6 +26,7 @@ from sdlcore.activations.layout import (
 )
 from sdlcore.activations.undo import FileInUseError, UndoFile
 from sdlcore.activations.writing import BlockWriter
+from sdlcore.files import naming_a_full_disk
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def resume_store(
         storage = UndoFile(path.with_name(f".{path.stem}.partial{path.suffix}"))
     except FileInUseError as error:
         raise StoreError(f"{path}: another process is writing this store; let it end, or stop it") from error
-    with closing(storage):
+    with naming_a_full_disk(path), closing(storage):
         commit = _found(storage, identity, path)
         if commit is None and storage.size:
             storage.clear()

@@ -67,6 +67,7 @@ class UndoFile:
             raise
         _in_use.add(self._key)
         self._position = 0
+        self._failure: OSError | None = None
         self._go_back()
         self.damage = self._sums.damage(self._file) if self._size else None
 
@@ -76,7 +77,8 @@ class UndoFile:
         return self._size
 
     def commit(self) -> None:
-        """Keep everything that was written so far. Flush first what writes to this file."""
+        """Keep everything that was written so far, or raise the error of what was not. Flush first what writes here."""
+        self._check()
         self._sums.commit(self._file)
         os.ftruncate(self._undo, 0)
         self._begin()
@@ -91,8 +93,10 @@ class UndoFile:
 
     def move_to(self, path: Path) -> None:
         """Seal the file, wait for the disk, and move it onto ``path``. Nothing may be written afterwards."""
+        self._check()
         self.seek(0, os.SEEK_END)
         self.write(memoryview(seal(self._file)))
+        self._check()
         os.fsync(self._file)
         # first of all: until the file is there, a kill must leave something that can be gone on with
         self.path.replace(path)
@@ -140,22 +144,34 @@ class UndoFile:
 
     def write(self, content: memoryview) -> int:
         view = memoryview(content).cast("B")
-        self._keep(self._position, self._position + len(view))
-        self._sums.touch(self._position, self._position + len(view))
-        _write(self._file, self._position, view)
+        try:
+            if self._failure is None:
+                self._keep(self._position, self._position + len(view))
+                self._sums.touch(self._position, self._position + len(view))
+                _write(self._file, self._position, view)
+        except OSError as error:
+            # HDF5 whose writes fail cannot close its file, and takes the process down when it tries to
+            self._failure = error
         self._position += len(view)
         return len(view)
 
     def truncate(self, size: int) -> int:
         before = os.fstat(self._file).st_size
-        if size != before:
-            self._keep(size, self._size)
-            self._sums.touch(size, before)
-            os.ftruncate(self._file, size)
+        try:
+            if size != before and self._failure is None:
+                self._keep(size, self._size)
+                self._sums.touch(size, before)
+                os.ftruncate(self._file, size)
+        except OSError as error:
+            self._failure = error
         return size
 
     def flush(self) -> None:
         """Do nothing: every write has reached the system, which a kill of the process leaves alone."""
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _begin(self) -> None:
         self._size = os.fstat(self._file).st_size

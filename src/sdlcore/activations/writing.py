@@ -1,5 +1,6 @@
 """Writing activation stores at one go; `resume` writes those that may be interrupted."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,47 @@ from sdlcore.activations.layout import (
     write_checksums,
 )
 from sdlcore.files import atomic_path
+
+
+class NewFile(io.FileIO):
+    """A file for h5py, which never learns that something could not be written: `check` says so.
+
+    HDF5 whose writes fail cannot close its file, and takes the process down when it tries to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self._failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        view = memoryview(content).cast("B")
+        left = view
+        try:
+            while left and self._failure is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._failure = error
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        found = super().readinto(view) or 0
+        view[found:] = bytes(len(view) - found)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            if self._failure is None:
+                super().truncate(size)
+        except OSError as error:
+            self._failure = error
+        return self.tell() if size is None else size
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed, if one did."""
+        if self._failure is not None:
+            raise self._failure
+
 
 References = Mapping[str, np.ndarray | Sequence[str]]
 
@@ -207,8 +249,10 @@ def create_store(
     """
     dtype = check_dtype(dtype)
     with atomic_path(path) as part:
-        with h5py.File(part, "w") as file:
-            writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
-            yield writer
-            writer.finish()
+        with NewFile(part) as storage:
+            with h5py.File(storage, "w") as file:
+                writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
+                yield writer
+                writer.finish()
+            storage.check()
         append_seal(part)

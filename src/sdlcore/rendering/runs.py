@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sdlcore.files import seal_json
+
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
 
 # What every table needs: the runs of a bench have these; runs on real activations lack the first four.
@@ -33,7 +35,7 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     RunsError
-        If it is not JSON, or a part or a key of ``run`` is missing.
+        If it is not JSON, a part or a key of ``run`` is missing, or its checksum, where it has one, is another's.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -45,6 +47,8 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
         for key in keys:
             if key not in content[part]:
                 raise RunsError(f"{path}: run.{key} is missing, expected {', '.join(KEY)}")
+    if "crc32" in content and content != seal_json(content):
+        raise RunsError(f"{path}: is damaged: its numbers are not what was written; make it anew")
     return content
 
 

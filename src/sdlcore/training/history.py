@@ -19,6 +19,8 @@ from typing import Any
 
 from torch import Tensor
 
+from sdlcore.files import naming_a_full_disk
+
 log = logging.getLogger(__name__)
 
 Row = dict[str, float]
@@ -89,7 +91,7 @@ def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # not sdlcore.files.atomic_path, whose name holds the process: each killed process would leave one behind
     part = path.with_name(f"{path.stem}.part{path.suffix}")
-    with part.open("w", newline="") as file:
+    with naming_a_full_disk(path), part.open("w", newline="") as file:
         table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")
 
         def write(row: Row) -> None:

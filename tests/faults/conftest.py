@@ -1,0 +1,36 @@
+"""The pipeline without faults, and pipelines to put faults into."""
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults.pipeline import Pipeline
+
+
+class Whole(NamedTuple):
+    """A run that nothing disturbed."""
+
+    pipeline: Pipeline
+    found: dict[str, object]
+    seconds: float
+    """From start to end."""
+    jobs: dict[str, float]
+    """Seconds of each job."""
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory) -> Whole:
+    pipeline = Pipeline(tmp_path_factory.mktemp("whole") / "sdl core")
+    start = time.monotonic()
+    pipeline.start().finish()
+    return Whole(pipeline, pipeline.found(), time.monotonic() - start, pipeline.seconds_of_jobs())
+
+
+@pytest.fixture
+def pipeline(tmp_path) -> Iterator[Pipeline]:
+    """A pipeline before its first run."""
+    pipeline = Pipeline(tmp_path / "sdl core")
+    yield pipeline
+    pipeline.end()

@@ -1,0 +1,149 @@
+"""A pipeline that faults are injected into: Snakemake in a session of its own, and what it left compared."""
+
+import contextlib
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Container
+from pathlib import Path
+
+import psutil
+import yaml
+
+from tests.conftest import REPOSITORY
+from tests.workflow.conftest import Checkout
+
+CONFIGURATION = os.environ.get("FAULTS_CONFIGURATION", "tiny")
+"""The configuration that runs are made of: that of `config/` with this name."""
+NAME = yaml.safe_load((REPOSITORY / f"config/{CONFIGURATION}.yaml").read_text())["name"]
+RESULTS, LOGS = Path(f"results/{NAME}"), Path(f"logs/{NAME}")
+TIMED = ("figures/training.png", "figures/training.pdf", "report.html")
+"""What shows how long trainings took."""
+
+
+class Invocation:
+    """Snakemake in the background, with its jobs in one session; its output stands in a file."""
+
+    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
+        self.log = folder / "snakemake.out"
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+        command += ["--configfile", f"config/{CONFIGURATION}.yaml"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def ended_within(self, seconds: float) -> bool:
+        """Wait for the end, for that long at most."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the living processes of its jobs, those included whose parents are gone."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                mine = process.pid != self.process.pid and os.getsid(process.pid) == self.process.pid
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def crash(self) -> None:
+        """End it with all of its jobs at once, as a machine that goes down does."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        while self.processes():
+            time.sleep(0.01)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def finish(self) -> str:
+        """Wait for the end, which has to be a good one, and return what was said."""
+        assert self.process.wait() == 0, self.said()
+        return self.said()
+
+    def fail(self) -> str:
+        """Wait for the end, which has to be a bad one, and return what was said."""
+        assert self.process.wait() != 0, self.said()
+        return self.said()
+
+
+class Pipeline(Checkout):
+    """A checkout whose runs are disturbed. What is downloaded once is shared with the repository."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        (REPOSITORY / "cache").mkdir(exist_ok=True)
+        (path / "cache").symlink_to(REPOSITORY / "cache")
+        self.invocations: list[Invocation] = []
+
+    def start(self, *arguments: str, **variables: str) -> Invocation:
+        """Start Snakemake, with more variables in its environment."""
+        self.invocations.append(Invocation(self.path, *arguments, **variables))
+        return self.invocations[-1]
+
+    def unlock(self) -> None:
+        """Do what the README says after a kill of Snakemake."""
+        self.start("--unlock").finish()
+
+    def clear(self) -> None:
+        """Remove all that was made."""
+        for part in ("results", "logs", ".snakemake"):
+            shutil.rmtree(self.path / part, ignore_errors=True)
+
+    def settle(self) -> None:
+        """Wait for jobs that outlived their shells."""
+        while any(invocation.processes() for invocation in self.invocations):
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for invocation in self.invocations:
+            if invocation.process.poll() is None or invocation.processes():
+                invocation.crash()
+
+    def take(self, other: "Pipeline") -> "Pipeline":
+        """Begin where another one is, with the times of its files."""
+        for part in ("results", "logs", ".snakemake"):
+            shutil.copytree(other.path / part, self.path / part)
+        return self
+
+    def found(self) -> dict[str, object]:
+        """Return all that is visible among the results: bytes, but for what says how long something took."""
+        found: dict[str, object] = {}
+        for file in sorted((self.path / RESULTS).rglob("*")):
+            name = str(file.relative_to(self.path / RESULTS))
+            if not file.is_file() or file.name.startswith(".") or file.parent.name == "tensorboard":
+                continue
+            if file.name == "history.csv":
+                with file.open() as rows:
+                    found[name] = [{**row, "seconds": None} for row in csv.DictReader(rows)]
+            else:
+                found[name] = file.stat().st_size > 0 if name in TIMED else file.read_bytes()
+        return found
+
+    def assert_same(self, other: dict[str, object], missing: Container[str] = ()) -> None:
+        """Hold what was found against another run's, of whose files some may be missing; name the files that differ."""
+        found = self.found()
+        names = {name for name in found.keys() | other.keys() if found.get(name) != other.get(name)}
+        wrong = [name for name in sorted(names) if name in found or name not in missing]
+        assert not wrong, f"other files than without faults: {wrong}"
+
+    def seconds_of_jobs(self) -> dict[str, float]:
+        """Return how long each job took that has ended, by its benchmark file."""
+        seconds = {}
+        for file in (self.path / LOGS).rglob("*.tsv"):
+            with file.open() as rows:
+                seconds[str(file.relative_to(self.path))] = sum(
+                    float(row["s"]) for row in csv.DictReader(rows, delimiter="\t")
+                )
+        return seconds

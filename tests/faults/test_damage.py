@@ -1,0 +1,69 @@
+"""Damaged files between invocations are refused by their names or made anew, and never become other results."""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.conftest import Whole
+from tests.faults.pipeline import RESULTS, Pipeline
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+
+SEED = int(os.environ.get("FAULTS_SEED", time.time_ns() % 2**32))
+
+
+def cut_off(content: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randrange(len(content))]
+
+
+def flip_a_bit(content: bytes, rng: random.Random) -> bytes:
+    place = rng.randrange(len(content))
+    return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+
+
+FILES = {
+    "feature matrices": ["bench/*/*/feature_matrix.safetensors"],
+    "stores and anchors": ["activations/*/*/*.h5", "anchors/*/*/*.safetensors"],
+    "models": ["runs/*/*/*/*/*/model.safetensors"],
+    "metrics": ["runs/*/*/*/*/*/metrics.json"],
+}
+"""Files that later jobs read, stage by stage: 2, 5, 6 and 6 of the tiny pipeline."""
+DAMAGED = [(stage, way) for stage in FILES for way in (cut_off, flip_a_bit)]
+DAMAGED += [("stores and anchors", flip_a_bit), ("models", flip_a_bit)]
+"""53 files of the tiny pipeline."""
+
+
+@pytest.fixture(scope="module")
+def finished(whole: Whole, tmp_path_factory) -> Iterator[Pipeline]:
+    pipeline = Pipeline(tmp_path_factory.mktemp("damaged") / "sdl core").take(whole.pipeline)
+    yield pipeline
+    pipeline.end()
+
+
+@pytest.mark.parametrize(("stage", "damage"), DAMAGED)
+def test_all_files_of_a_stage_that_are_damaged_are_refused_or_made_anew(
+    stage: str, damage: Callable[[bytes, random.Random], bytes], whole: Whole, finished: Pipeline
+):
+    rng = random.Random(f"{SEED} {stage} {damage.__name__}")
+    files = [file for pattern in FILES[stage] for file in sorted((finished.path / RESULTS).glob(pattern))]
+    assert files
+    for file in files:
+        file.write_bytes(damage(file.read_bytes(), rng))
+    waiting = set(files)
+    passing = [name for name in whole.found if name.startswith(("bench/", "activations/", "anchors/"))]
+    while (invocation := finished.start()).process.wait():
+        # as a user who does what the errors say: a job names the first of its files that is damaged
+        errors = "\n".join(line for line in invocation.said().splitlines() if re.match(r"\S*Error: ", line))
+        named = {file for file in waiting if str(file.relative_to(finished.path)) in errors}
+        assert named, f"FAULTS_SEED={SEED}: no damaged file is named:\n{invocation.said()}"
+        for file in named:
+            file.unlink()
+        waiting -= named
+    # Snakemake does not miss what all was made from already, until it is asked for it
+    finished.assert_same(whole.found, missing=passing)
+    finished.start("all", *(str(RESULTS / name) for name in passing)).finish()
+    finished.assert_same(whole.found)

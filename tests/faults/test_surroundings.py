@@ -1,0 +1,112 @@
+"""Disks that are full or read-only, clocks that jump and a second Snakemake: runs stop with a sentence, and go on."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Whole
+from tests.faults.pipeline import RESULTS, Pipeline
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+
+HOUR = 3600
+RUN = RESULTS / "runs/lrb/topk/best/none/seed0"
+
+
+@contextmanager
+def mounted(where: Path, *options: str) -> Iterator[None]:
+    """Mount something there for a while; skip the test where that is not allowed."""
+    where.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *options, str(where)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"file systems cannot be mounted here, which takes root: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(where)], check=True)
+
+
+def remount(where: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(where)], check=True)
+
+
+def named_in_a_sentence(what: str, said: str) -> bool:
+    """Whether an error says what is wrong, and with which of the results."""
+    return re.search(rf"^\S*Error\b.*({what}.*{RESULTS}/\S+|{RESULTS}/\S+.*{what})", said, re.MULTILINE) is not None
+
+
+def test_a_full_disk_stops_the_run_with_a_sentence_and_a_larger_one_ends_it(whole: Whole, pipeline: Pipeline):
+    results = pipeline.path / "results"
+    needed = sum(file.stat().st_size for file in (whole.pipeline.path / RESULTS).rglob("*"))
+    with mounted(results, "-t", "tmpfs", "-o", "size=100k", "tmpfs"):
+        for share in (0.1, 0.4, 0.7):
+            remount(results, f"size={int(share * needed)}")
+            said = pipeline.start().fail()
+            assert re.search(rf"{RESULTS}/\S+.*No space left on device|No space left on device.*{RESULTS}/\S+", said), (
+                said
+            )
+        remount(results, "size=100m")
+        pipeline.start().finish()
+        pipeline.assert_same(whole.found)
+
+
+def test_results_that_cannot_be_written_stop_the_run_with_a_sentence(whole: Whole, pipeline: Pipeline):
+    results = pipeline.path / "results"
+    pipeline.start(str(RUN / "model.safetensors")).finish()
+    with mounted(results, "--bind", str(results)):
+        remount(results, "bind,ro")
+        said = pipeline.start().fail()
+        assert named_in_a_sentence("Read-only file system", said), said
+    pipeline.start().finish()
+    pipeline.assert_same(whole.found)
+
+
+def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whole: Whole, pipeline: Pipeline):
+    first = pipeline.start()
+    first.log = first.log.rename(first.log.with_suffix(".first"))
+    while not first.processes():
+        assert not first.ended_within(0.1), first.said()
+    said = pipeline.start().fail()
+    assert "Another Snakemake instance is running" in said or "cannot be locked" in said, said
+    assert "Traceback" not in said
+    assert first.process.poll() is None, "the second one came too late"
+    first.finish()
+    pipeline.assert_same(whole.found)
+
+
+@pytest.mark.parametrize("hours", [-24 * 365, 24 * 365], ids=["a year ago", "in a year"])
+def test_times_of_files_that_a_jumping_clock_left_change_nothing(whole: Whole, pipeline: Pipeline, hours: int):
+    """The clock jumps after a part of the run, forwards (files are a year old) or back (they are of the future)."""
+    pipeline.start(str(RUN / "model.safetensors"), str(RESULTS / "tables/table3.csv")).finish()
+    for file in (pipeline.path / "results").rglob("*"):
+        when = file.stat().st_mtime + hours * HOUR
+        os.utime(file, (when, when))
+    pipeline.start().finish()
+    pipeline.assert_same(whole.found)
+
+
+def test_a_clock_that_jumps_during_the_run_changes_nothing(whole: Whole, pipeline: Pipeline):
+    """All processes see a clock that goes a day back, and two forth; times of files stay those of the machine."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.skip("the clock cannot be made to jump without libfaketime (Debian's package)")
+    clock = pipeline.path / "clock"
+    clock.write_text("+0")
+    invocation = pipeline.start(
+        LD_PRELOAD=str(library),
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        NO_FAKE_STAT="1",
+    )
+    jumps = ["-1d", "+1d", "+0"]
+    while not invocation.ended_within(whole.seconds / 10):
+        clock.write_text(jumps[0])
+        jumps = [*jumps[1:], jumps[0]]
+    assert invocation.process.returncode == 0, invocation.said()
+    pipeline.assert_same(whole.found)
