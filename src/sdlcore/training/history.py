@@ -15,18 +15,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from sdlcore.files import naming_a_full_disk
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, float]
 Write = Callable[[Row], None]
 Sink = Callable[[Sequence[Row]], AbstractContextManager[Write]]
-Watch = Callable[[Mapping[str, Tensor]], Row]
+Watch = Callable[[Mapping[str, "Tensor"]], Row]
 """Tells more of ``encoder`` rows and ``decoder`` rows of raw activations, for a row of the history."""
 
 
