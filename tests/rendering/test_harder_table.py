@@ -36,7 +36,7 @@ def test_people_read_means_over_seeds(tmp_path):
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:]}
     assert cells["plain"] == [
         "plain",
-        "TopK",
+        "TopK SAE",
         "2",
         "0.500",
         "0.500",
