@@ -47,7 +47,7 @@ def harder_markdown(table: pd.DataFrame) -> str:
         "Benches that are harder than the paper's: means over seeds. Recovery is the share of true features within a "
         "cosine of 0.9 of some decoder column or encoder row. Of features that a decoder column matches, splitting is "
         "the number of latents of each (1: not split), shrinkage how much of the coefficient is lost (0: nothing); "
-        "absorption is the share of absorbed pairs of parent and child, where benches have such, and dictionaries as "
+        "absorption is the share of absorbed pairs of parent and child, where a bench has such and dictionaries as "
         "many latents as features."
     )
     return f"{caption}\n\n{text}\n"
