@@ -21,8 +21,10 @@ CONFIGURATION = os.environ.get("FAULTS_CONFIGURATION", "tiny")
 """The configuration that runs are made of: that of `config/` with this name."""
 NAME = yaml.safe_load((REPOSITORY / f"config/{CONFIGURATION}.yaml").read_text())["name"]
 RESULTS, LOGS = Path(f"results/{NAME}"), Path(f"logs/{NAME}")
-TIMED = ("figures/training.png", "figures/training.pdf", "report.html")
+TIMED = ("figures/training.png", "figures/training.pdf", "report.html", "tables/solvers.md")
 """What shows how long trainings took."""
+SECONDS = ("history.csv", "solvers.csv")
+"""What has a column of that."""
 
 
 class Invocation:
@@ -124,7 +126,7 @@ class Pipeline(Checkout):
             name = str(file.relative_to(self.path / RESULTS))
             if not file.is_file() or file.name.startswith(".") or file.parent.name == "tensorboard":
                 continue
-            if file.name == "history.csv":
+            if file.name in SECONDS:
                 with file.open() as rows:
                     found[name] = [{**row, "seconds": None} for row in csv.DictReader(rows)]
             else:
