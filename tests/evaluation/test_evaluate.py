@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.anchors import Anchors
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
@@ -137,6 +138,11 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     # while one of every pair recovers all
     spread, _ = evaluate(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
     assert spread["anchors_only_gt_recovery_encoder"] == 1
+    # anchors that are no means of classes are judged as what they are
+    own = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
+    found, _ = evaluate(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
+    assert found["anchors_only_gt_recovery_decoder"] == 6 / 8
+    assert found["anchors_only_gt_recovery_decoder_unanchored"] == 0
     assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
 
 

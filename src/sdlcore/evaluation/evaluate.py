@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.anchors import Anchors
 from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.evaluation.recovery import (
     TAU,
@@ -35,9 +36,11 @@ class GroundTruth(NamedTuple):
     W_r: np.ndarray | None
     """n_r x n, unit columns."""
     anchored: np.ndarray
-    """Indices of the features that the seed's anchors are drawn from, given away or not in this run."""
+    """Indices of the features that the seed's anchors give away (`given.given_away`), in this run or not."""
     classes: np.ndarray | None = None
     """Which class each is the mean of (n), where they are means of classes."""
+    anchors: Anchors | None = None
+    """The anchors themselves, where they are not those features."""
 
 
 @torch.no_grad()
@@ -104,7 +107,11 @@ def evaluate(
         metrics |= _by_site(model, truth)
     assert detected is not None
     metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
-    metrics |= _anchors_only("encoder", true_p, truth.anchored) | _anchors_only("decoder", true_r, truth.anchored)
+    anchors_p, anchors_r = true_p[truth.anchored], true_r[truth.anchored]
+    if truth.anchors is not None:
+        anchors_p, anchors_r = make_direction_pair(model.config.pair, truth.anchors.w_p, truth.anchors.w_r)
+    metrics |= _anchors_only("encoder", anchors_p, true_p, truth.anchored)
+    metrics |= _anchors_only("decoder", anchors_r, true_r, truth.anchored)
     if truth.classes is None:
         metrics |= _oracle(model, store, true_p, true_r)
     if top is not None:
@@ -136,11 +143,11 @@ def _present(store: ActivationStore, truth: GroundTruth) -> np.ndarray:
     return features.toarray() > 0
 
 
-def _anchors_only(side: str, true: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
-    """Return recovery and MIP of a dictionary that consists of the anchors (n x d references, of which some)."""
-    if not len(anchored):
+def _anchors_only(side: str, anchors: np.ndarray, true: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
+    """Return recovery and MIP of a dictionary that consists of the anchors (k x d, beside n x d references)."""
+    if not len(anchors):
         return {}
-    metrics = _recovery(side, best_match(true[anchored], true), anchored)
+    metrics = _recovery(side, best_match(anchors, true), anchored)
     return {f"anchors_only_{name}": value for name, value in metrics.items() if f"{side}_anchored" not in name}
 
 
