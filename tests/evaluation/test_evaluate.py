@@ -86,6 +86,17 @@ def test_sample_metrics_equal_their_definitions(store, pair):
     assert chance == {}
 
 
+def test_an_encoder_of_best_read_outs_is_not_the_features_but_its_patterns_are(store):
+    x = store.read("input").astype(np.float64)
+    model = ground_truth_model("sae")
+    with torch.no_grad():
+        model.W_enc[:N] = torch.from_numpy(np.linalg.solve(np.cov(x.T), W_p).T)
+    metrics, chance = evaluate(model, store, TRUTH, stream(0, "chance"))
+    assert metrics["mip_encoder_pattern"] > max(0.999, metrics["mip_encoder"])
+    assert metrics["gt_recovery_encoder_pattern"] == metrics["gt_recovery_encoder_pattern_unanchored"] == 1
+    assert 0 < chance["mip_encoder_pattern"] < 1
+
+
 def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
     model = ground_truth_model("sae")
     x = store.features().toarray() > 0

@@ -9,6 +9,7 @@ import torch
 from sdlcore.activations.store import ActivationStore
 from sdlcore.anchors import Anchors
 from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.recovery import (
     TAU,
     TAU_STRICT,
@@ -70,9 +71,10 @@ def evaluate(
         being the whole store's. ``dead_fraction``: share of latents that never fire on it. With ground truth:
         ``gt_recovery``, ``mip``, ``hungarian`` of ``encoder`` rows and ``decoder`` columns, over all features and over
         those ``_anchored`` and ``_unanchored`` (None where there are none), at tau = .9 and .95 (``_tau95``); sites of
-        a crosscoder one by one (``_site0``, ...); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent
-        whose decoder column matches best fires when the feature does" (a class: when a sample is of it), the mean over
-        features. ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
+        a crosscoder one by one (``_site0``, ...); ``encoder_pattern``: of what encoder rows respond to
+        (`pattern.patterns`); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent whose decoder column
+        matches best fires when the feature does" (a class: when a sample is of it), the mean over features.
+        ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
         for directions that lie close together is more than the share that they are. On a bench, ``oracle_l0`` and
         ``oracle_fvu`` of the true features as a dictionary, with the model's sigma and k (`oracle`).
 
@@ -80,7 +82,7 @@ def evaluate(
         most, and the share of the most frequent (`top_samples`), the means over all latents and over those whose
         decoder columns match anchored and other classes best.
     chance
-        ``gt_recovery`` and ``mip`` of as many random directions of the same dimensions.
+        ``gt_recovery`` and ``mip`` of as many random directions of the same dimensions, or of their patterns.
     """
     detectors = None
     if truth is not None:
@@ -99,6 +101,9 @@ def evaluate(
 
     for side, match in matches.items():
         metrics |= _recovery(side, match, truth.anchored)
+    spread = covariance(x_p for x_p, _ in _samples(store, model.config.pair))
+    pattern = best_match(normalise_rows(patterns(model.W_enc.numpy(), spread)), true_p)
+    metrics |= _recovery("encoder_pattern", pattern, truth.anchored)
     metrics["hungarian_encoder"] = hungarian(model.W_enc.numpy(), true_p)
     metrics["hungarian_decoder"] = hungarian(model.W_dec.numpy(), true_r)
     metrics["raw_inner_product_encoder"] = mip(best_match(model.W_enc.numpy(), true_p))
@@ -122,6 +127,7 @@ def evaluate(
     random = {
         "encoder": simulated_chance(model.config.n_q, true_p, chance),
         "decoder": simulated_chance(model.config.n_q, true_r, chance),
+        "encoder_pattern": simulated_chance(model.config.n_q, true_p, chance, spread),
     }
     levels = {}
     for side, match in random.items():
