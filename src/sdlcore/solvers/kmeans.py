@@ -1,7 +1,7 @@
 """Clusters in the place of a dictionary: k-means as scikit-learn has it, on the directions of samples.
 
-A sample belongs to one cluster, so this is sparse coding with one active atom. Where samples are sums of several
-features, centres are sums of features, too: it is here for comparison.
+A sample belongs to one cluster, so this is sparse coding with one active atom: a centre is the mean of the samples
+that one direction dominates, with what else is active in them averaged.
 """
 
 from collections.abc import Iterator
