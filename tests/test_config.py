@@ -371,6 +371,75 @@ def test_solvers_that_cannot_be_are_refused(change, message):
     assert message in str(refused.value)
 
 
+DISCOVERED = {"n_anchors": 3, "discover": {"method": "acs"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"anchorings": {"ground_truth": {"n_anchors": None}}}, "ground_truth.n_anchors: expected a number"),
+        (
+            {"anchorings": {"discovered": {"discover": {"method": "topk"}}}},
+            "anchorings.discovered.discover.method: topk is not a method that is a solver (acs,",
+        ),
+        (
+            {"anchorings": {"discovered": {"discover": {"min_cosine": 0}}}},
+            "anchorings.discovered.discover.min_cosine: 0 is less than or equal to the minimum of 0",
+        ),
+        ({"anchorings": {"discovered": {"n_anchors": 4000}}}, "4000 anchors, but only 2048 latents"),
+        (
+            {"discovery": {"runs": {"lrb": {"methods": ["crosscoder"]}}}},
+            "acs finds directions of the input alone, but crosscoder is a crosscoder and needs those of the target",
+        ),
+        (
+            {"anchorings": {"discovered": DISCOVERED}, "methods": {"acs": {"pair": "transcoder"}}},
+            "acs finds directions of the target alone; expected a solver with pair sae or crosscoder",
+        ),
+        (
+            {"methods": {"acs": {"pair": "crosscoder"}}, "sources": {"bench": {"lrb": {"n_r": None}}}},
+            "acs is a crosscoder, but lrb has no target",
+        ),
+        (
+            {"discovery": {"runs": {"smollm2": {"methods": ["topk"], "anchorings": ["ground_truth"]}}}},
+            "anchorings.ground_truth: smollm2 has neither true features nor classes to draw anchors from; set discover",
+        ),
+        (
+            {"discovery": {"runs": {"nosuch": {"methods": ["topk"], "anchorings": ["discovered"]}}}},
+            "nosuch is not a source",
+        ),
+        (
+            {"discovery": {"runs": {"lrb": {"anchorings": ["nosuch"]}}}},
+            "lrb.anchorings: nosuch is not a key of anchorings",
+        ),
+        ({"discovery": {"runs": {"lrb": {"methods": ["nosuch"]}}}}, "lrb.methods: nosuch is not a key of methods"),
+        (
+            {"figures": {"figure9": {"anchoring": "discovered"}}},
+            "figures.figure9.anchoring: discovered is not none or an anchoring that is drawn from classes",
+        ),
+    ],
+)
+def test_discoveries_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    assert message in str(refused.value)
+
+
+def test_a_crosscoders_anchors_are_discovered_by_a_crosscoder_and_any_stored_source_will_do():
+    change = {
+        "methods": {"acs_pair": {"like": "acs", "pair": "crosscoder"}},
+        "anchorings": {"pairs": {"n_anchors": None, "discover": {"method": "acs_pair"}}},
+        "discovery": {
+            "runs": {
+                "lrb": {"methods": ["topk", "transcoder", "crosscoder"], "anchorings": ["pairs"]},
+                "smollm2": {"methods": ["topk_real"], "anchorings": ["discovered"]},
+            }
+        },
+    }
+    config = validate(merge(BASE, change), SCHEMA)
+    assert config["anchorings"]["pairs"]["discover"]["min_cosine"] == 0.9
+    assert "discover" not in config["anchorings"]["ground_truth"]
+
+
 def test_a_solver_has_settings_of_its_own_and_none_of_protocols_and_sources():
     config = validate(BASE, SCHEMA)
     settings = run_settings(config, "lrb", "acs", "best")

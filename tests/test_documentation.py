@@ -17,6 +17,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/activations.md",
+    "docs/anchors.md",
     "docs/architecture.md",
     "docs/cluster.md",
     "docs/extending.md",

@@ -73,6 +73,14 @@ def test_of_a_warm_start_the_run_that_it_starts_from_counts():
     assert len({cell_digest(each, CELL) for each in (config(), warm, changed)}) == 3
 
 
+def test_of_discovered_anchors_the_solver_counts():
+    found = dataclasses.replace(CELL, anchoring="discovered")
+    finer = config("{anchorings: {discovered: {discover: {min_cosine: 0.8}}}}")
+    digests = {cell_digest(each, found) for each in (config(), config("{methods: {acs: {ridge: 0.01}}}"), finer)}
+    assert len(digests) == 3
+    assert cell_digest(config("{methods: {acs: {ridge: 0.01}}}"), CELL) == cell_digest(config(), CELL)
+
+
 def test_digests_of_cells_differ():
     others = [
         CELL,

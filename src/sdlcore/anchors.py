@@ -15,8 +15,8 @@ class Anchors(NamedTuple):
     """k x n_p unit vectors in the input representation."""
     w_r: np.ndarray | None
     """k x n_r unit vectors in the target representation, None where the source has no target."""
-    feature: np.ndarray
-    """k integers: which of the reference directions each is."""
+    feature: np.ndarray | None
+    """k integers: which of the reference directions each is; None where they were not drawn from any."""
 
 
 def random_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator) -> Anchors:
@@ -52,6 +52,6 @@ def load_anchors(path: str | Path) -> Anchors:
         If the file is no such, or damaged; the message names it.
     """
     tensors = read_sealed(path)
-    if not {"w_p", "feature"} <= tensors.keys():
-        raise ValueError(f"{path}: not an anchor file; expected tensors w_p and feature, found {sorted(tensors)}")
-    return Anchors(tensors["w_p"], tensors.get("w_r"), tensors["feature"])
+    if "w_p" not in tensors:
+        raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
+    return Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"))

@@ -60,6 +60,11 @@ def source_settings(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     return config["sources"][source_kind(config, source)][source]
 
 
+def is_labelled(source: Mapping[str, Any]) -> bool:
+    """Tell whether the samples of a source (its settings) have classes, whose means are taken."""
+    return source.get("class_means") is not None and source.get("labels", True) is not None
+
+
 def is_solver(config: Mapping[str, Any], method: str) -> bool:
     """Tell whether a method solves for its dictionary instead of training it by gradient descent."""
     return "solver" in config["methods"][method]
@@ -257,6 +262,30 @@ def frontier_cells(config: Mapping[str, Any]) -> list[Cell]:
         for seed in frontier_seeds(config)
     ]
     return list(dict.fromkeys(cells))
+
+
+def discovery_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Return the runs of the table of discovered anchors."""
+    spec = config.get("discovery")
+    if spec is None:
+        return []
+    return [
+        Cell(source, method, protocol, anchoring, seed)
+        for source, asked in spec["runs"].items()
+        for method in asked["methods"]
+        for protocol in asked["protocols"]
+        for anchoring in ("none", *asked["anchorings"])
+        for seed in spec["seeds"] or config["seeds"]
+    ]
+
+
+def discovery_settings(config: Mapping[str, Any], anchoring: str) -> dict[str, Any] | None:
+    """Return what an anchoring's directions are discovered by, its solver's settings with it; None for given ones."""
+    discover = config["anchorings"][anchoring].get("discover")
+    if discover is None:
+        return None
+    own = _without_start(config["methods"][discover["method"]])
+    return {"solver": SolverConfig().to_dict() | own, "min_cosine": discover["min_cosine"]}
 
 
 def top_images_cell(config: Mapping[str, Any], figure: str) -> Cell:

@@ -15,6 +15,7 @@ import jsonschema
 import yaml
 
 from sdlcore.activations.array_reference import inconsistencies
+from sdlcore.anchorings import unknown, unknown_in_anchorings, unsound_anchors
 from sdlcore.bench.consistency import inconsistencies as bench_inconsistencies
 from sdlcore.cells import (
     BENCH_TABLES,
@@ -23,8 +24,10 @@ from sdlcore.cells import (
     Cell,
     all_cells,
     bench_figure_cells,
+    discovery_cells,
     figure4_cells,
     figure5_cells,
+    is_labelled,
     is_solver,
     reference_anchoring,
     run_settings,
@@ -109,11 +112,6 @@ def _refuse(problems: Iterable[str]) -> None:
 def _misshapen(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     problems = sorted({line for error in _Validator(dict(schema)).iter_errors(config) for line in _explain(error)})
     return [*problems, *_not_finite(config)]
-
-
-def is_labelled(source: Mapping[str, Any]) -> bool:
-    """Tell whether the samples of a source (its settings) have classes, whose means are taken."""
-    return source.get("class_means") is not None and source.get("labels", True) is not None
 
 
 def clip_samples(source: Mapping[str, Any]) -> list[int | None]:
@@ -217,42 +215,43 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"sources.llama.{name}.stream: stores no rows, but shards is {source['shards']}; leave one out"
     for protocol, spec in config["protocols"].items():
         known = config["methods"]
-        yield from _unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
+        yield from unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
     if config["reference_anchoring"] is not None:
         named = [config["reference_anchoring"]]
-        yield from _unknown("reference_anchoring", named, config["anchorings"], "a key of anchorings")
+        yield from unknown("reference_anchoring", named, config["anchorings"], "a key of anchorings")
     if SETTINGS_TABLE in config["tables"]:
         source = config["tables"][SETTINGS_TABLE]["source"]
         path = f"tables.{SETTINGS_TABLE}.source"
-        yield from _unknown(path, [source], sources["bench"], "a source under sources.bench")
+        yield from unknown(path, [source], sources["bench"], "a source under sources.bench")
     for table, spec in run_tables(config).items():
         judged = [
             name for kind in sources.values() for name, s in kind.items() if name in sources["bench"] or is_labelled(s)
         ]
-        yield from _unknown(f"tables.{table}.source", [spec["source"]], judged, "a bench or a source with class_means")
-        yield from _unknown(f"tables.{table}.methods", spec["methods"], config["methods"], "a key of methods")
-        yield from _unknown(f"tables.{table}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
+        yield from unknown(f"tables.{table}.source", [spec["source"]], judged, "a bench or a source with class_means")
+        yield from unknown(f"tables.{table}.methods", spec["methods"], config["methods"], "a key of methods")
+        yield from unknown(f"tables.{table}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
         known = ["none", *config["anchorings"]]
-        yield from _unknown(f"tables.{table}.anchorings", spec["anchorings"], known, "none or a key of anchorings")
-        yield from _unknown(f"tables.{table}.seeds", spec["seeds"] or [], config["seeds"], "one of seeds")
+        yield from unknown(f"tables.{table}.anchorings", spec["anchorings"], known, "none or a key of anchorings")
+        yield from unknown(f"tables.{table}.seeds", spec["seeds"] or [], config["seeds"], "one of seeds")
     if "figure6" in config["figures"]:
         spec = config["figures"]["figure6"]
-        yield from _unknown("figures.figure6.source", [spec["source"]], names, "a source")
-        yield from _unknown("figures.figure6.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+        yield from unknown("figures.figure6.source", [spec["source"]], names, "a source")
+        yield from unknown("figures.figure6.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
         for side in ("without", "with"):
-            yield from _unknown(f"figures.figure6.{side}", [spec[side]], config["methods"], "a key of methods")
+            yield from unknown(f"figures.figure6.{side}", [spec[side]], config["methods"], "a key of methods")
     for figure in TOP_IMAGES:
         if figure in config["figures"]:
             yield from _inconsistent_top_images(config, figure)
     if "figure8" in config["figures"]:
         source = config["figures"]["figure8"]["source"]
         benches = [name for name, bench in sources["bench"].items() if bench["n_p"] == 3]
-        yield from _unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
+        yield from unknown("figures.figure8.source", [source], benches, "a source under sources.bench with n_p = 3")
     yield from _inconsistent_bench_figures(config)
     yield from _inconsistent_convergence(config)
     for table in BENCH_TABLES:
         yield from _inconsistent_bench_table(config, table)
     yield from _inconsistent_frontier(config)
+    yield from unknown_in_anchorings(config)
     yield from _inconsistent_clips(sources["clip"])
 
 
@@ -265,11 +264,12 @@ def _doubled_sources(config: Mapping[str, Any]) -> Iterator[str]:
 def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator[str]:
     spec = config["figures"][figure]
     clip = config["sources"].get("clip", {})
-    yield from _unknown(f"figures.{figure}.source", [spec["source"]], clip, "a source under sources.clip")
-    yield from _unknown(f"figures.{figure}.method", [spec["method"]], config["methods"], "a key of methods")
-    yield from _unknown(f"figures.{figure}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
-    known = ["none", *config["anchorings"]]
-    yield from _unknown(f"figures.{figure}.anchoring", [spec["anchoring"]], known, "none or a key of anchorings")
+    yield from unknown(f"figures.{figure}.source", [spec["source"]], clip, "a source under sources.clip")
+    yield from unknown(f"figures.{figure}.method", [spec["method"]], config["methods"], "a key of methods")
+    yield from unknown(f"figures.{figure}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    given = [name for name, asked in config["anchorings"].items() if asked.get("discover") is None]
+    expected = "none or an anchoring that is drawn from classes"
+    yield from unknown(f"figures.{figure}.anchoring", [spec["anchoring"]], ["none", *given], expected)
     if not config["anchorings"]:
         yield f"figures.{figure}: shows the classes that anchors are drawn from; set anchorings"
 
@@ -292,9 +292,9 @@ def _inconsistent_bench_figures(config: Mapping[str, Any]) -> Iterator[str]:
             continue
         spec, path = config["figures"][figure], f"figures.{figure}"
         methods, key = ([spec["method"]], "method") if "method" in spec else (spec["methods"], "methods")
-        yield from _unknown(f"{path}.source", [spec["source"]], sources, f"a source under sources.bench {what}")
-        yield from _unknown(f"{path}.{key}", methods, config["methods"], "a key of methods")
-        yield from _unknown(f"{path}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+        yield from unknown(f"{path}.source", [spec["source"]], sources, f"a source under sources.bench {what}")
+        yield from unknown(f"{path}.{key}", methods, config["methods"], "a key of methods")
+        yield from unknown(f"{path}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
         if spec["source"] not in sources or spec["protocol"] not in config["protocols"]:
             continue
         for method in dict.fromkeys(cell.method for cell in cells(config) if cell.method in config["methods"]):
@@ -315,17 +315,9 @@ def _inconsistent_convergence(config: Mapping[str, Any]) -> Iterator[str]:
     if spec is None:
         return
     path = "figures.convergence"
-    yield from _unknown(f"{path}.source", [spec["source"]], config["sources"]["bench"], "a source under sources.bench")
-    yield from _unknown(f"{path}.methods", spec["methods"], config["methods"], "a key of methods")
-    yield from _unknown(f"{path}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
-
-
-def _unknown(path: str, used: Iterable[Any], known: Iterable[Any], expected: str) -> Iterator[str]:
-    known = list(known)
-    for name in used:
-        if name not in known:
-            choices = f" ({', '.join(map(str, known))})" if known else ", of which there is none"
-            yield f"{path}: {name} is not {expected}{choices}"
+    yield from unknown(f"{path}.source", [spec["source"]], config["sources"]["bench"], "a source under sources.bench")
+    yield from unknown(f"{path}.methods", spec["methods"], config["methods"], "a key of methods")
+    yield from unknown(f"{path}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
 
 
 def _inconsistent_clips(sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -385,11 +377,11 @@ def _inconsistent_bench_table(config: Mapping[str, Any], table: str) -> Iterator
     spec = config.get(table)
     if spec is None:
         return
-    yield from _unknown(f"{table}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    yield from unknown(f"{table}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
     benches = config["sources"]["bench"]
     for source, asked in spec["runs"].items():
-        yield from _unknown(f"{table}.runs", [source], benches, "a source under sources.bench")
-        yield from _unknown(f"{table}.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
+        yield from unknown(f"{table}.runs", [source], benches, "a source under sources.bench")
+        yield from unknown(f"{table}.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
 
 
 def _inconsistent_frontier(config: Mapping[str, Any]) -> Iterator[str]:
@@ -398,16 +390,16 @@ def _inconsistent_frontier(config: Mapping[str, Any]) -> Iterator[str]:
     if spec is None:
         return
     benches = config["sources"]["bench"]
-    yield from _unknown("frontier.source", [spec["source"]], benches, "a source under sources.bench")
-    yield from _unknown("frontier.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
-    yield from _unknown("frontier.methods", spec["methods"], config["methods"], "a key of methods")
+    yield from unknown("frontier.source", [spec["source"]], benches, "a source under sources.bench")
+    yield from unknown("frontier.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
+    yield from unknown("frontier.methods", spec["methods"], config["methods"], "a key of methods")
     bench = benches.get(spec["source"], {})
     numbers = [key for key, value in bench.items() if isinstance(value, int | float) and not isinstance(value, bool)]
     for parameter, panel in spec["panels"].items():
         path = f"frontier.panels.{parameter}"
-        yield from _unknown(f"{path}.methods", panel["methods"] or [], config["methods"], "a key of methods")
+        yield from unknown(f"{path}.methods", panel["methods"] or [], config["methods"], "a key of methods")
         if bench:
-            yield from _unknown("frontier.panels", [parameter], numbers, f"a number of sources.bench.{spec['source']}")
+            yield from unknown("frontier.panels", [parameter], numbers, f"a number of sources.bench.{spec['source']}")
 
 
 def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
@@ -422,7 +414,7 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
                 )
     seen = set()
     # those of figures 4 and 5 are judged by what they are shown for, and so need no anchors that divide the features
-    cells = all_cells(config)
+    cells = [*all_cells(config), *discovery_cells(config)]
     for cell in [*cells, *bench_figure_cells(config)]:
         combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
         if combination in seen:
@@ -448,11 +440,8 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         if rows is not None and run.training.batch_size > rows:
             yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
         anchoring = reference_anchoring(config, cell.source) if cell.anchoring == "none" else cell.anchoring
-        if cell in cells and anchoring in config["anchorings"] and "n" in source:
-            n_anchors = config["anchorings"][anchoring]["n_anchors"]
-            for limit, name in ((source["n"], f"features of {cell.source}"), (run.model.n_q, "latents")):
-                if n_anchors > limit:
-                    yield f"anchorings.{anchoring}.n_anchors: {n_anchors} anchors, but only {limit} {name}"
+        if cell in cells and anchoring is not None:
+            yield from unsound_anchors(config, cell, anchoring, run.model, _has_target(kind, source))
     spec = config["figures"].get("figure6", {})
     for side, resamples in (("without", False), ("with", True)) if spec else ():
         if is_solver(config, spec[side]):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdlcore.cells import Cell, reference_anchoring, run_settings, source_kind, start_cell
+from sdlcore.cells import Cell, discovery_settings, reference_anchoring, run_settings, source_kind, start_cell
 from sdlcore.files import write_json
 
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
@@ -41,6 +41,9 @@ def cell_digest(config: Mapping[str, Any], cell: Cell) -> str:
         "anchoring": config["anchorings"].get(anchorings[0]) if anchorings else None,
         "seed": cell.seed,
     }
+    discovery = discovery_settings(config, anchorings[0]) if anchorings and anchorings[0] else None
+    if discovery is not None:
+        settings["discovery"] = discovery
     start = start_cell(config, cell)
     if start is not None:
         settings["start"] = cell_digest(config, start)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.activations.reader import BatchReader
+from sdlcore.activations.reader import BatchReader, StorePart
 from sdlcore.activations.store import ActivationStore, create_store
 from sdlcore.streams import stream
 
@@ -30,6 +30,20 @@ def test_an_epoch_sees_every_row_at_most_once_and_all_but_a_rest(path, batch, gr
         seen = np.concatenate([reader(step)[0][:, 0] for step in range(steps)])
     assert len(seen) == len(set(seen)) == steps * batch
     assert reader.steps_per_epoch == 5000 // batch
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bounds=st.tuples(st.integers(0, 4990), st.integers(10, 5000)).filter(lambda b: b[0] + 10 <= b[1]))
+def test_a_part_is_read_as_if_there_were_no_more(path, bounds):
+    with ActivationStore(path) as store:
+        part = StorePart(store, *bounds)
+        expected = store.read("input")[slice(*bounds)]
+        np.testing.assert_array_equal(part.read("input"), expected)
+        np.testing.assert_array_equal(part.read("input", 3, 10**6), expected[3:])
+        assert len(part.read("input", 10**6, 10**6 + 5)) == 0
+        reader = BatchReader(part, "sae", 10, order)
+        seen = np.concatenate([reader(step)[0] for step in range(min(reader.steps_per_epoch, 20))])
+    assert {tuple(row) for row in seen} <= {tuple(row) for row in expected.tolist()}
 
 
 def test_input_and_target_stay_together_and_pairs_are_what_they_say(path):

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.anchors import Anchors
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.bench.samples import coefficients, synthesise
@@ -86,6 +87,17 @@ def test_sample_metrics_equal_their_definitions(store, pair):
     assert chance == {}
 
 
+def test_an_encoder_of_best_read_outs_is_not_the_features_but_its_patterns_are(store):
+    x = store.read("input").astype(np.float64)
+    model = ground_truth_model("sae")
+    with torch.no_grad():
+        model.W_enc[:N] = torch.from_numpy(np.linalg.solve(np.cov(x.T), W_p).T)
+    metrics, chance = evaluate(model, store, TRUTH, stream(0, "chance"))
+    assert metrics["mip_encoder_pattern"] > max(0.999, metrics["mip_encoder"])
+    assert metrics["gt_recovery_encoder_pattern"] == metrics["gt_recovery_encoder_pattern_unanchored"] == 1
+    assert 0 < chance["mip_encoder_pattern"] < 1
+
+
 def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
     model = ground_truth_model("sae")
     x = store.features().toarray() > 0
@@ -138,6 +150,11 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     # while one of every pair recovers all
     spread, _ = evaluate(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
     assert spread["anchors_only_gt_recovery_encoder"] == 1
+    # anchors that are no means of classes are judged as what they are
+    own = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
+    found, _ = evaluate(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
+    assert found["anchors_only_gt_recovery_decoder"] == 6 / 8
+    assert found["anchors_only_gt_recovery_decoder_unanchored"] == 0
     assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
 
 

@@ -34,6 +34,8 @@ rule anchors:
         "<logs>/anchors/{source}.{anchoring}.seed{seed}.log",
     benchmark:
         "<logs>/anchors/{source}.{anchoring}.seed{seed}.tsv"
+    wildcard_constraints:
+        anchoring=pattern(GIVEN),
     conda:
         ENVIRONMENT
     threads: 1

@@ -23,12 +23,15 @@ from sdlcore.cells import (
     all_cells,
     bench_table_cells,
     convergence_cells,
+    discovery_cells,
+    discovery_settings,
     figure4_cells,
     figure5_cells,
     figure6_cells,
     frontier_cell,
     frontier_points,
     frontier_seeds,
+    is_labelled,
     is_solver,
     reference_anchoring,
     run_settings,
@@ -45,7 +48,6 @@ from sdlcore.config import (
     TRAINED,
     ConfigError,
     clip_samples,
-    is_labelled,
     load_yaml,
     validate,
 )
@@ -304,7 +306,10 @@ def solve_threads(wildcards):
 
 def solve_memory(wildcards):
     """Megabytes for the Gram matrix, the normal equations and their factor, and for what a batch takes."""
-    settings = solve_settings(wildcards)
+    return solver_memory(solve_settings(wildcards))
+
+
+def solver_memory(settings):
     atoms = settings["n_atoms"]
     return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings["batch_size"] // 10**6
 
@@ -347,6 +352,50 @@ def frontier_files():
         return []
     files = [f"{RESULTS}/figures/frontier.{suffix}" for suffix in ("png", "pdf")]
     return [*files, f"{RESULTS}/tables/frontier.csv", *run_files(run["folder"] for run in frontier_runs())]
+
+
+# anchorings whose directions are drawn from what is known, and those that a solver finds
+DISCOVERED = [name for name, asked in config["anchorings"].items() if asked.get("discover")]
+GIVEN = [name for name in config["anchorings"] if name not in DISCOVERED]
+
+
+def discover_threads(wildcards):
+    settings = discovery_settings(config, wildcards.anchoring)["solver"]
+    return 1 if settings["n_atoms"] * settings["batch_size"] < 2**22 else 8
+
+
+def discover_memory(wildcards):
+    return solver_memory(discovery_settings(config, wildcards.anchoring)["solver"])
+
+
+def discovery_runs():
+    return [run_directory(cell) for cell in discovery_cells(config)]
+
+
+def discovery_judges():
+    """What the table of discovered anchors judges the runs of each source and seed by."""
+    judges = {}
+    for cell in discovery_cells(config):
+        judge = judges.setdefault(
+            (cell.source, cell.seed),
+            {
+                "source": cell.source,
+                "seed": cell.seed,
+                "references": references_file(cell) or None,
+                "anchors": {},
+                "all_stable": [],
+            },
+        )
+        if cell.anchoring != "none":
+            judge["anchors"][cell.anchoring] = anchors_file(cell.source, cell.anchoring, cell.seed)
+            if config["anchorings"][cell.anchoring]["n_anchors"] is None:
+                judge["all_stable"] = sorted({*judge["all_stable"], cell.anchoring})
+    return list(judges.values())
+
+
+def discovery_judge_files():
+    found = [[judge["references"], *judge["anchors"].values()] for judge in discovery_judges()]
+    return list(dict.fromkeys(file for files in found for file in files if file))
 
 
 def train_script(wildcards):

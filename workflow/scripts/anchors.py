@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     kind = "ground_truth" if classes is None else "class_means"
     facts = provenance(__file__, kind=kind, n_anchors=args.n_anchors, seed=args.seed)
     save_anchors(args.output, anchors, facts)
-    logging.info("anchored features: %s", anchors.feature.tolist())
+    logging.info("anchored features: %s", anchors.feature)
 
 
 if __name__ == "__main__":

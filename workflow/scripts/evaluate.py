@@ -11,6 +11,7 @@ from sdlcore.activations.store import open_checked
 from sdlcore.anchors import load_anchors
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.given import given_away
 from sdlcore.files import provenance, seal_json, sha256_of, write_json
 from sdlcore.model import load_model
 from sdlcore.references import load_references
@@ -33,10 +34,12 @@ def main(argv: list[str] | None = None) -> None:
     source, method, protocol, anchoring, seed = args.cell
     truth = None
     if args.references:
-        anchored = load_anchors(args.anchors).feature if args.anchors else np.zeros(0, dtype=np.int64)
-        W_p, W_r, classes = load_references(args.references)
-        hierarchy = Hierarchy(**args.hierarchy) if args.hierarchy else None
-        truth = GroundTruth(W_p, W_r, anchored, classes, hierarchy)
+        references = load_references(args.references)
+        truth = GroundTruth(references.W_p, references.W_r, np.zeros(0, dtype=np.int64), references.classes)
+        truth = truth._replace(hierarchy=Hierarchy(**args.hierarchy) if args.hierarchy else None)
+        if args.anchors:
+            anchors = load_anchors(args.anchors)
+            truth = truth._replace(anchored=given_away(anchors, references), anchors=anchors)
     with open_checked(args.store) as store:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
     facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": sha256_of(args.store)})

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sdlcore.anchors import load_anchors
-from sdlcore.evaluation.recovery import best_match, normalise_rows
+from sdlcore.evaluation.given import best_cosines, given_away
 from sdlcore.model import load_model
-from sdlcore.pairs import make_direction_pair
 from sdlcore.references import load_references
 from sdlcore.rendering.features import FEATURE_COLUMNS, figure_features
 from sdlcore.rendering.figures import save_figure
@@ -40,14 +39,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _features(pair: dict[str, Any]) -> pd.DataFrame:
-    W_p, W_r, _ = load_references(pair["references"])
-    found: dict[str, Any] = {"method": pair["method"], "feature": np.arange(W_p.shape[1])}
-    found["given"] = np.isin(found["feature"], load_anchors(pair["anchors"]).feature)
+    references = load_references(pair["references"])
+    found: dict[str, Any] = {"method": pair["method"], "feature": np.arange(references.W_p.shape[1])}
+    found["given"] = np.isin(found["feature"], given_away(load_anchors(pair["anchors"]), references))
     for name, suffix in (("model", ""), ("anchored", "_anchored")):
-        model = load_model(pair[name])
-        true_p, true_r = make_direction_pair(model.config.pair, W_p.T, None if W_r is None else W_r.T)
-        found[f"encoder{suffix}"] = best_match(normalise_rows(model.W_enc.detach().numpy()), true_p).similarity
-        found[f"decoder{suffix}"] = best_match(normalise_rows(model.W_dec.detach().numpy()), true_r).similarity
+        found[f"encoder{suffix}"], found[f"decoder{suffix}"] = best_cosines(load_model(pair[name]), references)
     return pd.DataFrame(found)[FEATURE_COLUMNS]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from sdlcore.activations.store import ActivationStore, open_checked
 from sdlcore.anchors import load_anchors
+from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.recovery import one_to_one
 from sdlcore.evaluation.top_samples import TopSamples, class_histogram
 from sdlcore.model import SparseCoder, load_model
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = arguments.settings
     anchored = settings["anchoring"] != "none"
     model, references = load_model(arguments.model), load_references(arguments.references)
-    features = load_anchors(arguments.anchors).feature[: settings["rows"]]
+    features = given_away(load_anchors(arguments.anchors), references)[: settings["rows"]]
     match = one_to_one(model.W_dec.detach().numpy(), references.W_p.T[features])
     with open_checked(arguments.store) as store:
         if references.classes is None or not store.has("labels") or not store.has("references/path"):

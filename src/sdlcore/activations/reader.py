@@ -24,6 +24,37 @@ class Readable(Protocol):
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
+class Chunked(Readable, Protocol):
+    """A store, or a part of one."""
+
+    path: Path
+
+    @property
+    def chunk_rows(self) -> int: ...
+
+
+class StorePart:
+    """Consecutive rows of a store, as if it held no more.
+
+    Parameters
+    ----------
+    store
+        The store.
+    start, stop
+        The rows, from the first to the one after the last.
+    """
+
+    def __init__(self, store: ActivationStore, start: int, stop: int) -> None:
+        self.path, self.chunk_rows, self.rows = store.path, store.chunk_rows, stop - start
+        self._store, self._start, self._stop = store, start, stop
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows ``start:stop`` of the part."""
+        first = self._start + start
+        last = self._stop if stop is None else min(self._start + stop, self._stop)
+        return self._store.read(column, first, max(first, last))
+
+
 class TrainingRows(NamedTuple):
     """What a training reads."""
 
@@ -67,7 +98,7 @@ class BatchReader:
 
     def __init__(
         self,
-        store: ActivationStore,
+        store: Chunked,
         pair: str,
         batch_size: int,
         order: Order,

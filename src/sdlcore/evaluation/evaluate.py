@@ -7,9 +7,11 @@ import numpy as np
 import torch
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.anchors import Anchors
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.recovery import (
     TAU,
     TAU_STRICT,
@@ -37,11 +39,13 @@ class GroundTruth(NamedTuple):
     W_r: np.ndarray | None
     """n_r x n, unit columns."""
     anchored: np.ndarray
-    """Indices of the features that the seed's anchors are drawn from, given away or not in this run."""
+    """Indices of the features that the seed's anchors give away (`given.given_away`), in this run or not."""
     classes: np.ndarray | None = None
     """Which class each is the mean of (n), where they are means of classes."""
     hierarchy: Hierarchy | None = None
     """Parents and children among a bench's features, where it has them."""
+    anchors: Anchors | None = None
+    """The anchors themselves, where they are not those features."""
 
 
 @torch.no_grad()
@@ -71,9 +75,10 @@ def evaluate(
         being the whole store's. ``dead_fraction``: share of latents that never fire on it. With ground truth:
         ``gt_recovery``, ``mip``, ``hungarian`` of ``encoder`` rows and ``decoder`` columns, over all features and over
         those ``_anchored`` and ``_unanchored`` (None where there are none), at tau = .9 and .95 (``_tau95``); sites of
-        a crosscoder one by one (``_site0``, ...); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent
-        whose decoder column matches best fires when the feature does" (a class: when a sample is of it), the mean over
-        features. ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
+        a crosscoder one by one (``_site0``, ...); ``encoder_pattern``: of what encoder rows respond to
+        (`pattern.patterns`); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent whose decoder column
+        matches best fires when the feature does" (a class: when a sample is of it), the mean over features.
+        ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
         for directions that lie close together is more than the share that they are. On a bench, ``oracle_l0`` and
         ``oracle_fvu`` of the true features as a dictionary, with the model's sigma and k (`oracle`), ``splitting`` and
         ``shrinkage`` (`splitting`, at tau = .9), and with a hierarchy ``absorption``, the share of absorbed pairs
@@ -83,7 +88,7 @@ def evaluate(
         most, and the share of the most frequent (`top_samples`), the means over all latents and over those whose
         decoder columns match anchored and other classes best.
     chance
-        ``gt_recovery`` and ``mip`` of as many random directions of the same dimensions.
+        ``gt_recovery`` and ``mip`` of as many random directions of the same dimensions, or of their patterns.
     """
     detectors = None
     if truth is not None:
@@ -103,6 +108,9 @@ def evaluate(
 
     for side, match in matches.items():
         metrics |= _recovery(side, match, truth.anchored)
+    spread = covariance(x_p for x_p, _ in _samples(store, model.config.pair))
+    pattern = best_match(normalise_rows(patterns(model.W_enc.numpy(), spread)), true_p)
+    metrics |= _recovery("encoder_pattern", pattern, truth.anchored)
     metrics["hungarian_encoder"] = hungarian(model.W_enc.numpy(), true_p)
     metrics["hungarian_decoder"] = hungarian(model.W_dec.numpy(), true_r)
     metrics["raw_inner_product_encoder"] = mip(best_match(model.W_enc.numpy(), true_p))
@@ -111,7 +119,11 @@ def evaluate(
         metrics |= _by_site(model, truth)
     assert detected is not None
     metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
-    metrics |= _anchors_only("encoder", true_p, truth.anchored) | _anchors_only("decoder", true_r, truth.anchored)
+    anchors_p, anchors_r = true_p[truth.anchored], true_r[truth.anchored]
+    if truth.anchors is not None:
+        anchors_p, anchors_r = make_direction_pair(model.config.pair, truth.anchors.w_p, truth.anchors.w_r)
+    metrics |= _anchors_only("encoder", anchors_p, true_p, truth.anchored)
+    metrics |= _anchors_only("decoder", anchors_r, true_r, truth.anchored)
     if scores is not None:
         metrics |= _oracle(model, store, true_p, true_r) | scores.metrics()
     if top is not None:
@@ -122,6 +134,7 @@ def evaluate(
     random = {
         "encoder": simulated_chance(model.config.n_q, true_p, chance),
         "decoder": simulated_chance(model.config.n_q, true_r, chance),
+        "encoder_pattern": simulated_chance(model.config.n_q, true_p, chance, spread),
     }
     levels = {}
     for side, match in random.items():
@@ -143,11 +156,11 @@ def _present(store: ActivationStore, truth: GroundTruth) -> np.ndarray:
     return features.toarray() > 0
 
 
-def _anchors_only(side: str, true: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
-    """Return recovery and MIP of a dictionary that consists of the anchors (n x d references, of which some)."""
-    if not len(anchored):
+def _anchors_only(side: str, anchors: np.ndarray, true: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
+    """Return recovery and MIP of a dictionary that consists of the anchors (k x d, beside n x d references)."""
+    if not len(anchors):
         return {}
-    metrics = _recovery(side, best_match(true[anchored], true), anchored)
+    metrics = _recovery(side, best_match(anchors, true), anchored)
     return {f"anchors_only_{name}": value for name, value in metrics.items() if f"{side}_anchored" not in name}
 
 

@@ -70,9 +70,12 @@ def one_to_one(learned: np.ndarray, true: np.ndarray) -> Match:
     return Match(similarity[np.arange(len(true)), latent], latent)
 
 
-def simulated_chance(n_latents: int, true: np.ndarray, rng: np.random.Generator) -> Match:
-    """Match ``true`` (n x d) to ``n_latents`` random directions."""
-    return best_match(normalise_rows(rng.standard_normal((n_latents, true.shape[1]))), true)
+def simulated_chance(
+    n_latents: int, true: np.ndarray, rng: np.random.Generator, covariance: np.ndarray | None = None
+) -> Match:
+    """Match ``true`` (n x d) to ``n_latents`` random directions, or to the patterns (`pattern`) of random rows."""
+    rows = rng.standard_normal((n_latents, true.shape[1]))
+    return best_match(normalise_rows(rows if covariance is None else rows @ covariance), true)
 
 
 def chance_recovery(n_latents: int, dimension: int, tau: float = TAU) -> float:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sdlcore.cells import run_settings, source_settings, table_points, table_seeds
-from sdlcore.config import is_labelled
+from sdlcore.cells import is_labelled, run_settings, source_settings, table_points, table_seeds
 from sdlcore.evaluation.top_samples import FEWEST, TOP
 
 # The settings of the paper's tables, with whose numbers ours stand side by side.

@@ -28,6 +28,8 @@ MORE_METRICS = [
     *(f"{name}_unanchored_tau95" for name in _RECOVERY),
     *(f"{name}_anchored{suffix}" for suffix in ("", "_tau95") for name in _RECOVERY),
     *(f"{name}_{which}" for which in ("unanchored", "anchored") for name in _MIP),
+    *(f"{name}_encoder_pattern{which}" for which in ("", "_unanchored") for name in ("gt_recovery", "mip")),
+    "gt_recovery_encoder_pattern_tau95",
     "hungarian_encoder",
     "hungarian_decoder",
     "f1",
@@ -40,6 +42,7 @@ MORE_METRICS = [
     "oracle_fvu",
 ]
 CHANCE_METRICS = [*_RECOVERY, *_MIP, *(f"{name}_tau95" for name in _RECOVERY)]
+CHANCE_METRICS += ["gt_recovery_encoder_pattern", "mip_encoder_pattern"]
 EFFECT_METRICS = [
     "gt_recovery_decoder",
     "gt_recovery_decoder_unanchored",

@@ -7,10 +7,11 @@ descent on the running sums. Both are scikit-learn's; here is only what gives it
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from sdlcore.solvers.acs import Batches, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
@@ -40,7 +41,7 @@ def online_dictionary_learning(
     x = read_batch(batches, 0)
     atoms = initial_atoms(x, config.n_atoms, generator)
     if start is not None:
-        atoms = torch.nn.functional.normalize(start)
+        atoms = normalize(start)
     learner = MiniBatchDictionaryLearning(
         n_components=len(atoms),
         alpha=config.l1,
@@ -51,6 +52,23 @@ def online_dictionary_learning(
         positive_code=True,
         random_state=0,
     )
+
+    def learn(x_BR: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            # its duality gaps are below float32's rounding for many samples, of which it warns one by one
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return torch.from_numpy(learner.partial_fit(x_BR.numpy()).components_)
+
+    yield from learnt(batches, config, atoms, learn)
+
+
+def learnt(
+    batches: Batches, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield what ``learn`` makes of batch after batch (K x n_r, of any norm), as unit rows with the history's row.
+
+    The row's error is that of the non-negative codes of `sdlcore.solvers.codes`, whose time is not counted.
+    """
     precision = torch.bfloat16 if config.precision == "bfloat16" else None
     settled = Settled(config.tolerance, config.patience)
     samples, seconds = 0, 0.0
@@ -61,13 +79,9 @@ def online_dictionary_learning(
         codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
         row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
         began = time.perf_counter()
-        with warnings.catch_warnings():
-            # its duality gaps are below float32's rounding for many samples, of which it warns one by one
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            learner.partial_fit(x.numpy())
+        found = learn(x).to(torch.float32, copy=True)
         seconds += time.perf_counter() - began
-        found = torch.from_numpy(learner.components_).to(torch.float32, copy=True)
-        # it leaves atoms inside the sphere, and one that nothing uses at zero
+        # atoms may be inside the sphere, and one that nothing uses at zero
         norms = found.norm(dim=1, keepdim=True)
         atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
         row |= {"atoms": len(atoms), "replaced": 0, "pruned": 0}

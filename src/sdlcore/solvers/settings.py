@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-SOLVERS = ("acs", "ksvd", "odl")
+SOLVERS = ("acs", "ksvd", "odl", "kmeans")
 
 
 @dataclass(frozen=True)
@@ -12,11 +12,12 @@ class SolverConfig:
     """How a dictionary is solved for. One setting serves all benches; it knows neither n nor the sparsity."""
 
     solver: str = "acs"
-    """acs: alternating convex search; ksvd: approximate K-SVD; odl: scikit-learn's online dictionary learning."""
+    """acs: alternating convex search; ksvd: approximate K-SVD; odl: scikit-learn's online dictionary learning; kmeans:
+    its mini-batch k-means."""
     pair: str = "sae"
     """sae, transcoder or crosscoder. The dictionary is that of x_r, the encoder reads x_p."""
     n_atoms: int = 2000
-    """Atoms at the start; acs leaves those that the data need, ksvd and odl keep them all."""
+    """Atoms at the start; acs leaves those that the data need, the others keep them all."""
     support: int = 16
     """Most active atoms of a sample, at the start: those of largest correlation."""
     max_support: int = 64

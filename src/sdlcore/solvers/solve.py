@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from torch import Tensor
 from sdlcore.model import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.acs import Batches, Row, alternating_convex_search
-from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
 from sdlcore.solvers.encoder import EncoderFit
+from sdlcore.solvers.kmeans import kmeans
 from sdlcore.solvers.ksvd import ksvd
 from sdlcore.solvers.online import online_dictionary_learning
 from sdlcore.solvers.settings import SolverConfig
@@ -27,8 +29,46 @@ Pairs = Callable[[int], tuple[Tensor, Tensor]]
 """Gives x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
 Solver = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
 
-SOLVERS: dict[str, Solver] = {"acs": alternating_convex_search, "ksvd": ksvd, "odl": online_dictionary_learning}
+SOLVERS: dict[str, Solver] = {
+    "acs": alternating_convex_search,
+    "ksvd": ksvd,
+    "odl": online_dictionary_learning,
+    "kmeans": kmeans,
+}
 """By the name that configurations have. Adding one is a function here."""
+
+
+class Found(NamedTuple):
+    """What a solver left."""
+
+    atoms: Tensor
+    """K x n_r, unit rows."""
+    rows: list[Row]
+    """Of its history, one a step."""
+
+    def codes(self, x_BR: Tensor, config: SolverConfig) -> Codes:
+        """Return the non-negative codes of B samples, with supports as large as the last step's."""
+        precision = torch.bfloat16 if config.precision == "bfloat16" else None
+        support = largest_correlations(x_BR, self.atoms, int(self.rows[-1]["support"]), precision)
+        return nonnegative_codes(x_BR, self.atoms, self.atoms @ self.atoms.T, support, config.sweeps)
+
+
+def find(
+    batches: Batches,
+    config: SolverConfig,
+    generator: torch.Generator,
+    start: Tensor | None = None,
+    keep: Callable[[Tensor, Row], None] | None = None,
+) -> Found:
+    """Run the solver that is configured to its end; arguments as of `solve`, what it finds goes to ``keep`` as it comes."""
+    rows: list[Row] = []
+    for atoms, row in SOLVERS[config.solver](batches, config, generator, start):
+        rows.append(row)
+        if keep is not None:
+            keep(atoms, row)
+        told = (row["step"], row["fvu"], row["l0"], len(atoms), row["seconds"])
+        log.info("step %d  fvu %.4f  l0 %.1f  atoms %d  %.1f s", *told)
+    return Found(atoms, rows)
 
 
 def solve(
@@ -67,29 +107,16 @@ def solve(
     def batch(step: int) -> tuple[Tensor, Tensor]:
         return normalisation(*pairs(step))
 
-    step = 0
-    for atoms, row in SOLVERS[config.solver](lambda step: batch(step)[1], config, generator, start):
-        # of the solver, with what it read
-        if watch:
-            row |= watch({"decoder": atoms / normalisation.scale_r})
-        history.add(row)
-        log.info(
-            "step %d  fvu %.4f  l0 %.1f  atoms %d  %.1f s",
-            row["step"],
-            row["fvu"],
-            row["l0"],
-            len(atoms),
-            row["seconds"],
-        )
-        step = int(row["step"])
+    def keep(atoms: Tensor, row: Row) -> None:
+        history.add(row | watch({"decoder": atoms / normalisation.scale_r}) if watch else row)
+
+    found = find(lambda step: batch(step)[1], config, generator, start, keep)
+    atoms, step = found.atoms, int(found.rows[-1]["step"])
     began = time.perf_counter()
-    support = min(int(history.rows[-1]["support"]), len(atoms))
-    gram = atoms @ atoms.T
-    precision = torch.bfloat16 if config.precision == "bfloat16" else None
     fit, loss, fvu, l0 = EncoderFit(len(atoms), sum(sites[0])), 0.0, 0.0, 0.0
     for later in range(step, step + ENCODER_STEPS):
         x_p, x_r = batch(later)
-        codes = nonnegative_codes(x_r, atoms, gram, largest_correlations(x_r, atoms, support, precision), config.sweeps)
+        codes = found.codes(x_r, config)
         fit.add(x_p, codes)
         loss, l0 = float(codes.errors.mean()), codes.l0
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
@@ -97,8 +124,8 @@ def solve(
     seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
     model_config = ModelConfig(pair=config.pair, activation="jumprelu", n_q=len(atoms), bias=True)
     model = SparseCoder(model_config, *sites).eval()
-    found = {"W_dec": atoms, "W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
-    model.load_state_dict(model.state_dict() | found)
+    weights = {"W_dec": atoms, "W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
+    model.load_state_dict(model.state_dict() | weights)
     # the row of the finished dictionary: its codes' error, and the time with the encoder
     row = {**history.rows[-1], "step": step + 1, "loss": loss, "fvu": fvu, "l0": l0, "replaced": 0, "pruned": 0}
     row["samples"] += ENCODER_STEPS * len(x_r)

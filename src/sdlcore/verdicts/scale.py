@@ -84,6 +84,8 @@ def differences(
         wanted |= ANCHORING[kind]
         found |= config["anchorings"][run["anchoring"]]
     said = [_said(name, found[name], value) for name, value in wanted.items() if not _equal(found[name], value)]
+    if found.get("discover") is not None:
+        said.append("anchors are discovered, the paper's are given")
     return [*_other_images(source), *said] if kind == "clip" else said
 
 

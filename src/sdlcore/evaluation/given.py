@@ -1,0 +1,88 @@
+"""Which reference directions anchors give away. Only judgements need it: what finds anchors, or trains, sees none."""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from sdlcore.anchors import Anchors
+from sdlcore.evaluation.recovery import TAU, best_match, normalise_rows
+from sdlcore.model import SparseCoder
+from sdlcore.pairs import make_direction_pair
+from sdlcore.references import References
+
+
+class Best(NamedTuple):
+    """Best absolute cosine of each of n reference directions with a row of the encoder or a column of the decoder."""
+
+    encoder: np.ndarray
+    decoder: np.ndarray
+
+
+def lie_near(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
+    """Return which of n reference directions some anchor lies within ``tau`` of, in one representation or the other.
+
+    Returns
+    -------
+    n booleans.
+    """
+    near = best_match(anchors.w_p, references.W_p.T).similarity > tau
+    if anchors.w_r is not None and references.W_r is not None:
+        near |= best_match(anchors.w_r, references.W_r.T).similarity > tau
+    return near
+
+
+def given_away(anchors: Anchors, references: References) -> np.ndarray:
+    """Return the indices of the reference directions that anchors were drawn from, or else lie near (`lie_near`)."""
+    return np.flatnonzero(lie_near(anchors, references)) if anchors.feature is None else anchors.feature
+
+
+def left_over(
+    anchors: Mapping[str, Anchors], references: References, all_stable: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Return the features that runs with several anchorings are compared on: those that none of them gives away.
+
+    Parameters
+    ----------
+    anchors
+        By the name of the anchoring.
+    references
+        n directions.
+    all_stable
+        Anchorings that take every direction that they find. They may leave nothing, so they do not narrow the features
+        of others; they themselves are compared on what they leave of those.
+
+    Returns
+    -------
+    n booleans each, by name; and under "none".
+    """
+    near = {name: lie_near(found, references) for name, found in anchors.items()}
+    given = [near[name] for name in near if name not in all_stable]
+    left = ~np.any([np.zeros(references.W_p.shape[1], dtype=bool), *given], axis=0)
+    return {"none": left} | {name: left & ~near[name] for name in near}
+
+
+def best_cosines(model: SparseCoder, references: References) -> Best:
+    """Return how near a model comes to each reference direction."""
+    W_p, W_r, _ = references
+    true_p, true_r = make_direction_pair(model.config.pair, W_p.T, None if W_r is None else W_r.T)
+    sides = ((model.W_enc, true_p), (model.W_dec, true_r))
+    return Best(*(best_match(normalise_rows(W.detach().numpy()), true).similarity for W, true in sides))
+
+
+def recovery_of(best: Best, left: np.ndarray) -> dict[str, float]:
+    """Return ``gt_recovery`` and ``mip`` of encoder and decoder over some of the n directions; NaN over none.
+
+    Parameters
+    ----------
+    best
+        Of all n.
+    left
+        n booleans.
+    """
+    metrics = {}
+    for side, similarity in best._asdict().items():
+        match = similarity[left]
+        metrics[f"gt_recovery_{side}"] = float((match > TAU).mean()) if len(match) else float("nan")
+        metrics[f"mip_{side}"] = float(match.mean()) if len(match) else float("nan")
+    return metrics

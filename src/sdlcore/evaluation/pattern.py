@@ -1,0 +1,40 @@
+"""What an encoder's rows respond to, which is not what they look like.
+
+The best linear read-out of a feature is its direction times the inverse covariance Sigma of the input, so that it
+ignores what other features bring. What it responds to is its *pattern*, the covariance of the input with what is read
+out (Haufe et al. 2014, "On the interpretation of weight vectors of linear models in multivariate neuroimaging", eq. 7,
+row by row). For a row w that is Sigma w: for the row Sigma^-1 w_d of a feature that is uncorrelated with others, w_d.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def covariance(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the covariance (d x d, float64) of samples that come in blocks (B x d), by Chan's update.
+
+    Raises
+    ------
+    ValueError
+        If there is no sample.
+    """
+    seen, mean, total = 0, np.zeros(0), np.zeros((0, 0))
+    for block in blocks:
+        x = block.astype(np.float64)
+        own = x.mean(0)
+        centred = x - own
+        if not seen:
+            mean, total = np.zeros_like(own), np.zeros((len(own), len(own)))
+        shift, whole = own - mean, seen + len(x)
+        total += centred.T @ centred + np.outer(shift, shift) * (seen * len(x) / whole)
+        mean += shift * len(x) / whole
+        seen = whole
+    if not seen:
+        raise ValueError("no samples to take the covariance of")
+    return total / seen
+
+
+def patterns(W_enc_QP: np.ndarray, covariance_PP: np.ndarray) -> np.ndarray:
+    """Return the covariance of the input with the pre-activation of each row (n_q x n_p, float32)."""
+    return (W_enc_QP.astype(np.float64) @ covariance_PP).astype(np.float32)

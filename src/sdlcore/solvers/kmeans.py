@@ -1,0 +1,39 @@
+"""Clusters in the place of a dictionary: k-means as scikit-learn has it, on the directions of samples.
+
+A sample belongs to one cluster, so this is sparse coding with one active atom: a centre is the mean of the samples
+that one direction dominates, with what else is active in them averaged.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sdlcore.solvers.acs import Batches, Row, initial_atoms, read_batch
+from sdlcore.solvers.online import learnt
+from sdlcore.solvers.settings import SolverConfig
+
+
+def kmeans(
+    batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield the directions of centres (n_atoms x n_r, unit rows) and the history's row of each step, until it settles.
+
+    Arguments, rows and errors as of `sdlcore.solvers.acs.alternating_convex_search`; none is pruned. Samples are taken
+    at unit norm (zeros stay zero), so that clusters are of directions.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If scikit-learn is not installed.
+    """
+    from sklearn.cluster import MiniBatchKMeans  # only here: it takes a while to import
+
+    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator) if start is None else normalize(start)
+    learner = MiniBatchKMeans(len(atoms), init=atoms.numpy().copy(), n_init=1, random_state=0)
+
+    def learn(x_BR: Tensor) -> Tensor:
+        return torch.from_numpy(learner.partial_fit(normalize(x_BR).numpy()).cluster_centers_)
+
+    yield from learnt(batches, config, atoms, learn)

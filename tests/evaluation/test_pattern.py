@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.evaluation.pattern import covariance, patterns
+
+
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 200), cut=st.integers(1, 200), far=st.sampled_from([0, 1e4]))
+def test_covariance_is_that_of_all_samples_however_they_come(seed, rows, cut, far):
+    x = np.random.default_rng(seed).standard_normal((rows, 4)) + far
+    found = covariance(x[start : start + cut] for start in range(0, rows, cut))
+    np.testing.assert_allclose(found, np.cov(x.T, bias=True), atol=1e-9)
+
+
+def test_of_nothing_there_is_none():
+    with pytest.raises(ValueError, match="no samples"):
+        covariance(iter([]))
+
+
+@given(seed=st.integers(0, 10**6))
+def test_the_pattern_of_the_best_linear_read_out_is_the_feature(seed):
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((6, 9))  # more features than dimensions, uncorrelated, of unequal variance
+    variances = rng.uniform(0.5, 2, 9)
+    sigma = W @ np.diag(variances) @ W.T
+    read_out = np.linalg.solve(sigma, W * variances).T  # ridge rows Sigma^-1 cov(x, c_d)
+    found = patterns(read_out, sigma)
+    cosines = (found * W.T).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(W, axis=0)
+    np.testing.assert_allclose(cosines, 1, atol=1e-5)
+
+
+def test_a_pattern_is_the_covariance_of_input_and_pre_activation():
+    rng = np.random.default_rng(0)
+    x, rows = rng.standard_normal((500, 5)) @ rng.standard_normal((5, 5)), rng.standard_normal((3, 5))
+    z = x @ rows.T
+    expected = (z - z.mean(0)).T @ (x - x.mean(0)) / len(x)
+    np.testing.assert_allclose(patterns(rows, covariance([x])), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,103 @@
+"""What two halves of the data agree on, without being told what to look for."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.stable import Half, Stable, common, stable_directions, strongest
+
+CONFIG = {"n_atoms": 100, "support": 6, "batch_size": 2048}
+
+
+def write(path, x, **more):
+    with create_store(path, {}) as writer:
+        writer.append(x, **more)
+    return path
+
+
+def test_of_a_bench_they_are_its_features_and_junk_is_not_among_them(bench, tmp_path):
+    path = write(tmp_path / "train.h5", bench.x.numpy())
+    with ActivationStore(path) as store:
+        found = stable_directions(store, SolverConfig(**CONFIG), 0.9, seed=0)
+        again = stable_directions(store, SolverConfig(**CONFIG), 0.9, seed=0)
+        # without pruning, most atoms are none of the features: halves do not agree on these
+        ksvd = stable_directions(store, SolverConfig(solver="ksvd", **CONFIG), 0.95, seed=0)
+    nearest = found.anchors.w_p @ bench.features.numpy().T
+    assert found.anchors.w_r is found.anchors.feature is None
+    assert len(found.cosines) == len(set(nearest.argmax(1))) == 40
+    assert (nearest.max(1) > 0.97).all()
+    assert (np.diff(found.energies) <= 0).all()
+    np.testing.assert_array_equal(found.anchors.w_p, again.anchors.w_p)
+    assert ksvd.atoms == (100, 100)
+    assert len(ksvd.cosines) < 60
+    assert (ksvd.anchors.w_p @ bench.features.numpy().T).max(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_of_a_pair_both_sides_are_found_together(bench, tmp_path, normalise):
+    x = bench.x.numpy()
+    path = write(tmp_path / "pair.h5", x, target=3 * x[:, ::-1].copy())
+    with ActivationStore(path) as store:
+        config = SolverConfig(pair="crosscoder", normalise=normalise, **CONFIG)
+        anchors = stable_directions(store, config, 0.9, seed=0).anchors
+        with pytest.raises(ValueError, match="pair sae or crosscoder, found transcoder"):
+            stable_directions(store, SolverConfig(pair="transcoder"), 0.9, seed=0)
+    nearest = (bench.features.numpy() @ anchors.w_p.T).argmax(1)
+    w_p, w_r = anchors.w_p[nearest], anchors.w_r[nearest]
+    # of centred activations there may be one more, for what the mean took away
+    assert len(set(nearest)) == 40 <= len(anchors.w_p) <= 40 + normalise
+    assert ((w_p * bench.features.numpy()).sum(1) > 0.97).all()
+    assert ((w_r[:, ::-1] * bench.features.numpy()).sum(1) > 0.97).all()
+    np.testing.assert_allclose(np.linalg.norm(anchors.w_r, axis=1), 1, rtol=1e-5)
+
+
+def halves(seed, shared, first, second, d=20):
+    """Return two halves with ``shared`` directions in common, in another order, and random ones of their own."""
+    rng = np.random.default_rng(seed)
+    same = rng.standard_normal((shared, d))
+    made = []
+    for own in (first, second):
+        atoms = np.concatenate([same + 0.01 * rng.standard_normal(same.shape), rng.standard_normal((own, d))])
+        atoms = atoms[rng.permutation(len(atoms))]
+        made.append(Half([atoms / np.linalg.norm(atoms, axis=1, keepdims=True)], rng.random(len(atoms))))
+    return *made, same / np.linalg.norm(same, axis=1, keepdims=True)
+
+
+@given(seed=st.integers(0, 10**6), shared=st.integers(0, 12), first=st.integers(1, 12), second=st.integers(1, 12))
+def test_what_halves_share_is_found_once_whichever_comes_first(seed, shared, first, second):
+    a, b, same = halves(seed, shared, first, second)
+    found, swapped = common(a, b, 0.95), common(b, a, 0.95)
+    assert len(found.cosines) == shared
+    np.testing.assert_allclose(found.anchors.w_p, swapped.anchors.w_p, atol=1e-6)
+    assert (found.cosines >= 0.95).all()
+    assert (np.diff(found.energies) <= 0).all()
+    if shared:
+        assert sorted((found.anchors.w_p @ same.T).argmax(1)) == list(range(shared))
+
+
+def test_opposite_directions_are_not_the_same_and_a_site_without_a_part_has_none():
+    one, zero = np.eye(2, dtype=np.float32), np.zeros((2, 3), dtype=np.float32)
+    energies = np.ones(2)
+    assert len(common(Half([one], energies), Half([-one], energies), 0.5).cosines) == 0
+    assert len(common(Half([one, zero], energies), Half([one, zero], energies), 0.5).cosines) == 0
+
+
+def test_the_strongest_are_taken_and_too_few_are_refused():
+    a, b, _ = halves(0, 6, 3, 4)
+    found = common(a, b, 0.95)
+    np.testing.assert_array_equal(strongest(found, 2).w_p, found.anchors.w_p[:2])
+    assert len(strongest(found, None).w_p) == 6
+    with pytest.raises(ValueError, match=r"6 directions are stable, n_anchors is 7; the halves of .* 9 and 10 atoms"):
+        strongest(found, 7)
+    none = Stable(found.anchors, found.cosines[:0], found.energies[:0], (3, 3))
+    with pytest.raises(ValueError, match="0 directions are stable, n_anchors is all"):
+        strongest(none, None)
+
+
+def test_a_store_of_a_row_cannot_be_halved(tmp_path):
+    path = write(tmp_path / "one.h5", np.ones((3, 2), dtype=np.float32))
+    with ActivationStore(path) as store, pytest.raises(ValueError, match=r"one\.h5: 3 rows cannot be halved"):
+        stable_directions(store, SolverConfig(), 0.9, seed=0)

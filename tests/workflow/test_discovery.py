@@ -1,0 +1,31 @@
+"""`snakemake discovery`: anchors that nobody gave, beside given ones and none."""
+
+import csv
+import json
+
+from sdlcore.anchors import load_anchors
+
+CHANGE = {"discovery": {"runs": {"lrb": {"methods": ["topk"], "anchorings": ["ground_truth", "discovered"]}}}}
+
+
+def test_anchors_are_found_in_the_store_alone_and_compared(finished):
+    plan = finished.plan("discovery", change=CHANGE)
+    assert plan.rules() == {"discover_anchors", "train", "evaluate", "discovery_table", "discovery"}
+    assert all("anchoring=discovered" in wildcards for wildcards in plan.of("train"))
+    finished.snakemake("discovery", change=CHANGE)
+    assert finished.plan("discovery", change=CHANGE).jobs == []
+    results = finished.path / "results/tiny"
+    anchors = load_anchors(results / "anchors/lrb/discovered/seed0.safetensors")
+    found = json.loads((results / "anchors/lrb/discovered/seed0.json").read_text())
+    assert (len(anchors.w_p), anchors.w_r, anchors.feature) == (3, None, None)
+    assert found["stable"] >= found["anchors"] == 3
+    with (results / "tables/discovery.csv").open() as file:
+        rows = {row["anchoring"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["none", "ground_truth", "discovered"]
+    assert len({row["left"] for row in rows.values()}) == 1, "all are judged on the same features"
+    assert 12 - 6 <= float(rows["none"]["left"]) <= 12 - 3
+    assert "| lrb" in (results / "tables/discovery.md").read_text()
+    # what finds anchors depends on the store and on settings, not on any truth
+    settings = {"anchorings": {"discovered": {"discover": {"min_cosine": 0.6}}}}
+    assert "discover_anchors" in finished.plan("discovery", change=CHANGE | settings).rules()
+    assert "discover_anchors" not in finished.plan(change=settings).rules()
