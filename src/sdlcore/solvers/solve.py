@@ -60,7 +60,7 @@ def find(
     start: Tensor | None = None,
     keep: Callable[[Tensor, Row], None] | None = None,
 ) -> Found:
-    """Run the solver that is configured to its end; arguments as of `solve`, what it finds goes to ``keep`` as it comes."""
+    """Run the configured solver to its end; arguments as of `solve`, what it finds goes to ``keep`` as it comes."""
     rows: list[Row] = []
     for atoms, row in SOLVERS[config.solver](batches, config, generator, start):
         rows.append(row)
