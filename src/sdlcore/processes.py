@@ -7,7 +7,6 @@ has the one of several processes. Every method of a group is called by all of it
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -75,14 +74,3 @@ class Processes(NamedTuple):
 
 
 ALONE = Processes()
-
-
-def ranks_among(values_BK: Tensor, group: Group) -> Tensor:
-    """Return the place (B x K) of each value among those of its row in all processes, descending from 0; of equal
-    values the earlier process's, and in it the earlier, comes first."""
-    every = group.gather(values_BK)
-    order = every.transpose(0, 1).flatten(1).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    places = torch.empty_like(order).scatter_(1, order, places)
-    own = group.rank * every.shape[2]
-    return places[:, own : own + values_BK.shape[1]]

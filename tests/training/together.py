@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-import sdlcore.model.kernels.cpu
-import sdlcore.model.kernels.cpu_select
 from sdlcore.model import SparseCoder
+from sdlcore.model.kernels import cpu, cpu_select  # noqa: F401, to be there before processes are forked
 from sdlcore.processes import ALONE, Processes
 from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream

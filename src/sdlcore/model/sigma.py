@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from sdlcore.model import kernels
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.support import Support
-from sdlcore.processes import ALONE, Group, Processes, ranks_among
+from sdlcore.processes import ALONE, Group, Processes
 
 
 class Sigma(nn.Module):
@@ -283,6 +283,16 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
     return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
+
+
+def ranks_among(values_BK: Tensor, group: Group) -> Tensor:
+    """Return the place (B x K) of each value among those of its row in all processes, descending from 0; of equal
+    values the earlier process's, and in it the earlier, comes first."""
+    every = group.gather(values_BK)
+    size, B, width = every.shape
+    offsets = torch.arange(B + 1, device=every.device) * size * width
+    places = kernels.ranks(offsets, every.transpose(0, 1).flatten()).view(B, size, width)
+    return places[:, group.rank, : values_BK.shape[1]]
 
 
 def _kept(found: Entries, mask_N: Tensor) -> Entries:

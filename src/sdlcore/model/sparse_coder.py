@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from sdlcore.files import atomic_path
 from sdlcore.model import kernels
 from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import Selecting, Sigma, make_sigma
+from sdlcore.model.sigma import Selecting, Sigma, make_sigma, ranks_among
 from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
-from sdlcore.processes import ALONE, Processes, ranks_among
+from sdlcore.processes import ALONE, Processes
 from sdlcore.run import ModelConfig
 from sdlcore.sealing import seal, unseal
 
