@@ -118,6 +118,13 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ({"seed": 1}, "^  seed: unknown key; expected one of anchorings, "),
         ({"name": "../up"}, "name: expected lower-case letters"),
         ({"device": "tpu"}, "device: 'tpu' is not one of"),
+        ({"processes": 0}, "processes: 0 is less than the minimum of 1"),
+        ({"processes": 3}, "methods.topk .*: batch_size = .* must be a multiple of 3 processes that divide samples"),
+        ({"processes": 3, "split": "latents"}, "methods.topk .*: n_q = 2048 must be a multiple of 3 processes"),
+        (
+            {"processes": 2, "sources": {"llama": {"smollm2": {"stream": True}}}},
+            "sources.llama.smollm2.stream: makes rows in one process, but processes is 2",
+        ),
         ({"protocols": {"best": {"run": {"steps": 250.0}}}}, "protocols.best.run.steps: expected integer"),
         ({"seeds": [0.0]}, r"seeds\[0\]: expected integer"),
         ({"reference_anchoring": "mine"}, "reference_anchoring: mine is not a key of anchorings"),

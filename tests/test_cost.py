@@ -51,6 +51,13 @@ def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
     assert found["trainings on llama"].disk is None
 
 
+def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):
+    alone = planned(config)["trainings on bench"].gpu_memory
+    # rounded up to a megabyte by each cell, but for what is not divided at all
+    assert planned({**config, "processes": 2, "split": "latents"})["trainings on bench"].gpu_memory == alone // 2
+    assert alone // 2 <= planned({**config, "processes": 2})["trainings on bench"].gpu_memory < alone
+
+
 def test_the_rate_is_that_of_runs_trained_here(tmp_path):
     assert measured_rate(tmp_path) is None
     for seed, seconds in enumerate((1.0, 2.0, 400.0)):

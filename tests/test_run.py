@@ -3,7 +3,7 @@ from dataclasses import fields
 
 import pytest
 
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, check_division
 
 
 def test_settings_survive_json():
@@ -34,3 +34,18 @@ def test_keys_are_unique_over_the_parts():
 def test_settings_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.from_dict(settings)
+
+
+@pytest.mark.parametrize(
+    ("processes", "split", "problem"),
+    [
+        (1, "latents", None),
+        (4, "samples", None),
+        (5, "latents", None),
+        (8, "samples", "batch_size = 40 must be a multiple of 8 processes x accumulate = 2 that divide samples"),
+        (4, "latents", "n_q = 15 must be a multiple of 4 processes that divide latents"),
+    ],
+)
+def test_only_equal_parts_are_divided(processes, split, problem):
+    config = RunConfig.from_dict({"n_q": 15, "batch_size": 40, "accumulate": 2})
+    assert check_division(config, processes, split) == problem

@@ -35,7 +35,7 @@ from sdlcore.cells import (
     source_kind,
     table_sources,
 )
-from sdlcore.run import RunConfig
+from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.variants import (
     misnamed_variants,
@@ -213,6 +213,8 @@ def _inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"sources.llama.{name}.layers: takes residual streams, but site is {source['site']}; leave one out"
         if source["stream"] and source["shards"] > 1:
             yield f"sources.llama.{name}.stream: stores no rows, but shards is {source['shards']}; leave one out"
+        if source["stream"] and config["processes"] > 1:
+            yield f"sources.llama.{name}.stream: makes rows in one process, but processes is {config['processes']}"
     for protocol, spec in config["protocols"].items():
         known = config["methods"]
         yield from unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
@@ -432,6 +434,8 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         except ValueError as error:
             yield f"{path}: {error}"
             continue
+        if problem := check_division(run, config["processes"], config["split"]):
+            yield f"{path}: {problem}"
         if run.model.pair != "sae" and not _has_target(kind, source):
             advice = _TARGET[kind].format(name=cell.source)
             yield f"{path}: pair {run.model.pair} needs a source with a target; {advice}"

@@ -26,7 +26,7 @@ class Stage(NamedTuple):
     memory: int | None = None
     """Megabytes that the largest job asks for."""
     gpu_memory: int | None = None
-    """Megabytes of the largest job on a GPU."""
+    """Megabytes on each GPU of the largest job."""
     seconds: float | None = None
     """Of all jobs, one after the other."""
 
@@ -121,6 +121,9 @@ def _training(
 ) -> Stage:
     sizes = {cell: weights(config, cell) for cell in cells}
     known = {cell: size for cell, size in sizes.items() if size is not None}
+    # what one of several processes has: of the dictionary all or its latents, and its part of a batch's latents
+    processes = config["processes"]
+    parts = processes if config["split"] == "latents" else 1
     streamed = sum(need(config, cell.source).seconds or 0 for cell in cells if _is_streamed(config, cell.source))
     return Stage(
         f"trainings on {kind}",
@@ -128,7 +131,10 @@ def _training(
         _sum([None if size is None else 4 * size for size in sizes.values()]),
         max(map(memory, cells)),
         # weights, gradients and two moments, and what a batch's latents take before and after sigma
-        max(((16 * size + 8 * _batch(config, cell)) // 10**6 for cell, size in known.items()), default=None),
+        max(
+            ((16 * size // parts + 8 * _batch(config, cell) // processes) // 10**6 for cell, size in known.items()),
+            default=None,
+        ),
         None
         if len(known) < len(cells)
         else streamed + sum(size * samples(config, cell) for cell, size in known.items()) / rate,
@@ -137,7 +143,7 @@ def _training(
 
 def plan_lines(found: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:
     """Return the plan as text, a line a stage, then where its numbers come from."""
-    rows = [("stage", "jobs", "disk", "memory a job", "GPU memory a job", "hours")]
+    rows = [("stage", "jobs", "disk", "memory a job", "memory a GPU", "hours")]
     found = list(found)
     for stage in found:
         rows.append(

@@ -1,10 +1,25 @@
 """Where to compute."""
 
+import os
+
 import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called cpu, cuda or auto (cuda where torch sees one)."""
+    """Return the device called cpu, cuda or auto (cuda where torch sees one).
+
+    Of several processes that torchrun started on this machine, each gets a GPU of its own.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda was asked for, but torch sees no GPU; set device to cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    if number >= torch.cuda.device_count():
+        raise ValueError(
+            f"device: process {number + 1} of this machine has no GPU, of which torch sees {torch.cuda.device_count()};"
+            " start no more processes than that, or set device to cpu"
+        )
+    if number:
+        torch.cuda.set_device(number)
+    return torch.device("cuda")

@@ -30,18 +30,18 @@ def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
         if out.norms is None:
             raise ValueError("l1 by decoder norms needs a pass that was asked for norms")
         penalised_N = penalised_N * out.norms.index_select(0, out.support.columns)
-    return penalised_N.sum() / out.support.n_samples
+    return model.processes.latents.sum(penalised_N.sum()) / out.support.n_samples
 
 
 def l0(out: Forward, sigma: JumpReLU) -> Tensor:
     """E || x_q ||_0 through the smoothed step (Rajamanoharan et al. 2024b)."""
-    return sigma.step(out.pre, out.support).sum() / out.support.n_samples
+    return sigma.processes.latents.sum(sigma.step(out.pre, out.support).sum()) / out.support.n_samples
 
 
 def gate(model: SparseCoder, x_BR: Tensor, out: Forward) -> Tensor:
     """E || x_r - W_D relu(z) - b_D ||^2 of Gated's gates z, the decoder held fixed (Rajamanoharan et al. 2024a)."""
-    x_hat_BR = decode(torch.relu(out.pre), out.support, model.W_dec.detach()).rows.sum(1) + model.b_dec.detach()
-    return reconstruction(x_BR, x_hat_BR)
+    decoded_BR = decode(torch.relu(out.pre), out.support, model.W_dec.detach()).rows.sum(1)
+    return reconstruction(x_BR, model.processes.latents.sum(decoded_BR) + model.b_dec.detach())
 
 
 def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def total_loss(
     config
         Which terms, with which weights.
     anchors
-        k x n_p and k x n_r anchor directions, for ``lambda_anchor``.
+        k x n_p and k x n_r anchor directions, for ``lambda_anchor``, of the model's first k latents.
     penalty
         Factor of the l1 and l0 weights (their warm-up, and what holds ``target_l0``).
     """
@@ -107,6 +107,6 @@ def total_loss(
         terms["aux"] = auxiliary(x_BR, out, config.aux_target)
         loss = loss + config.lambda_aux * terms["aux"]
     if anchors is not None and config.lambda_anchor:
-        terms["anchor"] = anchor(model.W_enc, model.W_dec, *anchors)
+        terms["anchor"] = model.processes.latents.sum(anchor(model.W_enc, model.W_dec, *anchors))
         loss = loss + config.lambda_anchor * terms["anchor"]
     return {"loss": loss, **terms}

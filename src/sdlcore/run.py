@@ -199,6 +199,19 @@ class RunConfig:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
 
 
+def check_division(config: RunConfig, processes: int, split: str) -> str | None:
+    """Return why a training cannot be divided among processes (each has its part of ``split``, samples or latents), or
+    None."""
+    _one_of("split", split, ("samples", "latents"))
+    training, n_q = config.training, config.model.n_q
+    if split == "latents" and n_q % processes:
+        return f"n_q = {n_q} must be a multiple of {processes} processes that divide latents"
+    if split == "samples" and training.batch_size % (training.accumulate * processes):
+        parts = f"{processes} processes" + (f" x accumulate = {training.accumulate}" if training.accumulate > 1 else "")
+        return f"batch_size = {training.batch_size} must be a multiple of {parts} that divide samples"
+    return None
+
+
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")

@@ -160,3 +160,9 @@ def test_what_is_no_recipe_is_refused(content: str | None, tmp_path: Path):
         (tmp_path / "train.json").write_text(content)
     with pytest.raises(SourceError, match=r"train\.json: not "):
         opened(tmp_path / "train.json", tmp_path).__enter__()
+
+
+def test_several_processes_are_refused(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SourceError, match="rows are made in one process"), opened(recipe, tmp_path):
+        pass

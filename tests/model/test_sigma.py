@@ -3,8 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.model.preactivations import Preactivations
+from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.sigma import BatchTopK, Gated, JumpReLU, TopK, keep, make_sigma
+from sdlcore.model.support import Support
+from sdlcore.processes import Group, Processes
 
 NAMES = ["relu", "jumprelu", "topk", "batchtopk", "gated"]
 seeds = st.integers(0, 10_000)
@@ -161,3 +163,64 @@ def test_unknown_names_and_missing_k_are_refused():
         make_sigma("tanh", 3, 1, 0, 1)
     with pytest.raises(ValueError, match="topk needs k"):
         make_sigma("topk", 3, None, 0, 1)
+
+
+class Told(Group):
+    """One of several processes, that was told beforehand what all have."""
+
+    def __init__(self, rank, everything):
+        self.rank, self.size, self.everything = rank, len(everything), everything
+
+    def counts(self, n):
+        return [each.shape[-1] for each in self.everything]
+
+    def gather(self, x):
+        return torch.stack(self.everything)
+
+
+def every_entry(values_BQ):
+    B, Q = values_BQ.shape
+    columns = torch.arange(Q, dtype=torch.int32).repeat(B)
+    return Entries(Support(torch.arange(B + 1) * Q, columns, Q), values_BQ.flatten())
+
+
+def narrowed(sigma, values_BQ):
+    support, pre_N = sigma.narrow(every_entry(values_BQ))
+    return support.dense(pre_N)
+
+
+# few whole numbers, so that many are equal; positive, as entries are
+values = st.integers(0, 10_000).map(
+    lambda seed: torch.randint(1, 6, (6, 8), generator=torch.Generator().manual_seed(seed)).double()
+)
+
+
+@given(values_BQ=values, k=st.integers(1, 8), processes=st.sampled_from([2, 4]))
+def test_topk_among_the_latents_of_several_processes_keeps_what_one_would(values_BQ, k, processes):
+    parts = list(values_BQ.split(8 // processes, dim=1))
+    kept, places = [], []
+    for rank, part in enumerate(parts):
+        sigma = TopK(k)
+        sigma.processes = Processes(latents=Told(rank, parts))
+        kept.append(narrowed(sigma, part))
+        entries = every_entry(part)
+        places.append(sigma.ranks(entries.pre, entries.support).view(part.shape))
+    assert torch.equal(torch.cat(kept, dim=1), narrowed(TopK(k), values_BQ))
+    whole = every_entry(values_BQ)
+    assert torch.equal(torch.cat(places, dim=1), TopK(k).ranks(whole.pre, whole.support).view(6, 8))
+
+
+@given(values_BQ=values, k=st.integers(1, 8), processes=st.sampled_from([2, 3]))
+def test_batchtopk_among_the_samples_of_several_processes_keeps_what_one_would(values_BQ, k, processes):
+    parts = list(values_BQ.split(6 // processes))
+    everything = [part.flatten() for part in parts]
+    kept, places = [], []
+    for rank, part in enumerate(parts):
+        sigma = BatchTopK(k).double()
+        sigma.processes = Processes(samples=Told(rank, everything))
+        kept.append(narrowed(sigma, part))
+        entries = every_entry(part)
+        places.append(sigma.ranks(entries.pre, entries.support))
+    assert torch.equal(torch.cat(kept), narrowed(BatchTopK(k).double(), values_BQ))
+    whole = every_entry(values_BQ)
+    assert torch.equal(torch.cat(places), BatchTopK(k).ranks(whole.pre, whole.support))

@@ -76,16 +76,24 @@ pathvars:
     logs=f"logs/{config['name']}",
 
 
+# what starts a training: python, or as many of it as train one dictionary together
+TRAIN = "python"
+if config["processes"] > 1:
+    TRAIN = f"python -m torch.distributed.run --standalone --nproc-per-node {config['processes']}"
+
+
 # What every job's shell finds. The package comes in by PYTHONPATH, so it need not be installed in the rules'
 # environments. Passive waiting costs nothing on idle cores and keeps jobs that share them from spinning against each
 # other. The device and who else is told of the history stand here and not in params, because a change of them is no
-# reason to train again.
+# reason to train again, and how many processes train is none either.
 variables = {
     "PYTHONPATH": REPOSITORY / "src",
     "SCRIPTS": REPOSITORY / "workflow/scripts",
     "DEVICE": config["device"],
     "TENSORBOARD": "tensorboard" if config["tensorboard"] else "",
     "WANDB": config["wandb"] or "",
+    "TRAIN": TRAIN,
+    "SPLIT": config["split"],
     "CACHE": CACHE,
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -431,15 +439,21 @@ def start_model(wildcards):
 def train_threads(wildcards):
     """A step of few latents is too short for a second core to help; runs side by side use it better."""
     settings = train_settings(wildcards)
-    return 1 if settings["n_q"] * settings["batch_size"] < 2**22 else 8
+    return max(config["processes"], 1 if settings["n_q"] * settings["batch_size"] < 2**22 else 8)
 
 
 def train_memory(wildcards):
-    """Megabytes for weights, moments and gradients, for what a batch takes, and for a model that makes the rows."""
+    """Megabytes for weights, moments and gradients, for what a batch takes, and for a model that makes the rows.
+
+    Where processes divide latents, each has the whole weights at first, a quarter of it all, and its part of the rest.
+    """
     settings = train_settings(wildcards)
     source = config["sources"][source_kind(config, wildcards.source)][wildcards.source]
     width = (source.get("n_p") or 1024) + (source.get("n_r") or 0)
-    needed = 4000 + 32 * settings["n_q"] * width // 10**6 + 8 * settings["n_q"] * settings["batch_size"] // 10**6
+    processes = config["processes"]
+    copies = 1 if processes == 1 else processes if config["split"] == "samples" else 1 + processes / 4
+    needed = 4000 * processes + int(copies * 32 * settings["n_q"] * width) // 10**6
+    needed += 8 * settings["n_q"] * settings["batch_size"] // 10**6
     return needed + (language_memory(wildcards) if wildcards.source in STREAMED else 0)
 
 

@@ -22,7 +22,7 @@ rule train:
     resources:
         mem_mb=train_memory,
         runtime=lambda wildcards: 2880 if wildcards.source in STREAMED else 240,
-        gpu=train_gpus,
+        gpu=lambda wildcards: config["processes"] * train_gpus(wildcards),
     params:
         settings=lambda wildcards: as_json(train_settings(wildcards)),
         anchors=lambda wildcards: "" if wildcards.anchoring == "none" else "--anchors",
@@ -32,8 +32,8 @@ rule train:
         script=train_script,
         code=lambda wildcards: code_digest(train_script(wildcards)),
     shell:
-        '{params.environment} python "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
-        " --threads {threads} --store {input.store} {params.anchors} {input.anchors} {params.start} {input.start}"
+        '{params.environment} $TRAIN "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
+        " --split $SPLIT --threads {threads} --store {input.store} {params.anchors} {input.anchors} {params.start} {input.start}"
         " {params.watch} {input.watch}"
         " --model {output.model} --config {output.config} --history {output.history}"
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'

@@ -11,6 +11,7 @@ over the first one, which normalisation is fitted to.
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -287,8 +288,10 @@ def open_stream(
     Raises
     ------
     SourceError
-        If there is no such recipe, or its model or text are not any more what they were.
+        If there is no such recipe, or its model or text are not any more what they were, or if several processes train.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SourceError(f"{path}: a stream's rows are made in one process; train with one, or set stream to false")
     recipe = load_recipe(path)
     facts = recipe["provenance"]
     source = LlamaSource.from_dict(facts["source"])

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from sdlcore.model import kernels
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.support import Support
+from sdlcore.processes import ALONE, Group, Processes
 
 
 class Sigma(nn.Module):
@@ -23,6 +24,8 @@ class Sigma(nn.Module):
 
     selects = False
     """Whether a given number of latents is kept."""
+    processes: Processes = ALONE
+    """Those that have other latents, or other samples of the batch."""
 
     def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         """Return the entries that `forward` needs. Where a number of them is kept, ``slack`` times as many, for
@@ -147,17 +150,27 @@ class TopK(Selecting):
     """The k largest positive pre-activations of each sample (eq. 7)."""
 
     def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
-        return pre_BQ.largest(min(round(slack * self.k), pre_BQ.shape[1]))
+        found = pre_BQ.largest(min(round(slack * self.k), pre_BQ.shape[1]))
+        if self.processes.latents.size == 1:
+            return found
+        return _kept(found, self.ranks(found.pre, found.support) < round(slack * self.k))
 
     def narrow(self, found: Entries) -> Entries:
         support, pre_N = found
-        if pre_N.device.type != "cpu":
+        if pre_N.device.type != "cpu" or self.processes.latents.size > 1:
             return _kept(found, self.ranks(pre_N, support) < self.k)
         offsets, columns, values = kernels.narrow(support.offsets, support.columns, pre_N, self.k)
         return Entries(Support(offsets, columns, support.n_q), values)
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
-        return kernels.ranks(support.offsets, pre_N)
+        latents = self.processes.latents
+        if latents.size == 1:
+            return kernels.ranks(support.offsets, pre_N)
+        width = int(torch.diff(support.offsets).max())
+        places_N = torch.arange(len(pre_N), device=pre_N.device) - support.offsets[support.rows]
+        values_BK = pre_N.new_full((support.n_rows, width), -torch.inf)
+        values_BK[support.rows, places_N] = pre_N
+        return ranks_among(values_BK, latents)[support.rows, places_N]
 
 
 class BatchTopK(Selecting):
@@ -185,22 +198,26 @@ class BatchTopK(Selecting):
             return pre_BQ.above(self.threshold.expand(n_q))
         # No sort of the whole batch: a bound that a few too many exceed is known from the batch before, or from some
         # samples, and these few are sorted. A bound that was wrong costs time and changes nothing.
-        wanted = min(round(slack * self.k * B), B * n_q)
+        everyone = self.processes.all
+        wanted = min(round(slack * self.k * B * self.processes.samples.size), B * n_q * everyone.size)
         for bound in self._bounds(pre_BQ, wanted):
             found = pre_BQ.above(bound.expand(n_q))
-            if len(found.pre) >= wanted:
+            number = sum(everyone.counts(len(found.pre)))
+            if number >= wanted:
                 break
         self._edge = None
-        if len(found.pre) < wanted:
+        if number < wanted:
             return found
-        self._edge = _edge(found.pre, wanted)
-        return _kept(found, _largest(found.pre, self._edge, wanted))
+        self._edge, mask_N = _largest(found.pre, wanted, everyone)
+        return _kept(found, mask_N)
 
     def narrow(self, found: Entries) -> Entries:
         if not self.training:
             return found
-        wanted = min(self.k * found.support.n_samples, len(found.pre))
-        return _kept(found, _largest(found.pre, _edge(found.pre, wanted), wanted)) if wanted else found
+        everyone = self.processes.all
+        batch = found.support.n_samples * self.processes.samples.size
+        wanted = min(self.k * batch, sum(everyone.counts(len(found.pre))))
+        return _kept(found, _largest(found.pre, wanted, everyone)[1]) if wanted else found
 
     def _bounds(self, pre_BQ: Preactivations, wanted: int) -> Iterator[Tensor]:
         """Give bounds on the ``wanted`` largest, ever lower, down to zero."""
@@ -208,8 +225,8 @@ class BatchTopK(Selecting):
         if self._edge is not None:
             yield _MARGIN * self._edge
         some = pre_BQ.some(max(1, B // _SAMPLES))
-        place = min(some.numel(), int(1.5 * wanted * len(some) / B) + 4)
-        guess = some.flatten().topk(place).values[-1]
+        place = min(some.numel(), int(1.5 * wanted / self.processes.all.size * len(some) / B) + 4)
+        guess = self.processes.all.least(some.flatten().topk(place).values[-1])
         if guess > 0:
             yield guess
         yield pre_BQ.b.new_zeros(())
@@ -221,15 +238,18 @@ class BatchTopK(Selecting):
         return values_N
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
-        order = torch.argsort(pre_N, descending=True, stable=True)
-        places = torch.arange(len(order), device=order.device) // support.n_samples
-        return torch.empty_like(order).scatter_(0, order, places)
+        everyone = self.processes.all
+        every = everyone.gather(pre_N)
+        order = torch.argsort(every.flatten(), descending=True, stable=True)
+        places = torch.arange(len(order), device=order.device) // (support.n_samples * self.processes.samples.size)
+        return torch.empty_like(order).scatter_(0, order, places).view(every.shape)[everyone.rank, : len(pre_N)]
 
     @torch.no_grad()
     def _follow(self, values_N: Tensor) -> None:
         # a batch in which nothing is positive says nothing about the threshold
         infinity = values_N.new_full((1,), torch.inf)
         smallest = torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min()
+        smallest = self.processes.all.least(smallest)
         smallest = torch.where(smallest.isinf(), self.threshold.clamp(min=0.0), smallest)
         mean = self.DECAY * self.threshold + (1 - self.DECAY) * smallest
         self.threshold.copy_(torch.where(self.threshold < 0, smallest, mean))
@@ -265,22 +285,35 @@ def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
 
 
+def ranks_among(values_BK: Tensor, group: Group) -> Tensor:
+    """Return the place (B x K) of each value among those of its row in all processes, descending from 0; of equal
+    values the earlier process's, and in it the earlier, comes first."""
+    every = group.gather(values_BK)
+    size, B, width = every.shape
+    offsets = torch.arange(B + 1, device=every.device) * size * width
+    places = kernels.ranks(offsets, every.transpose(0, 1).flatten()).view(B, size, width)
+    return places[:, group.rank, : values_BK.shape[1]]
+
+
 def _kept(found: Entries, mask_N: Tensor) -> Entries:
     support, places = keep(found.support, mask_N)
     return Entries(support, found.pre[places])
 
 
-def _edge(values_N: Tensor, number: int) -> Tensor:
-    """Return the least of the ``number`` largest values."""
-    return values_N.kthvalue(len(values_N) - number + 1).values
+def _largest(values_N: Tensor, number: int, group: Group) -> tuple[Tensor, Tensor]:
+    """Return the least of the ``number`` largest values in all processes, and which of this one's are among these.
 
-
-def _largest(values_N: Tensor, edge: Tensor, number: int) -> Tensor:
-    """Return which values are the ``number`` largest, the least of which is ``edge``; of equal ones, the first."""
+    Of equal ones the first are, and those of the first processes.
+    """
+    # of the others' no more than could be among them
+    most = values_N if len(values_N) <= number else values_N.topk(number, sorted=False).values
+    every = group.gather(values_N if group.size == 1 else most)
+    edge = every.flatten().kthvalue(every.numel() - number + 1).values
     mask = values_N > edge
+    room = number - int((every > edge).sum()) - int((every[: group.rank] == edge).sum())
     at_edge = (values_N == edge).nonzero().squeeze(1)
-    mask[at_edge[: number - int(mask.sum())]] = True
-    return mask
+    mask[at_edge[: max(0, room)]] = True
+    return edge, mask
 
 
 def _kernel(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from sdlcore.files import atomic_path
 from sdlcore.model import kernels
 from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import Selecting, Sigma, make_sigma
+from sdlcore.model.sigma import Selecting, Sigma, make_sigma, ranks_among
 from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
+from sdlcore.processes import ALONE, Processes
 from sdlcore.run import ModelConfig
 from sdlcore.sealing import seal, unseal
 
@@ -93,7 +94,14 @@ class SparseCoder(nn.Module):
         Widths of the sites that make up x_p and x_r; their sums are n_p and n_r.
     generator
         Stream that draws the initial weights; without one they are zero, to be loaded.
+
+    Attributes
+    ----------
+    processes
+        Those that latents and samples are divided among. Weights are then those of this process's latents.
     """
+
+    processes: Processes = ALONE
 
     def __init__(
         self,
@@ -129,6 +137,11 @@ class SparseCoder(nn.Module):
             self.W_dec.copy_(nn.functional.normalize(directions[:, :n_r]))
             self.W_enc.copy_(self.config.init_scale * nn.functional.normalize(directions[:, :n_p]))
         self.constrain()
+
+    @property
+    def latent_names(self) -> list[str]:
+        """Names of the parameters of single latents, by their first dimension; others belong to all."""
+        return ["W_enc", "b_enc", "W_dec", *(f"sigma.{name}" for name, _ in self.sigma.named_parameters())]
 
     @property
     def decoder_is_unit(self) -> bool:
@@ -174,12 +187,13 @@ class SparseCoder(nn.Module):
         norms
             Give the norms of decoder rows too, unless `decoder_is_unit`.
         """
-        support, selected_N, aux_columns = self._select(x_BP, auxiliary, precision)
+        support, selected_N = self._select(x_BP, precision)
+        aux = self._auxiliary(x_BP, auxiliary) if auxiliary is not None else None
         known_N: Tensor | None = selected_N
         is_aux_N = None
         n_scales = scales.number
-        if n_scales > 1 or aux_columns is not None:
-            support, is_aux_N, known_N = self._split(support, selected_N, scales, aux_columns)
+        if n_scales > 1 or aux is not None:
+            support, is_aux_N, known_N = self._split(support, selected_N, scales, aux)
         pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support, known_N)
         if is_aux_N is None:
             decoded_N = values_N = self.sigma(pre_N, support)
@@ -189,35 +203,43 @@ class SparseCoder(nn.Module):
             decoded_N = torch.where(is_aux_N, aux_N, values_N)
         sites = self.target_sites if norms and not self.decoder_is_unit else ()
         parts, norms_Q = decode(decoded_N, support, self.W_dec, sites, nested=n_scales)
-        aux = None
-        if aux_columns is not None:
-            parts, aux = parts.split([n_scales, 1], dim=1)
-            aux = aux.squeeze(1)
+        parts = self.processes.latents.sum(parts)
+        aux_BR = None
+        if aux is not None:
+            parts, aux_BR = parts.split([n_scales, 1], dim=1)
+            aux_BR = aux_BR.squeeze(1)
         scale_BSR = parts + self._beside(x_BP)
         # not an index where there is but one: its gradient is a copy
         x_hat = scale_BSR.squeeze(1) if n_scales == 1 else scale_BSR[:, -1]
-        return Forward(support, pre_N, values_N, x_hat, scale_BSR, aux, norms_Q)
+        return Forward(support, pre_N, values_N, x_hat, scale_BSR, aux_BR, norms_Q)
 
     @torch.no_grad()
-    def _select(
-        self, x_BP: Tensor, auxiliary: Auxiliary | None, precision: torch.dtype | None
-    ) -> tuple[Support, Tensor, Tensor | None]:
-        """Return the entries that sigma needs, their pre-activations, and auxiliary latents (B x k)."""
+    def _select(self, x_BP: Tensor, precision: torch.dtype | None) -> Entries:
+        """Return the entries that sigma needs, and their pre-activations."""
         pre_BQ = Preactivations(x_BP, self.W_enc, self.b_enc, precision)
         support, pre_N = self.sigma.select(pre_BQ, 1.0 if pre_BQ.exact else SLACK)
         if not pre_BQ.exact:
             pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support)
             if isinstance(self.sigma, Selecting):
                 support, pre_N = self.sigma.narrow(Entries(support, pre_N))
-        aux_columns = None
-        if auxiliary is not None and len(auxiliary.dead):
-            dead = auxiliary.dead
-            dead_BD = torch.addmm(self.b_enc[dead], x_BP, self.W_enc[dead].T)
-            aux_columns = dead[dead_BD.topk(min(auxiliary.k, len(dead)), sorted=False).indices]
-        return support, pre_N, aux_columns
+        return Entries(support, pre_N)
+
+    @torch.no_grad()
+    def _auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
+        """Return the auxiliary latents as samples and latents, None where there are none to choose from."""
+        latents, (dead, k) = self.processes.latents, auxiliary
+        if not sum(latents.counts(len(dead))):
+            return None
+        dead_BD = torch.addmm(self.b_enc[dead], x_BP, self.W_enc[dead].T)
+        values_BK, places_BK = dead_BD.topk(min(k, len(dead)), sorted=False)
+        sample_BK = torch.arange(len(x_BP), device=dead.device)[:, None].expand_as(places_BK)
+        if latents.size == 1:
+            return sample_BK.flatten(), dead[places_BK].flatten()
+        kept_BK = ranks_among(values_BK, latents) < k
+        return sample_BK[kept_BK], dead[places_BK[kept_BK]]
 
     def _split(
-        self, support: Support, pre_N: Tensor, scales: Scales, aux_columns: Tensor | None
+        self, support: Support, pre_N: Tensor, scales: Scales, aux: tuple[Tensor, Tensor] | None
     ) -> tuple[Support, Tensor | None, Tensor | None]:
         """Divide the entries into scales, and auxiliary latents, each a row of its own of a sample.
 
@@ -231,17 +253,17 @@ class SparseCoder(nn.Module):
             edges = torch.tensor(scales.multi_k[:-1], device=pre_N.device)
             group_N = torch.bucketize(self.sigma.ranks(pre_N, support), edges, right=True)
         elif scales.prefixes:
-            edges = torch.tensor(scales.prefixes[:-1], device=pre_N.device)
+            before = self.processes.latents.rank * support.n_q
+            edges = torch.tensor(scales.prefixes[:-1], device=pre_N.device) - before
             group_N = torch.bucketize(latent_N, edges, right=True)
         groups = scales.number
-        if aux_columns is not None:
-            B, k = aux_columns.shape
-            sample_N = torch.cat([sample_N, torch.arange(B, device=sample_N.device).repeat_interleave(k)])
-            latent_N = torch.cat([latent_N, aux_columns.flatten().to(latent_N.dtype)])
-            group_N = torch.cat([group_N, group_N.new_full((B * k,), groups)])
+        if aux is not None:
+            sample_N = torch.cat([sample_N, aux[0]])
+            latent_N = torch.cat([latent_N, aux[1].to(latent_N.dtype)])
+            group_N = torch.cat([group_N, group_N.new_full((len(aux[0]),), groups)])
             groups += 1
         split, order = assemble(sample_N, latent_N, group_N, (support.n_samples, groups, support.n_q))
-        if aux_columns is None:
+        if aux is None:
             return split, None, pre_N[order]
         # those of the auxiliary latents are not known yet
         return split, group_N[order] == scales.number, None

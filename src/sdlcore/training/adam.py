@@ -9,6 +9,7 @@ from torch.optim.adam import adam as torch_adam
 
 from sdlcore.model import kernels
 from sdlcore.model.kernels import row_norms
+from sdlcore.processes import Group
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 
@@ -32,6 +33,10 @@ class Adam:
         Largest norm of the whole gradient; None for any.
     on_sphere
         Those of the parameters (matrices) whose rows have norm one.
+    group
+        Processes that have other parameters of the same model.
+    shared
+        Those of the parameters that all of them have.
 
     Attributes
     ----------
@@ -42,7 +47,13 @@ class Adam:
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, clip: float | None = None, on_sphere: Iterable[Tensor] = ()
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        clip: float | None = None,
+        on_sphere: Iterable[Tensor] = (),
+        group: Group | None = None,
+        shared: Iterable[Tensor] = (),
     ) -> None:
         self.parameters = list(parameters)
         self.lr = lr
@@ -50,6 +61,8 @@ class Adam:
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.gradient_norm = torch.zeros(())
         self._on_sphere = {id(p) for p in on_sphere}
+        self._group = group or Group()
+        self._counted_elsewhere = {id(p) for p in shared} if self._group.rank else set()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -74,11 +87,13 @@ class Adam:
             if not self.state[p]:
                 moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
                 self.state[p] = {"step": torch.zeros((), dtype=torch.float32, device=p.device), **moments}
+            if id(p) in self._counted_elsewhere:
+                squares[-1].zero_()
         row_norms.forget()
         if not trained:
             self.gradient_norm = torch.zeros(())
             return
-        self.gradient_norm = torch.stack(squares).sum().sqrt()
+        self.gradient_norm = self._group.sum(torch.stack(squares).sum()).sqrt()
         scale = None if self.clip is None else (self.gradient_norm / self.clip).clamp(min=1.0)
         if all(p.device.type == "cpu" for p in trained):
             self._step_by_kernel(trained, along, scale)

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -17,9 +18,11 @@ from sdlcore.device import choose_device
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import SparseCoder, load_model, save_model
 from sdlcore.pairs import make_direction_pair, pair_sites
+from sdlcore.processes import Processes
 from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
+from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.history import Sink, Watch, csv_file, progress, tensorboard, weights_and_biases
 from sdlcore.training.initialise import start_from_model
 from sdlcore.training.loop import Checkpointing, train
@@ -56,7 +59,13 @@ def main(
     parser.add_argument("--settings", type=json.loads, required=True, help="run settings, JSON")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of all processes on this machine together")
+    parser.add_argument(
+        "--split",
+        choices=["samples", "latents"],
+        default="samples",
+        help="what processes that torchrun starts divide among them",
+    )
     parser.add_argument("--store", required=True)
     parser.add_argument("--anchors")
     parser.add_argument("--start", metavar="MODEL", help="a model whose latents the first latents start from")
@@ -69,8 +78,24 @@ def main(
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
-    torch.set_num_threads(args.threads)
     config = RunConfig.from_dict(args.settings)
+    with processes_of(args.split, config) as processes:
+        _train(script, open_activations, watching, args, config, processes)
+
+
+def _train(
+    script: str,
+    open_activations: Opening,
+    watching: Watching,
+    args: argparse.Namespace,
+    config: RunConfig,
+    processes: Processes,
+) -> None:
+    threads = max(1, args.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    torch.set_num_threads(threads)
+    leads = processes.all.rank == 0
+    if not leads:
+        logging.getLogger().setLevel(logging.WARNING)
     device = choose_device(args.device)
     inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
     for name in ("start", "watch"):
@@ -91,18 +116,23 @@ def main(
         sinks.append(partial(weights_and_biases, run | {"config": config.to_dict() | {"seed": args.seed}}))
     # closed first: what goes wrong with another cannot keep it from appearing
     sinks.append(partial(csv_file, args.history))
+    if not leads:
+        sinks = []
 
     pair = config.model.pair
     order = partial(stream, args.seed, "order")
     with open_activations(args.store, pair, config.training.batch_size, order, folder, device) as rows:
         sites = pair_sites(pair, rows.n_p, rows.n_r)
-        model = SparseCoder(config.model, *sites, torch_stream(args.seed, "initialisation")).to(device)
+        model = SparseCoder(config.model, *sites, torch_stream(args.seed, "initialisation"))
         if config.training.normalise:
             scaling = normalisation.fit(rows.sample(), pair)
         else:
             scaling = normalisation.identity(*(sum(widths) for widths in sites))
         if args.start:
-            start_from_model(model, load_model(args.start).to(device), scaling.to(device))
+            start_from_model(model, load_model(args.start), scaling)
+        if processes.all.size > 1:
+            divide(model, processes)
+        model.to(device)
         directions = None
         if args.anchors:
             anchors = load_anchors(args.anchors)
@@ -119,8 +149,13 @@ def main(
             sinks,
             watching(args.watch, pair) if args.watch else None,
         )
-    normalisation.fold(model, scaling.to(device))
-    facts["threads"] = args.threads
+    unite(model)
+    if not leads:
+        return
+    normalisation.fold(model, scaling.to(model.W_enc.device))
+    facts["threads"] = threads
+    if processes.all.size > 1:
+        facts |= {"processes": processes.all.size, "split": args.split}
     write_json(args.config, facts)
     save_model(args.model, model, facts)
     checkpoint.unlink(missing_ok=True)

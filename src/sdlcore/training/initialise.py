@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sdlcore.model import SparseCoder
 from sdlcore.model.sigma import JumpReLU
+from sdlcore.processes import Group
 from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.normalisation import Normalisation
 
@@ -20,17 +21,20 @@ def start_from_data(model: SparseCoder, x_BP: Tensor, x_BR: Tensor) -> None:
         model.b_dec.copy_(geometric_median(x_BR))
         model.b_enc.copy_(-model.W_enc @ geometric_median(x_BP))
     if model.config.init_l0 is not None:
-        threshold = _threshold(x_BP @ model.W_enc.T + model.b_enc, model.config.init_l0)
+        pre_BQ = x_BP @ model.W_enc.T + model.b_enc
+        threshold = _threshold(pre_BQ, model.config.init_l0, model.processes.latents)
         if isinstance(model.sigma, JumpReLU):
             model.sigma.start_at(threshold)
         else:
             model.b_enc.sub_(threshold)
 
 
-def _threshold(pre_BQ: Tensor, l0: float) -> Tensor:
+def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
     """Return what ``l0`` pre-activations of a sample exceed, on average."""
-    wanted = min(round(l0 * len(pre_BQ)), pre_BQ.numel())
-    largest = pre_BQ.flatten().topk(max(1, wanted)).values
+    wanted = min(round(l0 * len(pre_BQ)), pre_BQ.numel() * latents.size)
+    largest = pre_BQ.flatten().topk(max(1, min(wanted, pre_BQ.numel()))).values
+    if latents.size > 1:
+        largest = latents.gather(largest).flatten().topk(max(1, wanted)).values
     if not largest[-1] > 0:
         raise ValueError(f"init_l0 = {l0}: fewer pre-activations than that are positive; lower it")
     return largest[-1]

@@ -55,7 +55,8 @@ def train(
     Parameters
     ----------
     model
-        Freshly initialised. It is left trained on normalised activations; `normalisation.fold` undoes that.
+        Freshly initialised. It is left trained on normalised activations; `normalisation.fold` undoes that. Where
+        several processes train it, all call this, each with its part (`sdlcore.training.distributed.divide`).
     batches
         Gives x_p (B x n_p) and x_r (B x n_r) of a step, counted from 0, float32. It is called in a thread of its own.
     config
@@ -67,7 +68,8 @@ def train(
     anchors
         k x n_p and k x n_r directions of raw activations for the first k latents.
     checkpointing
-        Go on from the checkpoint there, if it is this training's, and keep it up to date; None for no checkpoints.
+        Go on from the checkpoint there, if it is this training's, and keep it up to date; None for no checkpoints. The
+        first process writes it, all read it.
     sinks
         Where the history's rows go while training goes on (`sdlcore.training.history`).
     watch
@@ -84,13 +86,13 @@ def train(
     DivergedError
         At the first row whose loss is not finite.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given.
+        If only one of ``anchors`` and ``lambda_anchor`` is given, or if processes find different checkpoints.
     """
     settings = config.training
     if (anchors is None) != (config.loss.lambda_anchor == 0):
         given = "none are" if anchors is None else "anchors are"
         raise ValueError(f"lambda_anchor is {config.loss.lambda_anchor}, but {given} given; set both or neither")
-    device = model.W_enc.device
+    device, processes = model.W_enc.device, model.processes
     model.train()
     normalisation = normalisation.to(device)
     if anchors is not None:
@@ -104,7 +106,9 @@ def train(
         generator.set_state(tensors["generator"])
         first_step, earlier_seconds, rows = state["step"], state["seconds"], state["history"]
         log.info("going on from step %d of %d", first_step, settings.steps)
-    else:
+    if len(steps := set(processes.all.counts(first_step))) > 1:
+        raise ValueError(f"processes found checkpoints of steps {sorted(steps)}; let them share the run's folder")
+    if not first_step:
         with ReadAhead(batches, 0, 1, device) as first:
             _, x_p, x_r = next(first)
         start_from_data(model, *normalisation(x_p, x_r))
@@ -139,11 +143,13 @@ def train(
                 raise DivergedError(_diverged(broken, last_row, done, settings.lr, saved))
             del means["input_norm"]
             row = {"step": done, "samples": done * settings.batch_size, **means}
-            row |= {"dead_fraction": float(take_step.dead.mask().float().mean()), "lr": lr}
+            dead = processes.latents.mean(take_step.dead.mask().float().mean())
+            row |= {"dead_fraction": float(dead), "lr": lr}
             row |= {"resampled": window.resampled, "seconds": round(seconds, 3)}
             if watch:
                 began = time.perf_counter()
-                row |= watch(normalisation.raw_rows(model))
+                rows_of = {side: processes.latents.whole(W) for side, W in normalisation.raw_rows(model).items()}
+                row |= watch(rows_of) if processes.all.rank == 0 else {}
                 started += time.perf_counter() - began
             history.add(row)
             window, last_row = _Window(), done
@@ -151,7 +157,8 @@ def train(
             if checkpointing and saved_step + settings.checkpoint_every <= done < settings.steps:
                 tensors = take_step.state() | {"generator": generator.get_state()}
                 state = {"step": done, "seconds": seconds, "history": history.rows}
-                save_checkpoint(checkpointing.path, checkpointing.identity, tensors, state)
+                if processes.all.rank == 0:
+                    save_checkpoint(checkpointing.path, checkpointing.identity, tensors, state)
                 saved_step = done
                 saved = f"of step {done} in {checkpointing.path}"
     return history.rows

@@ -55,26 +55,34 @@ def resample(
     spare
         The first ``spare`` latents are never resampled (they are tied to anchors).
     """
+    latents = model.processes.latents
     mask_Q = dead.mask()
-    mask_Q[:spare] = False
+    mask_Q[: max(0, spare - latents.rank * len(mask_Q))] = False
     index = mask_Q.nonzero().squeeze(1)
-    if not len(index):
+    counts = latents.counts(len(index))
+    if not sum(counts):
         return 0
     training = model.training
     model.eval()
     loss_B = (x_BR - model(x_BP).x_hat).square().sum(-1)
     model.train(training)
-    weights_B = loss_B.square().cpu().double()
+    # with weights that differ by a rounding, processes could draw different samples
+    weights_B = model.processes.all.first(loss_B).square().cpu().double()
     if not weights_B.isfinite().all():
         raise FloatingPointError("the loss of samples to resample from is not finite")
     # without replacement: two latents at one sample would be clones; a sample without loss needs no latent
-    index = index[: int((weights_B > 0).sum())]
-    if not len(index):
+    number = min(sum(counts), int((weights_B > 0).sum()))
+    if not number:
         return 0
-    chosen = torch.multinomial(weights_B, len(index), generator=generator).to(x_BP.device)
-    living = model.W_enc[~mask_Q]
-    norm = living.norm(dim=1).mean() if len(living) else torch.tensor(1.0, device=x_BP.device)
-    decoder_norm = model.W_dec[~mask_Q].norm(dim=1).mean() if len(living) else norm
+    chosen = torch.multinomial(weights_B, number, generator=generator).to(x_BP.device)
+    before = sum(counts[: latents.rank])
+    chosen = chosen[before : before + len(index)]
+    index = index[: len(chosen)]
+    living = sum(latents.counts(int((~mask_Q).sum())))
+    norm, decoder_norm = torch.ones(2, device=x_BP.device)
+    if living:
+        norm = latents.sum(model.W_enc[~mask_Q].norm(dim=1).sum()) / living
+        decoder_norm = latents.sum(model.W_dec[~mask_Q].norm(dim=1).sum()) / living
     model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(x_BR[chosen] - model.b_dec)
     share = 1.0 if model.sigma.selects else ENCODER_SHARE
     model.W_enc[index] = share * norm * torch.nn.functional.normalize(x_BP[chosen])
@@ -88,4 +96,4 @@ def resample(
             if moment in optimizer.state.get(parameter, {}):
                 optimizer.state[parameter][moment][index] = 0.0
     dead.silent[index] = 0
-    return len(index)
+    return number

@@ -6,7 +6,7 @@ from torch import Tensor
 from sdlcore.losses import total_loss
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model import Auxiliary, Scales, SparseCoder
-from sdlcore.model.kernels import workspace
+from sdlcore.model.kernels import row_norms, workspace
 from sdlcore.run import RunConfig
 from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import DeadLatents
@@ -32,18 +32,24 @@ class TrainingStep:
         The run's settings.
     anchors
         k x n_p and k x n_r directions for the first k latents, as the model sees them.
+
+    Where several processes train it (`SparseCoder.processes`), each is given whole batches.
     """
 
     def __init__(self, model: SparseCoder, config: RunConfig, anchors: tuple[Tensor, Tensor] | None = None) -> None:
         self.model = model
         self.config = config
-        self.anchors = anchors
+        self.processes = model.processes
+        own = self.processes.latents.part(model.config.n_q)
+        self.anchors = None if anchors is None else (anchors[0][own], anchors[1][own])
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
-        self.optimizer = Adam(self.names, config.training.lr, config.training.gradient_clip, on_sphere)
+        of_all = [p for p, name in self.names.items() if name not in model.latent_names]
+        clip, latents = config.training.gradient_clip, self.processes.latents
+        self.optimizer = Adam(self.names, config.training.lr, clip, on_sphere, latents, of_all)
         keep_freed_memory()
         device = model.W_enc.device
-        self.dead = DeadLatents(model.config.n_q, config.training.dead_after, device)
+        self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = torch.zeros((), device=device)
         """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
         self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
@@ -71,19 +77,28 @@ class TrainingStep:
         penalty = share * self.log_penalty.exp() if loss.target_l0 is not None else share
         sums: dict[str, Tensor] = {}
         fired_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
-        size = len(x_BP) // training.accumulate
-        for start in range(0, len(x_BP), size):
+        samples = self.processes.samples
+        part = len(x_BP) // training.accumulate
+        size = part // samples.size
+        # of each part, this process's samples
+        for start in range(samples.rank * size, len(x_BP), part):
             part_p = x_BP[start : start + size]
             part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
             out = self.model(part_p, self._scales, self._auxiliary, self._precision, loss.norms)
             terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty)
-            (terms["loss"] / training.accumulate).backward()
+            (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
                 fires_N = out.values > 0
                 fired_Q[out.support.columns[fires_N]] = True
-                terms["l0"] = fires_N.sum() / size
+                terms["l0"] = self.processes.latents.sum(fires_N.sum()) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
+        if samples.size > 1:
+            samples.add([p.grad for p in self.names if p.grad is not None])
+            row_norms.forget()
+            means = samples.mean(torch.stack([value.double() for value in sums.values()]))
+            sums = dict(zip(sums, means, strict=True))
+            fired_Q = samples.any(fired_Q)
         self._descend(lr)
         sums["gradient_norm"] = self.optimizer.gradient_norm
         with torch.no_grad():
@@ -105,16 +120,26 @@ class TrainingStep:
         self.model.sigma.constrain()
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that the next step depends on."""
+        """Return everything that the next step depends on, of all latents; only the first process gets all of it."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for p, name in self.names.items():
             tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
-        auxiliary = self._auxiliary.dead if self._auxiliary is not None else self.dead.silent.new_empty(0)
-        return tensors | {"silent": self.dead.silent, "log_penalty": self.log_penalty, "auxiliary": auxiliary}
+        tensors |= {"silent": self.dead.silent, "log_penalty": self.log_penalty}
+        chosen_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
+        if self._auxiliary is not None:
+            chosen_Q[self._auxiliary.dead] = True
+        tensors["auxiliary"] = chosen_Q
+        latents = self.processes.latents
+        tensors = {name: latents.whole(value) if self._is_by_latent(name) else value for name, value in tensors.items()}
+        return tensors | {"auxiliary": tensors["auxiliary"].nonzero().squeeze(1)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state` returned."""
-        device = self.model.W_enc.device
+        device, part = self.model.W_enc.device, self.processes.latents.part(self.model.config.n_q)
+        chosen_Q = torch.zeros(self.model.config.n_q, dtype=torch.bool)
+        chosen_Q[tensors["auxiliary"]] = True
+        tensors = tensors | {"auxiliary": chosen_Q}
+        tensors = {name: value[part] if self._is_by_latent(name) else value for name, value in tensors.items()}
         self.model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
         for p, name in self.names.items():
             state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
@@ -123,4 +148,10 @@ class TrainingStep:
         self.dead.silent = tensors["silent"].to(device)
         self.log_penalty = tensors["log_penalty"].to(device)
         if self.config.loss.lambda_aux:
-            self._auxiliary = Auxiliary(tensors["auxiliary"].to(device), self.config.loss.k_aux)
+            dead = tensors["auxiliary"].nonzero().squeeze(1)
+            self._auxiliary = Auxiliary(dead.to(device), self.config.loss.k_aux)
+
+    def _is_by_latent(self, name: str) -> bool:
+        """Whether a tensor of the state has a row a latent."""
+        name, _, key = name.removeprefix("model/").partition("/")
+        return name in ("silent", "auxiliary") or (name in self.model.latent_names and key != "step")

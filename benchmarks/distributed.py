@@ -1,0 +1,159 @@
+"""What a second process brings beside a second thread: `python -m benchmarks.distributed`, minutes on two quiet cores.
+
+Steps of one training (768 -> 16,000 latents, some 64 of them active, float32), always with the same batch: by one
+process on one core, by one on two cores, and by two processes on a core each that divide the batch's samples or the
+latents. All are there at once and take a few steps in turns, another one first in each round. What is printed is how
+many times as fast as the first the others are, the median over rounds, and how far rounds lie apart.
+"""
+
+import argparse
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.cases import DIMENSION, LATENTS
+from benchmarks.timing import turns
+from sdlcore.model import SparseCoder
+from sdlcore.run import RunConfig
+from sdlcore.streams import torch_stream
+from sdlcore.training.distributed import divide, processes_of
+from sdlcore.training.initialise import start_from_data
+from sdlcore.training.step import TrainingStep
+
+METHODS = {
+    "topk": {"activation": "topk", "k": 64},
+    "batchtopk": {"activation": "batchtopk", "k": 64},
+    "jumprelu": {"activation": "jumprelu", "l0": 1e-3, "init_l0": 64},
+}
+EFFORTS = {1024: (5, 3), 4096: (3, 1)}
+"""Rounds, and steps of each in each, by batch."""
+
+
+class Team(NamedTuple):
+    """Processes that train together."""
+
+    name: str
+    processes: int = 1
+    threads: int = 1
+    split: str = "samples"
+
+
+TEAMS = (
+    Team("1 process x 1 thread"),
+    Team("1 process x 2 threads", threads=2),
+    Team("2 processes, samples", 2),
+    Team("2 processes, latents", 2, split="latents"),
+)
+
+
+def work(method: str, batch: int, threads: int, split: str) -> None:
+    """Be one process of a team: take as many steps as each line says, and answer with their seconds."""
+    torch.set_num_threads(threads)
+    # so small a rate that the number of active latents stays
+    settings = {
+        **METHODS[method],
+        "n_q": LATENTS,
+        "batch_size": batch,
+        "lr": 1e-6,
+        "initialisation": "tied",
+        "bias": True,
+    }
+    config = RunConfig.from_dict(settings)
+    generator = torch_stream(0, "samples")
+    x = torch.randn(batch, DIMENSION, generator=generator)
+    with processes_of(split, config) as processes:
+        model = SparseCoder(config.model, (DIMENSION,), (DIMENSION,), torch_stream(0, "initialisation"))
+        if processes.all.size > 1:
+            divide(model, processes)
+        model.train()
+        start_from_data(model, x, x)
+        step = TrainingStep(model, config)
+        for line in sys.stdin:
+            started = time.perf_counter()
+            for _ in range(int(line)):
+                step(x, x, config.training.lr)
+            print(time.perf_counter() - started, flush=True)
+
+
+class Workers:
+    """A team at work; closed with its last step."""
+
+    def __init__(self, team: Team, method: str, batch: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.distributed", "--work", method, str(batch), str(team.threads)]
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+        self._processes = [
+            subprocess.Popen(
+                [*command, team.split],
+                env={**os.environ, **where, "RANK": str(rank), "WORLD_SIZE": str(team.processes)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(team.processes)
+        ]
+
+    def __call__(self, steps: int) -> float:
+        """Take steps and return their seconds, of the slowest process."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{steps}\n")
+            process.stdin.flush()
+        seconds = []
+        for process in self._processes:
+            assert process.stdout is not None
+            seconds.append(float(process.stdout.readline()))
+        return max(seconds)
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.communicate()
+
+
+def compare(method: str, batch: int) -> None:
+    """Time all teams in turns and print how they compare."""
+    rounds, steps = EFFORTS[batch]
+    taken: dict[Team, list[float]] = {team: [] for team in TEAMS}
+    with ExitStack() as stack:
+        working = {team: Workers(team, method, batch) for team in TEAMS}
+        for team in TEAMS:
+            stack.callback(working[team].close)
+            working[team](2)
+        for order in turns(TEAMS, rounds):
+            for team in order:
+                taken[team].append(working[team](steps) / steps)
+    first = taken[TEAMS[0]]
+    print(f"{method}, batch {batch}: {1000 * statistics.median(first):.0f} ms a step on one core", flush=True)
+    for team in TEAMS[1:]:
+        gains = [alone / together for alone, together in zip(first, taken[team], strict=True)]
+        spread = f"{min(gains):.2f} to {max(gains):.2f} over {rounds} rounds"
+        print(f"  {team.name:<24} {statistics.median(gains):5.2f} times as fast ({spread})", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=METHODS, nargs="+", default=list(METHODS), help="these methods")
+    parser.add_argument("--batch", type=int, choices=EFFORTS, nargs="+", default=list(EFFORTS), help="these batches")
+    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        method, batch, threads, split = args.work
+        work(method, int(batch), int(threads), split)
+        return
+    # set before torch starts its threads in the processes to come: those that wait must not spin
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    for batch in args.batch:
+        for method in args.only:
+            compare(method, batch)
+
+
+if __name__ == "__main__":
+    main()

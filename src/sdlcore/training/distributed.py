@@ -1,0 +1,132 @@
+"""Several processes that train one dictionary, by torch.distributed."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sdlcore.model import SparseCoder
+from sdlcore.processes import ALONE, Group, Processes
+from sdlcore.run import RunConfig, check_division
+
+
+class Several(Group):
+    """All processes that torch.distributed knows of. What lies on a GPU goes by NCCL, what does not by gloo."""
+
+    def __init__(self) -> None:
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+
+    def counts(self, n: int) -> list[int]:
+        # on the CPU, so that no GPU has to be waited for
+        numbers = torch.zeros(self.size, dtype=torch.int64)
+        numbers[self.rank] = n
+        dist.all_reduce(numbers)
+        return [int(number) for number in numbers]
+
+    def sum(self, x: Tensor) -> Tensor:
+        summed: Tensor = _Sum.apply(x)
+        return summed
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+    def least(self, x: Tensor) -> Tensor:
+        least = x.clone()
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        return least
+
+    def any(self, mask: Tensor) -> Tensor:
+        found = mask.to(torch.uint8)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.bool()
+
+    def gather(self, x: Tensor) -> Tensor:
+        padded = x.new_full((*x.shape[:-1], max(self.counts(x.shape[-1]))), -torch.inf)
+        padded[..., : x.shape[-1]] = x
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return torch.stack(parts)
+
+    def whole(self, x: Tensor) -> Tensor:
+        # on the CPU, since it may not fit where the parts do
+        part = x.detach().cpu().contiguous()
+        parts = [torch.empty_like(part) for _ in range(self.size)] if self.rank == 0 else None
+        dist.gather(part, parts)
+        return part if parts is None else torch.cat(parts)
+
+    def first(self, x: Tensor) -> Tensor:
+        same = x.contiguous()
+        dist.broadcast(same, 0)
+        return same
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over processes that all compute the same loss from it: its gradient is that of each summand."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        summed = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+@contextmanager
+def processes_of(split: str, config: RunConfig) -> Iterator[Processes]:
+    """Join the processes that torchrun started beside this one, as its variables say; without them, be alone.
+
+    Parameters
+    ----------
+    split
+        What they divide among them, samples or latents.
+    config
+        The training's settings.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be divided among them.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if problem := check_division(config, size, split):
+        raise ValueError(problem)
+    if size == 1:
+        yield ALONE
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Processes(samples=Several()) if split == "samples" else Processes(latents=Several())
+    finally:
+        dist.destroy_process_group()
+
+
+@torch.no_grad()
+def divide(model: SparseCoder, processes: Processes) -> None:
+    """Leave ``model``, whole and on the CPU, with this process's part of its latents, as the first process has them."""
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(processes.all.first(tensor.clone()))
+        if name in model.latent_names:
+            parameter = model.get_parameter(name)
+            parameter.data = tensor[processes.latents.part(len(tensor))].clone()
+    model.processes = model.sigma.processes = processes
+
+
+@torch.no_grad()
+def unite(model: SparseCoder) -> None:
+    """Undo `divide`: to the first process, ``model`` whole and on the CPU; to the others, something of no use."""
+    latents = model.processes.latents
+    if latents.size > 1:
+        for name in model.latent_names:
+            parameter = model.get_parameter(name)
+            parameter.data = latents.whole(parameter)
+        model.cpu()
+    model.processes = model.sigma.processes = ALONE

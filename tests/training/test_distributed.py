@@ -1,0 +1,215 @@
+"""Several processes train what one does."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from sdlcore.activations.store import create_store
+from sdlcore.model import SparseCoder, load_model
+from sdlcore.run import RunConfig
+from tests.conftest import REPOSITORY
+from tests.training.together import BASE, SCRIPT, X, training
+
+RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
+CASES = {
+    "relu": {"activation": "relu", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
+    "jumprelu": {"activation": "jumprelu", "l0": 0.01, "init_l0": 8, "target_l0": 6},
+    "resampled jumprelu": {"activation": "jumprelu", "l0": 1.0, "init_threshold": 2.0, **RESAMPLED},
+    "gated": {"activation": "gated", "l1": 0.1, "bias": True, "init_l0": 8, "target_l0": 6},
+    "topk": {"activation": "topk", "k": 4, "decoder_norm": "unit", "gradient_clip": 0.1},
+    "batchtopk": {"activation": "batchtopk", "k": 1, "n_q": 256, "accumulate": 2, **RESAMPLED},
+    "nested": {"activation": "batchtopk", "k": 4, "prefixes": [16, 48]},
+    "multi_k topk": {"activation": "topk", "k": 4, "multi_k": [2, 4]},
+    "multi_k batchtopk": {"activation": "batchtopk", "k": 4, "multi_k": [2, 4]},
+    "more than a process has": {"activation": "topk", "k": 30, "center": True, "bias": True, "accumulate": 4},
+    "auxiliary": {"activation": "topk", "k": 1, "n_q": 256, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 200},
+    "anchored": {"activation": "topk", "k": 1, "n_q": 256, "lambda_anchor": 0.5, **RESAMPLED},
+    "transcoder": {"pair": "transcoder", "activation": "topk", "k": 4, "skip": True, "bias": True},
+    "crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1},
+    "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
+    "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
+}
+
+
+class Together:
+    """Starts processes that train together (`tests.training.together`)."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.training.together"],
+            cwd=REPOSITORY,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def start(self, log: Path, processes: int = 2, **request) -> list[int]:
+        """Start processes and return their numbers."""
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+        size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        variables = [{**where, **size, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+        return json.loads(self._ask({"log": str(log), "variables": variables, **request}))
+
+    def end(self) -> list[int]:
+        """Wait for them to end and return how they did."""
+        return json.loads(self._ask(""))
+
+    def _ask(self, request) -> str:
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        line = self._server.stdout.readline()
+        assert line, "the process that starts trainings has died"
+        return line.strip()
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait()
+
+
+@pytest.fixture(scope="module")
+def together():
+    processes = Together()
+    yield processes
+    processes.close()
+
+
+@pytest.fixture(scope="module")
+def trained(together, tmp_path_factory):
+    """The folder of all cases' trainings by two processes, divided both ways."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "cases.json").write_text(json.dumps(CASES))
+    together.start(folder / "log", cases=str(folder))
+    assert together.end() == [0, 0], (folder / "log").read_text()
+    return folder
+
+
+def model_of(case: str) -> SparseCoder:
+    return SparseCoder(RunConfig.from_dict({**BASE, **CASES[case]}).model, (1,), (1,))
+
+
+def left(path: Path, what: str) -> tuple[dict, list]:
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if name.startswith(f"{what}/")]  # noqa: SIM118, not a dict
+        tensors = {name.removeprefix(f"{what}/"): file.get_tensor(name) for name in names}
+        return tensors, json.loads(file.metadata()["history"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_what_one_does(trained, case):
+    settings = CASES[case]
+    model, history, _ = training(settings)
+    if "resample_every" in settings:
+        assert sum(row["resampled"] for row in history) > 0, "it tests what it is there for"
+    if "lambda_aux" in settings:
+        assert history[-1]["aux"] > 0, "it tests what it is there for"
+    double = model.W_enc.dtype == torch.float64
+    tolerance = {"rtol": 1e-9, "atol": 1e-9} if double else {"rtol": 1e-3, "atol": 1e-4}
+    for split in ("samples", "latents"):
+        whole, rows = left(trained / f"{case}.{split}.0.safetensors", "whole")
+        torch.testing.assert_close(whole, dict(model.state_dict()), **tolerance)
+        for row, expected in zip(rows, history, strict=True):
+            assert row.keys() == expected.keys()
+            names = row.keys() - {"seconds"}
+            values = [[float(each[name]) for name in names] for each in (row, expected)]
+            np.testing.assert_allclose(*values, rtol=1e-6 if double else 1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_all_processes_have_stays_the_same_and_the_rest_is_divided(trained, case):
+    for split in ("samples", "latents"):
+        (first, _), (second, _) = (left(trained / f"{case}.{split}.{rank}.safetensors", "own") for rank in range(2))
+        whole, _ = left(trained / f"{case}.{split}.0.safetensors", "whole")
+        for name, tensor in whole.items():
+            divided = split == "latents" and name in model_of(case).latent_names
+            assert torch.equal(torch.cat([first[name], second[name]]) if divided else first[name], tensor)
+            assert divided or torch.equal(second[name], tensor)
+
+
+RUN = {**BASE, "activation": "batchtopk", "k": 4, "normalise": True, "steps": 60, "checkpoint_every": 10, **RESAMPLED}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "store.h5"
+    with create_store(path, {}) as writer:
+        writer.append(X.astype(np.float32))
+    return path
+
+
+def command(store: Path, folder: Path, split: str, **settings) -> list[str]:
+    files = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+    words = ["--settings", json.dumps({**RUN, **settings}), "--seed", "3", "--device", "cpu", "--store", str(store)]
+    words += [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
+    return [str(SCRIPT), *words, "--split", split, "--threads", "2"]
+
+
+def history(folder: Path) -> list[dict]:
+    with (folder / "history.csv").open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def kill_after_a_checkpoint(together, log: Path, folder: Path, processes: int, words: list[str]) -> None:
+    children = together.start(log, processes, command=words)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert together.end() == [-signal.SIGKILL] * processes, log.read_text()
+    assert (folder / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize("split", ["samples", "latents"])
+def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_path, split):
+    whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+    together.start(log, command=command(store, whole, split))
+    assert together.end() == [0, 0], log.read_text()
+    kill_after_a_checkpoint(together, log, killed, 2, command(store, killed, split))
+    together.start(log, command=command(store, killed, split))
+    assert together.end() == [0, 0], log.read_text()
+    assert log.read_text().count("going on from step") == 1, "the first process says so, of the one that was killed"
+    for name in ("model.safetensors", "config.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    assert history(killed) == history(whole)
+    assert {path.name for path in killed.iterdir()} == {"model.safetensors", "config.json", "history.csv"}
+    facts = json.loads((whole / "config.json").read_text())
+    assert (facts["processes"], facts["split"], facts["threads"]) == (2, split, 1)
+
+
+def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, tmp_path):
+    alone, moved, log = tmp_path / "alone", tmp_path / "moved", tmp_path / "log"
+    together.start(log, 1, command=command(store, alone, "samples"))
+    assert together.end() == [0], log.read_text()
+    kill_after_a_checkpoint(together, log, moved, 1, command(store, moved, "samples"))
+    together.start(log, command=command(store, moved, "latents"))
+    assert together.end() == [0, 0], log.read_text()
+    assert "going on from step" in log.read_text()
+    expected, found = (load_model(folder / "model.safetensors").state_dict() for folder in (alone, moved))
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_torchrun_starts_them_and_what_cannot_be_divided_is_refused(store, tmp_path):
+    words = command(store, tmp_path / "run", "latents", n_q=47)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*launch, *words], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "n_q = 47 must be a multiple of 2 processes that divide latents" in done.stderr
+    assert not (tmp_path / "run").exists()

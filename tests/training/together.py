@@ -1,0 +1,113 @@
+"""Trainings by several processes, for test_distributed.
+
+`python -m tests.training.together` answers requests, one a line: it forks the processes asked for, each with its own
+variables, says which they are, and, when asked again, how they ended. Forked, since to import torch takes longer than
+these trainings.
+"""
+
+import json
+import os
+import runpy
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from sdlcore.model import SparseCoder
+from sdlcore.model.kernels import cpu, cpu_select  # noqa: F401, to be there before processes are forked
+from sdlcore.processes import ALONE, Processes
+from sdlcore.run import RunConfig
+from sdlcore.streams import stream, torch_stream
+from sdlcore.training.distributed import divide, processes_of, unite
+from sdlcore.training.loop import train
+from sdlcore.training.normalisation import identity
+from tests.conftest import REPOSITORY
+
+SCRIPT = REPOSITORY / "workflow/scripts/train.py"
+D, SAMPLES = 12, 2048
+BASE = {"n_q": 48, "steps": 24, "batch_size": 64, "lr": 3e-3, "log_every": 4}
+DIRECTIONS = stream(0, "directions").standard_normal((24, D))
+X = np.maximum(stream(0, "code").standard_normal((SAMPLES, 24)) - 1.3, 0) @ DIRECTIONS
+ANCHORS = torch.nn.functional.normalize(torch.from_numpy(DIRECTIONS[:5]))
+
+
+def norms_by_latent(weights: dict) -> dict[str, float]:
+    """Tell a number that hangs on which latent is where."""
+    return {side: float((W.detach().norm(dim=1) * torch.arange(len(W))).sum()) for side, W in weights.items()}
+
+
+def training(settings: dict, processes: Processes = ALONE) -> tuple[SparseCoder, list, dict]:
+    """Train, and return the dictionary as the first process has it, the history, and what a process has of its own."""
+    # where nothing is rounded much, trainings that differ in the order of sums stay together
+    dtype = torch.float32 if "precision" in settings else torch.float64
+    torch.set_default_dtype(dtype)
+    x = torch.from_numpy(X).to(dtype).numpy()
+
+    def batches(step):
+        rows = stream(5, "batch", step).integers(SAMPLES, size=BASE["batch_size"])
+        # another target, that only transcoders have
+        return x[rows], x[rows] if settings.get("pair", "sae") == "sae" else x[rows][:, ::-1].copy()
+
+    try:
+        config = RunConfig.from_dict({**BASE, **settings})
+        sites = (D // 2, D // 2) if config.model.pair == "crosscoder" else (D,)
+        model = SparseCoder(config.model, sites, sites, torch_stream(1, "initialisation"))
+        if processes.all.size > 1:
+            divide(model, processes)
+        anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.loss.lambda_anchor else None
+        generator = torch_stream(1, "resampling")
+        history = train(model, batches, config, generator, identity(D, D), anchors, watch=norms_by_latent)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    unite(model)
+    return model, history, own
+
+
+def train_cases(folder: Path) -> None:
+    """Train every line of ``cases.json``, divided both ways, and leave ``CASE.SPLIT.RANK.safetensors``."""
+    with processes_of("samples", RunConfig.from_dict(BASE)) as (several, _):
+        for case, settings in json.loads((folder / "cases.json").read_text()).items():
+            for split in ("samples", "latents"):
+                model, history, own = training(settings, Processes(**{split: several}))
+                tensors = {f"whole/{name}": tensor.detach() for name, tensor in model.state_dict().items()}
+                tensors |= {f"own/{name}": tensor for name, tensor in own.items()}
+                path = folder / f"{case}.{split}.{several.rank}.safetensors"
+                save_file(tensors, path, {"history": json.dumps(history)})
+
+
+def answer(request: dict) -> None:
+    os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+    torch.set_num_threads(1)
+    if "cases" in request:
+        train_cases(Path(request["cases"]))
+    else:
+        sys.argv = request["command"]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def main() -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        children = []
+        for variables in request["variables"]:
+            children.append(os.fork())
+            if not children[-1]:
+                os.environ.update(variables)
+                try:
+                    answer(request)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)  # an interpreter with all of torch in it takes a second to fold up
+        print(json.dumps(children), flush=True)
+        sys.stdin.readline()  # until their end is asked for, their numbers are no other processes'
+        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
