@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 from sdlcore.activations.store import create_store
 from sdlcore.model import SparseCoder, load_model
+from sdlcore.processes import Group, Processes
 from sdlcore.run import RunConfig
 from tests.conftest import REPOSITORY
 from tests.training.together import BASE, SCRIPT, X, training
@@ -204,6 +205,17 @@ def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, t
     assert "going on from step" in log.read_text()
     expected, found = (load_model(folder / "model.safetensors").state_dict() for folder in (alone, moved))
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_processes_that_find_different_checkpoints_are_refused():
+    class Apart(Group):
+        size = 2
+
+        def counts(self, n):
+            return [n, 20]
+
+    with pytest.raises(ValueError, match=r"found checkpoints of steps \[0, 20\]; let them share the run's folder"):
+        training(CASES["topk"], Processes(samples=Apart()))
 
 
 def test_torchrun_starts_them_and_what_cannot_be_divided_is_refused(store, tmp_path):

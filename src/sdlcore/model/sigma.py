@@ -305,9 +305,10 @@ def _largest(values_N: Tensor, number: int, group: Group) -> tuple[Tensor, Tenso
 
     Of equal ones the first are, and those of the first processes.
     """
-    # of the others' no more than could be among them
-    most = values_N if len(values_N) <= number else values_N.topk(number, sorted=False).values
-    every = group.gather(values_N if group.size == 1 else most)
+    told_N = values_N
+    if group.size > 1 and len(values_N) > number:
+        told_N = values_N.topk(number, sorted=False).values
+    every = group.gather(told_N)
     edge = every.flatten().kthvalue(every.numel() - number + 1).values
     mask = values_N > edge
     room = number - int((every > edge).sum()) - int((every[: group.rank] == edge).sum())
