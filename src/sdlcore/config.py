@@ -93,6 +93,9 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     filled = _with_defaults(without_like(config), schema, schema)
     for part in ("tables", "figures"):
         filled[part] = {name: spec for name, spec in filled[part].items() if spec is not None}
+    if filled["discovery"] is not None:
+        runs = {source: asked for source, asked in filled["discovery"]["runs"].items() if asked is not None}
+        filled["discovery"]["runs"] = runs
     _refuse(_inconsistencies(filled))
     _refuse(unsound_starts(filled))
     _refuse(unsound_sweeps(filled))

@@ -5,7 +5,8 @@ import json
 
 from sdlcore.anchors import load_anchors
 
-CHANGE = {"discovery": {"runs": {"lrb": {"methods": ["topk"], "anchorings": ["ground_truth", "discovered"]}}}}
+ASKED = {"methods": ["topk"], "protocols": ["best"], "anchorings": ["ground_truth", "discovered"]}
+CHANGE = {"discovery": {"seeds": [0], "runs": {"lrb": ASKED, "fashion_clip": None}}}
 
 
 def test_anchors_are_found_in_the_store_alone_and_compared(finished):
