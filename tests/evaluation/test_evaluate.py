@@ -193,6 +193,17 @@ def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_abs
     assert shrunk["shrinkage"] == pytest.approx(0.375, abs=1e-4)  # half of the slopes are .25
 
 
+def test_the_rarest_quarter_is_judged_by_itself(store):
+    active = (store.features().toarray() > 0).sum(axis=0)
+    rarest = np.argsort(active, kind="stable")[: N // 4]
+    model = ground_truth_model("sae")
+    with torch.no_grad():
+        model.W_dec[rarest[0]] = -model.W_dec[:N].mean(0)  # one of five is lost
+    metrics, _ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    assert metrics["gt_recovery_decoder_rarest"] == 0.8
+    assert metrics["gt_recovery_decoder"] == pytest.approx(1 - 1 / N)
+
+
 def test_fewer_latents_than_features_leave_absorption_open(store):
     model = SparseCoder(ModelConfig("sae", "relu", N - 1), *pair_sites("sae", N_P, N_R), torch_stream(0, "i")).eval()
     metrics, _ = evaluate(model, store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), stream(0, "chance"))

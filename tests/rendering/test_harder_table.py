@@ -43,6 +43,7 @@ def test_people_read_means_over_seeds(tmp_path):
         "0.500",
         "0.500",
         "0.500",
+        "0.500",
         "0.5",
         "0.50",
         "0.500",

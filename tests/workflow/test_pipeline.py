@@ -199,6 +199,27 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
         assert finished.plan().jobs == []
 
 
+def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finished):
+    asked = {
+        "harder": {"runs": {"lrb": {"methods": ["topk"]}}},
+        "frontier": {"source": "lrb", "methods": ["topk"], "panels": {"noise": {"values": [0.0, 0.5]}}},
+    }
+    finished.snakemake("harder", "frontier", change=asked)
+    assert finished.plan("harder", "frontier", change=asked).jobs == []
+    with (finished.path / "results/tiny/tables/harder.csv").open() as file:
+        (plain,) = csv.DictReader(file)
+    assert float(plain["splitting"]) >= 1
+    assert plain["absorption"] == ""
+    with (finished.path / "results/tiny/tables/frontier.csv").open() as file:
+        points = [(row["parameter"], row["value"], row["source"]) for row in csv.DictReader(file)]
+    assert points == [("noise", "0.0", "lrb"), ("noise", "0.5", "lrb_noise_0_5")]
+    assert (finished.path / "results/tiny/figures/frontier.png").stat().st_size > 10_000
+    # what is drawn otherwise is drawn anew, and nothing else
+    changed = asked | {"sources": {"bench": {"lrb_noise_0_5": {"like": "lrb", "noise": 0.5, "correlation": 0.3}}}}
+    plan = finished.plan("harder", "frontier", change=changed)
+    assert plan.rules() == {"samples", "train", "evaluate", "frontier_figure", "frontier"}
+
+
 def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(finished.path, moved, symlinks=True)

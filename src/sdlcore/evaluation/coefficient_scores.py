@@ -45,6 +45,11 @@ class CoefficientScores:
             self._latents.append(latents[:, self._own])
         self._seen = stop
 
+    def rarest(self) -> np.ndarray:
+        """Return the quarter of features, one at least, that are active in fewest samples."""
+        active = np.asarray((self._x > 0).sum(axis=0))
+        return np.argsort(active, kind="stable")[: max(1, len(active) // 4)]
+
     def metrics(self) -> dict[str, float | None]:
         """Return ``splitting`` and ``shrinkage``, and with a hierarchy ``absorption``.
 

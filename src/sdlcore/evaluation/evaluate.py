@@ -81,7 +81,8 @@ def evaluate(
         ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
         for directions that lie close together is more than the share that they are. On a bench, ``oracle_l0`` and
         ``oracle_fvu`` of the true features as a dictionary, with the model's sigma and k (`oracle`), ``splitting`` and
-        ``shrinkage`` (`splitting`, at tau = .9), and with a hierarchy ``absorption``, the share of absorbed pairs
+        ``shrinkage`` (`splitting`, at tau = .9), ``gt_recovery_decoder_rarest`` of the quarter of features that are
+        least often active on the store, and with a hierarchy ``absorption``, the share of absorbed pairs
         (`absorption`; None for fewer latents than features).
 
         With classes: ``top_classes`` and ``top_purity``, how many classes share the samples that a latent responds to
@@ -126,6 +127,8 @@ def evaluate(
     metrics |= _anchors_only("decoder", anchors_r, true_r, truth.anchored)
     if scores is not None:
         metrics |= _oracle(model, store, true_p, true_r) | scores.metrics()
+        rarest = matches["decoder"].similarity[scores.rarest()]
+        metrics["gt_recovery_decoder_rarest"] = float((rarest > TAU).mean())
     if top is not None:
         anchored = np.isin(np.arange(len(true_r)), truth.anchored)
         sharing = class_sharing(top, store.read("labels"))

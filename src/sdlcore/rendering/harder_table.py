@@ -6,6 +6,7 @@ from sdlcore.rendering.markup import label_method, number
 
 READABLE = {
     "gt_recovery_decoder": ("recovery: decoder", 3),
+    "gt_recovery_decoder_rarest": ("of the rarest quarter", 3),
     "gt_recovery_encoder": ("encoder", 3),
     "mip_decoder": ("MIP: decoder", 3),
     "fvu": ("FVU", 3),
