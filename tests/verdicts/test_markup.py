@@ -6,7 +6,7 @@ from sdlcore.rendering.tables import read_csv, write_csv
 from sdlcore.verdicts.claim_rule import claims
 from sdlcore.verdicts.judging import VERDICTS, verdicts
 from sdlcore.verdicts.markup import (
-    claim_rows,
+    claim_groups,
     claims_markdown,
     counts,
     counts_sentence,
@@ -40,7 +40,7 @@ def test_counts_leave_none_out():
 
 def test_files_say_the_same_as_frames(tmp_path):
     for name, frame, rows in zip(
-        ("verdicts", "claims"), made({"table1": papers_runs()["table1"]}), (verdict_rows, claim_rows), strict=True
+        ("verdicts", "claims"), made({"table1": papers_runs()["table1"]}), (verdict_rows, claim_groups), strict=True
     ):
         write_csv(tmp_path / f"{name}.csv", frame)
         again = read_csv(tmp_path / f"{name}.csv")
@@ -53,11 +53,28 @@ def test_files_say_the_same_as_frames(tmp_path):
 
 def test_markdown_has_a_line_for_each_and_whole_cells():
     numbers, claimed = made({"table1": papers_runs(lambda row, seed: row["paper"] + seed)["table1"]})
-    for text, frame in ((verdicts_markdown(numbers), numbers), (claims_markdown(claimed), claimed)):
+    groups = claim_groups(claimed)
+    pages = (verdicts_markdown(numbers), numbers, 1), (claims_markdown(claimed), claimed, len(groups))
+    for text, frame, tables in pages:
         table = [line for line in text.splitlines() if line.startswith("|")]
-        assert len(table) == len(frame) + 2
+        assert len(table) == len(frame) + 2 * tables
         assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert "| Table 7, TopK SAE, with anchors, k = 128" in verdicts_markdown(numbers)
+
+
+def test_claims_of_the_same_words_stand_together_and_no_number_is_lost():
+    _, claimed = made({"table1": papers_runs(lambda row, seed: row["paper"] + seed)["table1"]})
+    groups = claim_groups(claimed)
+    assert [(group.quote, group.section) for group in groups] == list(
+        dict.fromkeys(zip(claimed["quote"], claimed["section"], strict=True))
+    )
+    by_what = {(group.quote, row.what): row for group in groups for row in group.measured}
+    assert len(by_what) == len(claimed)
+    for _, row in claimed.iterrows():
+        told = by_what[row["quote"], row["measured"]]
+        assert told.verdict == row["verdict"]
+        for part in (row["evidence"], row["paper"]):
+            assert all(piece in " ".join([*told.ours, *told.paper]) for piece in part.split(". ") if part)
 
 
 def test_numbers_are_shown_in_the_papers_unit_and_nothing_where_there_is_none():

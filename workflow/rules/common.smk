@@ -467,6 +467,10 @@ def report_inputs():
         files["features"] = f"{RESULTS}/figures/features.png"
     if ANY_VERDICTS:
         files |= {name: f"{RESULTS}/tables/{name}.csv" for name in ("verdicts", "claims")}
+    # what the scale of this configuration cannot decide, runs at the paper's have
+    if config["name"] != "paper":
+        for name in ("verdicts", "claims"):
+            files[f"published_{name}"] = in_checkout(f"docs/results/paper/{name}.csv")
     return files
 
 

@@ -16,6 +16,7 @@ from sdlcore.evaluation.absorption import Family, absorption, absorption_score, 
 from sdlcore.model import load_model
 from sdlcore.rendering.figure5 import Shown, family_of, figure5
 from sdlcore.rendering.figures import save_figure
+from sdlcore.rendering.markup import label_method
 from sdlcore.rendering.tables import write_csv
 
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     seed, parent = arguments.runs[0]["seed"], family_of(judged[0].pairs)
     shown = [
         Shown(
-            name=f"{run['method']}, seed {seed}",
+            name=f"{label_method(run['method'])}, seed {seed}",
             family=found.families[parent],
             pairs=found.pairs[found.pairs["parent"] == parent],
             score=absorption_score(found.pairs),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sdlcore.evaluation.absorption import HALF, absorption_score
 from sdlcore.evaluation.recovery import NEAR_ZERO
+from sdlcore.rendering.markup import label_method
 
 
 def figure4_sentences(rows: pd.DataFrame) -> list[str]:
@@ -62,8 +63,8 @@ def figure5_sentences(pairs: pd.DataFrame, bench: Mapping[str, Any]) -> list[str
         if len(scores) > 1:
             score += f" (by seed {', '.join(f'{one:.2f}' for one in scores)})"
         sentences.append(
-            f"{method}: absorption {score}; {known['lost'].mean():.2f} of the pairs are lost. Parents’ latents fire in "
-            f"{known['fires'].mean():.2f} of the samples in which they should and write {known['own'].mean():.2f} of "
-            f"the parent, children’s latents {known['carried'].mean():.2f} of it."
+            f"{label_method(str(method))}: absorption {score}; {known['lost'].mean():.2f} of the pairs are lost. "
+            f"Parents’ latents fire in {known['fires'].mean():.2f} of the samples in which they should and write "
+            f"{known['own'].mean():.2f} of the parent, children’s latents {known['carried'].mean():.2f} of it."
         )
     return sentences

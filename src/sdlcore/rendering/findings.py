@@ -29,7 +29,12 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
     Every sentence is made of numbers that stand further down in the report.
     """
     found: list[Finding] = []
-    if "verdicts" in frames:
+    if "published_verdicts" in frames:
+        said = counts_sentence(frames["published_verdicts"])
+        found.append(
+            Finding("The paper’s numbers, by runs at its scale, kept with the code", said, "published")
+        )
+    elif "verdicts" in frames:
         found.append(Finding("The paper’s numbers", counts_sentence(frames["verdicts"]), "verdicts"))
     if "table1" in frames:
         found += _recovery(frames["table1"])

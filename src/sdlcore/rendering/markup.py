@@ -10,6 +10,18 @@ import pandas as pd
 from sdlcore.rendering.captions import symbol
 from sdlcore.rendering.tables import PAPER_METHODS
 
+# of the default configuration, beside the paper's
+METHODS = {
+    "topk_3d": "TopK SAE",
+    "topk_few": "TopK SAE of few active latents",
+    "topk_nested": "the same, nested (Matryoshka by prefixes)",
+    "topk_real": "TopK SAE",
+    "topk_real_resampled": "TopK SAE with resampling",
+    "topk_warm": "TopK SAE from ACS",
+    "acs": "Alternating convex search (ACS)",
+    "ksvd": "K-SVD",
+    "odl": "Online dictionary learning",
+}
 ANCHORING_LABELS = {"none": "none", "ground_truth": "ground truth", "class_means": "class means"}
 
 
@@ -101,8 +113,8 @@ def _known(table: pd.DataFrame, name: str) -> bool:
 
 
 def label_method(method: str) -> str:
-    """Return the paper's name of a method, or the configuration's where the paper has none."""
-    return PAPER_METHODS.get(method, method)
+    """Return the paper's name of a method, one of ours where it has none, or else the configuration's."""
+    return PAPER_METHODS.get(method) or METHODS.get(method, method)
 
 
 def label_anchoring(anchoring: str) -> str:

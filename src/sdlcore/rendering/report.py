@@ -68,7 +68,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         ``figure5_summary`` as `absorption.absorption` does for each method and seed, ``figure6_summary`` as
         `figures.figure6_summary` does, ``convergence_summary`` as `convergence.course` does, ``figure9_summary`` and
         ``figure10_summary`` as the script of these figures writes them; ``verdicts`` and ``claims`` as the rules of
-        `sdlcore.verdicts` do.
+        `sdlcore.verdicts` do, and ``published_verdicts`` and ``published_claims``, those of runs that are kept.
     images
         PNG images by name of the figure, ``figure4`` and so on, ``tableN_sweep`` where a table has one, and
         ``features`` of Table 1's dictionaries.
@@ -82,6 +82,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters |= {"method": label_method, "anchoring": label_anchoring}
     encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
     context: dict[str, Any] = {
         "config": config,
@@ -112,7 +113,14 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             for name in TOP_IMAGES
             if f"{name}_summary" in frames
         ],
-        "verdicts": _verdicts(frames),
+        "verdicts": [
+            {"title": title, "at": at} | said
+            for title, at, name in (
+                ("By the runs of this page", "verdicts", "{}"),
+                ("At the paper’s scale, by runs that are kept with the code", "published", "published_{}"),
+            )
+            if (said := _verdicts(frames, name)) is not None
+        ],
         "licences": _licences(config, images),
         "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     }
@@ -171,23 +179,25 @@ def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFra
     }
 
 
-def _verdicts(frames: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+def _verdicts(frames: Mapping[str, pd.DataFrame], name: str) -> dict[str, Any] | None:
     """Return counts and rows of the verdicts on the paper's numbers and claims, None where there are none."""
-    if "verdicts" not in frames or "claims" not in frames:
+    numbers, claims = (frames.get(name.format(what)) for what in ("verdicts", "claims"))
+    if numbers is None or claims is None:
         return None
     return {
-        "counts": verdict_markup.counts(frames["verdicts"]),
-        "sentence": verdict_markup.counts_sentence(frames["verdicts"]),
+        "counts": verdict_markup.counts(numbers),
+        "sentence": verdict_markup.counts_sentence(numbers),
         "caption": verdict_markup.CAPTION,
-        "numbers": verdict_markup.verdict_rows(frames["verdicts"]),
+        "numbers": verdict_markup.verdict_rows(numbers),
         "claims_caption": verdict_markup.CLAIMS_CAPTION,
-        "claims": verdict_markup.claim_rows(frames["claims"]),
+        "claims": verdict_markup.claim_groups(claims),
     }
 
 
 def top_images_sentence(name: str, settings: Mapping[str, Any], summary: pd.DataFrame) -> str:
     """Return what a figure of top images says in numbers: how many classes share the samples of each latent shown."""
-    run = "without anchors" if settings["anchoring"] == "none" else f"with the anchoring {settings['anchoring']}"
+    anchoring = settings["anchoring"]
+    run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
     shown = []
     for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
         most = group["class"].value_counts()
@@ -197,7 +207,7 @@ def top_images_sentence(name: str, settings: Mapping[str, Any], summary: pd.Data
         )
     number_of = name.removeprefix("figure")
     said = "; ".join(shown) or "no latent shown responds to any image"
-    return f"Figure {number_of}, {settings['method']} {run}: {said}."
+    return f"Figure {number_of}, {label_method(settings['method'])}, {run}: {said}."
 
 
 def write_report(path: str | Path, page: str) -> None:

@@ -1,7 +1,7 @@
 """Verdicts as people read them: Markdown, and the counts that a report begins with."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -58,16 +58,44 @@ def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def claim_rows(claims: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of the readable table of claims."""
-    heads = ["The paper says", "Measured", "Verdict", "Our runs", "The paper's tables"]
-    rows = []
+class Told(NamedTuple):
+    """What is said of a claim: the first sentence, and all that follows."""
+
+    short: str
+    more: str
+
+
+class Measured(NamedTuple):
+    """One way in which a claim was measured."""
+
+    what: str
+    verdict: str
+    ours: Told
+    paper: Told
+
+
+class ClaimGroup(NamedTuple):
+    """A claim in the paper's words, and all ways in which it was measured."""
+
+    quote: str
+    section: str
+    measured: list[Measured]
+
+
+def claim_groups(claims: pd.DataFrame) -> list[ClaimGroup]:
+    """Return the claims, those of the same words together, in their order."""
+    groups: dict[tuple[str, str], ClaimGroup] = {}
     for _, row in claims.iterrows():
-        reason = _joined(row["reason"])
-        said = _joined(row["evidence"], f"not judged: {reason}" if reason else "", row["note"])
-        claim = f"“{row['quote']}” ({row['section']})"
-        rows.append([claim, row["measured"], row["verdict"], said, row["paper"]])
-    return heads, rows
+        evidence, reason, notes = (_joined(row[name]) for name in ("evidence", "reason", "note"))
+        short, _, more = evidence.partition(". ")
+        # what other protocols say, in a word each: "protocol best: holds, 7 of 7 above 0, ..."
+        others = [note.split(",")[0] for note in notes.split("; ") if note.startswith("protocol ")]
+        ours = Told(_joined(short, *others), _joined(more, f"not judged: {reason}" if reason else "", notes))
+        short, _, more = str(row["paper"]).partition(". ")
+        key = str(row["quote"]), str(row["section"])
+        group = groups.setdefault(key, ClaimGroup(*key, []))
+        group.measured.append(Measured(str(row["measured"]), str(row["verdict"]), ours, Told(short, more)))
+    return list(groups.values())
 
 
 def verdicts_markdown(verdicts: pd.DataFrame) -> str:
@@ -76,8 +104,13 @@ def verdicts_markdown(verdicts: pd.DataFrame) -> str:
 
 
 def claims_markdown(claims: pd.DataFrame) -> str:
-    """Return the verdicts on claims as GitHub-flavoured Markdown."""
-    return _markdown(CLAIMS_CAPTION, *claim_rows(claims))
+    """Return the verdicts on claims as GitHub-flavoured Markdown, a table a claim."""
+    parts = [f"{CLAIMS_CAPTION} The CSV file beside has the numbers of each method.\n"]
+    heads = ["Measured", "Verdict", "Our runs", "The paper's tables"]
+    for quote, section, measured in claim_groups(claims):
+        rows = [[what, f"**{verdict}**", ours.short, paper.short] for what, verdict, ours, paper in measured]
+        parts.append(_markdown(f"### “{quote}” ({section})", heads, rows))
+    return "\n".join(parts)
 
 
 def _markdown(caption: str, heads: list[str], rows: list[list[str]]) -> str:
