@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test slurm-test check format benchmark workflow-report lock clean
+.PHONY: help run paper test slurm-test peers peers-test check format benchmark workflow-report lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -31,6 +31,11 @@ slurm-test: $(SLURM_INSTALLED) ## bring up a Slurm on this machine, and run the 
 		|| { apt-get update -qq && apt-get install --yes --no-install-recommends -qq slurm-wlm munge; } > /dev/null \
 		|| { echo "slurm-test needs Slurm and munge, and could not install Debian's slurm-wlm and munge"; exit 1; }
 	pytest -m slurm tests/slurm $(ARGS)
+
+peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they train (docs/peers.md)
+
+peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## hold what is taken from other libraries against them
+	pytest -m peers tests/peers $(ARGS)
 
 check: $(INSTALLED) ## linters, formatters and types
 	ruff check .
