@@ -17,7 +17,7 @@ from sdlcore.activations.reader import BatchReader
 from sdlcore.activations.store import open_checked
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import SparseCoder, save_model
-from sdlcore.peers.settings import PeerConfig
+from sdlcore.peers.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore.peers.trainer import Train
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training.command import Watching
@@ -25,8 +25,6 @@ from sdlcore.training.history import History, Watch, csv_file
 from sdlcore.training.loop import DivergedError
 
 log = logging.getLogger(__name__)
-
-DISTRIBUTIONS = {"saelens": "sae-lens", "dictionary_learning": "dictionary-learning", "sparsify": "eai-sparsify"}
 
 
 def trainer_of(peer: str) -> Train:

@@ -10,6 +10,8 @@ ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "sparsify": ("topk",),
 }
 """What each library trains here."""
+DISTRIBUTIONS = {"saelens": "sae-lens", "dictionary_learning": "dictionary-learning", "sparsify": "eai-sparsify"}
+"""What it is called where packages are."""
 SHARED = ("n_q", "steps", "batch_size", "log_every")
 """What a peer takes from protocols and sources, so that it sees the batches that our trainings see."""
 _OF_ONE_ACTIVATION = {
