@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test slurm-test faults check format benchmark workflow-report lock clean
+.PHONY: help run paper test slurm-test faults peers peers-test check format benchmark workflow-report lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -34,6 +34,11 @@ slurm-test: $(SLURM_INSTALLED) ## bring up a Slurm on this machine, and run the 
 
 faults: $(INSTALLED) ## kill, fill up, damage runs of the tiny pipeline, and look at how they end (docs/faults.md; a part by ARGS="-k kills")
 	pytest -m faults tests/faults $(ARGS)
+
+peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they train (docs/peers.md)
+
+peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## hold what is taken from other libraries against them
+	pytest -m peers tests/peers $(ARGS)
 
 check: $(INSTALLED) ## linters, formatters and types
 	ruff check .

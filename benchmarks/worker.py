@@ -23,13 +23,9 @@ from benchmarks import memory
 from benchmarks.cases import Setting
 from benchmarks.libraries import Make, Trainee, load
 from benchmarks.states import bound_for, dictionary, load_state, weights
+from sdlcore.peers import settings as peers
 
-DISTRIBUTIONS = {
-    "sdlcore": "sdlcore",
-    "saelens": "sae-lens",
-    "dictionary_learning": "dictionary-learning",
-    "sparsify": "eai-sparsify",
-}
+DISTRIBUTIONS = {"sdlcore": "sdlcore", **peers.DISTRIBUTIONS}
 
 
 class Session:

@@ -15,6 +15,7 @@ from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig
 from sdlcore.cells import figure6_cells, run_settings, table_cells
 from sdlcore.config import ConfigError, load_yaml, validate
+from sdlcore.peers.settings import ARCHITECTURES, PeerConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.variants import merge
@@ -452,3 +453,58 @@ def test_a_solver_has_settings_of_its_own_and_none_of_protocols_and_sources():
     settings = run_settings(config, "lrb", "acs", "best")
     assert settings == SolverConfig().to_dict()
     assert "solver" not in run_settings(config, "lrb", "topk", "best")
+
+
+PEER = {"peer": "saelens", "activation": "topk", "k": 16}
+
+
+def with_peer(table="table7", **own):
+    return {"methods": {"theirs": PEER | own}, "tables": {table: {"methods": ["theirs"], "anchorings": ["none"]}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_peer(peer="magic"), "methods.theirs.peer"),
+        (with_peer(warm_start="acs"), "unknown settings of a peer: warm_start"),
+        (with_peer("table1", solver="acs"), "unknown settings of a solver: activation, k, peer"),
+        (with_peer(peer="sparsify", activation="jumprelu"), "activation of peer sparsify must be one of topk"),
+        (with_peer(batch_size=20001), "batch_size 20001 exceeds the source's 20000 train_samples"),
+        (
+            merge(with_peer(), {"tables": {"table7": {"anchorings": ["ground_truth"]}}}),
+            "another library takes no anchors",
+        ),
+        (
+            merge(with_peer(), {"tables": {"table7": {"sweep": {"parameter": "lr_decay", "values": [0.1]}}}}),
+            "lr_decay is no setting of the peer theirs",
+        ),
+        (with_peer() | {"figures": {"figure6": {"with": "theirs"}}}, "theirs is another library's"),
+    ],
+)
+def test_peers_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    assert message in str(refused.value)
+
+
+def test_a_peer_takes_batches_from_protocols_and_sources_and_nothing_else():
+    change = with_peer() | {"protocols": {"best": {"run": {"precision": "bfloat16"}}}}
+    config = validate(merge(BASE, change), SCHEMA)
+    ours, theirs = (run_settings(config, "lrb", method, "best") for method in ("topk", "theirs"))
+    shared = {key: ours[key] for key in ("n_q", "steps", "batch_size", "log_every")}
+    assert theirs == PeerConfig().to_dict() | PEER | shared
+    assert shared == {"n_q": 2048, "steps": 250, "batch_size": 512, "log_every": 20}
+    assert theirs["lr"] is None
+
+
+def test_the_configuration_of_peers_gives_all_the_same_latents_batches_and_sparsity():
+    config = validate(merge(BASE, load_yaml("config/peers.yaml")), SCHEMA)
+    cells = table_cells(config, "table1")
+    runs = {cell.method: run_settings(config, cell.source, cell.method, cell.protocol) for cell in cells}
+    assert {settings.get("peer") for settings in runs.values()} == {None, *ARCHITECTURES}
+    assert len({(run["n_q"], run["steps"], run["batch_size"]) for run in runs.values()}) == 1
+    assert {run["k"] for run in runs.values() if run["activation"] in ("topk", "batchtopk")} == {16}
+    assert len({tuple(run["prefixes"]) for run in runs.values() if run["prefixes"]}) == 1
+    # ours as Table 1 of the default has them
+    for method in ("topk", "batchtopk", "jumprelu"):
+        assert runs[method] == run_settings(validate(BASE, SCHEMA), "lrb", method, "best")

@@ -4,19 +4,20 @@ import csv
 
 import numpy as np
 import pytest
-import yaml
 from safetensors.numpy import save_file
 
-from sdlcore.cells import Cell, all_cells, is_solver, run_settings
+from sdlcore.cells import Cell, all_cells, is_peer, is_solver, run_settings
 from sdlcore.config import load_yaml, validate
 from sdlcore.cost import Stage, measured_rate, plan_lines, samples, stages, too_large, weights
+from sdlcore.variants import merge
 from tests.conftest import REPOSITORY
+
+SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
 
 
 @pytest.fixture(scope="module")
 def config() -> dict:
-    schema = yaml.safe_load((REPOSITORY / "config/schema/config.schema.yaml").read_text())
-    return validate(load_yaml(REPOSITORY / "config/config.yaml"), schema)
+    return validate(load_yaml(REPOSITORY / "config/config.yaml"), SCHEMA)
 
 
 def planned(config: dict, rate: float = 1e9) -> dict[str, Stage]:
@@ -78,3 +79,13 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
     assert lines[1].split() == ["activations", "of", "file", "1", "unknown"]
     assert lines[2].split()[3:] == ["2", "3.00", "GB", "4.0", "GB", "0.5", "GB", "2.0"]
     assert "the 5 runs trained here" in lines[-2]
+
+
+def test_trainings_of_other_libraries_are_a_stage_of_their_own():
+    base, change = (load_yaml(REPOSITORY / f"config/{name}.yaml") for name in ("config", "peers"))
+    peers = validate(merge(base, change), SCHEMA)
+    found = planned(peers)
+    cells = [cell for cell in all_cells(peers) if is_peer(peers, cell.method)]
+    assert found["trainings of other libraries"].jobs == len(cells)
+    assert found["trainings of other libraries"].disk == len(cells) * 4 * 2 * 2048 * 96
+    assert found["trainings on bench"].jobs + len(cells) == len(all_cells(peers))

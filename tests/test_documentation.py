@@ -23,6 +23,7 @@ PAGES = [
     "docs/extending.md",
     "docs/figures.md",
     "docs/language-models.md",
+    "docs/peers.md",
     "docs/solvers.md",
     "docs/store.md",
     "docs/theory.md",

@@ -68,6 +68,25 @@ def test_the_conda_environment_holds_what_the_pipeline_needs_in_the_tested_versi
         assert pin == (ranges.get(name) or tested[name]), name
 
 
+def lines_of(path):
+    lines = (REPOSITORY / path).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_environment_of_peers_holds_what_theirs_does_without_conda_in_the_same_versions():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((REPOSITORY / "workflow/envs/peers.yml").read_text())["dependencies"]
+    pip = names_and_pins(environment[-1]["pip"])
+    asked = names_and_pins(lines_of("benchmarks/requirements.txt"))
+    assert pip.keys() == {*asked, *names_and_pins(project["dependencies"])}
+    tested = names_and_pins(lines_of("benchmarks/constraints.txt"))
+    for name, pin in pip.items():
+        # its builds differ by machine, so it stands by range
+        assert pin == (">=2.6,<3" if name == "torch" else asked.get(name) or tested[name]), name
+    (alone,) = lines_of("benchmarks/requirements-alone.txt")
+    assert alone in (REPOSITORY / "workflow/envs/peers.post-deploy.sh").read_text()
+
+
 def test_no_constraint_names_a_machine():
     text = (REPOSITORY / "constraints.txt").read_text()
     assert not re.search(r"(@|file:|https?:|\+)", text)

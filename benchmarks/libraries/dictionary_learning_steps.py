@@ -9,32 +9,14 @@ Steps are counted from 1 where weights are given, since step 0 sets the decoder'
 kin do not yet follow their inference threshold, which makes these steps a little cheaper than most of a long training.
 """
 
-import sys
-import types
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.cases import Setting
+from benchmarks.cases import WITHOUT_K, Setting
 from benchmarks.libraries import State, Trainee, active, fill
-
-# The package imports nnsight for its buffer of activations of language models, which is not used here; the version that
-# it asks for (< 0.4) brings a large tree of old packages.
-_nnsight = types.ModuleType("nnsight")
-_nnsight.LanguageModel = object  # type: ignore[attr-defined]
-sys.modules.setdefault("nnsight", _nnsight)
-
-from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer  # type: ignore[import-not-found]  # noqa: E402
-from dictionary_learning.trainers.gdm import GatedSAETrainer  # type: ignore[import-not-found]  # noqa: E402
-from dictionary_learning.trainers.jumprelu import JumpReluTrainer  # type: ignore[import-not-found]  # noqa: E402
-from dictionary_learning.trainers.matryoshka_batch_top_k import (  # type: ignore[import-not-found]  # noqa: E402
-    MatryoshkaBatchTopKTrainer,
-)
-from dictionary_learning.trainers.standard import (  # type: ignore[import-not-found]  # noqa: E402
-    StandardTrainerAprilUpdate,
-)
-from dictionary_learning.trainers.top_k import TopKTrainer  # type: ignore[import-not-found]  # noqa: E402
+from sdlcore.peers.dictionary_learning import group_fractions, make_trainer
 
 STEPS = 100_000
 """A training that is longer than any here, so that no schedule comes to its end."""
@@ -87,31 +69,12 @@ class _DictionaryLearning:
 
 
 def _trainer(setting: Setting) -> Any:
-    common = {
-        "steps": STEPS,
-        "activation_dim": setting.dimension,
-        "dict_size": setting.latents,
-        "layer": 0,
-        "lm_name": "none",
-        "lr": setting.lr,
-        "warmup_steps": setting.warmup,
-        "device": "cpu",
-        "seed": setting.seed,
-    }
-    # no warm-up of the penalty: a weight of zero is no training that anyone wants timed
-    penalised = {**common, "sparsity_warmup_steps": None}
-    if setting.method == "topk":
-        return TopKTrainer(**common, k=setting.k)
-    if setting.method == "batchtopk":
-        return BatchTopKTrainer(**common, k=setting.k)
+    options: dict[str, Any] = {"steps": STEPS, "lr": setting.lr, "warmup_steps": setting.warmup, "seed": setting.seed}
+    if setting.method in WITHOUT_K:
+        # no warm-up of the penalty: a weight of zero is no training that anyone wants timed
+        options["sparsity_warmup_steps"] = None
+    else:
+        options["k"] = setting.k
     if setting.method == "matryoshka":
-        sizes = [b - a for a, b in zip((0, *setting.prefixes), setting.prefixes, strict=False)]
-        fractions = [size / setting.latents for size in sizes]
-        return MatryoshkaBatchTopKTrainer(**common, k=setting.k, group_fractions=fractions)
-    if setting.method == "relu":
-        return StandardTrainerAprilUpdate(**penalised)
-    if setting.method == "jumprelu":
-        return JumpReluTrainer(**penalised)
-    if setting.method == "gated":
-        return GatedSAETrainer(**penalised)
-    raise ValueError(f"dictionary_learning has no method {setting.method}")
+        options["group_fractions"] = group_fractions(setting.prefixes)
+    return make_trainer(setting.method, setting.dimension, setting.latents, **options)

@@ -9,26 +9,13 @@ a CPU. In bfloat16 the forward pass runs under the autocast that SAELens' config
 from typing import Any
 
 import torch
-from sae_lens import (  # type: ignore[import-not-found]
-    BatchTopKTrainingSAE,
-    BatchTopKTrainingSAEConfig,
-    GatedTrainingSAE,
-    GatedTrainingSAEConfig,
-    JumpReLUTrainingSAE,
-    JumpReLUTrainingSAEConfig,
-    MatryoshkaBatchTopKTrainingSAE,
-    MatryoshkaBatchTopKTrainingSAEConfig,
-    SAETrainer,
-    StandardTrainingSAE,
-    StandardTrainingSAEConfig,
-    TopKTrainingSAE,
-    TopKTrainingSAEConfig,
-)
-from sae_lens.config import SAETrainerConfig  # type: ignore[import-not-found]
+from sae_lens import SAETrainer
+from sae_lens.config import SAETrainerConfig
 from torch import Tensor
 
-from benchmarks.cases import Setting
+from benchmarks.cases import WITHOUT_K, Setting
 from benchmarks.libraries import State, Trainee, active, fill
+from sdlcore.peers.saelens import make_sae
 
 STEPS = 100_000
 """A training that is longer than any here, so that no schedule comes to its end."""
@@ -68,19 +55,7 @@ class _SAELens:
 
 
 def _sae(setting: Setting) -> Any:
-    size = {"d_in": setting.dimension, "d_sae": setting.latents, "device": "cpu", "dtype": "float32"}
-    if setting.method == "topk":
-        return TopKTrainingSAE(TopKTrainingSAEConfig(**size, k=setting.k))
-    if setting.method == "batchtopk":
-        return BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**size, k=setting.k))
+    options: dict[str, Any] = {"k": setting.k} if setting.method not in WITHOUT_K else {}
     if setting.method == "matryoshka":
-        widths = list(setting.prefixes)
-        config = MatryoshkaBatchTopKTrainingSAEConfig(**size, k=setting.k, matryoshka_widths=widths)
-        return MatryoshkaBatchTopKTrainingSAE(config)
-    if setting.method == "relu":
-        return StandardTrainingSAE(StandardTrainingSAEConfig(**size))
-    if setting.method == "jumprelu":
-        return JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(**size))
-    if setting.method == "gated":
-        return GatedTrainingSAE(GatedTrainingSAEConfig(**size))
-    raise ValueError(f"SAELens has no method {setting.method}")
+        options["matryoshka_widths"] = list(setting.prefixes)
+    return make_sae(setting.method, setting.dimension, setting.latents, **options)

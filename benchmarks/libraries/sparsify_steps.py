@@ -11,8 +11,8 @@ Timed with Adam, as the others; its own default, signum, is among the settings o
 
 import torch
 from schedulefree import ScheduleFreeWrapper  # type: ignore[import-not-found]
-from sparsify import SparseCoder, SparseCoderConfig  # type: ignore[import-not-found]
-from sparsify.sign_sgd import SignSGD  # type: ignore[import-not-found]
+from sparsify import SparseCoder, SparseCoderConfig
+from sparsify.sign_sgd import SignSGD
 from torch import Tensor
 from transformers import get_linear_schedule_with_warmup
 

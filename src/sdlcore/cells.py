@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sdlcore.peers.settings import SHARED, PeerConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 
@@ -70,24 +71,25 @@ def is_solver(config: Mapping[str, Any], method: str) -> bool:
     return "solver" in config["methods"][method]
 
 
+def is_peer(config: Mapping[str, Any], method: str) -> bool:
+    """Tell whether another library trains a method."""
+    return "peer" in config["methods"][method]
+
+
 def run_settings(config: Mapping[str, Any], source: str, method: str, protocol: str) -> dict[str, Any]:
     """Return the settings of a run.
 
     Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults. A
-    solver has settings of its own, and takes none from protocols and sources but what a protocol has for it.
+    solver has settings of its own, and takes none from protocols and sources but what a protocol has for it; another
+    library takes from them what batches it sees (`sdlcore.peers.settings.SHARED`).
     """
+    own = config["methods"][method] | config["protocols"][protocol]["methods"].get(method, {})
     if is_solver(config, method):
-        own = config["methods"][method] | config["protocols"][protocol]["methods"].get(method, {})
         return SolverConfig().to_dict() | _without_start(own)
-    settings = RunConfig().to_dict()
-    for layer in (
-        config["protocols"][protocol]["run"],
-        source_settings(config, source)["run"],
-        config["methods"][method],
-        config["protocols"][protocol]["methods"].get(method, {}),
-    ):
-        settings |= _without_start(layer)
-    return settings
+    around = config["protocols"][protocol]["run"] | source_settings(config, source)["run"]
+    if is_peer(config, method):
+        return PeerConfig().to_dict() | {key: value for key, value in around.items() if key in SHARED} | own
+    return RunConfig().to_dict() | _without_start(around | own)
 
 
 def warm_start(config: Mapping[str, Any], method: str) -> str | None:

@@ -28,6 +28,7 @@ from sdlcore.cells import (
     figure4_cells,
     figure5_cells,
     is_labelled,
+    is_peer,
     is_solver,
     reference_anchoring,
     run_settings,
@@ -35,6 +36,7 @@ from sdlcore.cells import (
     source_kind,
     table_sources,
 )
+from sdlcore.peers.settings import PeerConfig
 from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.variants import (
@@ -369,12 +371,39 @@ def _inconsistent_solver(config: Mapping[str, Any], cell: Cell) -> Iterator[str]
     except ValueError as error:
         yield f"{path}: {error}"
         return
-    if cell.anchoring != "none":
-        yield f"{path}: a solver takes no anchors; ask for it where anchorings is [none]"
+    yield from _beyond_stores(config, cell, path, "a solver")
     if solver.pair != "sae" and not _has_target(kind, source):
         yield f"{path}: pair {solver.pair} needs a source with a target; {_TARGET[kind].format(name=cell.source)}"
-    if source.get("stream"):
-        yield f"{path}: a solver reads stores; set sources.{kind}.{cell.source}.stream to false"
+
+
+def _inconsistent_peer(config: Mapping[str, Any], cell: Cell) -> Iterator[str]:
+    """Check one run of another library."""
+    path = f"methods.{cell.method} (with sources.{cell.source}.run and protocols.{cell.protocol})"
+    try:
+        peer = PeerConfig.from_dict(run_settings(config, cell.source, cell.method, cell.protocol))
+    except ValueError as error:
+        yield f"{path}: {error}"
+        return
+    yield from _beyond_stores(config, cell, path, "another library")
+    yield from _batch_beyond_rows(config, cell, path, peer.batch_size)
+
+
+def _beyond_stores(config: Mapping[str, Any], cell: Cell, path: str, what: str) -> Iterator[str]:
+    """Check that a run asks for no more than a store."""
+    kind = source_kind(config, cell.source)
+    if cell.anchoring != "none":
+        yield f"{path}: {what} takes no anchors; ask for it where anchorings is [none]"
+    if config["sources"][kind][cell.source].get("stream"):
+        yield f"{path}: {what} reads stores; set sources.{kind}.{cell.source}.stream to false"
+
+
+def _batch_beyond_rows(config: Mapping[str, Any], cell: Cell, path: str, batch_size: int) -> Iterator[str]:
+    kind = source_kind(config, cell.source)
+    source = config["sources"][kind][cell.source]
+    # how many rows a file has is known only when it is read
+    rows = clip_samples(source)[0] if kind == "clip" else source.get("train_samples")
+    if rows is not None and batch_size > rows:
+        yield f"{path}: batch_size {batch_size} exceeds the source's {rows} train_samples"
 
 
 def _inconsistent_bench_table(config: Mapping[str, Any], table: str) -> Iterator[str]:
@@ -432,6 +461,9 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         if is_solver(config, cell.method):
             yield from _inconsistent_solver(config, cell)
             continue
+        if is_peer(config, cell.method):
+            yield from _inconsistent_peer(config, cell)
+            continue
         try:
             run = RunConfig.from_dict(settings)
         except ValueError as error:
@@ -442,17 +474,15 @@ def _inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
         if run.model.pair != "sae" and not _has_target(kind, source):
             advice = _TARGET[kind].format(name=cell.source)
             yield f"{path}: pair {run.model.pair} needs a source with a target; {advice}"
-        # how many rows a file has is known only when it is read
-        rows = clip_samples(source)[0] if kind == "clip" else source.get("train_samples")
-        if rows is not None and run.training.batch_size > rows:
-            yield f"{path}: batch_size {run.training.batch_size} exceeds the source's {rows} train_samples"
+        yield from _batch_beyond_rows(config, cell, path, run.training.batch_size)
         anchoring = reference_anchoring(config, cell.source) if cell.anchoring == "none" else cell.anchoring
         if cell in cells and anchoring is not None:
             yield from unsound_anchors(config, cell, anchoring, run.model, _has_target(kind, source))
     spec = config["figures"].get("figure6", {})
     for side, resamples in (("without", False), ("with", True)) if spec else ():
-        if is_solver(config, spec[side]):
-            yield f"figures.figure6.{side}: {spec[side]} is a solver, expected a method that is trained"
+        if is_solver(config, spec[side]) or is_peer(config, spec[side]):
+            kind = "a solver" if is_solver(config, spec[side]) else "another library's"
+            yield f"figures.figure6.{side}: {spec[side]} is {kind}, expected a method that is trained here"
             continue
         settings = run_settings(config, spec["source"], spec[side], spec["protocol"])
         if (settings["resample_every"] is not None) != resamples:

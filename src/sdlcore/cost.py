@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdlcore.cells import Cell, bench_figure_cells, bench_seeds, is_solver, run_settings, source_kind, source_settings
+from sdlcore.cells import (
+    Cell,
+    bench_figure_cells,
+    bench_seeds,
+    is_peer,
+    is_solver,
+    run_settings,
+    source_kind,
+    source_settings,
+)
 from sdlcore.plan import need
 
 RATE = 8e10
@@ -89,8 +98,9 @@ def stages(
     judged = list(cells)
     trained = list(dict.fromkeys([*judged, *bench_figure_cells(config)]))
     solved = [cell for cell in trained if is_solver(config, cell.method)]
-    trained = [cell for cell in trained if cell not in set(solved)]
-    kinds = {cell.source: source_kind(config, cell.source) for cell in [*trained, *solved]}
+    peers = [cell for cell in trained if is_peer(config, cell.method)]
+    kinds = {cell.source: source_kind(config, cell.source) for cell in trained}
+    trained = [cell for cell in trained if cell not in {*solved, *peers}]
     extracted = []
     passed = []
     for kind in dict.fromkeys(kinds.values()):
@@ -100,6 +110,8 @@ def stages(
             passed.append(_training(config, kind, cells, memory, rate))
     # how many atoms a solver finds is not known before
     passed += [Stage("solvers", len(solved), None)] if solved else []
+    # nor how fast another library is
+    passed += [Stage("trainings of other libraries", len(peers), _models(config, peers))] if peers else []
     return [*extracted, *passed, Stage("evaluations", len(judged), METRICS_BYTES * len(judged))]
 
 
@@ -128,7 +140,7 @@ def _training(
     return Stage(
         f"trainings on {kind}",
         len(cells),
-        _sum([None if size is None else 4 * size for size in sizes.values()]),
+        _models(config, cells),
         max(map(memory, cells)),
         # weights, gradients and two moments, and what a batch's latents take before and after sigma
         max(
@@ -139,6 +151,12 @@ def _training(
         if len(known) < len(cells)
         else streamed + sum(size * samples(config, cell) for cell, size in known.items()) / rate,
     )
+
+
+def _models(config: Mapping[str, Any], cells: list[Cell]) -> int | None:
+    """Return the bytes of the models of runs."""
+    sizes = [weights(config, cell) for cell in cells]
+    return _sum([None if size is None else 4 * size for size in sizes])
 
 
 def plan_lines(found: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:

@@ -4,7 +4,17 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sdlcore.cells import frontier_points, is_solver, run_settings, run_tables, source_kind, sweeps_source, table_points
+from sdlcore.cells import (
+    frontier_points,
+    is_peer,
+    is_solver,
+    run_settings,
+    run_tables,
+    source_kind,
+    sweeps_source,
+    table_points,
+)
+from sdlcore.peers.settings import PeerConfig
 from sdlcore.run import RunConfig
 
 Group = dict[str, dict[str, Any]]
@@ -89,6 +99,9 @@ def unsound_sweeps(config: Mapping[str, Any]) -> Iterator[str]:
         if not sweeps_source(config, spec):
             for method in filter(lambda name: is_solver(config, name), spec["methods"]):
                 yield f"{path}.parameter: {sweep['parameter']} is no setting of the solver {method}; sweep the source"
+            for method in filter(lambda name: is_peer(config, name), spec["methods"]):
+                if sweep["parameter"] not in PeerConfig().to_dict():
+                    yield f"{path}.parameter: {sweep['parameter']} is no setting of the peer {method}"
         if sweep["paper"] is not None and len(sweep["paper"]) != len(sweep["values"]):
             counts = f"{len(sweep['paper'])} values of the paper for {len(sweep['values'])} of ours"
             yield f"{path}.paper: {counts}; expected one for each, or null for the same values"

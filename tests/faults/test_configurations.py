@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY
 DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
 SCHEMA = yaml.safe_load((REPOSITORY / "config/schema/config.schema.yaml").read_text())
 BASES = {"quick": DEFAULT} | {
-    name: merge(DEFAULT, load_yaml(REPOSITORY / f"config/{name}.yaml")) for name in ("paper", "tiny")
+    name: merge(DEFAULT, load_yaml(REPOSITORY / f"config/{name}.yaml")) for name in ("paper", "tiny", "peers")
 }
 
 

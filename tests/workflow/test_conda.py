@@ -26,7 +26,7 @@ def test_every_rule_that_runs_a_command_names_its_environment(file):
         name
         for name, text in rules_of(file.read_text()).items()
         if re.search(r"^ *shell:", text, flags=re.MULTILINE)
-        and not re.search(r"^ *conda:\n *ENVIRONMENT$", text, flags=re.MULTILINE)
+        and not re.search(r"^ *conda:\n *(PEERS_)?ENVIRONMENT$", text, flags=re.MULTILINE)
     ]
     assert without == []
 

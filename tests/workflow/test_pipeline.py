@@ -487,3 +487,14 @@ def test_published_metrics_are_restored_where_the_configuration_says_the_same(fi
         shutil.rmtree(runs, ignore_errors=True)
         kept.rename(runs)
         shutil.rmtree(finished.path / "docs")
+
+
+def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(finished):
+    asked = {"methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
+    run = "results/tiny/runs/lrb/theirs/best/none/seed0"
+    assert finished.plan(f"{run}/metrics.json", change=asked).rules() == {"train_peer", "evaluate"}
+    done = finished.snakemake(f"{run}/metrics.json", change=asked, check=False)
+    assert done.returncode != 0
+    missing = "benchmarks/.venv/bin/python is missing, the interpreter that has other libraries: make peers, or set"
+    assert missing in done.stdout
+    assert not list((finished.path / run).glob("*"))

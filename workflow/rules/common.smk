@@ -28,6 +28,7 @@ from sdlcore.cells import (
     figure4_cells,
     figure5_cells,
     figure6_cells,
+    is_peer,
     frontier_cell,
     frontier_points,
     frontier_seeds,
@@ -59,6 +60,7 @@ from sdlcore.verdicts.scale import SWEPT
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
+PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
 try:
     filled = validate(config, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
 except ConfigError as error:
@@ -97,9 +99,11 @@ variables = {
     "CACHE": CACHE,
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+# conda jobs take the interpreter of their environment, others the one that runs Snakemake, or that of other libraries
+WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+variables["PEERS_PYTHON"] = "python" if WITH_CONDA else os.path.relpath(REPOSITORY / config["peers_python"])
 exports = " ".join(f"{name}={quote(str(value))}" for name, value in variables.items())
-# conda jobs take the interpreter of their environment, others the one that runs Snakemake
-if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+if not WITH_CONDA:
     exports += f" PATH={quote(str(Path(sys.executable).parent))}:$PATH"
 shell.prefix(f"set -euo pipefail; export {exports}; ")
 
@@ -176,9 +180,10 @@ def anchors_file(source, anchoring, seed):
     return f"{RESULTS}/anchors/{source}/{anchoring}/seed{seed}.safetensors"
 
 
-# methods that solve for their dictionaries, and those that are trained
+# methods that solve for their dictionaries, those that other libraries train, and those that are trained here
 SOLVERS = [method for method in config["methods"] if is_solver(config, method)]
-TRAINED_METHODS = [method for method in config["methods"] if method not in SOLVERS]
+PEERS = [method for method in config["methods"] if is_peer(config, method) and method not in SOLVERS]
+TRAINED_METHODS = [method for method in config["methods"] if method not in [*SOLVERS, *PEERS]]
 
 
 def table_runs(table):
@@ -455,6 +460,12 @@ def train_memory(wildcards):
     needed = 4000 * processes + int(copies * 32 * settings["n_q"] * width) // 10**6
     needed += 8 * settings["n_q"] * settings["batch_size"] // 10**6
     return needed + (language_memory(wildcards) if wildcards.source in STREAMED else 0)
+
+
+def peer_memory(wildcards):
+    """Megabytes for the same, of libraries that keep all latents of a batch several times."""
+    settings = train_settings(wildcards)
+    return train_memory(wildcards) + 32 * settings["n_q"] * settings["batch_size"] // 10**6
 
 
 def train_gpus(wildcards):

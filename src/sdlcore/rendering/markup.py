@@ -21,6 +21,19 @@ METHODS = {
     "acs": "ACS",
     "ksvd": "K-SVD",
     "odl": "Online dictionary learning",
+    # of config/peers.yaml
+    "nested": "Matryoshka SAE by prefixes",
+    "saelens_topk": "SAELens TopK",
+    "saelens_topk_3e3": "SAELens TopK at 3e-3",
+    "saelens_batchtopk": "SAELens BatchTopK",
+    "saelens_nested": "SAELens Matryoshka",
+    "saelens_jumprelu": "SAELens JumpReLU",
+    "dictionary_learning_topk": "dictionary_learning TopK",
+    "dictionary_learning_topk_3e3": "dictionary_learning TopK at 3e-3",
+    "dictionary_learning_batchtopk": "dictionary_learning BatchTopK",
+    "dictionary_learning_nested": "dictionary_learning Matryoshka",
+    "dictionary_learning_jumprelu": "dictionary_learning JumpReLU",
+    "sparsify_topk": "sparsify TopK",
 }
 ANCHORING_LABELS = {"none": "none", "ground_truth": "ground truth", "class_means": "class means"}
 
