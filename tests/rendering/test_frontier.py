@@ -12,7 +12,7 @@ BASE = {"noise": 0.0, "sparsity": 0.99, "train_samples": 100000}
 @pytest.fixture
 def table(tmp_path):
     """Runs whose recovery is 1 - seed / 100, at three points of two parameters, one of them the same runs."""
-    history = "step,atoms,seconds\n1,200,0.5\n2,101,4.25\n"
+    history = "step,samples,atoms,seconds\n1,20,200,0.5\n2,40,101,4.25\n"
     folders = {
         (method, seed): run(tmp_path, method, seed, history, solver="acs").parent
         for method in ("acs", "wide")
@@ -28,7 +28,7 @@ def test_it_has_a_row_for_each_run_of_each_point(table):
     assert list(table)[:3] == ["parameter", "value", "solver"]
     row = table.iloc[5]
     assert (row["parameter"], row["value"], row["solver"], row["seed"]) == ("noise", 1.0, "acs", 10)
-    assert (row["gt_recovery_decoder"], row["features_found"], row["seconds"]) == (0.9, 101, 4.25)
+    assert (row["gt_recovery_decoder"], row["features_found"], row["samples_taken"]) == (0.9, 101, 40)
 
 
 def test_lines_are_medians_over_seeds_and_points_are_seeds(table, tmp_path):

@@ -1,4 +1,4 @@
-"""Draw recovery, atoms and seconds over one setting of a bench after the other, and write the numbers."""
+"""Draw recovery, atoms and samples taken over one setting of a bench after the other, and write the numbers."""
 
 import argparse
 import json

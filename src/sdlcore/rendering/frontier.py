@@ -12,14 +12,15 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sdlcore.rendering.captions import symbol
 from sdlcore.rendering.figures import GREY, PALETTE, style
 from sdlcore.rendering.markup import label_method
-from sdlcore.rendering.solvers_table import solvers_table
+from sdlcore.rendering.runs import RunsError
+from sdlcore.rendering.solvers_table import last_row, solvers_table
 
 COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1]]
 """Of methods."""
 ROWS = {
-    "gt_recovery_decoder": "features recovered by the decoder\n(share, cosine above .9)",
+    "gt_recovery_decoder": "recovered by the decoder\n(share, cosine above .9)",
     "found": "atoms or active latents\nby true features",
-    "seconds": "seconds of search\nor training",
+    "samples_taken": "samples that search\nor training took",
 }
 WIDE = 4.0
 """Ratio of largest to smallest number from which an axis is logarithmic."""
@@ -38,16 +39,23 @@ def frontier_table(runs: Sequence[Mapping[str, Any]], benches: Mapping[str, Mapp
     Returns
     -------
     DataFrame
-        ``parameter`` and ``value`` before the columns of `solvers_table`.
+        ``parameter`` and ``value`` before the columns of `solvers_table`, and ``samples_taken``, each as often as it
+        was: unlike seconds, the same on any machine.
+
+    Raises
+    ------
+    RunsError
+        If a file is unreadable, or a history does not say how many samples were taken.
     """
     table = solvers_table([Path(run["folder"]) / "metrics.json" for run in runs], benches)
     table.insert(0, "value", [run["value"] for run in runs])
     table.insert(0, "parameter", [run["parameter"] for run in runs])
+    table["samples_taken"] = [_samples(Path(run["folder"])) for run in runs]
     return table
 
 
 def figure_frontier(table: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
-    """Draw a column of panels for each parameter: recovery of the decoder, what was found, seconds.
+    """Draw a column of panels for each parameter: recovery of the decoder, what was found, samples taken.
 
     Parameters
     ----------
@@ -76,13 +84,22 @@ def figure_frontier(table: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
             _set_axis(panels[-1, column], rows["x"], parameter)
         for row, (quantity, label) in enumerate(ROWS.items()):
             panels[row, 0].set_ylabel(label, fontsize=8)
-            if quantity == "seconds" or _wide(table[quantity]):
+            if quantity == "found" and _wide(table[quantity]):
                 panels[row, 0].set_yscale("log")
-                panels[row, 0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            if quantity != "gt_recovery_decoder":
+                panels[row, 0].yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        panels[-1, 0].set_ylim(bottom=0)
         panels[0, 0].set_ylim(-0.04, 1.04)
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(methods), fontsize=8)
     return figure
+
+
+def _samples(folder: Path) -> int:
+    row = last_row(folder)
+    if "samples" not in row:
+        raise RunsError(f"{folder / 'history.csv'}: column samples is missing, expected the history of a run")
+    return int(row["samples"])
 
 
 def _place(parameter: str, value: float) -> float:

@@ -58,7 +58,7 @@ def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, Mapping[s
     for path in metrics:
         content = read_metrics(path)
         run, found = content["run"], content["metrics"]
-        history, settings = _history(Path(path).parent), _settings(Path(path).parent)
+        history, settings = last_row(Path(path).parent), _settings(Path(path).parent)
         bench = benches[run["source"]]
         atoms = history.get("atoms", settings.get("n_q", 0) * (1 - found["dead_fraction"]))
         row = {"solver": run["method"], "source": run["source"], "seed": run["seed"], "seconds": history["seconds"]}
@@ -91,7 +91,7 @@ def solvers_markdown(table: pd.DataFrame) -> str:
     return f"{caption}\n\n{text}\n"
 
 
-def _history(folder: Path) -> dict[str, float]:
+def last_row(folder: Path) -> dict[str, float]:
     """Return the last row of a run's history."""
     try:
         frame = pd.read_csv(folder / "history.csv")
