@@ -9,7 +9,6 @@ import torch
 
 from sdlcore.activations.reader import BatchReader
 from sdlcore.activations.store import ActivationStore, create_store
-from sdlcore.evaluation.watch import recovery_watch
 from sdlcore.model import load_model
 from sdlcore.peers import command
 from sdlcore.peers.conversion import Weights, sparse_coder
@@ -48,7 +47,7 @@ def run(store, folder, monkeypatch, losses, *more):
     arguments = ["--settings", json.dumps(SETTINGS), "--seed", "5", "--store", str(store)]
     for name, file in (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv")):
         arguments += [f"--{name}", str(folder / file)]
-    command.main(__file__, recovery_watch, None, [*arguments, *more])
+    command.main(__file__, None, [*arguments, *more])
     return seen, seeds[0]
 
 

@@ -8,7 +8,6 @@ import torch
 
 from sdlcore.activations.store import ActivationStore, StoreError, create_store
 from sdlcore.evaluation.evaluate import evaluate
-from sdlcore.evaluation.watch import recovery_watch
 from sdlcore.model import load_model
 from sdlcore.references import References, save_references
 from sdlcore.solvers import command
@@ -29,7 +28,7 @@ def solve(store, folder, settings=None, *more):
     arguments = ["--settings", json.dumps(SETTINGS | (settings or {})), "--seed", "0", "--store", str(store)]
     for name, file in files.items():
         arguments += [f"--{name}", file]
-    command.main(__file__, recovery_watch, None, [*arguments, *more])
+    command.main(__file__, None, [*arguments, *more])
     return load_model(folder / "model.safetensors")
 
 

@@ -5,12 +5,11 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from sdlcore.evaluation.watch import recovery_watch
 from sdlcore.peers import command
 
 
 def main(argv: list[str] | None = None) -> None:
-    command.main(__file__, recovery_watch, __doc__, argv)
+    command.main(__file__, __doc__, argv)
 
 
 if __name__ == "__main__":

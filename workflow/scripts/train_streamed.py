@@ -6,12 +6,11 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from sdlcore.activations.streaming import open_stream
-from sdlcore.evaluation.watch import recovery_watch
 from sdlcore.training import command
 
 
 def main(argv: list[str] | None = None) -> None:
-    command.main(__file__, open_stream, recovery_watch, __doc__, argv)
+    command.main(__file__, open_stream, __doc__, argv)
 
 
 if __name__ == "__main__":

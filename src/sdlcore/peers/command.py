@@ -20,9 +20,9 @@ from sdlcore.model import SparseCoder, save_model
 from sdlcore.peers.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore.peers.trainer import Train
 from sdlcore.streams import stream, torch_stream
-from sdlcore.training.command import Watching
 from sdlcore.training.history import History, Watch, csv_file
 from sdlcore.training.loop import DivergedError
+from sdlcore.training.watch import recovery_watch
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +42,13 @@ def trainer_of(peer: str) -> Train:
     return sparsify.train
 
 
-def main(script: str, watching: Watching, description: str | None, argv: list[str] | None = None) -> None:
+def main(script: str, description: str | None, argv: list[str] | None = None) -> None:
     """Train by command line arguments, in the environment of other libraries.
 
     Parameters
     ----------
     script
         File of the script that this is called from; its code counts as the run's.
-    watching
-        Watches the training by what ``--watch`` names.
     description
         What the script is for.
     argv
@@ -81,7 +79,7 @@ def main(script: str, watching: Watching, description: str | None, argv: list[st
     with open_checked(args.store) as store:
         reader = BatchReader(store, config.pair, config.batch_size, partial(stream, args.seed, "order"))
         with History(sinks=[partial(csv_file, args.history)]) as history:
-            rows = _Rows(reader, config, history, watching(args.watch, config.pair) if args.watch else None)
+            rows = _Rows(reader, config, history, recovery_watch(args.watch, config.pair) if args.watch else None)
             seed = torch_stream(args.seed, "initialisation").initial_seed()
             model = train(rows.batches(), store.n_p, config, seed, rows.note)
     facts["threads"] = args.threads

@@ -29,7 +29,7 @@ def course(histories: Iterable[tuple[Mapping[str, Any], pd.DataFrame]]) -> pd.Da
     ----------
     histories
         Of each run its ``method``, ``protocol`` (None of a solver, which takes nothing from protocols) and ``seed``,
-        and the history of a watched training or search (`sdlcore.evaluation.watch`). A solver's encoder is fitted when
+        and the history of a watched training or search (`sdlcore.training.watch`). A solver's encoder is fitted when
         it is done, so that it has no course.
     """
     frames = [

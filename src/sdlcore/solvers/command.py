@@ -18,19 +18,17 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
-from sdlcore.training.command import Watching
 from sdlcore.training.history import History, csv_file
+from sdlcore.training.watch import recovery_watch
 
 
-def main(script: str, watching: Watching, description: str | None, argv: list[str] | None = None) -> None:
+def main(script: str, description: str | None, argv: list[str] | None = None) -> None:
     """Solve by command line arguments.
 
     Parameters
     ----------
     script
         File of the script that this is called from; its code counts as the run's.
-    watching
-        Watches the search by what ``--watch`` names.
     description
         What the script is for.
     argv
@@ -81,7 +79,7 @@ def main(script: str, watching: Watching, description: str | None, argv: list[st
 
         with History(sinks=[partial(csv_file, args.history)]) as history:
             generator = torch_stream(args.seed, "initialisation")
-            watch = watching(args.watch, config.pair) if args.watch else None
+            watch = recovery_watch(args.watch, config.pair) if args.watch else None
             model = solve(pairs, config, sites, generator, scaling, history, start, watch)
     normalisation.fold(model, scaling)
     facts["threads"] = args.threads

@@ -23,23 +23,16 @@ from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
 from sdlcore.training.distributed import divide, processes_of, unite
-from sdlcore.training.history import Sink, Watch, csv_file, progress, tensorboard, weights_and_biases
+from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
 from sdlcore.training.initialise import start_from_model
 from sdlcore.training.loop import Checkpointing, train
+from sdlcore.training.watch import recovery_watch
 
 Opening = Callable[[str, str, int, Order, Path, torch.device], AbstractContextManager[TrainingRows]]
 """Opens activations by path, pair, batch size, order, folder of the training, and device."""
-Watching = Callable[[str, str], Watch]
-"""Makes a `Watch` of references by path, and pair."""
 
 
-def main(
-    script: str,
-    open_activations: Opening,
-    watching: Watching,
-    description: str | None,
-    argv: list[str] | None = None,
-) -> None:
+def main(script: str, open_activations: Opening, description: str | None, argv: list[str] | None = None) -> None:
     """Train by command line arguments.
 
     Parameters
@@ -48,8 +41,6 @@ def main(
         File of the script that this is called from; its code counts as the run's.
     open_activations
         Opens what ``--store`` names.
-    watching
-        Watches the training by what ``--watch`` names.
     description
         What the script is for.
     argv
@@ -80,13 +71,12 @@ def main(
 
     config = RunConfig.from_dict(args.settings)
     with processes_of(args.split, config) as processes:
-        _train(script, open_activations, watching, args, config, processes)
+        _train(script, open_activations, args, config, processes)
 
 
 def _train(
     script: str,
     open_activations: Opening,
-    watching: Watching,
     args: argparse.Namespace,
     config: RunConfig,
     processes: Processes,
@@ -147,7 +137,7 @@ def _train(
             directions,
             Checkpointing(checkpoint, identity),
             sinks,
-            watching(args.watch, pair) if args.watch else None,
+            recovery_watch(args.watch, pair) if args.watch else None,
         )
     unite(model)
     if not leads:

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
-from sdlcore.evaluation.watch import recovery_watch
+from sdlcore.evaluation.recovery import TAU, best_match, gt_recovery, normalise_rows
 from sdlcore.references import References, save_references
+from sdlcore.training import watch
+from sdlcore.training.watch import recovery_watch
 
 RNG = np.random.default_rng(0)
 W_P, W_R = (normalise_rows(RNG.standard_normal((7, d))).T.astype(np.float32) for d in (6, 5))
@@ -22,6 +23,10 @@ def file(tmp_path_factory):
     return path
 
 
+def test_the_threshold_is_that_of_evaluation():
+    assert watch.TAU == TAU
+
+
 @given(st.sampled_from(sorted(WIDTHS)), st.sets(st.integers(0, 6)), st.floats(0.1, 10))
 def test_it_counts_the_features_that_are_among_the_rows(file, pair, known, scale):
     both = normalise_rows(np.concatenate([W_P, W_R]).T)
@@ -30,7 +35,9 @@ def test_it_counts_the_features_that_are_among_the_rows(file, pair, known, scale
     rows = [np.concatenate([scale * t[sorted(known)], n]).astype(np.float32) for t, n in zip(true, noise, strict=True)]
     told = recovery_watch(file, pair)(dict(zip(("encoder", "decoder"), map(torch.from_numpy, rows), strict=True)))
     for side, W, t in zip(("encoder", "decoder"), rows, true, strict=True):
-        assert told[f"gt_recovery_{side}"] == gt_recovery(best_match(normalise_rows(W), t)) >= len(known) / 7
+        expected = gt_recovery(best_match(normalise_rows(W), t))
+        assert told[f"gt_recovery_{side}"] == pytest.approx(expected)
+        assert expected >= len(known) / 7
 
 
 def test_it_tells_of_one_side_where_there_is_but_one(file):

@@ -1,0 +1,44 @@
+"""How many reference directions a dictionary has while it is made, for pictures of convergence.
+
+What is told here goes into the history; nothing that makes a dictionary hangs on it. It is worked out apart from
+`sdlcore.evaluation`, a change of which is no reason to train again.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sdlcore.pairs import make_direction_pair
+from sdlcore.references import load_references
+from sdlcore.training.history import Row, Watch
+
+TAU = 0.9
+"""Threshold of recovery (section 5.1)."""
+
+
+def recovery_watch(references: str | Path, pair: str) -> Watch:
+    """Return a function that tells ``gt_recovery_encoder`` and ``gt_recovery_decoder`` of weights (M_GT, section 5.1).
+
+    Parameters
+    ----------
+    references
+        File of a bench's feature matrices, or of means of classes (`sdlcore.references`).
+    pair
+        The dictionary's: sae, transcoder or crosscoder.
+    """
+    W_p, W_r, _ = load_references(references)
+    directions = make_direction_pair(pair, W_p.T, None if W_r is None else W_r.T)
+    true = {side: torch.from_numpy(rows) for side, rows in zip(("encoder", "decoder"), directions, strict=True)}
+
+    @torch.no_grad()
+    def watch(weights: Mapping[str, Tensor]) -> Row:
+        found = {}
+        for side, W_QD in weights.items():
+            cosines_nQ = true[side].to(W_QD) @ normalize(W_QD).T
+            found[f"gt_recovery_{side}"] = float((cosines_nQ.abs().amax(1) > TAU).float().mean())
+        return found
+
+    return watch
