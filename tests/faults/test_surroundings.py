@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from sdlcore.files import atomic_path
 from tests.faults.conftest import Whole
 from tests.faults.pipeline import RESULTS, Pipeline
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-HOUR = 3600
+YEAR = 365 * 24 * 3600
+AS_THE_DOCUMENTATION_SAYS = 'find results -newermt now -exec touch --date="$(date)" {} +'
 RUN = RESULTS / "runs/lrb/topk/best/none/seed0"
 
 
@@ -79,13 +81,31 @@ def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whol
     pipeline.assert_same(whole.found)
 
 
-@pytest.mark.parametrize("hours", [-24 * 365, 24 * 365], ids=["a year ago", "in a year"])
-def test_times_of_files_that_a_jumping_clock_left_change_nothing(whole: Whole, pipeline: Pipeline, hours: int):
-    """The clock jumps after a part of the run, forwards (files are a year old) or back (they are of the future)."""
-    pipeline.start(str(RUN / "model.safetensors"), str(RESULTS / "tables/table3.csv")).finish()
+def move_times(pipeline: Pipeline, seconds: float) -> None:
     for file in (pipeline.path / "results").rglob("*"):
-        when = file.stat().st_mtime + hours * HOUR
+        when = file.stat().st_mtime + seconds
         os.utime(file, (when, when))
+
+
+def begun(pipeline: Pipeline) -> None:
+    """Run a part of the pipeline."""
+    pipeline.start(str(RUN / "model.safetensors"), str(RESULTS / "tables/table3.csv")).finish()
+
+
+def test_a_clock_that_jumps_forth_between_invocations_changes_nothing(whole: Whole, pipeline: Pipeline):
+    begun(pipeline)
+    move_times(pipeline, -YEAR)
+    pipeline.start().finish()
+    pipeline.assert_same(whole.found)
+
+
+def test_files_of_the_future_are_refused_by_their_name_until_their_times_are_set(whole: Whole, pipeline: Pipeline):
+    """As a clock leaves them that was ahead, and goes back between invocations."""
+    begun(pipeline)
+    move_times(pipeline, YEAR)
+    said = pipeline.start().fail()
+    assert re.search(rf"older modification time .* than input {RESULTS}/\S+", said), said
+    subprocess.run(AS_THE_DOCUMENTATION_SAYS, shell=True, cwd=pipeline.path, check=True)
     pipeline.start().finish()
     pipeline.assert_same(whole.found)
 
@@ -96,7 +116,12 @@ def test_a_clock_that_jumps_during_the_run_changes_nothing(whole: Whole, pipelin
     if library is None:
         pytest.skip("the clock cannot be made to jump without libfaketime (Debian's package)")
     clock = pipeline.path / "clock"
-    clock.write_text("+0")
+
+    def set_clock(to: str) -> None:
+        with atomic_path(clock) as part:  # which is read all the time
+            part.write_text(to)
+
+    set_clock("+0")
     invocation = pipeline.start(
         LD_PRELOAD=str(library),
         FAKETIME_TIMESTAMP_FILE=str(clock),
@@ -106,7 +131,7 @@ def test_a_clock_that_jumps_during_the_run_changes_nothing(whole: Whole, pipelin
     )
     jumps = ["-1d", "+1d", "+0"]
     while not invocation.ended_within(whole.seconds / 10):
-        clock.write_text(jumps[0])
+        set_clock(jumps[0])
         jumps = [*jumps[1:], jumps[0]]
     assert invocation.process.returncode == 0, invocation.said()
     pipeline.assert_same(whole.found)
