@@ -110,6 +110,8 @@ def test_columns_are_exactly_these(tmp_path):
         "chance_mip_decoder_mean",
         "chance_gt_recovery_encoder_tau95_mean",
         "chance_gt_recovery_decoder_tau95_mean",
+        "chance_gt_recovery_encoder_pattern_mean",
+        "chance_mip_encoder_pattern_mean",
         "paper_gt_recovery",
         "paper_mip",
         "paper_l0",
