@@ -29,7 +29,7 @@ def test_classical_solvers_find_most_features_and_no_better_than_acs(bench, name
     steps = search(bench, name)
     atoms, row = steps[-1]
     assert len(atoms) == 60
-    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(600))
+    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(60))
     assert bench.recovery(atoms) >= 0.7
     acs = SolverConfig(n_atoms=60, support=4, batch_size=2048)
     found, best = list(SOLVERS["acs"](bench.batches(2048), acs, torch_stream(0, "initialisation"), None))[-1]
@@ -37,15 +37,15 @@ def test_classical_solvers_find_most_features_and_no_better_than_acs(bench, name
     assert set(row) == set(best)
 
 
-def test_clusters_are_features_where_one_at_a_time_is_active_and_not_where_several_are(bench):
-    # so many that every feature has a centre at the start
-    config = SolverConfig(solver="kmeans", n_atoms=600, support=4, batch_size=2048)
+def test_centres_are_features_where_one_at_a_time_is_active_and_near_them_where_several_are(bench):
+    config = SolverConfig(solver="kmeans", n_atoms=60, support=4, batch_size=2048)
     alone = bench.features[torch.arange(8192) % 40] * torch.rand(8192, 1).add(0.1)
-    for x, found in ((alone, True), (bench.x, False)):
+    for x, exact in ((alone, True), (bench.x, False)):
         batches = bench._replace(x=x).batches(2048)
         atoms, _ = list(SOLVERS["kmeans"](batches, config, torch_stream(0, "initialisation"), None))[-1]
-        torch.testing.assert_close(atoms.norm(dim=1), torch.ones(600))
-        assert (bench.recovery(atoms, 0.95) == 1.0) == found
+        torch.testing.assert_close(atoms.norm(dim=1), torch.ones(60))
+        assert bench.recovery(atoms) > 0.7
+        assert (float(((bench.features @ atoms.T).amax(0) > 0.999).float().mean()) > 0.7) == exact
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
