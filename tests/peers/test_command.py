@@ -77,7 +77,7 @@ def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any
     ]
     x = seen[-1]
     fvu = (model(x).x_hat - x).square().sum() / (x - x.mean(0)).square().sum()
-    assert float(rows[-1]["fvu"]) == pytest.approx(float(fvu))
+    assert float(rows[-1]["fvu"]) == pytest.approx(fvu.item())
     assert float(rows[-1]["l0"]) <= 2
     assert 0 <= float(rows[-1]["gt_recovery_decoder"]) <= 1
     assert float(rows[-1]["seconds"]) >= float(rows[0]["seconds"]) >= 0

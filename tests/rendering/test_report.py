@@ -176,7 +176,7 @@ def made(tmp_path_factory, config):
         "figure6",
         **{"with": [test_figures.write_run(folder, "with", seed, [(4, 9)]) for seed in (0, 1, 2)]},
         without=[test_figures.write_run(folder, "without", seed) for seed in (0, 1, 2)],
-        labels=json.dumps({**test_figures.LABELS, "title": "t"}),
+        labels=json.dumps({**test_figures.LABELS, "method": "topk", "source": "smollm2"}),
         png=folder / "figure6.png",
         pdf=folder / "figure6.pdf",
         summary=folder / "figure6.csv",

@@ -14,6 +14,7 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 from sdlcore.activations.array_reference import source_files
+from sdlcore.activations.image_reference import FASHION_MNIST, TRAINED, clip_samples
 from sdlcore.activations.hub_names import is_hub_model, is_hub_text
 from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
 from sdlcore.cells import (
@@ -44,14 +45,7 @@ from sdlcore.cells import (
     table_seeds,
     top_images_cell,
 )
-from sdlcore.config import (
-    FASHION_MNIST,
-    TRAINED,
-    ConfigError,
-    clip_samples,
-    load_yaml,
-    validate,
-)
+from sdlcore.config import ConfigError, load_yaml, validate
 from sdlcore.digest import source_digest
 from sdlcore.cost import RATE, measured_rate, plan_lines, stages, too_large
 from sdlcore.plan import lines as large_activations

@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from sdlcore.activations.image_reference import TRAINED
 from sdlcore.cells import SETTINGS_TABLE, TOP_IMAGES, source_kind
-from sdlcore.config import TRAINED
 from sdlcore.files import atomic_path, provenance
 from sdlcore.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.rendering.captions import symbol, table_caption
