@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from sdlcore.rendering.figures import PALETTE, style
 from sdlcore.rendering.markup import label_method
@@ -95,6 +96,9 @@ def figure_convergence(rows: pd.DataFrame) -> Figure:
             for axes, (measure, label) in zip(line, MEASURES.items(), strict=True):
                 axes.set_ylabel(label, fontsize=8)
                 axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axes.xaxis.set_minor_formatter(NullFormatter())
                 if measure == "fvu":
                     axes.set_yscale("log")
                 else:

@@ -43,7 +43,7 @@ def figure5(shown: Sequence[Shown]) -> Figure:
     members = ["parent", *(f"child {i + 1}" for i in range(children))]
     highest = max(float(np.nanmax(one.family.response, initial=0)) for one in shown)
     with style():
-        figure = Figure(figsize=(8.8, 0.9 + (0.42 * (1 + children) + 1.0) * len(shown)), layout="constrained")
+        figure = Figure(figsize=(8.8, 0.9 + (0.42 * (1 + children) + 1.2) * len(shown)), layout="constrained")
         panels: Any = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[1 + children, children + 0.6])
         images = []
         for (left, right), one in zip(panels, shown, strict=True):
@@ -57,8 +57,8 @@ def figure5(shown: Sequence[Shown]) -> Figure:
             for child in map(int, absorbed):
                 _outline(left, 1 + child, 0)
                 _outline(right, 0, child)
-            left.set_title(f"{one.name}: {len(absorbed)} of {children} pairs absorbed (outlined)", loc="left")
-            right.set_title(f"over all families: {one.score:.2f} of the pairs", loc="left")
+            left.set_title(f"{one.name}\n{len(absorbed)} of {children} pairs absorbed (outlined)", loc="left")
+            right.set_title(f"\nover all families: {one.score:.2f} of the pairs", loc="left")
         panels[-1, 0].set_xlabel("true direction", fontsize=8)
         panels[-1, 1].set_xlabel("the only active child (the parent is active, too)", fontsize=8)
         figure.colorbar(images[0][0], ax=panels[:, 0], location="bottom", shrink=0.7, aspect=35).set_label(

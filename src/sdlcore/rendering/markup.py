@@ -13,8 +13,8 @@ from sdlcore.rendering.tables import PAPER_METHODS
 # of the default configuration, beside the paper's
 METHODS = {
     "topk_3d": "TopK SAE",
-    "topk_few": "TopK SAE of few active latents",
-    "topk_nested": "the same, nested (Matryoshka by prefixes)",
+    "topk_few": "TopK SAE",
+    "topk_nested": "Nested TopK SAE",
     "topk_real": "TopK SAE",
     "topk_real_resampled": "TopK SAE with resampling",
     "topk_warm": "TopK SAE from ACS",
