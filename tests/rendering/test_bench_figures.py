@@ -191,7 +191,7 @@ def test_figure5_outlines_absorbed_pairs_on_both_sides():
     assert [sorted(map(tuple, np.round(sorted(places)))) for places in corners] == [[(0, 1), (0, 2)], [(0, 0), (1, 0)]]
     said = texts(figure)
     for text in (
-        "mine, seed 0: 2 of 3 pairs absorbed",
+        "mine, seed 0\n2 of 3 pairs absorbed",
         "over all families: 0.33",
         "(child 3’s)",
         f"{family.response[0, 2]:.2f}",
