@@ -197,3 +197,10 @@ def test_the_figure_tells_protocols_apart_and_is_saved_the_same_each_time(tmp_pa
         save_figure(figure_sweep(table), tmp_path / f"{name}.png", tmp_path / f"{name}.pdf")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def test_a_caption_leaves_out_of_solvers_what_they_are_not_given():
+    beside = {"tables": {"table1": {**QUICK["tables"]["table1"], "methods": ["topk", "acs"], "anchorings": ["none"]}}}
+    assert "n_q = 2048, steps = 250" in table_caption(QUICK | beside, "table1")
+    beside["tables"]["table1"]["methods"] = ["acs"]
+    assert "steps" not in table_caption(QUICK | beside, "table1")

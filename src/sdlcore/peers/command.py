@@ -1,7 +1,5 @@
 """The command that trains one dictionary by another library, and leaves the files of a run."""
 
-import argparse
-import json
 import logging
 import math
 import time
@@ -20,6 +18,7 @@ from sdlcore.model import SparseCoder, save_model
 from sdlcore.peers.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore.peers.trainer import Train
 from sdlcore.streams import stream, torch_stream
+from sdlcore.training.arguments import run_parser
 from sdlcore.training.history import History, Watch, csv_file
 from sdlcore.training.loop import DivergedError
 from sdlcore.training.watch import recovery_watch
@@ -54,15 +53,7 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
     argv
         Arguments; None for the process's own.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--settings", type=json.loads, required=True, help="settings of the peer, JSON")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--store", required=True)
-    parser.add_argument("--watch", metavar="REFERENCES", help="tell in the history how many of these directions it has")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--history", required=True)
+    parser = run_parser(description)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 

@@ -46,7 +46,9 @@ def table_settings(config: Mapping[str, Any], table: str) -> dict[str, str]:
     }
     swept = [asked["sweep"]["parameter"]] if asked.get("sweep") else []
     for name in ("n_q", *(name for name in swept if name in runs[0]), "steps", "batch_size"):
-        settings[name] = _several(run[name] for run in runs)
+        # solvers have neither latents nor steps that are given
+        if told := [run[name] for run in runs if name in run]:
+            settings[name] = _several(told)
     for anchoring in asked["anchorings"]:
         for name, value in config.get("anchorings", {}).get(anchoring, {}).items():
             if name in ("n_anchors", "lambda_anchor"):

@@ -1,7 +1,5 @@
 """The command that solves for one dictionary and leaves the files of a run, as `sdlcore.training.command` does."""
 
-import argparse
-import json
 import logging
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +16,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
+from sdlcore.training.arguments import run_parser
 from sdlcore.training.history import History, csv_file
 from sdlcore.training.watch import recovery_watch
 
@@ -34,16 +33,8 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
     argv
         Arguments; None for the process's own.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--settings", type=json.loads, required=True, help="settings of the solver, JSON")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--store", required=True)
+    parser = run_parser(description)
     parser.add_argument("--start", metavar="MODEL", help="a model whose dictionary the solver starts from")
-    parser.add_argument("--watch", metavar="REFERENCES", help="tell in the history how many of these directions it has")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--history", required=True)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 

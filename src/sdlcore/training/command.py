@@ -22,6 +22,7 @@ from sdlcore.processes import Processes
 from sdlcore.run import RunConfig
 from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
+from sdlcore.training.arguments import run_parser
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
 from sdlcore.training.initialise import start_from_model
@@ -46,24 +47,16 @@ def main(script: str, open_activations: Opening, description: str | None, argv: 
     argv
         Arguments; None for the process's own.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--settings", type=json.loads, required=True, help="run settings, JSON")
-    parser.add_argument("--seed", type=int, required=True)
+    parser = run_parser(description)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=1, help="of all processes on this machine together")
     parser.add_argument(
         "--split",
         choices=["samples", "latents"],
         default="samples",
         help="what processes that torchrun starts divide among them",
     )
-    parser.add_argument("--store", required=True)
     parser.add_argument("--anchors")
     parser.add_argument("--start", metavar="MODEL", help="a model whose latents the first latents start from")
-    parser.add_argument("--watch", metavar="REFERENCES", help="tell in the history how many of these directions it has")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--history", required=True)
     parser.add_argument("--tensorboard", metavar="FOLDER", help="also write the history as TensorBoard event files")
     parser.add_argument("--wandb", metavar="PROJECT", help="also send it to this project of Weights & Biases")
     args = parser.parse_args(argv)
