@@ -92,13 +92,14 @@ def photographs(folder: Path) -> Path:
     return folder
 
 
-def images(dtype: str, workers: int, weights: Path, folder: Path) -> None:
+def images(dtype: str, threads: int, workers: int, weights: Path, folder: Path) -> None:
     model = "ViT-B-32-quickgelu"
     source = ClipSource(
         images="benchmark", model=model, pretrained="random", dtype=dtype, batch_size=IMAGE_BATCH, test_samples=1
     )
     where = {"model": model, "pretrained": str(weights), "workers": workers, "device": "cpu"}
-    work = clip.prepare(source, folder, None, threads=torch.get_num_threads(), **where)  # type: ignore[arg-type]
+    before = torch.get_num_threads()
+    work = clip.prepare(source, folder, None, threads=threads, **where)  # type: ignore[arg-type]
     path = folder.parent / "embeddings.h5"
 
     def extract() -> None:
@@ -116,7 +117,8 @@ def images(dtype: str, workers: int, weights: Path, folder: Path) -> None:
             for batch in batches:
                 embed(batch)
 
-    compare(f"ViT-B/32, {dtype}, {workers} workers", "images", IMAGES - 1, extract, forward)
+    compare(f"ViT-B/32, {dtype}, {threads} threads, {workers} workers", "images", IMAGES - 1, extract, forward)
+    torch.set_num_threads(before)
 
 
 def main() -> None:
@@ -131,6 +133,7 @@ def main() -> None:
     for path in (model, text):
         if not path.exists():
             parser.error(f"{path}: not there; name another, or run the default pipeline first")
+    cores = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for dtype in ("float32", "bfloat16"):
@@ -139,8 +142,9 @@ def main() -> None:
         torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), weights)
         pictures = photographs(folder / "pictures")
         for dtype in ("float32", "bfloat16"):
-            for workers in (0, 2):
-                images(dtype, workers, weights, pictures)
+            # all cores to the model, which decodes in between; and one of them to a worker
+            for threads, workers in ((cores, 0), (max(1, cores - 1), 1)):
+                images(dtype, threads, workers, weights, pictures)
 
 
 if __name__ == "__main__":

@@ -58,11 +58,11 @@ def test_every_format_that_counts_is_read(suffix: str, tmp_path: Path):
     assert batch.images.shape == (1, 3, 8, 8)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_what_cannot_be_read_is_skipped_with_its_reason(workers: int, damaged: Path):
+@pytest.mark.parametrize(("workers", "threads"), [(0, 1), (0, 3), (2, 1)])
+def test_what_cannot_be_read_is_skipped_with_its_reason(workers: int, threads: int, damaged: Path):
     found = list_images(damaged)
     order = np.arange(len(found.paths))[::-1]
-    batches = list(decoded(found, order, shrink, batch_size=5, workers=workers))
+    batches = list(decoded(found, order, shrink, batch_size=5, workers=workers, threads=threads))
     skipped = {entry.path: entry.reason for batch in batches for entry in batch.skipped}
     assert skipped.keys() == DAMAGED.keys()
     for path, reason in DAMAGED.items():

@@ -67,7 +67,7 @@ def extract(
     model, pretrained
         Where `load_clip` finds them, if not by the names in ``source``.
     workers
-        Processes that decode images.
+        Processes that decode images; with 0, threads of this one do.
     device
         cpu, cuda, or auto for a GPU where torch sees one.
     threads
@@ -196,8 +196,9 @@ def prepare(
     embed = embedder(clip.model, source.embedding)
 
     def batches(split: Split, start: int) -> Iterator[tuple[Batch, np.ndarray | None]]:
+        pinned = device == "cuda"
         pictures = decoded(
-            split.folder, split.order, clip.preprocess, source.batch_size, start, workers, pin_memory=device == "cuda"
+            split.folder, split.order, clip.preprocess, source.batch_size, start, workers, threads, pin_memory=pinned
         )
         return _embedded(pictures, embed, device, getattr(torch, source.dtype))
 

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -29,6 +30,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 WNID = re.compile(r"n\d{8}")
 LINK_OUT = "a link that leads out of the image folder"
 LINK_TO_FOLDER = "a link to a folder"
+
+_Item = tuple[int, str, torch.Tensor | None, str]
+"""Index, path, picture or None, reason."""
 
 
 class Skipped(NamedTuple):
@@ -163,6 +167,7 @@ def decoded(
     batch_size: int,
     start: int = 0,
     workers: int = 0,
+    threads: int = 1,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """Yield ``order[start:]`` in batches of ``batch_size`` images, fewer where some are unreadable.
@@ -178,13 +183,19 @@ def decoded(
     start
         Place in the order to start at.
     workers
-        Processes that decode; with 0, this one does.
+        Processes that decode; with 0, threads of this one do, between batches.
+    threads
+        How many; they are there only without workers.
     pin_memory
         Whether tensors are put where a GPU can fetch them from.
     """
     parts = [order[first : first + batch_size].tolist() for first in range(start, len(order), batch_size)]
+    images = _Images(folder, transform)
+    if not workers:
+        yield from _decoded_in_threads(images, parts, threads, pin_memory)
+        return
     loader: DataLoader[Any] = DataLoader(
-        _Images(folder, transform),
+        images,
         batch_sampler=parts,
         num_workers=workers,
         collate_fn=_collate,
@@ -194,9 +205,17 @@ def decoded(
     yield from loader
 
 
-class _Images(Dataset[tuple[int, str, torch.Tensor | None, str]]):
-    """Index, path, picture or None, reason."""
+def _decoded_in_threads(images: "_Images", parts: list[list[int]], threads: int, pin_memory: bool) -> Iterator[Batch]:
+    """Yield batches, none decoded ahead: beside a model on as many threads, that takes longer than by turns."""
+    with ThreadPoolExecutor(threads) as pool:
+        for part in parts:
+            batch = _collate(list(pool.map(images.__getitem__, part)))
+            if pin_memory and batch.images is not None:
+                batch = batch._replace(images=batch.images.pin_memory())
+            yield batch
 
+
+class _Images(Dataset[_Item]):
     def __init__(self, folder: ImageFolder, transform: Callable[[Image.Image], torch.Tensor]) -> None:
         self._root = folder.root
         self._paths = folder.paths
@@ -205,7 +224,7 @@ class _Images(Dataset[tuple[int, str, torch.Tensor | None, str]]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index: int) -> tuple[int, str, torch.Tensor | None, str]:
+    def __getitem__(self, index: int) -> _Item:
         path = self._root / self._paths[index]
         try:
             with Image.open(path) as image:
@@ -217,7 +236,7 @@ class _Images(Dataset[tuple[int, str, torch.Tensor | None, str]]):
             return index, self._paths[index], None, f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-def _collate(items: list[tuple[int, str, torch.Tensor | None, str]]) -> Batch:
+def _collate(items: list[_Item]) -> Batch:
     images = [image for _, _, image, _ in items if image is not None]
     return Batch(
         torch.stack(images) if images else None,
