@@ -28,7 +28,7 @@ include: "workflow/rules/discovery.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/solve.smk"
 include: "workflow/rules/frontier.smk"
-include: "workflow/rules/harder.smk"
+include: "workflow/rules/bench_tables.smk"
 include: "workflow/rules/peers.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/language.smk"
@@ -48,6 +48,7 @@ rule all:
         [file for figure in config["figures"] for file in figure_files(figure)],
         bench_table_files("solvers"),
         bench_table_files("harder"),
+        bench_table_files("encoders"),
         frontier_files(),
         VERDICT_FILES if ANY_VERDICTS else [],
         f"{RESULTS}/report.html",

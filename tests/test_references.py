@@ -60,12 +60,12 @@ def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_ac
     found, _ = class_means(store, centred)
     scaling = normalisation.fit(store, "sae")
     W = torch.from_numpy(found.W_p.T.copy())
-    tied_p, tied_r = scaling.directions(W, W)
+    tied_p, tied_r = normalisation.directions(scaling, W, W)
     model = SparseCoder(ModelConfig("sae", "relu", len(W), bias=True), (store.n_p,), (store.n_p,))
     with torch.no_grad():
         model.W_enc.copy_(tied_p)
         model.W_dec.copy_(tied_r)
-    normalisation.fold(model, scaling)
+    scaling.fold(model)
     for weights in (model.W_enc, model.W_dec):
         torch.testing.assert_close(torch.nn.functional.normalize(weights.detach()), W)
 

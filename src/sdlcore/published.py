@@ -17,8 +17,16 @@ from sdlcore.files import write_json
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
 """Settings of a source that say how its samples are made, not what they are; ``run`` counts as the run's."""
 WATCHING = ("log_every", "checkpoint_every")
-ADDED = {"frequency_exponent": 0.0, "correlation": 0.0, "group_size": 8, "noise": 0.0}
-"""Settings of sources that came after runs were published, and the values that leave a source what it was.
+ADDED = {
+    "frequency_exponent": 0.0,
+    "correlation": 0.0,
+    "group_size": 8,
+    "noise": 0.0,
+    "encoder": "regression",
+    "pursuit": 0,
+    "whiten": False,
+}
+"""Settings of sources and runs that came after runs were published, and the values that leave them what they were.
 
 With these they are left out of digests, so that an option that is added unpublishes nothing."""
 
@@ -29,13 +37,13 @@ def cell_digest(config: Mapping[str, Any], cell: Cell) -> str:
     source = {
         key: value
         for key, value in config["sources"][kind][cell.source].items()
-        if key not in PLANNING and not (key in ADDED and value == ADDED[key])
+        if key not in PLANNING and not _added(key, value)
     }
     run = run_settings(config, cell.source, cell.method, cell.protocol)
     anchorings = [name for name in (cell.anchoring, reference_anchoring(config, cell.source)) if name != "none"]
     settings = {
         "source": {kind: source},
-        "run": {key: value for key, value in run.items() if key not in WATCHING},
+        "run": {key: value for key, value in run.items() if key not in WATCHING and not _added(key, value)},
         "anchored": cell.anchoring != "none",
         # of a run without anchors, how many features count as given away
         "anchoring": config["anchorings"].get(anchorings[0]) if anchorings else None,
@@ -48,6 +56,10 @@ def cell_digest(config: Mapping[str, Any], cell: Cell) -> str:
     if start is not None:
         settings["start"] = cell_digest(config, start)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _added(key: str, value: Any) -> bool:
+    return key in ADDED and bool(value == ADDED[key])
 
 
 def publish(config: Mapping[str, Any], cells: Iterable[Cell], results: Path, folder: Path) -> list[Path]:

@@ -39,6 +39,9 @@ class ModelConfig:
     """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
+    pursuit: int = 0
+    """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
+    dictionaries that were solved for (`sdlcore.solvers`)."""
 
     def __post_init__(self) -> None:
         _one_of("pair", self.pair, ("sae", "transcoder", "crosscoder"))
@@ -59,6 +62,8 @@ class ModelConfig:
             raise ValueError(f"init_l0 needs bias with activation {self.activation}")
         if self.skip and self.pair != "transcoder":
             raise ValueError(f"skip needs pair transcoder, found {self.pair}: another would copy its input")
+        if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
+            raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
 
     @property
     def selects(self) -> bool:
@@ -135,6 +140,8 @@ class TrainingConfig:
     """Largest norm of the whole gradient."""
     normalise: bool = False
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
+    whiten: bool = False
+    """Give activations zero mean and unit covariance, and so every direction the same weight; folded likewise."""
     dead_after: int = 20_000
     """A latent is dead when it has been silent for this many samples."""
     resample_every: int | None = None
@@ -172,6 +179,12 @@ class RunConfig:
             raise ValueError("activation gated needs l1, without which its gates do not become sparse")
         if loss.l0 and model.activation != "jumprelu":
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
+        if model.pursuit:
+            raise ValueError("pursuit is no setting of a training: no gradient passes through it")
+        if self.training.whiten and (self.training.normalise or self.model.skip):
+            raise ValueError(
+                "whiten centres and scales by itself, and knows no linear path: leave out normalise and skip"
+            )
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":

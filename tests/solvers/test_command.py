@@ -11,6 +11,7 @@ from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model import load_model
 from sdlcore.references import References, save_references
 from sdlcore.solvers import command
+from sdlcore.solvers.settings import ENCODERS
 
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
 
@@ -48,6 +49,21 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
         metrics, _ = evaluate(model, opened)
     assert metrics["fvu"] is not None
     assert metrics["fvu"] < 0.15
+
+
+@pytest.mark.parametrize("pair", ["sae", "crosscoder"])
+def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(bench, store, tmp_path, pair):
+    rows, fvu, decoders = {}, {}, []
+    for encoder in ENCODERS:
+        model = solve(store, tmp_path / encoder, {"encoder": encoder, "pair": pair, "normalise": True})
+        decoders.append(model.W_dec.detach())
+        rows[encoder] = bench.recovery(torch.nn.functional.normalize(model.W_enc.detach()[:, :32]))
+        with ActivationStore(store) as opened:
+            metrics, _ = evaluate(load_model(tmp_path / encoder / "model.safetensors"), opened)
+        fvu[encoder] = metrics["fvu"]
+    assert all(torch.equal(other, decoders[0]) for other in decoders[1:])
+    assert rows["tied"] == rows["pursuit"] == 1.0
+    assert fvu["pursuit"] < fvu["regression"] < fvu["tied"]
 
 
 @pytest.mark.parametrize("solver", ["acs", "ksvd", "odl"])

@@ -2,15 +2,15 @@ import pytest
 import torch
 
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
-from sdlcore.solvers.encoder import EncoderFit, best_thresholds
+from sdlcore.solvers.encoder import RIDGE, EncoderFit, best_thresholds
 
 
-def fitted(bench, n=4096):
+def fitted(bench, n=4096, kind="regression"):
     x, atoms = bench.x[:n], bench.features
     codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 6), 8)
     fit = EncoderFit(*atoms.shape)
     fit.add(x, codes)
-    return fit.solve(), codes
+    return fit.solve(kind, atoms), codes
 
 
 def test_it_reconstructs_samples_that_it_was_not_fitted_to_better_than_the_tied_one(bench):
@@ -25,6 +25,29 @@ def test_it_reconstructs_samples_that_it_was_not_fitted_to_better_than_the_tied_
     for threshold in (0.0, 0.2, 0.4, 0.6, 0.8):
         assert error(*encoder) < error(atoms, 0.0, threshold)
     assert bool((encoder.threshold >= 0).all())
+
+
+def test_rows_are_along_the_atoms_or_have_them_as_patterns(bench):
+    atoms = bench.features
+    tied, _ = fitted(bench, kind="tied")
+    torch.testing.assert_close(torch.nn.functional.normalize(tied.W), atoms)
+    tied_by_covariance, _ = fitted(bench, kind="covariance")
+    spread = torch.cov(bench.x[:4096].T, correction=0)
+    spread.diagonal().add_(RIDGE * spread.diagonal().mean())
+    torch.testing.assert_close(torch.nn.functional.normalize(tied_by_covariance.W @ spread), atoms, rtol=0, atol=1e-3)
+
+
+def test_the_regression_reconstructs_best_and_the_atoms_themselves_worst(bench):
+    x, atoms = bench.x[4096:], bench.features
+
+    def error(kind):
+        W, b, threshold = fitted(bench, kind=kind)[0]
+        pre = x @ W.T + b
+        return float((x - torch.where(pre > threshold, pre, 0.0) @ atoms).square().sum() / x.square().sum())
+
+    # with uncorrelated features and enough samples the first two are nearly the same encoder
+    assert error("regression") < 1.02 * error("covariance")
+    assert error("covariance") < 0.9 * error("tied")
 
 
 def test_thresholds_are_those_of_a_search_over_all_samples():
@@ -59,3 +82,11 @@ def test_parts_of_the_samples_are_added_up(bench):
 def test_an_encoder_of_nothing_is_refused():
     with pytest.raises(ValueError, match="before any batch"):
         EncoderFit(3, 2).solve()
+
+
+def test_an_encoder_of_atoms_needs_them(bench):
+    x, atoms = bench.x[:64], bench.features
+    fit = EncoderFit(*atoms.shape)
+    fit.add(x, nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 6), 8))
+    with pytest.raises(ValueError, match="of kind tied is made of atoms"):
+        fit.solve("tied")

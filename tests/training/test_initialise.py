@@ -6,7 +6,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.streams import torch_stream
 from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.initialise import start_from_data, start_from_model
-from sdlcore.training.normalisation import Normalisation, fold, identity
+from sdlcore.training.normalisation import Normalisation, identity
 
 
 def fresh(**settings):
@@ -67,7 +67,7 @@ def test_what_normalisation_does_to_it_is_undone_by_folding():
     normalisation = Normalisation(mean, torch.full((12,), 0.3), mean, torch.full((12,), 0.3))
     model = fresh(activation="relu", bias=True)
     start_from_model(model, found, normalisation)
-    fold(model, normalisation)
+    normalisation.fold(model)
     x = torch.randn(50, 12, generator=torch_stream(4, "x"))
     torch.testing.assert_close(model.encode(x), found.encode(x), rtol=1e-4, atol=1e-4)
 

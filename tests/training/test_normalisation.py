@@ -7,7 +7,7 @@ from sdlcore.model import SparseCoder
 from sdlcore.pairs import make_pair, pair_sites
 from sdlcore.run import ModelConfig
 from sdlcore.streams import torch_stream
-from sdlcore.training.normalisation import fit, fold, identity
+from sdlcore.training.normalisation import directions, fit, fit_whitening, identity
 
 RNG = np.random.default_rng(0)
 INPUT = RNG.standard_normal((700, 8)) * 30 + RNG.standard_normal(8) * 100
@@ -35,32 +35,46 @@ def test_every_site_gets_zero_mean_and_a_mean_norm_of_sqrt_d(store, pair, rows_a
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
-def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(store, pair):
+@pytest.mark.parametrize("rows_at_once", [64, 10_000])
+def test_whitened_activations_have_zero_mean_and_unit_covariance(store, pair, rows_at_once):
+    x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair(pair, INPUT, TARGET))
+    for x in fit_whitening(store, pair, rows_at_once)(x_p, x_r):
+        torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1]), atol=2e-3, rtol=0)
+        for site in (x,) if x.shape[1] < 13 else (x[:, :8], x[:, 8:]):
+            torch.testing.assert_close(torch.cov(site.T, correction=0), torch.eye(site.shape[1]), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("fit", [fit, fit_whitening])
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_the_folded_model_does_to_raw_what_the_trained_one_does_to_normalised(store, pair, fit):
     sites = pair_sites(pair, 8, 5)
-    config = ModelConfig(pair, "topk", 20, 4, bias=True, skip=pair == "transcoder")
+    config = ModelConfig(pair, "topk", 20, 4, bias=True, skip=pair == "transcoder" and fit is not fit_whitening)
     model = SparseCoder(config, *sites, torch_stream(0, "x")).double()
     if config.skip:
         torch.nn.init.normal_(model.W_skip)
-    scaling = type(identity(1, 1))(*(value.double() for value in fit(store, pair)))
+    found = fit(store, pair)
+    scaling = type(found)(*(value.double() for value in found))
     x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, INPUT, TARGET))
     normalised = model(scaling(x_p, x_r)[0])
-    fold(model, scaling)
+    scaling.fold(model)
     raw = model(x_p)
-    torch.testing.assert_close(raw.latents(), normalised.latents())
-    torch.testing.assert_close(raw.x_hat, normalised.x_hat / scaling.scale_r + scaling.mean_r)
+    # Sigma^1/2 and Sigma^-1/2 are kept in float32
+    torch.testing.assert_close(raw.latents(), normalised.latents(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(scaling(x_p, raw.x_hat)[1], normalised.x_hat, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("fit", [fit, fit_whitening])
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
-def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(store, pair):
+def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(store, pair, fit):
     sites = pair_sites(pair, 8, 5)
     model = SparseCoder(ModelConfig(pair, "topk", 6, 2), *sites)
     w_p, w_r = (torch.nn.functional.normalize(torch.randn(6, sum(widths))) for widths in sites)
     scaling = fit(store, pair)
     with torch.no_grad():
-        for weights, direction in zip((model.W_enc, model.W_dec), scaling.directions(w_p, w_r), strict=True):
+        for weights, direction in zip((model.W_enc, model.W_dec), directions(scaling, w_p, w_r), strict=True):
             torch.testing.assert_close(direction.norm(dim=1), torch.ones(6))
             weights.copy_(direction)
-    fold(model, scaling)
+    scaling.fold(model)
     for weights, raw in ((model.W_enc, w_p), (model.W_dec, w_r)):
         torch.testing.assert_close(torch.nn.functional.normalize(weights), raw)
 
@@ -70,10 +84,11 @@ def test_identity_changes_nothing():
     assert all(torch.equal(x, same) for same in identity(8, 8)(x, x))
 
 
+@pytest.mark.parametrize("fit", [fit, fit_whitening])
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
-def test_raw_rows_are_those_of_the_folded_model(store, pair):
+def test_raw_rows_are_those_of_the_folded_model(store, pair, fit):
     model = SparseCoder(ModelConfig(pair, "topk", 20, 4), *pair_sites(pair, 8, 5), torch_stream(0, "x"))
     scaling = fit(store, pair)
     rows = scaling.raw_rows(model)
-    fold(model, scaling)
+    scaling.fold(model)
     torch.testing.assert_close(rows, {"encoder": model.W_enc.data, "decoder": model.W_dec.data})

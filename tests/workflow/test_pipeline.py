@@ -202,14 +202,23 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
 def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finished):
     asked = {
         "harder": {"runs": {"lrb": {"methods": ["topk"]}}},
+        "methods": {
+            "acs_pursuit": {"like": "acs", "encoder": "pursuit"},
+            "topk_white": {"like": "topk", "whiten": True},
+        },
+        "encoders": {"runs": {"lrb": {"methods": ["topk", "topk_white", "acs_pursuit"]}}},
         "frontier": {"source": "lrb", "methods": ["topk"], "panels": {"noise": {"values": [0.0, 0.5]}}},
     }
-    finished.snakemake("harder", "frontier", change=asked)
-    assert finished.plan("harder", "frontier", change=asked).jobs == []
+    finished.snakemake("harder", "encoders", "frontier", change=asked)
+    assert finished.plan("harder", "encoders", "frontier", change=asked).jobs == []
     with (finished.path / "results/tiny/tables/harder.csv").open() as file:
         (plain,) = csv.DictReader(file)
     assert float(plain["splitting"]) >= 1
     assert plain["absorption"] == ""
+    with (finished.path / "results/tiny/tables/encoders.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["topk", "topk_white", "acs_pursuit"]
+    assert rows["acs_pursuit"]["mip_encoder"] == rows["acs_pursuit"]["mip_decoder"]
     with (finished.path / "results/tiny/tables/frontier.csv").open() as file:
         points = [(row["parameter"], row["value"], row["source"]) for row in csv.DictReader(file)]
     assert points == [("noise", "0.0", "lrb"), ("noise", "0.5", "lrb_noise_0_5")]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sdlcore.files import atomic_path
 from sdlcore.model import kernels
 from sdlcore.model.preactivations import Entries, Preactivations
+from sdlcore.model.pursuit import refined
 from sdlcore.model.sigma import Selecting, Sigma, make_sigma, ranks_among
 from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
@@ -27,7 +28,7 @@ class Forward(NamedTuple):
     pre: Tensor
     """Pre-activations W_E x_p + b_E there (N)."""
     values: Tensor
-    """Latents x_q = sigma(pre) there (N); zero at the entries of auxiliary latents."""
+    """Latents x_q = sigma(pre) there (N), or what a pursuit makes of them; zero at the entries of auxiliary latents."""
     x_hat: Tensor
     """B x n_r reconstruction of x_r."""
     scales: Tensor
@@ -83,7 +84,8 @@ class SparseCoder(nn.Module):
 
     With x_r = x_p it is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
     concatenation of several sites. A transcoder may have a linear path beside the latents, W_skip x_p (Paulo et al.
-    2025). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec` (the
+    2025). A pursuit puts the best non-negative codes over sigma's latents in the place of their values
+    (`sdlcore.model.pursuit`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec` (the
     paper's column W_D[:, i]); `W_dec` is kept by rows because a sparse code reads whole directions.
 
     Parameters
@@ -196,7 +198,10 @@ class SparseCoder(nn.Module):
             support, is_aux_N, known_N = self._split(support, selected_N, scales, aux)
         pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support, known_N)
         if is_aux_N is None:
-            decoded_N = values_N = self.sigma(pre_N, support)
+            values_N = self.sigma(pre_N, support)
+            if self.config.pursuit:
+                values_N = refined(x_BP - self.b_dec, self.W_dec, support, self.config.pursuit)
+            decoded_N = values_N
         else:
             aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, _NEVER, pre_N)
             values_N = self.sigma(pre_N, support)

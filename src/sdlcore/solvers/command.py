@@ -72,7 +72,7 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
             generator = torch_stream(args.seed, "initialisation")
             watch = recovery_watch(args.watch, config.pair) if args.watch else None
             model = solve(pairs, config, sites, generator, scaling, history, start, watch)
-    normalisation.fold(model, scaling)
+    scaling.fold(model)
     facts["threads"] = args.threads
     write_json(args.config, facts)
     save_model(args.model, model, facts)

@@ -2,9 +2,10 @@
 
 Codes are a function of a sample that no single layer computes. The best linear read-out of code i is
 Sigma^-1 cov(x, c_i), the ridge or Wiener row, not the atom itself: where atoms are not orthogonal, the atom's own
-correlation is full of the others' (docs/solvers.md). A threshold then says when it is active, and where it is, a
-regression of the code on the read-out undoes the shrinkage that the silent samples caused. All of it is one affine map
-and JumpReLU, which any `SparseCoder` computes.
+correlation is full of the others' (docs/solvers.md). Rows that are the atoms (tied), or Sigma^-1 times the atoms
+(covariance), say less of the codes and more of the dictionary. A threshold then says when a code is active, and where
+it is, a regression of the code on the read-out undoes the shrinkage that the silent samples caused. All of it is one
+affine map and JumpReLU, which any `SparseCoder` computes.
 """
 
 from typing import NamedTuple
@@ -53,13 +54,21 @@ class EncoderFit:
         self._cx += kernels.scatter_sum(*codes.support.by_latent, codes.values, x_BP)[0]
         self._last = x_BP, codes
 
-    def solve(self) -> Encoder:
+    def solve(self, kind: str = "regression", atoms_KP: Tensor | None = None) -> Encoder:
         """Return the encoder.
+
+        Parameters
+        ----------
+        kind
+            Whence its rows: ``regression`` of codes on inputs; ``tied``, the atoms; ``covariance``, the inverse
+            covariance of inputs times the atoms. The latter two are scaled to each code's regression on its read-out.
+        atoms_KP
+            Atoms, for the latter two.
 
         Raises
         ------
         ValueError
-            If nothing was added.
+            If nothing was added, or atoms are missing.
         """
         if self._last is None:
             raise ValueError("an encoder was asked for before any batch was added")
@@ -67,8 +76,17 @@ class EncoderFit:
         mean_x, mean_c = self._x / n, self._c / n
         covariance = (self._xx / n - torch.outer(mean_x, mean_x)).double()
         covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), 1e-12))
-        right = (self._cx / n - torch.outer(mean_c, mean_x)).double()
-        W = torch.linalg.solve(covariance, right.T).T.float().contiguous()
+        common = (self._cx / n - torch.outer(mean_c, mean_x)).double()
+        if kind == "regression":
+            W = torch.linalg.solve(covariance, common.T).T
+        elif atoms_KP is None:
+            raise ValueError(f"an encoder of kind {kind} is made of atoms; give them")
+        else:
+            W = atoms_KP.double()
+            if kind == "covariance":
+                W = torch.linalg.solve(covariance, W.T).T
+            W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1).clamp(min=1e-12))[:, None]
+        W = W.float().contiguous()
         b = mean_c - W @ mean_x
         x, codes = self._last
         threshold = torch.empty_like(b)

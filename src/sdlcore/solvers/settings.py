@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 SOLVERS = ("acs", "ksvd", "odl", "kmeans")
+ENCODERS = ("regression", "tied", "covariance", "pursuit")
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,17 @@ class SolverConfig:
     """Type of the product that proposes supports, float32 or bfloat16; codes are always float32."""
     normalise: bool = False
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
+    encoder: str = "regression"
+    """Rows of the encoder. regression: of codes on inputs; tied: the atoms; covariance: the inverse covariance of
+    inputs times the atoms, so that the pattern of a row is its atom; pursuit: the atoms, followed by the search's own
+    code step, an iterative encoder."""
 
     def __post_init__(self) -> None:
         for name, choices in {
             "solver": SOLVERS,
             "pair": ("sae", "transcoder", "crosscoder"),
             "precision": ("float32", "bfloat16"),
+            "encoder": ENCODERS,
         }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, found {getattr(self, name)!r}")
@@ -67,6 +73,10 @@ class SolverConfig:
             raise ValueError(f"max_support must be at least support = {self.support}, found {self.max_support}")
         if not 0 <= self.forgetting < 1:
             raise ValueError(f"forgetting must be in [0, 1), found {self.forgetting}")
+        if self.encoder != "regression" and self.pair == "transcoder":
+            raise ValueError(
+                f"encoder {self.encoder} has no meaning for pair transcoder, whose atoms are of another space"
+            )
         if self.l1 < 0:
             raise ValueError(f"l1 must not be negative, found {self.l1}")
         if not self.ridge > 0:

@@ -81,7 +81,7 @@ def solve(
     start: Tensor | None = None,
     watch: Watch | None = None,
 ) -> SparseCoder:
-    """Return the dictionary and encoder of normalised activations; `normalisation.fold` undoes that.
+    """Return the dictionary and encoder of normalised activations; its ``fold`` undoes that.
 
     Parameters
     ----------
@@ -120,16 +120,29 @@ def solve(
         fit.add(x_p, codes)
         loss, l0 = float(codes.errors.mean()), codes.l0
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
-    encoder = fit.solve()
+    model = _coder(found, fit, config, sites)
     seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
-    model_config = ModelConfig(pair=config.pair, activation="jumprelu", n_q=len(atoms), bias=True)
-    model = SparseCoder(model_config, *sites).eval()
-    weights = {"W_dec": atoms, "W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
-    model.load_state_dict(model.state_dict() | weights)
     # the row of the finished dictionary: its codes' error, and the time with the encoder
     row = {**history.rows[-1], "step": step + 1, "loss": loss, "fvu": fvu, "l0": l0, "replaced": 0, "pruned": 0}
     row["samples"] += ENCODER_STEPS * len(x_r)
     history.add(row | {"seconds": round(seconds, 3)})
+    return model
+
+
+def _coder(
+    found: Found, fit: EncoderFit, config: SolverConfig, sites: tuple[tuple[int, ...], tuple[int, ...]]
+) -> SparseCoder:
+    atoms = found.atoms
+    if config.encoder == "pursuit":
+        k = min(int(found.rows[-1]["support"]), len(atoms))
+        model_config = ModelConfig(config.pair, "topk", len(atoms), k, bias=True, pursuit=config.sweeps)
+        weights = {"W_enc": atoms}
+    else:
+        encoder = fit.solve(config.encoder, atoms)
+        model_config = ModelConfig(config.pair, "jumprelu", len(atoms), bias=True)
+        weights = {"W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
+    model = SparseCoder(model_config, *sites).eval()
+    model.load_state_dict(model.state_dict() | weights | {"W_dec": atoms})
     return model
 
 

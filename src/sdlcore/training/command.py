@@ -107,7 +107,10 @@ def _train(
     with open_activations(args.store, pair, config.training.batch_size, order, folder, device) as rows:
         sites = pair_sites(pair, rows.n_p, rows.n_r)
         model = SparseCoder(config.model, *sites, torch_stream(args.seed, "initialisation"))
-        if config.training.normalise:
+        scaling: normalisation.Scaling
+        if config.training.whiten:
+            scaling = normalisation.fit_whitening(rows.sample(), pair)
+        elif config.training.normalise:
             scaling = normalisation.fit(rows.sample(), pair)
         else:
             scaling = normalisation.identity(*(sum(widths) for widths in sites))
@@ -135,7 +138,7 @@ def _train(
     unite(model)
     if not leads:
         return
-    normalisation.fold(model, scaling.to(model.W_enc.device))
+    scaling.to(model.W_enc.device).fold(model)
     facts["threads"] = threads
     if processes.all.size > 1:
         facts |= {"processes": processes.all.size, "split": args.split}

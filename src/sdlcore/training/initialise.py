@@ -7,7 +7,7 @@ from sdlcore.model import SparseCoder
 from sdlcore.model.sigma import JumpReLU
 from sdlcore.processes import Group
 from sdlcore.training.geometric_median import geometric_median
-from sdlcore.training.normalisation import Normalisation
+from sdlcore.training.normalisation import Scaling
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
 
 
 @torch.no_grad()
-def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Normalisation) -> None:
+def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scaling) -> None:
     """Put the latents of another model in the place of the first latents of a fresh one; the others stay as drawn.
 
     Parameters
@@ -64,9 +64,7 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Norm
     n = len(found.W_enc)
     if n > len(model.W_enc):
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
-    mean_p, scale_p, _, scale_r = normalisation
-    model.W_enc[:n] = found.W_enc / scale_p
-    model.W_dec[:n] = found.W_dec * scale_r
+    model.W_enc[:n], model.W_dec[:n] = normalisation.rows(found.W_enc, found.W_dec)
     if model.config.bias:
-        model.b_enc[:n] = found.b_enc + found.W_enc @ mean_p
+        model.b_enc[:n] = found.b_enc + found.W_enc @ normalisation.mean_p
     model.constrain()

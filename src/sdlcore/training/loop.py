@@ -15,7 +15,7 @@ from sdlcore.run import RunConfig
 from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.initialise import start_from_data
-from sdlcore.training.normalisation import Normalisation
+from sdlcore.training.normalisation import Scaling, directions
 from sdlcore.training.read_ahead import Batches, ReadAhead
 from sdlcore.training.resampling import resample
 from sdlcore.training.schedules import learning_rate, penalty_share
@@ -44,7 +44,7 @@ def train(
     batches: Batches,
     config: RunConfig,
     generator: torch.Generator,
-    normalisation: Normalisation,
+    normalisation: Scaling,
     anchors: tuple[Tensor, Tensor] | None = None,
     checkpointing: Checkpointing | None = None,
     sinks: Sequence[Sink] = (),
@@ -55,7 +55,7 @@ def train(
     Parameters
     ----------
     model
-        Freshly initialised. It is left trained on normalised activations; `normalisation.fold` undoes that. Where
+        Freshly initialised. It is left trained on normalised activations; its ``fold`` undoes that. Where
         several processes train it, all call this, each with its part (`sdlcore.training.distributed.divide`).
     batches
         Gives x_p (B x n_p) and x_r (B x n_r) of a step, counted from 0, float32. It is called in a thread of its own.
@@ -96,7 +96,7 @@ def train(
     model.train()
     normalisation = normalisation.to(device)
     if anchors is not None:
-        anchors = normalisation.directions(anchors[0].to(device), anchors[1].to(device))
+        anchors = directions(normalisation, anchors[0].to(device), anchors[1].to(device))
     n_anchors = 0 if anchors is None else len(anchors[0])
     take_step = TrainingStep(model, config, anchors)
     first_step, earlier_seconds, rows = 0, 0.0, []

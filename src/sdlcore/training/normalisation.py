@@ -1,4 +1,4 @@
-"""Centring and scaling of activations for training, and its removal from the trained weights."""
+"""Centring, scaling and whitening of activations for training, and its removal from the trained weights."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,10 @@ from torch import Tensor
 
 from sdlcore.activations.reader import Readable
 from sdlcore.model import SparseCoder
+
+RIDGE = 1e-3
+"""What a whitening adds to the variance of every direction, as a share of the mean: directions that hold nothing but
+rounding, or nothing, would else weigh as much as any."""
 
 
 class Normalisation(NamedTuple):
@@ -24,20 +28,81 @@ class Normalisation(NamedTuple):
         normalised_p = (x_p - self.mean_p) * self.scale_p
         return normalised_p, normalised_p if x_r is x_p else (x_r - self.mean_r) * self.scale_r
 
-    def directions(self, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the unit directions that encoder and decoder rows (k x n_p, k x n_r) must have in normalised units,
-        so that `fold` turns them into the directions ``w_p`` and ``w_r`` of raw activations.
+    def rows(self, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder and decoder rows that `fold` turns into ``w_p`` (k x n_p) and ``w_r`` (k x n_r).
 
         They differ where sites have different scales.
         """
-        return (
-            torch.nn.functional.normalize(w_p / self.scale_p),
-            torch.nn.functional.normalize(w_r * self.scale_r),
-        )
+        return w_p / self.scale_p, w_r * self.scale_r
+
+    @torch.no_grad()
+    def fold(self, model: SparseCoder) -> None:
+        """Change ``model``, trained on normalised activations, into the one that does the same to raw activations.
+
+        Latents stay as they are; reconstructions come out in raw units.
+        """
+        mean_p, scale_p, mean_r, scale_r = self
+        model.W_enc.mul_(scale_p)
+        model.b_enc.sub_(model.W_enc @ mean_p)
+        model.W_dec.div_(scale_r)
+        model.b_dec.div_(scale_r).add_(mean_r)
+        if model.config.skip:
+            model.W_skip.mul_(scale_p[:, None]).div_(scale_r)
+            model.b_dec.sub_(mean_p @ model.W_skip)
 
     def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
         """Return the rows of a model's encoder and decoder as `fold` would leave them."""
         return {"encoder": model.W_enc * self.scale_p, "decoder": model.W_dec / self.scale_r}
+
+
+class Whitening(NamedTuple):
+    """x -> (x - mean) Sigma^-1/2, which leaves zero mean and, beyond a ridge, unit covariance.
+
+    The best linear read-out of an uncorrelated feature w is Sigma^-1 w (docs/solvers.md). Of whitened activations
+    Sigma is the identity, and feature, read-out and pattern are one direction.
+    """
+
+    mean_p: Tensor
+    inverse_root_p: Tensor
+    """Sigma^-1/2, symmetric."""
+    root_p: Tensor
+    """Sigma^1/2."""
+    mean_r: Tensor
+    inverse_root_r: Tensor
+    root_r: Tensor
+
+    def to(self, device: torch.device) -> "Whitening":
+        return Whitening(*(value.to(device) for value in self))
+
+    def __call__(self, x_p: Tensor, x_r: Tensor) -> tuple[Tensor, Tensor]:
+        white_p = (x_p - self.mean_p) @ self.inverse_root_p
+        return white_p, white_p if x_r is x_p else (x_r - self.mean_r) @ self.inverse_root_r
+
+    def rows(self, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder and decoder rows that `fold` turns into ``w_p`` (k x n_p) and ``w_r`` (k x n_r)."""
+        return w_p @ self.root_p, w_r @ self.inverse_root_r
+
+    @torch.no_grad()
+    def fold(self, model: SparseCoder) -> None:
+        """Change ``model``, trained on whitened activations, into the one that does the same to raw activations."""
+        model.W_enc.copy_(model.W_enc @ self.inverse_root_p)
+        model.b_enc.sub_(model.W_enc @ self.mean_p)
+        model.W_dec.copy_(model.W_dec @ self.root_r)
+        model.b_dec.copy_(model.b_dec @ self.root_r + self.mean_r)
+
+    def raw_rows(self, model: SparseCoder) -> dict[str, Tensor]:
+        """Return the rows of a model's encoder and decoder as `fold` would leave them."""
+        return {"encoder": model.W_enc @ self.inverse_root_p, "decoder": model.W_dec @ self.root_r}
+
+
+Scaling = Normalisation | Whitening
+
+
+def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the unit directions that rows of a model of normalised activations must have, so that folding turns them
+    into the directions ``w_p`` and ``w_r`` of raw ones."""
+    row_p, row_r = normalisation.rows(w_p, w_r)
+    return torch.nn.functional.normalize(row_p), torch.nn.functional.normalize(row_r)
 
 
 def identity(n_p: int, n_r: int) -> Normalisation:
@@ -62,21 +127,29 @@ def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
     return Normalisation(*sites[columns[0]], *sites[columns[-1]])
 
 
+def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> Whitening:
+    """Return the whitening of a pair; a crosscoder's sites are whitened apart."""
+    columns = {"sae": ["input"], "transcoder": ["input", "target"], "crosscoder": ["input", "target"]}[pair]
+    sites = [_whiten(store, column, rows_at_once) for column in columns]
+    if pair == "crosscoder":
+        means, *roots = zip(*sites, strict=True)
+        both = (torch.cat(means), *(torch.block_diag(*blocks) for blocks in roots))
+        return Whitening(*both, *both)
+    return Whitening(*sites[0], *sites[-1])
+
+
+def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, Sigma^-1/2 and Sigma^1/2."""
+    total, products = torch.zeros(()), torch.zeros(())
+    for start in range(0, store.rows, rows_at_once):
+        x = _read(store, column, start, rows_at_once)
+        total, products = total + x.sum(0), products + x.T @ x
+    mean = total / store.rows
+    values, vectors = torch.linalg.eigh(products / store.rows - torch.outer(mean, mean))
+    values = values.clamp(min=0)
+    roots = (values + max(RIDGE * float(values.mean()), 1e-12)).sqrt()
+    return mean.float(), (vectors / roots @ vectors.T).float(), (vectors * roots @ vectors.T).float()
+
+
 def _read(store: Readable, column: str, start: int, rows: int) -> Tensor:
     return torch.from_numpy(store.read(column, start, start + rows)).double()
-
-
-@torch.no_grad()
-def fold(model: SparseCoder, normalisation: Normalisation) -> None:
-    """Change ``model``, trained on normalised activations, into the one that does the same to raw activations.
-
-    Latents stay as they are; reconstructions come out in raw units.
-    """
-    mean_p, scale_p, mean_r, scale_r = normalisation
-    model.W_enc.mul_(scale_p)
-    model.b_enc.sub_(model.W_enc @ mean_p)
-    model.W_dec.div_(scale_r)
-    model.b_dec.div_(scale_r).add_(mean_r)
-    if model.config.skip:
-        model.W_skip.mul_(scale_p[:, None]).div_(scale_r)
-        model.b_dec.sub_(mean_p @ model.W_skip)

@@ -6,7 +6,7 @@ import pytest
 
 from sdlcore.cells import Cell, bench_table_cells
 from sdlcore.config import load_yaml, validate
-from sdlcore.rendering.harder_table import READABLE, harder_markdown, harder_table
+from sdlcore.rendering.bench_tables import TABLES, bench_markdown, bench_table
 from sdlcore.rendering.runs import read_runs
 from sdlcore.variants import merge
 from tests.conftest import REPOSITORY
@@ -17,7 +17,7 @@ def runs(folder, **spoilt):
     paths = []
     for source, more in (("plain", {}), ("nested", {"absorption": 0.5})):
         for seed in (0, 1):
-            metrics = dict.fromkeys(READABLE, 0.25 + seed / 2) | {"absorption": None} | more | spoilt
+            metrics = dict.fromkeys(TABLES["harder"].columns, 0.25 + seed / 2) | {"absorption": None} | more | spoilt
             content = {"run": dataclasses.asdict(Cell(source, "topk", "best", "none", seed)), "metrics": metrics}
             paths.append(folder / f"{source}{seed}.json")
             paths[-1].write_text(json.dumps(content | {"chance": {}}))
@@ -25,14 +25,14 @@ def runs(folder, **spoilt):
 
 
 def test_it_has_a_row_a_run(tmp_path):
-    table = harder_table(read_runs(runs(tmp_path)))
-    assert list(table) == ["source", "method", "seed", *READABLE]
+    table = bench_table("harder", read_runs(runs(tmp_path)))
+    assert list(table) == ["source", "method", "seed", *TABLES["harder"].columns]
     assert list(table["source"]) == ["plain", "plain", "nested", "nested"]
     assert table["splitting"].tolist() == [0.25, 0.75] * 2
 
 
 def test_people_read_means_over_seeds(tmp_path):
-    lines = harder_markdown(harder_table(read_runs(runs(tmp_path)))).splitlines()
+    lines = bench_markdown("harder", bench_table("harder", read_runs(runs(tmp_path)))).splitlines()
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:]}
     assert cells["plain"] == [
         "plain",
@@ -52,9 +52,16 @@ def test_people_read_means_over_seeds(tmp_path):
     assert cells["nested"][-1] == "0.50"
 
 
+def test_every_column_is_of_its_metric(tmp_path):
+    metrics = {name: number / 16 for number, name in enumerate(TABLES["encoders"].columns)}
+    line = bench_markdown("encoders", bench_table("encoders", read_runs(runs(tmp_path, **metrics)))).splitlines()[4]
+    cells = [float(cell) for cell in line.strip("|").split("|")[3:]]
+    assert cells == pytest.approx(list(metrics.values()), abs=0.05)
+
+
 def test_runs_of_an_earlier_version_leave_what_they_lack_empty(tmp_path):
     kept = sorted((REPOSITORY / "docs/results/paper/runs").glob("*.topk.*.json"))[:1]
-    table = harder_table(read_runs([*kept, *runs(tmp_path)]))
+    table = bench_table("harder", read_runs([*kept, *runs(tmp_path)]))
     assert pd.isna(table["splitting"].iloc[0])
     assert table["gt_recovery_decoder"].iloc[0] == pytest.approx(1, abs=0.05)
 
