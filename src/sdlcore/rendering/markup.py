@@ -21,6 +21,13 @@ METHODS = {
     "acs": "ACS",
     "ksvd": "K-SVD",
     "odl": "Online dictionary learning",
+    # of config/encoders.yaml
+    "acs_tied": "ACS, encoder tied",
+    "acs_covariance": "ACS, encoder tied by the covariance",
+    "acs_pursuit": "ACS, encoder by pursuit",
+    "topk_white": "TopK SAE, whitened",
+    "relu_white": "ReLU SAE, whitened",
+    "jumprelu_white": "JumpReLU SAE, whitened",
     # of config/peers.yaml
     "nested": "Matryoshka SAE by prefixes",
     "saelens_topk": "SAELens TopK",
