@@ -18,7 +18,7 @@ if config["harder"]:
             mem_mb=1000,
             runtime=5,
         params:
-            code=code_digest("harder"),
+            code=lambda wildcards: code_digest("harder"),
         shell:
             'python "$SCRIPTS"/harder.py --metrics {input:q} --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1'
 
