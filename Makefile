@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test slurm-test faults peers peers-test check format benchmark workflow-report lock clean
+.PHONY: help run paper test slurm slurm-test slurm-quick faults peers peers-test check format benchmark workflow-report lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -26,11 +26,16 @@ paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results
 test: check ## set up, check and test everything (by WORKERS=2 processes)
 	pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
-slurm-test: $(SLURM_INSTALLED) ## bring up a Slurm on this machine, and run the tiny pipeline on it (root, Debian)
+slurm: $(SLURM_INSTALLED)
 	@{ command -v slurmctld && command -v munged; } > /dev/null \
 		|| { apt-get update -qq && apt-get install --yes --no-install-recommends -qq slurm-wlm munge; } > /dev/null \
-		|| { echo "slurm-test needs Slurm and munge, and could not install Debian's slurm-wlm and munge"; exit 1; }
+		|| { echo "this needs Slurm and munge, and could not install Debian's slurm-wlm and munge"; exit 1; }
+
+slurm-test: slurm ## bring up a Slurm on this machine, and run the tiny pipeline on it (root, Debian)
 	pytest -m slurm tests/slurm $(ARGS)
+
+slurm-quick: slurm ## bring up a Slurm on this machine, and run the default pipeline on it: results/quick (root, Debian)
+	python -m tests.slurm.cluster snakemake --workflow-profile profiles/slurm --cores 2 --quiet reason host $(ARGS)
 
 faults: $(INSTALLED) ## kill, fill up, damage runs of the tiny pipeline, and look at how they end (docs/faults.md; a part by ARGS="-k kills")
 	pytest -m faults tests/faults $(ARGS)

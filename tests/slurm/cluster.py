@@ -3,6 +3,8 @@
 Slurm itself is real: Debian's munged, slurmctld and slurmd, in the foreground, as children of this process. What they
 read has to be at /etc/slurm, since Snakemake's executor takes SLURM_CONF away from the jobs that it starts; there stand
 links into the folder, for as long as the cluster is up.
+
+    python -m tests.slurm.cluster COMMAND...      run a command beside one, whose nodes have this machine's CPUs
 """
 
 import ctypes
@@ -13,6 +15,8 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +25,6 @@ ETC = Path("/etc/slurm")
 PROGRAMS = ["munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo"]
 NODES = ("n1", "n2")
 GPUS = 2
-CPUS = 4
 FILES = ("slurm.conf", "gres.conf", "cgroup.conf")
 
 # SlurmdTimeout, cred_expire and the intervals are short, so that a node that is lost is noticed, and its job starts
@@ -62,8 +65,9 @@ PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
 class Cluster:
     """A context in which sbatch, squeue and the like work."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cpus: int) -> None:
         self.folder = folder
+        self.cpus = cpus
         self.daemons: dict[str, subprocess.Popen] = {}
 
     def __enter__(self) -> "Cluster":
@@ -109,7 +113,7 @@ class Cluster:
             (self.folder / node).mkdir()
             conf += (
                 f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port}"
-                f" CPUs={CPUS} RealMemory=64000 Gres=gpu:{GPUS} State=UNKNOWN\n"
+                f" CPUs={self.cpus} RealMemory=64000 Gres=gpu:{GPUS} State=UNKNOWN\n"
             )
             for number in range(GPUS):
                 # Slurm counts device files; these are further /dev/null's
@@ -238,3 +242,17 @@ def reap() -> None:
             pass
     except ChildProcessError:
         pass
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder, Cluster(Path(folder), os.cpu_count() or 1):
+        command = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+        while True:
+            # what jobs leave behind when they end is adopted, and taken leave of
+            ended, status = os.wait()
+            if ended == command:
+                return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

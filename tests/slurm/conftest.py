@@ -7,64 +7,80 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.slurm.cluster import Cluster
+from tests.workflow import pretended_conda
 from tests.workflow.conftest import Checkout
 
 OPTIONS = ["--workflow-profile", "profiles/slurm", "--configfile", "config/tiny.yaml"]
 # a scheduler with nothing else to do may be asked more often than one that has users
-OPTIONS += ["--slurm-init-seconds-before-status-checks", "2"]
+OPTIONS += ["--slurm-init-seconds-before-status-checks", "1"]
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
-    with Cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+    # more CPUs than there are, so that jobs of a run that a drained node gives away need not wait for each other
+    with Cluster(tmp_path_factory.mktemp("slurm"), cpus=4) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory) -> Checkout:
-    """The same pipeline without a cluster."""
+def local(tmp_path_factory):
+    """The same pipeline without a cluster, made while others wait for a scheduler; called, it is there."""
     checkout = Checkout(tmp_path_factory.mktemp("local") / "sdl core")
-    checkout.snakemake()
-    return checkout
+    with ThreadPoolExecutor() as background:
+        made = background.submit(checkout.snakemake)
+
+        def wait() -> Checkout:
+            made.result()
+            return checkout
+
+        yield wait
 
 
-@pytest.fixture
-def submitted(cluster, tmp_path):
-    """A checkout whose profile was set up for the cluster, as a user would, and how to run it."""
-    checkout = Checkout(tmp_path / "sdl core")
+@pytest.fixture(scope="session")
+def in_conda(cluster, tmp_path_factory):
+    """A job in a conda environment, submitted in the background, and the folder of what stands in for conda."""
+    folder = tmp_path_factory.mktemp("conda")
+    path = f"{pretended_conda.install(folder / 'conda')}:{os.environ['PATH']}"
+    checkout = set_up(folder / "sdl core")
+    with Submission(cluster, checkout, "results/tiny/tables/table3.csv", "--use-conda", PATH=path) as submission:
+        yield submission, folder / "conda"
+
+
+def set_up(path: Path) -> Checkout:
+    """A checkout whose profile was set up for the cluster, as a user would."""
+    checkout = Checkout(path)
     profile = checkout.path / "profiles/slurm/config.yaml"
     text = profile.read_text()
     for old, new in {"# slurm_partition: gpu": "slurm_partition: gpu", "cores: 8": "cores: 2"}.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     profile.write_text(text)
-    runs = []
-
-    def submit(*arguments: str) -> "Submission":
-        runs.append(Submission(cluster, checkout, arguments))
-        return runs[-1]
-
-    yield submit
-    for run in runs:
-        run.process.kill()
+    return checkout
 
 
 class Submission:
     """One run of Snakemake through the profile, in the background."""
 
-    def __init__(self, cluster: Cluster, checkout: Checkout, arguments: tuple[str, ...]) -> None:
+    def __init__(self, cluster: Cluster, checkout: Checkout, *arguments: str, **environment: str) -> None:
         self.cluster = cluster
         self.checkout = checkout
         self.log = checkout.path / "snakemake.out"
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | environment
         with self.log.open("w") as log:
             command = [sys.executable, "-m", "snakemake", *arguments, *OPTIONS]
             self.process = subprocess.Popen(command, cwd=checkout.path, env=environment, stdout=log, stderr=log)
+
+    def __enter__(self) -> "Submission":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
 
     def jobs(self) -> list[dict[str, str]]:
         """What the scheduler knows of this run's jobs."""
@@ -89,9 +105,13 @@ def is_training(job: dict[str, str]) -> bool:
     return "train" in job["Comment"]
 
 
+def is_running(job: dict[str, str]) -> bool:
+    return is_training(job) and job["JobState"] == "RUNNING"
+
+
 def is_midway(job: dict[str, str]) -> bool:
     """Whether a training runs, for long enough to have started something."""
-    return is_training(job) and job["JobState"] == "RUNNING" and job["RunTime"] >= "00:00:04"
+    return is_running(job) and job["RunTime"] >= "00:00:04"
 
 
 def results(folder: Path) -> dict[str, object]:

@@ -1,35 +1,78 @@
 """The tiny pipeline on a Slurm of two nodes ends as it does without one, whatever becomes of jobs and nodes."""
 
-import os
 import re
+import shutil
+from typing import NamedTuple
 
 import pytest
 
 from tests.slurm.cluster import GPUS, NODES, run, wait_for
-from tests.slurm.conftest import is_midway, is_training, results
-from tests.workflow import pretended_conda
+from tests.slurm.conftest import Submission, is_midway, is_running, is_training, results, set_up
 
 pytestmark = pytest.mark.slurm
 
 
-def test_the_pipeline_ends_as_without_a_cluster_in_few_jobs_that_ask_for_what_rules_need(submitted, local, cluster):
-    submission = submitted("--set-resources", "train:gpu=1")
-    submission.finish()
-    assert results(submission.checkout.path) == results(local.path)
+class Disturbed(NamedTuple):
+    submission: Submission
+    cancelled: dict[str, str]
+    """A job that was cancelled midway"""
+    elsewhere: dict[str, str]
+    """and one that was submitted after it, when it ran while the node of the former took none."""
 
-    jobs = submission.jobs()
-    steps = int(re.search(r"of (\d+) steps \(100%\) done", submission.log.read_text())[1])
-    # without `all`, which Snakemake itself is done with
-    assert len(jobs) <= (steps - 1) / 2
+
+@pytest.fixture(scope="module")
+def disturbed(cluster, local, in_conda, tmp_path_factory):
+    """The whole pipeline, in which a job is cancelled, and its node drained and resumed."""
+    checkout = set_up(tmp_path_factory.mktemp("disturbed") / "sdl core")
+    # two jobs of three runs, in the place of one of four and one of two
+    with Submission(cluster, checkout, "--set-resources", "train:gpu=1", "--group-components", "run=3") as submission:
+        first = submission.wait_for("running training", is_midway)
+        drained = first["NodeList"]
+        run("scontrol", "update", f"nodename={drained}", "state=drain", "reason=test")
+        wait_for("node that drains", lambda: cluster.node_states()[drained].startswith("drain"))
+        submitted = {job["JobId"] for job in submission.jobs()}
+        run("scancel", first["JobId"])
+        elsewhere = submission.wait_for("training anew", lambda job: is_running(job) and job["JobId"] not in submitted)
+        run("scontrol", "update", f"nodename={drained}", "state=resume")
+        submission.finish()
+    return Disturbed(submission, first, elsewhere)
+
+
+def test_a_cancelled_job_and_a_node_that_is_drained_and_resumed_change_nothing(disturbed, local):
+    assert results(disturbed.submission.checkout.path) == results(local().path)
+
+
+def test_only_the_job_that_was_cancelled_is_submitted_again_and_none_to_a_drained_node(disturbed):
+    jobs = {job["JobId"]: job for job in disturbed.submission.jobs()}
+    ended_badly = {number: job["JobState"] for number, job in jobs.items() if job["JobState"] != "COMPLETED"}
+    assert ended_badly == {disturbed.cancelled["JobId"]: "CANCELLED"}
+    assert disturbed.elsewhere["NodeList"] != disturbed.cancelled["NodeList"]
+    assert all(job["Restarts"] == "0" for job in jobs.values())
+    # six runs, three in a job
+    assert sum(is_training(job) for job in jobs.values()) == 2 + 1
+
+
+def test_the_pipeline_takes_few_jobs_that_ask_for_what_rules_need(disturbed):
+    jobs = disturbed.submission.jobs()
+    steps = int(re.search(r"of (\d+) steps \(100%\) done", disturbed.submission.log.read_text())[1])
+    # without `all`, which Snakemake itself is done with, and with the one that was cancelled
+    assert len(jobs) <= (steps - 1) / 2 + 1
     assert all(job["Partition"] == "gpu" for job in jobs)
     assert {job["NodeList"] for job in jobs} == set(NODES)
     trainings = [job for job in jobs if is_training(job)]
-    # six runs, four at most in a job; of theirs, one at a time takes a GPU
-    assert len(trainings) == 2
+    # steps of a job take turns: three trainings of four hours at most, and evaluations of one
+    assert {(job["TimeLimit"], job["NumCPUs"]) for job in trainings} == {("15:00:00", "1")}
     assert all(job["TresPerJob"] == "gres/gpu:1" for job in trainings)
     assert all("TresPerJob" not in job for job in jobs if job not in trainings)
     assert all(int(job["NumCPUs"]) <= 2 for job in jobs)
     assert all(re.search(r"mem=\d", job["ReqTRES"]) and job["TimeLimit"] != "UNLIMITED" for job in jobs)
+
+
+def test_jobs_on_nodes_run_in_the_conda_environment_that_was_made_where_snakemake_runs(in_conda):
+    submission, conda = in_conda
+    submission.finish()
+    (environment,) = submission.checkout.path.glob(".snakemake/conda/*_")
+    assert (conda / "activated").read_text().splitlines() == [str(environment)]
 
 
 def test_gpus_are_given_to_one_job_each(cluster):
@@ -37,49 +80,25 @@ def test_gpus_are_given_to_one_job_each(cluster):
     assert len(shown.split()) == GPUS
 
 
-def test_a_cancelled_job_and_a_node_that_is_drained_and_resumed_change_nothing(submitted, local, cluster):
-    submission = submitted()
-    first = submission.wait_for("running training", is_midway)
-    drained = first["NodeList"]
-    run("scancel", first["JobId"])
-    run("scontrol", "update", f"nodename={drained}", "state=drain", "reason=test")
-    # not until it is drained: another job of this run may still be on it
-    wait_for("node that drains", lambda: cluster.node_states()[drained].startswith("drain"))
-    number = int(first["JobId"])
-    again = submission.wait_for("training anew", lambda job: is_training(job) and int(job["JobId"]) > number)
-    run("scontrol", "update", f"nodename={drained}", "state=resume")
-    submission.finish()
-    states = {job["JobId"]: job["JobState"] for job in submission.jobs()}
-    assert states[first["JobId"]] == "CANCELLED"
-    assert states[again["JobId"]] == "COMPLETED"
-    assert results(submission.checkout.path) == results(local.path)
-
-
-def test_a_node_that_goes_down_and_a_controller_that_is_killed_change_nothing(submitted, local, cluster):
-    wanted = "results/tiny/runs/lrb/topk/best/none/seed0/metrics.json"
-    submission = submitted(wanted)
-    job = submission.wait_for("running training", is_midway)
-    node = job["NodeList"]
-    cluster.crash_node(node)
-    wait_for("node that is down", lambda: cluster.node_states()[node].startswith("down"))
-    submission.wait_for("job that runs again", lambda each: each["JobId"] == job["JobId"] and each["Restarts"] == "1")
-    cluster.kill_controller()
-    cluster.start_controller()
-    cluster.start_node(node)
-    submission.finish()
-    found = results(submission.checkout.path)
-    assert wanted in found
-    assert found.items() <= results(local.path).items()
-
-
-def test_jobs_on_nodes_run_in_the_conda_environment_that_was_made_where_snakemake_runs(
-    submitted, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("PATH", f"{pretended_conda.install(tmp_path / 'conda')}:{os.environ['PATH']}")
-    submission = submitted("results/tiny/tables/table3.csv", "--use-conda")
-    submission.finish()
-    (environment,) = submission.checkout.path.glob(".snakemake/conda/*_")
-    assert (tmp_path / "conda/activated").read_text().splitlines() == [str(environment)]
+def test_a_node_that_goes_down_and_a_controller_that_is_killed_change_nothing(cluster, local, tmp_path):
+    trained = "results/tiny/runs/lrb/topk/best/none/seed0"
+    checkout = set_up(tmp_path / "sdl core")
+    for part in ["results", ".snakemake"]:
+        shutil.copytree(local().path / part, checkout.path / part)
+    shutil.rmtree(checkout.path / trained)
+    with Submission(cluster, checkout, f"{trained}/metrics.json") as submission:
+        job = submission.wait_for("running training", is_midway)
+        node = job["NodeList"]
+        cluster.crash_node(node)
+        wait_for("node that is down", lambda: cluster.node_states()[node].startswith("down"))
+        submission.wait_for("job that runs again", lambda each: is_running(each) and each["Restarts"] == "1")
+        cluster.kill_controller()
+        cluster.start_controller()
+        cluster.start_node(node)
+        submission.finish()
+        # what the training was made from stayed as it was
+        assert len(submission.jobs()) == 1
+    assert results(checkout.path) == results(local().path)
 
 
 def test_afterwards_nodes_are_idle_and_the_queue_is_empty(cluster):

@@ -50,7 +50,7 @@ rule language_model:
         mem_mb=lambda wildcards, input: 2000 + 12 * int(input.size_mb),
         runtime=60,
     params:
-        code=code_digest("language_model"),
+        code=lambda wildcards: code_digest("language_model"),
     shell:
         'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q} --output {output:q} > {log:q} 2>&1'
 
@@ -82,7 +82,7 @@ rule activations:
         model=language_model,
         text=language_text,
         source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
-        code=code_digest("activations"),
+        code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --train {output.train} --test {output.test} > {log} 2>&1"
@@ -119,7 +119,7 @@ rule language_shard:
             int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
             n_shards(wildcards.source, "train"),
         ],
-        code=code_digest("activations"),
+        code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --shard {params.shard} --output {output} > {log} 2>&1"
@@ -151,7 +151,7 @@ rule stream_recipe:
         text=language_text,
         source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
         buffer_rows=lambda wildcards: config["sources"]["llama"][wildcards.source]["buffer_rows"],
-        code=code_digest("activations"),
+        code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
         " --model {params.model:q} --text {params.text:q} --threads {threads} --recipe {output.recipe} --test {output.test} --buffer-rows {params.buffer_rows} > {log} 2>&1"

@@ -19,7 +19,7 @@ rule class_means:
         runtime=30,
     params:
         settings=lambda wildcards: as_json(LABELLED[wildcards.source]["class_means"]),
-        code=code_digest("class_means"),
+        code=lambda wildcards: code_digest("class_means"),
     shell:
         'python "$SCRIPTS"/class_means.py --settings {params.settings:q} --store {input:q}'
         " --references {output.references:q} --classes {output.classes:q} > {log:q} 2>&1"
@@ -44,7 +44,7 @@ rule anchors:
         runtime=10,
     params:
         n_anchors=lambda wildcards: config["anchorings"][wildcards.anchoring]["n_anchors"],
-        code=code_digest("anchors"),
+        code=lambda wildcards: code_digest("anchors"),
     shell:
         'python "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed}'
         " --references {input} --output {output} > {log} 2>&1"

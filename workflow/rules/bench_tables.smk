@@ -22,7 +22,7 @@ for bench_table in ("harder", "encoders"):
                 runtime=5,
             params:
                 table=bench_table,
-                code=code_digest("bench_table"),
+                code=lambda wildcards: code_digest("bench_table"),
             shell:
                 'python "$SCRIPTS"/bench_table.py --table {params.table} --metrics {input:q} --csv {output.csv:q}'
                 " --markdown {output.markdown:q} > {log:q} 2>&1"

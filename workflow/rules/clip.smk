@@ -21,7 +21,7 @@ rule fashion_mnist:
         mem_mb=1000,
         runtime=30,
     params:
-        code=code_digest("fashion_mnist"),
+        code=lambda wildcards: code_digest("fashion_mnist"),
     shell:
         'python "$SCRIPTS"/fashion_mnist.py --train-images {wildcards.train_images}'
         ' --test-images {wildcards.test_images} --by-hand "$CACHE"/fashion-mnist --output {output:q} > {log:q} 2>&1'
@@ -55,7 +55,7 @@ rule train_clip:
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=lambda wildcards: clip_folders(wildcards)[1],
         garments=lambda wildcards: "--garments" if is_fashion_mnist(wildcards) else "",
-        code=code_digest("train_clip"),
+        code=lambda wildcards: code_digest("train_clip"),
     shell:
         'python "$SCRIPTS"/train_clip.py --training {params.training:q} --model {params.model:q}'
         " --images {params.images:q} --test-images {params.test_images:q} {params.garments}"
@@ -94,7 +94,7 @@ rule clip_activations:
         # the script says what belongs there
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=clip_test_images,
-        code=code_digest("clip_activations"),
+        code=lambda wildcards: code_digest("clip_activations"),
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
         " --pretrained {params.pretrained:q} --images {params.images:q} {params.test_images:q}"
@@ -134,7 +134,7 @@ rule clip_shard:
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=clip_test_images,
         shard=lambda wildcards: [wildcards.split, int(wildcards.number), n_shards(wildcards.source, wildcards.split)],
-        code=code_digest("clip_activations"),
+        code=lambda wildcards: code_digest("clip_activations"),
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
         " --pretrained {params.pretrained:q} --images {params.images:q} {params.test_images:q}"
@@ -162,6 +162,6 @@ rule unite_skipped:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_digest("unite_tables"),
+        code=lambda wildcards: code_digest("unite_tables"),
     shell:
         'python "$SCRIPTS"/unite_tables.py --tables {input:q} --output {output:q} > {log:q} 2>&1'

@@ -125,7 +125,8 @@ def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
-# a plan of hundreds of runs would parse the same files as often
+# a plan of hundreds of runs would parse the same files as often. Rules ask by functions of wildcards, since what runs one
+# job on a node reads all rules, and needs the digest of one
 @cache
 def code_digest(script):
     """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes."""

@@ -20,7 +20,7 @@ rule discover_anchors:
     params:
         settings=lambda wildcards: as_json(discovery_settings(config, wildcards.anchoring)),
         n_anchors=lambda wildcards: as_json(config["anchorings"][wildcards.anchoring]["n_anchors"]),
-        code=code_digest("discover_anchors"),
+        code=lambda wildcards: code_digest("discover_anchors"),
     shell:
         'python "$SCRIPTS"/discover_anchors.py --settings {params.settings:q} --n-anchors {params.n_anchors} --seed {wildcards.seed}'
         " --threads {threads} --store {input:q} --output {output.anchors:q} --found {output.found:q} > {log:q} 2>&1"
@@ -49,7 +49,7 @@ if config["discovery"]:
             runtime=10,
         params:
             judges=as_json(discovery_judges()),
-            code=code_digest("discovery"),
+            code=lambda wildcards: code_digest("discovery"),
         shell:
             'python "$SCRIPTS"/discovery.py --judges {params.judges:q} --metrics {input.metrics:q}'
             " --csv {output.csv:q} --table-runs {output.runs:q} --markdown {output.markdown:q} > {log:q} 2>&1"

@@ -21,7 +21,7 @@ rule evaluate:
         references=lambda wildcards: "--references" if references_file(wildcards) else "",
         anchors=lambda wildcards: "--anchors" if evaluate_anchors(wildcards) else "",
         hierarchy=evaluate_hierarchy,
-        code=code_digest("evaluate"),
+        code=lambda wildcards: code_digest("evaluate"),
     shell:
         'python "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model} --store {input.store}"

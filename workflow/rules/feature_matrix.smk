@@ -28,7 +28,7 @@ rule feature_matrix:
                 )
             }
         ),
-        code=code_digest("feature_matrix"),
+        code=lambda wildcards: code_digest("feature_matrix"),
     shell:
         'python "$SCRIPTS"/feature_matrix.py --bench {params.bench:q} --seed {wildcards.seed}'
         " --output {output} > {log} 2>&1"

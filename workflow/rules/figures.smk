@@ -23,7 +23,7 @@ if "figure4" in config["figures"]:
         params:
             runs=as_json(judged_runs("figure4")),
             names=[config["figures"]["figure4"][name] for name in ("method", "source")],
-            code=code_digest("figure4"),
+            code=lambda wildcards: code_digest("figure4"),
         shell:
             'python "$SCRIPTS"/figure4.py --runs {params.runs:q} --names {params.names:q}'
             " --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q} > {log:q} 2>&1"
@@ -51,7 +51,7 @@ if "figure5" in config["figures"]:
         params:
             runs=as_json(judged_runs("figure5")),
             hierarchy=as_json(config["sources"]["bench"][config["figures"]["figure5"]["source"]]["hierarchy"]),
-            code=code_digest("figure5"),
+            code=lambda wildcards: code_digest("figure5"),
         shell:
             'python "$SCRIPTS"/figure5.py --runs {params.runs:q} --hierarchy {params.hierarchy:q}'
             " --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q} > {log:q} 2>&1"
@@ -81,7 +81,7 @@ if "figure6" in config["figures"]:
             with_=lambda wildcards: figure6_runs("with"),
             without=lambda wildcards: figure6_runs("without"),
             labels=figure6_labels,
-            code=code_digest("figure6"),
+            code=lambda wildcards: code_digest("figure6"),
         shell:
             'python "$SCRIPTS"/figure6.py --with {params.with_:q} --without {params.without:q}'
             " --labels {params.labels:q} --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q}"
@@ -109,7 +109,7 @@ if "figure8" in config["figures"]:
             mem_mb=1000,
             runtime=5,
         params:
-            code=code_digest("figure8"),
+            code=lambda wildcards: code_digest("figure8"),
         shell:
             'python "$SCRIPTS"/figure8.py --store {input.store:q} --feature-matrix {input.feature_matrix:q}'
             " --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1"
@@ -143,7 +143,7 @@ if TOP_IMAGES_ASKED:
         params:
             images=lambda wildcards: image_folder(top_images_cell(config, wildcards.figure), "test"),
             settings=lambda wildcards: as_json(top_images_settings(wildcards.figure)),
-            code=code_digest("top_images"),
+            code=lambda wildcards: code_digest("top_images"),
         shell:
             'python "$SCRIPTS"/top_images.py --model {input.model:q} --store {input.store:q} --images {params.images:q}'
             " --references {input.references:q} --anchors {input.anchors:q} --settings {params.settings:q}"
@@ -181,7 +181,7 @@ if SWEEPS:
             mem_mb=1000,
             runtime=5,
         params:
-            code=code_digest("sweep"),
+            code=lambda wildcards: code_digest("sweep"),
         shell:
             'python "$SCRIPTS"/sweep.py --table {input:q} --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1'
 
@@ -208,7 +208,7 @@ if FEATURE_FILES:
             runtime=15,
         params:
             pairs=as_json(FEATURE_PAIRS),
-            code=code_digest("features"),
+            code=lambda wildcards: code_digest("features"),
         shell:
             'python "$SCRIPTS"/features.py --pairs {params.pairs:q}'
             " --png {output.png:q} --pdf {output.pdf:q} --table {output.table:q} > {log:q} 2>&1"
@@ -235,7 +235,7 @@ if "convergence" in config["figures"]:
             runtime=5,
         params:
             runs=as_json(convergence_runs()),
-            code=code_digest("convergence"),
+            code=lambda wildcards: code_digest("convergence"),
         shell:
             'python "$SCRIPTS"/convergence.py --runs {params.runs:q}'
             " --png {output.png:q} --pdf {output.pdf:q} --table {output.table:q} > {log:q} 2>&1"

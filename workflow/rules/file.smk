@@ -21,7 +21,7 @@ rule file_activations:
         runtime=240,
     params:
         source=lambda wildcards: as_json(extraction_settings("file", wildcards)),
-        code=code_digest("file_activations"),
+        code=lambda wildcards: code_digest("file_activations"),
     shell:
         'python "$SCRIPTS"/file_activations.py --source {params.source:q} --train {output.train:q}'
         " --test {output.test:q} > {log:q} 2>&1"

@@ -26,7 +26,7 @@ if config["frontier"]:
             runs=as_json(frontier_runs()),
             benches=as_json(bench_facts(dict.fromkeys(point.source for point in frontier_points(config)))),
             base=as_json(config["sources"]["bench"][config["frontier"]["source"]]),
-            code=code_digest("frontier"),
+            code=lambda wildcards: code_digest("frontier"),
         shell:
             'python "$SCRIPTS"/frontier.py --runs {params.runs:q} --benches {params.benches:q} --base {params.base:q}'
             " --png {output.png:q} --pdf {output.pdf:q} --csv {output.csv:q} > {log:q} 2>&1"

@@ -26,7 +26,7 @@ rule language:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        code=code_digest("language"),
+        code=lambda wildcards: code_digest("language"),
     shell:
         '{params.environment} python "$SCRIPTS"/language.py --cell {wildcards.source} {wildcards.method}'
         " {wildcards.protocol} {wildcards.anchoring} {wildcards.seed} --device $DEVICE --threads {threads}"

@@ -23,7 +23,7 @@ rule train_peer:
     params:
         settings=lambda wildcards: as_json(train_settings(wildcards)),
         watch=lambda wildcards: "--watch" if watch_references(wildcards) else "",
-        code=code_digest("train_peer"),
+        code=lambda wildcards: code_digest("train_peer"),
     shell:
         'command -v "$PEERS_PYTHON" > /dev/null || {{ echo "$PEERS_PYTHON is missing, the interpreter that has other'
         ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train_peer.py'

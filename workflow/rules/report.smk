@@ -21,6 +21,6 @@ rule report:
     params:
         config=lambda wildcards: as_json(config),
         files=lambda wildcards: as_json(report_inputs()),
-        code=code_digest("report"),
+        code=lambda wildcards: code_digest("report"),
     shell:
         'python "$SCRIPTS"/report.py --config {params.config:q} --files {params.files:q} --output {output:q} > {log:q} 2>&1'

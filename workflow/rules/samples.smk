@@ -33,7 +33,7 @@ rule samples:
                 )
             }
         ),
-        code=code_digest("samples"),
+        code=lambda wildcards: code_digest("samples"),
     shell:
         'python "$SCRIPTS"/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}'
         " --train {output.train} --test {output.test} > {log} 2>&1"

@@ -20,6 +20,6 @@ rule unite_shards:
         mem_mb=2000,
         runtime=60,
     params:
-        code=code_digest("unite"),
+        code=lambda wildcards: code_digest("unite"),
     shell:
         'python "$SCRIPTS"/unite.py --shards {input:q} --index {output:q} > {log:q} 2>&1'

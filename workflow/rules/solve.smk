@@ -25,7 +25,7 @@ rule solve:
         settings=lambda wildcards: as_json(solve_settings(wildcards)),
         start=lambda wildcards: "--start" if start_model(wildcards) else "",
         watch=lambda wildcards: "--watch" if watch_references(wildcards) else "",
-        code=code_digest("solve"),
+        code=lambda wildcards: code_digest("solve"),
     shell:
         'python "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} {params.start} {input.start}"
@@ -54,7 +54,7 @@ if config["solvers"]:
             runtime=5,
         params:
             benches=as_json(bench_facts(config["solvers"]["runs"])),
-            code=code_digest("solvers"),
+            code=lambda wildcards: code_digest("solvers"),
         shell:
             'python "$SCRIPTS"/solvers.py --benches {params.benches:q} --metrics {input.metrics:q}'
             " --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"

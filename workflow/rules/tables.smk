@@ -28,7 +28,7 @@ if RUN_TABLES:
             runtime=5,
         params:
             spec=lambda wildcards: as_json(table_configuration(wildcards.table)),
-            code=code_digest("tables"),
+            code=lambda wildcards: code_digest("tables"),
         shell:
             'python "$SCRIPTS"/tables.py --table {wildcards.table} --spec {params.spec:q} --paper {input.paper:q}'
             " --metrics {input.metrics:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q}"
@@ -69,7 +69,7 @@ if SETTINGS_TABLE in config["tables"]:
             ),
             source=config["tables"][SETTINGS_TABLE]["source"],
             name=config["name"],
-            code=code_digest("settings_table"),
+            code=lambda wildcards: code_digest("settings_table"),
         shell:
             'python "$SCRIPTS"/settings_table.py --bench {params.bench:q} --source {params.source} --configuration {params.name}'
             " --paper {input:q} --csv {output.csv:q} --markdown {output.markdown:q} --latex {output.latex:q} > {log:q} 2>&1"

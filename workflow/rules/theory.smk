@@ -16,6 +16,6 @@ rule theory:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_digest("theory"),
+        code=lambda wildcards: code_digest("theory"),
     shell:
         'python "$SCRIPTS"/theory.py --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1'

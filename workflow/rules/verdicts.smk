@@ -23,7 +23,7 @@ rule verdicts:
         runtime=5,
     params:
         config=as_json(verdict_configuration()),
-        code=code_digest("verdicts"),
+        code=lambda wildcards: code_digest("verdicts"),
     shell:
         'python "$SCRIPTS"/verdicts.py --config {params.config:q} --paper {input.paper:q} --runs {input.runs:q}'
         " --figure6 {input.figure6:q} --verdicts {output.verdicts:q} --verdicts-markdown {output.verdicts_markdown:q}"
