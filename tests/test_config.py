@@ -13,7 +13,7 @@ from sdlcore.activations.clip_training import ClipTraining
 from sdlcore.activations.file_source import FileSource
 from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.bench.feature_matrix import FeatureMatrixConfig
-from sdlcore.cells import figure6_cells, run_settings, table_cells
+from sdlcore.cells import Cell, bench_table_cells, figure6_cells, run_settings, table_cells
 from sdlcore.config import ConfigError, load_yaml, validate
 from sdlcore.peers.settings import ARCHITECTURES, PeerConfig
 from sdlcore.run import RunConfig
@@ -363,6 +363,10 @@ def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_kn
             {"solvers": {"runs": {"lrb": {"methods": ["nosuch"]}}}},
             "solvers.runs.lrb.methods: nosuch is not",
         ),
+        (
+            {"harder": {"runs": {"fashion_clip": {"methods": ["acs"]}}}},
+            "harder.runs: fashion_clip is not a source under sources.bench",
+        ),
         ({"solvers": {"protocol": "nosuch"}}, "solvers.protocol: nosuch is not a key of protocols"),
         ({"tables": {"table1": {"methods": ["acs"]}}}, "a solver takes no anchors"),
         ({"tables": {"table7": {"methods": ["acs"]}}}, "k is no setting of the solver acs"),
@@ -377,6 +381,12 @@ def test_solvers_that_cannot_be_are_refused(change, message):
     with pytest.raises(ConfigError) as refused:
         validate(merge(BASE, change), SCHEMA)
     assert message in str(refused.value)
+
+
+def test_solvers_take_real_activations_and_a_configuration_can_leave_out_a_bench_of_the_default():
+    change = {"solvers": {"runs": {"lrb": None, "smollm2": {"methods": ["acs"], "seeds": [4]}}}}
+    cells = bench_table_cells(validate(merge(BASE, change), SCHEMA), "solvers")
+    assert cells == [Cell("smollm2", "acs", "best", "none", 4)]
 
 
 DISCOVERED = {"n_anchors": 3, "discover": {"method": "acs"}}

@@ -14,7 +14,7 @@ TOP_IMAGES = ("figure9", "figure10")
 SETTINGS_TABLE = "table3"
 """The table that shows settings of a bench; all others are made of runs."""
 BENCH_TABLES = ("solvers", "harder", "encoders")
-"""Tables that have no counterpart in the paper, of methods on benches as they are asked for."""
+"""Tables that have no counterpart in the paper, of methods on benches (solvers: any source) as asked for."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from sdlcore.cells import BENCH_TABLES
 from sdlcore.consistency import doubled_sources, inconsistencies, inconsistent_benches, inconsistent_runs
 from sdlcore.variants import (
     misnamed_variants,
@@ -66,9 +67,10 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     filled = _with_defaults(without_like(config), schema, schema)
     for part in ("tables", "figures"):
         filled[part] = {name: spec for name, spec in filled[part].items() if spec is not None}
-    if filled["discovery"] is not None:
-        runs = {source: asked for source, asked in filled["discovery"]["runs"].items() if asked is not None}
-        filled["discovery"]["runs"] = runs
+    for part in ("discovery", *BENCH_TABLES):
+        if filled[part] is not None:
+            runs = {source: asked for source, asked in filled[part]["runs"].items() if asked is not None}
+            filled[part]["runs"] = runs
     _refuse(inconsistencies(filled))
     _refuse(unsound_starts(filled))
     _refuse(unsound_sweeps(filled))

@@ -220,14 +220,15 @@ def _batch_beyond_rows(config: Mapping[str, Any], cell: Cell, path: str, batch_s
 
 
 def _inconsistent_bench_table(config: Mapping[str, Any], table: str) -> Iterator[str]:
-    """Check the names in a table of methods on benches."""
+    """Check the names in a table of methods on benches; that of solvers has no need of true features."""
     spec = config.get(table)
     if spec is None:
         return
     yield from unknown(f"{table}.protocol", [spec["protocol"]], config["protocols"], "a key of protocols")
-    benches = config["sources"]["bench"]
+    benches, every = config["sources"]["bench"], [name for kind in config["sources"].values() for name in kind]
+    known = (every, "a source") if table == "solvers" else (benches, "a source under sources.bench")
     for source, asked in spec["runs"].items():
-        yield from unknown(f"{table}.runs", [source], benches, "a source under sources.bench")
+        yield from unknown(f"{table}.runs", [source], *known)
         yield from unknown(f"{table}.runs.{source}.methods", asked["methods"], config["methods"], "a key of methods")
 
 

@@ -8,11 +8,13 @@ from sdlcore.rendering.solvers_table import COLUMNS, solvers_markdown, solvers_t
 BENCHES = {"lrb": {"n": 100, "sparsity": 0.99, "train_samples": 2000}}
 
 
-def run(folder, method, seed, history, **settings):
-    path = folder / method / str(seed)
+def run(folder, method, seed, history, source="lrb", **settings):
+    path = folder / source / method / str(seed)
     path.mkdir(parents=True)
-    key = {"source": "lrb", "method": method, "protocol": "best", "anchoring": "none", "seed": seed}
-    metrics = {"gt_recovery_decoder": 1 - seed / 100, "gt_recovery_encoder": 0.0, "fvu": 0.01, "dead_fraction": 0.25}
+    key = {"source": source, "method": method, "protocol": "best", "anchoring": "none", "seed": seed}
+    metrics = {"fvu": 0.01, "l0": 7.25, "dead_fraction": 0.25}
+    if source in BENCHES:
+        metrics |= {"gt_recovery_decoder": 1 - seed / 100, "gt_recovery_encoder": 0.0}
     (path / "metrics.json").write_text(json.dumps({"run": key, "metrics": metrics, "chance": {}}))
     (path / "history.csv").write_text(history)
     (path / "config.json").write_text(json.dumps({"settings": settings}))
@@ -40,7 +42,23 @@ def test_people_read_medians_and_the_least_recovery(metrics):
     text = solvers_markdown(solvers_table(metrics, BENCHES))
     (acs,) = [line for line in text.splitlines() if "| acs" in line]
     cells = [cell.strip() for cell in acs.strip("|").split("|")]
-    assert cells == ["lrb", "acs", "100", "0.01", "2000", "3", "4.2", "0.9900", "0.0000", "101", "0.0100", "0.9800"]
+    numbers = ["100", "0.01", "2000", "3", "4.2", "0.9900", "0.0000", "101", "0.0100", "7.2", "0.9800"]
+    assert cells == ["lrb", "acs", *numbers]
+
+
+def test_activations_without_true_features_have_the_columns_that_need_none(metrics, tmp_path):
+    real = run(tmp_path, "acs", 0, "step,atoms,seconds\n1,50,2.0\n", source="smollm2", solver="acs")
+    facts = BENCHES | {"smollm2": {"n": None, "sparsity": None, "train_samples": 500}}
+    table = solvers_table([*metrics, real], facts)
+    row = table.iloc[-1]
+    assert (row["features_found"], row["fvu"], row["l0"], row["train_samples"]) == (50, 0.01, 7.25, 500)
+    unknown = ["n", "activation_probability", "gt_recovery_decoder", "gt_recovery_encoder"]
+    assert list(table.columns[table.iloc[-1].isna()]) == unknown
+    # whole numbers stay whole beside them
+    assert table.to_csv(index=False).splitlines()[1].startswith("acs,100,0.01,0,")
+    last = solvers_markdown(table).strip().splitlines()[-1]
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    assert cells == ["smollm2", "acs", "–", "–", "500", "1", "2.0", "–", "–", "50", "0.0100", "7.2", "–"]
 
 
 @pytest.mark.parametrize(("file", "text"), [("history.csv", "step\n"), ("config.json", "{}")])

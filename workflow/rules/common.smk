@@ -39,6 +39,7 @@ from sdlcore.cells import (
     run_settings,
     run_tables,
     source_kind,
+    source_settings,
     start_cell,
     table_cells,
     table_points,
@@ -334,10 +335,9 @@ def bench_table_files(table):
 
 
 def bench_facts(sources):
-    """What tables of solvers say of benches."""
+    """What tables of solvers say of sources; others than benches have no n and sparsity."""
     keys = ("n", "sparsity", "train_samples")
-    benches = config["sources"]["bench"]
-    return {source: {key: benches[source][key] for key in keys} for source in sources}
+    return {source: {key: source_settings(config, source).get(key) for key in keys} for source in sources}
 
 
 def frontier_runs():

@@ -1,4 +1,4 @@
-"""The table of solvers: what they found on benches, how well, and in how many seconds."""
+"""The table of solvers: what they found on benches and in activations, how well, and in how many seconds."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,6 +22,7 @@ COLUMNS = [
     "fvu",
     "source",
     "train_samples",
+    "l0",
 ]
 READABLE = {
     "seconds": ("seconds", 1),
@@ -29,6 +30,7 @@ READABLE = {
     "gt_recovery_encoder": ("recovery: encoder", 4),
     "features_found": ("features found", 0),
     "fvu": ("FVU", 4),
+    "l0": ("L0", 1),
 }
 
 
@@ -40,14 +42,14 @@ def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, Mapping[s
     metrics
         ``metrics.json`` of each run, with ``history.csv`` and ``config.json`` beside it.
     benches
-        Settings n, sparsity and train_samples of each source.
+        Settings n, sparsity and train_samples of each source; None what others than benches lack.
 
     Returns
     -------
     DataFrame
-        The columns `COLUMNS`. ``seconds`` are those of the history: reading, solving or training, and the encoder, not
-        evaluation or the start of the process. ``features_found`` are the atoms that a solver left, or the latents of a
-        trained dictionary that are ever active.
+        The columns `COLUMNS`. Recovery is NaN where there is nothing to judge by. ``seconds`` are those of the history:
+        reading, solving or training, and the encoder, not evaluation or the start of the process. ``features_found``
+        are the atoms that a solver left, or the latents of a trained dictionary that are ever active.
 
     Raises
     ------
@@ -62,10 +64,13 @@ def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, Mapping[s
         bench = benches[run["source"]]
         atoms = history.get("atoms", settings.get("n_q", 0) * (1 - found["dead_fraction"]))
         row = {"solver": run["method"], "source": run["source"], "seed": run["seed"], "seconds": history["seconds"]}
-        row |= {"n": bench["n"], "activation_probability": round(1 - bench["sparsity"], 12)}
+        if bench["n"] is not None:
+            row |= {"n": bench["n"], "activation_probability": round(1 - bench["sparsity"], 12)}
         row |= {"train_samples": bench["train_samples"], "features_found": round(atoms)}
-        rows.append(row | {name: found[name] for name in ("gt_recovery_decoder", "gt_recovery_encoder", "fvu")})
-    return pd.DataFrame(rows, columns=COLUMNS)
+        recovery = {name: found.get(name) for name in ("gt_recovery_decoder", "gt_recovery_encoder")}
+        rows.append(row | recovery | {name: found[name] for name in ("fvu", "l0")})
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({"n": "Int64", "gt_recovery_decoder": float, "gt_recovery_encoder": float})
 
 
 def solvers_markdown(table: pd.DataFrame) -> str:
@@ -73,7 +78,8 @@ def solvers_markdown(table: pd.DataFrame) -> str:
     rows = []
     for (source, solver), runs in table.groupby(["source", "solver"], sort=False):
         first = runs.iloc[0]
-        facts = [source, solver, str(first["n"]), f"{first['activation_probability']:g}", str(first["train_samples"])]
+        bench = ["–", "–"] if pd.isna(first["n"]) else [str(first["n"]), f"{first['activation_probability']:g}"]
+        facts = [source, solver, *bench, str(first["train_samples"])]
         facts += [
             str(len(runs)),
             *(number(float(runs[name].median()), digits) for name, (_, digits) in READABLE.items()),
@@ -84,9 +90,10 @@ def solvers_markdown(table: pd.DataFrame) -> str:
     alignment = ["left"] * 2 + ["right"] * (len(frame.columns) - 2)
     text = frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)
     caption = (
-        "Solvers on benches whose number of features and sparsity they are not told: medians over seeds. Recovery is "
-        "the share of true features within a cosine of 0.9 of some decoder column or encoder row; seconds are those "
-        "of the machine that ran it."
+        "Solvers, which are told neither a number of features nor a sparsity: medians over seeds. Recovery is the "
+        "share of true features, of labelled samples that of the means of classes, within a cosine of 0.9 of some "
+        "decoder column or encoder row; other activations have nothing to judge it by. Seconds are those of the "
+        "machine that ran it."
     )
     return f"{caption}\n\n{text}\n"
 

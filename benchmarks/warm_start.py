@@ -1,0 +1,120 @@
+"""Steps until a TopK SAE that starts from what `acs` found has the cold one's loss: `python -m benchmarks.warm_start`.
+
+At the paper's scale, protocol ``best``, by the error on samples that no training sees. Each seed has three trainings:
+cold; from the atoms of `acs`, in as many steps; from them in a third of the steps, its schedule of learning rates being
+as much shorter. Settings, stores and streams are those of Table 1's run. Stores and atoms come from the pipeline:
+
+    snakemake results/paper/runs/lrb/acs/best/none/seed{0,1}/metrics.json --cores 1 --configfile config/paper.yaml
+    python -m benchmarks.warm_start --seeds 0 1 --csv docs/results/paper/warm_start.csv
+"""
+
+import argparse
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sdlcore.activations.reader import open_store
+from sdlcore.activations.store import ActivationStore, open_checked
+from sdlcore.cells import run_settings
+from sdlcore.config import load_yaml, validate
+from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.model import SparseCoder, load_model
+from sdlcore.rendering.tables import write_csv
+from sdlcore.run import RunConfig
+from sdlcore.streams import stream, torch_stream
+from sdlcore.training import normalisation
+from sdlcore.training.history import Row
+from sdlcore.training.initialise import start_from_model
+from sdlcore.training.loop import train
+from sdlcore.training.watch import recovery_watch
+from sdlcore.variants import merge
+
+SHARE = 3
+"""The share of the cold training's steps, one over this, that the warm one is to need at most."""
+PAPER = Path("results/paper")
+
+
+def settings() -> RunConfig:
+    """Return the settings of Table 1's TopK under ``best``."""
+    merged = merge(load_yaml("config/config.yaml"), load_yaml("config/paper.yaml"))
+    config = validate(merged, load_yaml("config/schema/config.schema.yaml"))
+    return RunConfig.from_dict(run_settings(config, "lrb", "topk", "best"))
+
+
+def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFrame:
+    """Train once, as a run is trained, and return the error over steps, from before the first on.
+
+    Columns: ``step``; ``fvu`` and ``l0`` on samples not seen; ``fvu_training`` of the batches since the row before;
+    ``gt_recovery_decoder``; ``lr``.
+    """
+    bench, order = PAPER / "activations/lrb" / f"seed{seed}", partial(stream, seed, "order")
+    recovery = recovery_watch(PAPER / "bench/lrb" / f"seed{seed}" / "feature_matrix.safetensors", "sae")
+    with (
+        open_checked(bench / "test.h5") as held_out,
+        open_store(bench / "train.h5", "sae", config.training.batch_size, order) as rows,
+    ):
+        sites = ((rows.n_p,), (rows.n_p,))
+        model = SparseCoder(config.model, *sites, torch_stream(seed, "initialisation"))
+        scaling = normalisation.identity(rows.n_p, rows.n_p)
+        if start is not None:
+            start_from_model(model, start, scaling)
+
+        def look(weights: Mapping[str, Tensor]) -> Row:
+            row = {f"held_out_{name}": value for name, value in _held_out(model, held_out).items()}
+            return row | recovery(weights)
+
+        first = {"step": 0, **look(scaling.raw_rows(model))}
+        history = train(model, rows.batches, config, torch_stream(seed, "resampling"), scaling, watch=look)
+    frame = pd.DataFrame([first, *history]).rename(columns={"fvu": "fvu_training"}).drop(columns="l0")
+    frame = frame.rename(columns={"held_out_fvu": "fvu", "held_out_l0": "l0"})
+    return frame[["step", "fvu", "l0", "fvu_training", "gt_recovery_decoder", "lr"]]
+
+
+def _held_out(model: SparseCoder, store: ActivationStore) -> dict[str, Any]:
+    model.eval()
+    metrics, _ = evaluate(model, store)
+    model.train()
+    return {name: metrics[name] for name in ("fvu", "l0")}
+
+
+def reached(course: pd.DataFrame, fvu: float) -> int | None:
+    """Return the first step looked at by which the held-out error was no more than ``fvu``, None where it never was."""
+    there = course.loc[course["fvu"] <= fvu, "step"]
+    return None if there.empty else int(there.iloc[0])
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(arguments.threads)
+
+    config = settings()
+    steps = config.training.steps
+    shorter = replace(config, training=replace(config.training, steps=steps // SHARE))
+    courses = []
+    for seed in arguments.seeds:
+        found = load_model(PAPER / "runs/lrb/acs/best/none" / f"seed{seed}" / "model.safetensors")
+        final = None
+        for start, run in ((None, config), (found, config), (found, shorter)):
+            frame = course(run, seed, start)
+            final = float(frame["fvu"].iloc[-1]) if final is None else final
+            names = {"seed": seed, "start": "cold" if start is None else "acs", "steps": run.training.steps}
+            courses.append(pd.DataFrame([names]).merge(frame, how="cross"))
+            told = (*names.values(), frame["fvu"].iloc[-1], reached(frame, final))
+            logging.info("seed %d  %s  %d steps  held-out fvu %.4f, the cold one's at step %s", *told)
+            write_csv(arguments.csv, pd.concat(courses, ignore_index=True))
+
+
+if __name__ == "__main__":
+    main()
