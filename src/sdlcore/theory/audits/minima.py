@@ -57,8 +57,8 @@ def claims() -> list[Claim]:
 
 
 def _thresholded(problem: Problem) -> Problem:
-    """Return the problem with the threshold c = M, where that is positive."""
-    return replace(problem, threshold=max(interference(problem.W_p), 1e-3), k=None)
+    """Return the problem with the threshold c = M, where that is positive, and above it by what products round by."""
+    return replace(problem, threshold=max(interference(problem.W_p), 1e-3) * (1 + 1e-12), k=None)
 
 
 def _order(growing: list[GroundTruth]) -> Claim:
