@@ -97,9 +97,8 @@ def images(dtype: str, threads: int, workers: int, weights: Path, folder: Path) 
     source = ClipSource(
         images="benchmark", model=model, pretrained="random", dtype=dtype, batch_size=IMAGE_BATCH, test_samples=1
     )
-    where = {"model": model, "pretrained": str(weights), "workers": workers, "device": "cpu"}
     before = torch.get_num_threads()
-    work = clip.prepare(source, folder, None, threads=threads, **where)  # type: ignore[arg-type]
+    work = clip.prepare(source, folder, None, model, str(weights), workers, "cpu", threads)
     path = folder.parent / "embeddings.h5"
 
     def extract() -> None:

@@ -78,7 +78,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
 
 def test_schema_and_code_agree_on_settings_and_defaults():
     run = RunConfig().to_dict()
-    assert SCHEMA["$defs"]["run"]["properties"].keys() == run.keys() - {"lambda_anchor", "pursuit"}
+    assert SCHEMA["$defs"]["run"]["properties"].keys() == run.keys() - {"lambda_anchor"}
     groups = {group: SCHEMA["$defs"][group]["properties"] for group in ("bench", "clip", "llama", "file")}
     groups["clip.training"] = groups["clip"]["training"]["properties"]
     parts = {

@@ -23,7 +23,6 @@ ADDED = {
     "group_size": 8,
     "noise": 0.0,
     "encoder": "regression",
-    "pursuit": 0,
     "whiten": False,
 }
 """Settings of sources and runs that came after runs were published, and the values that leave them what they were.

@@ -209,6 +209,7 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
         flat = {**asdict(self.model), **asdict(self.loss), **asdict(self.training)}
+        del flat["pursuit"]  # no setting of a training
         return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
 
 
