@@ -81,7 +81,7 @@ def solve(
     start: Tensor | None = None,
     watch: Watch | None = None,
 ) -> SparseCoder:
-    """Return the dictionary and encoder of normalised activations; its ``fold`` undoes that.
+    """Return the dictionary and encoder of normalised activations; `normalisation.fold` undoes that.
 
     Parameters
     ----------
@@ -117,7 +117,8 @@ def solve(
     for later in range(step, step + ENCODER_STEPS):
         x_p, x_r = batch(later)
         codes = found.codes(x_r, config)
-        fit.add(x_p, codes)
+        if config.encoder != "pursuit":
+            fit.add(x_p, codes)
         loss, l0 = float(codes.errors.mean()), codes.l0
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
     model = _coder(found, fit, config, sites)

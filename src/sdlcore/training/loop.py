@@ -55,7 +55,7 @@ def train(
     Parameters
     ----------
     model
-        Freshly initialised. It is left trained on normalised activations; its ``fold`` undoes that. Where
+        Freshly initialised. It is left trained on normalised activations; `normalisation.fold` undoes that. Where
         several processes train it, all call this, each with its part (`sdlcore.training.distributed.divide`).
     batches
         Gives x_p (B x n_p) and x_r (B x n_r) of a step, counted from 0, float32. It is called in a thread of its own.
