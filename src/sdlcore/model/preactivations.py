@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model import kernels
+from sdlcore.model import kernels, screening
 from sdlcore.model.kernels import Tile, torch_ops, workspace
 from sdlcore.model.support import Support
 
@@ -37,11 +37,24 @@ class Preactivations:
     dtype
         Type of the product; None for the weights' own. torch.int8, on CPUs only, rounds each sample and each row of
         the encoder to 255 numbers, equally spaced up to the largest in it.
+    screened
+        Whether a product in bfloat16 may be used to find what float32's has (`sdlcore.model.screening`). None for
+        where that is faster.
     """
 
-    def __init__(self, x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        x_BP: Tensor,
+        W_enc_QP: Tensor,
+        b_enc_Q: Tensor,
+        dtype: torch.dtype | None = None,
+        screened: bool | None = None,
+    ) -> None:
         self.x, self.W, self.b = x_BP.detach(), W_enc_QP.detach(), b_enc_Q.detach()
         self.dtype = dtype or self.W.dtype
+        if screened is None:
+            screened = self.x.numel() * len(self.W) >= screening.LEAST and screening.pays()
+        self.screened = screened and self.exact and self.dtype == torch.float32 and not self.on_gpu
         if self.dtype == torch.int8 and self.on_gpu:
             raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
         if self.dtype == torch.int8 and self.x.shape[1] == 1:
@@ -67,28 +80,38 @@ class Preactivations:
             # to leave some out, their number would have to travel to the host
             whole_BQ = self._whole()
             return self._taken(whole_BQ, *torch_ops.topk(whole_BQ, k))
+        if self.screened:
+            return screening.largest(self, k)
         dtype = torch.bfloat16 if self.dtype == torch.bfloat16 else self.b.dtype
         offsets, columns, values = kernels.largest(self._tiles(), len(self.x), k, dtype)
-        return Entries(Support(offsets, columns, len(self.W)), values.to(self.b.dtype))
+        return self.entries(offsets, columns, values.to(self.b.dtype))
 
     def above(self, bounds_Q: Tensor) -> Entries:
         """Return those that exceed their latent's bound."""
         if self.on_gpu:
             whole_BQ = self._whole()
             return self._taken(whole_BQ, *torch_ops.above(whole_BQ, bounds_Q))
-        offsets, columns, values = kernels.above(self._tiles(), len(self.x), bounds_Q.to(self.b.dtype))
-        return Entries(Support(offsets, columns, len(self.W)), values)
+        if self.screened:
+            return screening.above(self, bounds_Q)
+        return self.entries(*kernels.above(self._tiles(), len(self.x), bounds_Q.to(self.b.dtype)))
 
     def some(self, every: int) -> Tensor:
         """Return those of each ``every``-th sample, in the weights' own type."""
         return torch.addmm(self.b, self.x[::every], self.W.T)
 
+    def entries(self, offsets: Tensor, columns: Tensor, values: Tensor) -> Entries:
+        """Return entries that are given by rows."""
+        return Entries(Support(offsets, columns, len(self.W)), values)
+
+    def unscreened(self, dtype: torch.dtype | None = None, samples: Tensor | slice = slice(None)) -> "Preactivations":
+        """Return those of some samples, to be searched in the product of a type."""
+        return Preactivations(self.x[samples], self.W, self.b, dtype, screened=False)
+
     def _whole(self) -> Tensor:
         return torch.addmm(self.b.to(self.dtype), self.x.to(self.dtype), self.W.to(self.dtype).T)
 
     def _taken(self, whole_BQ: Tensor, offsets: Tensor, columns: Tensor) -> Entries:
-        values = torch_ops.take(whole_BQ, offsets, columns).to(self.b.dtype)
-        return Entries(Support(offsets, columns, len(self.W)), values)
+        return self.entries(offsets, columns, torch_ops.take(whole_BQ, offsets, columns).to(self.b.dtype))
 
     def _tiles(self) -> Iterator[Tile]:
         x, steps = self._converted(self.x)

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from sdlcore.model import kernels
 from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.support import Support
+from sdlcore.model.support import Support, keep
 from sdlcore.processes import ALONE, Group, Processes
 
 
@@ -276,13 +276,6 @@ def make_sigma(name: str, n_q: int, k: int | None, init_threshold: float, bandwi
     if name == "batchtopk":
         return BatchTopK(k)
     raise ValueError(f"unknown activation {name!r}")
-
-
-def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
-    """Return the support of the entries in ``mask_N`` and their places."""
-    places = mask_N.nonzero().squeeze(1)
-    counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
-    return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
 
 
 def ranks_among(values_BK: Tensor, group: Group) -> Tensor:

@@ -81,3 +81,10 @@ def assemble(
     everything = torch.tensor([0, len(row_N)], device=row_N.device)
     offsets, _, order = kernels.transpose(everything, row_N, B * groups)
     return Support(offsets, latent_N[order], n_q, groups), order
+
+
+def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
+    """Return the support of the entries in ``mask_N`` and their places."""
+    places = mask_N.nonzero().squeeze(1)
+    counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
+    return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places

@@ -57,7 +57,7 @@ def largest(tiles: Iterable[Tile], n_rows: int, k: int, dtype: torch.dtype) -> t
         scratch = [_array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers))]
         cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, *scratch)
     cpu.settle_largest(k, *candidates)
-    offsets, found, kept = _gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
+    offsets, found, kept = gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
     workspace.give(columns)
     workspace.give(values)
     return offsets, found, kept.view(dtype)
@@ -78,7 +78,7 @@ def above(tiles: Iterable[Tile], n_rows: int, bounds: Tensor) -> tuple[Tensor, T
         wanted = _array(bounds[tile.start : tile.start + width])
         found = [_array(tensor) for tensor in (in_tile, there, at, number)]
         cpu.push_above(*tile.arrays(), wanted, tile.start, threads, *found)
-        offsets, few_columns, few_values = _gathered(at, number, in_tile, there)
+        offsets, few_columns, few_values = gathered(at, number, in_tile, there)
         starts.append(offsets[:-1] + before)
         counts.append(number)
         columns.append(few_columns)
@@ -88,7 +88,7 @@ def above(tiles: Iterable[Tile], n_rows: int, bounds: Tensor) -> tuple[Tensor, T
         workspace.give(there)
     # by tile and row now, wanted by row and tile
     first, number = (torch.stack(each, 1).flatten() for each in (starts, counts))
-    offsets, all_columns, all_values = _gathered(first, number, torch.cat(columns), torch.cat(values))
+    offsets, all_columns, all_values = gathered(first, number, torch.cat(columns), torch.cat(values))
     return offsets[:: len(starts)].contiguous(), all_columns, all_values
 
 
@@ -98,6 +98,13 @@ def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
     After each row come two more numbers, which add up to that in ``last``: the second is what the first loses.
     """
     _cpu_select().to_bfloat16(_array(x).view(np.int32), _array(last), _array(out.view(torch.int16)))
+
+
+def rounding(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the norms of rows of float32, on the CPU, and of what rounding to bfloat16 takes from them."""
+    norms, lost = x.new_empty(len(x)), x.new_empty(len(x))
+    _cpu_select().rounding(_array(x), _array(x).view(np.int32), _array(norms), _array(lost))
+    return norms, lost
 
 
 def narrow(offsets: Tensor, columns: Tensor, values: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,7 +117,7 @@ def narrow(offsets: Tensor, columns: Tensor, values: Tensor, k: int) -> tuple[Te
     bits = into.view(torch.int64 if values.dtype == torch.float64 else torch.int32)
     arrays = [_array(tensor) for tensor in (offsets, columns, values, kept, into, bits, counts)]
     _cpu_select().narrow(*arrays, k)
-    return _gathered(offsets[:-1], counts, kept, into)
+    return gathered(offsets[:-1], counts, kept, into)
 
 
 def quantise(x: Tensor, out: Tensor) -> Tensor:
@@ -120,7 +127,7 @@ def quantise(x: Tensor, out: Tensor) -> Tensor:
     return steps
 
 
-def _gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return offsets, columns and values of rows that begin at ``starts``, one after the other."""
     offsets = offsets_of(counts)
     n = int(offsets[-1])

@@ -297,6 +297,24 @@ def to_bfloat16(bits: np.ndarray, last: np.ndarray, out: np.ndarray) -> None:
 
 
 @parallel
+def rounding(x: np.ndarray, bits: np.ndarray, norms: np.ndarray, lost: np.ndarray) -> None:
+    """Write the norm of each row of float32, and that of what rounding to bfloat16 takes from it.
+
+    ``bits`` are ``x`` read as integers.
+    """
+    for r in prange(len(x)):
+        row, of_row = x[r], bits[r]
+        square, square_lost = np.float32(0), np.float32(0)
+        for j in range(len(row)):
+            near = np.int32(np.int32(_rounded(of_row[j])) << 16).view(np.float32)
+            difference = row[j] - near
+            square += row[j] * row[j]
+            square_lost += difference * difference
+        norms[r] = np.sqrt(square)
+        lost[r] = np.sqrt(square_lost)
+
+
+@parallel
 def quantise(x: np.ndarray, bits: np.ndarray, out: np.ndarray, steps: np.ndarray) -> None:
     """Write each row of float32 in whole steps of a size of its own, as integers from -127 to 127.
 
