@@ -40,6 +40,9 @@ class Preactivations:
     screened
         Whether a product in bfloat16 may be used to find what float32's has (`sdlcore.model.screening`). None for
         where that is faster.
+    added
+        Where the type is bfloat16: numbers of each sample and of each latent (B x m and n_q x m), whose products are
+        added to the pre-activations.
     """
 
     def __init__(
@@ -49,9 +52,11 @@ class Preactivations:
         b_enc_Q: Tensor,
         dtype: torch.dtype | None = None,
         screened: bool | None = None,
+        added: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self.x, self.W, self.b = x_BP.detach(), W_enc_QP.detach(), b_enc_Q.detach()
         self.dtype = dtype or self.W.dtype
+        self.added = added
         if screened is None:
             screened = self.x.numel() * len(self.W) >= screening.LEAST and screening.pays()
         self.screened = screened and self.exact and self.dtype == torch.float32 and not self.on_gpu
@@ -103,9 +108,9 @@ class Preactivations:
         """Return entries that are given by rows."""
         return Entries(Support(offsets, columns, len(self.W)), values)
 
-    def unscreened(self, dtype: torch.dtype | None = None, samples: Tensor | slice = slice(None)) -> "Preactivations":
-        """Return those of some samples, to be searched in the product of a type."""
-        return Preactivations(self.x[samples], self.W, self.b, dtype, screened=False)
+    def unscreened(self, samples: Tensor | slice = slice(None)) -> "Preactivations":
+        """Return those of some samples, to be searched in the product itself."""
+        return Preactivations(self.x[samples], self.W, self.b, screened=False)
 
     def _whole(self) -> Tensor:
         return torch.addmm(self.b.to(self.dtype), self.x.to(self.dtype), self.W.to(self.dtype).T)
@@ -114,12 +119,13 @@ class Preactivations:
         return self.entries(offsets, columns, torch_ops.take(whole_BQ, offsets, columns).to(self.b.dtype))
 
     def _tiles(self) -> Iterator[Tile]:
-        x, steps = self._converted(self.x)
+        to_x, to_W = self.added if self.added is not None else (None, None)
+        x, steps = self._converted(self.x, added=to_x)
         width = 2 * TILE if self.dtype == torch.bfloat16 else TILE
         for start in range(0, len(self.W), width):
             part = slice(start, start + width)
             bias = self.b[part]
-            W, scale = self._converted(self.W[part], bias)
+            W, scale = self._converted(self.W[part], bias, to_W[part] if to_W is not None else None)
             to = torch.int32 if self.dtype == torch.int8 else self.dtype
             product = workspace.take((len(x), len(W)), to, W.device)
             if self.dtype == torch.int8:
@@ -133,7 +139,9 @@ class Preactivations:
         if not self.exact:
             workspace.give(x)
 
-    def _converted(self, rows: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _converted(
+        self, rows: Tensor, bias: Tensor | None = None, added: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return rows of x, or of W with their bias, as factors of the product; and what a whole number stands for.
 
         In bfloat16 the bias, as what two numbers add up to, is part of the product, with two more inputs that are one.
@@ -145,7 +153,8 @@ class Preactivations:
         if self.dtype == torch.int8:
             converted = workspace.take((len(rows), n_p), self.dtype, rows.device)
             return converted, kernels.quantise(rows, converted)
-        converted = workspace.take((len(rows), n_p + 2), self.dtype, rows.device)
+        width = n_p + 2 + (added.shape[1] if added is not None else 0)
+        converted = workspace.take((len(rows), width), self.dtype, rows.device)
         if self.dtype == torch.bfloat16 and rows.dtype == torch.float32:
             kernels.to_bfloat16(rows, rows.new_zeros(len(rows)) if bias is None else bias, converted)
         else:
@@ -154,5 +163,7 @@ class Preactivations:
                 converted[:, n_p] = bias
                 converted[:, n_p + 1] = bias - converted[:, n_p].to(bias.dtype)
         if bias is None:
-            converted[:, n_p:] = 1
+            converted[:, n_p : n_p + 2] = 1
+        if added is not None:
+            converted[:, n_p + 2 :] = added
         return converted, rows.new_ones(len(rows))

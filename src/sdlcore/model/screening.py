@@ -5,10 +5,11 @@ is known. With x' and w' for a sample x and an encoder row w as they are rounded
 
     |w . x - w' . x'| = |w . (x - x') + (w - w') . x'| <= |w| |x - x'| + |w - w'| |x'|,
 
-norms that cost one pass over both. So the product in bfloat16 excludes nearly all entries, for certain; those that it
-cannot exclude are computed in float32, and what is wanted is chosen by that. Where certainty is not to be had for a
-sample, its float32 product is searched. What comes out is what the float32 product's search gives, but for the order
-in which a dot product is added up.
+norms that cost one pass over both. With two more inputs that hold them, the product in bfloat16 is an upper bound of
+every pre-activation. It excludes nearly all entries, for certain; those that it cannot exclude are computed in float32,
+and what is wanted is chosen by that. Where this leaves open what a sample's largest are, its float32 product is
+searched. What comes out is what a search of the float32 product gives, but for the order in which a dot product is
+added up.
 """
 
 from functools import cache
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 LEAST = 1 << 28
 """Multiplications of a product from which on looking at its factors first is worth its time."""
 _CANDIDATES = 2
-"""Times k: entries that bfloat16 proposes. Those that it cannot tell from the k largest are some two thirds as many as
-these, on the bench."""
+"""Times k: entries that bfloat16 proposes. On the bench it cannot tell half of these from the k largest."""
 _DENSE = 0.1
 """Share of entries that exceed a bound from which on so many are to be computed in float32 that all may be."""
 
@@ -46,20 +46,17 @@ def largest(pre_BQ: "Preactivations", k: int) -> "Entries":
     few = _CANDIDATES * k
     if few > n_q // 4:
         return pre_BQ.unscreened().largest(k)
-    proposed = pre_BQ.unscreened(torch.bfloat16).largest(few)
+    proposed = _upper(pre_BQ).largest(few)
     candidates = proposed.support
-    counts_B = torch.diff(candidates.offsets)
     offsets, columns, values = kernels.narrow(candidates.offsets, candidates.columns, _values(pre_BQ, candidates), k)
     found = torch.diff(offsets)
-    # what was not proposed is at most this, before it was rounded to bfloat16 and after
-    highest_B = torch.where(counts_B < few, 0.0, _least(proposed.pre, candidates.offsets)) * (1 + 2**-7)
-    norms_Q, lost_Q, by_norm_B, by_lost_B = _reach(pre_BQ)
-    highest_B += by_norm_B * norms_Q.max() + by_lost_B * lost_Q.max() + _BIAS * pre_BQ.b.abs().max()
-    certain_B = (found == k) & (_least(values, offsets) > highest_B)
+    # what was not proposed is at most the least that was, as it was before it was rounded
+    highest_B = _least(proposed.pre, candidates.offsets) * _ABOVE
+    certain_B = (torch.diff(candidates.offsets) < few) | ((found == k) & (_least(values, offsets) > highest_B))
     if certain_B.all():
         return pre_BQ.entries(offsets, columns, values)
     others = (~certain_B).nonzero().squeeze(1)
-    searched = pre_BQ.unscreened(samples=others)
+    searched = pre_BQ.unscreened(others)
     support = searched.largest(k).support
     starts = offsets[:-1].clone()
     starts[others] = len(columns) + support.offsets[:-1]
@@ -74,27 +71,31 @@ def above(pre_BQ: "Preactivations", bounds_Q: Tensor) -> "Entries":
     some = pre_BQ.x[::8] @ pre_BQ.W[::16].T + pre_BQ.b[::16]
     if (some > bounds_Q[::16]).float().mean() > _DENSE:
         return pre_BQ.unscreened().above(bounds_Q)
-    norms_Q, lost_Q, by_norm_B, by_lost_B = _reach(pre_BQ)
-    lowest_Q = bounds_Q - by_norm_B.max() * norms_Q - by_lost_B.max() * lost_Q - _BIAS * pre_BQ.b.abs()
-    # rounding keeps the order, so what exceeds it exceeds this once it is rounded
-    lowest_Q -= lowest_Q.abs() * 2**-7
-    candidates = pre_BQ.unscreened(torch.bfloat16).above(lowest_Q).support
+    # rounding keeps the order, so what exceeds a bound exceeds this once it is rounded
+    candidates = _upper(pre_BQ).above(bounds_Q - bounds_Q.abs() * (_ABOVE - 1)).support
     pre_N = _values(pre_BQ, candidates)
     support, places = keep(candidates, pre_N > bounds_Q[candidates.columns])
     return pre_BQ.entries(support.offsets, support.columns, pre_N[places])
 
 
+_ABOVE = 1 + 2.0**-7
+"""Times this, a positive number is no less once it is rounded to bfloat16, and a rounded one no less than it was."""
 _BIAS = 2.0**-14
 """What rounding takes from a bias at most, as a share of it, which enters as the sum of two numbers in bfloat16."""
 
 
-def _reach(pre_BQ: "Preactivations") -> tuple[Tensor, ...]:
-    """Return a, b (n_q each) and c, d (B each): the product in bfloat16 is off by c a + d b at most, but for biases."""
+def _upper(pre_BQ: "Preactivations") -> "Preactivations":
+    """Return upper bounds of pre-activations, as a product in bfloat16: its own, and how far it can be off."""
     norms_Q, lost_Q = kernels.rounding(pre_BQ.W)
     norms_B, lost_B = kernels.rounding(pre_BQ.x)
     # sums of n_p products in float32, those of either product and of the norms
-    sums = 4 * (pre_BQ.x.shape[1] + 4) * 2.0**-24
-    return norms_Q, lost_Q, lost_B + sums * norms_B, norms_B + lost_B
+    sums = 4 * (pre_BQ.x.shape[1] + 8) * 2.0**-24
+    of_samples = torch.stack([lost_B + sums * norms_B, norms_B + lost_B], 1)
+    of_latents = torch.stack([norms_Q, lost_Q], 1)
+    b_Q = pre_BQ.b + _BIAS * pre_BQ.b.abs()
+    return type(pre_BQ)(
+        pre_BQ.x, pre_BQ.W, b_Q, torch.bfloat16, screened=False, added=(of_samples * _ABOVE, of_latents * _ABOVE)
+    )
 
 
 def _values(pre_BQ: "Preactivations", support: Support) -> Tensor:
