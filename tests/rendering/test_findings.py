@@ -14,7 +14,7 @@ def table(**columns: list[float]) -> pd.DataFrame:
 def effects(low: float, high: float, seeds: int = 3) -> pd.DataFrame:
     rows = [
         {"method": method, "protocol": "best", "metric": metric, "seeds": seeds}
-        | {"difference_low": low, "difference_high": high}
+        | {"difference_mean": (low + high) / 2, "difference_low": low, "difference_high": high}
         for method in ("topk", "relu")
         for metric in EFFECT_METRICS
     ]
@@ -44,8 +44,8 @@ def test_recovery_is_a_range_over_methods_without_anchors_a_finding_a_protocol()
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (0.1, 0.2, "decoder recovery rises in 2 of 2 methods"),
-        (-0.2, -0.1, "decoder recovery falls in 2 of 2 methods"),
+        (0.1, 0.2, "decoder recovery rises in 2 of 2 methods (by 0.1500)"),
+        (-0.2, -0.1, "decoder recovery falls in 2 of 2 methods (by 0.1500)"),
         (-0.1, 0.1, "decoder recovery is not shown to change in any method"),
     ],
 )

@@ -302,7 +302,7 @@ def test_sweeps_and_settings_have_sections_with_the_papers_numbers(page):
 def test_what_is_absent_has_no_section(config):
     bare = config | {"figures": {}, "tables": {}}
     parsed = Page(report(bare, {}, {}))
-    assert parsed.ids == ["reading", "made"]
+    assert parsed.ids == ["words", "run", "reading", "made"]
     assert parsed.images == []
     for part in (
         "Figure 6",

@@ -148,10 +148,10 @@ def test_markdown_and_latex_name_the_value_and_the_papers_where_it_is_another(tm
 
 def test_the_caption_says_what_is_swept_and_at_which_scale():
     caption = table_caption(QUICK, "table4")
-    assert "Bench over n = 102, 128, 154, beside the paper's 800, 1000, 1200; one seed" in caption
+    assert "Bench over n = 102, 128, 154, beside the paper's 800, 1000, 1200; protocol best; one seed" in caption
     assert "is at n = 102/128/154, n_p = 96" in caption
     caption = table_caption(FULL, "table7")
-    assert "over k = 32, 64, 128; one seed" in caption
+    assert "over k = 32, 64, 128; protocol paper; one seed" in caption
     assert "n_q = 16000, k = 32/64/128, steps" in caption
     assert "calls S what its Assumption 2.3 calls 1 - S" in table_caption(FULL, "table6")
 

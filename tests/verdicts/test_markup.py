@@ -6,6 +6,7 @@ from sdlcore.rendering.tables import read_csv, write_csv
 from sdlcore.verdicts.claim_rule import claims
 from sdlcore.verdicts.judging import VERDICTS, verdicts
 from sdlcore.verdicts.markup import (
+    at_a_glance,
     claim_groups,
     claims_markdown,
     counts,
@@ -36,6 +37,42 @@ def test_counts_leave_none_out():
         "37 of the paper’s 220 numbers cannot stand beside its others, whatever is run. By runs: "
         "183 reproduced, 0 not reproduced, 37 inconsistent in the paper, 0 not run at this scale."
     )
+
+
+def test_a_number_that_the_decoder_has_is_said_to_be():
+    runs = papers_runs(lambda row, seed: 0.0)["table1"]
+    numbers, _ = made({"table1": runs})
+    assert "what the decoder has" not in counts_sentence(numbers)
+    numbers["note"] = numbers["note"].mask(
+        numbers["verdict"] == "not reproduced", "holds under protocol paper, decoder"
+    )
+    wrong = dict(counts(numbers))["not reproduced"]
+    assert wrong > 0
+    assert f"{wrong} of those not reproduced are what the decoder has" in counts_sentence(numbers)
+
+
+def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
+    _, nothing = made({})
+    _, some = made({"table1": papers_runs()["table1"]})
+    alone = at_a_glance(some)
+    assert alone.heads == ["What was measured", "On this page", "By the paper’s own tables"]
+    rows = [row for _, rows in alone.groups for row in rows]
+    assert [row[0] for row in rows] == list(some["measured"])
+    for row, (_, claim) in zip(rows, some.iterrows(), strict=True):
+        seeds = claim["seeds"]
+        assert row[1] == (f"{claim['here']} ({seeds} seed{'s' if seeds > 1 else ''})" if claim["here"] else "not run")
+        assert str(claim["paper"]).startswith(row[2])
+    assert any(row[1] != "not run" for row in rows)
+    assert any(row[1] == "not run" for row in rows)
+    both = at_a_glance(nothing, published=some)
+    assert both.heads[1] == "At the paper’s scale"
+    beside = [row for _, rows in both.groups for row in rows]
+    assert [row[1] for row in beside] == [row[1] for row in rows]
+    assert {row[2] for row in beside} == {"not run"}
+    assert both.sentence.startswith(
+        f"{len(some)} measurements of {some['quote'].nunique()} claims. At the paper’s scale: "
+    )
+    assert f"On this page: {len(some)} not run." in both.sentence
 
 
 def test_files_say_the_same_as_frames(tmp_path):

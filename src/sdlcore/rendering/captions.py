@@ -90,7 +90,7 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
             "and k; they recover all. ",
         )
     return (
-        f"{what}{_swept(config, table)}; {spread}. "
+        f"{what}{_swept(config, table)}; protocol {' and '.join(config['tables'][table]['protocols'])}; {spread}. "
         f"GT recovery: the share of {reference} whose best absolute cosine exceeds τ = 0.9; "
         "MIP: the mean of the best absolute cosines. "
         "Encoder: rows of the encoder, the paper's metric; decoder: columns of the decoder; "

@@ -92,7 +92,8 @@ def _rises(effects: pd.DataFrame) -> str:
     if not up and not down:
         return "is not shown to change in any method"
     parts = [f"{word} in {count}" for word, count in (("rises", up), ("falls", down)) if count]
-    return f"{' and '.join(parts)} of {len(effects)} methods"
+    shown = effects[(effects["difference_low"] > 0) | (effects["difference_high"] < 0)]
+    return f"{' and '.join(parts)} of {len(effects)} methods (by {_range(shown['difference_mean'].abs(), 4)})"
 
 
 def _classes(table: pd.DataFrame) -> Iterator[Finding]:
@@ -142,10 +143,10 @@ def _resampling(summary: pd.DataFrame) -> Iterator[Finding]:
     yield Finding("Resampling dead latents", f"With and without it: {', '.join(parts)}.", "figure6")
 
 
-def _range(values: pd.Series) -> str:
+def _range(values: pd.Series, digits: int = 3) -> str:
     """Return the least and largest of some numbers, or the one that they all are."""
     known = [float(value) for value in values if not math.isnan(value)]
     if not known:
         return "an unknown share"
-    low, high = number(min(known), 3), number(max(known), 3)
+    low, high = number(min(known), digits), number(max(known), digits)
     return low if low == high else f"{low} to {high}"

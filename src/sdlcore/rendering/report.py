@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 
 from sdlcore.activations.image_reference import TRAINED
-from sdlcore.cells import SETTINGS_TABLE, TOP_IMAGES, source_kind
+from sdlcore.cells import SETTINGS_TABLE, TOP_IMAGES, source_kind, table_seeds
 from sdlcore.files import atomic_path, provenance
 from sdlcore.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.rendering.captions import symbol, table_caption
@@ -87,6 +87,9 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
     context: dict[str, Any] = {
         "config": config,
         "configuration": json.dumps(config, indent=2, ensure_ascii=False),
+        "glance": verdict_markup.at_a_glance(frames["claims"], frames.get("published_claims"))
+        if "claims" in frames
+        else None,
         "findings": findings(frames),
         "scale": _scale(config),
         "tables": [
@@ -175,6 +178,7 @@ def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFra
         "groups": groups,
         "starts": {sum(width for _, width in groups[:i]) for i in range(len(groups))},
         "caption": table_caption(config, name),
+        "first": {"seed": table_seeds(config, name)[0], "protocol": config["tables"][name]["protocols"][0]},
         "effects": _effect_rows(effects) if effects is not None and len(effects) else None,
     }
 

@@ -18,7 +18,19 @@ FAILS = "does not hold"
 OPEN = "not decided"
 CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, NOT_RUN)
 
-CLAIM_COLUMNS = ["claim", "section", "quote", "measured", "verdict", "evidence", "reason", "paper", "note"]
+CLAIM_COLUMNS = [
+    "claim",
+    "section",
+    "quote",
+    "measured",
+    "verdict",
+    "here",
+    "seeds",
+    "evidence",
+    "reason",
+    "paper",
+    "note",
+]
 NAMED = 4
 """Contrasts that a sentence names; of more, it says how many."""
 REASONS = 4
@@ -88,7 +100,9 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
     -------
     DataFrame
         One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `CLAIM_VERDICTS`, by our runs at the
-        paper's scale under the protocol ``paper`` (Figure 6's under its own); ``evidence`` the numbers in a sentence;
+        paper's scale under the protocol ``paper`` (Figure 6's under its own); ``here`` what it would be by the runs
+        that there are, whatever their scale, empty where some are missing, and ``seeds`` how many each number has at
+        least; ``evidence`` the numbers in a sentence;
         ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
         own tables bear the claim out; ``note`` what other protocols say.
     """
@@ -106,7 +120,19 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         verdict, said = finding
         if lacking:
             verdict, said = NOT_RUN, f"at this scale: {verdict}, {said}" if said else ""
-        rows.append((*claim[:4], verdict, said, lacking, _own(claim, own), "; ".join(_notes(claim, others))))
+        seeds = min(len(contrast.reading.values) for contrast in contrasts)
+        rows.append(
+            (
+                *claim[:4],
+                verdict,
+                finding.verdict,
+                seeds,
+                said,
+                lacking,
+                _own(claim, own),
+                "; ".join(_notes(claim, others)),
+            )
+        )
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.verdicts.judging import NOT_RUN, VERDICTS
+from sdlcore.verdicts.evidence import PROTOCOL
+from sdlcore.verdicts.judging import NOT_REPRODUCED, NOT_RUN, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
 
 CAPTION = (
@@ -33,7 +34,11 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
     found = f"{wrong} of the paper’s {len(verdicts)} numbers cannot stand beside its others, whatever is run."
     if verdicts["verdict"].eq(NOT_RUN).all():
         return f"{found} None was run at the paper’s scale here, so none is judged by runs."
-    return f"{found} By runs: {', '.join(f'{count} {verdict}' for verdict, count in counts(verdicts))}."
+    said = f"{found} By runs: {', '.join(f'{count} {verdict}' for verdict, count in counts(verdicts))}."
+    notes = verdicts.loc[verdicts["verdict"].eq(NOT_REPRODUCED), "note"].fillna("")
+    if decoders := int(notes.str.contains(f"protocol {PROTOCOL}, decoder").sum()):
+        said += f" {decoders} of those not reproduced are what the decoder has, where the paper looks at the encoder."
+    return said
 
 
 def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -96,6 +101,48 @@ def claim_groups(claims: pd.DataFrame) -> list[ClaimGroup]:
         group = groups.setdefault(key, ClaimGroup(*key, []))
         group.measured.append(Measured(str(row["measured"]), str(row["verdict"]), ours, Told(short, more)))
     return list(groups.values())
+
+
+class AtAGlance(NamedTuple):
+    """What is to be said of all claims before any number."""
+
+    sentence: str
+    heads: list[str]
+    groups: list[tuple[str, list[list[str]]]]
+    """Claims in the paper's words, and of each the ways in which it was measured, with a verdict a heading."""
+
+
+def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> AtAGlance:
+    """Return the verdicts on claims without numbers.
+
+    Parameters
+    ----------
+    claims
+        By the runs of a page.
+    published
+        By runs at the paper's scale that are kept, where there are others than the page's.
+    """
+    columns = {"On this page": [_shown(*told) for told in zip(claims["here"], claims["seeds"], strict=True)]}
+    if published is not None:
+        at_scale = published.set_index("claim").loc[claims["claim"]]
+        shown = [_shown(*told) for told in zip(at_scale["verdict"], at_scale["seeds"], strict=True)]
+        columns = {"At the paper’s scale": shown} | columns
+    own = [str(text).partition(":")[0] for text in claims["paper"]]
+    columns["By the paper’s own tables"] = own
+    told = [f"{len(claims)} measurements of {claims['quote'].nunique()} claims."]
+    for where, verdicts in columns.items():
+        numbers = pd.Series([verdict.partition(" (")[0] for verdict in verdicts]).value_counts()
+        told.append(f"{where}: {', '.join(f'{count} {verdict}' for verdict, count in numbers.items())}.")
+    groups: dict[str, list[list[str]]] = {}
+    for quote, what, *verdicts in zip(claims["quote"], claims["measured"], *columns.values(), strict=True):
+        groups.setdefault(str(quote), []).append([str(what), *verdicts])
+    return AtAGlance(" ".join(told), ["What was measured", *columns], list(groups.items()))
+
+
+def _shown(verdict: Any, seeds: int) -> str:
+    if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
+        return "not run"
+    return f"{verdict} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
 def verdicts_markdown(verdicts: pd.DataFrame) -> str:
