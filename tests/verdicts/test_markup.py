@@ -55,7 +55,7 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     _, nothing = made({})
     _, some = made({"table1": papers_runs()["table1"]})
     alone = at_a_glance(some)
-    assert alone.heads == ["What was measured", "On this page", "By the paper’s own tables"]
+    assert alone.heads == ["What was measured", "At this page’s scale", "By the paper’s own tables"]
     rows = [row for _, rows in alone.groups for row in rows]
     assert [row[0] for row in rows] == list(some["measured"])
     for row, (_, claim) in zip(rows, some.iterrows(), strict=True):
@@ -72,7 +72,7 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     assert both.sentence.startswith(
         f"{len(some)} measurements of {some['quote'].nunique()} claims. At the paper’s scale: "
     )
-    assert f"On this page: {len(some)} not run." in both.sentence
+    assert f"At this page’s scale: {len(some)} not run." in both.sentence
 
 
 def test_files_say_the_same_as_frames(tmp_path):

@@ -1,10 +1,12 @@
 """Verdicts as people read them: Markdown, and the counts that a report begins with."""
 
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sdlcore.verdicts.claim_rule import FAILS, HOLDS, OPEN
 from sdlcore.verdicts.evidence import PROTOCOL
 from sdlcore.verdicts.judging import NOT_REPRODUCED, NOT_RUN, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
@@ -122,7 +124,7 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     published
         By runs at the paper's scale that are kept, where there are others than the page's.
     """
-    columns = {"On this page": [_shown(*told) for told in zip(claims["here"], claims["seeds"], strict=True)]}
+    columns = {"At this page’s scale": [_shown(*told) for told in zip(claims["here"], claims["seeds"], strict=True)]}
     if published is not None:
         at_scale = published.set_index("claim").loc[claims["claim"]]
         shown = [_shown(*told) for told in zip(at_scale["verdict"], at_scale["seeds"], strict=True)]
@@ -131,12 +133,15 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     columns["By the paper’s own tables"] = own
     told = [f"{len(claims)} measurements of {claims['quote'].nunique()} claims."]
     for where, verdicts in columns.items():
-        numbers = pd.Series([verdict.partition(" (")[0] for verdict in verdicts]).value_counts()
-        told.append(f"{where}: {', '.join(f'{count} {verdict}' for verdict, count in numbers.items())}.")
+        numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
+        told.append(f"{where}: {', '.join(f'{numbers[verdict]} {verdict}' for verdict in _ORDER if numbers[verdict])}.")
     groups: dict[str, list[list[str]]] = {}
     for quote, what, *verdicts in zip(claims["quote"], claims["measured"], *columns.values(), strict=True):
         groups.setdefault(str(quote), []).append([str(what), *verdicts])
     return AtAGlance(" ".join(told), ["What was measured", *columns], list(groups.items()))
+
+
+_ORDER = (HOLDS, FAILS, OPEN, "not run", "borne out", "not borne out", "no number")
 
 
 def _shown(verdict: Any, seeds: int) -> str:
