@@ -73,6 +73,7 @@ def total_loss(
     config: LossConfig,
     anchors: tuple[Tensor, Tensor] | None = None,
     penalty: float | Tensor = 1.0,
+    tied: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
 
@@ -87,6 +88,9 @@ def total_loss(
         k x n_p and k x n_r anchor directions, for ``lambda_anchor``, of the model's first k latents.
     penalty
         Factor of the l1 and l0 weights (their warm-up, and what holds ``target_l0``).
+    tied
+        k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads, and sends its gradient to; None
+        for the model's own.
     """
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}
     loss = terms["reconstruction"]
@@ -107,6 +111,6 @@ def total_loss(
         terms["aux"] = auxiliary(x_BR, out, config.aux_target)
         loss = loss + config.lambda_aux * terms["aux"]
     if anchors is not None and config.lambda_anchor:
-        terms["anchor"] = model.processes.latents.sum(anchor(model.W_enc, model.W_dec, *anchors))
+        terms["anchor"] = model.processes.latents.sum(anchor(*(tied or (model.W_enc, model.W_dec)), *anchors))
         loss = loss + config.lambda_anchor * terms["anchor"]
     return {"loss": loss, **terms}

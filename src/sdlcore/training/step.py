@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sdlcore.losses import total_loss
 from sdlcore.memory import keep_freed_memory
-from sdlcore.model import Auxiliary, Scales, SparseCoder
+from sdlcore.model import Auxiliary, Scales, SparseCoder, kernels
 from sdlcore.model.kernels import row_norms, workspace
 from sdlcore.run import RunConfig
 from sdlcore.training.adam import Adam
@@ -80,12 +80,13 @@ class TrainingStep:
         samples = self.processes.samples
         part = len(x_BP) // training.accumulate
         size = part // samples.size
+        tied = self._tied()
         # of each part, this process's samples
         for start in range(samples.rank * size, len(x_BP), part):
             part_p = x_BP[start : start + size]
             part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
             out = self.model(part_p, self._scales, self._auxiliary, self._precision, loss.norms)
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty)
+            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, tied)
             (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
                 fires_N = out.values > 0
@@ -93,6 +94,8 @@ class TrainingStep:
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
+        if tied is not None:
+            self._gather(tied)
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
             row_norms.forget()
@@ -107,6 +110,31 @@ class TrainingStep:
                 off = torch.log(sums["l0"].clamp(min=1.0) / loss.target_l0).clamp(-2.0, 2.0)
                 self.log_penalty += loss.l0_gain * off
         return sums
+
+    def _tied(self) -> tuple[Tensor, Tensor] | None:
+        """Return the rows that anchors hold, apart from the weights: autograd would make their gradient one of all
+        rows, zero but for a few, and adding up two of those takes as long as decoding."""
+        if self.anchors is None:
+            return None
+        w_p, w_r = self.anchors
+        W_enc, W_dec = self.model.W_enc.detach(), self.model.W_dec.detach()
+        return W_enc[: len(w_p)].requires_grad_(), W_dec[: len(w_r)].requires_grad_()
+
+    @torch.no_grad()
+    def _gather(self, tied: tuple[Tensor, Tensor]) -> None:
+        """Add the gradients of ``tied`` to those of the weights, and to what is noted of them."""
+        for W, rows in zip((self.model.W_enc, self.model.W_dec), tied, strict=True):
+            if rows.grad is None:
+                continue
+            if W.grad is None:
+                W.grad = torch.zeros_like(W)
+            known, few = row_norms.noted(W.grad), W.grad[: len(rows)]
+            few += rows.grad
+            if known is not None:
+                products, known.squares[: len(rows)] = kernels.row_products(few, rows)
+                if known.products is not None:
+                    known.products[: len(rows)] = products
+                row_norms.note(W.grad, *known)
 
     @torch.no_grad()
     def _descend(self, lr: float) -> None:
