@@ -21,9 +21,12 @@ CONFIGURATION = os.environ.get("FAULTS_CONFIGURATION", "tiny")
 """The configuration that runs are made of: that of `config/` with this name."""
 NAME = yaml.safe_load((REPOSITORY / f"config/{CONFIGURATION}.yaml").read_text())["name"]
 RESULTS, LOGS = Path(f"results/{NAME}"), Path(f"logs/{NAME}")
-TIMED = ("figures/training.png", "figures/training.pdf", "report.html", "tables/solvers.md")
+TIMED = (
+    *(f"figures/{name}.{kind}" for name in ("training", "convergence") for kind in ("png", "pdf")),
+    *("report.html", "tables/solvers.md"),
+)
 """What shows how long trainings took."""
-SECONDS = ("history.csv", "solvers.csv")
+SECONDS = ("history.csv", "solvers.csv", "convergence.csv")
 """What has a column of that."""
 
 

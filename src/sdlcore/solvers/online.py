@@ -48,16 +48,19 @@ def online_dictionary_learning(
         batch_size=config.batch_size,
         fit_algorithm="cd",
         transform_algorithm="lasso_cd",
-        dict_init=atoms.numpy().copy(),
+        dict_init=atoms.double().numpy(),
         positive_code=True,
         random_state=0,
     )
 
     def learn(x_BR: Tensor) -> Tensor:
+        # In float64. In float32 its duality gaps, by which it ends a sample's iterations, are rounding errors for many
+        # samples, and hang on where in memory a sum of absolute values lies (OpenBLAS's sasum): a seed did not have the
+        # same bits in every process, and most iterations were in vain.
         with warnings.catch_warnings():
-            # its duality gaps are below float32's rounding for many samples, of which it warns one by one
+            # some samples do not come to its tolerance, of which it warns one by one
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return torch.from_numpy(learner.partial_fit(x_BR.numpy()).components_)
+            return torch.from_numpy(learner.partial_fit(x_BR.double().numpy()).components_)
 
     yield from learnt(batches, config, atoms, learn)
 
