@@ -72,7 +72,7 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     assert both.sentence.startswith(
         f"{len(some)} measurements of {some['quote'].nunique()} claims. At the paper’s scale: "
     )
-    assert f"At this page’s scale: {len(some)} not run." in both.sentence
+    assert f"At this page’s scale: not run {len(some)}." in both.sentence
 
 
 def test_files_say_the_same_as_frames(tmp_path):

@@ -134,7 +134,7 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     told = [f"{len(claims)} measurements of {claims['quote'].nunique()} claims."]
     for where, verdicts in columns.items():
         numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
-        told.append(f"{where}: {', '.join(f'{numbers[verdict]} {verdict}' for verdict in _ORDER if numbers[verdict])}.")
+        told.append(f"{where}: {', '.join(f'{verdict} {numbers[verdict]}' for verdict in _ORDER if numbers[verdict])}.")
     groups: dict[str, list[list[str]]] = {}
     for quote, what, *verdicts in zip(claims["quote"], claims["measured"], *columns.values(), strict=True):
         groups.setdefault(str(quote), []).append([str(what), *verdicts])
