@@ -19,7 +19,7 @@ def cases(draw):
         return torch.randn(*shape, generator=generator)
 
     B, n_q, d = draw(st.integers(1, 12)), draw(st.integers(40, 300)), draw(st.integers(1, 40))
-    scale = draw(st.sampled_from([1e-6, 1.0, 1e4]))
+    scale = draw(st.sampled_from([1e-22, 1e-6, 1.0, 1e4]))
     x = normal(B, d) * torch.exp(draw(st.floats(0, 2)) * normal(B, 1)) * scale
     W = normal(n_q, d) * torch.exp(draw(st.floats(0, 2)) * normal(n_q, 1))
     alike = draw(st.sampled_from([0.0, 1e-4, 1.0]))

@@ -41,8 +41,8 @@ class Preactivations:
         Whether a product in bfloat16 may be used to find what float32's has (`sdlcore.model.screening`). None for
         where that is faster.
     added
-        Where the type is bfloat16: numbers of each sample and of each latent (B x m and n_q x m), whose products are
-        added to the pre-activations.
+        Where the type is bfloat16, on a CPU: numbers of each sample and of each latent (B x m and n_q x m), whose
+        products are added to the pre-activations.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class Preactivations:
         if screened is None:
             screened = self.x.numel() * len(self.W) >= screening.LEAST and screening.pays()
         self.screened = screened and self.exact and self.dtype == torch.float32 and not self.on_gpu
+        if added is not None and (self.dtype != torch.bfloat16 or self.on_gpu):
+            raise ValueError("added is for products in bfloat16, on a CPU")
         if self.dtype == torch.int8 and self.on_gpu:
             raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
         if self.dtype == torch.int8 and self.x.shape[1] == 1:

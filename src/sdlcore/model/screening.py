@@ -30,6 +30,14 @@ _CANDIDATES = 2
 """Times k: entries that bfloat16 proposes. On the bench it cannot tell half of these from the k largest."""
 _DENSE = 0.1
 """Share of entries that exceed a bound from which on so many are to be computed in float32 that all may be."""
+_SAMPLES, _LATENTS = 8, 16
+"""Every which sample and latent that share is guessed by."""
+_ABOVE = 1 + 2.0**-7
+"""Times this, a positive number is no less once it is rounded to bfloat16, and a rounded one no less than it was."""
+_BIAS = 2.0**-14
+"""What rounding takes from a bias at most, as a share of it, which enters as the sum of two numbers in bfloat16."""
+_VANISHED = 2.0**-62
+"""More than a number whose square is too small for float32, and so in no norm."""
 
 
 @cache
@@ -68,8 +76,8 @@ def largest(pre_BQ: "Preactivations", k: int) -> "Entries":
 
 def above(pre_BQ: "Preactivations", bounds_Q: Tensor) -> "Entries":
     """Return what `Preactivations.above` does."""
-    some = pre_BQ.x[::8] @ pre_BQ.W[::16].T + pre_BQ.b[::16]
-    if (some > bounds_Q[::16]).float().mean() > _DENSE:
+    some = pre_BQ.x[::_SAMPLES] @ pre_BQ.W[::_LATENTS].T + pre_BQ.b[::_LATENTS]
+    if (some > bounds_Q[::_LATENTS]).float().mean() > _DENSE:
         return pre_BQ.unscreened().above(bounds_Q)
     # rounding keeps the order, so what exceeds a bound exceeds this once it is rounded
     candidates = _upper(pre_BQ).above(bounds_Q - bounds_Q.abs() * (_ABOVE - 1)).support
@@ -78,18 +86,14 @@ def above(pre_BQ: "Preactivations", bounds_Q: Tensor) -> "Entries":
     return pre_BQ.entries(support.offsets, support.columns, pre_N[places])
 
 
-_ABOVE = 1 + 2.0**-7
-"""Times this, a positive number is no less once it is rounded to bfloat16, and a rounded one no less than it was."""
-_BIAS = 2.0**-14
-"""What rounding takes from a bias at most, as a share of it, which enters as the sum of two numbers in bfloat16."""
-
-
 def _upper(pre_BQ: "Preactivations") -> "Preactivations":
     """Return upper bounds of pre-activations, as a product in bfloat16: its own, and how far it can be off."""
-    norms_Q, lost_Q = kernels.rounding(pre_BQ.W)
-    norms_B, lost_B = kernels.rounding(pre_BQ.x)
+    n_p = pre_BQ.x.shape[1]
+    vanished = n_p**0.5 * _VANISHED
+    norms_Q, lost_Q = (norm + vanished for norm in kernels.rounding(pre_BQ.W))
+    norms_B, lost_B = (norm + vanished for norm in kernels.rounding(pre_BQ.x))
     # sums of n_p products in float32, those of either product and of the norms
-    sums = 4 * (pre_BQ.x.shape[1] + 8) * 2.0**-24
+    sums = 4 * (n_p + 8) * 2.0**-24
     of_samples = torch.stack([lost_B + sums * norms_B, norms_B + lost_B], 1)
     of_latents = torch.stack([norms_Q, lost_Q], 1)
     b_Q = pre_BQ.b + _BIAS * pre_BQ.b.abs()

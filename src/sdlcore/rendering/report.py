@@ -87,9 +87,6 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
     context: dict[str, Any] = {
         "config": config,
         "configuration": json.dumps(config, indent=2, ensure_ascii=False),
-        "glance": verdict_markup.at_a_glance(frames["claims"], frames.get("published_claims"))
-        if "claims" in frames
-        else None,
         "findings": findings(frames),
         "scale": _scale(config),
         "tables": [
@@ -124,9 +121,12 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             )
             if (said := _verdicts(frames, name)) is not None
         ],
+        "glance": None,
         "licences": _licences(config, images),
         "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     }
+    if context["verdicts"]:
+        context["glance"] = verdict_markup.at_a_glance(frames["claims"], frames.get("published_claims"))
     if SETTINGS_TABLE in frames:
         context["settings_table"] = {
             "name": SETTINGS_TABLE,

@@ -80,7 +80,7 @@ class TrainingStep:
         samples = self.processes.samples
         part = len(x_BP) // training.accumulate
         size = part // samples.size
-        tied = self._tied()
+        tied = self._tied_rows()
         # of each part, this process's samples
         for start in range(samples.rank * size, len(x_BP), part):
             part_p = x_BP[start : start + size]
@@ -95,7 +95,7 @@ class TrainingStep:
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
         if tied is not None:
-            self._gather(tied)
+            self._add_gradients(tied)
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
             row_norms.forget()
@@ -111,7 +111,7 @@ class TrainingStep:
                 self.log_penalty += loss.l0_gain * off
         return sums
 
-    def _tied(self) -> tuple[Tensor, Tensor] | None:
+    def _tied_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the rows that anchors hold, apart from the weights: autograd would make their gradient one of all
         rows, zero but for a few, and adding up two of those takes as long as decoding."""
         if self.anchors is None:
@@ -121,7 +121,7 @@ class TrainingStep:
         return W_enc[: len(w_p)].requires_grad_(), W_dec[: len(w_r)].requires_grad_()
 
     @torch.no_grad()
-    def _gather(self, tied: tuple[Tensor, Tensor]) -> None:
+    def _add_gradients(self, tied: tuple[Tensor, Tensor]) -> None:
         """Add the gradients of ``tied`` to those of the weights, and to what is noted of them."""
         for W, rows in zip((self.model.W_enc, self.model.W_dec), tied, strict=True):
             if rows.grad is None:

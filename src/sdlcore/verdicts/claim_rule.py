@@ -121,18 +121,8 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         if lacking:
             verdict, said = NOT_RUN, f"at this scale: {verdict}, {said}" if said else ""
         seeds = min(len(contrast.reading.values) for contrast in contrasts)
-        rows.append(
-            (
-                *claim[:4],
-                verdict,
-                finding.verdict,
-                seeds,
-                said,
-                lacking,
-                _own(claim, own),
-                "; ".join(_notes(claim, others)),
-            )
-        )
+        told = said, lacking, _own(claim, own), "; ".join(_notes(claim, others))
+        rows.append((*claim[:4], verdict, finding.verdict, seeds, *told))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 

@@ -105,6 +105,10 @@ def claim_groups(claims: pd.DataFrame) -> list[ClaimGroup]:
     return list(groups.values())
 
 
+_GLANCES = (HOLDS, FAILS, OPEN, "not run", "borne out", "not borne out", "no number")
+"""What a claim's cells begin with, in the order in which they are counted."""
+
+
 class AtAGlance(NamedTuple):
     """What is to be said of all claims before any number."""
 
@@ -126,7 +130,7 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     """
     columns = {"At this page’s scale": [_shown(*told) for told in zip(claims["here"], claims["seeds"], strict=True)]}
     if published is not None:
-        at_scale = published.set_index("claim").loc[claims["claim"]]
+        at_scale = published.set_index("claim").reindex(claims["claim"])
         shown = [_shown(*told) for told in zip(at_scale["verdict"], at_scale["seeds"], strict=True)]
         columns = {"At the paper’s scale": shown} | columns
     own = [str(text).partition(":")[0] for text in claims["paper"]]
@@ -134,20 +138,13 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     told = [f"{len(claims)} measurements of {claims['quote'].nunique()} claims."]
     for where, verdicts in columns.items():
         numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
-        told.append(f"{where}: {', '.join(f'{verdict} {numbers[verdict]}' for verdict in _ORDER if numbers[verdict])}.")
+        told.append(
+            f"{where}: {', '.join(f'{verdict} {numbers[verdict]}' for verdict in _GLANCES if numbers[verdict])}."
+        )
     groups: dict[str, list[list[str]]] = {}
     for quote, what, *verdicts in zip(claims["quote"], claims["measured"], *columns.values(), strict=True):
         groups.setdefault(str(quote), []).append([str(what), *verdicts])
     return AtAGlance(" ".join(told), ["What was measured", *columns], list(groups.items()))
-
-
-_ORDER = (HOLDS, FAILS, OPEN, "not run", "borne out", "not borne out", "no number")
-
-
-def _shown(verdict: Any, seeds: int) -> str:
-    if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
-        return "not run"
-    return f"{verdict} ({seeds} seed{'s' if seeds > 1 else ''})"
 
 
 def verdicts_markdown(verdicts: pd.DataFrame) -> str:
@@ -163,6 +160,13 @@ def claims_markdown(claims: pd.DataFrame) -> str:
         rows = [[what, f"**{verdict}**", ours.short, paper.short] for what, verdict, ours, paper in measured]
         parts.append(_markdown(f"### “{quote}” ({section})", heads, rows))
     return "\n".join(parts)
+
+
+def _shown(verdict: Any, seeds: float) -> str:
+    """Return a verdict and by how many seeds; out of a file, what is missing comes as NaN."""
+    if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
+        return "not run"
+    return f"{verdict} ({seeds:.0f} seed{'s' if seeds > 1 else ''})"
 
 
 def _markdown(caption: str, heads: list[str], rows: list[list[str]]) -> str:
