@@ -16,7 +16,14 @@ REPOSITORY = Path(workflow.basedir)
 configfile: str(REPOSITORY / "config/config.yaml")
 
 
-include: "workflow/rules/common.smk"
+include: "workflow/functions/common.smk"
+include: "workflow/functions/sources.smk"
+include: "workflow/functions/language.smk"
+include: "workflow/functions/clip.smk"
+include: "workflow/functions/runs.smk"
+include: "workflow/functions/tables.smk"
+include: "workflow/functions/figures.smk"
+include: "workflow/functions/report.smk"
 include: "workflow/rules/feature_matrix.smk"
 include: "workflow/rules/samples.smk"
 include: "workflow/rules/activations.smk"

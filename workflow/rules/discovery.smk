@@ -13,12 +13,12 @@ rule discover_anchors:
         anchoring=pattern(DISCOVERED),
     conda:
         ENVIRONMENT
-    threads: discover_threads
+    threads: lambda wildcards: solver_threads(discover_settings(wildcards)["solver"])
     resources:
-        mem_mb=discover_memory,
+        mem_mb=lambda wildcards: solver_memory(discover_settings(wildcards)["solver"]),
         runtime=60,
     params:
-        settings=lambda wildcards: as_json(discovery_settings(config, wildcards.anchoring)),
+        settings=lambda wildcards: as_json(discover_settings(wildcards)),
         n_anchors=lambda wildcards: as_json(config["anchorings"][wildcards.anchoring]["n_anchors"]),
         code=lambda wildcards: code_digest("discover_anchors"),
     shell:

@@ -17,9 +17,9 @@ rule solve:
         anchoring="none",
     conda:
         ENVIRONMENT
-    threads: solve_threads
+    threads: lambda wildcards: solver_threads(solve_settings(wildcards))
     resources:
-        mem_mb=solve_memory,
+        mem_mb=lambda wildcards: solver_memory(solve_settings(wildcards)),
         runtime=240,
     params:
         settings=lambda wildcards: as_json(solve_settings(wildcards)),

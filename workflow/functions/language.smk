@@ -1,0 +1,99 @@
+# Language models and texts: the user's own files, the hub's, or out of wheels.
+import hashlib
+
+from sdlcore.activations.hub_names import is_hub_model, is_hub_text
+from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
+
+
+def wheel_files():
+    """The files that sources take out of wheels: path below the cache's wheels -> reference and checksum."""
+    found = {}
+    for name, settings in config["sources"]["llama"].items():
+        for key in ("model", "text"):
+            if not settings[key].startswith(PREFIX):
+                continue
+            try:
+                path = parse_reference(settings[key]).cached
+            except WheelError as error:
+                raise WorkflowError(f"sources.llama.{name}.{key}: {error}")
+            file = {
+                "reference": settings[key],
+                "sha256": settings[f"{key}_sha256"] or "",
+            }
+            if found.setdefault(path, file) != file:
+                raise WorkflowError(
+                    f"sources.llama.{name}.{key}: another source takes a file of the same name out of the same"
+                    f" wheel, as {found[path]}, not {file}; make the two agree"
+                )
+    return found
+
+
+WHEEL_FILES = wheel_files()
+
+
+def wheel_file(wildcards):
+    return WHEEL_FILES[f"{wildcards.wheel}/{wildcards.member}"]
+
+
+def local_gguf(model):
+    """Return the path below the cache's models that a GGUF file of one's own is converted to."""
+    return f"local-{hashlib.sha256(model.encode()).hexdigest()[:12]}/{Path(model).name}"
+
+
+GGUF_FILES = {
+    local_gguf(settings["model"]): settings["model"]
+    for settings in config["sources"]["llama"].values()
+    if settings["model"].endswith(".gguf") and not settings["model"].startswith(PREFIX)
+}
+
+
+def gguf_file(wildcards):
+    """Input function: what is converted to a folder below the cache's models."""
+    path = f"{wildcards.wheel}/{wildcards.member}"
+    return GGUF_FILES.get(path, f"{CACHE}/wheels/{path}")
+
+
+def language_model(wildcards):
+    """The folder of a source's model, or its name at the hub."""
+    model = config["sources"]["llama"][wildcards.source]["model"]
+    if model.startswith(PREFIX):
+        return f"{CACHE}/models/{parse_reference(model).cached}"
+    return f"{CACHE}/models/{local_gguf(model)}" if model.endswith(".gguf") else model
+
+
+def language_text(wildcards):
+    """The file or folder of a source's text, or its name at the hub."""
+    text = config["sources"]["llama"][wildcards.source]["text"]
+    return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
+
+
+def language_model_files(wildcards):
+    model = language_model(wildcards)
+    return [] if is_hub_model(model) else model
+
+
+def language_text_files(wildcards):
+    text = language_text(wildcards)
+    return [] if is_hub_text(text) else text
+
+
+def language_environment(wildcards):
+    """What is local asks nothing of the hub."""
+    on_hub = is_hub_model(language_model(wildcards)) or is_hub_text(language_text(wildcards))
+    return "" if on_hub else "HF_HUB_OFFLINE=1"
+
+
+def language_memory(wildcards):
+    """Megabytes for a source's model: its weights twice. A model of the hub is not here yet; 7B in bfloat16 fit."""
+    model = language_model(wildcards)
+    if is_hub_model(model):
+        return 32000
+    weights = sum(path.stat().st_size for path in Path(model).glob("*.safetensors"))
+    return 3000 + 2 * weights // 10**6
+
+
+def language_minutes(wildcards):
+    """Generous for a CPU: 20,000 tokens a minute."""
+    settings = config["sources"]["llama"][wildcards.source]
+    rows = settings["test_samples"] if settings["stream"] else settings["train_samples"] // settings["shards"]
+    return max(120, rows // 20000)
