@@ -30,6 +30,13 @@ def test_nothing_is_found_in_nothing():
     assert findings({}) == []
 
 
+def test_methods_that_recover_far_less_are_named():
+    frame = table(gt_recovery_decoder_mean=[0.99, 0.02], gt_recovery_encoder_mean=[0.0, 0.0])
+    assert "decoders of the 2 methods recover 0.990 (but ReLU SAE 0.020) of the features, encoders 0.000;" in only(
+        table1=frame
+    )
+
+
 def test_recovery_is_a_range_over_methods_without_anchors_a_finding_a_protocol():
     frame = table(gt_recovery_decoder_mean=[0.9, 1.0], gt_recovery_encoder_mean=[0.0, 0.0])
     frame = pd.concat([frame, frame.assign(anchoring="ground_truth", gt_recovery_decoder_mean=0.1)])
@@ -73,5 +80,6 @@ def test_classes_stand_beside_what_anchors_alone_reach():
 def test_resampling_compares_means_over_seeds():
     values = {"final_loss": [2.0, 4.0, 5.0, 7.0], "fvu": [0.1, 0.3, 0.4, 0.6], "dead_fraction": [0.0, 0.0, 0.5, 0.5]}
     frame = pd.DataFrame({"variant": ["with", "with", "without", "without"], **values})
-    said = "training loss 3.000 against 6.000, held-out variance unexplained 0.200 against 0.500"
-    assert said in only(figure6_summary=frame)
+    said = only(figure6_summary=frame)
+    assert "squared training error a sample, at the end 3.000 against 6.000, held-out variance" in said
+    assert "held-out variance unexplained 0.200 against 0.500" in said

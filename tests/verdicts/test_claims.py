@@ -91,10 +91,29 @@ def test_ends_of_bands_and_binary_dust(band, value, verdict):
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=2))
-def test_below_three_seeds_nothing_is_decided(values):
+def test_below_three_seeds_no_difference_is_decided(values):
     finding = judge([contrast(*values)], above(0))
     assert finding.verdict == OPEN
-    assert finding.sentence.endswith("Below three seeds there is no interval")
+    assert finding.sentence.endswith("Below three seeds differences have no interval")
+
+
+@pytest.mark.parametrize(
+    ("values", "band", "verdict"),
+    [
+        ((0.0,), between(0, 2), HOLDS),
+        ((1.0, 0.0), between(0, 2), OPEN),
+        ((3.0,), between(0, 2), OPEN),
+        ((4.5, 4.5), between(0, 2), FAILS),
+        ((99.0,), between(97, 100), HOLDS),
+        # three seeds have an interval of their own, which ends where shares do
+        ((0.0, 0.0, 0.9), between(0, 2), HOLDS),
+        ((0.0, 0.0, 2.0), between(0, 2), OPEN),
+    ],
+)
+def test_a_number_ends_where_it_can_and_has_its_tolerance_below_three_seeds(values, band, verdict):
+    finding = judge([contrast(*values)._replace(number="gt_recovery_percent")], band)
+    assert finding.verdict == verdict
+    assert ("Below three seeds a number's interval is its tolerance" in finding.sentence) == (len(values) < 3)
 
 
 def test_differences_are_paired_by_seed():
@@ -196,10 +215,12 @@ def test_another_protocol_is_shown_and_noted_but_not_judged():
     row = judged(best).loc["anchoring_recovery"]
     assert row["verdict"] == NOT_RUN
     assert row["reason"] == "no run under the protocol paper"
-    assert row["evidence"].startswith("at this scale: holds, 7 of 7")
+    assert row["evidence"].startswith("by the runs that there are: holds, 7 of 7")
+    assert row["protocol"] == "best"
     both = made_up.together({"table1": table1(-0.05)}, best)
     row = judged(both).loc["anchoring_mip_not_given"]
     assert row["verdict"] == FAILS
+    assert row["protocol"] == "paper"
     assert row["note"].startswith("protocol best: holds, 7 of 7")
 
 
@@ -208,7 +229,7 @@ def test_other_scales_are_told_from_the_papers():
     row = claims(NUMBERS, evidence).set_index("claim").loc["anchoring_recovery"]
     assert row["verdict"] == NOT_RUN
     assert "n is 128, the paper's 1000" in row["reason"]
-    assert row["evidence"].startswith("at this scale: holds")
+    assert row["evidence"].startswith("by the runs that there are: holds")
     assert row["note"] == ""
 
 
@@ -217,6 +238,14 @@ def test_where_encoders_have_nothing_decoders_may():
     found = judged({"table1": runs})
     assert found.loc["penalised_fail", "verdict"] == HOLDS
     assert found.loc["penalised_fail_decoder", "verdict"] == FAILS
+
+
+def test_a_failure_that_all_methods_share_is_not_theirs_alone():
+    runs = made_up.papers_runs()["table1"]
+    assert judged({"table1": runs}).loc["penalised_fail_alone", "verdict"] == HOLDS
+    found = judged({"table1": runs.assign(gt_recovery_encoder=0.0)})
+    assert found.loc["penalised_fail", "verdict"] == HOLDS
+    assert found.loc["penalised_fail_alone", "verdict"] == FAILS
 
 
 @pytest.mark.parametrize(("alone", "verdict"), [(0.1, HOLDS), (0.8, FAILS)])

@@ -29,14 +29,24 @@ def test_counts_leave_none_out():
     assert sum(told.values()) == 220
     sentence = counts_sentence(numbers)
     assert all(f"{count} {verdict}" in sentence for verdict, count in told.items())
+    judged = told["inconsistent in the paper"]
+    assert f" Of the 37 that contradict others, {37 - judged} were not run." in sentence
     assert sentence.startswith(
-        "37 of the paper’s 220 numbers cannot stand beside its others, whatever is run. By runs: "
+        "37 of the paper’s 220 numbers contradict others of the paper, whatever is run. By runs: "
     )
     everything, _ = made(papers_runs())
     assert counts_sentence(everything) == (
-        "37 of the paper’s 220 numbers cannot stand beside its others, whatever is run. By runs: "
+        "37 of the paper’s 220 numbers contradict others of the paper, whatever is run. By runs: "
         "183 reproduced, 0 not reproduced, 37 inconsistent in the paper, 0 not run at this scale."
     )
+
+
+def test_where_only_noughts_are_reproduced_the_counts_say_so():
+    numbers, _ = made(papers_runs(lambda row, seed: 0.0))
+    good = numbers[numbers["verdict"] == "reproduced"]
+    assert len(good) > 1
+    assert good["paper"].eq(0).all()
+    assert f"By runs: {len(good)} reproduced (a 0 each), " in counts_sentence(numbers)
 
 
 def test_a_number_that_the_decoder_has_is_said_to_be():
@@ -59,8 +69,8 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     rows = [row for _, rows in alone.groups for row in rows]
     assert [row[0] for row in rows] == list(some["measured"])
     for row, (_, claim) in zip(rows, some.iterrows(), strict=True):
-        seeds = claim["seeds"]
-        assert row[1] == (f"{claim['here']} ({seeds} seed{'s' if seeds > 1 else ''})" if claim["here"] else "not run")
+        by = f"{claim['seeds']} seed{'s' if claim['seeds'] > 1 else ''}"
+        assert row[1] == (f"{claim['here']} ({by})" if claim["here"] else "not run")
         assert str(claim["paper"]).startswith(row[2])
     assert any(row[1] != "not run" for row in rows)
     assert any(row[1] == "not run" for row in rows)
@@ -73,6 +83,14 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
         f"{len(some)} measurements of {some['quote'].nunique()} claims. At the paper’s scale: "
     )
     assert f"At this page’s scale: not run {len(some)}." in both.sentence
+
+
+def test_at_a_glance_another_protocol_than_the_papers_is_named():
+    runs = papers_runs()["table1"].assign(protocol="best")
+    _, judged = made({"table1": runs})
+    shown = {row[1] for _, rows in at_a_glance(judged).groups for row in rows}
+    assert shown - {"not run"}
+    assert all(text.endswith("; best)") for text in shown - {"not run"})
 
 
 def test_files_say_the_same_as_frames(tmp_path):

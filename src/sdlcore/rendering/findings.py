@@ -56,9 +56,9 @@ def _recovery(table: pd.DataFrame) -> Iterator[Finding]:
         mips = [f"{_range(rows[f'mip_{side}_mean'])} in the {side}" for side in ("decoder", "encoder")]
         yield Finding(
             f"What is recovered, trained by {PROTOCOLS.get(str(protocol), protocol)}",
-            f"Without anchors, decoders of the {len(rows)} methods recover {_range(decoder)} of the features, encoders "
-            f"{_range(encoder)}; the mean best |cosine| is {' and '.join(mips)}. The paper’s metric looks at the "
-            "encoder.",
+            f"Without anchors, decoders of the {len(rows)} methods recover {_apart(decoder, rows['method'])} of the "
+            f"features, encoders {_apart(encoder, rows['method'])}; the mean best |cosine| is {' and '.join(mips)}. "
+            "The paper’s metric looks at the encoder.",
             "table1",
         )
 
@@ -121,12 +121,16 @@ def _zero_loss(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _absorption(pairs: pd.DataFrame) -> Iterator[Finding]:
-    told = [
-        f"{label_method(str(method))} {np.mean([absorption_score(run) for _, run in runs.groupby('seed')]):.2f}"
-        for method, runs in pairs.groupby("method", sort=False)
-    ]
+    told = []
+    for method, runs in pairs.groupby("method", sort=False):
+        score = np.mean([absorption_score(run) for _, run in runs.groupby("seed")])
+        lost = runs.loc[runs["samples"] > 0, "lost"].mean()
+        told.append(f"{label_method(str(method))} {score:.2f} and {lost:.2f}")
     yield Finding(
-        "Absorption", f"Share of pairs of parent and child in which the child absorbs: {', '.join(told)}.", "figure5"
+        "Absorption",
+        "Share of pairs of parent and child in which the child’s latent writes the parent, and in which none does: "
+        f"{', '.join(told)}.",
+        "figure5",
     )
 
 
@@ -135,12 +139,21 @@ def _resampling(summary: pd.DataFrame) -> Iterator[Finding]:
     parts = [
         f"{what} {number(with_[name].mean(), 3)} against {number(without[name].mean(), 3)}"
         for name, what in (
-            ("final_loss", "training loss"),
+            ("final_loss", "squared training error a sample, at the end"),
             ("fvu", "held-out variance unexplained"),
-            ("dead_fraction", "dead latents"),
+            ("dead_fraction", "share of latents that no held-out sample activates"),
         )
     ]
     yield Finding("Resampling dead latents", f"With and without it: {', '.join(parts)}.", "figure6")
+
+
+def _apart(values: pd.Series, methods: pd.Series) -> str:
+    """Return the range of methods' numbers, without those below half of the largest, which are named."""
+    low = values < values.max() / 2
+    if low.sum() == 0:
+        return _range(values)
+    named = [f"{label_method(str(m))} {number(v, 3)}" for m, v in zip(methods[low], values[low], strict=True)]
+    return f"{_range(values[~low])} (but {', '.join(named)})"
 
 
 def _range(values: pd.Series, digits: int = 3) -> str:

@@ -9,9 +9,11 @@ import pandas as pd
 
 from sdlcore.rendering.tables import paired_interval
 from sdlcore.verdicts.claims import CLAIMS, Band, Claim
+from sdlcore.verdicts.contradictions import TOLERANCE
 from sdlcore.verdicts.contrasts import Contrast, Lookup, judged_runs, papers_numbers, runs_under
 from sdlcore.verdicts.evidence import MISSING, PROTOCOL, Evidence
 from sdlcore.verdicts.judging import NOT_RUN
+from sdlcore.verdicts.paper import MEASURES
 
 HOLDS = "holds"
 FAILS = "does not hold"
@@ -26,6 +28,7 @@ CLAIM_COLUMNS = [
     "verdict",
     "here",
     "seeds",
+    "protocol",
     "evidence",
     "reason",
     "paper",
@@ -55,7 +58,9 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     band
         Where the claim says that they are.
     interval
-        Mean and interval of a contrast's values; by default the 95 % t interval over seeds, NaN below three.
+        Mean and interval of a contrast's values; by default the 95 % t interval over seeds, NaN below three. A number's
+        interval ends where the number can, and below three seeds it is the value and the tolerance that verdicts on
+        numbers have.
 
     Returns
     -------
@@ -64,10 +69,15 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         decided else. These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
     """
     sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: []}
-    means, unknown = [], False
-    for label, reading in contrasts:
+    means, unknown, tolerated = [], False, False
+    for label, reading, number in contrasts:
         # binary dust of differences must not decide
         mean, low, high = (float(np.round(bound, 9)) for bound in interval(reading.values.to_numpy()))
+        if number:
+            if math.isnan(low):
+                low, high = mean - TOLERANCE[number], mean + TOLERANCE[number]
+                tolerated = True
+            low, high = max(low, 0.0), min(high, MEASURES[number].most)
         inside, outside = band.low <= low and high <= band.high, high < band.low or low > band.high
         unknown |= math.isnan(low)
         told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
@@ -80,7 +90,9 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         if sides[side]:
             sentence += f". {what.capitalize()}: {_first(sides[side], NAMED)}"
     if unknown:
-        sentence += ". Below three seeds there is no interval"
+        sentence += ". Below three seeds differences have no interval"
+    if tolerated:
+        sentence += ". Below three seeds a number's interval is its tolerance"
     return Finding(verdict, sentence)
 
 
@@ -102,7 +114,7 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `CLAIM_VERDICTS`, by our runs at the
         paper's scale under the protocol ``paper`` (Figure 6's under its own); ``here`` what it would be by the runs
         that there are, whatever their scale, empty where some are missing, and ``seeds`` how many each number has at
-        least; ``evidence`` the numbers in a sentence;
+        least and under which ``protocol``, empty for several; ``evidence`` the numbers in a sentence;
         ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
         own tables bear the claim out; ``note`` what other protocols say.
     """
@@ -119,16 +131,18 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
             lacking = f"its runs have no value of {empty[0].label}"
         verdict, said = finding
         if lacking:
-            verdict, said = NOT_RUN, f"at this scale: {verdict}, {said}" if said else ""
+            verdict, said = NOT_RUN, f"by the runs that there are: {verdict}, {said}" if said else ""
         seeds = min(len(contrast.reading.values) for contrast in contrasts)
+        names = {contrast.reading.protocol for contrast in contrasts}
+        protocol = names.pop() if len(names) == 1 else ""
         told = said, lacking, _own(claim, own), "; ".join(_notes(claim, others))
-        rows.append((*claim[:4], verdict, finding.verdict, seeds, *told))
+        rows.append((*claim[:4], verdict, finding.verdict, seeds, protocol, *told))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 
 def _told(contrasts: Sequence[Contrast]) -> str:
     """Return what keeps contrasts from being judged, the first few reasons of it; runs that are missing come first."""
-    reasons = dict.fromkeys(reason for _, reading in contrasts for reason in reading.lacking)
+    reasons = dict.fromkeys(reason for contrast in contrasts for reason in contrast.reading.lacking)
     return _first(sorted(reasons, key=lambda reason: not reason.startswith(MISSING)), REASONS)
 
 
@@ -140,7 +154,7 @@ def _first(parts: Sequence[str], most: int) -> str:
 def _own(claim: Claim, read: Lookup) -> str:
     """Say whether the paper's own tables bear a claim out."""
     contrasts = claim.contrasts(read)
-    if any(reading.values.empty for _, reading in contrasts):
+    if any(contrast.reading.values.empty for contrast in contrasts):
         return "no number"
     verdict, sentence = judge(contrasts, claim.band, _as_printed)
     return f"{'borne out' if verdict == HOLDS else 'not borne out'}: {sentence}"
@@ -154,6 +168,6 @@ def _notes(claim: Claim, others: Mapping[str, Lookup]) -> Iterator[str]:
     """Yield what other protocols say, of those that have all runs at the paper's scale."""
     for protocol, read in others.items():
         contrasts = claim.contrasts(read)
-        if not any(reading.values.empty or reading.lacking for _, reading in contrasts):
+        if not any(contrast.reading.values.empty or contrast.reading.lacking for contrast in contrasts):
             verdict, sentence = judge(contrasts, claim.band)
             yield f"protocol {protocol}: {verdict}, {sentence}"

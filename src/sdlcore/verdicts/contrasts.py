@@ -31,10 +31,14 @@ class Reading(NamedTuple):
 
     values: pd.Series
     lacking: tuple[str, ...] = ()
+    protocol: str = ""
+    """Which the runs were trained under, empty where there is none, or no one protocol."""
 
     def __sub__(self, other: "Reading") -> "Reading":
         """Return the differences of seeds that both have: both runs of a seed share features, samples and order."""
-        return Reading((self.values - other.values).dropna(), tuple(dict.fromkeys([*self.lacking, *other.lacking])))
+        lacking = tuple(dict.fromkeys([*self.lacking, *other.lacking]))
+        same = self.protocol if self.protocol == other.protocol else ""
+        return Reading((self.values - other.values).dropna(), lacking, same)
 
 
 class Contrast(NamedTuple):
@@ -42,6 +46,8 @@ class Contrast(NamedTuple):
 
     label: str
     reading: Reading
+    number: str = ""
+    """Which of `paper.MEASURES` it is a value of; empty for a difference, which has no tolerance and no ends."""
 
 
 Lookup = Callable[[Where, str], Reading]
@@ -62,8 +68,10 @@ def judged_runs(evidence: Evidence) -> Lookup:
         found = rows(where)
         who = f"{where.method} {anchored(where.anchoring)} in {title(where.table)}"
         lacking = shortfall(found, who, where.parameter, where.value)
-        values = next(iter(found.values())).values(metric) if found else NOTHING
-        return Reading(values * _unit(metric), tuple(lacking))
+        if not found:
+            return Reading(NOTHING, tuple(lacking))
+        cell = next(iter(found.values()))
+        return Reading(cell.values(metric) * _unit(metric), tuple(lacking), cell.protocol)
 
     return read
 
@@ -86,14 +94,14 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
     """Return a lookup of the paper's own numbers, as if they were one seed; they have only its own metrics."""
     columns = {next(iter(measure.metrics.values())): name for name, measure in MEASURES.items()}
 
+    held = dict(iter(numbers.groupby(["table", "method", "anchoring", "number"])))
+
     def read(where: Where, metric: str) -> Reading:
-        rows = numbers[
-            (numbers["method"] == where.method)
-            & (numbers["anchoring"] == where.anchoring)
-            & (numbers["number"] == columns.get(metric))
-        ]
         for table, value in places(where.table, where.parameter, where.value):
-            found = rows[(rows["table"] == table) & np.isclose(rows["value"], value, equal_nan=True)]
+            rows = held.get((table, where.method, where.anchoring, columns.get(metric)))
+            if rows is None:
+                continue
+            found = rows[np.isclose(rows["value"], value, equal_nan=True)]
             if len(found):
                 return Reading(pd.Series([float(found["paper"].iloc[0])]))
         return Reading(NOTHING)
@@ -103,7 +111,8 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
 
 def levels(places: Sequence[Where], metric: str) -> Contrasts:
     """Return a metric at each place."""
-    return lambda read: [Contrast(name(place), read(place, metric)) for place in places]
+    number = next(name for name, measure in MEASURES.items() if metric in measure.metrics.values())
+    return lambda read: [Contrast(name(place), read(place, metric), number) for place in places]
 
 
 def changes(places: Sequence[Where], metric: str) -> Contrasts:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from sdlcore.rendering.runs import KEY
@@ -88,15 +89,18 @@ def places(table: str, parameter: str, value: float) -> Iterator[tuple[str, floa
 
 def _chosen(runs: pd.DataFrame, method: str, anchoring: str, parameter: str, value: float) -> pd.DataFrame:
     """Return a table's runs of one row; of the first method where several go by the paper's name."""
-    names = runs["method"].map(PAPER_METHODS)
+    # plain comparisons: this is asked some hundred times, of columns too short for pandas' to pay
+    names = [PAPER_METHODS.get(name) for name in runs["method"]]
     if "paper_method" in runs:
-        names = runs["paper_method"].fillna(names)
-    right = (names == method) & (runs["anchoring"].map(PAPER_ANCHORINGS) == anchoring)
-    if parameter:
-        if not {"parameter", "value"} <= set(runs.columns):
-            return runs.iloc[:0]
-        right &= (runs["parameter"] == parameter) & ((_papers_values(runs) - value).abs() <= 1e-9)
-    chosen = runs[right]
+        names = [own if isinstance(own, str) else name for own, name in zip(runs["paper_method"], names, strict=True)]
+    anchorings = (PAPER_ANCHORINGS.get(name) for name in runs["anchoring"])
+    right = [pair == (method, anchoring) for pair in zip(names, anchorings, strict=True)]
+    if parameter and not {"parameter", "value"} <= set(runs.columns):
+        return runs.iloc[:0]
+    chosen = runs[np.array(right, bool)]
+    if parameter and len(chosen):
+        at = (chosen["parameter"] == parameter) & ((_papers_values(chosen) - value).abs() <= 1e-9)
+        chosen = chosen[at]
     return chosen[chosen["method"] == chosen["method"].iloc[0]] if len(chosen) else chosen
 
 

@@ -8,20 +8,22 @@ import pandas as pd
 
 from sdlcore.verdicts.claim_rule import FAILS, HOLDS, OPEN
 from sdlcore.verdicts.evidence import PROTOCOL
-from sdlcore.verdicts.judging import NOT_REPRODUCED, NOT_RUN, VERDICTS
+from sdlcore.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
 
 CAPTION = (
     "A verdict on each number of the paper's Tables 1, 2 and 4 to 7. Reproduced: the number lies in the 95 % "
     "prediction interval of our seeds, widened to at least 2 points of recovery, .02 of MIP and 5 % of L0, at the "
-    "paper's scale, under the protocol paper, in the encoder, at tau = .9. Inconsistent in the paper: it cannot stand "
-    "beside other numbers of the paper, or beside what it is defined as. What was not run at the paper's scale is not "
-    "judged."
+    "paper's scale, under the protocol paper, in the encoder, at tau = .9; of one seed, the interval is that "
+    "tolerance. Inconsistent in the paper: it cannot stand beside other numbers of the paper, or beside what it is "
+    "defined as. What was not run at the paper's scale is not judged."
 )
 CLAIMS_CAPTION = (
     "A verdict on claims that the paper makes in words. A claim holds where the 95 % t interval over seeds of all that "
     "it speaks of lies where the claim says, and does not where one of them lies elsewhere, at the paper's scale and "
-    "under the protocol paper. Beside it, whether the paper's own tables bear it out, as printed."
+    "under the protocol paper. It is not decided where an interval lies on both sides, and where a difference has "
+    "fewer than three seeds; a number of fewer has the tolerance of verdicts on numbers. Beside it, whether the "
+    "paper's own tables bear it out, as printed, which is no replication."
 )
 
 
@@ -33,10 +35,16 @@ def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
 def counts_sentence(verdicts: pd.DataFrame) -> str:
     """Return the counts as a sentence."""
     wrong = int(verdicts["contradiction"].fillna("").ne("").sum())
-    found = f"{wrong} of the paper’s {len(verdicts)} numbers cannot stand beside its others, whatever is run."
+    found = f"{wrong} of the paper’s {len(verdicts)} numbers contradict others of the paper, whatever is run."
     if verdicts["verdict"].eq(NOT_RUN).all():
         return f"{found} None was run at the paper’s scale here, so none is judged by runs."
-    said = f"{found} By runs: {', '.join(f'{count} {verdict}' for verdict, count in counts(verdicts))}."
+    counted = dict(counts(verdicts))
+    good = verdicts.loc[verdicts["verdict"].eq(REPRODUCED), "paper"]
+    noughts = {REPRODUCED: " (a 0 each)"} if len(good) > 1 and good.eq(0).all() else {}
+    parts = (f"{count} {verdict}{noughts.get(verdict, '')}" for verdict, count in counted.items())
+    said = f"{found} By runs: {', '.join(parts)}."
+    if 0 < (judged := counted[INCONSISTENT]) < wrong:
+        said += f" Of the {wrong} that contradict others, {wrong - judged} were not run."
     notes = verdicts.loc[verdicts["verdict"].eq(NOT_REPRODUCED), "note"].fillna("")
     if decoders := int(notes.str.contains(f"protocol {PROTOCOL}, decoder").sum()):
         said += f" {decoders} of those not reproduced are what the decoder has, where the paper looks at the encoder."
@@ -128,11 +136,10 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     published
         By runs at the paper's scale that are kept, where there are others than the page's.
     """
-    columns = {"At this page’s scale": [_shown(*told) for told in zip(claims["here"], claims["seeds"], strict=True)]}
+    columns = {"At this page’s scale": _shown(claims, "here")}
     if published is not None:
         at_scale = published.set_index("claim").reindex(claims["claim"])
-        shown = [_shown(*told) for told in zip(at_scale["verdict"], at_scale["seeds"], strict=True)]
-        columns = {"At the paper’s scale": shown} | columns
+        columns = {"At the paper’s scale": _shown(at_scale, "verdict")} | columns
     own = [str(text).partition(":")[0] for text in claims["paper"]]
     columns["By the paper’s own tables"] = own
     told = [f"{len(claims)} measurements of {claims['quote'].nunique()} claims."]
@@ -162,11 +169,16 @@ def claims_markdown(claims: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def _shown(verdict: Any, seeds: float) -> str:
-    """Return a verdict and by how many seeds; out of a file, what is missing comes as NaN."""
-    if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
-        return "not run"
-    return f"{verdict} ({seeds:.0f} seed{'s' if seeds > 1 else ''})"
+def _shown(claims: pd.DataFrame, name: str) -> list[str]:
+    """Return verdicts, by how many seeds, and the protocol where it is not the paper's; what a file lacks is NaN."""
+    shown = []
+    for verdict, seeds, protocol in zip(claims[name], claims["seeds"], claims["protocol"], strict=True):
+        if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
+            shown.append("not run")
+            continue
+        by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
+        shown.append(f"{verdict} ({_joined(by, protocol if protocol != PROTOCOL else '')})")
+    return shown
 
 
 def _markdown(caption: str, heads: list[str], rows: list[list[str]]) -> str:
