@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LEAST = 1 << 28
 """Multiplications of a product from which on looking at its factors first is worth its time."""
 _CANDIDATES = 3
-"""Times k: entries that bfloat16 proposes. With twice k, the float32 product of half of the samples has to be searched where
-features are rare (S = .995, k = 128); with three times, that of a twelfth, and of none at S = .99."""
+"""Times k: entries that bfloat16 proposes. With twice k, the float32 product of half of the samples has to be searched
+where features are rare (S = .995, k = 128); with three times, that of a twelfth, and of none at S = .99."""
 _DENSE = 0.1
 """Share of entries that exceed a bound from which on so many are to be computed in float32 that all may be."""
 _SAMPLES, _LATENTS = 8, 16
