@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
@@ -50,6 +51,23 @@ def test_importing_the_package_alone_imports_nothing_heavy():
     code = "import sys, sdlcore; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert not {"torch", "numpy", "h5py"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("script", "needless"),
+    [
+        ("samples", {"torch", "pandas"}),
+        ("train", {"pandas", "matplotlib"}),
+        ("evaluate", {"pandas", "matplotlib"}),
+        ("tables", {"torch", "matplotlib", "scipy.stats"}),
+        ("verdicts", {"torch", "matplotlib", "scipy.stats"}),
+    ],
+)
+def test_stages_that_run_often_load_nothing_that_they_do_without(script, needless):
+    code = f"import runpy, sys; runpy.run_path('workflow/scripts/{script}.py'); print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ, cwd=REPOSITORY)
+    assert not needless & set(done.stdout.split())
 
 
 def test_the_conda_environment_holds_what_the_pipeline_needs_in_the_tested_versions():

@@ -5,13 +5,15 @@ not claimed to be true features: they are directions that a dictionary of the da
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from sdlcore.activations.store import ActivationStore
 from sdlcore.sealing import read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class References(NamedTuple):
@@ -27,7 +29,7 @@ class References(NamedTuple):
 
 def class_means(
     store: ActivationStore, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
-) -> tuple[References, pd.DataFrame]:
+) -> tuple[References, "pd.DataFrame"]:
     """Return the normalised means of a store's classes (eq. 22 and 23), in one pass over it.
 
     Parameters
@@ -101,7 +103,9 @@ def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray
 
 def _described(
     names: list[str], counts: np.ndarray, norms: np.ndarray, found: References, left_out: np.ndarray
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
+    import pandas as pd  # only here: every training and evaluation reads references, and none needs a table
+
     assert found.classes is not None
     cosines = found.W_p.T @ found.W_p
     np.fill_diagonal(cosines, -np.inf)

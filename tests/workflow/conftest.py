@@ -72,6 +72,12 @@ class Checkout:
         return Plan([(rule, wildcards) for rule, wildcards in found if rule != "all"], text)
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Checkout:
+    """The pipeline in a checkout where nothing has run."""
+    return Checkout(tmp_path_factory.mktemp("new") / "sdl core")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Checkout:
     """The tiny pipeline after a complete run. Leave it as it was found."""

