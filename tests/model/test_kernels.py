@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.model import kernels
-from sdlcore.model.kernels import torch_ops, workspace
+from sdlcore.model.kernels import cpu, torch_ops, workspace
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 DTYPES = [torch.float32, torch.float64]
@@ -30,6 +30,16 @@ def patterns(draw):
 def both(name, *arguments):
     """The result of either implementation."""
     return getattr(kernels, name)(*arguments), getattr(torch_ops, name)(*arguments)
+
+
+@given(pattern=patterns(), d=st.integers(1, 40), at_once=st.integers(1, 80))
+def test_rows_are_summed_in_blocks_of_any_size(pattern, d, at_once):
+    offsets, columns, mask, generator = pattern
+    W = torch.randn(mask.shape[1], d, generator=generator, dtype=torch.float64)
+    values = torch.randn(len(columns), generator=generator, dtype=torch.float64)
+    out = torch.full((len(mask), d), torch.nan, dtype=torch.float64)
+    cpu.gather_sum_by_blocks(*(tensor.numpy() for tensor in (offsets, columns, values, W)), at_once, out.numpy())
+    torch.testing.assert_close(out, torch_ops.gather_sum(offsets, columns, values, W), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -132,6 +142,8 @@ pre = Preactivations((8 * x).round(), (8 * W).round(), torch.zeros(400))
 pattern = support.offsets, support.columns
 results = [kernels.gather_sum(*pattern, values, W), kernels.dots(*support.by_latent, W, x)]
 results += kernels.scatter_sum(*support.by_latent, values, x)
+kernels.CACHED, kernels.FULL = 7 * W[0].nbytes, 0
+results.append(kernels.gather_sum(*pattern, values, W))
 print([result.double().sum().item().hex() for result in results], support.columns.tolist(), more.columns.tolist())
 """
 

@@ -11,8 +11,8 @@ from sdlcore.model import kernels
 from sdlcore.model.kernels import row_norms, workspace
 from sdlcore.model.support import Support
 
-DENSE = 0.2
-"""Share of entries above which dense products are faster than the kernels."""
+DENSE = 0.4
+"""Share of entries above which dense products are no slower than the kernels, and need no pattern."""
 
 
 def encode_at(x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor, support: Support, pre_N: Tensor | None = None) -> Tensor:

@@ -14,6 +14,10 @@ from torch import Tensor
 
 from sdlcore.model.kernels import torch_ops, workspace
 
+CACHED = 3 << 17
+"""Bytes of a dictionary and of an output that are worked on at once: together they fit in a core's second cache."""
+FULL = 2
+"""Entries of a row in such a part of a dictionary from which on to go through it part by part is faster."""
 ROOM = 2
 """Times k: candidates that a row has room for while its largest entries are looked for."""
 
@@ -164,7 +168,12 @@ def gather_sum(offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> T
         return torch_ops.gather_sum(offsets, columns, values, W)
     cpu = _cpu()
     out = workspace.take((len(offsets) - 1, W.shape[1]), W.dtype, W.device)
-    cpu.gather_sum(_array(offsets), _array(columns), _array(values), _array(W), _array(out))
+    given = [_array(tensor) for tensor in (offsets, columns, values, W)]
+    at_once = max(1, CACHED // (W.shape[1] * W.itemsize))
+    if len(columns) * at_once >= FULL * out.shape[0] * len(W):
+        cpu.gather_sum_by_blocks(*given, at_once, _array(out))
+    else:
+        cpu.gather_sum(*given, _array(out))
     return out
 
 

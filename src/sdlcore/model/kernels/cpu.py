@@ -93,6 +93,35 @@ def gather_sum(offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: 
 
 
 @parallel
+def gather_sum_by_blocks(
+    offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: np.ndarray, at_once: int, out: np.ndarray
+) -> None:
+    """`gather_sum`, ``at_once`` rows of the output and of W at a time, for as long as both stay in the near caches.
+
+    A dictionary is larger than any cache: where rows have many entries, reading its rows in their order takes several
+    times as long as adding them up.
+    """
+    n = len(offsets) - 1
+    for chunk in prange((n + at_once - 1) // at_once):
+        first, last = chunk * at_once, min(n, (chunk + 1) * at_once)
+        out[first:last] = 0
+        place = offsets[first:last].copy()
+        for edge in range(at_once, len(W) + at_once, at_once):
+            for r in range(first, last):
+                start, stop = place[r - first], place[r - first]
+                while stop < offsets[r + 1] and columns[stop] < edge:
+                    stop += 1
+                place[r - first] = stop
+                to = out[r]
+                whole = start + (stop - start) // 4 * 4
+                for i in range(start, whole, 4):
+                    rows = W[columns[i]], W[columns[i + 1]], W[columns[i + 2]], W[columns[i + 3]]
+                    _add_four(to, rows, (values[i], values[i + 1], values[i + 2], values[i + 3]))
+                for i in range(whole, stop):
+                    _add_one(to, W[columns[i]], values[i])
+
+
+@parallel
 def dots(
     column_offsets: np.ndarray,
     rows: np.ndarray,
