@@ -245,3 +245,14 @@ def test_a_metric_that_a_seed_lacks_is_not_judged():
     assert judged.loc[1, "reason"] == "its runs have no MIP"
     assert judged.loc[4, "verdict"] == INCONSISTENT
     assert judged.loc[7, "verdict"] == REPRODUCED
+
+
+@pytest.mark.parametrize("more", ["table1", "table7"])
+def test_of_tables_that_share_a_setting_the_one_with_more_seeds_is_judged(more):
+    numbers = papers_numbers()
+    runs = {name: papers_runs(seeds=(0, 1, 2) if name == more else (0,))[name] for name in ("table1", "table7")}
+    found = verdicts(numbers, evidence(runs))
+    found = found[(found["method"] == "TopK SAE") & found["table"].isin(runs) & found["number"].ne("l0")]
+    shared = found[(found["table"] == "table1") | np.isclose(found["value"], 64)]
+    assert shared["seeds"].eq(3).all()
+    assert set(found.loc[np.isclose(found["value"], 32), "seeds"]) == {3 if more == "table7" else 1}

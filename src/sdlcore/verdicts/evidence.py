@@ -56,12 +56,15 @@ def cells(
     """Return our runs of a row of the paper's tables, by protocol; the one that is judged first.
 
     What a table was not run under, others that share the setting may have been: those are the runs that it would have.
+    Of several with one setting, it is those with the most seeds, the table's own where they have as many.
     """
     found: dict[str, Cell] = {}
     for name, at in places(table, parameter, value):
         runs = _chosen(evidence.runs.get(name, NO_RUNS), method, anchoring, SWEPT[name], at)
         for protocol, group in runs.groupby("protocol", sort=False):
-            if protocol in found or not (name == table or _shares(evidence.config, _run(group), parameter, value)):
+            if not (name == table or _shares(evidence.config, _run(group), parameter, value)):
+                continue
+            if protocol in found and len(group) <= len(found[protocol].runs):
                 continue
             lacking = differences(evidence.config, table, _run(group), {parameter: value} if parameter else {})
             found[str(protocol)] = Cell(group.set_index("seed").sort_index(), str(protocol), lacking)
