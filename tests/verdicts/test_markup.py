@@ -65,32 +65,46 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     _, nothing = made({})
     _, some = made({"table1": papers_runs()["table1"]})
     alone = at_a_glance(some)
-    assert alone.heads == ["What was measured", "At this page’s scale", "By the paper’s own tables"]
-    rows = [row for _, rows in alone.groups for row in rows]
+    heads = ["Claim, and the statements that it is put as", "At this page’s scale", "By the paper’s own tables"]
+    assert alone.heads == heads
+    rows = [row for claim in alone.claims for row in claim.rows]
     assert [row[0] for row in rows] == list(some["measured"])
+    own = {"agree": "borne out", "disagree": "not borne out", "have no number": "no number"}
     for row, (_, claim) in zip(rows, some.iterrows(), strict=True):
         by = f"{claim['seeds']} seed{'s' if claim['seeds'] > 1 else ''}"
-        assert row[1] == (f"{claim['here']} ({by})" if claim["here"] else "not run")
-        assert str(claim["paper"]).startswith(row[2])
+        said = f"{claim['here']} ({by}" if claim["here"] else "not run"
+        assert row[1].startswith(said)
+        assert ("alike in every seed" in row[1]) == ("alike in every seed" in claim["evidence"])
+        assert str(claim["paper"]).startswith(own[row[2]])
     assert any(row[1] != "not run" for row in rows)
     assert any(row[1] == "not run" for row in rows)
     both = at_a_glance(nothing, published=some)
     assert both.heads[1] == "At the paper’s scale"
-    beside = [row for _, rows in both.groups for row in rows]
+    beside = [row for claim in both.claims for row in claim.rows]
     assert [row[1] for row in beside] == [row[1] for row in rows]
     assert {row[2] for row in beside} == {"not run"}
-    assert both.sentence.startswith(
-        f"{len(some)} measurements of {some['quote'].nunique()} claims. At the paper’s scale: "
-    )
-    assert f"At this page’s scale: not run {len(some)}." in both.sentence
+    n = some["quote"].nunique()
+    start = f"{n} claims, each put as one or more statements, {len(some)} in all. At the paper’s scale: "
+    assert both.sentence.startswith(start)
+    assert f"At this page’s scale: {n} not run." in both.sentence
+
+
+def test_a_claim_has_one_verdict_on_all_of_its_statements():
+    _, some = made({"table1": papers_runs()["table1"]})
+    for claim in at_a_glance(some).claims:
+        for verdict, shown in zip(claim.verdicts, list(zip(*claim.rows, strict=True))[1:], strict=True):
+            kinds = {text.partition(" (")[0] for text in shown}
+            assert verdict == kinds.pop() if len(kinds) == 1 else verdict.startswith("mixed: ")
+    mixed = next(claim for claim in at_a_glance(some).claims if len(claim.rows) > 3)
+    assert mixed.verdicts[1] == "mixed: 2 disagree, 3 have no number"
 
 
 def test_at_a_glance_another_protocol_than_the_papers_is_named():
     runs = papers_runs()["table1"].assign(protocol="best")
     _, judged = made({"table1": runs})
-    shown = {row[1] for _, rows in at_a_glance(judged).groups for row in rows}
+    shown = {row[1] for claim in at_a_glance(judged).claims for row in claim.rows}
     assert shown - {"not run"}
-    assert all(text.endswith("; best)") for text in shown - {"not run"})
+    assert all("; best" in text for text in shown - {"not run"})
 
 
 def test_files_say_the_same_as_frames(tmp_path):

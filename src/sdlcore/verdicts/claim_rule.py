@@ -34,6 +34,8 @@ CLAIM_COLUMNS = [
     "paper",
     "note",
 ]
+ALIKE = "alike in every seed"
+"""What is said where no difference is any, such as where both sides recover nothing."""
 NAMED = 4
 """Contrasts that a sentence names; of more, it says how many."""
 REASONS = 4
@@ -86,6 +88,8 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     verdict = FAILS if sides[FAILS] else OPEN if sides[OPEN] else HOLDS
     spread = f"mean {means[0]:.4g}" if len(set(means)) == 1 else f"means {min(means):.4g} to {max(means):.4g}"
     sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, {spread}"
+    if not any(number or reading.values.any() for _, reading, number in contrasts):
+        sentence += f", {ALIKE}"
     for side, what in ((FAILS, "not"), (OPEN, "undecided")):
         if sides[side]:
             sentence += f". {what.capitalize()}: {_first(sides[side], NAMED)}"

@@ -181,7 +181,8 @@ def _figure6(evidence: Evidence, variant: str) -> Reading:
     lacking = figure6_differences(evidence.config)
     if variant == "with" and not runs["resampled"].any():
         lacking.append(NEVER_FIRED)
-    return Reading(runs["final_loss"].astype(float), tuple(lacking))
+    protocol = evidence.config["figures"][FIGURE6]["protocol"]
+    return Reading(runs["final_loss"].astype(float), tuple(lacking), protocol)
 
 
 def _unit(metric: str) -> float:

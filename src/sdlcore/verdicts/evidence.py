@@ -61,13 +61,14 @@ def cells(
     found: dict[str, Cell] = {}
     for name, at in places(table, parameter, value):
         runs = _chosen(evidence.runs.get(name, NO_RUNS), method, anchoring, SWEPT[name], at)
-        for protocol, group in runs.groupby("protocol", sort=False):
+        for label, group in runs.groupby("protocol", sort=False):
+            protocol = str(label)
             if not (name == table or _shares(evidence.config, _run(group), parameter, value)):
                 continue
             if protocol in found and len(group) <= len(found[protocol].runs):
                 continue
             lacking = differences(evidence.config, table, _run(group), {parameter: value} if parameter else {})
-            found[str(protocol)] = Cell(group.set_index("seed").sort_index(), str(protocol), lacking)
+            found[protocol] = Cell(group.set_index("seed").sort_index(), protocol, lacking)
     first = [PROTOCOL] if PROTOCOL in found else []
     return {protocol: found[protocol] for protocol in dict.fromkeys([*first, *found])}
 

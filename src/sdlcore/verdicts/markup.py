@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.verdicts.claim_rule import FAILS, HOLDS, OPEN
+from sdlcore.verdicts.claim_rule import ALIKE
 from sdlcore.verdicts.evidence import PROTOCOL
 from sdlcore.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
@@ -37,7 +38,10 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
     wrong = int(verdicts["contradiction"].fillna("").ne("").sum())
     found = f"{wrong} of the paper’s {len(verdicts)} numbers contradict others of the paper, whatever is run."
     if verdicts["verdict"].eq(NOT_RUN).all():
-        return f"{found} None was run at the paper’s scale here, so none is judged by runs."
+        return (
+            f"{found} None was run at the paper’s scale here, so none is judged; what the runs of this page say stands "
+            "beside."
+        )
     counted = dict(counts(verdicts))
     good = verdicts.loc[verdicts["verdict"].eq(REPRODUCED), "paper"]
     noughts = {REPRODUCED: " (a 0 each)"} if len(good) > 1 and good.eq(0).all() else {}
@@ -113,8 +117,18 @@ def claim_groups(claims: pd.DataFrame) -> list[ClaimGroup]:
     return list(groups.values())
 
 
-_GLANCES = (HOLDS, FAILS, OPEN, "not run", "borne out", "not borne out", "no number")
-"""What a claim's cells begin with, in the order in which they are counted."""
+_AGREE = {"borne out": "agree", "not borne out": "disagree", "no number": "have no number"}
+"""What the paper's own tables do with a claim -> the word for it where nothing may look like a replication."""
+
+
+class GlancedClaim(NamedTuple):
+    """A claim in the paper's words."""
+
+    quote: str
+    verdicts: list[str]
+    """On all of its statements together, one a heading."""
+    rows: list[list[str]]
+    """A statement each, and a verdict a heading."""
 
 
 class AtAGlance(NamedTuple):
@@ -122,8 +136,7 @@ class AtAGlance(NamedTuple):
 
     sentence: str
     heads: list[str]
-    groups: list[tuple[str, list[list[str]]]]
-    """Claims in the paper's words, and of each the ways in which it was measured, with a verdict a heading."""
+    claims: list[GlancedClaim]
 
 
 def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> AtAGlance:
@@ -141,17 +154,19 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
         at_scale = published.set_index("claim").reindex(claims["claim"])
         columns = {"At the paper’s scale": _shown(at_scale, "verdict")} | columns
     own = [str(text).partition(":")[0] for text in claims["paper"]]
-    columns["By the paper’s own tables"] = own
-    told = [f"{len(claims)} measurements of {claims['quote'].nunique()} claims."]
-    for where, verdicts in columns.items():
-        numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
-        told.append(
-            f"{where}: {', '.join(f'{verdict} {numbers[verdict]}' for verdict in _GLANCES if numbers[verdict])}."
-        )
+    columns["By the paper’s own tables"] = [_AGREE[text] for text in own]
     groups: dict[str, list[list[str]]] = {}
     for quote, what, *verdicts in zip(claims["quote"], claims["measured"], *columns.values(), strict=True):
         groups.setdefault(str(quote), []).append([str(what), *verdicts])
-    return AtAGlance(" ".join(told), ["What was measured", *columns], list(groups.items()))
+    found = [
+        GlancedClaim(quote, [_together(verdicts) for verdicts in list(zip(*rows, strict=True))[1:]], rows)
+        for quote, rows in groups.items()
+    ]
+    told = [f"{len(found)} claims, each put as one or more statements, {len(claims)} in all."]
+    for column, where in enumerate(columns):
+        numbers = Counter(claim.verdicts[column].partition(":")[0] for claim in found)
+        told.append(f"{where}: {', '.join(f'{count} {verdict}' for verdict, count in sorted(numbers.items()))}.")
+    return AtAGlance(" ".join(told), ["Claim, and the statements that it is put as", *columns], found)
 
 
 def verdicts_markdown(verdicts: pd.DataFrame) -> str:
@@ -169,15 +184,25 @@ def claims_markdown(claims: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
+def _together(verdicts: Sequence[str]) -> str:
+    """Return one verdict on a claim's statements: what is said of all, or that it is mixed, and how."""
+    numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
+    if len(numbers) == 1:
+        return next(iter(numbers))
+    return f"mixed: {', '.join(f'{count} {verdict}' for verdict, count in numbers.items())}"
+
+
 def _shown(claims: pd.DataFrame, name: str) -> list[str]:
     """Return verdicts, by how many seeds, and the protocol where it is not the paper's; what a file lacks is NaN."""
     shown = []
-    for verdict, seeds, protocol in zip(claims[name], claims["seeds"], claims["protocol"], strict=True):
+    columns = (claims[column] for column in (name, "seeds", "protocol", "evidence"))
+    for verdict, seeds, protocol, evidence in zip(*columns, strict=True):
         if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
             shown.append("not run")
             continue
         by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
-        shown.append(f"{verdict} ({_joined(by, protocol if protocol != PROTOCOL else '')})")
+        alike = ALIKE if ALIKE in str(evidence) else ""
+        shown.append(f"{verdict} ({_joined(by, protocol if protocol != PROTOCOL else '', alike)})")
     return shown
 
 
