@@ -248,8 +248,8 @@ def test_a_failure_that_all_methods_share_is_not_theirs_alone():
     found = judged({"table1": runs.assign(gt_recovery_encoder=0.0)})
     assert found.loc["penalised_fail", "verdict"] == HOLDS
     assert found.loc["penalised_fail_alone", "verdict"] == FAILS
-    assert "alike in every seed" in found.loc["penalised_fail_alone", "evidence"]
-    assert "alike" not in found.loc["penalised_fail", "evidence"]
+    assert "both sides 0 in every seed" in found.loc["penalised_fail_alone", "evidence"]
+    assert "both sides" not in found.loc["penalised_fail", "evidence"]
 
 
 @pytest.mark.parametrize(("alone", "verdict"), [(0.1, HOLDS), (0.8, FAILS)])

@@ -29,13 +29,14 @@ CLAIM_COLUMNS = [
     "here",
     "seeds",
     "protocol",
+    "means",
     "evidence",
     "reason",
     "paper",
     "note",
 ]
-ALIKE = "alike in every seed"
-"""What is said where no difference is any, such as where both sides recover nothing."""
+NOUGHT = "both sides 0 in every seed"
+"""What is said of differences of nothing and nothing."""
 NAMED = 4
 """Contrasts that a sentence names; of more, it says how many."""
 REASONS = 4
@@ -48,6 +49,8 @@ class Finding(NamedTuple):
 
     verdict: str
     sentence: str
+    means: str
+    """Over seeds, the least and the largest of contrasts."""
 
 
 def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired_interval) -> Finding:
@@ -86,10 +89,11 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         sides[HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
         means.append(mean)
     verdict = FAILS if sides[FAILS] else OPEN if sides[OPEN] else HOLDS
-    spread = f"mean {means[0]:.4g}" if len(set(means)) == 1 else f"means {min(means):.4g} to {max(means):.4g}"
-    sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, {spread}"
-    if not any(number or reading.values.any() for _, reading, number in contrasts):
-        sentence += f", {ALIKE}"
+    same = len(set(means)) == 1
+    spread = f"{means[0]:.4g}" if same else f"{min(means):.4g} to {max(means):.4g}"
+    sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, mean{'' if same else 's'} {spread}"
+    if all(contrast.reading.nought for contrast in contrasts):
+        sentence += f", {NOUGHT}"
     for side, what in ((FAILS, "not"), (OPEN, "undecided")):
         if sides[side]:
             sentence += f". {what.capitalize()}: {_first(sides[side], NAMED)}"
@@ -97,7 +101,7 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         sentence += ". Below three seeds differences have no interval"
     if tolerated:
         sentence += ". Below three seeds a number's interval is its tolerance"
-    return Finding(verdict, sentence)
+    return Finding(verdict, sentence, spread)
 
 
 def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = tuple(CLAIMS)) -> pd.DataFrame:
@@ -118,7 +122,8 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `CLAIM_VERDICTS`, by our runs at the
         paper's scale under the protocol ``paper`` (Figure 6's under its own); ``here`` what it would be by the runs
         that there are, whatever their scale, empty where some are missing, and ``seeds`` how many each number has at
-        least and under which ``protocol``, empty for several; ``evidence`` the numbers in a sentence;
+        least and under which ``protocol``, empty for several; ``means`` the
+        least and the largest of what is compared, recovery in per cent; ``evidence`` the numbers in a sentence;
         ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
         own tables bear the claim out; ``note`` what other protocols say.
     """
@@ -130,17 +135,17 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         contrasts = claim.contrasts(ours)
         empty = [contrast for contrast in contrasts if contrast.reading.values.empty]
         lacking = _told(empty or contrasts)
-        finding = Finding("", "") if empty else judge(contrasts, claim.band)
+        finding = Finding("", "", "") if empty else judge(contrasts, claim.band)
         if empty and not lacking:
             lacking = f"its runs have no value of {empty[0].label}"
-        verdict, said = finding
+        verdict, said = finding.verdict, finding.sentence
         if lacking:
             verdict, said = NOT_RUN, f"by the runs that there are: {verdict}, {said}" if said else ""
         seeds = min(len(contrast.reading.values) for contrast in contrasts)
         names = {contrast.reading.protocol for contrast in contrasts}
         protocol = names.pop() if len(names) == 1 else ""
         told = said, lacking, _own(claim, own), "; ".join(_notes(claim, others))
-        rows.append((*claim[:4], verdict, finding.verdict, seeds, protocol, *told))
+        rows.append((*claim[:4], verdict, finding.verdict, seeds, protocol, finding.means, *told))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 
@@ -160,8 +165,8 @@ def _own(claim: Claim, read: Lookup) -> str:
     contrasts = claim.contrasts(read)
     if any(contrast.reading.values.empty for contrast in contrasts):
         return "no number"
-    verdict, sentence = judge(contrasts, claim.band, _as_printed)
-    return f"{'borne out' if verdict == HOLDS else 'not borne out'}: {sentence}"
+    found = judge(contrasts, claim.band, _as_printed)
+    return f"{'borne out' if found.verdict == HOLDS else 'not borne out'}: {found.sentence}"
 
 
 def _as_printed(values: np.ndarray) -> tuple[float, float, float]:
@@ -173,5 +178,5 @@ def _notes(claim: Claim, others: Mapping[str, Lookup]) -> Iterator[str]:
     for protocol, read in others.items():
         contrasts = claim.contrasts(read)
         if not any(contrast.reading.values.empty or contrast.reading.lacking for contrast in contrasts):
-            verdict, sentence = judge(contrasts, claim.band)
-            yield f"protocol {protocol}: {verdict}, {sentence}"
+            found = judge(contrasts, claim.band)
+            yield f"protocol {protocol}: {found.verdict}, {found.sentence}"

@@ -33,12 +33,15 @@ class Reading(NamedTuple):
     lacking: tuple[str, ...] = ()
     protocol: str = ""
     """Which the runs were trained under, empty where there is none, or no one protocol."""
+    nought: bool = False
+    """Of a difference: whether both sides are 0 in every seed, so that neither could be above the other."""
 
     def __sub__(self, other: "Reading") -> "Reading":
         """Return the differences of seeds that both have: both runs of a seed share features, samples and order."""
         lacking = tuple(dict.fromkeys([*self.lacking, *other.lacking]))
         same = self.protocol if self.protocol == other.protocol else ""
-        return Reading((self.values - other.values).dropna(), lacking, same)
+        nought = not (self.values.any() or other.values.any())
+        return Reading((self.values - other.values).dropna(), lacking, same, nought)
 
 
 class Contrast(NamedTuple):

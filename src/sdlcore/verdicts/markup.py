@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.verdicts.claim_rule import ALIKE
+from sdlcore.verdicts.claim_rule import FAILS, HOLDS, NOUGHT
 from sdlcore.verdicts.evidence import PROTOCOL
 from sdlcore.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
@@ -117,8 +117,10 @@ def claim_groups(claims: pd.DataFrame) -> list[ClaimGroup]:
     return list(groups.values())
 
 
-_AGREE = {"borne out": "agree", "not borne out": "disagree", "no number": "have no number"}
+_OWN = {"borne out": "say so", "not borne out": "say otherwise", "no number": "have no number"}
 """What the paper's own tables do with a claim -> the word for it where nothing may look like a replication."""
+_OF_SEVERAL = {HOLDS: "hold", FAILS: "do not hold"}
+_NOT_RUN = "not run"
 
 
 class GlancedClaim(NamedTuple):
@@ -154,7 +156,8 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
         at_scale = published.set_index("claim").reindex(claims["claim"])
         columns = {"At the paper’s scale": _shown(at_scale, "verdict")} | columns
     own = [str(text).partition(":")[0] for text in claims["paper"]]
-    columns["By the paper’s own tables"] = [_AGREE[text] for text in own]
+    ours = len(columns)
+    columns["The paper’s own tables"] = [_OWN[text] for text in own]
     groups: dict[str, list[list[str]]] = {}
     for quote, what, *verdicts in zip(claims["quote"], claims["measured"], *columns.values(), strict=True):
         groups.setdefault(str(quote), []).append([str(what), *verdicts])
@@ -162,10 +165,13 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
         GlancedClaim(quote, [_together(verdicts) for verdicts in list(zip(*rows, strict=True))[1:]], rows)
         for quote, rows in groups.items()
     ]
+    # what nobody ran must not hide what was
+    found.sort(key=lambda claim: all(verdict == _NOT_RUN for verdict in claim.verdicts[:ours]))
     told = [f"{len(found)} claims, each put as one or more statements, {len(claims)} in all."]
     for column, where in enumerate(columns):
         numbers = Counter(claim.verdicts[column].partition(":")[0] for claim in found)
-        told.append(f"{where}: {', '.join(f'{count} {verdict}' for verdict, count in sorted(numbers.items()))}.")
+        parts = (f"{count} {_OF_SEVERAL.get(verdict, verdict)}" for verdict, count in sorted(numbers.items()))
+        told.append(f"{where}: {', '.join(parts)}.")
     return AtAGlance(" ".join(told), ["Claim, and the statements that it is put as", *columns], found)
 
 
@@ -193,16 +199,19 @@ def _together(verdicts: Sequence[str]) -> str:
 
 
 def _shown(claims: pd.DataFrame, name: str) -> list[str]:
-    """Return verdicts, by how many seeds, and the protocol where it is not the paper's; what a file lacks is NaN."""
+    """Return verdicts, by what means over how many seeds, and the protocol where it is not the paper's.
+
+    What a file lacks is NaN.
+    """
     shown = []
-    columns = (claims[column] for column in (name, "seeds", "protocol", "evidence"))
-    for verdict, seeds, protocol, evidence in zip(*columns, strict=True):
+    columns = (claims[column] for column in (name, "seeds", "protocol", "means", "evidence"))
+    for verdict, seeds, protocol, means, evidence in zip(*columns, strict=True):
         if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
-            shown.append("not run")
+            shown.append(_NOT_RUN)
             continue
         by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
-        alike = ALIKE if ALIKE in str(evidence) else ""
-        shown.append(f"{verdict} ({_joined(by, protocol if protocol != PROTOCOL else '', alike)})")
+        what = NOUGHT if NOUGHT in str(evidence) else str(means)
+        shown.append(f"{verdict} ({_joined(what, by, protocol if protocol != PROTOCOL else '')})")
     return shown
 
 
