@@ -170,8 +170,7 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     told = [f"{len(found)} claims, each put as one or more statements, {len(claims)} in all."]
     for column, where in enumerate(columns):
         numbers = Counter(claim.verdicts[column].partition(":")[0] for claim in found)
-        parts = (f"{count} {_OF_SEVERAL.get(verdict, verdict)}" for verdict, count in sorted(numbers.items()))
-        told.append(f"{where}: {', '.join(parts)}.")
+        told.append(f"{where}: {_counted(numbers)}.")
     return AtAGlance(" ".join(told), ["Claim, and the statements that it is put as", *columns], found)
 
 
@@ -195,7 +194,11 @@ def _together(verdicts: Sequence[str]) -> str:
     numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
     if len(numbers) == 1:
         return next(iter(numbers))
-    return f"mixed: {', '.join(f'{count} {verdict}' for verdict, count in numbers.items())}"
+    return f"mixed: {_counted(numbers)}"
+
+
+def _counted(numbers: Counter[str]) -> str:
+    return ", ".join(f"{count} {_OF_SEVERAL.get(what, what)}" for what, count in sorted(numbers.items()))
 
 
 def _shown(claims: pd.DataFrame, name: str) -> list[str]:
