@@ -198,7 +198,9 @@ def _together(verdicts: Sequence[str]) -> str:
 
 
 def _counted(numbers: Counter[str]) -> str:
-    return ", ".join(f"{count} {_OF_SEVERAL.get(what, what)}" for what, count in sorted(numbers.items()))
+    return ", ".join(
+        f"{count} {what if count == 1 else _OF_SEVERAL.get(what, what)}" for what, count in sorted(numbers.items())
+    )
 
 
 def _shown(claims: pd.DataFrame, name: str) -> list[str]:
