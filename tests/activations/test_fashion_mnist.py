@@ -87,10 +87,10 @@ def test_idx_files_are_read_back(values: np.ndarray):
     ("content", "message"),
     [
         (b"words", "not a readable gzip file"),
-        (gzip.compress(b"words"), "does not begin like an idx file"),
-        (gzip.compress(b"\x00\x00\x08\x02\x00\x00"), "does not begin like an idx file"),
-        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcd"), "holds 4 bytes, but its header says 5"),
-        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcde")[:-9], "not a readable gzip file"),
+        (gzip.compress(b"words", mtime=0), "does not begin like an idx file"),
+        (gzip.compress(b"\x00\x00\x08\x02\x00\x00", mtime=0), "does not begin like an idx file"),
+        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcd", mtime=0), "holds 4 bytes, but its header says 5"),
+        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcde", mtime=0)[:-9], "not a readable gzip file"),
     ],
 )
 def test_other_files_are_refused_by_name(content: bytes, message: str, tmp_path: Path):
