@@ -43,8 +43,8 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
             "beside."
         )
     counted = dict(counts(verdicts))
-    good = verdicts.loc[verdicts["verdict"].eq(REPRODUCED), "paper"]
-    noughts = {REPRODUCED: " (a 0 each)"} if len(good) > 1 and good.eq(0).all() else {}
+    zeros = int((verdicts["verdict"].eq(REPRODUCED) & verdicts["paper"].eq(0)).sum())
+    noughts = {REPRODUCED: f" ({zeros} of them a 0)"} if zeros else {}
     parts = (f"{count} {verdict}{noughts.get(verdict, '')}" for verdict, count in counted.items())
     said = f"{found} By runs: {', '.join(parts)}."
     if 0 < (judged := counted[INCONSISTENT]) < wrong:
