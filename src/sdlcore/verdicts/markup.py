@@ -215,7 +215,9 @@ def _shown(claims: pd.DataFrame, name: str) -> list[str]:
             shown.append(_NOT_RUN)
             continue
         by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
-        what = NOUGHT if NOUGHT in str(evidence) else str(means)
+        # a file's column of single numbers comes as floats
+        numbers = means if isinstance(means, str) else f"{means:.4g}"
+        what = NOUGHT if NOUGHT in str(evidence) else numbers
         shown.append(f"{verdict} ({_joined(what, by, protocol if protocol != PROTOCOL else '')})")
     return shown
 
