@@ -77,19 +77,24 @@ def _add_one(out: np.ndarray, row: np.ndarray, weight: Any) -> None:
         out[j] += weight * row[j]
 
 
+@serial
+def _add_entries(out: np.ndarray, columns: np.ndarray, values: np.ndarray, W: np.ndarray) -> None:
+    """Add the rows of W at ``columns``, each times its value, to ``out``."""
+    whole = len(columns) // 4 * 4
+    for i in range(0, whole, 4):
+        rows = W[columns[i]], W[columns[i + 1]], W[columns[i + 2]], W[columns[i + 3]]
+        _add_four(out, rows, (values[i], values[i + 1], values[i + 2], values[i + 3]))
+    for i in range(whole, len(columns)):
+        _add_one(out, W[columns[i]], values[i])
+
+
 @parallel
 def gather_sum(offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: np.ndarray, out: np.ndarray) -> None:
     """out[r] = sum over the entries i of row r of values[i] W[columns[i]]."""
     for r in prange(len(offsets) - 1):
         start, stop = offsets[r], offsets[r + 1]
-        to = out[r]
-        to[:] = 0
-        whole = start + (stop - start) // 4 * 4
-        for i in range(start, whole, 4):
-            rows = W[columns[i]], W[columns[i + 1]], W[columns[i + 2]], W[columns[i + 3]]
-            _add_four(to, rows, (values[i], values[i + 1], values[i + 2], values[i + 3]))
-        for i in range(whole, stop):
-            _add_one(to, W[columns[i]], values[i])
+        out[r] = 0
+        _add_entries(out[r], columns[start:stop], values[start:stop], W)
 
 
 @parallel
@@ -112,13 +117,7 @@ def gather_sum_by_blocks(
                 while stop < offsets[r + 1] and columns[stop] < edge:
                     stop += 1
                 place[r - first] = stop
-                to = out[r]
-                whole = start + (stop - start) // 4 * 4
-                for i in range(start, whole, 4):
-                    rows = W[columns[i]], W[columns[i + 1]], W[columns[i + 2]], W[columns[i + 3]]
-                    _add_four(to, rows, (values[i], values[i + 1], values[i + 2], values[i + 3]))
-                for i in range(whole, stop):
-                    _add_one(to, W[columns[i]], values[i])
+                _add_entries(out[r], columns[start:stop], values[start:stop], W)
 
 
 @parallel
