@@ -13,7 +13,7 @@ METHODS = {
     "penalised": {"activation": "jumprelu", "l1": 0.1, "init_threshold": 1.0, "bandwidth": 0.1, "decoder_norm": "free"},
     "accumulated": {"activation": "topk", "k": 4, "decoder_norm": "unit", "accumulate": 4},
     "anchored": {"activation": "topk", "k": 4, "decoder_norm": "unit", "lambda_anchor": 1.0},
-    "dense": {"activation": "topk", "k": 60, "decoder_norm": "unit"},
+    "dense": {"activation": "topk", "k": 90, "decoder_norm": "unit"},
 }
 
 
