@@ -38,7 +38,8 @@ class Checkout:
         path.mkdir(parents=True)
         for part in PARTS:
             source = REPOSITORY / part
-            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            # what numba compiled is valid in a copy, too, and took 20 s; not what it is writing just now
+            ignore = shutil.ignore_patterns("*.pyc", "*.tmp.*", "*.egg-info")
             if source.is_dir():
                 shutil.copytree(source, path / part, symlinks=True, ignore=ignore)
             else:

@@ -266,13 +266,28 @@ def test_a_damaged_store_stops_the_run_with_its_name(finished):
     assert finished.plan().jobs == []
 
 
-def test_equal_configurations_make_equal_bits(finished):
-    """The same run, asked for again, is the same model."""
-    model = finished.path / RUN / "model.safetensors"
-    before = model.read_bytes()
-    finished.snakemake(f"{RUN}/model.safetensors", "--forcerun", "train")
-    assert model.read_bytes() == before
+@pytest.mark.parametrize("hooks", [[], ["--no-hooks"]], ids=["as before", "in processes of their own"])
+def test_equal_configurations_make_equal_bits(finished, hooks):
+    """The same run, asked for again, is the same model, and has the same metrics."""
+    files = [finished.path / RUN / name for name in ("model.safetensors", "metrics.json")]
+    before = [file.read_bytes() for file in files]
+    finished.snakemake(f"{RUN}/metrics.json", "--forcerun", "train", *hooks)
+    assert [file.read_bytes() for file in files] == before
     finished.snakemake()
+
+
+@pytest.mark.parametrize(("hooks", "warm"), [([], True), (["--no-hooks"], False)])
+def test_trainings_and_evaluations_run_where_libraries_are_loaded(finished, hooks, warm):
+    file = finished.path / "workflow/warm.py"
+    text = file.read_text()
+    file.write_text(text.replace("    server = socket.", "    print('warm', file=sys.stderr)\n    server = socket."))
+    try:
+        finished.snakemake(f"{RUN}/metrics.json", "--forcerun", "train", *hooks)
+    finally:
+        file.write_text(text)
+    logs = [finished.path / f"logs/tiny/{rule}/lrb.topk.best.none.seed0.log" for rule in ("train", "evaluate")]
+    assert [log.read_text().startswith("warm\n") for log in logs] == [warm, warm]
+    assert not any("of its own" in log.read_text() for log in logs)
 
 
 def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):

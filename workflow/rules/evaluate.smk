@@ -23,6 +23,6 @@ rule evaluate:
         hierarchy=evaluate_hierarchy,
         code=lambda wildcards: code_digest("evaluate"),
     shell:
-        'python "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
+        '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model} --store {input.store}"
         " {params.references} {input.references} {params.anchors} {input.anchors} --hierarchy {params.hierarchy:q} --output {output} > {log} 2>&1"

@@ -27,7 +27,7 @@ rule solve:
         watch=lambda wildcards: "--watch" if watch_references(wildcards) else "",
         code=lambda wildcards: code_digest("solve"),
     shell:
-        'python "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
+        '$PYTHON "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} {params.start} {input.start}"
         " {params.watch} {input.watch} --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"
 

@@ -1,0 +1,170 @@
+"""Scripts in processes that have their libraries already: as Python runs them, and no longer than who asked for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from tests.conftest import REPOSITORY
+
+WARM = REPOSITORY / "workflow/warm.py"
+LIBRARY = "wave"  # stands for those that take long to load; Python loads it for nobody
+
+
+class Server(NamedTuple):
+    process: subprocess.Popen[str]
+    address: Path
+
+    def command(self, script: Path, *arguments: str) -> list[str]:
+        return [sys.executable, "-IS", str(WARM), "run", str(self.address), str(script), *arguments]
+
+    def end(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        assert self.process.wait(60) == 0
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    command = [sys.executable, str(WARM), "serve", "no_such_library", LIBRARY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield Server(process, Path(process.stdout.readline().strip()))
+        process.kill()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "folder of scripts" / "script.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("import os, sys, time\n" + text)
+        return path
+
+    return write
+
+
+def ended(*processes: psutil.Process) -> bool:
+    return not psutil.wait_procs(processes, timeout=30)[1]
+
+
+def wait_for(path: Path) -> str:
+    """Wait until something stands in a file, and return it."""
+    for _ in range(3000):
+        if path.exists() and path.read_text():
+            return path.read_text()
+        time.sleep(0.01)
+    raise AssertionError(f"nothing was written to {path}")
+
+
+TELLS = """
+import neighbour
+print(sys.argv, __name__, __file__, sys.path[0], os.getcwd(), os.environ["A"], "B" in os.environ, sys.stdin.read())
+print("to standard error", file=sys.stderr)
+sys.exit(neighbour.code)
+"""
+
+
+def test_a_script_finds_what_it_finds_in_python(server, script, tmp_path):
+    path = script(TELLS)
+    path.with_name("neighbour.py").write_text("code = 7\n")
+    environment = {"A": "ä\udcff " + "long " * 20000, "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    for arguments in ([], ["one", "two words", ""]):
+        said = [
+            subprocess.run(command, env=environment, cwd=tmp_path, input=b"in", capture_output=True)
+            for command in ([sys.executable, str(path), *arguments], server.command(path, *arguments))
+        ]
+        assert said[0].returncode == said[1].returncode == 7
+        assert said[0].stdout == said[1].stdout != b""
+        assert said[0].stderr == said[1].stderr == b"to standard error\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit('a sentence')", 1, "a sentence"),
+        ("raise ValueError('what was wrong')", 1, "ValueError: what was wrong"),
+        ("os.kill(os.getpid(), 9)", 137, ""),
+        ("os.kill(os.getpid(), 11)", 139, ""),
+    ],
+)
+def test_it_ends_as_the_script_does(server, script, text, code, says):
+    done = subprocess.run(server.command(script(text)), capture_output=True, text=True)
+    assert done.returncode == code
+    assert says in done.stderr
+
+
+def test_libraries_are_there_and_what_is_edited_is_read_anew(server, script):
+    def run(text: str) -> str:
+        return subprocess.run(server.command(script(text)), capture_output=True, text=True, check=True).stdout
+
+    assert run(f"print({LIBRARY!r} in sys.modules)") == "True\n"
+    assert run(f"sys.modules.pop({LIBRARY!r}); print('gone')") == "gone\n"
+    assert run(f"print({LIBRARY!r} in sys.modules, 'edited')") == "True edited\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_script_and_what_it_started_end_with_who_asked_for_it(server, script, tmp_path, number):
+    path = script("os.fork()\nopen(sys.argv[1], 'a').write(f'{os.getpid()} ')\nwhile True: pass")
+    caller = subprocess.Popen(server.command(path, str(tmp_path / "who")), stderr=subprocess.DEVNULL)
+    while len(pids := wait_for(tmp_path / "who").split()) < 2:
+        time.sleep(0.01)
+    scripts = [psutil.Process(int(pid)) for pid in pids]
+    caller.send_signal(number)
+    assert ended(*scripts)
+    assert caller.wait(30) != 0
+    assert server.process.poll() is None
+
+
+def test_one_whose_caller_is_gone_before_it_began_does_not_begin(server, script, tmp_path):
+    path = script("open(sys.argv[1], 'w').write('began')")
+    server.process.send_signal(signal.SIGSTOP)
+    caller = subprocess.Popen(server.command(path, str(tmp_path / "who")))
+    time.sleep(0.5)
+    caller.kill()
+    caller.wait()
+    server.process.send_signal(signal.SIGCONT)
+    subprocess.run(server.command(script("pass")), check=True)
+    assert ended(*psutil.Process(server.process.pid).children())
+    assert not (tmp_path / "who").exists()
+
+
+def test_many_run_at_once(server, script):
+    path = script("time.sleep(0.2)\nprint(sys.argv[1])\nsys.exit(int(sys.argv[1]))")
+    commands = [server.command(path, str(number)) for number in range(20)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    assert [process.communicate()[0] for process in running] == [f"{number}\n" for number in range(20)]
+    assert [process.returncode for process in running] == list(range(20))
+
+
+def test_the_server_ends_with_its_standard_input_and_what_runs_goes_on(server, script, tmp_path):
+    path = script("open(sys.argv[1], 'w').write('began')\ntime.sleep(0.5)\nsys.exit(5)")
+    caller = subprocess.Popen(server.command(path, str(tmp_path / "who")))
+    wait_for(tmp_path / "who")
+    server.end()
+    assert not server.address.parent.exists()
+    assert caller.wait(30) == 5
+
+
+def test_without_a_server_it_is_python_and_says_so(server, script):
+    path = script("print('ran', sys.argv[1])\nsys.exit(5)")
+    server.process.kill()
+    server.process.wait()
+    for address in (server.address, server.address.with_name("nowhere")):
+        command = Server(server.process, address).command(path, "alone")
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (5, "ran alone\n")
+        assert str(address) in done.stderr
+        assert "Python of its own" in done.stderr
+
+
+def test_nobody_else_may_ask(server):
+    assert server.address.parent.stat().st_mode & 0o077 == 0

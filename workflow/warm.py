@@ -1,0 +1,121 @@
+"""Python that has its libraries loaded already, for jobs that take little longer than to load them.
+
+    python warm.py serve MODULE...
+    python -IS warm.py run SOCKET SCRIPT ARGUMENT...
+
+Loading torch and numba takes two to three seconds, as long as many of the default's trainings, and ten times as long as
+most of its evaluations. ``serve`` loads the modules at its first request and forks a process for each; it ends when its
+standard input does, so with the Snakemake that started it. ``run`` is ``python SCRIPT ARGUMENT...`` in such a process:
+with the files, environment, working directory and exit status of the caller, and no longer than it: when the caller is
+killed, the kernel sends the signal that ends script and all. Scripts, and what they import of this repository, are read
+anew each time. Without a server, ``run`` is Python itself.
+
+Linux only. Limits that the calling shell has set (``ulimit``, ``taskset``) are not handed on; those of Snakemake are.
+"""
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+def run(address: str, arguments: list[str]) -> NoReturn:
+    """Have the server at ``address`` run a script with arguments, and end as it does."""
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.connect(address)
+    except OSError as error:
+        print(f"{address}: {error.strerror}, so a Python of its own runs {arguments[0]}", file=sys.stderr, flush=True)
+        os.execv(sys.executable, [sys.executable, *arguments])
+    request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
+    socket.send_fds(server, [b"\n"], [0, 1, 2])
+    with server.makefile("w") as file:
+        file.write(json.dumps(request) + "\n")
+    code = server.recv(1)
+    if not code:
+        sys.exit(f"{arguments[0]}: its process was lost")
+    os._exit(code[0])
+
+
+def serve(modules: list[str]) -> str | None:
+    """Print an address and answer there until standard input ends; in a process for a script, return which."""
+    folder = Path(tempfile.mkdtemp(prefix="python-"))  # nobody else may look into it
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "socket"))
+    listener.listen(128)
+    print(folder / "socket", flush=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for scripts
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            shutil.rmtree(folder)
+            return None
+        caller, _ = listener.accept()
+        _load(modules)
+        modules = []
+        if os.fork() == 0:
+            listener.close()
+            return _answer(caller)
+        caller.close()
+
+
+def _load(modules: list[str]) -> None:
+    """Import modules, and keep what they are made of out of the way of garbage collectors, those of forks included."""
+    for module in modules:
+        with contextlib.suppress(ImportError):  # a script that needs it says so
+            importlib.import_module(module)
+    if "numba" in modules and (numba := sys.modules.get("numba")):
+        numba.njit(lambda: None)()  # it has a fifth of a second's work with whatever it compiles or loads first
+    gc.freeze()
+
+
+def _answer(caller: socket.socket) -> str:
+    """Start a process for a script and tell the caller how it ended; in that process, return which script."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, files, _, _ = socket.recv_fds(caller, 1, 3)
+    with caller.makefile() as file:
+        request: dict[str, Any] = json.loads(file.readline() or "null")
+    _end_with(caller)
+    child = os.fork()
+    if child:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        caller.sendall(bytes([code if code >= 0 else 128 - code]))
+        os._exit(0)
+    caller.close()
+    for number, descriptor in enumerate(files):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = request["arguments"]
+    sys.path[0] = str(Path(sys.argv[0]).absolute().parent)
+    return sys.argv[0]
+
+
+def _end_with(caller: socket.socket) -> None:
+    """From now on, the end of the caller is that of this process, the script's and all that it starts, by SIGIO."""
+    os.setpgid(0, 0)
+    fcntl.fcntl(caller, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(caller, fcntl.F_SETFL, fcntl.fcntl(caller, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([caller], [], [], 0)[0]:  # there is nothing to read but the end
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "run":
+        run(sys.argv[2], sys.argv[3:])
+    script = serve(sys.argv[2:])
+    if script:
+        runpy.run_path(script, run_name="__main__")
