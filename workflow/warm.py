@@ -73,7 +73,7 @@ def serve(modules: list[str]) -> str | None:
 def _load(modules: list[str]) -> None:
     """Import modules, and keep what they are made of out of the way of garbage collectors, those of forks included."""
     for module in modules:
-        with contextlib.suppress(ImportError):  # a script that needs it says so
+        with contextlib.suppress(ImportError, OSError):  # a script that needs it says so
             importlib.import_module(module)
     if "numba" in modules and (numba := sys.modules.get("numba")):
         numba.njit(lambda: None)()  # it has a fifth of a second's work with whatever it compiles or loads first
