@@ -11,9 +11,11 @@ from sdlcore.verdicts.markup import (
     claims_markdown,
     counts,
     counts_sentence,
+    in_short,
     verdict_rows,
     verdicts_markdown,
 )
+from tests.conftest import REPOSITORY
 from tests.verdicts.made_up import evidence, papers_numbers, papers_runs
 
 
@@ -70,23 +72,26 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     assert alone.heads == heads
     rows = [row for claim in alone.claims for row in claim.rows]
     assert sorted(row[0] for row in rows) == sorted(some["measured"])
-    ran = [any(row[1] != "not run" for row in claim.rows) for claim in alone.claims]
+    ran = [any(row[1] not in ("not run", "partly run") for row in claim.rows) for claim in alone.claims]
     assert ran == sorted(ran, reverse=True)
     own = {"say so": "borne out", "say otherwise": "not borne out", "have no number": "no number"}
-    of = {(quote, row[0]): row for quote, _, rows in alone.claims for row in rows}
+    of = {(claim.quote, row[0]): row for claim in alone.claims for row in claim.rows}
+    assert {(claim.quote, claim.section) for claim in alone.claims} == set(
+        zip(some["quote"], some["section"], strict=True)
+    )
     for _, claim in some.iterrows():
         row = of[claim["quote"], claim["measured"]]
         by = f"{claim['seeds']} seed{'s' if claim['seeds'] > 1 else ''}"
         assert row[1].startswith(claim["here"] or "not run")
-        assert (f"; {by}" in row[1]) == bool(claim["here"])
+        assert (f"; {by}" in row[1]) == (claim["here"] not in ("", "partly run"))
         assert ("both sides 0 in every seed" in row[1]) == ("both sides 0 in every seed" in claim["evidence"])
         assert str(claim["paper"]).startswith(own[row[2]])
     assert any(row[1] != "not run" for row in rows)
-    assert any(row[1] == "not run" for row in rows)
+    assert {row[1] for row in rows} >= {"not run", "partly run"}
     both = at_a_glance(nothing, published=some)
     assert both.heads[1] == "At the paper’s scale"
     beside = [row for claim in both.claims for row in claim.rows]
-    assert [row[1] for row in beside] == [row[1] for row in rows]
+    assert [row[1] for row in beside] == [row[1].replace("partly run", "not run") for row in rows]
     assert {row[2] for row in beside} == {"not run"}
     n = some["quote"].nunique()
     start = f"{n} claims, each put as one or more statements, {len(some)} in all. At the paper’s scale: "
@@ -108,8 +113,30 @@ def test_at_a_glance_another_protocol_than_the_papers_is_named():
     runs = papers_runs()["table1"].assign(protocol="best")
     _, judged = made({"table1": runs})
     shown = {row[1] for claim in at_a_glance(judged).claims for row in claim.rows}
-    assert shown - {"not run"}
-    assert all("; best" in text for text in shown - {"not run"})
+    judged_ones = shown - {"not run", "partly run"}
+    assert judged_ones
+    assert all("; best" in text for text in judged_ones)
+
+
+def test_what_runs_say_in_short_is_what_they_have():
+    numbers, claims = (read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims"))
+    encoder, decoder, anchors = in_short(numbers, claims)
+    rows = numbers[numbers["number"].str.startswith("gt_recovery") & numbers["verdict"].ne("not run at this scale")]
+    for anchoring, told in (("none", encoder.partition("settings")[0]), ("anchored", encoder.partition("settings")[2])):
+        values = rows.loc[rows["anchoring"].eq(anchoring), "ours"]
+        least, most = f"{values.min():.4g}", f"{values.max():.4g}"
+        assert f" {least} % " in told if least == most else f" {least} to {most} % " in told
+    assert f"all {rows['anchoring'].eq('none').sum()} settings" in encoder
+    means = claims.set_index("claim")["means"]
+    assert f" {means['penalised_fail_decoder']} %." in decoder
+    assert f" {float(means['anchoring_recovery_not_given']):g} points in the encoder" in anchors
+    assert f" {means['anchoring_recovery_decoder_not_given']} in the decoder" in anchors
+
+
+def test_nothing_is_said_in_short_of_what_was_not_run():
+    assert in_short(*made({})) == []
+    encoders_alone = in_short(*made(papers_runs()))
+    assert [sentence.partition(",")[0] for sentence in encoders_alone] == ["Rows of the encoder"]
 
 
 def test_files_say_the_same_as_frames(tmp_path):

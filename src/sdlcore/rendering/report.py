@@ -122,11 +122,14 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             if (said := _verdicts(frames, name)) is not None
         ],
         "glance": None,
+        "short": [],
         "licences": _licences(config, images),
         "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     }
     if context["verdicts"]:
         context["glance"] = verdict_markup.at_a_glance(frames["claims"], frames.get("published_claims"))
+        kept = "published_" if "published_verdicts" in frames else ""
+        context["short"] = verdict_markup.in_short(frames[f"{kept}verdicts"], frames[f"{kept}claims"])
     if SETTINGS_TABLE in frames:
         context["settings_table"] = {
             "name": SETTINGS_TABLE,

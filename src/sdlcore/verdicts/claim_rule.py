@@ -35,6 +35,8 @@ CLAIM_COLUMNS = [
     "paper",
     "note",
 ]
+PARTLY = "partly run"
+"""Said of runs that are no whole: some of what a claim compares is there, some is not."""
 NOUGHT = "both sides 0 in every seed"
 """What is said of differences of nothing and nothing."""
 NAMED = 4
@@ -121,9 +123,9 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
     DataFrame
         One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `CLAIM_VERDICTS`, by our runs at the
         paper's scale under the protocol ``paper`` (Figure 6's under its own); ``here`` what it would be by the runs
-        that there are, whatever their scale, empty where some are missing, and ``seeds`` how many each number has at
-        least and under which ``protocol``, empty for several; ``means`` the
-        least and the largest of what is compared, recovery in per cent; ``evidence`` the numbers in a sentence;
+        that there are, whatever their scale, `PARTLY` where some are missing, empty where all are, and ``seeds`` how
+        many each number has at least and under which ``protocol``, empty for several; ``means`` the least and the
+        largest of what is compared, recovery in per cent; ``evidence`` the numbers in a sentence;
         ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
         own tables bear the claim out; ``note`` what other protocols say.
     """
@@ -135,7 +137,8 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         contrasts = claim.contrasts(ours)
         empty = [contrast for contrast in contrasts if contrast.reading.values.empty]
         lacking = _told(empty or contrasts)
-        finding = Finding("", "", "") if empty else judge(contrasts, claim.band)
+        partly = PARTLY if len(empty) < len(contrasts) else ""
+        finding = Finding(partly, "", "") if empty else judge(contrasts, claim.band)
         if empty and not lacking:
             lacking = f"its runs have no value of {empty[0].label}"
         verdict, said = finding.verdict, finding.sentence

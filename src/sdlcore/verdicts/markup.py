@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.verdicts.claim_rule import FAILS, HOLDS, NOUGHT
+from sdlcore.verdicts.claim_rule import FAILS, HOLDS, NOUGHT, PARTLY
 from sdlcore.verdicts.evidence import PROTOCOL
 from sdlcore.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
@@ -49,8 +49,7 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
     said = f"{found} By runs: {', '.join(parts)}."
     if 0 < (judged := counted[INCONSISTENT]) < wrong:
         said += f" Of the {wrong} that contradict others, {wrong - judged} were not run."
-    notes = verdicts.loc[verdicts["verdict"].eq(NOT_REPRODUCED), "note"].fillna("")
-    if decoders := int(notes.str.contains(f"protocol {PROTOCOL}, decoder").sum()):
+    if decoders := _of_decoders(verdicts):
         said += f" {decoders} of those not reproduced are what the decoder has, where the paper looks at the encoder."
     return said
 
@@ -124,9 +123,10 @@ _NOT_RUN = "not run"
 
 
 class GlancedClaim(NamedTuple):
-    """A claim in the paper's words."""
+    """A claim in the paper's words, and where they stand."""
 
     quote: str
+    section: str
     verdicts: list[str]
     """On all of its statements together, one a heading."""
     rows: list[list[str]]
@@ -158,20 +158,80 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     own = [str(text).partition(":")[0] for text in claims["paper"]]
     ours = len(columns)
     columns["The paper’s own tables"] = [_OWN[text] for text in own]
-    groups: dict[str, list[list[str]]] = {}
-    for quote, what, *verdicts in zip(claims["quote"], claims["measured"], *columns.values(), strict=True):
-        groups.setdefault(str(quote), []).append([str(what), *verdicts])
+    groups: dict[tuple[str, str], list[list[str]]] = {}
+    said = zip(claims["quote"], claims["section"], claims["measured"], *columns.values(), strict=True)
+    for quote, section, what, *verdicts in said:
+        groups.setdefault((str(quote), str(section)), []).append([str(what), *verdicts])
     found = [
-        GlancedClaim(quote, [_together(verdicts) for verdicts in list(zip(*rows, strict=True))[1:]], rows)
-        for quote, rows in groups.items()
+        GlancedClaim(*claim, [_together(verdicts) for verdicts in list(zip(*rows, strict=True))[1:]], rows)
+        for claim, rows in groups.items()
     ]
-    # what nobody ran must not hide what was
-    found.sort(key=lambda claim: all(verdict == _NOT_RUN for verdict in claim.verdicts[:ours]))
+    # what nobody ran to its end must not hide what was
+    found.sort(key=lambda claim: all(verdict in (_NOT_RUN, PARTLY) for verdict in claim.verdicts[:ours]))
     told = [f"{len(found)} claims, each put as one or more statements, {len(claims)} in all."]
     for column, where in enumerate(columns):
         numbers = Counter(claim.verdicts[column].partition(":")[0] for claim in found)
         told.append(f"{where}: {_counted(numbers)}.")
     return AtAGlance(" ".join(told), ["Claim, and the statements that it is put as", *columns], found)
+
+
+def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
+    """Return what runs at the paper's scale say of encoders, decoders and anchors, a sentence each.
+
+    Parameters
+    ----------
+    verdicts, claims
+        As the rules return them, or read from their files. What they do not judge is left out.
+    """
+    ran = verdicts[verdicts["verdict"].ne(NOT_RUN) & verdicts["number"].str.startswith("gt_recovery")]
+    judged = claims[claims["verdict"].ne(NOT_RUN)].set_index("claim")
+    without, anchored = ran[ran["anchoring"].eq("none")], ran[ran["anchoring"].ne("none")]
+    failing, beside, beside_decoder = (
+        _means(judged, name)
+        for name in ("penalised_fail_decoder", "anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given")
+    )
+    told = []
+    if len(without) and len(anchored):
+        told.append(
+            f"Rows of the encoder, which the paper counts, recover {_span(without['ours'])} % of the features without "
+            f"anchors, in all {len(without)} settings that were run (the paper: {_span(without['paper'])} %), and "
+            f"{_span(anchored['ours'])} % with anchors, which count, too (the paper: "
+            f"{_span(anchored['paper'])} %)."
+        )
+    if failing:
+        told.append(
+            "Columns of the decoder do recover them: in Table 1’s setting, even those of ReLU and JumpReLU, which fail "
+            f"in the paper, {failing} %. Of the paper’s numbers that encoders do not reproduce, decoders have "
+            f"{_of_decoders(verdicts)}."
+        )
+    if beside and beside_decoder:
+        told.append(
+            "Of features whose directions are not given away, giving others changes recovery by "
+            f"{beside} points in the encoder and {beside_decoder} in the decoder (Table 1’s setting, from the least to "
+            "the largest of methods)."
+        )
+    return told
+
+
+def _span(values: pd.Series) -> str:
+    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _means(claims: pd.DataFrame, name: str) -> str:
+    """Return the means that stand beside a claim's verdict, nothing where it has none."""
+    return _text(claims.loc[name, "means"]) if name in claims.index else ""
+
+
+def _text(means: object) -> str:
+    """Return means as text: a file's column of single numbers comes as floats."""
+    return means if isinstance(means, str) else f"{means:.4g}"
+
+
+def _of_decoders(verdicts: pd.DataFrame) -> int:
+    """Return how many numbers are not reproduced, but what the decoder has."""
+    notes = verdicts.loc[verdicts["verdict"].eq(NOT_REPRODUCED), "note"].fillna("")
+    return int(notes.str.contains(f"protocol {PROTOCOL}, decoder").sum())
 
 
 def verdicts_markdown(verdicts: pd.DataFrame) -> str:
@@ -211,13 +271,14 @@ def _shown(claims: pd.DataFrame, name: str) -> list[str]:
     shown = []
     columns = (claims[column] for column in (name, "seeds", "protocol", "means", "evidence"))
     for verdict, seeds, protocol, means, evidence in zip(*columns, strict=True):
+        if verdict == PARTLY:
+            shown.append(PARTLY)
+            continue
         if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
             shown.append(_NOT_RUN)
             continue
         by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
-        # a file's column of single numbers comes as floats
-        numbers = means if isinstance(means, str) else f"{means:.4g}"
-        what = NOUGHT if NOUGHT in str(evidence) else numbers
+        what = NOUGHT if NOUGHT in str(evidence) else _text(means)
         shown.append(f"{verdict} ({_joined(what, by, protocol if protocol != PROTOCOL else '')})")
     return shown
 
