@@ -1,6 +1,7 @@
 """Scripts in processes that have their libraries already: as Python runs them, and no longer than who asked for it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +37,10 @@ def server() -> Iterator[Server]:
     command = [sys.executable, str(WARM), "serve", "no_such_library", LIBRARY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield Server(process, Path(process.stdout.readline().strip()))
+        address = Path(process.stdout.readline().strip())
+        yield Server(process, address)
         process.kill()
+    shutil.rmtree(address.parent, ignore_errors=True)
 
 
 @pytest.fixture
