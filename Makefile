@@ -24,7 +24,7 @@ paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results
 	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
 test: check ## set up, check and test everything (by WORKERS=2 processes)
-	pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
+	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 slurm: $(SLURM_INSTALLED)
 	@{ command -v slurmctld && command -v munged; } > /dev/null \

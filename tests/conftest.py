@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import hypothesis
+import pytest
 import torch
 
 REPOSITORY = Path(__file__).parents[1]
@@ -15,3 +16,8 @@ hypothesis.settings.load_profile("sdlcore")
 torch.set_num_threads(1)
 # processes that tests start find the package as the pipeline's jobs do
 os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that run pipelines: last, each would keep one process of xdist and leave the others idle."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)

@@ -114,7 +114,7 @@ def test_libraries_are_there_and_what_is_edited_is_read_anew(server, script):
     assert run(f"print({LIBRARY!r} in sys.modules, 'edited')") == "True edited\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_script_and_what_it_started_end_with_who_asked_for_it(server, script, tmp_path, number):
     path = script("os.fork()\nopen(sys.argv[1], 'a').write(f'{os.getpid()} ')\nwhile True: pass")
     caller = subprocess.Popen(server.command(path, str(tmp_path / "who")), stderr=subprocess.DEVNULL)
