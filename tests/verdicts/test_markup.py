@@ -88,6 +88,10 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
         assert str(claim["paper"]).startswith(own[row[2]])
     assert any(row[1] != "not run" for row in rows)
     assert {row[1] for row in rows} >= {"not run", "partly run"}
+    named = [(kind, quote) for kind, quotes in alone.named for quote in quotes]
+    assert sorted(quote for _, quote in named) == sorted(claim.quote for claim in alone.claims)
+    of_claim = {claim.quote: claim.verdicts[0] for claim in alone.claims}
+    assert all(of_claim[quote].startswith(kind) for kind, quote in named)
     both = at_a_glance(nothing, published=some)
     assert both.heads[1] == "At the paper’s scale"
     beside = [row for claim in both.claims for row in claim.rows]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.verdicts.claim_rule import FAILS, HOLDS, NOUGHT, PARTLY
+from sdlcore.verdicts.claim_rule import FAILS, HOLDS, NOUGHT, OPEN, PARTLY
 from sdlcore.verdicts.evidence import PROTOCOL
 from sdlcore.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
@@ -137,6 +137,8 @@ class AtAGlance(NamedTuple):
     """What is to be said of all claims before any number."""
 
     sentence: str
+    named: list[tuple[str, list[str]]]
+    """Each verdict of the first heading, and the claims that have it, in the paper's words."""
     heads: list[str]
     claims: list[GlancedClaim]
 
@@ -172,7 +174,13 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     for column, where in enumerate(columns):
         numbers = Counter(claim.verdicts[column].partition(":")[0] for claim in found)
         told.append(f"{where}: {_counted(numbers)}.")
-    return AtAGlance(" ".join(told), ["Claim, and the statements that it is put as", *columns], found)
+    first = [claim.verdicts[0].partition(":")[0] for claim in found]
+    named = [
+        (kind, [claim.quote for claim, verdict in zip(found, first, strict=True) if verdict == kind])
+        for kind in (HOLDS, "mixed", FAILS, OPEN, PARTLY, _NOT_RUN)
+    ]
+    named = [(kind, quotes) for kind, quotes in named if quotes]
+    return AtAGlance(" ".join(told), named, ["Claim, and the statements that it is put as", *columns], found)
 
 
 def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
@@ -201,8 +209,8 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
     if failing:
         told.append(
             "Columns of the decoder do recover them: in Table 1’s setting, even those of ReLU and JumpReLU, which fail "
-            f"in the paper, {failing} %. Of the paper’s numbers that encoders do not reproduce, decoders have "
-            f"{_of_decoders(verdicts)}."
+            f"in the paper, {failing} %. Decoders have {_of_decoders(verdicts)} of the "
+            f"{int(verdicts['verdict'].eq(NOT_REPRODUCED).sum())} numbers that encoders do not reproduce."
         )
     if beside and beside_decoder:
         told.append(
