@@ -27,7 +27,8 @@ def change(file: UndoFile, writes: list, seed: int) -> None:
 
 
 @SLOW
-@given(commits=st.lists(WRITES, min_size=1, max_size=4), lost=WRITES)
+# an empty file counts as one that was moved away, and has no past; HDF5 leaves none empty that it has committed
+@given(commits=st.lists(WRITES, min_size=1, max_size=4), lost=WRITES.filter(lambda writes: 0 not in writes))
 def test_a_file_that_goes_back_to_its_last_commit_is_undamaged(tmp_path_factory, commits, lost):
     path = tmp_path_factory.mktemp("commits") / "file"
     expected = b""
