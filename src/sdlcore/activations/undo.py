@@ -60,6 +60,8 @@ class UndoFile:
         # The undo file is what is locked: it stands at its path for as long as the file is open, and is never moved.
         self._undo = _open_locked(self._undo_path)
         try:
+            if not path.exists():  # what is to be undone is of one that was moved away
+                os.ftruncate(self._undo, 0)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._sums = BlockSums(path.with_name(f"{path.name}.sums"))
         except OSError:
@@ -195,9 +197,8 @@ class UndoFile:
     def _go_back(self) -> None:
         commit = None
         undo = _read(self._undo, 0, os.fstat(self._undo).st_size)
-        # What is not complete here was not yet followed by a change of the file. An empty file has no past: this undo
-        # is of one that was moved away.
-        if len(undo) >= HEADER.size and os.fstat(self._file).st_size > 0:
+        # what is not complete here was not yet followed by a change of the file
+        if len(undo) >= HEADER.size:
             magic, size, number = HEADER.unpack_from(undo)
             if magic == MAGIC:
                 commit = number
