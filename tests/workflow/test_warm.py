@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,10 +115,13 @@ def test_libraries_are_there_and_what_is_edited_is_read_anew(server, script):
     assert run(f"print({LIBRARY!r} in sys.modules, 'edited')") == "True edited\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_script_and_what_it_started_end_with_who_asked_for_it(server, script, tmp_path, number):
     path = script("os.fork()\nopen(sys.argv[1], 'a').write(f'{os.getpid()} ')\nwhile True: pass")
-    caller = subprocess.Popen(server.command(path, str(tmp_path / "who")), stderr=subprocess.DEVNULL)
+    command = server.command(path, str(tmp_path / "who"))
+    # shells have what runs in the background ignore interrupts
+    as_ever = partial(signal.signal, number, signal.SIG_DFL) if number != signal.SIGKILL else None
+    caller = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=as_ever)
     while len(pids := wait_for(tmp_path / "who").split()) < 2:
         time.sleep(0.01)
     scripts = [psutil.Process(int(pid)) for pid in pids]

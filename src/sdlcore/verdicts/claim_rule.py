@@ -1,7 +1,7 @@
 """The one rule that all claims are judged by, on our runs and on the paper's own numbers."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,9 +91,8 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         sides[HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
         means.append(mean)
     verdict = FAILS if sides[FAILS] else OPEN if sides[OPEN] else HOLDS
-    same = len(set(means)) == 1
-    spread = f"{means[0]:.4g}" if same else f"{min(means):.4g} to {max(means):.4g}"
-    sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, mean{'' if same else 's'} {spread}"
+    spread = span(means)
+    sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, mean{'' if len(set(means)) == 1 else 's'} {spread}"
     if all(contrast.reading.nought for contrast in contrasts):
         sentence += f", {NOUGHT}"
     for side, what in ((FAILS, "not"), (OPEN, "undecided")):
@@ -104,6 +103,13 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     if tolerated:
         sentence += ". Below three seeds a number's interval is its tolerance"
     return Finding(verdict, sentence, spread)
+
+
+def span(values: Iterable[float]) -> str:
+    """Return the least and the largest of values as text, one where they are the same."""
+    values = list(values)
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = tuple(CLAIMS)) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.verdicts.claim_rule import FAILS, HOLDS, NOUGHT, OPEN, PARTLY
+from sdlcore.verdicts.claim_rule import FAILS, HOLDS, NOUGHT, OPEN, PARTLY, span
 from sdlcore.verdicts.evidence import PROTOCOL
 from sdlcore.verdicts.judging import INCONSISTENT, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
@@ -120,6 +120,7 @@ _OWN = {"borne out": "say so", "not borne out": "say otherwise", "no number": "h
 """What the paper's own tables do with a claim -> the word for it where nothing may look like a replication."""
 _OF_SEVERAL = {HOLDS: "hold", FAILS: "do not hold"}
 _NOT_RUN = "not run"
+_MIXED = "mixed"
 
 
 class GlancedClaim(NamedTuple):
@@ -177,7 +178,7 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
     first = [claim.verdicts[0].partition(":")[0] for claim in found]
     named = [
         (kind, [claim.quote for claim, verdict in zip(found, first, strict=True) if verdict == kind])
-        for kind in (HOLDS, "mixed", FAILS, OPEN, PARTLY, _NOT_RUN)
+        for kind in (HOLDS, _MIXED, FAILS, OPEN, PARTLY, _NOT_RUN)
     ]
     named = [(kind, quotes) for kind, quotes in named if quotes]
     return AtAGlance(" ".join(told), named, ["Claim, and the statements that it is put as", *columns], found)
@@ -201,10 +202,10 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
     told = []
     if len(without) and len(anchored):
         told.append(
-            f"Rows of the encoder, which the paper counts, recover {_span(without['ours'])} % of the features without "
-            f"anchors, in all {len(without)} settings that were run (the paper: {_span(without['paper'])} %), and "
-            f"{_span(anchored['ours'])} % with anchors, which count, too (the paper: "
-            f"{_span(anchored['paper'])} %)."
+            f"Rows of the encoder, which the paper counts, recover {span(without['ours'])} % of the features without "
+            f"anchors, in all {len(without)} settings that were run (the paper: {span(without['paper'])} %), and "
+            f"{span(anchored['ours'])} % with anchors, which count, too (the paper: "
+            f"{span(anchored['paper'])} %)."
         )
     if failing:
         told.append(
@@ -219,11 +220,6 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
             "the largest of methods)."
         )
     return told
-
-
-def _span(values: pd.Series) -> str:
-    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
-    return low if low == high else f"{low} to {high}"
 
 
 def _means(claims: pd.DataFrame, name: str) -> str:
@@ -262,7 +258,7 @@ def _together(verdicts: Sequence[str]) -> str:
     numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
     if len(numbers) == 1:
         return next(iter(numbers))
-    return f"mixed: {_counted(numbers)}"
+    return f"{_MIXED}: {_counted(numbers)}"
 
 
 def _counted(numbers: Counter[str]) -> str:
@@ -279,11 +275,8 @@ def _shown(claims: pd.DataFrame, name: str) -> list[str]:
     shown = []
     columns = (claims[column] for column in (name, "seeds", "protocol", "means", "evidence"))
     for verdict, seeds, protocol, means, evidence in zip(*columns, strict=True):
-        if verdict == PARTLY:
-            shown.append(PARTLY)
-            continue
-        if not isinstance(verdict, str) or verdict in ("", NOT_RUN):
-            shown.append(_NOT_RUN)
+        if not isinstance(verdict, str) or verdict in ("", NOT_RUN, PARTLY):
+            shown.append(PARTLY if verdict == PARTLY else _NOT_RUN)
             continue
         by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
         what = NOUGHT if NOUGHT in str(evidence) else _text(means)
