@@ -34,6 +34,7 @@ def exact(x, W, b):
 
 def rounding(x, W, b):
     """What float32 may add up to otherwise."""
+    x, W = x.double(), W.double()  # in float32 squares vanish
     return 1e-5 * float(x.norm(dim=1).max() * W.norm(dim=1).max() + b.abs().max())
 
 
