@@ -117,9 +117,8 @@ def test_libraries_are_there_and_what_is_edited_is_read_anew(server, script):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_script_and_what_it_started_end_with_who_asked_for_it(server, script, tmp_path, number):
-    path = script(
-        "os.fork()\nopen(sys.argv[1], 'a').write(f'{os.getpid()} ')\nend = time.time() + 60\nwhile time.time() < end: pass"
-    )
+    lasts = "end = time.time() + 60\nwhile time.time() < end: pass"
+    path = script("os.fork()\nopen(sys.argv[1], 'a').write(f'{os.getpid()} ')\n" + lasts)
     command = server.command(path, str(tmp_path / "who"))
     # shells have what runs in the background ignore interrupts
     as_ever = partial(signal.signal, number, signal.SIG_DFL) if number != signal.SIGKILL else None
