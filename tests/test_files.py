@@ -50,6 +50,28 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     process = subprocess.run([sys.executable, "-c", code, str(target)], env=os.environ)
     assert process.returncode == -signal.SIGKILL
     assert target.read_text() == "old"
+    (left,) = tmp_path.glob(".*")
+    with atomic_path(target) as part:
+        part.write_text("new")
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_is_removed_is_of_dead_writers_of_the_same_file(tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    dead, alive = ended.pid, os.getppid()
+    gone = [f".a.{dead}.part.h5", f".a.{2**70}.part.h5"]
+    kept = [f".a.{alive}.part.h5", f".a.{dead}.part", f".b.{dead}.part.h5", f".a.b.{dead}.part.h5", ".a.x.part.h5"]
+    kept += [f".a.1.{dead}.part.h5", f"a.{dead}.part.h5", f".axh5.{dead}.part", f".a.{dead}.partxh5"]
+    for name in (*gone, *kept):
+        (tmp_path / name).touch()
+    with atomic_path(tmp_path / "a.h5") as part:
+        part.touch()
+        with atomic_path(tmp_path / "a.txt") as other:  # at the same time, in the same folder
+            other.touch()
+            assert part.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "a.h5", "a.txt"}
 
 
 def test_others_can_read_a_file_as_far_as_the_umask_lets_them(tmp_path):

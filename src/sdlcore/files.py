@@ -8,7 +8,7 @@ import platform
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from sdlcore.digest import source_digest
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; move it onto ``path`` when the block ends without an exception.
 
-    A process that is killed inside the block leaves ``path`` as it was, absent or old.
+    A process that is killed inside the block leaves ``path`` as it was, absent or old. What it had written stays beside
+    it until the next one writes ``path``.
 
     Raises
     ------
@@ -30,6 +31,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     # the suffix stays last, since some writers choose their format by it
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -44,6 +46,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of their attempts to write ``path``, and nothing of processes that live."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+)\.part{re.escape(path.suffix)}")
+    for found in path.parent.iterdir():
+        match = name.fullmatch(found.name)
+        if match and not _is_alive(int(match[1])):
+            with suppress(OSError):  # another user's, perhaps
+                found.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 @contextmanager
