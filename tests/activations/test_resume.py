@@ -21,7 +21,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.activations.block_sums import append_seal
-from sdlcore.activations.store import ActivationStore, StoreError, create_store, open_checked, resume_store, verify
+from sdlcore.activations.store import (
+    ActivationStore,
+    StoreError,
+    content_digest,
+    create_store,
+    open_checked,
+    resume_store,
+    verify,
+)
+from sdlcore.files import sha256_of
 from tests.stores import contents
 
 BLOCKS = 14
@@ -245,6 +254,27 @@ def test_a_store_written_at_once_and_one_that_may_be_interrupted_are_the_same(tm
         with function(tmp_path / name, {"p": 1}, "bfloat16", ["c"]) as writer:
             writer.append(x, target=x[:, :2], references={"path": ["ü"] * len(x)})
     assert contents(tmp_path / "a.h5") == contents(tmp_path / "b.h5")
+
+
+def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in_the_file(tmp_path):
+    x = np.random.default_rng(0).standard_normal((3000, 7))
+    changed = x.copy()
+    changed[2999, 6] += 1
+    for name, values, rows in (("a.h5", x, 3000), ("b.h5", x, 700), ("c.h5", changed, 3000)):
+        with resume_store(tmp_path / name, {}) as writer:
+            for start in range(0, 3000, rows):
+                writer.append(values[start : start + rows])
+                writer.commit({})
+    assert (tmp_path / "a.h5").read_bytes() != (tmp_path / "b.h5").read_bytes()
+    assert content_digest(tmp_path / "a.h5") == content_digest(tmp_path / "b.h5")
+    assert content_digest(tmp_path / "a.h5") != content_digest(tmp_path / "c.h5")
+    (tmp_path / "d.json").write_text("{}")
+    assert content_digest(tmp_path / "d.json") == sha256_of(tmp_path / "d.json")
+    damaged = bytearray((tmp_path / "a.h5").read_bytes())
+    damaged[5000] ^= 1
+    (tmp_path / "a.h5").write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"a\.h5: is damaged"):
+        content_digest(tmp_path / "a.h5")
 
 
 def test_bfloat16_is_rounded_to_nearest_even_and_read_as_float32(tmp_path):

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import yaml
 
+from sdlcore.activations.store import verify
 from tests.conftest import REPOSITORY
+from tests.stores import contents
 from tests.workflow.conftest import Checkout
 
 CONFIGURATION = os.environ.get("FAULTS_CONFIGURATION", "tiny")
@@ -123,7 +125,7 @@ class Pipeline(Checkout):
         return self
 
     def found(self) -> dict[str, object]:
-        """Return all that is visible among the results: bytes, but for what says how long something took."""
+        """Return all that is visible among the results: bytes, but for stores and for what says how long it took."""
         found: dict[str, object] = {}
         for file in sorted((self.path / RESULTS).rglob("*")):
             name = str(file.relative_to(self.path / RESULTS))
@@ -132,6 +134,10 @@ class Pipeline(Checkout):
             if file.name in SECONDS:
                 with file.open() as rows:
                     found[name] = [{**row, "seconds": None} for row in csv.DictReader(rows)]
+            elif file.suffix == ".h5":
+                # one that was gone on with holds the same in other places of the file
+                verify(file)
+                found[name] = contents(file)
             else:
                 found[name] = file.stat().st_size > 0 if name in TIMED else file.read_bytes()
         return found

@@ -1,12 +1,13 @@
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.store import ActivationStore, StoreError, create_store
+from sdlcore.activations.store import ActivationStore, StoreError, create_store, resume_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model import load_model
 from sdlcore.references import References, save_references
@@ -49,6 +50,22 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
         metrics, _ = evaluate(model, opened)
     assert metrics["fvu"] is not None
     assert metrics["fvu"] < 0.15
+
+
+def test_a_store_whose_writer_was_interrupted_gives_the_same_files_of_a_run(bench, tmp_path):
+    x = bench.x.numpy()
+    for name, attempts in (("whole.h5", 1), ("resumed.h5", 3)):
+        for last in range(1, attempts + 1):
+            with suppress(InterruptedError), resume_store(tmp_path / name, {}) as writer:
+                for part in range(writer.state.get("next", 0), 3):
+                    writer.append(x[part * len(x) // 3 : (part + 1) * len(x) // 3])
+                    writer.commit({"next": part + 1})
+                    if last < attempts:
+                        raise InterruptedError
+        solve(tmp_path / name, tmp_path / name.removesuffix(".h5"), {"max_steps": 3})
+    assert (tmp_path / "whole.h5").read_bytes() != (tmp_path / "resumed.h5").read_bytes()
+    for file in ("model.safetensors", "config.json"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "resumed" / file).read_bytes()
 
 
 @pytest.mark.parametrize("pair", ["sae", "crosscoder"])

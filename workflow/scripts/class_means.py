@@ -4,8 +4,8 @@ import argparse
 import json
 import logging
 
-from sdlcore.activations.store import open_checked
-from sdlcore.files import provenance, sha256_of
+from sdlcore.activations.store import content_digest, open_checked
+from sdlcore.files import provenance
 from sdlcore.references import class_means, save_references
 from sdlcore.rendering.tables import write_csv
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
 
     with open_checked(args.store) as store:
         references, classes = class_means(store, **args.settings)
-    facts = provenance(__file__, settings=args.settings, inputs={"store": sha256_of(args.store)})
+    facts = provenance(__file__, settings=args.settings, inputs={"store": content_digest(args.store)})
     save_references(args.references, references, facts)
     write_csv(args.classes, classes)
     left_out = classes[classes["left_out"] != ""]

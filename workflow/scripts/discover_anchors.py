@@ -10,9 +10,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from sdlcore.activations.store import open_checked
+from sdlcore.activations.store import content_digest, open_checked
 from sdlcore.anchors import save_anchors
-from sdlcore.files import provenance, sha256_of, write_json
+from sdlcore.files import provenance, write_json
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import stable_directions, strongest
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         stable = stable_directions(store, config, settings["min_cosine"], args.seed)
     anchors = strongest(stable, args.n_anchors)
     facts = provenance(__file__, kind="discovered", settings=settings, n_anchors=args.n_anchors, seed=args.seed)
-    facts["inputs"] = {"store": sha256_of(args.store)}
+    facts["inputs"] = {"store": content_digest(args.store)}
     save_anchors(args.output, anchors, facts)
     found = {"atoms": list(stable.atoms), "stable": len(stable.cosines), "anchors": len(anchors.w_p)}
     found |= {name: [round(float(x), 6) for x in getattr(stable, name)] for name in ("cosines", "energies")}

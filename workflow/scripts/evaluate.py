@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import torch
 
-from sdlcore.activations.store import open_checked
+from sdlcore.activations.store import content_digest, open_checked
 from sdlcore.anchors import load_anchors
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             truth = truth._replace(anchored=given_away(anchors, references), anchors=anchors)
     with open_checked(args.store) as store:
         metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
-    facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": sha256_of(args.store)})
+    facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": content_digest(args.store)})
     cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}
     write_json(args.output, seal_json({"run": cell, "metrics": metrics, "chance": chance, "provenance": facts}))
     for name, value in metrics.items():

@@ -11,7 +11,7 @@ from sdlcore.activations.checkpoints import load_tokenizer, load_whole, open_che
 from sdlcore.activations.corpus import open_text
 from sdlcore.activations.forward import RowKinds
 from sdlcore.activations.llama_source import LlamaSource
-from sdlcore.activations.store import open_checked
+from sdlcore.activations.store import content_digest, open_checked
 from sdlcore.activations.tokens import contexts_of
 from sdlcore.device import choose_device
 from sdlcore.evaluation.contexts import latents_to_show, page, snippets, top_activating
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         "loss": None if losses is None else losses._asdict(),
         "latents": {latent: [snippet.to_dict() for snippet in its] for latent, its in shown.items()},
         "provenance": provenance(
-            __file__, inputs={"dictionary": sha256_of(args.dictionary), "store": sha256_of(args.store)}
+            __file__, inputs={"dictionary": sha256_of(args.dictionary), "store": content_digest(args.store)}
         ),
     }
     with atomic_path(args.page) as part:

@@ -23,6 +23,7 @@ from sdlcore.activations.layout import (
     dtype_of,
     read_stored,
 )
+from sdlcore.files import sha256_of
 
 
 class ActivationStore:
@@ -157,6 +158,22 @@ def open_checked(path: str | Path) -> ActivationStore:
     """Open a store whose bytes, but for an index's shards, are what was written; errors as `check_bytes`."""
     check_bytes(path)
     return ActivationStore(path)
+
+
+def content_digest(path: str | Path) -> str:
+    """Return a hex SHA-256 that stands for what a file says: a store's checksum; of another file's bytes.
+
+    A store that was interrupted while it was written holds the same samples as another, and not the same bytes.
+
+    Raises
+    ------
+    StoreError
+        As `check_bytes`, for an HDF5 file.
+    """
+    if not h5py.is_hdf5(path):
+        return sha256_of(path)
+    with open_checked(path) as store:
+        return store.checksum or sha256_of(path)
 
 
 def verify(path: str | Path) -> None:

@@ -20,7 +20,7 @@ An index has the same columns as virtual datasets over the files that `shards/fi
 """
 
 from sdlcore.activations.layout import FORMAT, VERSION, StoreError
-from sdlcore.activations.reading import ActivationStore, open_checked, verify
+from sdlcore.activations.reading import ActivationStore, content_digest, open_checked, verify
 from sdlcore.activations.resume import ResumableWriter, resume_store
 from sdlcore.activations.shards import shard_bounds, unite
 from sdlcore.activations.writing import StoreWriter, create_store
@@ -32,6 +32,7 @@ __all__ = [
     "ResumableWriter",
     "StoreError",
     "StoreWriter",
+    "content_digest",
     "create_store",
     "open_checked",
     "resume_store",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.activations.reader import BatchReader
-from sdlcore.activations.store import open_checked
+from sdlcore.activations.store import content_digest, open_checked
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import SparseCoder, save_model
 from sdlcore.peers.settings import DISTRIBUTIONS, PeerConfig
@@ -59,7 +59,7 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
 
     torch.set_num_threads(args.threads)
     config = PeerConfig.from_dict(args.settings)
-    inputs = {"store": sha256_of(args.store)}
+    inputs = {"store": content_digest(args.store)}
     if args.watch:
         inputs["watch"] = sha256_of(args.watch)
     facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device="cpu")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sdlcore.activations.reader import BatchReader
-from sdlcore.activations.store import open_checked
+from sdlcore.activations.store import content_digest, open_checked
 from sdlcore.files import provenance, sha256_of, write_json
 from sdlcore.model import load_model, save_model
 from sdlcore.pairs import pair_sites
@@ -40,7 +40,7 @@ def main(script: str, description: str | None, argv: list[str] | None = None) ->
 
     torch.set_num_threads(args.threads)
     config = SolverConfig.from_dict(args.settings)
-    inputs = {"store": sha256_of(args.store), "start": sha256_of(args.start) if args.start else None}
+    inputs = {"store": content_digest(args.store), "start": sha256_of(args.start) if args.start else None}
     if args.watch:
         inputs["watch"] = sha256_of(args.watch)
     facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device="cpu")

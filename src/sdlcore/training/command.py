@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from sdlcore.activations.reader import Order, TrainingRows
+from sdlcore.activations.store import content_digest
 from sdlcore.anchors import load_anchors
 from sdlcore.device import choose_device
 from sdlcore.files import provenance, sha256_of, write_json
@@ -80,7 +81,7 @@ def _train(
     if not leads:
         logging.getLogger().setLevel(logging.WARNING)
     device = choose_device(args.device)
-    inputs = {"store": sha256_of(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
+    inputs = {"store": content_digest(args.store), "anchors": sha256_of(args.anchors) if args.anchors else None}
     for name in ("start", "watch"):
         if getattr(args, name):
             inputs[name] = sha256_of(getattr(args, name))

@@ -90,7 +90,7 @@ def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # not sdlcore.files.atomic_path, whose name holds the process: each killed process would leave one behind
+    # not sdlcore.files.atomic_path, whose name is hidden and holds the process: whoever watches needs one that stays
     part = path.with_name(f"{path.stem}.part{path.suffix}")
     with naming_a_full_disk(path), part.open("w", newline="") as file:
         table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")
