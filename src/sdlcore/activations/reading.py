@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.activations.block_sums import broken_seal
+from sdlcore.activations.checking import check_tables
 from sdlcore.activations.layout import (
     CHECKSUM_ROWS,
     DAMAGE,
@@ -45,8 +46,8 @@ class ActivationStore:
         Files that an index unites; empty for a store that is one file.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, _is_shard: bool = False) -> None:
+        self.path, self._is_shard = Path(path), _is_shard
         if not self.path.is_file():
             raise StoreError(f"{path}: no such activation store")
         try:
@@ -70,14 +71,21 @@ class ActivationStore:
         if attributes["version"] not in READABLE:
             versions = " and ".join(map(str, READABLE))
             raise StoreError(f"{self.path}: store version {attributes['version']}, but this code reads {versions}")
+        check_tables(self.path, self._file)
         self.rows: int = self._file["input"].shape[0]
         self.n_p: int = self._file["input"].shape[1]
         self.n_r: int | None = self._file["target"].shape[1] if "target" in self._file else None
         self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
         self.checksum: str | None = attributes.get("checksum")
+        if not isinstance(self.provenance, dict) or not isinstance(self.checksum, str | None):
+            raise StoreError(f"{self.path}: its provenance or checksum is not what a store has; write it anew")
         self.shards: list[Path] = []
         if "shards" in self._file:
+            if self._is_shard:
+                raise StoreError(f"{self.path}: is an index of shards itself, and cannot be a shard of one")
             self.shards = _found_shards(self.path, self._file["shards"])
+        if self.chunk_rows < 1:
+            raise StoreError(f"{self.path}: its chunks have {self.chunk_rows} rows; write the store anew")
 
     @property
     def chunk_rows(self) -> int:
@@ -219,7 +227,7 @@ def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
     for name, expected_rows, expected_checksum in zip(names, rows, checksums, strict=True):
         shard = index.parent / name.decode()
         try:
-            with ActivationStore(shard) as store:
+            with ActivationStore(shard, _is_shard=True) as store:
                 found_rows, found_checksum = store.rows, store.checksum
         except StoreError as error:
             raise StoreError(f"{index}: a shard that it unites is missing or damaged: {error}") from error
