@@ -126,8 +126,9 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="a text")
     parser.add_argument("--layer", type=int, default=12)
     args = parser.parse_args()
-    config = yaml.safe_load(Path("config/config.yaml").read_text())["sources"]["llama"]["smollm2"]
-    model = args.model or Path("cache/models") / parse_reference(config["model"]).cached
+    default = yaml.safe_load(Path("config/config.yaml").read_text())
+    config = default["sources"]["llama"]["smollm2"]
+    model = args.model or Path("results", default["name"], "models") / parse_reference(config["model"]).cached
     text = args.text or Path("cache/wheels") / parse_reference(config["text"]).cached
     for path in (model, text):
         if not path.exists():

@@ -1,7 +1,9 @@
 """Finding, loading and refusing checkpoints."""
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from sdlcore.activations.checkpoints import convert_gguf, load_truncated, load_whole, open_checkpoint
+from sdlcore.activations.checkpoints import load_tokenizer, load_truncated, load_whole, open_checkpoint, undisturbed
 from sdlcore.activations.sites import Site, watch
 from sdlcore.activations.text import SourceError
 from tests.activations.tiny_llama import BLOCKS, SIZES, randomise, save_tiny_llama
@@ -142,12 +144,55 @@ def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("name", "content"), [("model.gguf", b"PK\x03\x04"), ("model.gguf", b"")])
-def test_what_is_no_gguf_file_is_refused(name: str, content: bytes, tmp_path: Path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match="does not begin like a GGUF file"):
-        convert_gguf(tmp_path / name, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_a_tokenizer_that_needs_code_is_refused_whatever_standard_input_says(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model/config.json").write_text('{"model_type": "one_of_its_own"}')
+    code = {"auto_map": {"AutoTokenizer": ["evil.Words", "evil.Words"]}, "tokenizer_class": "Words"}
+    (tmp_path / "model/tokenizer_config.json").write_text(json.dumps(code))
+    (tmp_path / "model/evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    with pytest.raises(SourceError, match=r"model: not readable as a checkpoint's tokenizer .*is never run"):
+        load_tokenizer(tmp_path / "model")
+    assert not (tmp_path / "ran").exists()
+    assert sys.stdin.readline() == "y\n"
+
+
+def test_nobody_answers_what_transformers_asks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    with undisturbed(), pytest.raises(EOFError):
+        input("run the code?")
+    assert sys.stdin.readline() == "y\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b"\xff"),
+        ("config.json", b"[" * 100_000),
+        ("config.json", b'{"model_type": "llama", "hidden_size": "wide"}'),
+        ("config.json", b'{"model_type": "llama", "num_attention_heads": 0, "hidden_size": 24}'),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\xff" * 64),
+        ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
+    ],
+)
+def test_a_broken_file_of_a_checkpoint_is_one_sentence(folder: Path, tmp_path: Path, name: str, content: bytes):
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / name).write_bytes(content)
+    with pytest.raises(SourceError, match=str(tmp_path / "model")):
+        load_whole(tmp_path / "model")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"model": 3}', b"\xff\xfe"])
+def test_a_broken_tokenizer_is_one_sentence(folder: Path, tmp_path: Path, content: bytes):
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model/tokenizer.json").write_bytes(content)
+    with pytest.raises(SourceError, match=f"{tmp_path}/model: not readable as a checkpoint's tokenizer"):
+        load_tokenizer(tmp_path / "model")
 
 
 def test_a_gguf_file_is_converted_first(folder: Path, tmp_path: Path):

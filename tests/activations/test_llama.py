@@ -14,7 +14,8 @@ import yaml
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from sdlcore.activations import corpus
-from sdlcore.activations.checkpoints import convert_gguf, load_truncated
+from sdlcore.activations.checkpoints import load_truncated
+from sdlcore.activations.gguf_conversion import convert_gguf
 from sdlcore.activations.llama import extract, extract_shard
 from sdlcore.activations.llama_source import LlamaSource
 from sdlcore.activations.store import ActivationStore

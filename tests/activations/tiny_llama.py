@@ -1,7 +1,9 @@
 """A tiny Llama with a tokenizer, made on the spot, and documents of its words."""
 
+import json
 from pathlib import Path
 
+import gguf
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -54,6 +56,44 @@ def save_tiny_llama(path: Path) -> Path:
     with torch.no_grad():
         model.model.embed_tokens.weight[tokenizer(f" {LOUD}")["input_ids"][0]] *= 100
     model.save_pretrained(path)
+    return path
+
+
+def save_tiny_gguf(folder: Path, path: Path) -> Path:
+    """Write the model and the tokenizer of `save_tiny_llama` as a GGUF file."""
+    model = LlamaForCausalLM.from_pretrained(folder)
+    words = json.loads((folder / "tokenizer.json").read_text())["model"]
+    tokens = sorted(words["vocab"], key=words["vocab"].get)
+    config = model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
+    writer.add_token_types([control if token.startswith("<|") else normal for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in words["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        its = names.get_name(name, try_suffixes=(".weight",))
+        assert its is not None
+        # in halves of heads rotated, as llama.cpp takes queries and keys
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
+        if heads is not None:
+            tensor = tensor.unflatten(0, (heads, 2, -1)).swapaxes(1, 2).reshape(tensor.shape)
+        writer.add_tensor(its, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return path
 
 

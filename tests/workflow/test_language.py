@@ -1,15 +1,17 @@
 """From a language model and a text to what a dictionary costs the model, by the scripts of the pipeline; and by
 Snakemake to dictionaries of activations that are extracted in parts, or never stored."""
 
+import hashlib
 import json
 import runpy
 from pathlib import Path
 
 import pytest
 
+from sdlcore.activations.checkpoints import load_truncated, open_checkpoint
 from sdlcore.activations.store import ActivationStore
 from sdlcore.files import sha256_of
-from tests.activations.tiny_llama import documents, save_tiny_llama
+from tests.activations.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import Checkout
 
@@ -61,6 +63,25 @@ def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: C
     plan = words.plan(str(part.relative_to(words.path)), change=CHANGE)
     part.write_bytes(saved)
     assert [rule for rule, _ in plan.jobs] == ["language_shard"]
+
+
+def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converted(tmp_path: Path):
+    """A second one's file has the same name and is broken: its job fails, and Snakemake cleans up after it."""
+    save_tiny_gguf(save_tiny_llama(tmp_path / "tiny"), tmp_path / "model.gguf")
+    settings = {"model": "model.gguf", "text": "words.json"}
+    change = {"cache": str(tmp_path / "cache"), "sources": {"llama": {"mine": settings}}}
+    target = f"results/tiny/models/local-{hashlib.sha256(b'model.gguf').hexdigest()[:12]}/model.gguf"
+    first, second = tmp_path / "first" / target, Checkout(tmp_path / "second/sdlcore")
+    cache = tmp_path / "cache/models"
+    run("language_model", "--gguf", tmp_path / "model.gguf", "--cache", cache, "--output", first)
+    (second.path / "model.gguf").write_bytes((tmp_path / "model.gguf").read_bytes()[:20_000])
+    done = second.snakemake(target, change=change, check=False)
+    assert done.returncode != 0
+    (log,) = (second.path / "logs/tiny/language_model").glob("*.log")
+    assert "not readable as a GGUF file" in log.read_text()
+    model = open_checkpoint(first)
+    assert model.folder.resolve().parent == cache
+    assert load_truncated(model.folder, 1).config.num_hidden_layers == 1
 
 
 def run(script: str, *arguments: object) -> None:

@@ -36,7 +36,7 @@ def wheel_file(wildcards):
 
 
 def local_gguf(model):
-    """Return the path below the cache's models that a GGUF file of one's own is converted to."""
+    """Return the path below the results' models of what a GGUF file of one's own is converted to."""
     return f"local-{hashlib.sha256(model.encode()).hexdigest()[:12]}/{Path(model).name}"
 
 
@@ -48,7 +48,7 @@ GGUF_FILES = {
 
 
 def gguf_file(wildcards):
-    """Input function: what is converted to a folder below the cache's models."""
+    """Input function: what is converted to a folder that is linked to below the results' models."""
     path = f"{wildcards.wheel}/{wildcards.member}"
     return GGUF_FILES.get(path, f"{CACHE}/wheels/{path}")
 
@@ -57,8 +57,8 @@ def language_model(wildcards):
     """The folder of a source's model, or its name at the hub."""
     model = config["sources"]["llama"][wildcards.source]["model"]
     if model.startswith(PREFIX):
-        return f"{CACHE}/models/{parse_reference(model).cached}"
-    return f"{CACHE}/models/{local_gguf(model)}" if model.endswith(".gguf") else model
+        return f"{RESULTS}/models/{parse_reference(model).cached}"
+    return f"{RESULTS}/models/{local_gguf(model)}" if model.endswith(".gguf") else model
 
 
 def language_text(wildcards):

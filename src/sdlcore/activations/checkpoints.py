@@ -1,30 +1,26 @@
-"""Checkpoints of Llama-family language models: finding them, converting them once, and loading them, whole or cut off.
+"""Checkpoints of Llama-family language models: finding them and loading them, whole or cut off.
 
 Only safetensors are read, and no code that comes with a model is ever run.
 """
 
 import json
-import logging
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sdlcore.activations.hub import model_config, model_snapshot
 from sdlcore.activations.hub_names import is_hub_model
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import SourceError, nothing_to_read, parsing
 from sdlcore.files import sha256_of
-
-log = logging.getLogger(__name__)
 
 FAMILY = ("llama", "mistral", "qwen2")
 """Architectures with the blocks, norms and MLPs that `sites` names, tested against transformers' own hidden states."""
+NO_CODE = "code that comes with a model is never run"
 
 
 class Checkpoint(NamedTuple):
@@ -64,51 +60,11 @@ def open_checkpoint(reference: str | Path, revision: str | None = None) -> Check
     if folder.suffix == ".gguf" and folder.is_file():  # what it is converted to has its name
         raise SourceError(f"{name}: a GGUF file; convert it to a folder first (workflow/scripts/language_model.py)")
     if is_hub_model(name):
-        _require_family(model_config(name, revision).get("model_type"), name)
+        require_family(model_config(name, revision).get("model_type"), name)
         folder = model_snapshot(name, revision)
         return Checkpoint(name, folder, folder.name)
     _require_checkpoint(folder)
     return Checkpoint(name, folder, None)
-
-
-def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
-    """Convert a GGUF file of a Llama-family model to a folder with float32 safetensors and the tokenizer.
-
-    Needs the packages ``gguf`` and ``accelerate``. The folder appears whole or not at all.
-
-    Raises
-    ------
-    SourceError
-        If the file is no GGUF file or its model not of the family, or something other than an empty folder is at
-        ``out_dir``.
-    """
-    gguf_path, out_dir = Path(gguf_path), Path(out_dir)
-    if not gguf_path.is_file():
-        raise SourceError(f"{gguf_path}: no such GGUF file")
-    with gguf_path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise SourceError(f"{gguf_path}: does not begin like a GGUF file; fetch it again")
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise SourceError(f"{out_dir}: already there; remove it to convert {gguf_path.name} again")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    part = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.part")
-    where: dict[str, Any] = {"gguf_file": gguf_path.name, "local_files_only": True}
-    try:
-        with _quiet_transformers():
-            # without dequantize the weights are dense as well, but save_pretrained refuses to write them
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf_path.parent,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-                **where,
-            )
-            _require_family(model.config.model_type, gguf_path)
-            model.save_pretrained(part)
-            AutoTokenizer.from_pretrained(gguf_path.parent, **where).save_pretrained(part)
-        part.replace(out_dir)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    log.info("%s: %d parameters converted from %s", out_dir, model.num_parameters(), gguf_path.name)
 
 
 def load_truncated(folder: str | Path, layer: int, dtype: str = "float32") -> Any:
@@ -139,19 +95,28 @@ def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """Return the tokenizer of a checkpoint's folder."""
-    with _quiet_transformers():
+    """Return the tokenizer of a checkpoint's folder.
+
+    Raises
+    ------
+    SourceError
+        If ``folder`` holds no tokenizer that can be read, or one that needs code of its own.
+    """
+    with parsing(folder, "a checkpoint's tokenizer", NO_CODE), undisturbed():
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _configuration(folder: str | Path) -> Any:
     _require_checkpoint(folder)
-    _require_family(json.loads((Path(folder) / "config.json").read_text()).get("model_type"), folder)
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    path = Path(folder) / "config.json"
+    with parsing(path, "a model's configuration", NO_CODE), undisturbed():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        require_family(found.get("model_type"), folder)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _load(kind: Any, folder: str | Path, config: Any, dtype: str) -> Any:
-    with _quiet_transformers():
+    with parsing(folder, "a checkpoint in safetensors", NO_CODE), undisturbed():
         model, loading = kind.from_pretrained(
             folder,
             config=config,
@@ -171,7 +136,7 @@ def _require_checkpoint(folder: str | Path) -> None:
         raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
 
 
-def _require_family(model_type: Any, where: str | Path) -> None:
+def require_family(model_type: Any, where: str | Path) -> None:
     if model_type not in FAMILY:
         raise SourceError(
             f"{where}: the model's architecture is {model_type!r}, but only {', '.join(FAMILY)} are supported"
@@ -179,13 +144,18 @@ def _require_family(model_type: Any, where: str | Path) -> None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and its table of the blocks left out from plain logs."""
+def undisturbed() -> Iterator[None]:
+    """Keep transformers from asking anything, and its progress bars and table of the blocks left out from plain logs.
+
+    It asks whether to run code that comes with a model; nobody is there to answer, so that an answer in a pipe does not
+    count either.
+    """
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with nothing_to_read():
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:

@@ -17,8 +17,8 @@ import torch
 from sdlcore.activations.clip_checkpoints import embedder, load_clip, weights_digest
 from sdlcore.activations.clip_source import CONVENTIONS, ClipSource, Split, splits_of
 from sdlcore.activations.images import Batch, Skipped, decoded
+from sdlcore.activations.parsing import SourceError
 from sdlcore.activations.store import ResumableWriter, resume_store
-from sdlcore.activations.text import SourceError
 from sdlcore.files import atomic_path, provenance
 from sdlcore.memory import keep_freed_memory
 

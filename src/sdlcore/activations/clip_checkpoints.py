@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from PIL import Image
 
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import SourceError
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.activations.images import ImageFolder, list_images
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import SourceError
 from sdlcore.streams import stream
 
 KEYS = "(of a source under sources.clip)"

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import SourceError
 from sdlcore.files import provenance, write_json
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import SourceError
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import SourceError
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from sdlcore.activations.corpus import WHOLE, Share, Text, open_text
 from sdlcore.activations.filling import Filling
 from sdlcore.activations.forward import KEPT, Batch, RowKinds, activations
 from sdlcore.activations.llama_source import LlamaSource
+from sdlcore.activations.parsing import SourceError
 from sdlcore.activations.store import ResumableWriter, resume_store
-from sdlcore.activations.text import SourceError
 from sdlcore.activations.tokens import contexts_of, opening_of, separator_of, tokenise
 from sdlcore.files import provenance
 from sdlcore.memory import keep_freed_memory

@@ -6,8 +6,8 @@ from typing import Any
 
 from sdlcore.activations.corpus import TextOptions
 from sdlcore.activations.forward import KINDS
+from sdlcore.activations.parsing import SourceError
 from sdlcore.activations.sites import Site, sites_of
-from sdlcore.activations.text import SourceError
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ import torch
 from sdlcore.activations.forward import KEPT
 from sdlcore.activations.llama import Extraction, prepare
 from sdlcore.activations.llama_source import LlamaSource
+from sdlcore.activations.parsing import SourceError
 from sdlcore.activations.reader import Order, TrainingRows
 from sdlcore.activations.store import resume_store
-from sdlcore.activations.text import SourceError
 from sdlcore.activations.tokens import following
 from sdlcore.files import sha256_of, write_json
 from sdlcore.pairs import make_pair

@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sdlcore.activations.parsing import SourceError
+
 PARQUET_ROWS = 1024
 """Rows of a Parquet file that are decoded at once."""
-
-
-class SourceError(ValueError):
-    """A model, a text or a setting of a source does not serve; the message says which and what to do."""
 
 
 def text_files(path: str | Path) -> list[Path]:

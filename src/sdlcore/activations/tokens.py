@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdlcore.activations.corpus import Document
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import SourceError
 
 SEPARATOR = "<|endoftext|>"
 DOCUMENTS_AT_ONCE = 64

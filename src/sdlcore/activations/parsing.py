@@ -1,0 +1,68 @@
+"""Errors of inputs: whatever a parser raises becomes one sentence that names the file."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LONGEST = 300
+"""Most letters of what a parser says that an error repeats."""
+
+
+class SourceError(ValueError):
+    """A model, a text or a setting of a source does not serve; the message says which and what to do."""
+
+
+@contextmanager
+def parsing(path: str | Path, form: str, advice: str = "") -> Iterator[None]:
+    """Turn whatever a parser raises over a file into one sentence.
+
+    Parameters
+    ----------
+    path
+        File or folder, for the message.
+    form
+        What it was expected to be.
+    advice
+        What to do, or what to know.
+
+    Raises
+    ------
+    SourceError
+        In the place of any exception of the block; its own ones pass.
+    """
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:  # over a broken file, parsers raise nearly anything
+        said = described(error, path)
+        raise SourceError(f"{printable(path)}: not readable as {form} ({said}){advice and '; ' + advice}") from error
+
+
+def described(error: BaseException, path: str | Path = "") -> str:
+    """Return an exception's class and what it says, in one line, with a file's name for its path."""
+    if isinstance(error, RecursionError):
+        return "RecursionError: nested too deeply"
+    text = str(error).replace(str(path), Path(path).name) if str(path) else str(error)
+    text = printable(" ".join(text.split()))
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ..."
+    return f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def printable(text: str | Path) -> str:
+    """Return text as it can be printed: what is not Unicode, as names of files may be, is escaped."""
+    return str(text).encode(errors="backslashreplace").decode()
+
+
+@contextmanager
+def nothing_to_read() -> Iterator[None]:
+    """Close standard input to whatever asks for something in the block."""
+    before = sys.stdin
+    with Path(os.devnull).open(encoding="utf-8") as sys.stdin:
+        try:
+            yield
+        finally:
+            sys.stdin = before
