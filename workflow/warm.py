@@ -1,19 +1,23 @@
 """Python that has its libraries loaded already, for jobs that take little longer than to load them.
 
     python warm.py serve MODULE...
-    python -IS warm.py run SOCKET SCRIPT ARGUMENT...
+    python -IS warm.py run ADDRESS SCRIPT ARGUMENT...
 
 Loading torch and numba takes two to three seconds, as long as many of the default's trainings, and ten times as long as
 most of its evaluations. ``serve`` loads the modules at its first request and forks a process for each; it ends when its
 standard input does, so with the Snakemake that started it. ``run`` is ``python SCRIPT ARGUMENT...`` in such a process:
 with the files, environment, working directory and exit status of the caller, and no longer than it: when the caller is
 killed, the kernel sends the signal that ends script and all. Scripts, and what they import of this repository, are read
-anew each time. Without a server, ``run`` is Python itself.
+anew each time. Without a server, ``run`` is Python itself, and says so.
+
+The address is a name in Linux' abstract namespace: no file that a kill leaves behind, that somebody may remove, or that
+has too long a path. Such names have no owner, so either end asks the kernel whose process the other is.
 
 Linux only. Limits that the calling shell has set (``ulimit``, ``taskset``) are not handed on; those of Snakemake are.
 """
 
 import contextlib
+import errno
 import fcntl
 import gc
 import importlib
@@ -21,11 +25,10 @@ import json
 import os
 import runpy
 import select
-import shutil
 import signal
 import socket
+import struct
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,16 +36,24 @@ from typing import Any, NoReturn
 def run(address: str, arguments: list[str]) -> NoReturn:
     """Have the server at ``address`` run a script with arguments, and end as it does."""
     server = socket.socket(socket.AF_UNIX)
-    try:
-        server.connect(address)
-    except OSError as error:
-        print(f"{address}: {error.strerror}, so a Python of its own runs {arguments[0]}", file=sys.stderr, flush=True)
-        os.execv(sys.executable, [sys.executable, *arguments])
     request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
-    socket.send_fds(server, [b"\n"], [0, 1, 2])
-    with server.makefile("w") as file:
-        file.write(json.dumps(request) + "\n")
-    code = server.recv(1)
+    try:
+        server.connect(_name(address))
+        if not _is_mine(server):
+            raise PermissionError(errno.EPERM, "somebody else's process answers")
+        socket.send_fds(server, [b"\n"], [0, 1, 2])
+        with server.makefile("w") as file:
+            file.write(json.dumps(request) + "\n")
+    except OSError as error:  # the script has not begun: it does once all of the request is there
+        print(
+            f"{address}: {error.strerror or error}, so a Python of its own runs {arguments[0]}",
+            file=sys.stderr,
+            flush=True,
+        )
+        os.execv(sys.executable, [sys.executable, *arguments])
+    code = b""
+    with contextlib.suppress(ConnectionResetError):
+        code = server.recv(1)
     if not code:
         sys.exit(f"{arguments[0]}: its process was lost")
     os._exit(code[0])
@@ -50,24 +61,40 @@ def run(address: str, arguments: list[str]) -> NoReturn:
 
 def serve(modules: list[str]) -> str | None:
     """Print an address and answer there until standard input ends; in a process for a script, return which."""
-    folder = Path(tempfile.mkdtemp(prefix="python-"))  # nobody else may look into it
+    address = f"@sdlcore-{os.urandom(8).hex()}"
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(folder / "socket"))
-    listener.listen(128)
-    print(folder / "socket", flush=True)
+    try:
+        listener.bind(_name(address))
+        listener.listen(128)
+    except OSError as error:
+        sys.exit(f"{address}: {error.strerror or error}, so every job starts a Python of its own")
+    print(address, flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for scripts
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
-            shutil.rmtree(folder)
             return None
         caller, _ = listener.accept()
+        if not _is_mine(caller):
+            caller.close()
+            continue
         _load(modules)
         modules = []
         if os.fork() == 0:
             listener.close()
             return _answer(caller)
         caller.close()
+
+
+def _name(address: str) -> str:
+    """Return an abstract socket's name as the system takes it."""
+    return "\0" + address.removeprefix("@")
+
+
+def _is_mine(other: socket.socket) -> bool:
+    """Tell whether the process at the other end runs as the same user."""
+    _, user, _ = struct.unpack("3i", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return bool(user == os.geteuid())
 
 
 def _load(modules: list[str]) -> None:

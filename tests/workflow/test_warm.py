@@ -1,8 +1,9 @@
 """Scripts in processes that have their libraries already: as Python runs them, and no longer than who asked for it."""
 
 import os
-import shutil
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,10 +23,10 @@ LIBRARY = "wave"  # stands for those that take long to load; Python loads it for
 
 class Server(NamedTuple):
     process: subprocess.Popen[str]
-    address: Path
+    address: str
 
     def command(self, script: Path, *arguments: str) -> list[str]:
-        return [sys.executable, "-IS", str(WARM), "run", str(self.address), str(script), *arguments]
+        return [sys.executable, "-IS", str(WARM), "run", self.address, str(script), *arguments]
 
     def end(self) -> None:
         assert self.process.stdin
@@ -38,10 +39,8 @@ def server() -> Iterator[Server]:
     command = [sys.executable, str(WARM), "serve", "no_such_library", LIBRARY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        address = Path(process.stdout.readline().strip())
-        yield Server(process, address)
+        yield Server(process, process.stdout.readline().strip())
         process.kill()
-    shutil.rmtree(address.parent, ignore_errors=True)
 
 
 @pytest.fixture
@@ -158,7 +157,6 @@ def test_the_server_ends_with_its_standard_input_and_what_runs_goes_on(server, s
     caller = subprocess.Popen(server.command(path, str(tmp_path / "who")))
     wait_for(tmp_path / "who")
     server.end()
-    assert not server.address.parent.exists()
     assert caller.wait(30) == 5
 
 
@@ -166,13 +164,98 @@ def test_without_a_server_it_is_python_and_says_so(server, script):
     path = script("print('ran', sys.argv[1])\nsys.exit(5)")
     server.process.kill()
     server.process.wait()
-    for address in (server.address, server.address.with_name("nowhere")):
-        command = Server(server.process, address).command(path, "alone")
+    done = subprocess.run(server.command(path, "alone"), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (5, "ran alone\n")
+    assert done.stderr == f"{server.address}: Connection refused, so a Python of its own runs {path}\n"
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_server_that_goes_away_while_it_is_asked_ends_in_a_sentence(script, reads):
+    path = script("print('ran')")
+    address = f"@sdlcore-test-{os.urandom(8).hex()}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("\0" + address[1:])
+        listener.listen(1)
+        command = [sys.executable, "-IS", str(WARM), "run", address, str(path)]
+        long = {**os.environ, "LONG": "x" * 10**5, "LONGER": "x" * 10**5, "LONGEST": "x" * 10**5}
+        with subprocess.Popen(command, env=long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as caller:
+            connection, _ = listener.accept()
+            with connection:
+                while reads and not connection.recv(1 << 20).endswith(b"}\n"):
+                    pass
+            out, said = caller.communicate(timeout=60)
+    assert "Traceback" not in said
+    if reads:  # it had all that it needs to begin, so that another beginning might be the second
+        assert (caller.returncode, out, said) == (1, "", f"{path}: its process was lost\n")
+    else:
+        assert (caller.returncode, out) == (0, "ran\n")
+        assert "so a Python of its own runs" in said
+
+
+@pytest.mark.parametrize("temporary", ["long/" * 40, "missing"])
+def test_where_temporary_files_belong_does_not_matter_and_no_file_is_left_by_a_kill(script, tmp_path, temporary):
+    folder = tmp_path / temporary
+    if temporary != "missing":
+        folder.mkdir(parents=True)
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    command = [sys.executable, str(WARM), "serve", LIBRARY]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        server = Server(process, process.stdout.readline().strip())
+        done = subprocess.run(
+            server.command(script(f"print({LIBRARY!r} in sys.modules)")),
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        process.kill()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_where_no_socket_can_be_made_there_is_no_server_and_a_sentence(monkeypatch, capsys):
+    serve = runpy.run_path(str(WARM))["serve"]
+    monkeypatch.setattr(os, "urandom", lambda n: bytes(200))  # a name that is too long
+    with pytest.raises(SystemExit, match=r"too long, so every job starts a Python of its own"):
+        serve([])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def other_user() -> Iterator[None]:
+    """Ask as somebody else, which takes root."""
+    if os.geteuid():
+        pytest.skip("takes root")
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+def test_nobody_else_may_ask(server, other_user):
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect("\0" + server.address[1:])
+        assert stranger.recv(1) == b""
+    assert server.process.poll() is None
+
+
+def test_nobody_else_is_asked(script):
+    """As one may be whose server took the name of one that is gone: what it would be told is the environment."""
+    if os.geteuid():
+        pytest.skip("takes root")
+    address = f"@sdlcore-test-{os.urandom(8).hex()}"
+    with socket.socket(socket.AF_UNIX) as stranger:
+        os.seteuid(65534)
+        try:
+            stranger.bind("\0" + address[1:])
+            stranger.listen(1)
+        finally:
+            os.seteuid(0)
+        command = [sys.executable, "-IS", str(WARM), "run", address, str(script("print('ran')"))]
         done = subprocess.run(command, capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (5, "ran alone\n")
-        assert str(address) in done.stderr
-        assert "Python of its own" in done.stderr
-
-
-def test_nobody_else_may_ask(server):
-    assert server.address.parent.stat().st_mode & 0o077 == 0
+        connection, _ = stranger.accept()
+        with connection:
+            assert connection.recv(1) == b""
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert "somebody else" in done.stderr
