@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from sdlcore.digest import source_digest
-from sdlcore.files import atomic_path, provenance, sha256_of, write_json
+from sdlcore.files import atomic_path, check_writable, provenance, sha256_of, write_json
 from tests.conftest import REPOSITORY
 
 
@@ -72,6 +73,25 @@ def test_what_is_removed_is_of_dead_writers_of_the_same_file(tmp_path):
             other.touch()
             assert part.exists()
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "a.h5", "a.txt"}
+
+
+def test_a_folder_that_can_be_written_is_made_and_stays_empty(tmp_path):
+    check_writable(tmp_path / "deep" / "folder")
+    assert list((tmp_path / "deep" / "folder").iterdir()) == []
+
+
+def test_a_folder_without_room_or_that_is_none_is_named_with_what_to_do(tmp_path):
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a disk that is full after so many bytes
+    try:
+        with pytest.raises(OSError, match=rf"File too large: .*run this again: '{tmp_path}'"):
+            check_writable(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"File exists: make it a folder that can be written, .*file'"):
+        check_writable(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_others_can_read_a_file_as_far_as_the_umask_lets_them(tmp_path):

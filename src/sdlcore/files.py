@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import re
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -101,6 +102,24 @@ def naming_a_full_disk(path: str | Path) -> Iterator[None]:
         if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None):
             raise
         raise OSError(code, f"{os.strerror(code)}: make room, and run this again", str(path)) from error
+
+
+def check_writable(folder: str | Path, size: int = 1 << 16) -> None:
+    """Write ``size`` bytes into a folder, which is made where it is missing, and remove them again.
+
+    Raises
+    ------
+    OSError
+        Naming the folder and what to do, if they cannot be written.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(size))
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it a folder that can be written"
+        raise OSError(error.errno, f"{why}: {remedy}, and run this again", str(folder)) from error
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -1,5 +1,6 @@
 """Disks that are full or read-only, clocks that jump and a second Snakemake: runs stop with a sentence, and go on."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -66,6 +67,35 @@ def test_results_that_cannot_be_written_stop_the_run_with_a_sentence(whole: Whol
         assert named_in_a_sentence("Read-only file system", said), said
     pipeline.start().finish()
     pipeline.assert_same(whole.found)
+
+
+@pytest.mark.parametrize("folder", ["logs", ".snakemake"])
+def test_a_full_or_read_only_folder_beside_the_results_is_named_at_the_start(pipeline: Pipeline, folder: str):
+    place = pipeline.path / folder
+    with mounted(place, "-t", "tmpfs", "-o", "size=4k", "tmpfs"):
+        (place / "fills").write_bytes(bytes(4096))
+        said = pipeline.start().fail()
+        assert f"{folder}: No space left on device: make room, and run this again" in said, said
+        remount(place, "ro")
+        said = pipeline.start().fail()
+        assert f"{folder}: Read-only file system: make it a folder that can be written" in said, said
+
+
+@pytest.mark.parametrize("folder", ["logs", ".snakemake"])
+def test_a_folder_that_fills_up_during_the_run_is_named_at_its_end(pipeline: Pipeline, folder: str):
+    place = pipeline.path / folder
+    with mounted(place, "-t", "tmpfs", "-o", "size=200k", "tmpfs"):
+        invocation = pipeline.start(str(RUN / "metrics.json"))
+        while not (invocation.ended_within(0.05) or "localrule" in invocation.said()):
+            pass
+        with contextlib.suppress(OSError), (place / "fills").open("wb", buffering=0) as fills:
+            while True:
+                fills.write(bytes(1024))
+        said = invocation.fail()
+        assert re.search(rf"{folder}: No space left on device|No space left on device.*{place}", said), said
+        (place / "fills").unlink()
+        remount(place, "size=10m")
+        pipeline.start(str(RUN / "metrics.json")).finish()
 
 
 def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whole: Whole, pipeline: Pipeline):

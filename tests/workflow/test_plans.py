@@ -25,6 +25,22 @@ def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(che
     assert "Traceback" not in done.stdout
 
 
+def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(checkout):
+    """Full and read-only ones are tests of `make faults`, since they take a mount."""
+    place = checkout.path / ".snakemake"
+    before = place.exists() and place.rename(checkout.path / "before")
+    place.touch()
+    try:
+        done = checkout.snakemake(f"{RUN}/model.safetensors", check=False)
+    finally:
+        place.unlink()
+        if before:
+            before.rename(place)
+    assert done.returncode != 0
+    assert ".snakemake: File exists: make it a folder that can be written, and run this again" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_the_default_plans_the_real_model_from_its_wheels(checkout):
     plan = checkout.plan(base="config")
     counts = {rule: len(plan.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
