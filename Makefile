@@ -7,12 +7,16 @@ SLURM_INSTALLED := $(VENV)/.installed-slurm
 BENCHMARK_PYTHON ?= python3.11
 BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
+PACKAGES := cache/packages
+# where packages were put by hand, no other place is asked
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	$(if $(wildcard $(PACKAGES)/*.whl),--no-index --find-links "$(CURDIR)/$(PACKAGES)")
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test slurm slurm-test slurm-quick faults peers peers-test check format benchmark workflow-report lock clean
+.PHONY: help run paper test slurm slurm-test slurm-quick faults peers peers-test check format benchmark workflow-report lock packages clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -70,6 +74,10 @@ lock: $(SLURM_INSTALLED) ## write the installed versions to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|nvidia|triton)' >> constraints.new
 	mv constraints.new constraints.txt
 
+packages: ## download all Python packages into cache/packages, for a machine without a network
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77'
+
 clean: ## remove the environment and caches of tools; results stay
 	rm -rf $(VENV) $(BENCHMARK_VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
@@ -77,12 +85,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "sdlcore needs Python 3.11 or newer, as python3 or by PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@$(PIP_INSTALL) --editable '.[test]' \
+		|| { echo "The packages in constraints.txt could not be installed; pip says above why. Where there is no network, run"; \
+			echo "'make packages' on a machine that has one, with the same system and version of Python, in a clone of this"; \
+			echo "repository; copy its $(PACKAGES) to $(CURDIR)/$(PACKAGES), and run this again."; \
+			exit 1; } >&2
 	touch $@
 
 # an extra of its own: with it, every start of Snakemake asks a scheduler that is configured, and waits where it is down
 $(SLURM_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,slurm]'
+	$(PIP_INSTALL) --editable '.[test,slurm]'
 	touch $@
 
 $(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)

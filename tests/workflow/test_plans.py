@@ -1,7 +1,9 @@
 """What configurations ask for, before anything of it has run."""
 
+import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -127,6 +129,37 @@ def test_the_papers_configuration_plans_table_1(checkout):
     plan = checkout.plan("table1", base="paper")
     assert len(plan.of("train")) == len(plan.of("evaluate")) == 7 * 2 * 2 * 3
     assert len(plan.of("samples")) == 3
+
+
+@pytest.fixture
+def make(tmp_path):
+    """make in a clone without an environment, where no index of packages can be reached."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
+
+    def run(*arguments):
+        command = ["make", f"PYTHON={sys.executable}", *arguments]
+        environment = {**os.environ, **nowhere}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_without_an_environment_and_a_network_make_says_what_to_put_where(make, tmp_path):
+    done = make("run")
+    assert done.returncode != 0
+    assert not (tmp_path / ".venv/.installed").exists()
+    assert "run\n'make packages' on a machine that has one" in done.stderr
+    assert f"copy its cache/packages to {tmp_path}/cache/packages, and run this again" in done.stderr
+
+
+def test_packages_that_were_put_by_hand_are_taken_from_there_alone(make, tmp_path):
+    assert "--no-index" not in make("--dry-run", "run").stdout
+    (tmp_path / "cache/packages").mkdir(parents=True)
+    (tmp_path / "cache/packages/setuptools-80-py3-none-any.whl").touch()
+    assert f'--no-index --find-links "{tmp_path}/cache/packages"' in make("--dry-run", "run").stdout
+    assert "--dest cache/packages '.[test,slurm]'" in make("--dry-run", "packages").stdout
 
 
 def test_the_makefile_explains_itself():
