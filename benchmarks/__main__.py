@@ -6,13 +6,16 @@ import os
 import shlex
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.cases import BATCHES, DENSE, LATENTS, LIBRARIES, METHODS, SPARSE
+from benchmarks.cases import BATCHES, LATENTS, LIBRARIES, METHODS
+
+if TYPE_CHECKING:
+    from benchmarks.record import Record
 
 log = logging.getLogger("benchmarks")
 
@@ -49,37 +52,47 @@ def is_partial(options: argparse.Namespace) -> bool:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Measure what is asked for, and write every row once it is there.
+
+    Raises
+    ------
+    SystemExit
+        If a case failed, after all others were measured.
+    """
     options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # what numpy and torch read when they are loaded, and so what is imported after it
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     from benchmarks import machine, results
+    from benchmarks.record import Record
 
-    started, load = time.monotonic(), machine.load()
+    load = machine.load()
     if load > BUSY:
         log.warning("load average is %.2f: something else is running, and every number below suffers from it", load)
-    with tempfile.TemporaryDirectory(prefix="sdlcore-benchmark-") as folder:
-        steps, recovery, versions = _measure(options, Path(folder))
     facts: dict[str, Any] = {
         **machine.describe(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "minutes": (time.monotonic() - started) / 60,
         "load": load,
         "threads": options.threads,
-        "versions": versions,
         "partial": is_partial(options),
         "arguments": shlex.join(arguments),
     }
-    folder_for_results = options.results or (RESULTS / "partial" if is_partial(options) else RESULTS)
-    results.write(folder_for_results, steps, recovery, facts)
-    if folder_for_results == RESULTS:
+    # the results of the whole are replaced by another whole only
+    record = Record(options.results or RESULTS / "partial", facts)
+    with tempfile.TemporaryDirectory(prefix="sdlcore-benchmark-") as folder:
+        _measure(options, Path(folder), record)
+    record.write(finished=True)
+    if record.failed:
+        names = "".join(f"\n  {name}" for name in record.failed)
+        sys.exit(f"these cases failed, and all others are in {record.folder}:{names}")
+    if options.results is None and not is_partial(options):
+        record.folder = RESULTS
+        record.write(finished=True)
         results.show(RESULTS.parents[1] / "README.md", results.read(RESULTS / "steps.csv"))
-    log.info("wrote %s", folder_for_results)
+    log.info("wrote %s", record.folder)
 
 
-def _measure(
-    options: argparse.Namespace, folder: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:
+def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> None:
     """Draw the data into ``folder``, and measure what is asked for."""
     import numpy as np
     import torch
@@ -89,36 +102,39 @@ def _measure(
     from sdlcore.files import atomic_path
 
     torch.set_num_threads(options.threads)
-    samples, features = folder / "samples.npy", folder / "features.npy"
-    log.info("drawing the bench and the states")
+    samples, features, dictionary = (
+        folder / name for name in ("samples.npy", "features.npy", "dictionary.safetensors")
+    )
+    log.info("drawing the bench")
     bench = states.bench(options.seed, recovery.N_SAMPLES if not options.skip_recovery else max(BATCHES))
     for path, array in ((samples, bench.x), (features, np.ascontiguousarray(bench.W.T))):
         with atomic_path(path) as part:
             np.save(part, array)
 
-    steps: list[dict[str, Any]] = []
-    versions: dict[str, str] = {}
     if not options.skip_steps:
-        batch = bench.x[: max(BATCHES)]
+        x = bench.x[: max(BATCHES)].copy()
         rows = states.dictionary(bench.W, LATENTS, options.seed)
-        paths = {l0: folder / f"state-{l0}.safetensors" for l0 in (SPARSE, DENSE)}
-        for l0, path in paths.items():
-            states.save_state(path, rows, states.bound_for(batch, rows, l0))
-        del rows
+        states.save_dictionary(dictionary, rows)
+        bound = cache(lambda batch, l0: states.bound_for(x[:batch], rows, l0))
         for group in groups(options.only, options.batch, options.libraries):
             effort = timing.EFFORTS[group.batch]
             effort = effort._replace(rounds=options.rounds or effort.rounds)
-            found, answered = timing.measure(group, samples, paths[group.state], effort, options.threads)
-            steps += found
-            versions |= answered
+            found, team = timing.measure(
+                group, samples, dictionary, partial(bound, group.batch), effort, options.threads
+            )
+            record.steps += found
+            record.note(team.versions, team.failed)
+        del x, rows, bound
     del bench
-    race: list[dict[str, Any]] = []
     if not options.skip_recovery:
-        race, answered = recovery.run(
-            options.libraries, samples, features, options.recovery_seconds, options.threads, options.seed
-        )
-        versions |= answered
-    return steps, race, versions
+
+        def keep(rows: list[dict[str, Any]]) -> None:
+            record.recovery = list(rows)
+            record.write()
+
+        limit = options.recovery_seconds
+        race = recovery.run(options.libraries, samples, features, limit, options.threads, options.seed, keep)
+        record.note(race.versions, race.failed)
 
 
 if __name__ == "__main__":

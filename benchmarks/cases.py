@@ -68,6 +68,11 @@ class Case:
     state: int
     """Wanted number of active latents."""
 
+    @property
+    def name(self) -> str:
+        """The case in words."""
+        return f"{self.library} {self.dtype}: {self.method}, batch {self.batch}, {self.state} active latents"
+
 
 @dataclass(frozen=True)
 class Group:

@@ -6,13 +6,13 @@ shared by its learning rates: after a part of it, the one that has recovered les
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import LATENTS, Setting
-from benchmarks.workers import Worker, workers
+from benchmarks.workers import Team, Worker, workers
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,11 @@ class Attempt:
         for threshold in THRESHOLDS:
             if recovered >= threshold:
                 self.reached.setdefault(threshold, (self.seconds, self.steps))
+
+    @property
+    def name(self) -> str:
+        """The training in words."""
+        return f"{self.library} {self.dtype}: recovery at a learning rate of {self.lr:.2g} ({self.rule})"
 
     @property
     def finished(self) -> float | None:
@@ -126,21 +131,38 @@ def rows(race: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
 
 
 def run(
-    libraries: Sequence[str], samples: Path, features: Path, limit: float, threads: int, seed: int
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Run the race, ``limit`` seconds of training a library. Return the rows of recovery.csv and the versions."""
+    libraries: Sequence[str],
+    samples: Path,
+    features: Path,
+    limit: float,
+    threads: int,
+    seed: int,
+    keep: Callable[[list[dict[str, Any]]], None],
+) -> Team[int]:
+    """Run the race, ``limit`` seconds of training a library.
+
+    Parameters
+    ----------
+    keep
+        Is given the rows of recovery.csv as they stand, after every turn.
+
+    Returns
+    -------
+    Team
+        With the versions that answered, and the trainings that failed.
+    """
     race = attempts(libraries)
     for attempt in race:
         attempt.seed = seed
-    with workers([attempt.library for attempt in race], threads) as (started, versions):
-        for attempt, worker in zip(race, started, strict=True):
-            worker.ask("create", setting=asdict(_setting(attempt)), samples=str(samples))
-        while any(attempt.running for attempt in race):
-            for attempt, worker in zip(race, started, strict=True):
-                if attempt.running:
-                    _turn(attempt, worker, features)
-            referee(race, limit)
-    return list(rows(race)), versions
+    with workers([attempt.library for attempt in race], threads) as started:
+        team = Team(dict(enumerate(started)), lambda i: race[i].name)
+        team.each(lambda i, worker: worker.ask("create", setting=asdict(_setting(race[i])), samples=str(samples)))
+        while running := [i for i in team.members if race[i].running]:
+            team.each(lambda i, worker: _turn(race[i], worker, features), running)
+            left = [race[i] for i in team.members]
+            referee(left, limit)
+            keep(list(rows(left)))
+    return team
 
 
 def _setting(attempt: Attempt) -> Setting:

@@ -101,6 +101,10 @@ def _head(facts: Row) -> str:
     flags = ", ".join(f"{flag} {'yes' if has else 'no'}" for flag, has in facts["flags"].items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
     partial = f"\n**Part of the benchmark only: `{facts['arguments']}`.**\n" if facts["partial"] else ""
+    partial += "" if facts["finished"] else "\n**The benchmark had not finished when this was written.**\n"
+    if facts["failed"]:
+        failed = "\n".join(f"- {name}: {why.strip().splitlines()[-1]}" for name, why in facts["failed"].items())
+        partial += f"\n**What failed, and is missing below:**\n\n{failed}\n"
     return f"""# Results of the benchmark
 
 Made by `make benchmark`; do not edit. What is measured, and how, stands in `benchmarks/README.md`; all numbers in

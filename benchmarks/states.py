@@ -4,8 +4,11 @@ How long a step of ReLU, JumpReLU or Gated takes may depend on how many latents 
 agree on after a training of their own. So all start from the same weights: a dictionary that holds the true features
 among random unit vectors, with the encoder tied, and one bound that the wanted number of pre-activations exceeds. The
 bound is a bias to ReLU, a threshold to JumpReLU and the gate's bias to Gated: the same latents are active in all three.
+A product in a lower type rounds, and each processor rounds in its own way, so `calibrate` finds each case's bound by
+what that case itself counts.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +25,10 @@ from sdlcore.streams import stream
 N_FEATURES = 1000
 SPARSITY = 0.99
 MAX_INTERFERENCE = 0.1
+CLOSE = 0.01
+"""Difference from the wanted number of active latents at which a bound is good enough, as a share of it."""
+TRIES = 6
+"""Bounds that are tried for a case, at most."""
 
 
 class Bench(NamedTuple):
@@ -65,17 +72,37 @@ def bound_for(x: np.ndarray, rows: np.ndarray, l0: float) -> float:
     return bound
 
 
-def save_state(path: Path, rows: np.ndarray, bound: float) -> None:
-    """Write a state for `load_state`."""
-    tensors = {"W": torch.from_numpy(rows), "bound": torch.tensor(bound)}
-    save_file(tensors, path)
+def calibrate(wanted: float, bound_for: Callable[[float], float], start: Callable[[float], float]) -> float:
+    """Start a case at the bound that keeps ``wanted`` latents active, and return how many are.
+
+    Parameters
+    ----------
+    wanted
+        Number of active latents a sample.
+    bound_for
+        Gives the bound that so many pre-activations exceed, as float32 has them.
+    start
+        Starts the case at a bound, and returns how many latents it has active. The last start is the one that counts.
+    """
+    aim = wanted
+    for _ in range(TRIES):
+        found = start(bound_for(aim))
+        if abs(found - wanted) <= CLOSE * wanted:
+            break
+        # where none is active nothing says by how much to correct
+        aim *= min(wanted / found, 2.0) if found else 2.0
+    return found
 
 
-def load_state(path: Path, method: str) -> dict[str, Tensor]:
-    """Return what `weights` makes of a state."""
-    tensors = load_file(path)
+def save_dictionary(path: Path, rows: np.ndarray) -> None:
+    """Write a dictionary for `load_state`."""
+    save_file({"W": torch.from_numpy(rows)}, path)
+
+
+def load_state(path: Path, bound: float, method: str) -> dict[str, Tensor]:
+    """Return what `weights` makes of a saved dictionary and a bound."""
     # a copy, since what safetensors gives stays mapped and would count as the trained model's memory
-    return weights(tensors["W"].clone(), tensors["bound"].clone(), method)
+    return weights(load_file(path)["W"].clone(), torch.tensor(bound), method)
 
 
 def weights(W: Tensor, bound: Tensor, method: str) -> dict[str, Tensor]:

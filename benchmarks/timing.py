@@ -5,15 +5,16 @@ What disturbs a machine for a second then disturbs all of them alike, and the me
 
 import logging
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from benchmarks import memory
-from benchmarks.cases import DIMENSION, LATENTS, Case, Group, Setting
+from benchmarks.cases import DIMENSION, LATENTS, WITHOUT_K, Case, Group, Setting
 from benchmarks.probe import DTYPES, Probe
-from benchmarks.workers import workers
+from benchmarks.states import calibrate
+from benchmarks.workers import Team, Worker, WorkerError, workers
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class Effort(NamedTuple):
 EFFORTS = {1024: Effort(rounds=4, steps=2, warmup=1), 4096: Effort(rounds=2, steps=1, warmup=1)}
 
 
-class L0Error(RuntimeError):
-    """Libraries are not in the state in which they were to be timed."""
+class L0Error(WorkerError):
+    """A library is not in the state in which it was to be timed."""
 
 
 def turns(items: Sequence[T], rounds: int) -> Iterable[list[T]]:
@@ -60,44 +61,59 @@ def summarise(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def check_l0(measured: dict[Case, float]) -> None:
-    """Refuse timings of libraries that did not keep the wanted number of latents active.
+def check_l0(case: Case, l0: float) -> None:
+    """Refuse the timings of a case that did not keep the wanted number of latents active.
 
     Raises
     ------
     L0Error
-        Naming every library's number.
+        Naming both numbers.
     """
-    if any(abs(l0 - case.state) > L0_TOLERANCE * case.state for case, l0 in measured.items()):
-        found = ", ".join(f"{case.library} {case.dtype} {l0:.1f}" for case, l0 in measured.items())
-        wanted = {case.state for case in measured}
-        raise L0Error(f"{next(iter(measured)).method} was to be timed with {wanted} active latents, found: {found}")
+    if not abs(l0 - case.state) <= L0_TOLERANCE * case.state:
+        raise L0Error(
+            f"{case.library} was to be timed with {case.state} active latents and had {l0:.1f}, more than "
+            f"{L0_TOLERANCE:.0%} away"
+        )
+
+
+def create(case: Case, worker: Worker, samples: Path, dictionary: Path, bound_for: Callable[[float], float]) -> None:
+    """Have a worker make what is timed, with as many latents active as the case says, by its own count."""
+    setting = asdict(Setting(method=case.method, dtype=case.dtype, batch=case.batch))
+
+    def start(bound: float) -> float:
+        worker.ask("create", setting=setting, samples=str(samples), dictionary=str(dictionary), bound=bound)
+        worker.ask("steps", count=1)
+        return float(worker.ask("l0")["l0"])
+
+    if case.method in WITHOUT_K:
+        calibrate(case.state, bound_for, start)
+        # counting takes memory of its own
+        worker.ask("forget")
+    else:
+        worker.ask("create", setting=setting, samples=str(samples), dictionary=str(dictionary))
 
 
 def measure(
-    group: Group, samples: Path, state: Path, effort: Effort, threads: int
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Return a group's rows of steps.csv, and the versions that answered."""
+    group: Group, samples: Path, dictionary: Path, bound_for: Callable[[float], float], effort: Effort, threads: int
+) -> tuple[list[dict[str, Any]], Team[Case]]:
+    """Return a group's rows of steps.csv, and the team with the versions that answered and the cases that failed."""
     probe = Probe(group.batch)
-    with workers([case.library for case in group.cases], threads) as (started, versions):
-        team = dict(zip(group.cases, started, strict=True))
-        for case, worker in team.items():
-            setting = Setting(method=case.method, dtype=case.dtype, batch=case.batch)
-            worker.ask("create", setting=asdict(setting), samples=str(samples), state=str(state))
-            worker.ask("steps", count=effort.warmup)
-        times: dict[Case, list[list[float]]] = {case: [] for case in team}
-        probes: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
-        for order in turns(list(team), effort.rounds):
+    times: dict[Case, list[list[float]]] = {case: [] for case in group.cases}
+    probes: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
+    with workers([case.library for case in group.cases], threads) as started:
+        team = Team(dict(zip(group.cases, started, strict=True)), lambda case: case.name)
+        team.each(lambda case, worker: create(case, worker, samples, dictionary, bound_for))
+        team.each(lambda case, worker: worker.ask("steps", count=effort.warmup))
+        for order in turns(group.cases, effort.rounds):
             for dtype in DTYPES:
                 probes[dtype].append(probe(dtype))
-            for case in order:
-                times[case].append(team[case].ask("steps", count=effort.steps)["ms"])
+            team.each(lambda case, worker: times[case].append(worker.ask("steps", count=effort.steps)["ms"]), order)
         # memory first: asking for the active latents takes some of its own
-        peaks = {case: worker.ask("peak")["mb"] for case, worker in team.items()}
-        l0 = {case: worker.ask("l0")["l0"] for case, worker in team.items()}
-    check_l0(l0)
+        peaks = team.each(lambda case, worker: worker.ask("peak")["mb"])
+        l0 = team.each(lambda case, worker: worker.ask("l0")["l0"])
+        team.each(lambda case, worker: check_l0(case, l0[case]))
     rows = []
-    for case in group.cases:
+    for case in team.members:
         row = {**asdict(case), **summarise(times[case]), "peak_mb": peaks[case], "l0": l0[case]}
         row |= {"probe_ms": statistics.median(probes["float32"])}
         row |= {"probe_bfloat16_ms": statistics.median(probes["bfloat16"])}
@@ -111,4 +127,4 @@ def measure(
             *(case.method, case.batch, case.state, case.library, case.dtype, row["ms_per_step"]),
             *(row["probe_ms"], row["probe_bfloat16_ms"], row["peak_mb"]),
         )
-    return rows, versions
+    return rows, team

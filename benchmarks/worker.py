@@ -5,6 +5,7 @@ processor.
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -35,6 +36,7 @@ class Session:
         self.library = library
         self.make: Make = load(library)
         self.trainee: Trainee | None = None
+        self.started = False
         self.batches: Iterator[Tensor] = iter(())
         self.baseline = 0.0
 
@@ -48,18 +50,26 @@ class Session:
                 continue
         return {"versions": found}
 
-    def create(self, setting: dict[str, Any], samples: str, state: str | None = None) -> dict[str, Any]:
-        """Make what is trained, on one batch that stays (with a state), or on shuffled passes over the samples."""
+    def create(
+        self, setting: dict[str, Any], samples: str, dictionary: str | None = None, bound: float = 0.0
+    ) -> dict[str, Any]:
+        """Make what is trained, on one batch that stays (from a dictionary and a bound), or on shuffled passes over
+        the samples. What was made before is given up."""
         wanted = Setting(**{**setting, "prefixes": tuple(setting["prefixes"])})
-        self._pay_once(wanted, from_state=state is not None)
-        self.baseline = memory.resident()
+        self.trainee = None
+        gc.collect()
+        if not self.started:
+            self._pay_once(wanted, from_state=dictionary is not None)
+            self.baseline = memory.resident()
+            self.started = True
         x = np.load(samples, mmap_mode="r")
-        if state is not None:
+        if dictionary is not None:
             batch = torch.from_numpy(np.array(x[: wanted.batch]))
             self.batches = iter(lambda: batch, None)
         else:
             self.batches = _shuffled(x, wanted.batch, wanted.seed)
-        self.trainee = self.make(wanted, load_state(Path(state), wanted.method) if state is not None else None)
+        start = load_state(Path(dictionary), bound, wanted.method) if dictionary is not None else None
+        self.trainee = self.make(wanted, start)
         memory.reset_peak()
         return {}
 
@@ -73,6 +83,11 @@ class Session:
             trainee.step(x)
             times.append(1000 * (time.perf_counter() - started))
         return {"ms": times}
+
+    def forget(self) -> dict[str, Any]:
+        """Let `peak` start anew."""
+        memory.reset_peak()
+        return {}
 
     def peak(self) -> dict[str, Any]:
         """Return the MiB that steps took at most, beyond those of the process before it had a model."""

@@ -1,20 +1,23 @@
 """The driver's end of the worker processes."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[1]
 
 
 class WorkerError(RuntimeError):
-    """A library failed; the message has its words."""
+    """A library failed, or is not as it was to be measured; the message has its words."""
 
 
 class Worker:
@@ -81,18 +84,53 @@ class Worker:
 
 
 @contextmanager
-def workers(libraries: Iterable[str], threads: int) -> Iterator[tuple[list[Worker], dict[str, str]]]:
-    """Start a process for each of the libraries, all at once; give them, with all versions, once they are idle."""
+def workers(libraries: Iterable[str], threads: int) -> Iterator[list[Worker]]:
+    """Start a process for each of the libraries, all at once. The first that each has to say is its versions."""
     with ExitStack() as stack:
         started = []
         for library in libraries:
             worker = Worker(library, threads)
             stack.callback(worker.close)
             started.append(worker)
-        versions: dict[str, str] = {}
-        for worker in started:
-            versions |= worker.receive()["versions"]
-        yield started, versions
+        yield started
+
+
+T = TypeVar("T")
+Case = TypeVar("Case")
+
+
+class Team(Generic[Case]):
+    """Cases and the processes that run them. A case that fails leaves the team, and the others go on.
+
+    Parameters
+    ----------
+    members
+        The process of each case, just started.
+    name
+        Says in words which case failed.
+    """
+
+    def __init__(self, members: Mapping[Case, Worker], name: Callable[[Case], str]) -> None:
+        self.members = dict(members)
+        self.failed: dict[str, str] = {}
+        """What failed, by the case's name."""
+        self.versions: dict[str, str] = {}
+        self._name = name
+        for versions in self.each(lambda case, worker: worker.receive()["versions"]).values():
+            self.versions |= versions
+
+    def each(self, do: Callable[[Case, Worker], T], order: Iterable[Case] | None = None) -> dict[Case, T]:
+        """Return what is done with each case that is left, in turn."""
+        done = {}
+        for case in list(self.members) if order is None else order:
+            if case in self.members:
+                try:
+                    done[case] = do(case, self.members[case])
+                except (WorkerError, ValueError) as error:
+                    log.error("failed: %s\n%s", self._name(case), error)
+                    self.failed[self._name(case)] = str(error)
+                    del self.members[case]
+        return done
 
 
 def environment(threads: int) -> dict[str, str]:

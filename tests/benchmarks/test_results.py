@@ -48,6 +48,8 @@ FACTS = {
     "system": "Linux",
     "partial": False,
     "arguments": "",
+    "failed": {},
+    "finished": True,
 }
 
 
@@ -115,6 +117,15 @@ def test_the_page_says_on_what_and_with_what_it_was_measured():
     assert "do not edit" in text
     assert "Part of" not in text
     assert "`--only topk`" in page(TIMES, [], {**FACTS, "partial": True, "arguments": "--only topk"})
+
+
+def test_the_page_of_a_run_that_fell_short_says_so():
+    failed = {"saelens float32: relu": "saelens: Traceback\n  a line\nMemoryError: none left\n"}
+    text = page(TIMES, [], {**FACTS, "finished": False, "failed": failed})
+    assert "had not finished" in text
+    assert "- saelens float32: relu: MemoryError: none left\n" in text
+    assert "not finished" not in page(TIMES, [], FACTS)
+    assert "failed" not in page(TIMES, [], FACTS)
 
 
 def test_tables_are_written_whole_with_their_columns_in_order(tmp_path):

@@ -9,8 +9,10 @@ import torch
 from benchmarks.cases import DENSE, SPARSE, Setting
 from benchmarks.libraries import fill
 from benchmarks.libraries.sdlcore_steps import make
-from benchmarks.states import bound_for, dictionary, load_state, save_state
+from benchmarks.states import CLOSE, TRIES, bound_for, calibrate, dictionary, load_state, save_dictionary, weights
+from benchmarks.timing import L0_TOLERANCE
 from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.model import kernels
 from sdlcore.streams import stream
 
 DIMENSION, FEATURES, LATENTS = 48, 60, 2000
@@ -48,17 +50,55 @@ def test_more_latents_than_have_positive_pre_activations_are_refused(sample):
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated"])
 def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype):
     _, x, rows = sample
-    path = tmp_path / "state.safetensors"
-    save_state(path, rows, bound_for(x, rows, SPARSE))
+    path = tmp_path / "dictionary.safetensors"
+    save_dictionary(path, rows)
     setting = Setting(
         method=method, dtype=dtype, dimension=DIMENSION, latents=LATENTS, k=SPARSE, prefixes=(500, LATENTS)
     )
-    trainee = make(setting, load_state(path, method))
+    trainee = make(setting, load_state(path, bound_for(x, rows, SPARSE), method))
     batch = torch.from_numpy(x)
     for _ in range(2):
         trainee.step(batch)
         assert trainee.l0(batch) == pytest.approx(SPARSE, rel=0.03)
     assert torch.allclose(trainee.decoder(), torch.from_numpy(rows), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["relu", "jumprelu", "gated"])
+def test_a_processor_that_rounds_otherwise_gets_a_bound_of_its_own(sample, monkeypatch, method):
+    """As on one with AMX, whose states of ReLU and Gated had fewer active latents than the tolerance allows."""
+    _, x, rows = sample
+    exactly = kernels.to_bfloat16
+
+    def coarsely(values, bias, out):
+        exactly(values, bias, out)
+        out[:, : values.shape[1]] *= 1 - 2.0**-5
+
+    monkeypatch.setattr(kernels, "to_bfloat16", coarsely)
+    batch = torch.from_numpy(x)
+    setting = Setting(method=method, dtype="bfloat16", dimension=DIMENSION, latents=LATENTS, k=SPARSE)
+
+    def start(bound: float) -> float:
+        trainee = make(setting, weights(torch.from_numpy(rows), torch.tensor(bound), method))
+        trainee.step(batch)
+        return trainee.l0(batch)
+
+    uncalibrated = start(bound_for(x, rows, SPARSE))
+    assert method == "jumprelu" or uncalibrated < SPARSE * (1 - L0_TOLERANCE)
+    found = calibrate(SPARSE, lambda l0: bound_for(x, rows, l0), start)
+    assert found == pytest.approx(SPARSE, rel=CLOSE)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0, 1.7])
+def test_a_bound_is_looked_for_a_few_times_and_what_was_found_last_is_said(share):
+    aims: list[float] = []
+
+    def start(bound: float) -> float:
+        aims.append(bound)
+        return share * bound
+
+    found = calibrate(64, lambda l0: l0, start)
+    assert found == (pytest.approx(64, rel=CLOSE) if share else 0.0)
+    assert len(aims) == {0.0: TRIES, 1.0: 1}.get(share, len(aims)) <= TRIES
 
 
 def test_the_pipelines_recipe_trains(sample):

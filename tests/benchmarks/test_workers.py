@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.__main__ import is_partial, parse
 from benchmarks.cases import Setting
-from benchmarks.states import bound_for, dictionary, save_state
-from benchmarks.workers import WorkerError, environment, workers
+from benchmarks.states import bound_for, dictionary, save_dictionary
+from benchmarks.workers import Team, WorkerError, environment, workers
 from sdlcore.streams import stream
 from tests.conftest import REPOSITORY
 
@@ -38,19 +38,24 @@ def files(tmp_path_factory):
     np.save(folder / "samples.npy", x)
     np.save(folder / "features.npy", W.T)
     rows = dictionary(W, setting.latents, 0)
-    save_state(folder / "state.safetensors", rows, bound_for(x, rows, 8))
-    return folder
+    save_dictionary(folder / "dictionary.safetensors", rows)
+    return folder, bound_for(x, rows, 8)
 
 
 def test_a_worker_trains_from_a_state_and_measures_itself(files):
     setting = asdict(Setting(method="relu").toy)
-    samples, state, features = (str(files / n) for n in ("samples.npy", "state.safetensors", "features.npy"))
-    with workers(["sdlcore"], threads=1) as ((worker,), versions):
-        assert versions["torch"]
-        worker.ask("create", setting=setting, samples=samples, state=state)
+    folder, bound = files
+    samples, rows, features = (str(folder / n) for n in ("samples.npy", "dictionary.safetensors", "features.npy"))
+    with workers(["sdlcore"], threads=1) as (worker,):
+        assert worker.receive()["versions"]["torch"]
+        worker.ask("create", setting=setting, samples=samples, dictionary=rows, bound=bound / 2)
+        worker.ask("steps", count=1)
+        more = worker.ask("l0")["l0"]
+        worker.ask("create", setting=setting, samples=samples, dictionary=rows, bound=bound)
         assert len(worker.ask("steps", count=3)["ms"]) == 3
         assert worker.ask("peak")["mb"] > 0
         assert worker.ask("l0")["l0"] == pytest.approx(8, rel=0.5)
+        assert more > 12
         # the state has all true features, and a learning rate that leaves them there
         assert worker.ask("recovery", features=features, threshold=0.9)["recovered"] == 1.0
         worker.ask("create", setting={**setting, "batch": 100}, samples=samples)
@@ -58,8 +63,21 @@ def test_a_worker_trains_from_a_state_and_measures_itself(files):
 
 
 def test_what_a_library_says_when_it_fails_is_passed_on():
-    with workers(["sdlcore"], threads=1) as ((worker,), _):
+    with workers(["sdlcore"], threads=1) as (worker,):
+        worker.receive()
         with pytest.raises(WorkerError, match="nothing is in training yet"):
             worker.ask("steps", count=1)
         with pytest.raises(WorkerError, match="unknown"):
             worker.ask("unknown")
+
+
+def test_a_case_that_fails_is_named_and_the_others_go_on():
+    with workers(["sdlcore", "sdlcore", "no_such_library"], threads=1) as started:
+        team = Team(dict(zip("abc", started, strict=True)), lambda case: f"case {case}")
+        assert list(team.failed) == ["case c"]
+        assert team.versions["torch"]
+        assert team.each(lambda case, worker: 1 / (case == "a") if case == "a" else worker.ask("unknown")) == {"a": 1.0}
+        assert "unknown" in team.failed["case b"]
+        started[0]._process.kill()
+        assert team.each(lambda case, worker: worker.ask("peak"), ["b", "a"]) == {}
+        assert "ended with -9" in team.failed["case a"]

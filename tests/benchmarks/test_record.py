@@ -1,0 +1,94 @@
+"""What a run of the benchmark leaves behind when it fails, or is ended, half-way."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import recovery, results, states, timing
+from tests.benchmarks.test_results import step
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run the command with a bench that takes no time, and what is given in the place of measuring a group."""
+    monkeypatch.setattr(states, "bench", lambda seed, n: states.Bench(np.eye(8, dtype=np.float32), np.zeros((9, 8))))
+    monkeypatch.setattr(command, "LATENTS", 16)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+
+    def run(measure, *arguments):
+        monkeypatch.setattr(timing, "measure", measure)
+        command.main(["--threads", "1", *arguments])
+
+    return run
+
+
+def measured(group, *failed):
+    rows = [step("sdlcore", 200.0, method=group.method, batch=group.batch, state=group.state)]
+    return rows, SimpleNamespace(versions={"torch": "2"}, failed=dict.fromkeys(failed, "it broke"))
+
+
+def rows_in(folder):
+    return [(row["method"], row["batch"]) for row in results.read(folder / "steps.csv")]
+
+
+PART = ("--only", "topk", "relu", "--batch", "1024", "--skip-recovery")
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, MemoryError])
+def test_what_was_measured_before_the_end_is_there(run, tmp_path, ending):
+    def measure(group, *_):
+        if group.method == "relu":
+            raise ending
+        return measured(group)
+
+    with pytest.raises(ending):
+        run(measure, *PART)
+    folder = tmp_path / "results/partial"
+    assert rows_in(folder) == [("topk", "1024")]
+    assert "had not finished" in (folder / "README.md").read_text()
+
+
+def test_after_a_case_that_failed_the_others_are_measured_and_the_command_says_which_it_was(run, tmp_path):
+    with pytest.raises(SystemExit, match=r"these cases failed(?s:.*)saelens with topk"):
+        run(lambda group, *_: measured(group, *["saelens with topk"][: group.method == "topk"]), *PART)
+    folder = tmp_path / "results/partial"
+    assert rows_in(folder) == [("topk", "1024"), ("relu", "1024"), ("relu", "1024")]
+    assert "saelens with topk: it broke" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_results_of_a_whole_run_are_replaced_by_those_of_another_whole_run_only(run, monkeypatch, tmp_path, fails):
+    shown = []
+    monkeypatch.setattr(results, "show", lambda readme, rows: shown.append(len(rows)))
+    raced = SimpleNamespace(versions={}, failed={"a training": "it broke"} if fails else {})
+    monkeypatch.setattr(recovery, "run", lambda *arguments: raced)
+    if fails:
+        with pytest.raises(SystemExit):
+            run(lambda group, *_: measured(group))
+    else:
+        run(lambda group, *_: measured(group))
+    assert len(rows_in(tmp_path / "results/partial")) == 18
+    assert (tmp_path / "results/steps.csv").exists() == (not fails)
+    assert shown == ([] if fails else [18])
+
+
+def test_a_race_leaves_its_rows_after_every_turn_and_goes_on_without_who_fails(monkeypatch, tmp_path):
+    """With real processes, of which one trains, and two cannot."""
+    monkeypatch.setattr(
+        recovery, "attempts", lambda libraries: [recovery.Attempt(name, 1e-3, "a rule") for name in libraries]
+    )
+    monkeypatch.setattr(recovery, "STEPS", 4)
+    monkeypatch.setattr(recovery, "TURN", 2)
+    monkeypatch.setattr(recovery, "_setting", lambda attempt: recovery.Setting(method="topk").toy)
+    x = np.random.default_rng(0).standard_normal((64, 32), dtype=np.float32)
+    np.save(tmp_path / "samples.npy", x)
+    np.save(tmp_path / "features.npy", np.eye(32, dtype=np.float32))
+    kept = []
+    team = recovery.run(
+        ["sdlcore", "no_such_library"], tmp_path / "samples.npy", tmp_path / "features.npy", 60, 1, 0, kept.append
+    )
+    assert [[row["steps"] for row in rows] for rows in kept] == [[2, 2], [4, 4]]
+    assert {row["library"] for row in kept[-1]} == {"sdlcore"}
+    assert ["no_such_library" in name for name in team.failed] == [True]
