@@ -3,12 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.anchors import load_anchors, random_anchors, save_anchors
+from sdlcore.anchors import Anchors, load_anchors, random_anchors, save_anchors
 from sdlcore.sealing import write_sealed
 from sdlcore.streams import stream
 
 W_p = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
 W_r = np.random.default_rng(1).standard_normal((4, 9)).astype(np.float32)
+W_p /= np.linalg.norm(W_p, axis=0)
+W_r /= np.linalg.norm(W_r, axis=0)
 
 
 @given(seed=st.integers(0, 99), k=st.integers(1, 9))
@@ -42,3 +44,32 @@ def test_other_files_are_refused_by_name(tmp_path):
     write_sealed(tmp_path / "x.safetensors", {"x": W_p}, {})
     with pytest.raises(ValueError, match=r"x\.safetensors: not an anchor file"):
         load_anchors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"w_p": W_p.T[:3] * 2}, "row 0 of w_p has norm 2, but anchors are unit vectors"),
+        ({"w_p": np.where(np.arange(3)[:, None] == 1, np.nan, W_p.T[:3])}, "row 1 of w_p has norm nan"),
+        ({"w_r": np.where(np.arange(3)[:, None] == 2, np.inf, W_r.T[:3])}, "row 2 of w_r has norm inf"),
+        ({"w_p": W_p.T[:2]}, r"w_r is float32 of shape \(3, 4\), expected unit vectors"),
+        ({"w_p": W_p[0]}, r"w_p is float32 of shape \(9,\)"),
+        ({"w_p": W_p.T[:0]}, r"w_p is float32 of shape \(0, 5\)"),
+        ({"w_p": np.eye(5, dtype=int)[:3]}, "w_p is int64"),
+        ({"w_p": np.eye(5)[:3] * [[0], [1], [1]], "w_r": np.eye(4)[:3] * [[0], [1], [1]]}, "anchor 0 is zero"),
+        ({"feature": np.arange(2)}, r"feature is int64 of shape \(2,\), expected 3 numbers"),
+        ({"feature": np.array([0, -1, 2])}, r"feature is int64 of shape \(3,\), expected 3 numbers from 0 on"),
+        ({"feature": np.ones(3)}, "feature is float64"),
+    ],
+)
+def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
+    tensors = {"w_p": W_p.T[:3], "w_r": W_r.T[:3], "feature": np.arange(3)} | changed
+    write_sealed(tmp_path / "a.safetensors", {name: np.asarray(values) for name, values in tensors.items()}, {})
+    with pytest.raises(ValueError, match=rf"a\.safetensors: {message}"):
+        load_anchors(tmp_path / "a.safetensors")
+
+
+def test_a_direction_that_has_no_part_in_one_representation_is_an_anchor(tmp_path):
+    one_sided = Anchors(W_p.T[:3] * np.float32([[0], [1], [1]]), W_r.T[:3], None)
+    save_anchors(tmp_path / "a.safetensors", one_sided, {})
+    np.testing.assert_array_equal(load_anchors(tmp_path / "a.safetensors").w_p, one_sided.w_p)

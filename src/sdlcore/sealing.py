@@ -35,9 +35,10 @@ def unseal(path: str | Path, text: str | None, tensors: Tensors) -> dict[str, An
     try:
         description = json.loads(text or "")
         found = description.pop("crc32")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        expected = _crc(description, tensors)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: has no checksum: it is damaged, or of an earlier version; make it anew") from error
-    if found != _crc(description, tensors):
+    if found != expected:
         raise ValueError(f"{path}: is damaged: its numbers or their description are not what was written; make it anew")
     return dict(description)
 
@@ -61,7 +62,7 @@ def read_sealed(path: str | Path) -> dict[str, np.ndarray]:
         with safe_open(path, "np") as file:
             text = (file.metadata() or {}).get("provenance")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     unseal(path, text, tensors)
     return tensors

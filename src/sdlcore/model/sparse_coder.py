@@ -1,14 +1,10 @@
 """Sparse autoencoders, transcoders and crosscoders as the one model that they are (Definition 2.5)."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdlcore.files import atomic_path
 from sdlcore.model import kernels
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.pursuit import refined
@@ -17,7 +13,6 @@ from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
 from sdlcore.processes import ALONE, Processes
 from sdlcore.run import ModelConfig
-from sdlcore.sealing import seal, unseal
 
 
 class Forward(NamedTuple):
@@ -279,45 +274,3 @@ class SparseCoder(nn.Module):
         if self.config.decoder_norm == "unit":
             kernels.normalise_rows(self.W_dec.detach())
         self.sigma.constrain()
-
-
-def save_model(path: str | Path, model: SparseCoder, provenance: dict[str, Any]) -> None:
-    """Write ``model`` as safetensors. The metadata hold its configuration, so that the file alone can be opened."""
-    description = {
-        "model": vars(model.config),
-        "input_sites": model.input_sites,
-        "target_sites": model.target_sites,
-        "provenance": provenance,
-    }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(path) as part:
-        # one entry, since safetensors writes several in random order and equal models should be equal files
-        save_file(tensors, part, metadata={"sdlcore": seal(description, tensors)})
-
-
-def load_model(path: str | Path) -> SparseCoder:
-    """Open what `save_model` wrote, in evaluation mode, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged or not one of ours; the message names it.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    if "sdlcore" not in metadata:
-        raise ValueError(
-            f"{path}: a safetensors file, but not one of sdlcore's models (no configuration in its metadata)"
-        )
-    description = unseal(path, metadata["sdlcore"], tensors)
-    config = ModelConfig(**description["model"])
-    model = SparseCoder(config, description["input_sites"], description["target_sites"])
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: tensors do not fit the configuration in its metadata ({error})") from error
-    return model.eval()

@@ -1,0 +1,114 @@
+"""Models as files: one safetensors file each, whose metadata say what was trained and from what."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sdlcore.files import atomic_path
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.sealing import seal, unseal
+
+
+def save_model(path: str | Path, model: SparseCoder, provenance: dict[str, Any]) -> None:
+    """Write ``model`` as safetensors. The metadata hold its configuration, so that the file alone can be opened."""
+    description = {
+        "model": vars(model.config),
+        "input_sites": model.input_sites,
+        "target_sites": model.target_sites,
+        "provenance": provenance,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(path) as part:
+        # one entry, since safetensors writes several in random order and equal models should be equal files
+        save_file(tensors, part, metadata={"sdlcore": seal(description, tensors)})
+
+
+def load_model(path: str | Path) -> SparseCoder:
+    """Open what `save_model` wrote, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or not one of ours, or its weights do not fit its configuration or are not finite; the
+        message names it.
+    """
+    description, tensors = _read(path)
+    try:
+        config, input_sites, target_sites = _described(description)
+        with torch.device("meta"):  # shapes alone: a configuration that lies must not take memory
+            expected = SparseCoder(config, input_sites, target_sites).state_dict()
+    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise ValueError(f"{path}: its metadata do not describe a model ({error}); make it anew") from error
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            problem = f"has a tensor {name}" if name in tensors else f"lacks the tensor {name}"
+            raise ValueError(f"{path}: {problem} that the configuration in its metadata does not go with")
+        wanted, found = expected[name], tensors[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"{path}: {name} is {found.dtype} of shape {tuple(found.shape)}, but the configuration in its metadata "
+                f"needs {wanted.dtype} of {tuple(wanted.shape)}"
+            )
+        if not found.isfinite().all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity; train it anew, with a lower lr if it diverged")
+    model = SparseCoder(config, input_sites, target_sites)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def load_provenance(path: str | Path) -> dict[str, Any]:
+    """Return what `save_model` was told of a model's making; errors as `load_model`, but for the weights."""
+    found = _read(path)[0].get("provenance")
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: its metadata do not say what it was made from; make it anew")
+    return found
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    if "sdlcore" not in metadata:
+        raise ValueError(
+            f"{path}: a safetensors file, but not one of sdlcore's models (no configuration in its metadata)"
+        )
+    return unseal(path, metadata["sdlcore"], tensors), tensors
+
+
+def _described(description: Mapping[str, Any]) -> tuple[ModelConfig, tuple[int, ...], tuple[int, ...]]:
+    """Return the configuration and the sites of x_p and x_r; any error says what is wrong with them."""
+    settings = description["model"]
+    if not isinstance(settings, dict):
+        raise TypeError(f"model is {type(settings).__name__}, expected an object")
+    for name, kind in get_type_hints(ModelConfig).items():
+        if name in settings and not _is_of(settings[name], get_args(kind) or (kind,)):
+            raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {getattr(kind, '__name__', kind)}")
+    config = ModelConfig(**settings)
+    sites = []
+    for name in ("input_sites", "target_sites"):
+        widths = description[name]
+        if not isinstance(widths, list) or not all(_is_of(width, (int,)) and width > 0 for width in widths):
+            raise TypeError(f"{name} is {widths!r:.60}, expected widths")
+        sites.append(tuple(widths))
+    if config.n_q < 1:
+        raise ValueError(f"model.n_q is {config.n_q}")
+    return config, sites[0], sites[1]
+
+
+def _is_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Tell whether JSON gave a value of one of these types, a whole number for a float too."""
+    if isinstance(value, float):
+        return float in kinds and math.isfinite(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int in kinds or float in kinds
+    return type(value) in kinds

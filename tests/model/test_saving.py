@@ -1,0 +1,158 @@
+"""Whatever stands in a model's file, it is a model or a sentence with the file's name."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from sdlcore.model import SparseCoder, load_model, load_provenance, save_model
+from sdlcore.run import ModelConfig
+from sdlcore.sealing import seal
+from sdlcore.streams import torch_stream
+
+CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
+MODEL = SparseCoder(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
+TENSORS = {name: tensor.detach().clone() for name, tensor in MODEL.state_dict().items()}
+DESCRIPTION = {"model": vars(CONFIG), "input_sites": [5], "target_sites": [5], "provenance": {"made": "here"}}
+
+
+def write(path, description=DESCRIPTION, tensors=TENSORS):
+    save_file(tensors, path, metadata={"sdlcore": seal(description, tensors)})
+    return path
+
+
+def test_the_file_that_is_crafted_below_is_a_model_without_a_change(tmp_path):
+    loaded = load_model(write(tmp_path / "m.safetensors"))
+    x = torch.randn(9, 5)
+    assert torch.equal(loaded(x).x_hat, MODEL(x).x_hat)
+    assert load_provenance(tmp_path / "m.safetensors") == {"made": "here"}
+
+
+def model(**changed):
+    return {"model": {**vars(CONFIG), **changed}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model": None}, "do not describe a model"),
+        ({"model": [1]}, "model is list, expected an object"),
+        ({"model": {}}, r"W_dec is .* of \(1024, 5\)"),
+        (model(surprise=1), "unexpected keyword"),
+        (model(n_q="8"), "model.n_q is '8', expected int"),
+        (model(n_q=8.0), "model.n_q is 8.0"),
+        (model(n_q=True), "model.n_q is True"),
+        (model(n_q=-8, k=None, activation="relu"), "model.n_q is -8"),
+        (model(n_q=10**30), "do not describe a model"),
+        (model(n_q=2**62), "do not describe a model"),
+        (model(n_q=10**12), r"W_dec is .* but the configuration in its metadata needs .* of \(1000000000000, 5\)"),
+        (model(k=[2]), "model.k is"),
+        (model(k=9), "k must be between"),
+        (model(bias="no"), "model.bias is 'no'"),
+        (model(pair=["sae"]), "model.pair is"),
+        (model(activation="softmax"), "activation must be one of"),
+        (model(init_scale=float("nan")), "model.init_scale is nan"),
+        ({"input_sites": [4]}, r"W_enc is torch.float32 of shape \(8, 5\), .* needs .* of \(8, 4\)"),
+        ({"input_sites": 5}, "input_sites is 5, expected widths"),
+        ({"input_sites": [10, -5]}, "input_sites is"),
+        ({"target_sites": ["5"]}, "target_sites is"),
+        ({"target_sites": [2**70]}, "do not describe a model"),
+    ],
+)
+def test_a_description_that_is_no_models_is_refused_by_the_name_of_the_file(tmp_path, changed, message):
+    with pytest.raises(ValueError, match=rf"m\.safetensors: .*{message}"):
+        load_model(write(tmp_path / "m.safetensors", DESCRIPTION | changed))
+
+
+@pytest.mark.parametrize("missing", ["model", "input_sites", "target_sites"])
+def test_a_description_that_lacks_something_is_refused_by_the_name_of_the_file(tmp_path, missing):
+    left = {name: value for name, value in DESCRIPTION.items() if name != missing}
+    with pytest.raises(ValueError, match=rf"m\.safetensors: its metadata do not describe a model \('{missing}'\)"):
+        load_model(write(tmp_path / "m.safetensors", left))
+
+
+def with_value(value):
+    return {**TENSORS, "W_dec": TENSORS["W_dec"].index_put((torch.tensor(3), torch.tensor(1)), torch.tensor(value))}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({name: tensor for name, tensor in TENSORS.items() if name != "b_dec"}, "lacks the tensor b_dec"),
+        (TENSORS | {"sigma.threshold": torch.ones(8)}, "has a tensor sigma.threshold"),
+        (TENSORS | {"W_enc": torch.ones(8, 6)}, r"W_enc is torch.float32 of shape \(8, 6\)"),
+        (TENSORS | {"W_enc": torch.ones(40)}, r"W_enc is torch.float32 of shape \(40,\)"),
+        (TENSORS | {"W_enc": TENSORS["W_enc"].half()}, "W_enc is torch.float16"),
+        (TENSORS | {"b_enc": torch.zeros(8, dtype=torch.int32)}, "b_enc is torch.int32"),
+        (with_value(float("nan")), "W_dec holds NaN or infinity"),
+        (with_value(float("-inf")), "W_dec holds NaN or infinity"),
+        ({}, "lacks the tensor W_dec"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_the_name_of_the_file(tmp_path, tensors, message):
+    with pytest.raises(ValueError, match=rf"m\.safetensors: {message}"):
+        load_model(write(tmp_path / "m.safetensors", tensors=tensors))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "3",
+        "{",
+        '{"crc32": 0}',
+        "[" * 10**5,
+        '{"a":' * 10**5,
+        '{"crc32": 1' + "0" * 5000 + "}",
+        "\ud7ff",
+    ],
+)
+def test_metadata_that_are_no_description_are_refused_by_the_name_of_the_file(tmp_path, text):
+    save_file(TENSORS, tmp_path / "m.safetensors", metadata={"sdlcore": text})
+    with pytest.raises(ValueError, match=r"m\.safetensors: (has no checksum|is damaged)"):
+        load_model(tmp_path / "m.safetensors")
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just(10**400)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=5,
+)
+NAMES = st.one_of(st.sampled_from([*DESCRIPTION, *vars(CONFIG)]), st.text(max_size=5))
+FROM_CONFIGURATIONS = st.one_of(
+    JSON, st.sampled_from(["crosscoder", "gated", "jumprelu", "batchtopk", 2, 3, [5], [2, 3]])
+)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    whole=st.dictionaries(NAMES, FROM_CONFIGURATIONS, max_size=2),
+    inner=st.dictionaries(NAMES, FROM_CONFIGURATIONS, max_size=3),
+    removed=st.sets(NAMES, max_size=2),
+)
+def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_path, whole, inner, removed):
+    description = {**DESCRIPTION, "model": {**vars(CONFIG), **inner}, **whole}
+    for name in removed:
+        description.pop(name, None)
+    path = write(tmp_path / "m.safetensors", json.loads(json.dumps(description)))
+    for load in (load_model, load_provenance):
+        try:
+            found = load(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017, either may come of it
+        else:
+            assert isinstance(found, dict) or np.isfinite(found(torch.ones(3, 5)).x_hat.detach().numpy()).all()
+
+
+def test_what_a_model_was_made_from_can_be_read_alone(tmp_path):
+    save_model(tmp_path / "m.safetensors", MODEL, {"seed": 3, "settings": {"k": 2}})
+    assert load_provenance(tmp_path / "m.safetensors") == {"seed": 3, "settings": {"k": 2}}
+    for wrong in (None, [], "x"):
+        with pytest.raises(ValueError, match=r"n\.safetensors: its metadata do not say what it was made from"):
+            load_provenance(write(tmp_path / "n.safetensors", DESCRIPTION | {"provenance": wrong}))
