@@ -242,6 +242,13 @@ def test_classes_without_a_name_are_refused(folder, tmp_path):
         (tmp_path / "names.json").write_text(content)
         with pytest.raises(SourceError, match=r"names\.json: (class names cannot|expected class names)"):
             read_class_names(tmp_path / "names.json")
+    for content, message in (
+        ("[" * 10**5, "class names cannot be"),
+        (r'["a", "\ud800"]', r"class 1 is called '\\ud800'"),
+    ):
+        (tmp_path / "names.json").write_text(content)
+        with pytest.raises(SourceError, match=rf"names\.json: {message}"):
+            read_class_names(tmp_path / "names.json")
 
 
 def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path):

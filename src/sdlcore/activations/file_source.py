@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sdlcore.activations.array_reference import inconsistencies, source_files
-from sdlcore.activations.arrays import UNREADABLE, Array, open_array
+from sdlcore.activations.arrays import Array, open_array
 from sdlcore.activations.layout import StoreError, check_dtype, decode, encode
 from sdlcore.activations.store import resume_store
 from sdlcore.activations.text import SourceError
@@ -21,6 +22,8 @@ from sdlcore.streams import stream
 log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 4096
+MOST_NUMBERS = 2**30
+"""Numbers of a block that may be in memory: wider arrays are dimension x samples, most likely."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,13 @@ def read_class_names(path: str | Path) -> list[str]:
     try:
         content = Path(path).read_text(encoding="utf-8")
         names = json.loads(content) if Path(path).suffix == ".json" else content.splitlines()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path}: class names cannot be read ({error})") from error
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise SourceError(f"{path}: expected class names, a line each or a JSON list of texts")
+    for number, name in enumerate(names):
+        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise SourceError(f"{path}: class {number} is called {name!r:.60}, which HDF5 cannot hold; rename it")
     return names
 
 
@@ -140,6 +146,10 @@ def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]
         if len(array.shape) != rank or 0 in array.shape:
             shape = "samples" if rank == 1 else "samples x dimension"
             raise SourceError(f"{reference}: has shape {array.shape}, but {column} needs {shape}")
+        if min(BLOCK_ROWS, array.shape[0]) * math.prod(array.shape[1:]) > MOST_NUMBERS:
+            raise SourceError(
+                f"{reference}: has shape {array.shape}, too wide for {column}: samples x dimension; transpose it"
+            )
         arrays[column] = array
     rows = {array.name: array.shape[0] for array in arrays.values()}
     if len(set(rows.values())) > 1:
@@ -160,7 +170,7 @@ def _write(
     with resume_store(path, facts, dtype, class_names) as writer:
         for start in range(writer.state.get("next", 0), rows, BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, rows)
-            block = {column: _read(array, start, stop) for column, array in arrays.items()}
+            block = {column: array.read(start, stop) for column, array in arrays.items()}
             for column, values in block.items():
                 if column == "labels":
                     _check_labels(arrays[column], values, class_names, start)
@@ -173,13 +183,6 @@ def _write(
             writer.commit({"next": stop})
             if start * 10 // rows < stop * 10 // rows:
                 log.info("%s: %d of %d rows read", facts["split"], stop, rows)
-
-
-def _read(array: Array, start: int, stop: int) -> np.ndarray:
-    try:
-        return array.read(start, stop)
-    except UNREADABLE as error:
-        raise SourceError(f"{array.name}: rows {start} to {stop - 1} cannot be read ({error})") from error
 
 
 def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int) -> None:
