@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from sdlcore.digest import source_digest
-from sdlcore.files import atomic_path, check_writable, provenance, sha256_of, write_json
+from sdlcore.files import atomic_path, check_writable, provenance, read_rows, sha256_of, write_json, write_rows
 from tests.conftest import REPOSITORY
 
 
@@ -140,3 +142,16 @@ def test_provenance_holds_facts_and_versions():
     assert facts["seed"] == 3
     assert facts["code"] == source_digest(Path(__file__), REPOSITORY / "src")
     assert {"sdlcore", "python", "torch", "numpy", "h5py"} <= facts["versions"].keys()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=3), max_size=4))
+@example([["a\nb", "c\rd"], ["e\r\nf", 'g,"h"'], ["\u2028", "\x85\x0b\x0c\x1c"]])
+def test_rows_of_a_table_survive_whatever_their_cells_hold(tmp_path: Path, rows: list[list[str]]):
+    write_rows(tmp_path / "table.csv", rows)
+    assert read_rows(tmp_path / "table.csv") == rows
+
+
+def test_plain_rows_are_written_plainly(tmp_path: Path):
+    write_rows(tmp_path / "table.csv", [["a", "b"], ["1", "x,y"]])
+    assert (tmp_path / "table.csv").read_bytes() == b'a,b\n1,"x,y"\n'

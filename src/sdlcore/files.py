@@ -1,5 +1,6 @@
 """Files that are whole or absent, and that say where they came from."""
 
+import csv
 import errno
 import fcntl
 import hashlib
@@ -10,7 +11,7 @@ import platform
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -126,6 +127,21 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON."""
     with atomic_path(path) as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_rows(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file, whole or not at all, that `read_rows` reads back, whatever line breaks its cells hold."""
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in rows:  # of what ends lines, csv quotes only what it ends them by itself
+            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
+
+
+def read_rows(path: str | Path) -> list[list[str]]:
+    """Return the rows of a CSV file."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
 
 
 def seal_json(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Image folders and a CLIP, made on the spot."""
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +28,7 @@ DAMAGED = {
     "a_cat/words.jpg": "UnidentifiedImageError: cannot identify image file 'words.jpg'",
     "dog/zero bytes.png": "UnidentifiedImageError: cannot identify image file 'zero bytes.png'",
 }
+DEEP = "/".join("d" * 1200)
 
 
 class ClipFiles(NamedTuple):
@@ -62,6 +66,38 @@ def make_folder() -> Callable[[Path], Path]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Callable[[Path], Path]) -> Path:
     return make_folder(tmp_path_factory.mktemp("images") / "whole")
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a folder that holds `DEEP`, more of them than Python's stack has frames."""
+    here = tmp_path / "class"
+    here.mkdir()
+    try:
+        for depth in range(0, 1200, 100):  # pathlib makes parents recursively, too
+            (here / DEEP[: 2 * depth + 199]).mkdir(parents=True)
+        yield tmp_path
+    finally:  # pytest's own way to remove it is recursive
+        subprocess.run(["rm", "-rf", str(here)], check=True)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user whom permissions keep out; root, whom they do not, becomes nobody meanwhile."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)  # what pytest makes is root's alone
+        if root:
+            os.seteuid(65534)
+        path = Path(name) / "its"
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            if root:
+                os.seteuid(0)
+            for folder in (path, *(found for found in path.rglob("*") if found.is_dir())):
+                folder.chmod(0o700)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import logging
 import multiprocessing
 import os
 import pickle
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +149,33 @@ def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_
         assert row["reason"].startswith(DAMAGED[row["path"]])
         assert {"path": row["path"], "reason": row["reason"]} in stores[row["split"]]["provenance"]["skipped"]
         assert f"{row['split']}: skipped {row['path']}: " in done.stderr
+
+
+def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_united(
+    folder: Path, clip_files: ClipFiles, tmp_path: Path
+):
+    root = tmp_path / "root"
+    shutil.copytree(folder, root)
+    odd = ["line\nbreak.png", "carriage\rreturn.png", 'comma, "quotes".png', "\u2028\x85 .png"]
+    for name in odd:
+        (root / "dog" / name).touch()
+    try:
+        (root / "dog" / os.fsdecode(b"\xff.png")).touch()
+        odd.append("\\udcff.png")
+    except OSError:
+        pass  # this file system takes UTF-8 names only
+    source = ClipSource(images=str(root), model="m", pretrained="p", test_samples=3, max_unreadable=1.0)
+    where = {"model": clip_files.architecture, "pretrained": clip_files.weights}
+    tables = [tmp_path / f"{number}.csv" for number in range(2)]
+    for number, table in enumerate(tables):
+        extract_shard(source, "train", (number, 2), root, None, tmp_path / f"{number}.h5", table, **where)
+    extract_shard(source, "test", (0, 1), root, None, tmp_path / "test.h5", tmp_path / "test.csv", **where)
+    unite_tables = runpy.run_path(str(REPOSITORY / "workflow/scripts/unite_tables.py"))["main"]
+    unite_tables(["--tables", *map(str, tables), str(tmp_path / "test.csv"), "--output", str(tmp_path / "all.csv")])
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["path"] for row in rows) == sorted(f"dog/{name}" for name in odd)
+    assert all(row["split"] in ("train", "test") and row["reason"] for row in rows)
 
 
 def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files: ClipFiles, tmp_path: Path):

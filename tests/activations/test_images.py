@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from sdlcore.activations.images import SUFFIXES, Skipped, decoded, list_images
+from sdlcore.activations.folders import Skipped
+from sdlcore.activations.images import SUFFIXES, decoded, list_images
 from sdlcore.activations.text import SourceError
-from tests.activations.conftest import DAMAGED, picture
+from tests.activations.conftest import DAMAGED, DEEP, picture
 
 PATHS = [
     *("a_cat/0.bmp", "a_cat/deeper/1.webp", "a_cat/one pixel.png"),
@@ -85,18 +86,6 @@ def test_a_batch_without_a_readable_image_has_none(tmp_path: Path):
     assert len(batch.skipped) == 3
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK", "F"])
-def test_pictures_of_any_mode_are_read(mode: str, tmp_path: Path):
-    (tmp_path / "class").mkdir()
-    suffix = {"CMYK": "jpg", "F": "tiff"}.get(mode, "png")
-    image = picture("any").convert("I").convert("I;16") if mode == "I;16" else picture("any").convert(mode)
-    image.save(tmp_path / f"class/image.{suffix}")
-    if suffix == "tiff":  # a format is found by its content
-        (tmp_path / "class/image.tiff").rename(tmp_path / "class/image.png")
-    (batch,) = decoded(list_images(tmp_path), np.arange(1), shrink, batch_size=1)
-    assert batch.skipped == []
-
-
 @settings(max_examples=20)
 @given(batch_size=st.integers(1, 12), start=st.integers(0, 3))
 def test_batches_hold_the_order_and_can_start_later(batch_size: int, start: int, damaged: Path):
@@ -142,6 +131,84 @@ def test_links_stay_inside(tmp_path: Path):
     (batch,) = decoded(found, np.arange(4), shrink, batch_size=4)
     assert [entry.path for entry in batch.skipped] == ["class/nothing.png"]
     assert "FileNotFoundError" in batch.skipped[0].reason
+
+
+def test_links_out_to_folders_are_listed_and_loops_are_skipped(tmp_path: Path):
+    root = tmp_path / "root"
+    (root / "class").mkdir(parents=True)
+    picture("any").save(root / "class/image.png")
+    (root / "class/a.png").symlink_to("b.png")
+    (root / "class/b.png").symlink_to("a.png")
+    (root / "class/out").symlink_to(tmp_path)
+    (root / "loop").symlink_to("loop")
+    found = list_images(root)
+    assert found.classes == ["class"]
+    assert found.skipped == [Skipped("class/out", "a link that leads out of the image folder")]
+    (batch,) = decoded(found, np.arange(3), shrink, batch_size=4)
+    assert [entry.path for entry in batch.skipped] == ["class/a.png", "class/b.png"]
+    assert all("Too many levels of symbolic links" in entry.reason for entry in batch.skipped)
+
+
+def test_a_named_pipe_is_listed_and_not_waited_for(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/image.png")
+    os.mkfifo(tmp_path / "class/pipe.png")
+    found = list_images(tmp_path)
+    assert found.paths == ["class/image.png"]
+    assert found.skipped == [Skipped("class/pipe.png", "not a regular file")]
+
+
+def test_an_image_that_a_pipe_has_replaced_is_skipped(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/image.png")
+    found = list_images(tmp_path)
+    (tmp_path / "class/image.png").unlink()
+    os.mkfifo(tmp_path / "class/image.png")
+    (batch,) = decoded(found, np.arange(1), shrink, batch_size=1)
+    assert batch.skipped == [Skipped("class/image.png", "PictureError: not a regular file")]
+
+
+def test_folders_called_like_images_are_looked_into(tmp_path: Path):
+    (tmp_path / "class/full.png").mkdir(parents=True)
+    picture("any").save(tmp_path / "class/full.png/image.png")
+    (tmp_path / "class/empty.jpg").mkdir()
+    found = list_images(tmp_path)
+    assert found.paths == ["class/full.png/image.png"]
+    assert found.skipped == [Skipped("class/empty.jpg", "a folder")]
+
+
+def test_images_1200_folders_deep_are_found(deep: Path):
+    folder = next(deep.iterdir())
+    picture("any").save(folder / DEEP / "image.png")
+    found = list_images(deep)
+    assert found.paths == [f"{folder.name}/{DEEP}/image.png"]
+    (batch,) = decoded(found, np.arange(1), shrink, batch_size=1)
+    assert batch.skipped == []
+
+
+def test_folders_that_cannot_be_read_are_listed(unprivileged: Path):
+    for name in ("shut", "open"):
+        (unprivileged / "class" / name).mkdir(parents=True)
+        picture("any").save(unprivileged / "class" / name / "image.png")
+    (unprivileged / "class/shut").chmod(0)
+    found = list_images(unprivileged)
+    assert found.paths == ["class/open/image.png"]
+    assert [entry.path for entry in found.skipped] == ["class/shut"]
+    assert found.skipped[0].reason.startswith("a folder that cannot be read (PermissionError")
+    (unprivileged / "class/shut").chmod(0o700)
+    unprivileged.chmod(0)
+    with pytest.raises(SourceError, match=r"not readable as an image folder \(PermissionError"):
+        list_images(unprivileged)
+
+
+def test_files_in_no_class_folder_are_mentioned(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    shutil.copytree(folder, tmp_path / "root")
+    for name in ("b.png", "a.csv", ".hidden"):
+        (tmp_path / "root" / name).touch()
+    with caplog.at_level(logging.INFO):
+        assert list_images(tmp_path / "root").paths == PATHS
+    assert "left aside 2 files that lie in no class folder: a.csv, b.png" in caplog.text
+    assert "left aside 3 files that are no images by their names" in caplog.text
 
 
 def test_a_name_that_no_store_can_hold_is_skipped(tmp_path: Path):

@@ -4,7 +4,6 @@ Every readable image of a folder becomes a row of an activation store, in an ord
 index of its class and its path. What is unreadable is skipped, counted and listed.
 """
 
-import csv
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -16,10 +15,11 @@ import torch
 
 from sdlcore.activations.clip_checkpoints import embedder, load_clip, weights_digest
 from sdlcore.activations.clip_source import CONVENTIONS, ClipSource, Split, splits_of
-from sdlcore.activations.images import Batch, Skipped, decoded
+from sdlcore.activations.folders import Skipped
+from sdlcore.activations.images import Batch, decoded
 from sdlcore.activations.parsing import SourceError
 from sdlcore.activations.store import ResumableWriter, resume_store
-from sdlcore.files import atomic_path, provenance
+from sdlcore.files import provenance, write_rows
 from sdlcore.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
@@ -275,10 +275,8 @@ def _require_readable(split: str, part: Split, skipped: list[Skipped], limit: fl
 
 
 def _write_skipped(path: str | Path, skipped: Mapping[str, list[Skipped]]) -> None:
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["split", "path", "reason"])
-        table.writerows([split, *entry] for split, entries in skipped.items() for entry in entries)
+    rows = [[split, *entry] for split, entries in skipped.items() for entry in entries]
+    write_rows(path, [["split", "path", "reason"], *rows])
 
 
 def _facts_of(split: str, part: Split) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 
 from sdlcore.activations.clip_checkpoints import register_architecture
-from sdlcore.activations.images import ImageFolder, Skipped, decoded, list_images
+from sdlcore.activations.folders import Skipped
+from sdlcore.activations.images import ImageFolder, decoded, list_images
 from sdlcore.activations.parsing import SourceError
 from sdlcore.files import atomic_path, provenance, write_json
 from sdlcore.streams import stream

@@ -1,11 +1,8 @@
 """Image folders: which images there are, and batches of them decoded, whatever some of them hold.
 
 The layout is torchvision's ImageFolder: ``<root>/<class>/**/<image>``. An image that cannot be read is skipped with a
-reason, not an error, since a folder of a million images always has some.
-
-Links: the root may be one, and a link to an image inside the folder is an image. Links that lead out of the folder and
-links to folders are not followed; each is listed among what was skipped, since a picture from elsewhere would stand in
-figures and reports under a name of this folder.
+reason, not an error, since a folder of a million images always has some. `folders` says what becomes of links,
+`pictures` what a file is turned into.
 """
 
 import hashlib
@@ -22,32 +19,18 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sdlcore.activations.parsing import SourceError
+from sdlcore.activations.folders import Found, Skipped, is_folder, walk
+from sdlcore.activations.parsing import SourceError, described, parsing, printable
+from sdlcore.activations.pictures import open_picture
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+NAMED = 5
+"""Files in no class folder that the log names."""
 WNID = re.compile(r"n\d{8}")
-LINK_OUT = "a link that leads out of the image folder"
-LINK_TO_FOLDER = "a link to a folder"
-
 _Item = tuple[int, str, torch.Tensor | None, str]
 """Index, path, picture or None, reason."""
-
-
-class Skipped(NamedTuple):
-    """An image that was left out.
-
-    Attributes
-    ----------
-    path
-        Relative to the image folder.
-    reason
-        Why.
-    """
-
-    path: str
-    reason: str
 
 
 class ImageFolder(NamedTuple):
@@ -66,7 +49,7 @@ class ImageFolder(NamedTuple):
     class_names
         What the classes are called: the same for people.
     skipped
-        What was not taken for an image of the folder though it looks like one.
+        What was not taken for an image of the folder though it looks like one, and folders that were not looked into.
     digest
         SHA-256 over paths and sizes in bytes.
     """
@@ -115,36 +98,36 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     """
     root = Path(root)
     layout = "one folder for each class with its images in it, <root>/<class>/<image>.jpg"
-    if not root.is_dir():
+    if not is_folder(root):
         raise SourceError(f"{root}: no such folder; {key} names it, and expected there is {layout}")
-    classes = sorted(entry.name for entry in os.scandir(root) if _is_class(entry))
-    inside = os.path.realpath(root)
+    with parsing(root, "an image folder"), os.scandir(root) as entries:
+        here = {entry.name: is_folder(entry.path) for entry in entries}
+    classes = sorted(name for name, folder in here.items() if folder and not name.startswith("."))
+    loose = sorted(name for name, folder in here.items() if not folder)
     paths: list[str] = []
     labels: list[int] = []
     skipped: list[Skipped] = []
     lines: list[str] = []
-    others = 0
+    others = sum(not _is_called_image(name) for name in loose)
     for label, name in enumerate(classes):
-        for path, size, reason in sorted(_files_below(root / name, name, inside)):
-            is_image = PurePosixPath(path).suffix.lower() in SUFFIXES and not PurePosixPath(path).name.startswith(".")
-            if not is_image and reason != LINK_TO_FOLDER:
-                others += 1
-            elif reason is not None:
-                skipped.append(Skipped(path.encode(errors="backslashreplace").decode(), reason))
-            else:
-                paths.append(path)
-                labels.append(label)
-                lines.append(f"{path} {size}\n")
+        found = sorted(walk(root, "image", name))
+        taken = [entry for entry in found if _is_image(entry) and _reason(entry) is None]
+        paths += [entry.path for entry in taken]
+        labels += [label] * len(taken)
+        lines += [f"{entry.path} {entry.size}\n" for entry in taken]
+        skipped += _left_out(found, taken)
+        others += sum(not (entry.folder or _is_image(entry)) for entry in found)
     if not paths:
-        found = f"{len(classes)} class folders without an image" if classes else "no class folder"
-        raise SourceError(
-            f"{root}: has {found}; {key} names it, and expected there is {layout} ({', '.join(SUFFIXES)})"
-        )
+        has = f"{len(classes)} class folders without an image" if classes else "no class folder"
+        raise SourceError(f"{root}: has {has}; {key} names it, and expected there is {layout} ({', '.join(SUFFIXES)})")
     for entry in skipped:
         log.warning("%s: skipped %s: %s", root, *entry)
-    taken = set(labels)
-    if empty := [name for label, name in enumerate(classes) if label not in taken]:
+    filled = set(labels)
+    if empty := [name for label, name in enumerate(classes) if label not in filled]:
         log.warning("%s: classes without an image, which stay classes: %s", root, ", ".join(empty))
+    if loose := [name for name in loose if not name.startswith(".")]:
+        named = ", ".join(loose[:NAMED]) + (", ..." if len(loose) > NAMED else "")
+        log.warning("%s: left aside %d files that lie in no class folder: %s", root, len(loose), named)
     if others:
         log.info("%s: left aside %d files that are no images by their names", root, others)
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -227,13 +210,12 @@ class _Images(Dataset[_Item]):
     def __getitem__(self, index: int) -> _Item:
         path = self._root / self._paths[index]
         try:
-            with Image.open(path) as image:
-                return index, self._paths[index], self._transform(image), ""
+            with open_picture(path) as picture:
+                return index, self._paths[index], self._transform(picture), ""
         except MemoryError:
             raise
         except Exception as error:  # over a broken file, decoders raise nearly anything
-            text = " ".join(str(error).replace(str(path), path.name).split())
-            return index, self._paths[index], None, f"{type(error).__name__}: {text}".rstrip(": ")
+            return index, self._paths[index], None, described(error, path)
 
 
 def _collate(items: list[_Item]) -> Batch:
@@ -245,34 +227,27 @@ def _collate(items: list[_Item]) -> Batch:
     )
 
 
-def _is_class(entry: os.DirEntry[str]) -> bool:
-    """A link to a folder has a class's name, so it is one, which stays empty: what it leads to is not followed."""
-    return entry.is_dir() and not entry.name.startswith(".")
+def _is_image(entry: Found) -> bool:
+    return not entry.folder and _is_called_image(entry.path)
 
 
-def _files_below(folder: Path, name: str, inside: str) -> Iterator[tuple[str, int, str | None]]:
-    """Yield the relative path, the size and what speaks against it of every file below a class folder."""
-    if folder.is_symlink():
-        yield name, 0, LINK_TO_FOLDER
-        return
-    for entry in os.scandir(folder):
-        path = f"{name}/{entry.name}"
-        reason = None
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            reason = "its name is not UTF-8"
-        if entry.is_symlink():
-            target = os.path.realpath(entry.path)
-            if os.path.commonpath([target, inside]) != inside:
-                reason = LINK_OUT
-            elif entry.is_dir():
-                reason = LINK_TO_FOLDER
-        elif entry.is_dir():
-            yield from _files_below(folder / entry.name, path, inside)
-            continue
-        try:
-            size = entry.stat().st_size
-        except OSError:  # a link to nothing: opening it will say so
-            size = -1
-        yield path, size, reason
+def _is_called_image(path: str) -> bool:
+    name = PurePosixPath(path)
+    return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
+
+
+def _reason(entry: Found) -> str | None:
+    """Return what speaks against an image or a folder. A store holds paths as UTF-8."""
+    if entry.reason is None and not entry.folder and printable(entry.path) != entry.path:
+        return "its name is not UTF-8"
+    return entry.reason
+
+
+def _left_out(found: list[Found], taken: list[Found]) -> Iterator[Skipped]:
+    """Yield the images and folders of a class that are not taken, and folders that only by their names are images."""
+    for entry in found:
+        reason = _reason(entry)
+        if entry.folder and reason is None and _is_called_image(entry.path):
+            reason = None if any(image.path.startswith(f"{entry.path}/") for image in taken) else "a folder"
+        if reason is not None and (entry.folder or _is_image(entry)):
+            yield Skipped(printable(entry.path), reason)

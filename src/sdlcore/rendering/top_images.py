@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import PIL.Image
 from matplotlib.figure import Figure
 
+from sdlcore.activations.parsing import described, printable
+from sdlcore.activations.pictures import open_picture
 from sdlcore.rendering.figures import GREY, PALETTE, style
 
 CLASSES_SHOWN = 6
@@ -101,7 +102,7 @@ def _wrapped(name: str, longest: int = 14) -> str:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        with PIL.Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image ({error})") from error
+        with open_picture(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # over a broken file, decoders raise nearly anything
+        raise ValueError(f"{printable(path)}: not a readable image ({described(error, path)})") from error

@@ -1,0 +1,116 @@
+"""What a folder of images or texts holds: its files, and what is not taken and why.
+
+Links: the folder itself may be one, and a link to a file inside the folder is that file. Links that lead out of the
+folder and links to folders are not followed, since what lies elsewhere would stand in stores and figures under a name
+of this folder.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sdlcore.activations.parsing import described
+
+LINK_TO_FOLDER = "a link to a folder"
+NO_FILE = "not a regular file"
+
+
+class Skipped(NamedTuple):
+    """What was left out.
+
+    Attributes
+    ----------
+    path
+        Relative to the folder.
+    reason
+        Why.
+    """
+
+    path: str
+    reason: str
+
+
+class Found(NamedTuple):
+    """What stands in a folder or in one below it.
+
+    Attributes
+    ----------
+    path
+        Relative to the folder, with forward slashes.
+    size
+        In bytes; -1 where the system does not say, as of links to nothing: opening it will say why.
+    reason
+        Why it is not taken, or None.
+    folder
+        Whether it is a folder, or a link to one.
+    """
+
+    path: str
+    size: int
+    reason: str | None
+    folder: bool
+
+
+def link_out(kind: str) -> str:
+    """Return the reason for which a link is not followed that leads out of an image or a text folder."""
+    return f"a link that leads out of the {kind} folder"
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is a folder at a path, or a link to one. One that cannot be looked at is none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
+def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
+    """Yield everything below a folder, in no order and however deep it lies; folders too, but for ``start``.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    kind
+        image or text: what it is a folder of.
+    start
+        A folder in it to look into, relative to it; all of it if empty.
+    """
+    inside = os.path.realpath(root)
+    if start and (Path(root) / start).is_symlink():
+        yield Found(start, 0, LINK_TO_FOLDER, True)
+        return
+    waiting = [start]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(Path(root) / folder) as entries:
+                listed = [(entry, f"{folder}/{entry.name}" if folder else entry.name) for entry in entries]
+        except OSError as error:
+            yield Found(folder, 0, f"a folder that cannot be read ({described(error, Path(root) / folder)})", True)
+            continue
+        for entry, path in listed:
+            found = _look_at(entry, path, inside, kind)
+            if found.folder and found.reason is None:
+                waiting.append(path)
+            yield found
+
+
+def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Found:
+    try:
+        status = entry.stat()
+    except OSError:
+        status = None
+    folder = status is not None and stat.S_ISDIR(status.st_mode)
+    if entry.is_symlink():
+        if os.path.commonpath([os.path.realpath(entry.path), inside]) != inside:
+            return Found(path, 0, link_out(kind), folder)
+        if folder:
+            return Found(path, 0, LINK_TO_FOLDER, True)
+    if status is None:
+        return Found(path, -1, None, False)
+    if folder or stat.S_ISREG(status.st_mode):
+        return Found(path, status.st_size, None, folder)
+    return Found(path, 0, NO_FILE, False)
