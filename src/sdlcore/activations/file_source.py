@@ -16,6 +16,7 @@ from sdlcore.activations.arrays import Array, open_array
 from sdlcore.activations.layout import StoreError, check_dtype, decode, encode
 from sdlcore.activations.store import resume_store
 from sdlcore.activations.text import SourceError
+from sdlcore.activations.underflow import UnderflowError, described, vanishing_row
 from sdlcore.files import provenance, sha256_of
 from sdlcore.streams import stream
 
@@ -166,6 +167,20 @@ def _write(
     dtype: str,
     class_names: list[str] | None,
 ) -> None:
+    try:
+        _write_blocks(path, arrays, chosen, facts, dtype, class_names)
+    except UnderflowError as error:
+        raise SourceError(f"{arrays[error.column].name}: {error.problem}") from error
+
+
+def _write_blocks(
+    path: str | Path,
+    arrays: Mapping[str, Array],
+    chosen: Callable[[int, int], np.ndarray],
+    facts: Mapping[str, Any],
+    dtype: str,
+    class_names: list[str] | None,
+) -> None:
     rows = arrays["input"].shape[0]
     with resume_store(path, facts, dtype, class_names) as writer:
         for start in range(writer.state.get("next", 0), rows, BLOCK_ROWS):
@@ -191,13 +206,17 @@ def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int)
         row = start + int(np.argmin(finite))
         raise SourceError(f"{array.name}: row {row} holds NaN or infinity; leave such rows out")
     with np.errstate(over="ignore"):
-        fitting = np.isfinite(decode(encode(values, dtype), dtype)).all(axis=1)
+        stored = decode(encode(values, dtype), dtype)
+    fitting = np.isfinite(stored).all(axis=1)
     if not fitting.all():
         row = int(np.argmin(fitting))
         largest = float(np.abs(values[row].astype(np.float64)).max())
         raise SourceError(
             f"{array.name}: row {start + row} holds {largest:g}, too large for {dtype}; set another dtype"
         )
+    lost = vanishing_row(values, stored)
+    if lost is not None:
+        raise SourceError(f"{array.name}: {described(start + lost, values[lost], dtype)}")
 
 
 def _check_labels(array: Array, values: np.ndarray, class_names: list[str] | None, start: int) -> None:

@@ -24,6 +24,7 @@ from sdlcore.activations.layout import (
     check_dtype,
     read_stored,
 )
+from sdlcore.activations.underflow import Underflow
 from sdlcore.activations.undo import FileInUseError, UndoFile
 from sdlcore.activations.writing import BlockWriter
 from sdlcore.files import naming_a_full_disk
@@ -37,6 +38,7 @@ class _Commit(NamedTuple):
     rows: int
     state: dict[str, Any]
     checksums: dict[str, Checksum]
+    underflow: dict[str, Underflow]
 
 
 class ResumableWriter(BlockWriter):
@@ -75,7 +77,9 @@ class ResumableWriter(BlockWriter):
             Plain JSON values that say where the source stands; the next attempt finds them as `state`.
         """
         columns = list(self._checksums)
-        record = json.dumps({"rows": self.rows, "columns": columns, "state": dict(state)}, allow_nan=False)
+        underflow = {name: found.to_json() for name, found in self._underflow.items()}
+        said = {"rows": self.rows, "columns": columns, "underflow": underflow, "state": dict(state)}
+        record = json.dumps(said, allow_nan=False)
         for name, checksum in self._checksums.items():
             if name not in self._unfinished["checksums"]:
                 self._unfinished["checksums"].create_dataset(
@@ -90,7 +94,7 @@ class ResumableWriter(BlockWriter):
 
     def go_on_from(self, commit: _Commit) -> None:
         """Take over what an earlier attempt committed; the file is as it was then."""
-        self.rows, self.state, self._checksums = commit.rows, commit.state, commit.checksums
+        self.rows, self.state, self._checksums, self._underflow = commit
 
     def finish(self) -> None:
         del self._unfinished, self._file["unfinished"]
@@ -125,7 +129,8 @@ def resume_store(
     Raises
     ------
     StoreError
-        If ``dtype`` is not known, another process is writing the same store, or it ends without a sample.
+        If ``dtype`` is not known, another process is writing the same store, or it ends without a sample or with a
+        dimension that vanishes in its precision (`sdlcore.activations.underflow`).
     """
     path = Path(path)
     dtype = check_dtype(dtype)
@@ -196,4 +201,5 @@ def _last_commit(file: h5py.File) -> _Commit:
         whole = file[f"unfinished/checksums/{name}"][: rows // CHECKSUM_ROWS]
         checksums[name] = Checksum([digest.tobytes() for digest in whole])
         checksums[name].update(read_stored(file[name], rows - rows % CHECKSUM_ROWS, rows))
-    return _Commit(rows, record["state"], checksums)
+    underflow = {name: Underflow.from_json(found) for name, found in record["underflow"].items()}
+    return _Commit(rows, record["state"], checksums, underflow)

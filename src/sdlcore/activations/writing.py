@@ -23,6 +23,7 @@ from sdlcore.activations.layout import (
     encode,
     write_checksums,
 )
+from sdlcore.activations.underflow import Underflow, UnderflowError, described, vanishing_row
 from sdlcore.files import atomic_path
 
 
@@ -96,6 +97,7 @@ class BlockWriter:
         # open datasets keep the chunk that is not yet full in memory
         self._datasets: dict[str, h5py.Dataset] = {name: file[name] for name in column_names(file)}
         self._checksums: dict[str, Checksum] = {}
+        self._underflow: dict[str, Underflow] = {}
         self.rows = 0
 
     def append(
@@ -120,11 +122,10 @@ class BlockWriter:
         ------
         ValueError
             If columns differ from the first block's, lengths differ, or activations are not finite after conversion
-            to the store's precision.
+            to the store's precision, or a row is all zero after it that was not before.
         """
-        columns: dict[str, np.ndarray] = {"input": encode(input, self._dtype)}
-        if target is not None:
-            columns["target"] = encode(target, self._dtype)
+        given = {"input": np.asarray(input)} | ({} if target is None else {"target": np.asarray(target)})
+        columns = {name: encode(values, self._dtype) for name, values in given.items()}
         if labels is not None:
             columns["labels"] = np.asarray(labels, dtype=np.int32)
         for name, values in (references or {}).items():
@@ -133,11 +134,14 @@ class BlockWriter:
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns of one block differ in length: {lengths}")
-        for name in ("input", "target"):
-            if name in columns and columns[name].ndim != 2:
-                raise ValueError(f"{name} has shape {columns[name].shape}, expected samples x dimension")
-            if name in columns and not np.isfinite(decode(columns[name], self._dtype)).all():
+        as_read = {name: decode(columns[name], self._dtype) for name in given}
+        for name, values in given.items():
+            if values.ndim != 2:
+                raise ValueError(f"{name} has shape {values.shape}, expected samples x dimension")
+            if not np.isfinite(as_read[name]).all():
                 raise ValueError(f"{name} holds values that are not finite in {self._dtype}")
+            if (row := vanishing_row(values, as_read[name])) is not None:
+                raise UnderflowError(self._path, name, described(self.rows + row, values[row], self._dtype))
         if self._datasets and self._datasets.keys() != columns.keys():
             raise ValueError(f"block has columns {sorted(columns)}, the store has {sorted(self._datasets)}")
         for name, values in columns.items():
@@ -148,6 +152,8 @@ class BlockWriter:
             columns[name] = self._append_column(name, values)
         for name, values in columns.items():  # all of which are there now
             self._checksums.setdefault(name, Checksum()).update(values)
+        for name, values in given.items():
+            self._underflow.setdefault(name, Underflow()).update(values, as_read[name])
         self.rows += len(columns["input"])
 
     def _append_column(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -179,6 +185,8 @@ class BlockWriter:
         """Write what makes the file a store, once it is complete."""
         if self.rows == 0:
             raise StoreError(f"{self._path}: a store needs at least one sample")
+        for name, underflow in self._underflow.items():
+            underflow.check(self._path, name, self._dtype)
         begin(self._file, self._class_names)
         self._file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
         write_checksums(self._file, self._checksums)
