@@ -14,6 +14,11 @@ from sdlcore.activations.arrays import open_array
 from sdlcore.activations.file_source import BLOCK_ROWS, FileSource, held_out, read_class_names, write_stores
 from sdlcore.activations.store import ActivationStore, create_store
 from sdlcore.activations.text import SourceError
+from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.model import SparseCoder
+from sdlcore.references import class_means
+from sdlcore.run import ModelConfig
+from sdlcore.streams import stream
 
 ROWS = 10_000
 RNG = np.random.default_rng(0)
@@ -176,6 +181,47 @@ def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
         np.testing.assert_array_equal(train.read("input"), X)
 
 
+def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path):
+    rng = np.random.default_rng(0)
+    directions = np.eye(6)[[0, 1, 2, 3, 4]]
+    labels = rng.integers(-1, 5, ROWS).astype(np.int16)
+    labels[labels == 1] = 3  # a class without a sample
+    x = directions[labels] * 3 + 0.1 * rng.standard_normal((ROWS, 6))
+    x[labels == -1] = 0.1 * rng.standard_normal((int((labels == -1).sum()), 6))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "labels.npy", labels)
+    source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/labels.npy")
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
+        assert train.class_names() == test.class_names() == ["0", "1", "2", "3", "4"]
+        references, described = class_means(train)
+        assert described["name"].tolist() == train.class_names()
+        assert described["left_out"].tolist() == ["", "no sample", "", "", ""]
+        truth = GroundTruth(references.W_p, None, np.zeros(0, dtype=np.int64), references.classes)
+        model = SparseCoder(ModelConfig(activation="topk", k=1, n_q=6), (6,), (6,)).eval()
+        with torch.no_grad():
+            model.W_enc.copy_(torch.eye(6))
+            model.W_dec.copy_(torch.eye(6))
+        metrics, _ = evaluate(model, test, truth, stream(0, "chance"))
+    assert metrics["gt_recovery_decoder"] == 1.0
+    assert metrics["f1"] > 0.8
+
+
+def test_the_classes_of_both_parts_have_names(folder, tmp_path):
+    np.save(tmp_path / "labels.npy", np.full(50, 7))
+    np.save(tmp_path / "x.npy", X[:50])
+    source = FileSource(
+        f"{folder}/x.npy",
+        labels=f"{folder}/labels.npy",
+        test_input=f"{tmp_path}/x.npy",
+        test_labels=f"{tmp_path}/labels.npy",
+    )
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    for name in ("train.h5", "test.h5"):
+        with ActivationStore(tmp_path / name) as store:
+            assert store.class_names() == [str(label) for label in range(8)]
+
+
 def with_row(values, row, value):
     changed = values.copy()
     changed[row] = value
@@ -196,6 +242,7 @@ def with_row(values, row, value):
         ({"labels": LABELS[:, None]}, r"labels.npy: has shape \(10000, 1\), but labels needs samples"),
         ({"labels": with_row(LABELS, 9000, -2)}, "labels.npy: row 9000 holds -2, expected a class counted from 0"),
         ({"labels": with_row(LABELS, 5, 2**40)}, "labels.npy: row 5 holds 1099511627776"),
+        ({"labels": with_row(LABELS, 9, 70000)}, "labels.npy: row 9 holds 70000, expected .* counted from 0 to 65535"),
         ({"input": with_row(X, 9001, np.nan)}, "input.npy: row 9001 holds NaN or infinity"),
         ({"target": with_row(Y, 7, -np.inf)}, "target.npy: row 7 holds NaN or infinity"),
         (

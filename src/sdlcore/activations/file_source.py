@@ -23,6 +23,8 @@ from sdlcore.streams import stream
 log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 4096
+MOST_UNNAMED = 2**16
+"""Classes without names: larger labels are numbers of something else, most likely."""
 MOST_NUMBERS = 2**30
 """Numbers of a block that may be in memory: wider arrays are dimension x samples, most likely."""
 
@@ -38,7 +40,7 @@ class FileSource:
     labels
         N integers, -1 for a sample without a class.
     class_names
-        Text file with a name a line, or JSON file with a list of names.
+        Text file with a name a line, or JSON file with a list of names; without it, classes are called by their labels.
     test_input, test_target, test_labels
         The same for evaluation; without them, a share of the rows is held out.
     test_share
@@ -88,6 +90,8 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
                     f"{array.name}: has rows of shape {array.shape[1:]}, but {given[column].name} has "
                     f"{given[column].shape[1:]}"
                 )
+        if names is None and "labels" in given:
+            names = _numbered([arrays["labels"] for arrays in (given, tested)])
         parts: list[tuple[str, str | Path, Mapping[str, Array], Callable[[int, int], np.ndarray]]]
         if source.test_input is None:
             rows, share = given["input"].shape[0], source.test_share
@@ -128,6 +132,17 @@ def read_class_names(path: str | Path) -> list[str]:
         if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
             raise SourceError(f"{path}: class {number} is called {name!r:.60}, which HDF5 cannot hold; rename it")
     return names
+
+
+def _numbered(labels: list[Array]) -> list[str]:
+    """Return the labels themselves as names of classes, up to the largest."""
+    largest = -1
+    for array in labels:
+        for start in range(0, array.shape[0], BLOCK_ROWS):
+            values = array.read(start, min(start + BLOCK_ROWS, array.shape[0]))
+            _check_labels(array, values, None, start)
+            largest = max(largest, int(values.max()))
+    return [str(label) for label in range(largest + 1)]
 
 
 def _all(start: int, stop: int) -> np.ndarray:
@@ -220,11 +235,11 @@ def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int)
 
 
 def _check_labels(array: Array, values: np.ndarray, class_names: list[str] | None, start: int) -> None:
-    classes = np.iinfo(np.int32).max if class_names is None else len(class_names)
+    classes = MOST_UNNAMED if class_names is None else len(class_names)
     wrong = (values < -1) | (values.astype(np.int64) >= classes) if values.dtype.kind == "i" else values >= classes
     if wrong.any():
         row = int(np.argmax(wrong))
-        named = "" if class_names is None else f", of which class_names has {classes}"
+        named = f" to {classes - 1}" if class_names is None else f", of which class_names has {classes}"
         raise SourceError(
             f"{array.name}: row {start + row} holds {int(values[row])}, expected a class counted from 0{named}, or -1"
         )
