@@ -96,6 +96,11 @@ BYTES = {
         "pickled objects, which are not",
     ),
     "npy: objects in fields": ("x.npy", claiming((4,), [("a", "<f4"), ("b", "|O")]), "pickled objects"),
+    "npy: a header that nests": (
+        "x.npy",
+        b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 5000 + b")" * 5000,
+        "Cannot parse header",
+    ),
     "npy: rows that are not there": ("x.npy", claiming((10**15, 6)), "24000000000000000 bytes, but 96 follow"),
     "npy: more than a machine counts": ("x.npy", claiming((2**62, 2**62)), "bytes, but 96 follow"),
     "npy: fewer than no rows": ("x.npy", claiming((-4, 6)), "no array of numbers"),
@@ -182,6 +187,7 @@ def refuse(path, message, key=""):
     with pytest.raises(SourceError, match=rf"(?s){path.name}.*({message})") as caught:
         write_stores(FileSource(f"{path}{key}"), path.with_name("train.h5"), path.with_name("test.h5"))
     assert "allow_pickle" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
     assert "\n" not in str(caught.value)
     assert not path.with_name("train.h5").exists()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB

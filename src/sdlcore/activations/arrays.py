@@ -20,7 +20,7 @@ from safetensors import safe_open
 from sdlcore.activations.array_reference import FORMATS, parse_array
 from sdlcore.activations.checking import data_elsewhere, never_written
 from sdlcore.activations.layout import decode
-from sdlcore.activations.text import SourceError
+from sdlcore.activations.parsing import LONGEST, SourceError
 
 # names that safetensors gives to types; bfloat16, which numpy lacks, is read as the bits
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U8": "u1", "I8": "i1", "BOOL": "?"} | {
@@ -83,6 +83,8 @@ def _naming(what: str) -> Iterator[None]:
     except Exception as error:  # of seven libraries, none of which says what it may raise
         # numpy's second lines advise to trust the file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if len(reason) > LONGEST:
+            reason = f"{reason[:LONGEST]} ..."  # numpy repeats the whole header
         raise SourceError(f"{what} ({reason})") from error
 
 
