@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.anchors import Anchors, load_anchors, random_anchors, save_anchors
+from sdlcore.anchors import Anchors, load_anchors, number_of_anchors, random_anchors, save_anchors
 from sdlcore.sealing import write_sealed
 from sdlcore.streams import stream
 
@@ -73,3 +73,8 @@ def test_a_direction_that_has_no_part_in_one_representation_is_an_anchor(tmp_pat
     one_sided = Anchors(W_p.T[:3] * np.float32([[0], [1], [1]]), W_r.T[:3], None)
     save_anchors(tmp_path / "a.safetensors", one_sided, {})
     np.testing.assert_array_equal(load_anchors(tmp_path / "a.safetensors").w_p, one_sided.w_p)
+
+
+@pytest.mark.parametrize(("asked", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1)])
+def test_a_number_below_one_is_the_share_that_is_given_away(asked, n, given_away):
+    assert number_of_anchors(asked, n) == given_away

@@ -22,7 +22,10 @@ def unknown_in_anchorings(config: Mapping[str, Any]) -> Iterator[str]:
     methods = config["methods"]
     solvers = [method for method in methods if is_solver(config, method)]
     for name, asked in config["anchorings"].items():
-        discover = asked.get("discover")
+        discover, n_anchors = asked.get("discover"), asked["n_anchors"]
+        if isinstance(n_anchors, float) and (n_anchors >= 1 or discover is not None):
+            wanted = "an integer" if discover is not None else "an integer, or a share below 1"
+            yield f"anchorings.{name}.n_anchors: expected {wanted}, found {n_anchors}"
         if discover is not None:
             path = f"anchorings.{name}.discover.method"
             yield from unknown(path, [discover["method"]], solvers, "a method that is a solver")

@@ -41,6 +41,11 @@ def random_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng:
     return Anchors(W_p.T[index], None if W_r is None else W_r.T[index], index)
 
 
+def number_of_anchors(asked: float, n: int) -> int:
+    """Return how many of n directions are given away: ``asked``, or, below 1, that share of them, one at least."""
+    return max(1, int(asked * n)) if asked < 1 else int(asked)
+
+
 def save_anchors(path: str | Path, anchors: Anchors, provenance: dict[str, Any]) -> None:
     """Write anchors as safetensors, with ``provenance`` in the metadata."""
     write_sealed(path, {key: value for key, value in anchors._asdict().items() if value is not None}, provenance)

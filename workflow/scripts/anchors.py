@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from sdlcore.anchors import random_anchors, save_anchors
+from sdlcore.anchors import number_of_anchors, random_anchors, save_anchors
 from sdlcore.files import provenance
 from sdlcore.references import load_references
 from sdlcore.streams import stream
@@ -11,7 +11,7 @@ from sdlcore.streams import stream
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n-anchors", type=int, required=True)
+    parser.add_argument("--n-anchors", type=float, required=True, help="how many, or, below 1, which share of all")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--references", required=True, help="feature matrices of a bench, or means of classes")
     parser.add_argument("--output", required=True)
@@ -19,9 +19,10 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     W_p, W_r, classes = load_references(args.references)
-    anchors = random_anchors(W_p, W_r, args.n_anchors, stream(args.seed, "anchors"))
+    n_anchors = number_of_anchors(args.n_anchors, W_p.shape[1])
+    anchors = random_anchors(W_p, W_r, n_anchors, stream(args.seed, "anchors"))
     kind = "ground_truth" if classes is None else "class_means"
-    facts = provenance(__file__, kind=kind, n_anchors=args.n_anchors, seed=args.seed)
+    facts = provenance(__file__, kind=kind, n_anchors=n_anchors, seed=args.seed)
     save_anchors(args.output, anchors, facts)
     logging.info("anchored features: %s", anchors.feature)
 
