@@ -17,6 +17,10 @@ BENCH_TABLES = ("solvers", "harder", "encoders")
 """Tables that have no counterpart in the paper, of methods on benches (solvers: any source) as asked for."""
 
 
+OWN = "own_"
+"""What the names of tables begin with that sources of one's own get; the paper has none of them."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run: a model trained once."""

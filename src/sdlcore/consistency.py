@@ -13,6 +13,7 @@ from sdlcore.anchorings import unknown, unknown_in_anchorings, unsound_anchors
 from sdlcore.bench.consistency import inconsistencies as bench_inconsistencies
 from sdlcore.cells import (
     BENCH_TABLES,
+    OWN,
     SETTINGS_TABLE,
     TOP_IMAGES,
     Cell,
@@ -64,7 +65,11 @@ def inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
         judged = [
             name for kind in sources.values() for name, s in kind.items() if name in sources["bench"] or is_labelled(s)
         ]
-        yield from unknown(f"tables.{table}.source", [spec["source"]], judged, "a bench or a source with class_means")
+        if table.startswith(OWN):
+            yield from unknown(f"tables.{table}.source", [spec["source"]], names, "a source")
+        else:
+            expected = "a bench or a source with class_means"
+            yield from unknown(f"tables.{table}.source", [spec["source"]], judged, expected)
         yield from unknown(f"tables.{table}.methods", spec["methods"], config["methods"], "a key of methods")
         yield from unknown(f"tables.{table}.protocols", spec["protocols"], config["protocols"], "a key of protocols")
         known = ["none", *config["anchorings"]]

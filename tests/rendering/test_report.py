@@ -14,8 +14,9 @@ import pytest
 from matplotlib.image import imread
 
 from sdlcore.activations.store import create_store
-from sdlcore.config import load_yaml, validate
+from sdlcore.config import configure, load_yaml, validate
 from sdlcore.rendering.report import figure6_sentences, report
+from sdlcore.rendering.tables import read_csv
 from sdlcore.sealing import write_sealed
 
 REPOSITORY = Path(__file__).parents[2]
@@ -326,6 +327,36 @@ def test_licences_stand_only_where_such_data_is_shown(made, config):
     text = Page(report(only_bench, {}, {"figure8": (made / "figure8.png").read_bytes()})).text
     assert "Licences" not in text
     assert "CC BY-SA" not in text
+
+
+@pytest.mark.parametrize("labels", ["l.npy", None], ids=["classes", "no classes"])
+def test_the_table_of_ones_own_source_stands_without_the_papers(tmp_path, labels):
+    schema = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
+    given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy", "labels": labels}}}}
+    config = configure(given, load_yaml(REPOSITORY / "config/config.yaml"), schema)
+    asked = config["tables"]["own_mine"]
+    metrics = [
+        test_tables.write_metrics(tmp_path / "made", seed, method, anchoring, source="mine")
+        for method in asked["methods"]
+        for anchoring in asked["anchorings"]
+        for seed in config["seeds"]
+    ]
+    if labels is None:
+        for path in metrics:
+            content = json.loads(path.read_text())
+            content["metrics"] = {name: content["metrics"][name] for name in ("l0", "fvu", "dead_fraction")}
+            path.write_text(json.dumps(content | {"chance": {}}))
+    outputs = {name: tmp_path / name for name in ("csv", "markdown", "latex", "effects", "runs")}
+    call("tables", table="own_mine", spec=json.dumps(config), paper=[], metrics=metrics, **outputs)
+    frames = {"own_mine": read_csv(outputs["csv"]), "own_mine_effects": read_csv(outputs["effects"])}
+    text = " ".join(Page(report(config, frames, {})).text.split())
+    assert "Activations of mine" in text
+    assert "paper's numbers are at" not in text
+    assert ("class means" in text) == (labels is not None)
+    heads = outputs["markdown"].read_text().split("\n")[2]
+    assert "paper" not in heads
+    assert ("GT recovery: decoder, not given" in heads) == (labels is not None)
+    assert "FVU: ours" in heads
 
 
 def test_configuration_is_escaped(config):

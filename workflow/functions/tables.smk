@@ -1,5 +1,6 @@
 # Tables over runs, and the verdicts on the paper's numbers.
 from sdlcore.cells import (
+    OWN,
     SETTINGS_TABLE,
     Cell,
     bench_table_cells,
@@ -14,6 +15,11 @@ from sdlcore.cells import (
     table_seeds,
 )
 from sdlcore.verdicts.scale import SWEPT
+
+
+def paper_table(wildcards):
+    """The paper's numbers, which stand beside; it has no table of one's own source."""
+    return [] if wildcards.table.startswith(OWN) else in_checkout(f"resources/paper/{wildcards.table}.csv")
 
 
 def table_runs(table):

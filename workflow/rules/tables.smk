@@ -7,7 +7,7 @@ if RUN_TABLES:
     rule tables:
         input:
             metrics=lambda wildcards: [f"{run}/metrics.json" for run in table_runs(wildcards.table)],
-            paper=lambda wildcards: in_checkout(f"resources/paper/{wildcards.table}.csv"),
+            paper=paper_table,
         output:
             csv="<results>/tables/{table}.csv",
             markdown="<results>/tables/{table}.md",

@@ -8,16 +8,16 @@ import sys
 from sdlcore.files import atomic_path
 from sdlcore.rendering.captions import table_caption
 from sdlcore.rendering.markup import latex, markdown
-from sdlcore.rendering.runs import read_runs
+from sdlcore.rendering.runs import read_runs, unjudged
 from sdlcore.rendering.sweeps import effects_over, runs_over, table_layout, table_over
-from sdlcore.rendering.tables import read_paper, write_csv
+from sdlcore.rendering.tables import no_paper, read_paper, write_csv
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", required=True, help="name of the table in the configuration")
     parser.add_argument("--spec", required=True, type=json.loads, help="JSON: the configuration that the table needs")
-    parser.add_argument("--paper", required=True, help="CSV with the paper's own numbers")
+    parser.add_argument("--paper", nargs="?", help="CSV with the paper's own numbers, where it has the table")
     parser.add_argument("--metrics", required=True, nargs="+", help="metrics.json of each run")
     for output in ("csv", "markdown", "latex", "effects", "runs"):
         parser.add_argument(f"--{output}", required=True, help=f"{output} file to write")
@@ -26,7 +26,11 @@ def main(argv: list[str] | None = None) -> None:
 
     layout = table_layout(arguments.spec, arguments.table)
     runs = read_runs(arguments.metrics)
-    table = table_over(runs, read_paper(arguments.paper), layout)
+    if arguments.paper is None:  # a source of one's own, which may have no classes
+        paper, runs = no_paper(), unjudged(runs)
+    else:
+        paper = read_paper(arguments.paper)
+    table = table_over(runs, paper, layout)
     caption = table_caption(arguments.spec, arguments.table)
     write_csv(arguments.csv, table)
     write_csv(arguments.runs, runs_over(runs, layout))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sdlcore.cells import is_labelled, run_settings, source_settings, table_points, table_seeds
+from sdlcore.cells import OWN, is_labelled, run_settings, source_kind, source_settings, table_points, table_seeds
 from sdlcore.evaluation.top_samples import FEWEST, TOP
 
 # The settings of the paper's tables, with whose numbers ours stand side by side.
@@ -74,6 +74,18 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
     )
     ours = ", ".join(f"{name} = {value}" for name, value in table_settings(config, table).items())
     source = config["tables"][table]["source"]
+    here = f"this run (configuration {config['name']}, source {source}) is at {ours}."
+    if (
+        table.startswith(OWN)
+        and source_kind(config, source) != "bench"
+        and not is_labelled(source_settings(config, source))
+    ):
+        return (
+            f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
+            f"{' and '.join(config['tables'][table]['protocols'])}; {spread}. L0, FVU (fraction of variance "
+            "unexplained) and Dead (fraction of latents that never fire) are of samples that training did not see. "
+            f"T{here[1:]}"
+        )
     if is_labelled(source_settings(config, source)):
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
         given = "classes"
@@ -99,8 +111,7 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
         f"are of samples that training did not see. {more}"
         "Chance: the same metric of as many random directions, as a range where rows differ. "
         "Anchors only: of the anchors alone, without any training. "
-        f"The paper's numbers are at {PAPER_SETTINGS[table]}; this run (configuration {config['name']}, source "
-        f"{source}) is at {ours}."
+        + (f"T{here[1:]}" if table.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[table]}; {here}")
     )
 
 

@@ -17,6 +17,7 @@ METHODS = {
     "topk_nested": "Nested TopK SAE",
     "topk_real": "TopK SAE",
     "topk_real_resampled": "TopK SAE with resampling",
+    "batchtopk_real": "BatchTopK SAE",
     "topk_warm": "TopK SAE from ACS",
     "acs": "ACS",
     "ksvd": "K-SVD",
@@ -42,7 +43,12 @@ METHODS = {
     "dictionary_learning_jumprelu": "dictionary_learning JumpReLU",
     "sparsify_topk": "sparsify TopK",
 }
-ANCHORING_LABELS = {"none": "none", "ground_truth": "ground truth", "class_means": "class means"}
+ANCHORING_LABELS = {
+    "none": "none",
+    "ground_truth": "ground truth",
+    "class_means": "class means",
+    "half_of_classes": "half of the classes",
+}
 
 
 class Column(NamedTuple):
@@ -106,15 +112,20 @@ def readable(table: pd.DataFrame) -> Readable:
     """Format the part of a table that fits a page; protocols are named only where there are several."""
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
     swept = [symbol(table["parameter"].iloc[0])] if _known(table, "value") else []
-    # Appendix G's tables have no L0
-    columns = [column for column in COLUMNS if column.name != "paper_l0" or _known(table, "paper_l0")]
+    # Appendix G's tables have no L0 of the paper, others nothing of it; where nothing is judged there is no recovery
+    measured = {column.group for column in COLUMNS if _known(table, f"{column.name}_mean")}
+    columns = [
+        column
+        for column in COLUMNS
+        if (_known(table, column.name) if column.name.startswith("paper_") else column.group in measured)
+    ]
     columns += [column for column in CLASS_COLUMNS if _known(table, f"{column.name}_mean")]
     rows = []
     for _, row in table.iterrows():
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
         values = [label_value(row["value"], row["paper_value"])] if swept else []
         rows.append((values + names, [_cell(row, column) for column in columns]))
-    baselines = [("Chance", [_baseline(table, column, "chance") for column in columns])]
+    baselines = [("Chance", [_baseline(table, column, "chance") for column in columns])] if "MIP" in measured else []
     if _known(table, "anchors_only_mip_decoder_mean"):
         baselines.append(("Anchors only", [_baseline(table, column, "anchors_only") for column in columns]))
     if _known(table, "oracle_fvu_mean"):

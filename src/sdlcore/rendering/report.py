@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 
 from sdlcore.activations.image_reference import TRAINED
-from sdlcore.cells import SETTINGS_TABLE, TOP_IMAGES, source_kind, table_seeds
+from sdlcore.cells import OWN, SETTINGS_TABLE, TOP_IMAGES, source_kind, table_seeds
 from sdlcore.files import atomic_path, provenance
 from sdlcore.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.rendering.captions import symbol, table_caption
@@ -93,7 +93,7 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
             _table(config, name, frames)
             | {"sweep": encoded.get(f"{name}_sweep")}
             | {"features": encoded.get("features") if name == "table1" else None}
-            for name in TABLE_TITLES
+            for name in [*TABLE_TITLES, *(table for table in config["tables"] if table.startswith(OWN))]
             if name in frames
         ],
         "settings_table": None,
@@ -176,7 +176,7 @@ def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFra
     effects = frames.get(f"{name}_effects")
     return {
         "name": name,
-        "title": TABLE_TITLES[name],
+        "title": TABLE_TITLES.get(name) or f"Activations of {config['tables'][name]['source']}",
         "content": content,
         "groups": groups,
         "starts": {sum(width for _, width in groups[:i]) for i in range(len(groups))},

@@ -83,6 +83,11 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]
 
 
+def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs with NaN for what they lack of `REQUIRED_METRICS`, as those do that nothing is judged against."""
+    return runs.reindex(columns=[*runs.columns, *(name for name in REQUIRED_METRICS if name not in runs)])
+
+
 def _describe(method: str, protocol: str, anchoring: str, seed: int) -> str:
     return f"method {method}, protocol {protocol}, anchoring {anchoring}, seed {seed}"
 

@@ -120,6 +120,11 @@ def read_paper(path: str | Path) -> pd.DataFrame:
     return paper.reindex(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
 
 
+def no_paper() -> pd.DataFrame:
+    """Return what `read_paper` would of a table that the paper has not."""
+    return pd.DataFrame(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
+
+
 def table1(
     runs: pd.DataFrame,
     paper: pd.DataFrame,
