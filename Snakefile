@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-min_version("9.10")
+min_version
 
 REPOSITORY = Path(workflow.basedir)
 
