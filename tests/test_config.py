@@ -161,6 +161,15 @@ def test_a_runs_settings_come_from_method_over_source_over_protocol():
         ({"anchorings": {"ground_truth": {"n_anchors": 500}}}, "500 anchors, but only 128 features of lrb"),
         ({"anchorings": {"few": {}}}, "anchorings.few.n_anchors: missing"),
         (
+            {"anchorings": {"few": {"n_anchors": 1.5}}},
+            "few.n_anchors: expected an integer, or a share below 1, found 1.5",
+        ),
+        ({"anchorings": {"few": {"n_anchors": 0}}}, "anchorings.few.n_anchors: 0 is less than or equal to"),
+        (
+            {"anchorings": {"few": {"n_anchors": 0.5, "discover": {"method": "acs"}}}},
+            "anchorings.few.n_anchors: expected an integer, found 0.5",
+        ),
+        (
             {"tables": {"table1": {"methods": ["topk", "nmf"]}}},
             "tables.table1.methods: nmf is not a key of methods",
         ),
@@ -288,7 +297,7 @@ def test_any_value_anywhere_is_valid_or_refused(path, value):
         assert validate(config, SCHEMA)["name"]
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a: [", "not YAML")])
+@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a: [", "line 1: not YAML")])
 def test_files_that_cannot_be_read_are_named(tmp_path, text, message):
     path = tmp_path / "config.yaml"
     if text:

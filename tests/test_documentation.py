@@ -9,8 +9,7 @@ import sys
 import pytest
 import yaml
 
-from sdlcore.config import load_yaml, validate
-from sdlcore.variants import merge
+from sdlcore.config import configure, load_yaml
 from tests.conftest import REPOSITORY
 
 PAGES = [
@@ -70,7 +69,9 @@ def test_configurations_shown_are_valid(page):
     shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     assert shown
     for change in shown:
-        validate(merge(load_yaml("config/config.yaml"), change), load_yaml("config/schema/config.schema.yaml"))
+        configure(
+            {"name": "part"} | change, load_yaml("config/config.yaml"), load_yaml("config/schema/config.schema.yaml")
+        )
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from sdlcore.cells import BENCH_TABLES
+from sdlcore.config_files import ConfigError, key_path, load_yaml, mapping, parse, shown, unbounded
 from sdlcore.consistency import doubled_sources, inconsistencies, inconsistent_benches, inconsistent_runs
+from sdlcore.cost import MOST_RUNS, number_of_runs
+from sdlcore.own import over_default
 from sdlcore.variants import (
+    merge,
     misnamed_variants,
     missed_values,
     unsound_starts,
@@ -25,25 +28,10 @@ from sdlcore.variants import (
     without_like,
 )
 
+__all__ = ["ConfigError", "configuration", "configure", "load_yaml", "read_given", "validate"]
 
-class ConfigError(ValueError):
-    """A configuration was refused; the message has one line for every problem, led by the path of the key."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        # keys may hold line breaks
-        lines = ["  " + problem.replace("\n", "\\n") for problem in problems]
-        super().__init__("\n".join(["configuration refused:", *lines]))
-
-
-def load_yaml(path: str | Path) -> Any:
-    """Read one YAML file, safely."""
-    try:
-        return yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not YAML ({' '.join(str(error).split())})"]) from error
-
+UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "peers_python")
+"""Keys that say where and how runs are made, and change no result."""
 
 # JSON takes 250.0 for an integer; what loops and shapes are made from must be one
 _Validator = jsonschema.validators.extend(
@@ -54,6 +42,56 @@ _Validator = jsonschema.validators.extend(
 )
 
 
+def configuration(
+    content: str | bytes, default: Mapping[str, Any], schema: Mapping[str, Any], name: str = "text"
+) -> dict[str, Any]:
+    """Return the whole valid configuration that the text of one file makes of the default.
+
+    Raises
+    ------
+    ConfigError
+        Whatever is wrong with the text.
+    """
+    return configure(mapping(parse(content, name), name), default, schema)
+
+
+def read_given(paths: Iterable[str | Path], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given beside the default: files, each laid over those before, and single changes over all.
+
+    Raises
+    ------
+    ConfigError
+        Naming a file that is no configuration.
+    """
+    given: dict[str, Any] = {}
+    for path in paths:
+        given = merge(given, mapping(load_yaml(path), str(path)))
+    _refuse(unbounded(changes))
+    return merge(given, changes)
+
+
+def configure(given: Mapping[str, Any], default: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole valid configuration that is given as what differs from the default (`own.over_default`).
+
+    Raises
+    ------
+    ConfigError
+        As `validate` does, and where results would go to the folder of the default's though they are others.
+    """
+    merged = merge(default, given)
+    _refuse(unbounded(merged))
+    problems = _misshapen(merged, schema)
+    if "name" not in given and given.keys() - {*UNTRACKED}:
+        folder = f"results/{default.get('name')}"
+        problems.append(
+            f"name: missing; without one, results would take the place of the default's, {folder}. "
+            "Set it in a file that --configfile names, or by --config name=...; or name config/config.yaml among the "
+            "files, to add to its results"
+        )
+    _refuse(problems)
+    return validate(over_default(default, given), schema)
+
+
 def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``config`` with defaults filled in, or refuse it.
 
@@ -62,6 +100,7 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
     ConfigError
         Naming the path of each wrong key and what was expected.
     """
+    _refuse(unbounded(config))
     _refuse(_misshapen(config, schema))
     _refuse(misnamed_variants(config))
     filled = _with_defaults(without_like(config), schema, schema)
@@ -71,6 +110,8 @@ def validate(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, 
         if filled[part] is not None:
             runs = {source: asked for source, asked in filled[part]["runs"].items() if asked is not None}
             filled[part]["runs"] = runs
+    if (asked_for := number_of_runs(filled)) > MOST_RUNS:
+        _refuse([f"tables: {asked_for:,} runs, with those of figures, expected at most {MOST_RUNS:,}"])
     _refuse(inconsistencies(filled))
     _refuse(unsound_starts(filled))
     _refuse(unsound_sweeps(filled))
@@ -92,14 +133,9 @@ def _misshapen(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str
     return [*problems, *_not_finite(config)]
 
 
-def _path(parts: Iterable[str | int]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return text.removeprefix(".") or "(top level)"
-
-
 def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
     path = list(error.absolute_path)
-    where = _path(path)
+    where = key_path(path)
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     wanted: Any = error.validator_value
     hint = f" ({str(schema['description']).strip()})" if "description" in schema else ""
@@ -107,27 +143,32 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
         known = sorted(schema.get("properties", {}))
         for key in error.instance:
             if key not in known:
-                yield f"{_path([*path, key])}: unknown key; expected one of {', '.join(known)}"
+                yield f"{key_path([*path, key])}: unknown key; expected one of {', '.join(known)}"
     elif error.validator == "required" and isinstance(error.instance, Mapping):
         for key in wanted:
             # a variant has what is required from what it is like
             if key not in error.instance and "like" not in error.instance:
-                yield f"{_path([*path, key])}: missing; it is required"
+                yield f"{key_path([*path, key])}: missing; it is required"
     elif "propertyNames" in error.schema_path:
-        yield f"{_path([*path, str(error.instance)])}: not a name that can stand here; {error.message}{hint}"
+        yield f"{key_path([*path, str(error.instance)])}: not a name that can stand here; {_message(error)}{hint}"
     elif error.validator == "pattern" and "description" in schema:
-        yield f"{where}: expected {schema['description'].strip()}, found {error.instance!r}"
+        yield f"{where}: expected {schema['description'].strip()}, found {shown(error.instance)}"
     elif error.validator == "type":
         kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
-        yield f"{where}: expected {kinds}{hint}, found {error.instance!r}{_yaml_float_hint(error.instance)}"
+        yield f"{where}: expected {kinds}{hint}, found {shown(error.instance)}{_yaml_float_hint(error.instance)}"
     else:
-        yield f"{where}: {error.message}{hint}"
+        yield f"{where}: {_message(error)}{hint}"
+
+
+def _message(error: jsonschema.ValidationError) -> str:
+    """Return jsonschema's message, with the value that it begins with shortened."""
+    return error.message.replace(repr(error.instance), shown(error.instance), 1)
 
 
 def _not_finite(tree: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:
     """YAML knows .nan and .inf, which no range of the schema catches."""
     if isinstance(tree, float) and not math.isfinite(tree):
-        yield f"{_path(path)}: expected a finite number, found {tree}"
+        yield f"{key_path(path)}: expected a finite number, found {tree}"
     children = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
     for key, child in children:
         yield from _not_finite(child, (*path, key))

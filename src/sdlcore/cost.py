@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdlcore.cells import (
+    BENCH_TABLES,
     Cell,
     bench_figure_cells,
     bench_seeds,
     is_peer,
     is_solver,
     run_settings,
+    run_tables,
     source_kind,
     source_settings,
 )
@@ -23,6 +25,8 @@ RATE = 8e10
 """Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
 nothing was trained yet."""
 METRICS_BYTES = 10_000
+MOST_RUNS = 100_000
+"""Runs that a configuration may ask for; planning them takes Snakemake minutes."""
 
 
 class Stage(NamedTuple):
@@ -38,6 +42,29 @@ class Stage(NamedTuple):
     """Megabytes on each GPU of the largest job."""
     seconds: float | None = None
     """Of all jobs, one after the other."""
+
+
+def number_of_runs(config: Mapping[str, Any]) -> int:
+    """Return how many runs tables and figures ask for at most, counted without a list of them."""
+    total = 0
+    for spec in run_tables(config).values():
+        points = len(spec["sweep"]["values"]) if spec["sweep"] else 1
+        sides = len(spec["methods"]) * len(spec["protocols"]) * len(spec["anchorings"])
+        total += points * sides * len(spec["seeds"] or config["seeds"])
+    for spec in config["figures"].values():
+        sides = len(spec.get("methods", ["with", "without"])) * len(spec.get("protocols", ["one"]))
+        total += sides * len(spec.get("seeds") or config["seeds"])
+    for asked in (asked for part in BENCH_TABLES if config[part] for asked in config[part]["runs"].values()):
+        total += len(asked["methods"]) * len(asked["seeds"] or config["seeds"])
+    if discovery := config["discovery"]:
+        for asked in discovery["runs"].values():
+            sides = len(asked["methods"]) * len(asked["protocols"]) * (1 + len(asked["anchorings"]))
+            total += sides * len(discovery["seeds"] or config["seeds"])
+    if frontier := config["frontier"]:
+        for panel in frontier["panels"].values():
+            methods = panel["methods"] or frontier["methods"]
+            total += len(panel["values"]) * len(methods) * len(frontier["seeds"] or config["seeds"])
+    return total
 
 
 def weights(config: Mapping[str, Any], cell: Cell) -> int | None:

@@ -19,6 +19,8 @@ from sdlcore.run import RunConfig
 
 Group = dict[str, dict[str, Any]]
 """Names -> settings, of the sources of one kind or of methods."""
+LONGEST_CHAIN = 20
+"""How many sources or methods may be like each other, one after the other."""
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def misnamed_variants(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{path}.{name}.like: {base} is not a key of {path}{choices}{hint}"
             elif name in (chain := _chain(group, base)):
                 yield f"{path}.{name}.like: goes round in a circle ({' -> '.join([name, *chain])})"
+            elif len(chain) > LONGEST_CHAIN:
+                yield f"{path}.{name}.like: goes over more than {LONGEST_CHAIN} others; expected fewer"
 
 
 def unsound_starts(config: Mapping[str, Any]) -> Iterator[str]:
@@ -164,11 +168,14 @@ def _groups(config: Mapping[str, Any]) -> dict[str, Group]:
 
 
 def _chain(group: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
-    """Return a name, what it is like, what that is like, and so on, up to a name that is missing or came before."""
+    """Return a name, what it is like, what that is like, and so on, up to a name that is missing or came before.
+
+    It ends, too, where it is longer than any may be.
+    """
     chain = [name]
     while True:
         base = group[chain[-1]].get("like")
-        if base is None or base not in group or base in chain:
+        if base is None or base not in group or base in chain or len(chain) > LONGEST_CHAIN:
             return chain
         chain.append(base)
 

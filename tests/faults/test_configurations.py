@@ -113,17 +113,17 @@ def test_no_name_leads_out_of_the_results(name: str, where: tuple):
 
 
 FILES = {
-    "not YAML": (b"name: [", "Config file is not valid JSON or YAML"),
-    "a list": (b"- name: quick", "Config file must be given as JSON or YAML with keys at top level"),
+    "not YAML": (b"name: [", "bad.yaml: line 1: not YAML"),
+    "a list": (b"- name: quick", "bad.yaml: expected keys with values"),
     "an object of Python's": (
         b"name: !!python/object/apply:os.system ['touch harm']",
-        "Config file is not valid JSON or YAML",
+        "bad.yaml: line 1: not YAML that can be read",
     ),
     "a wrong type": (b"seeds: three", "seeds: expected array"),
     "an unknown key": (b"sead: [0]", "sead: unknown key; expected one of"),
     "a name with a way out": (b"name: ../elsewhere", r"name: .*\.\./elsewhere"),
     "a method that is not there": (
-        b"tables: {table1: {methods: [magic]}}",
+        b"{name: mine, tables: {table1: {methods: [magic]}}}",
         "tables.table1.methods: magic is not a key",
     ),
 }

@@ -4,17 +4,20 @@ import json
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
 from sdlcore.activations.store import ActivationStore
 from tests.workflow.conftest import Checkout
 
+# what a shell would take for more than a name
+DATA = "my data; $(touch pwned) `touch pwned` 'x' \"y\" *"
 SOURCE = {
-    "input": "my data/x.safetensors#layer5",
-    "target": "my data/y.npy",
-    "labels": "my data/labels.npy",
-    "class_names": "my data/names.txt",
+    "input": f"{DATA}/x.safetensors#layer5",
+    "target": f"{DATA}/y.npy",
+    "labels": f"{DATA}/labels.npy",
+    "class_names": f"{DATA}/names.txt",
     "test_share": 0.25,
 }
 CHANGE = {"sources": {"file": {"mine": {**SOURCE, "run": {"n_q": 32}}}}}
@@ -24,7 +27,7 @@ RUN = "results/tiny/runs/mine/transcoder/best/none/seed0/metrics.json"
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Checkout:
     checkout = Checkout(tmp_path_factory.mktemp("file") / "sdl core")
-    folder = checkout.path / "my data"
+    folder = checkout.path / DATA
     folder.mkdir()
     rng = np.random.default_rng(0)
     latents = rng.exponential(size=(1200, 20)) * (rng.random((1200, 20)) < 0.1)
@@ -42,14 +45,29 @@ def test_a_run_is_made_by_path(checkout):
     assert 0 < metrics["fvu"] < 1
     with ActivationStore(checkout.path / "results/tiny/activations/mine/train.h5") as store:
         assert (store.rows, store.n_p, store.n_r, store.class_names()) == (900, 8, 5, ["a", "b"])
+    assert not list(checkout.path.glob("**/pwned"))
+
+
+def test_a_source_that_only_one_configuration_has_gets_a_table_of_its_own(checkout):
+    change = {**CHANGE, "own": {"methods": ["topk_real"]}, "methods": {"topk_real": {"k": 2}}}
+    checkout.snakemake("own_mine", change=change)
+    tables = checkout.path / "results/tiny/tables"
+    table = pd.read_csv(tables / "own_mine.csv", keep_default_na=False, na_values=[""])
+    assert list(table["anchoring"]) == ["none", "half_of_classes"]
+    # of two classes one is given away, and the other is what both are judged by
+    judged = table[["gt_recovery_decoder_mean", "mip_decoder_unanchored_mean", "fvu_mean"]]
+    assert judged.notna().all(axis=None)
+    said = (tables / "own_mine.md").read_text()
+    assert "half of the classes" in said
+    assert "paper's numbers" not in said
 
 
 def test_a_changed_file_or_setting_reruns_what_hangs_on_it(checkout):
     assert checkout.plan(RUN, change=CHANGE).jobs == []
-    labels = checkout.path / "my data/labels.npy"
+    labels = checkout.path / f"{DATA}/labels.npy"
     before, stamp = labels.read_bytes(), labels.stat()
     np.save(labels, np.zeros(1200, dtype=np.int64))
-    everything = {"file_activations", "class_means", "train", "evaluate"}
+    everything = {"file_activations", "class_means", "anchors", "train", "evaluate"}
     assert checkout.plan(RUN, change=CHANGE).rules() == everything
     labels.write_bytes(before)
     os.utime(labels, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
@@ -68,11 +86,11 @@ def test_other_sources_are_made_as_before(checkout):
 
 
 def test_what_is_wrong_is_said_in_a_sentence(checkout):
-    missing = {"sources": {"file": {"mine": {**SOURCE, "input": "my data/gone.npy"}}}}
+    missing = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
     done = checkout.snakemake(RUN, change=missing, check=False)
     assert done.returncode != 0
-    assert "sources.file.mine: no such file: my data/gone.npy" in done.stdout
-    keyless = {"sources": {"file": {"mine": {**SOURCE, "input": "my data/x.safetensors#layer7"}}}}
+    assert f"sources.file.mine: no such file: {DATA}/gone.npy" in done.stdout
+    keyless = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/x.safetensors#layer7"}}}}
     done = checkout.snakemake(RUN, change=keyless, check=False)
     assert done.returncode != 0
     assert "x.safetensors#layer7: the file has no array of that name; it has layer5, layer6" in done.stdout

@@ -8,16 +8,24 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(REPOSITORY / "src"))
 
-from sdlcore.config import ConfigError, load_yaml, validate
+from sdlcore.config import ConfigError, configure, load_yaml, read_given
+from sdlcore.config_files import unfit_text
 from sdlcore.digest import source_digest
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")
 PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
+# Snakemake formats paths of environments and scripts, too
+if problem := unfit_text(str(REPOSITORY)):
+    raise WorkflowError(f"{str(REPOSITORY)!r}: expected a path of the checkout {problem}; move it")
+# Read again, since Snakemake takes the last of doubled keys and does not say which keys were given beside the default
 try:
-    filled = validate(config, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
+    given = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
+    default = load_yaml(REPOSITORY / "config/config.yaml")
+    filled = configure(given, default, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
 except ConfigError as error:
     raise WorkflowError(str(error))
+config.clear()
 config.update(filled)
 
 RESULTS = f"results/{config['name']}"

@@ -33,7 +33,9 @@ def begin_jobs(python, preparation=""):
     train = python
     if config["processes"] > 1:  # that many train one dictionary together
         train = f"python -m torch.distributed.run --standalone --nproc-per-node {config['processes']}"
-    shell.prefix(f"set -euo pipefail; export {exports} PYTHON={python} TRAIN={quote(train)}; {preparation}")
+    prefix = f"set -euo pipefail; export {exports} PYTHON={python} TRAIN={quote(train)}; {preparation}"
+    # Snakemake formats it, and would put in what a configuration has in braces, after it was quoted
+    shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 
 begin_jobs("python")
@@ -61,4 +63,4 @@ onstart:
         address = server.stdout.readline().strip()
         if address:
             run = f'python -IS {quote(str(warm))} run {quote(address)} "$@"'
-            begin_jobs("warm_python", f"warm_python() ( exec {run} ); ")  # braces would be Snakemake's
+            begin_jobs("warm_python", f"warm_python() ( exec {run} ); ")

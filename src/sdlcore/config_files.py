@@ -1,0 +1,226 @@
+"""Configuration files as trees of values, bounded before anything loops over them.
+
+A file comes from somebody else: it may be no text, name a key twice, or grow out of a few aliases to more than a
+machine holds. Whatever a parser raises becomes one `ConfigError` that names the file, and the line where there is one.
+"""
+
+import json
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LARGEST_FILE = 2**18
+"""Bytes of a configuration file; the largest that comes with the package has 2^14."""
+MOST_VALUES = 20_000
+"""Values of a configuration, those that an alias repeats counted each time."""
+MOST_ITEMS = 1000
+"""Items of one list or mapping."""
+DEEPEST = 40
+LARGEST_NUMBER = 2**63
+LONGEST_TEXT = 1000
+LONGEST_NAME = 255
+"""Bytes of one part of a path, on file systems of today."""
+LONGEST_SHOWN = 200
+
+# no text of a configuration needs more than a line; Python's surrogates can be given to no file system and no shell
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Snakemake puts values in their places in every path, those that functions return too
+_PLACEHOLDER = re.compile("[{}]|<[a-z][a-z0-9_]*>")
+
+
+class ConfigError(ValueError):
+    """A configuration was refused; the message has one line for every problem, led by the path of the key."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        # keys and values may hold what no terminal and no UTF-8 can show
+        lines = ["  " + _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], problem) for problem in problems]
+        super().__init__("\n".join(["configuration refused:", *lines]))
+
+
+def load_yaml(path: str | Path) -> Any:
+    """Read one YAML or JSON file, safely.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, and the line of what is wrong in it where there is one.
+    """
+    try:
+        facts = Path(path).stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise ConfigError([f"{path}: cannot be read (no regular file)"])
+        if facts.st_size > LARGEST_FILE:
+            raise ConfigError([f"{path}: {facts.st_size} bytes, expected a configuration of at most {LARGEST_FILE}"])
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
+    return parse(content, str(path))
+
+
+def parse(content: str | bytes, name: str = "text") -> Any:
+    """Return what a YAML or JSON text says; ``name`` leads what an error says.
+
+    Raises
+    ------
+    ConfigError
+        If the text is neither, too large or too deep, or names a key twice.
+    """
+    if len(content) > LARGEST_FILE:
+        raise ConfigError([f"{name}: more than {LARGEST_FILE} bytes, expected a configuration"])
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([f"{name}: line {number}: not UTF-8; save the file in that encoding"]) from error
+    try:
+        tree: Any = _parse_json(text, name) if text.lstrip().startswith("{") else _parse_yaml(text, name)
+    except ConfigError:
+        raise
+    except Exception as error:  # PyYAML raises what Python's constructors do, from KeyError to RecursionError
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark is not None else ""
+        said = getattr(error, "problem", None) or str(error) or type(error).__name__
+        raise ConfigError([f"{name}: {line}not YAML that can be read ({' '.join(said.split())})"]) from error
+    return tree
+
+
+def mapping(tree: Any, name: str) -> dict[str, Any]:
+    """Return the tree of a configuration file, or refuse it by ``name`` where it is no mapping or not `unbounded`."""
+    if not isinstance(tree, dict):
+        raise ConfigError([f"{name}: expected keys with values, found {shown(tree)}"])
+    if "__use_yte__" in tree:
+        raise ConfigError([f"{name}: __use_yte__: has Snakemake run Python code that stands in the file; leave it out"])
+    if problems := list(unbounded(tree)):
+        raise ConfigError(f"{name}: {problem}" for problem in problems)
+    return tree
+
+
+def _parse_json(text: str, name: str) -> Any:
+    """Snakemake, too, takes JSON first; what begins like it and is none may be YAML."""
+
+    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ConfigError([f"{name}: the key {key} stands twice in one mapping; leave one out"])
+            found[key] = value
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=each_key_once)
+    except json.JSONDecodeError:
+        return _parse_yaml(text, name)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with each key once and with bounds."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.composer.ComposerError(
+                None, None, f"nested more than {DEEPEST} deep", self.peek_event().start_mark
+            )
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no key of ours; the constructor refuses it
+            line, first = key.start_mark.line + 1, lines.get((key.tag, key.value))
+            if first is not None:
+                twice = f"line {line}: the key {key.value} stands twice, first in line {first}; leave one out"
+                raise ConfigError([f"{self.name}: {twice}"])
+            lines[key.tag, key.value] = line
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            said = str(error) or type(error).__name__
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
+
+
+def _parse_yaml(text: str, name: str) -> Any:
+    loader = _Loader(text)
+    loader.name = name
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def key_path(parts: Iterable[str | int]) -> str:
+    """Return the path of a key as errors show it: ``tables.table1.methods[0]``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return text.removeprefix(".") or "(top level)"
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it, shortened in its middle."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python prints
+        text = f"{type(value).__name__} too long to print"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN // 2]} ... {text[-LONGEST_SHOWN // 2 :]}"
+
+
+def unbounded(tree: Any) -> Iterator[str]:
+    """Yield what no loop, path or shell should be given, by its key: too many values, too deep ones, single ones."""
+    values = 0
+    left: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
+    while left:
+        path, value = left.pop()
+        values += 1
+        if values > MOST_VALUES:
+            yield f"(top level): more than {MOST_VALUES:,} values, those that aliases repeat counted each time"
+            return
+        if len(path) > DEEPEST:
+            within = key_path(path[:3])
+            yield f"{within}: nested more than {DEEPEST} deep; does an alias stand inside of what it names?"
+            return
+        if isinstance(value, Mapping | list | tuple | set) and len(value) > MOST_ITEMS:
+            yield f"{key_path(path)}: {len(value)} items, expected at most {MOST_ITEMS}"
+            return
+        if isinstance(value, Mapping):
+            for key, child in value.items():
+                if not isinstance(key, str):
+                    yield f"{key_path(path)}: expected keys that are text, found {shown(key)}"
+                    return
+                if problem := unfit_text(key):
+                    yield f"{key_path((*path, key[:LONGEST_NAME]))}: expected a key {problem}"
+                left.append(((*path, key), child))
+        elif isinstance(value, list | tuple | set):
+            left += [((*path, index), child) for index, child in enumerate(value)]
+        elif isinstance(value, str) and (problem := unfit_text(value)):
+            yield f"{key_path(path)}: expected text {problem}, found {value[:LONGEST_NAME]!r}"
+        elif isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
+            yield f"{key_path(path)}: expected a number below 2^63, found one of {len(bin(value)) - 2} bits"
+
+
+def unfit_text(text: str) -> str | None:
+    """Return what a text should be to stand in a path or a command, None where it is."""
+    if _UNPRINTABLE.search(text):
+        return "of one line, without control characters"
+    if len(text) > LONGEST_TEXT:
+        return f"of at most {LONGEST_TEXT} characters"
+    if any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
+        return f"whose parts between slashes have at most {LONGEST_NAME} bytes"
+    if text.startswith("-"):
+        return "that begins with no dash, which commands would take for an option; write ./ before a path"
+    if _PLACEHOLDER.search(text):
+        return "without braces and <name>, which Snakemake would put other values in place of"
+    return None

@@ -1,0 +1,164 @@
+"""Configurations that somebody got wrong, or meant to do harm with, in a real Snakemake."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.workflow.conftest import Checkout
+
+# what a shell, and Snakemake's formatting after quoting, would take for more than a name
+HARM = "$(touch pwned) `touch pwned`; touch pwned; 'x' \"y\" # é"
+NOTHING = {
+    "tables": dict.fromkeys(("table1", "table2", "table3", "table4", "table5", "table6", "table7")),
+    "figures": dict.fromkeys(("figure4", "figure5", "figure6", "figure8", "figure9", "figure10", "convergence")),
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Checkout:
+    """A checkout whose own path a shell would not take for one word."""
+    return Checkout(tmp_path_factory.mktemp("new") / f"checkout {HARM}")
+
+
+def refused(checkout: Checkout, content: bytes, *arguments: str) -> str:
+    """Return what Snakemake says of a configuration file that it refuses."""
+    (checkout.path / "bad.yaml").write_bytes(content)
+    command = [sys.executable, "-m", "snakemake", "-n", "--configfile", "bad.yaml", *arguments]
+    done = subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(checkout.path.glob("pwned"))
+    return done.stdout + done.stderr
+
+
+def test_python_in_a_configuration_file_is_not_run(checkout):
+    said = refused(checkout, b"__use_yte__: true\nname: x\nwandb: ?__import__('os').system('touch pwned')\n")
+    assert "bad.yaml: __use_yte__: has Snakemake run Python code" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            b"a0: &a0 {p: x, q: x}\n"
+            + b"".join(b"a%d: &a%d {p: *a%d, q: *a%d}\n" % (i, i, i - 1, i - 1) for i in range(1, 30)),
+            "bad.yaml: (top level): more than 20,000 values",
+        ),
+        ("name: x\nwandb: café\n".encode("latin-1"), "bad.yaml: line 2: not UTF-8"),
+        (b"name: x\nmethods: &a {topk: *a}\n", "bad.yaml: methods.topk.topk: nested more than 40 deep"),
+    ],
+    ids=["a bomb", "another encoding", "a circle"],
+)
+def test_a_file_that_snakemake_would_hang_or_end_by_an_exception_on_is_refused_before_it_reads_it(
+    checkout, content, sentence
+):
+    assert sentence in refused(checkout, content)
+
+
+def test_without_the_profile_a_file_is_refused_too(checkout):
+    said = refused(checkout, b"name: x\nname: y\n", "--workflow-profile", "none", "--cores", "1")
+    assert "bad.yaml: line 2: the key name stands twice, first in line 1" in said
+
+
+def test_a_value_is_not_formatted_after_it_was_quoted(checkout):
+    said = refused(checkout, b"name: x\ncache: '{config[wandb]}'\nwandb: \"x'; touch pwned; echo '\"\n")
+    assert "cache: expected text without braces" in said
+
+
+def test_a_checkout_whose_path_snakemake_would_format_is_refused(tmp_path):
+    said = refused(Checkout(tmp_path / "{config[wandb]}"), b"name: x\n")
+    assert "expected a path of the checkout without braces" in said
+
+
+def test_values_reach_jobs_as_they_are_written(checkout):
+    change = {
+        **NOTHING,
+        "name": "quoted",
+        "cache": f"cache {HARM}",
+        "wandb": f"'; touch pwned; echo '{HARM}",
+        "peers_python": f"python {HARM}",
+        "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}},
+    }
+    run = "results/quoted/runs/lrb/theirs/best/none/seed0/metrics.json"
+    done = checkout.snakemake(run, change=change, check=False)
+    assert f"{change['peers_python']} is missing, the interpreter that has other libraries" in done.stdout
+    assert (checkout.path / "results/quoted/activations/lrb/seed0/train.h5").exists()
+    assert not list(checkout.path.glob("**/pwned"))
+
+
+def test_paths_of_sources_are_one_word_each(checkout):
+    own = f"mine {HARM}"
+    sources = {
+        "llama": {
+            "mine": {"model": f"{own}.gguf", "text": f"{own}.txt"},
+            "wheeled": {"model": f"wheel:a==1#b/{own}.gguf", "text": f"wheel:c==1#d/{own}.json"},
+        },
+        "clip": {
+            "photos": {
+                "images": own,
+                "test_images": f"{own}/test",
+                "model": f"{own}.json",
+                "pretrained": f"{own}.safetensors",
+            }
+        },
+    }
+    for suffix in ("gguf", "txt", "json"):
+        (checkout.path / f"{own}.{suffix}").write_text("{}")
+    change = {**NOTHING, "name": "quoted", "cache": f"cache {HARM}", "sources": sources}
+    stores = [f"results/quoted/activations/{source}/test.h5" for source in ("mine", "wheeled", "photos")]
+    plan = checkout.plan(*stores, "-p", change=change)
+    assert plan.rules() == {"language_model", "activations", "fetch", "clip_activations"}
+    # the shell's own words of each command, of which one is the path
+    check = 'for word in "$@"; do printf "%s\\n" "$word"; done'
+    said = set()
+    for line in plan.text.splitlines():
+        command = line.removeprefix("Shell command: ")
+        if "$SCRIPTS" in command:
+            arguments = command.partition(".py ")[2].rpartition(" > ")[0]
+            done = subprocess.run(
+                ["bash", "-c", f"show() {{ {check}; }}; show {arguments}"],
+                cwd=checkout.path,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            said |= set(done.stdout.splitlines())
+    wanted = {own, f"{own}/test", f"{own}.gguf", f"{own}.txt", f"{own}.json", f"{own}.safetensors"}
+    assert wanted | {f"wheel:a==1#b/{own}.gguf", f"wheel:c==1#d/{own}.json"} <= said
+    assert not list(checkout.path.glob("**/pwned"))
+
+
+def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
+    said = refused(checkout, b"seeds: [0]\n")
+    assert "name: missing; without one, results would take the place of the default's, results/quick" in said
+    (checkout.path / "part.yaml").write_text("device: cpu\n")
+    plan = "results/quick/bench/lrb/seed0/feature_matrix.safetensors"
+    command = [sys.executable, "-m", "snakemake", plan, "-n", "--configfile"]
+    for files in (["part.yaml"], ["config/config.yaml", "config/encoders.yaml"]):
+        done = subprocess.run([*command, *files], cwd=checkout.path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_all_that_is_trained_is_on_the_users_own_source(checkout):
+    """README's own: by the default it would be 366 jobs, of which none touches it."""
+    shown = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
+    (mine,) = [text for text in shown if "file:" in text]
+    (checkout.path / "config/mine.yaml").write_text(mine)
+    (checkout.path / "data").mkdir()
+    for name in ("layer5.npy", "labels.npy"):
+        (checkout.path / "data" / name).write_bytes(b"")
+    plan = checkout.plan(base="mine")
+    assert len(plan.of("train")) == 15
+    assert all(wildcards.startswith("source=mine,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))
+    made = {"file_activations", "class_means", "anchors", "train", "evaluate"}
+    assert plan.rules() == made | {"tables", "figure6", "verdicts", "report"}
+
+
+def test_the_report_is_named_where_it_was_made_and_not_where_it_was_left_alone(checkout):
+    change = {**NOTHING, "name": "named"}
+    assert "Open results/named/report.html" in checkout.snakemake("report", change=change).stdout
+    bench = "results/named/bench/lrb/seed0/feature_matrix.safetensors"
+    assert "Open" not in checkout.snakemake(bench, change=change).stdout
