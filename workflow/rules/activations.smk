@@ -53,8 +53,8 @@ rule language_model:
     params:
         code=lambda wildcards: code_digest("language_model"),
     shell:
-        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q} --cache "$CACHE"/models'
-        " --output {output:q} > {log:q} 2>&1"
+        'HF_HUB_OFFLINE=1 python "$SCRIPTS"/language_model.py --gguf {input:q}'
+        ' --cache "$CACHE"/models --output {output:q} > {log:q} 2>&1'
 
 
 # A source's stores in one job; or in parts, jobs of their own, where it has shards; or its evaluation store alone, where
