@@ -48,6 +48,11 @@ def solve_settings(wildcards):
     return run_settings(config, wildcards.source, wildcards.method, wildcards.protocol)
 
 
+def evaluate_settings(wildcards):
+    """All settings of the run whose dictionary is judged."""
+    return solve_settings(wildcards) if wildcards.method in SOLVERS else train_settings(wildcards)
+
+
 def solver_threads(settings):
     return 1 if settings["n_atoms"] * settings["batch_size"] < 2**22 else 8
 

@@ -2,6 +2,7 @@
 rule evaluate:
     input:
         model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
+        config="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/config.json",
         store=store("test"),
         references=references_file,
         anchors=evaluate_anchors,
@@ -18,11 +19,13 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
+        settings=lambda wildcards: as_json(evaluate_settings(wildcards)),
         references=lambda wildcards: "--references" if references_file(wildcards) else "",
         anchors=lambda wildcards: "--anchors" if evaluate_anchors(wildcards) else "",
         hierarchy=evaluate_hierarchy,
         code=lambda wildcards: code_digest("evaluate"),
     shell:
         '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
-        " {wildcards.anchoring} {wildcards.seed} --model {input.model} --store {input.store}"
+        " {wildcards.anchoring} {wildcards.seed} --model {input.model} --config {input.config}"
+        " --settings {params.settings:q} --store {input.store}"
         " {params.references} {input.references} {params.anchors} {input.anchors} --hierarchy {params.hierarchy:q} --output {output} > {log} 2>&1"

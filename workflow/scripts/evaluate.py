@@ -12,6 +12,7 @@ from sdlcore.anchors import load_anchors
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.evaluation.given import given_away
+from sdlcore.evaluation.origin import check_origin
 from sdlcore.files import provenance, seal_json, sha256_of, write_json
 from sdlcore.model import load_model
 from sdlcore.references import load_references
@@ -22,6 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell", nargs=5, metavar=("SOURCE", "METHOD", "PROTOCOL", "ANCHORING", "SEED"), required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--config", required=True, help="what the training of the model left beside it")
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON: the run's settings")
     parser.add_argument("--store", required=True)
     parser.add_argument("--references", help="the directions to judge by, where there are any")
     parser.add_argument("--anchors", help="which features count as anchored")
@@ -32,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
     torch.set_num_threads(1)
     source, method, protocol, anchoring, seed = args.cell
+    check_origin(args.model, args.config, args.settings, int(seed))
     truth = None
     if args.references:
         references = load_references(args.references)
