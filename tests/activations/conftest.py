@@ -68,17 +68,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_folder: Callable[[Path
     return make_folder(tmp_path_factory.mktemp("images") / "whole")
 
 
-@pytest.fixture
-def deep(tmp_path: Path) -> Iterator[Path]:
-    """A folder with a folder that holds `DEEP`, more of them than Python's stack has frames."""
-    here = tmp_path / "class"
-    here.mkdir()
+@pytest.fixture(scope="session")
+def deep() -> Iterator[Path]:
+    """A folder with a folder that holds `DEEP`, more of them than Python's stack has frames, and in it a text."""
+    root = Path(tempfile.mkdtemp())
     try:
-        for depth in range(0, 1200, 100):  # pathlib makes parents recursively, too
-            (here / DEEP[: 2 * depth + 199]).mkdir(parents=True)
-        yield tmp_path
-    finally:  # pytest's own way to remove it is recursive
-        subprocess.run(["rm", "-rf", str(here)], check=True)
+        for depth in range(100, 1300, 100):  # pathlib makes parents recursively
+            (root / "class" / DEEP[: 2 * depth - 1]).mkdir(parents=True)
+        (root / "class" / DEEP / "a.txt").write_text("deep")
+        picture("any").save(root / "class" / DEEP / "image.png")
+        yield root
+    finally:  # as shutil and pytest remove folders
+        subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import logging
 import multiprocessing
@@ -27,13 +28,13 @@ from safetensors.torch import load_file, save_file
 
 from sdlcore.activations import clip as clip_module
 from sdlcore.activations.clip import extract, extract_shard
-from sdlcore.activations.clip_checkpoints import embedder, load_clip
+from sdlcore.activations.clip_checkpoints import embedder, load_clip, register_architecture, tokenizer_of
 from sdlcore.activations.clip_source import ClipSource
 from sdlcore.activations.store import ActivationStore, unite, verify
 from sdlcore.activations.text import SourceError
 from sdlcore.activations.writing import BlockWriter
 from sdlcore.streams import stream
-from tests.activations.conftest import DAMAGED, ClipFiles, picture
+from tests.activations.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
 from tests.conftest import REPOSITORY
 
 NAMES = ("train.h5", "test.h5", "skipped.csv")
@@ -427,3 +428,58 @@ def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: Clip
         for column in ("labels", "references/path"):
             np.testing.assert_array_equal(parts.read(column), whole.read(column))
         np.testing.assert_allclose(parts.read("input"), whole.read("input"), rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a tokenizer and a text tower that bring code, which leaves a file; and a "y" on standard input."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    lines = [f"open({str(tmp_path / 'ran')!r}, 'w')", "from transformers import PreTrainedTokenizerFast as Words", ""]
+    (folder / "evil.py").write_text("\n".join(lines))
+    model = {"model_type": "of_its_own", "auto_map": {"AutoConfig": "evil.Words", "AutoModel": "evil.Words"}}
+    (folder / "config.json").write_text(json.dumps(model))
+    words = {"auto_map": {"AutoTokenizer": ["evil.Words", "evil.Words"]}, "tokenizer_class": "Words"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    return folder
+
+
+def architecture(path: Path, **text: Any) -> str:
+    path.write_text(json.dumps({**ARCHITECTURE, "text_cfg": {**ARCHITECTURE["text_cfg"], **text}}))
+    return str(path)
+
+
+@pytest.mark.parametrize("kwargs", [{"tokenizer_kwargs": {"trust_remote_code": True}}, {"trust_remote_code": True}])
+def test_an_architecture_that_trusts_code_is_refused(kwargs: dict[str, Any], code: Path, tmp_path: Path):
+    path = architecture(tmp_path / "trusting.json", hf_tokenizer_name=str(code), **kwargs)
+    with pytest.raises(SourceError, match=r"trusting\.json: sets trust_remote_code, but code .* is never run"):
+        register_architecture(path)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": json.loads(Path(path).read_text())}))
+    with pytest.raises(SourceError, match="sets trust_remote_code"):
+        register_architecture(f"local-dir:{tmp_path}")
+
+
+def test_code_of_text_towers_and_tokenizers_is_not_run(code: Path, clip_files: ClipFiles, tmp_path: Path):
+    tower = architecture(tmp_path / "a-tower-with-code.json", hf_model_name=str(code))
+    with pytest.raises(SourceError, match="do not load"):
+        load_clip(tower, clip_files.weights)
+    words = register_architecture(architecture(tmp_path / "words-with-code.json", hf_tokenizer_name=str(code)))
+    with pytest.raises(SourceError, match="words-with-code: not readable as an architecture with a tokenizer"):
+        tokenizer_of(words)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"embed_dim": 8}'])
+def test_a_broken_architecture_is_one_sentence(content: str, tmp_path: Path):
+    (tmp_path / "broken.json").write_text(content)
+    with pytest.raises(SourceError, match=r"broken\.json: (not a readable JSON file|expected a JSON object)"):
+        register_architecture(str(tmp_path / "broken.json"))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"model_cfg": []}', "[" * 100_000])
+def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_files: ClipFiles, tmp_path: Path):
+    shutil.copy(clip_files.weights, tmp_path)
+    (tmp_path / "open_clip_config.json").write_text(content)
+    with pytest.raises(SourceError, match=r"open_clip_config\.json: not readable as open_clip's JSON"):
+        load_clip(clip_files.architecture, str(tmp_path / Path(clip_files.weights).name))

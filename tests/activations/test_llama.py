@@ -249,6 +249,22 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
     assert not (tmp_path / "test.h5").exists()
 
 
+@pytest.mark.timeout(30)
+def test_one_line_of_20_mb_is_told_that_it_is_one_document(folder: Path, tmp_path: Path):
+    """Whatever its length: training and evaluation take different documents."""
+    (tmp_path / "line.txt").write_text("a" * 20_000_000)
+    (tmp_path / "line.jsonl").write_text(json.dumps({"text": "river stone " * 1_700_000}) + '\n""\n')
+    for name in ("line.txt", "line.jsonl"):
+        with pytest.raises(SourceError, match=rf"{name}: has fewer than two documents, .* split the text"):
+            extract(SOURCE, folder, tmp_path / name, tmp_path / "train.h5", tmp_path / "test.h5")
+
+
+def test_a_text_that_is_mostly_one_document_is_told_so(folder: Path, tmp_path: Path):
+    (tmp_path / "text.json").write_text(json.dumps(["river stone " * 3000, "cloud"]))
+    with pytest.raises(SourceError, match=r"text\.json: has \d+ tokens, but \d+ of them are one document"):
+        extract(SOURCE, folder, tmp_path / "text.json", tmp_path / "train.h5", tmp_path / "test.h5")
+
+
 def test_a_streamed_text_that_is_too_short_is_refused(
     folder: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -18,7 +18,7 @@ from sdlcore.activations.store import ActivationStore
 from sdlcore.activations.streaming import open_stream, write_recipe
 from sdlcore.activations.text import SourceError
 from sdlcore.streams import stream
-from tests.activations.tiny_llama import documents, save_tiny_llama
+from tests.activations.tiny_llama import WORDS, documents, save_tiny_llama
 
 SOURCE = LlamaSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)
 BUFFER, BATCH = 230, 50  # of which a buffer takes four
@@ -136,7 +136,7 @@ def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, mon
 
 def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path, tmp_path: Path):
     short = tmp_path / "short.json"
-    short.write_text(json.dumps([" ".join(documents(9))]))
+    short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
     source = dataclasses.replace(SOURCE, test_samples=20)
     write_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
     message = r"short\.json: has no rows behind those of the evaluation store; take a longer text"

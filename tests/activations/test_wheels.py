@@ -1,6 +1,7 @@
 """Wheel references, and fetching single files out of wheels."""
 
 import logging
+import os
 import zipfile
 from pathlib import Path
 
@@ -117,6 +118,46 @@ def test_broken_wheel_is_named(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_registry")
+def flip(content: bytes, *, after: bytes, at: int, bits: int = 0xFF) -> bytes:
+    place = content.index(after) + len(after) + at
+    return content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("at", [2, 9, 40, 60])
+def test_a_member_that_is_damaged_is_one_sentence_with_the_wheel(compression: int, at: int, tmp_path: Path):
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    wheel = folder / "some_text-1.2-py3-none-any.whl"
+    words = "".join(f"{number * 7919 % 1009} " for number in range(200))
+    with zipfile.ZipFile(wheel, "w", compression) as archive:
+        archive.writestr("some_text/data/words.txt", words)
+    wheel.write_bytes(flip(wheel.read_bytes(), after=b"some_text/data/words.txt", at=at))
+    with pytest.raises(WheelError, match=r"some_text-1\.2-py3-none-any\.whl: not a readable wheel"):
+        fetch(REFERENCE, None, folder)
+    assert files_below(tmp_path) == [f"wheels/{wheel.name}"]
+
+
+@pytest.mark.parametrize(("at", "bits"), [(6, 1), (8, 0x40)], ids=["encrypted", "compressed otherwise"])
+def test_a_member_that_asks_for_more_than_there_is_is_one_sentence(at: int, bits: int, tmp_path: Path):
+    wheel = make_wheel(tmp_path / "wheels")
+    content = wheel.read_bytes()
+    # of the second member, in its own header and in the list at the end
+    for header, offset in ((b"PK\x03\x04", at), (b"PK\x01\x02", at + 2)):
+        place = content.index(header, content.index(header) + 1)
+        content = content[:place] + flip(content[place:], after=header, at=offset - 4, bits=bits)
+    wheel.write_bytes(content)
+    with pytest.raises(WheelError, match="not a readable wheel"):
+        fetch(REFERENCE, None, tmp_path / "wheels")
+
+
+@pytest.mark.usefixtures("no_registry")
+def test_a_pipe_that_is_called_like_the_wheel_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "some_text-1.2-py3-none-any.whl")
+    with pytest.raises(WheelError, match="could not be downloaded"):
+        fetch(REFERENCE, None, tmp_path)
+
+
 def test_two_wheels_by_hand_are_ambiguous(tmp_path: Path):
     make_wheel(tmp_path)
     make_wheel(tmp_path, "some_text-1.2-py2-none-any.whl")

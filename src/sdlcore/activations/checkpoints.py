@@ -15,12 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from sdlcore.activations.hub import model_config, model_snapshot
 from sdlcore.activations.hub_names import is_hub_model
-from sdlcore.activations.parsing import SourceError, nothing_to_read, parsing
+from sdlcore.activations.parsing import NO_CODE, SourceError, nothing_to_read, parsing
 from sdlcore.files import sha256_of
 
 FAMILY = ("llama", "mistral", "qwen2")
 """Architectures with the blocks, norms and MLPs that `sites` names, tested against transformers' own hidden states."""
-NO_CODE = "code that comes with a model is never run"
 
 
 class Checkpoint(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from PIL import Image
 
-from sdlcore.activations.parsing import SourceError
+from sdlcore.activations.parsing import NO_CODE, SourceError, described, nothing_to_read, parsing
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +75,10 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
     else:
         _require_tag(name, pretrained, architecture)
     try:
-        loaded, _, preprocess = open_clip.create_model_and_transforms(
-            name, wanted or None, precision=PRECISIONS[dtype], device=device, weights_only=True
-        )
+        with nothing_to_read():
+            loaded, _, preprocess = open_clip.create_model_and_transforms(
+                name, wanted or None, precision=PRECISIONS[dtype], device=device, weights_only=True
+            )
     except Exception as error:  # of pickle, safetensors, torch, the hub's client, and more
         raise SourceError(
             f"{where} do not load ({_first_line(error)}); where no hub can be reached, fetch the file elsewhere and "
@@ -95,20 +96,24 @@ def register_architecture(model: str) -> str:
         If open_clip does not know the name, or the file does not describe an architecture.
     """
     if not model.endswith(".json"):
-        if open_clip.get_model_config(model) is None:
+        with parsing(model, "an architecture"):
+            found = open_clip.get_model_config(model)
+        _require_no_code(found, model)
+        if found is None:
             alike = [name for name in open_clip.list_models() if name.lower().startswith(model.lower()[:5])]
             raise SourceError(f"model {model!r} is none that open_clip knows; alike are {', '.join(alike) or 'none'}")
         return model
     path = Path(model)
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SourceError(f"model {model}: not a readable JSON file ({_first_line(error)})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"model {model}: not a readable JSON file ({described(error)})") from error
     parts = ("embed_dim", "vision_cfg", "text_cfg")
     if not isinstance(found, dict) or not set(parts) <= set(found):
         raise SourceError(
             f"model {model}: expected a JSON object with {', '.join(parts)}, as open_clip's model_configs"
         )
+    _require_no_code(found, model)
     open_clip.add_model_config(path)
     if open_clip.get_model_config(path.stem) != found:
         raise SourceError(f"model {model}: another architecture goes by the name {path.stem}; rename the file")
@@ -154,9 +159,9 @@ def _require_weights_file(pretrained: str, name: str, architecture: dict[str, An
         raise SourceError(f"pretrained {pretrained}: expected a file of weights ({', '.join(WEIGHTS)}), or a tag")
     beside = path.with_name("open_clip_config.json")
     if beside.is_file():  # checkpoints of the hub come with one; a file alone does not say
-        _require_same_activation(
-            json.loads(beside.read_text()).get("model_cfg", {}), name, architecture, f"{path.name} (by {beside.name})"
-        )
+        with parsing(beside, "open_clip's JSON"):
+            found = json.loads(beside.read_text()).get("model_cfg", {})
+            _require_same_activation(found, name, architecture, f"{path.name} (by {beside.name})")
 
 
 def _require_tag(name: str, tag: str, architecture: dict[str, Any]) -> None:
@@ -177,7 +182,9 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
         raise SourceError(
             f"pretrained {pretrained}: no open_clip_config.json to be had ({_first_line(error)})"
         ) from error
-    found = json.loads(Path(path).read_text())["model_cfg"]
+    with parsing(pretrained, "open_clip's JSON"):
+        found = json.loads(Path(path).read_text())["model_cfg"]
+        _require_no_code(found, pretrained)
     different = [key for key in ("embed_dim", "vision_cfg") if found.get(key) != architecture[key]]
     if different:
         key = different[0]
@@ -186,6 +193,17 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
             f"not {architecture[key]}"
         )
     _require_same_activation(found, name, architecture, pretrained)
+
+
+def _require_no_code(found: Any, where: str) -> None:
+    """Refuse settings, however deep, that would have a tokenizer or a text tower run code that comes with it."""
+    waiting = [found]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if part.get("trust_remote_code"):
+                raise SourceError(f"{where}: sets trust_remote_code, but {NO_CODE}")
+            waiting += part.values()
 
 
 def _require_same_activation(found: dict[str, Any], name: str, architecture: dict[str, Any], what: str) -> None:
@@ -198,6 +216,18 @@ def _require_same_activation(found: dict[str, Any], name: str, architecture: dic
         f"{what} was trained with {kinds[trained]}, but model {name} has {kinds[built]}, which gives other embeddings; "
         f"set model to {f'{base}-quickgelu' if trained else base}"
     )
+
+
+def tokenizer_of(name: str) -> Any:
+    """Return the tokenizer of an architecture that is known to open_clip.
+
+    Raises
+    ------
+    SourceError
+        If there is none, or it needs code of its own.
+    """
+    with parsing(name, "an architecture with a tokenizer", NO_CODE), nothing_to_read():
+        return open_clip.get_tokenizer(name)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,10 +17,10 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.activations.clip_checkpoints import register_architecture
+from sdlcore.activations.clip_checkpoints import register_architecture, tokenizer_of
 from sdlcore.activations.folders import Skipped
 from sdlcore.activations.images import ImageFolder, decoded, list_images
-from sdlcore.activations.parsing import SourceError
+from sdlcore.activations.parsing import NO_CODE, SourceError, nothing_to_read, parsing
 from sdlcore.files import atomic_path, provenance, write_json
 from sdlcore.streams import stream
 
@@ -135,7 +135,7 @@ def train_clip(
         raise SourceError(
             f"{images}: has {len(data.images)} readable images, fewer than training.batch_size {training.batch_size}"
         )
-    tokens = open_clip.get_tokenizer(name)([CAPTION.format(name) for name in folder.class_names]).to(device)
+    tokens = tokenizer_of(name)([CAPTION.format(name) for name in folder.class_names]).to(device)
     groups = None if group_of is None else [group_of(name) for name in folder.class_names]
     losses = _train(clip, data, tokens, training, device)
     test = _load(test_folder, preprocess, workers)
@@ -169,7 +169,8 @@ def train_clip(
 def _initialised(name: str, seed: int) -> tuple[Any, Any]:
     with torch.random.fork_rng(devices=[]):  # open_clip draws from the global generator
         torch.manual_seed(int(stream(seed, "clip", "initialisation").integers(2**63)))
-        clip, _, preprocess = open_clip.create_model_and_transforms(name)
+        with parsing(name, "an architecture", NO_CODE), nothing_to_read():
+            clip, _, preprocess = open_clip.create_model_and_transforms(name)
     return clip, preprocess
 
 

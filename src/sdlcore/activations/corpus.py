@@ -11,6 +11,7 @@ Either order is the same one at every call.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,9 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdlcore.activations.hub_names import DATASET, is_hub_text
-from sdlcore.activations.text import read_documents, text_files
+from sdlcore.activations.parsing import parsing
+from sdlcore.activations.text import list_texts, read_documents
 from sdlcore.files import sha256_of
 from sdlcore.streams import stream
+
+log = logging.getLogger(__name__)
 
 WHOLE_BYTES = 64 * 2**20
 """Largest text, in bytes on the disk, that is read whole."""
@@ -108,8 +112,12 @@ def open_text(reference: str | Path, options: TextOptions | None = None) -> Text
     name = str(reference)
     if is_hub_text(name):
         return _dataset(name.removeprefix(DATASET), options)
-    files = text_files(reference)
+    files, skipped = list_texts(reference)
     facts: dict[str, Any] = {"files": _checksums(files, Path(reference)), "column": options.column}
+    if skipped:
+        for entry in skipped:
+            log.warning("%s: skipped %s: %s", name, *entry)
+        facts["skipped"] = [entry._asdict() for entry in skipped]
     if sum(path.stat().st_size for path in files) <= WHOLE_BYTES or files[0].suffix == ".json":
         documents = list(read_documents(reference, options.column))
         # texts come sorted, by topic or alphabet: in file order, a small store would see only its beginning
@@ -165,7 +173,10 @@ def shuffled(items: Iterable[tuple[int, str]], buffer: int, rng: np.random.Gener
 def _checksums(files: list[Path], reference: Path) -> dict[str, str]:
     """Return the SHA-256 of each file by its name, or of all of them together where they are too many to list."""
     root = reference if reference.is_dir() else reference.parent
-    sums = {path.relative_to(root).as_posix(): sha256_of(path) for path in files}
+    sums = {}
+    for path in files:
+        with parsing(path, "a text"):
+            sums[path.relative_to(root).as_posix()] = sha256_of(path)
     if len(sums) <= LISTED_FILES:
         return sums
     return {f"{len(sums)} files": hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()}

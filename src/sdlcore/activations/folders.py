@@ -7,11 +7,11 @@ of this folder.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sdlcore.activations.parsing import described
+from sdlcore.activations.parsing import described, printable
 
 LINK_TO_FOLDER = "a link to a folder"
 NO_FILE = "not a regular file"
@@ -66,6 +66,14 @@ def is_folder(path: str | Path) -> bool:
         return False
 
 
+def is_regular(path: str | Path) -> bool:
+    """Return whether there is a regular file at a path, or a link to one. Opening a pipe, say, would wait for ever."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
 def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
     """Yield everything below a folder, in no order and however deep it lies; folders too, but for ``start``.
 
@@ -96,6 +104,34 @@ def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
             if found.folder and found.reason is None:
                 waiting.append(path)
             yield found
+
+
+def sort_out(
+    found: Iterable[Found], called: Callable[[str], bool], against: Callable[[Found], str | None]
+) -> tuple[list[Found], list[Skipped]]:
+    """Return the files of a folder that are taken, and what is skipped of it; both sorted by path.
+
+    Parameters
+    ----------
+    found
+        What `walk` yields.
+    called
+        Whether a path is that of an image or a text by its name. What is not is none of either.
+    against
+        Why a file or a folder is not taken, or None.
+
+    A folder that is called like a file is skipped, too, where nothing in it is taken.
+    """
+    found = sorted(found)
+    taken = [entry for entry in found if not entry.folder and called(entry.path) and against(entry) is None]
+    skipped = []
+    for entry in found:
+        reason = against(entry)
+        if reason is None and entry.folder and called(entry.path):
+            reason = None if any(file.path.startswith(f"{entry.path}/") for file in taken) else "a folder"
+        if reason is not None and (entry.folder or called(entry.path)):
+            skipped.append(Skipped(printable(entry.path), reason))
+    return taken, skipped
 
 
 def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Found:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from sdlcore.activations.checkpoints import NO_CODE, require_family, undisturbed
-from sdlcore.activations.parsing import SourceError, parsing
+from sdlcore.activations.checkpoints import require_family, undisturbed
+from sdlcore.activations.parsing import NO_CODE, SourceError, parsing
 from sdlcore.files import locked, sha256_of
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
-from sdlcore.activations.parsing import SourceError
+from sdlcore.activations.parsing import SourceError, described
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,10 @@ def _said_in_a_sentence(name: str, kind: str, revision: str | None) -> Iterator[
         raise SourceError(f"{name}: the hub refuses this {kind} ({error})") from error
     except HTTPError as error:  # of the HTTP client, where no answer came
         raise _unreachable(name) from error
+    except SourceError:
+        raise
+    except Exception as error:  # over broken files, readers of six formats raise nearly anything
+        raise SourceError(f"{name}: the hub's {kind} cannot be read ({described(error)})") from error
 
 
 def _unreachable(name: str) -> SourceError:

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sdlcore.activations.folders import Found, Skipped, is_folder, walk
+from sdlcore.activations.folders import Found, Skipped, is_folder, sort_out, walk
 from sdlcore.activations.parsing import SourceError, described, parsing, printable
 from sdlcore.activations.pictures import open_picture
 
@@ -110,13 +110,13 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     lines: list[str] = []
     others = sum(not _is_called_image(name) for name in loose)
     for label, name in enumerate(classes):
-        found = sorted(walk(root, "image", name))
-        taken = [entry for entry in found if _is_image(entry) and _reason(entry) is None]
+        found = list(walk(root, "image", name))
+        taken, left = sort_out(found, _is_called_image, _against)
         paths += [entry.path for entry in taken]
         labels += [label] * len(taken)
         lines += [f"{entry.path} {entry.size}\n" for entry in taken]
-        skipped += _left_out(found, taken)
-        others += sum(not (entry.folder or _is_image(entry)) for entry in found)
+        skipped += left
+        others += sum(not (entry.folder or _is_called_image(entry.path)) for entry in found)
     if not paths:
         has = f"{len(classes)} class folders without an image" if classes else "no class folder"
         raise SourceError(f"{root}: has {has}; {key} names it, and expected there is {layout} ({', '.join(SUFFIXES)})")
@@ -227,27 +227,13 @@ def _collate(items: list[_Item]) -> Batch:
     )
 
 
-def _is_image(entry: Found) -> bool:
-    return not entry.folder and _is_called_image(entry.path)
-
-
 def _is_called_image(path: str) -> bool:
     name = PurePosixPath(path)
     return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
 
 
-def _reason(entry: Found) -> str | None:
+def _against(entry: Found) -> str | None:
     """Return what speaks against an image or a folder. A store holds paths as UTF-8."""
     if entry.reason is None and not entry.folder and printable(entry.path) != entry.path:
         return "its name is not UTF-8"
     return entry.reason
-
-
-def _left_out(found: list[Found], taken: list[Found]) -> Iterator[Skipped]:
-    """Yield the images and folders of a class that are not taken, and folders that only by their names are images."""
-    for entry in found:
-        reason = _reason(entry)
-        if entry.folder and reason is None and _is_called_image(entry.path):
-            reason = None if any(image.path.startswith(f"{entry.path}/") for image in taken) else "a folder"
-        if reason is not None and (entry.folder or _is_image(entry)):
-            yield Skipped(printable(entry.path), reason)

