@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test slurm slurm-test slurm-quick faults peers peers-test check format benchmark workflow-report lock packages clean
+.PHONY: help run paper test slurm slurm-test slurm-quick faults fuzz peers peers-test check format benchmark workflow-report lock packages clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ slurm-quick: slurm ## bring up a Slurm on this machine, and run the default pipe
 
 faults: $(INSTALLED) ## kill, fill up, damage runs of the tiny pipeline, and look at how they end (docs/faults.md; a part by ARGS="-k kills")
 	pytest -m faults tests/faults $(ARGS)
+
+fuzz: $(INSTALLED) ## give odd arrays, texts, images and configurations to what reads them (docs/faults.md)
+	python -m tests.fuzz $(ARGS)
 
 peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they train (docs/peers.md)
 

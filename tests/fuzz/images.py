@@ -1,0 +1,154 @@
+"""Image folders of two images each, and what else lies in such folders, read as for a CLIP model.
+
+Two images that differ never become the same pixels, unless one of them is listed as skipped; a plain one becomes what
+it shows; and every file that is called an image is either read or listed.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sdlcore.activations.images import decoded, list_images
+from sdlcore.activations.text import SourceError
+from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage
+from tests.fuzz.image_files import KINDS, PLAIN, picture, save
+
+SIZE = 16
+"""Pixels that images are scaled to; enough to tell two of random patches apart."""
+FAR = 0.08
+"""Largest mean difference between a plain image and what it shows, of a range of one: lossy formats round."""
+
+
+class Made(NamedTuple):
+    """An image file that was written."""
+
+    path: str
+    """Relative to the folder."""
+    shows: np.ndarray
+    """H x W x 3, between 0 and 1."""
+    plain: bool
+    """Whether not to read it would be wrong."""
+
+
+def make(rng: np.random.Generator, folder: Path) -> Case:
+    """Make a folder with two images of one kind, of which one may be damaged, and now and then something odd."""
+    root = folder / "images"
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+    kind = choose(rng, *KINDS)
+    made, what = [], kind
+    size = (int(rng.integers(20, 60)), int(rng.integers(20, 60)))
+    for name in ("a", "b"):
+        shows = picture(rng, size)
+        path = save(kind, root / name / "x", shows, rng)
+        plain = kind in PLAIN
+        if rng.random() < 0.12:
+            what += f", {name} {damage(rng, path)}"
+            plain = False
+        made.append(Made(path.relative_to(root).as_posix(), shows, plain))
+    if rng.random() < 0.3:
+        what += f", beside {_odd(rng, root)}"
+    return Case(what, lambda: _check(root, made))
+
+
+def transform(image: Image.Image) -> torch.Tensor:
+    """Do what transforms of CLIP models do: RGB, a common size, numbers between 0 and 1."""
+    small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
+
+
+def _check(root: Path, made: list[Made]) -> str:
+    called = {path.relative_to(root).as_posix() for path in (root / file.path for file in made)}
+    try:
+        folder = list_images(root)
+    except SourceError as error:
+        raise Fault(f"a folder with images is refused: {error}") from error
+    pixels: dict[str, torch.Tensor] = {}
+    skipped = list(folder.skipped)
+    for batch in decoded(folder, np.arange(len(folder.paths)), transform, batch_size=3):
+        skipped += batch.skipped
+        if batch.images is not None:
+            pixels |= {folder.paths[index]: image for index, image in zip(batch.indices, batch.images, strict=True)}
+    reasons = {entry.path: entry.reason for entry in skipped}
+    if not all(reason.strip() and len(reason) < 1000 and "\n" not in reason for reason in reasons.values()):
+        raise Fault(f"an image is skipped without a reason in one line: {reasons}")
+    if lost := called - pixels.keys() - reasons.keys():
+        raise Fault(f"neither read nor listed: {sorted(lost)}")
+    if strange := [path for path in pixels if "elsewhere" in path or "odd" in Path(path).name]:
+        raise Fault(f"read, though it is none of the folder's images: {strange}")
+    for file in made:
+        if file.path in pixels and not torch.isfinite(pixels[file.path]).all():
+            raise Fault(f"{file.path} holds NaN or infinity")
+        if file.plain:
+            if file.path not in pixels:
+                raise Fault(f"a plain image is skipped: {file.path}, {reasons[file.path]}")
+            wanted = transform(Image.fromarray((255 * file.shows).round().astype(np.uint8)))
+            if (far := float((pixels[file.path] - wanted).abs().mean())) > FAR:
+                raise Fault(f"{file.path} is {far:.2f} from what it shows")
+    both = [pixels[file.path] for file in made if file.path in pixels]
+    if len(both) == 2 and torch.equal(*both):
+        raise Fault("two different images became the same pixels")
+    return ACCEPTED if both else REFUSED
+
+
+def _odd(rng: np.random.Generator, root: Path) -> str:
+    """Put something into a folder of images that is none of its images; return what."""
+    what: str = choose(
+        rng,
+        *(
+            "a pipe",
+            "a link to itself",
+            "a dangling link",
+            "a link out",
+            "a folder with an image's name",
+            "a link above",
+        ),
+        *(
+            "deep folders",
+            "a name with a line break",
+            "a name that is not UTF-8",
+            "a stray file",
+            "a class without images",
+        ),
+        *("a class that is a link", "an unreadable class"),
+    )
+    odd = root / "a" / "odd.png"
+    image = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
+    match what:
+        case "a pipe":
+            os.mkfifo(odd)
+        case "a link to itself":
+            odd.symlink_to(odd)
+        case "a dangling link":
+            odd.symlink_to(root / "nowhere.png")
+        case "a link out":
+            image.save(root.parent / "elsewhere.png")
+            odd.symlink_to(root.parent / "elsewhere.png")
+        case "a folder with an image's name":
+            odd.mkdir()
+        case "a link above":
+            (root / "a" / "up").symlink_to(root)
+        case "deep folders":
+            here = os.open(root / "a", os.O_RDONLY)
+            for _ in range(1200):
+                os.mkdir("d", dir_fd=here)
+                here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+                os.close(above)
+            os.close(here)
+        case "a name with a line break":
+            image.save(root / "a" / "line\nbreak.png")
+        case "a name that is not UTF-8":
+            image.save(root / "a" / "odd\udcff.png")
+        case "a stray file":
+            image.save(root / "odd.png")
+        case "a class without images":
+            (root / "c").mkdir()
+        case "a class that is a link":
+            (root / "c").symlink_to(root / "a")
+        case "an unreadable class":
+            (root / "c").mkdir(mode=0)
+    return what

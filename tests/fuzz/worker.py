@@ -1,0 +1,80 @@
+"""The process that reads odd inputs: a line of JSON in, two out, since what it reads may crash or stop it.
+
+    python -m tests.fuzz.worker
+
+In: kind, seed and number of a case. Out: what it is, once it is made, and how reading it ended.
+"""
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.fuzz.cases import Fault, generator
+
+MEMORY = 6 << 30
+"""Bytes of data that the process may take: an input that asks for more ends in an error, and not in swapping."""
+
+
+def run(kind: str, seed: int, number: int, made) -> dict[str, str]:
+    """Make a case, tell what it is, and return how it ended and why."""
+    make = importlib.import_module(f"tests.fuzz.{kind}").make
+    with scratch() as folder:
+        case = make(generator(kind, seed, number), folder)
+        made(case.what)
+        try:
+            with warnings.catch_warnings(), np_errors():
+                warnings.simplefilter("ignore")
+                return {"outcome": case.check(), "why": ""}
+        except Fault as fault:
+            return {"outcome": "fault", "why": str(fault)}
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            bare = f"bare {type(error).__name__}: {str(error)[:500]} ({Path(where.filename).name}:{where.lineno})"
+            return {"outcome": "fault", "why": bare}
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Give an empty folder, and remove it with all that is in it, which Python's rmtree cannot of very deep folders."""
+    folder = tempfile.mkdtemp(prefix="sdlcore-fuzz-")
+    try:
+        yield Path(folder)
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)
+
+
+@contextlib.contextmanager
+def np_errors() -> Iterator[None]:
+    """Leave numpy's warnings about overflow to what is tested."""
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        yield
+
+
+def main() -> None:
+    # libraries print; what they print must not mix with answers
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logging.disable(logging.CRITICAL)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+    def answer(content: object) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    for line in sys.stdin:
+        answer(run(**json.loads(line), made=lambda what: answer({"what": what})))
+
+
+if __name__ == "__main__":
+    main()
