@@ -2,10 +2,8 @@
 
 import csv
 import errno
-import fcntl
 import hashlib
 import json
-import logging
 import os
 import platform
 import re
@@ -19,8 +17,6 @@ from typing import Any
 
 from sdlcore import __version__
 from sdlcore.digest import source_digest
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -72,23 +68,6 @@ def _is_alive(process: int) -> bool:
     except PermissionError:  # another user's
         pass
     return True
-
-
-@contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Hold the lock on what several processes may come to make at ``path``; wait, and say so, while another has it.
-
-    The lock is a hidden file beside it, which stays; the system takes it from a process that ends, however it does.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("%s: another process is making it; waiting", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

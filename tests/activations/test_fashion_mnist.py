@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,6 +34,7 @@ from sdlcore.activations.fashion_mnist import (
 from sdlcore.activations.images import list_images
 from sdlcore.activations.text import SourceError
 from sdlcore.streams import stream
+from tests.conftest import REPOSITORY
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -162,6 +164,19 @@ def test_more_images_than_there_are_is_an_error_and_leaves_nothing(by_hand: Path
     with pytest.raises(SourceError, match="Fashion-MNIST has 50 images for test, not 51"):
         make_tree(tmp_path / "out/tree", by_hand, 10, 51)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_checkouts_with_one_cache_share_the_tree_and_leave_it(by_hand: Path, tmp_path: Path):
+    script = runpy.run_path(str(REPOSITORY / "workflow/scripts/fashion_mnist.py"))["main"]
+    given = ["--train-images", "20", "--test-images", "10", "--cache", str(tmp_path / "cache"), "--by-hand"]
+    links = [tmp_path / name / "results/images" for name in ("first", "second")]
+    script([*given, str(by_hand), "--output", str(links[0])])
+    before = {path: path.stat().st_mtime_ns for path in links[0].rglob("*")}
+    script([*given, str(tmp_path / "nothing"), "--output", str(links[1])])
+    assert {path: path.stat().st_mtime_ns for path in links[0].rglob("*")} == before
+    assert links[0].resolve() == links[1].resolve() == tmp_path / "cache/fashion_mnist_20_10-1"
+    links[1].unlink()  # as Snakemake does
+    assert len(list_images(links[0] / "train").paths) == 20
 
 
 def test_a_failure_halfway_leaves_nothing(by_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

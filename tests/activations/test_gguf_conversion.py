@@ -13,9 +13,9 @@ import torch
 
 from sdlcore.activations import gguf_conversion
 from sdlcore.activations.checkpoints import load_tokenizer, load_whole, open_checkpoint
-from sdlcore.activations.gguf_conversion import convert_gguf, converted, link
+from sdlcore.activations.gguf_conversion import convert_gguf, converted
 from sdlcore.activations.parsing import SourceError
-from sdlcore.files import locked
+from sdlcore.sharing import link, locked
 from tests.activations.tiny_llama import WORDS, save_tiny_gguf, save_tiny_llama
 
 

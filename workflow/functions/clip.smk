@@ -15,7 +15,7 @@ def clip_prepared_images(wildcards):
     if not is_fashion_mnist(wildcards):
         return []
     train_images, test_images = clip_samples(clip_source(wildcards))
-    return f"{CACHE}/images/fashion_mnist_{train_images}_{test_images}"
+    return f"{RESULTS}/images/fashion_mnist_{train_images}_{test_images}"
 
 
 def clip_folders(wildcards):

@@ -2,10 +2,10 @@
 # small CLIP that is trained here.
 
 
-# A local rule: nodes of a cluster often reach no mirror.
+# A local rule: nodes of a cluster often reach no mirror. The output is a link: the folder may be another checkout's, too.
 rule fashion_mnist:
     output:
-        directory("<cache>/images/fashion_mnist_{train_images}_{test_images}"),
+        directory("<results>/images/fashion_mnist_{train_images}_{test_images}"),
     log:
         "<logs>/fashion_mnist/{train_images}_{test_images}.log",
     benchmark:
@@ -24,7 +24,8 @@ rule fashion_mnist:
         code=lambda wildcards: code_digest("fashion_mnist"),
     shell:
         'python "$SCRIPTS"/fashion_mnist.py --train-images {wildcards.train_images}'
-        ' --test-images {wildcards.test_images} --by-hand "$CACHE"/fashion-mnist --output {output:q} > {log:q} 2>&1'
+        ' --test-images {wildcards.test_images} --by-hand "$CACHE"/fashion-mnist --cache "$CACHE"/images'
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule train_clip:

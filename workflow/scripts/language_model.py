@@ -4,7 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from sdlcore.activations.gguf_conversion import converted, link
+from sdlcore.activations.gguf_conversion import converted
+from sdlcore.sharing import link
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -39,6 +39,8 @@ GARMENTS = (
 BRIGHTNESS = ("dark", "grey", "bright")
 TEXTURE = ("plain", "textured", "patterned")
 # of what is in the files, since Debian has compressed them anew
+TREE = 1
+"""Part of a folder's name: another number where `make_tree` comes to write something else."""
 SHA256 = {
     "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -62,6 +64,11 @@ class Terciles(NamedTuple):
 
     brightness: np.ndarray
     texture: np.ndarray
+
+
+def tree_name(train_images: int, test_images: int) -> str:
+    """Return the name of a folder of the cache that `make_tree` writes."""
+    return f"fashion_mnist_{train_images}_{test_images}-{TREE}"
 
 
 def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 20000, test_images: int = 4000) -> None:

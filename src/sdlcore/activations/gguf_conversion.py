@@ -4,7 +4,6 @@ The folder is named by the file's content. Checkouts that share a cache so share
 ever replaces or removes what another one made.
 """
 
-import glob
 import logging
 import os
 import shutil
@@ -17,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from sdlcore.activations.checkpoints import require_family, undisturbed
 from sdlcore.activations.parsing import NO_CODE, SourceError, parsing
-from sdlcore.files import locked, sha256_of
+from sdlcore.files import sha256_of
+from sdlcore.sharing import made_once
 
 log = logging.getLogger(__name__)
 
@@ -38,31 +38,8 @@ def converted(gguf_path: str | Path, cache: str | Path) -> Path:
     gguf_path = Path(gguf_path)
     _require_gguf(gguf_path)
     folder = Path(cache) / f"{gguf_path.stem}-{sha256_of(gguf_path)[:16]}-{CONVERSION}"
-    if not folder.exists():
-        with locked(folder):
-            if not folder.exists():  # by now
-                # of processes that were killed: none that lives is without the lock
-                for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
-                    shutil.rmtree(left)
-                convert_gguf(gguf_path, folder)
+    made_once(folder, lambda path: convert_gguf(gguf_path, path))
     return folder
-
-
-def link(folder: str | Path, path: str | Path) -> None:
-    """Make ``path`` a link to a folder: a relative one, if the folder's path is, so that both can be moved together.
-
-    Raises
-    ------
-    OSError
-        If something other than a link is at ``path``.
-    """
-    folder, path = Path(folder), Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    target = folder if folder.is_absolute() else os.path.relpath(folder.resolve(), path.parent.resolve())
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    part.symlink_to(target, target_is_directory=True)
-    part.replace(path)
 
 
 def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
