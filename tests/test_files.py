@@ -61,14 +61,21 @@ def test_a_kill_leaves_the_old_file(tmp_path):
 
 
 def test_what_is_removed_is_of_dead_writers_of_the_same_file(tmp_path):
-    with subprocess.Popen(["true"]) as ended:
+    with subprocess.Popen(["true"]) as ended, subprocess.Popen(["true"]) as waited_for_by_nobody:
         ended.wait()
+        os.waitid(os.P_PID, waited_for_by_nobody.pid, os.WEXITED | os.WNOWAIT)
+        (tmp_path / f".z.{waited_for_by_nobody.pid}.part").mkdir()
+        with atomic_path(tmp_path / "z") as part:
+            part.touch()
+        assert [path.name for path in tmp_path.iterdir()] == ["z"]
+    (tmp_path / "z").unlink()
     dead, alive = ended.pid, os.getppid()
-    gone = [f".a.{dead}.part.h5", f".a.{2**70}.part.h5"]
-    kept = [f".a.{alive}.part.h5", f".a.{dead}.part", f".b.{dead}.part.h5", f".a.b.{dead}.part.h5", ".a.x.part.h5"]
-    kept += [f".a.1.{dead}.part.h5", f"a.{dead}.part.h5", f".axh5.{dead}.part", f".a.{dead}.partxh5"]
+    gone = [f".a.h5.{dead}.part", f".a.h5.{2**70}.part"]
+    kept = [f".a.h5.{alive}.part", f".a.{dead}.part", f".b.h5.{dead}.part", f".b.a.h5.{dead}.part", ".a.h5.x.part"]
+    kept += [f".a.h5.1.{dead}.part", f"a.h5.{dead}.part", f".axh5.{dead}.part", f".a.h5.{dead}.partial"]
     for name in (*gone, *kept):
-        (tmp_path / name).touch()
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".tmpabcdef").touch()  # of safetensors
     with atomic_path(tmp_path / "a.h5") as part:
         part.touch()
         with atomic_path(tmp_path / "a.txt") as other:  # at the same time, in the same folder

@@ -7,10 +7,11 @@ import json
 import os
 import platform
 import re
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sdlcore.digest import source_digest
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to; move it onto ``path`` when the block ends without an exception.
+    """Give a path in a folder beside ``path`` to write to; move it there when the block ends without an exception.
 
     A process that is killed inside the block leaves ``path`` as it was, absent or old. What it had written stays beside
     it until the next one writes ``path``.
@@ -34,8 +35,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    # the suffix stays last, since some writers choose their format by it
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # a folder, since safetensors writes to a file of its own naming first; the suffix stays, which some writers go by
+    folder = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder.mkdir(exist_ok=True)
+    part = folder / f".{path.name}"
     try:
         with naming_a_full_disk(path):
             yield part
@@ -47,17 +50,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left of their attempts to write ``path``, and nothing of processes that live."""
-    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+)\.part{re.escape(path.suffix)}")
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part")
     for found in path.parent.iterdir():
         match = name.fullmatch(found.name)
         if match and not _is_alive(int(match[1])):
-            with suppress(OSError):  # another user's, perhaps
-                found.unlink()
+            shutil.rmtree(found, ignore_errors=True)  # another user's, perhaps
 
 
 def _is_alive(process: int) -> bool:
@@ -66,8 +68,11 @@ def _is_alive(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # another user's
-        pass
-    return True
+        return True
+    try:  # one that nobody waits for, as in containers, stays in the table of processes
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:  # no Linux
+        return True
 
 
 @contextmanager

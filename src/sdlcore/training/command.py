@@ -16,7 +16,7 @@ from sdlcore.activations.reader import Order, TrainingRows
 from sdlcore.activations.store import content_digest
 from sdlcore.anchors import load_anchors
 from sdlcore.device import choose_device
-from sdlcore.files import provenance, sha256_of, write_json
+from sdlcore.files import provenance, remove_leftovers, sha256_of, write_json
 from sdlcore.model import SparseCoder, load_model, save_model
 from sdlcore.pairs import make_direction_pair, pair_sites
 from sdlcore.processes import Processes
@@ -146,6 +146,4 @@ def _train(
     write_json(args.config, facts)
     save_model(args.model, model, facts)
     checkpoint.unlink(missing_ok=True)
-    # of processes that were killed while they, or safetensors, wrote
-    for left in (*folder.glob(".*.part.*"), *folder.glob(".tmp??????")):
-        left.unlink()
+    remove_leftovers(checkpoint)  # which may not be written again after a kill
