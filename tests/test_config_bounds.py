@@ -188,8 +188,17 @@ def test_runs_are_counted_before_they_are_listed():
     methods = {f"m{i}": {"like": "topk"} for i in range(300)}
     table = {"methods": list(methods), "protocols": ["best"], "anchorings": ["none"]}
     change = {"name": "x", "seeds": list(range(900)), "methods": methods, "tables": {"table1": table}}
-    with pytest.raises(ConfigError, match=r"tables: \d{3},\d{3} runs, with those of figures, expected at most 100,000"):
+    with pytest.raises(ConfigError, match=r"tables: \d{3},\d{3} runs, with those of figures, expected at most 20,000"):
         configure(change, BASE, SCHEMA)
+
+
+def test_as_many_runs_as_may_be_are_checked_in_seconds():
+    methods, protocols = {f"m{i}": {"like": "topk"} for i in range(250)}, {f"p{i}": {} for i in range(8)}
+    table = {"methods": list(methods), "protocols": list(protocols), "anchorings": ["none", "ground_truth"]}
+    change = {"name": "x", "methods": methods, "protocols": protocols, "tables": {"table1": table}}
+    start = time.process_time()
+    configure(change, BASE, SCHEMA)  # 12,000 runs, of which a comparison of each with each would take half a minute
+    assert time.process_time() - start < 10
 
 
 def test_methods_are_like_each_other_over_a_few_others_only():

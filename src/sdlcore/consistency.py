@@ -267,8 +267,8 @@ def inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
                 )
     seen = set()
     # those of figures 4 and 5 are judged by what they are shown for, and so need no anchors that divide the features
-    cells = [*all_cells(config), *discovery_cells(config)]
-    for cell in [*cells, *bench_figure_cells(config)]:
+    judged = dict.fromkeys([*all_cells(config), *discovery_cells(config)])
+    for cell in [*judged, *bench_figure_cells(config)]:
         combination = (cell.source, cell.method, cell.protocol, cell.anchoring)
         if combination in seen:
             continue
@@ -295,7 +295,7 @@ def inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}: pair {run.model.pair} needs a source with a target; {advice}"
         yield from _batch_beyond_rows(config, cell, path, run.training.batch_size)
         anchoring = reference_anchoring(config, cell.source) if cell.anchoring == "none" else cell.anchoring
-        if cell in cells and anchoring is not None:
+        if cell in judged and anchoring is not None:
             yield from unsound_anchors(config, cell, anchoring, run.model, _has_target(kind, source))
     spec = config["figures"].get("figure6", {})
     for side, resamples in (("without", False), ("with", True)) if spec else ():

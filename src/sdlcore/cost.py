@@ -25,7 +25,7 @@ RATE = 8e10
 """Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
 nothing was trained yet."""
 METRICS_BYTES = 10_000
-MOST_RUNS = 100_000
+MOST_RUNS = 20_000
 """Runs that a configuration may ask for; planning them takes Snakemake minutes."""
 
 
