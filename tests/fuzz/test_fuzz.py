@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzz.__main__ import main
 from tests.fuzz.cases import generator
-from tests.fuzz.harness import KINDS, Worker
+from tests.fuzz.harness import KINDS, LIMIT, Worker
 from tests.fuzz.planted import make
 
 SAMPLE = {"arrays": 60, "texts": 30, "images": 30, "configurations": 60}
@@ -25,7 +25,8 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def worker():
-    with Worker() as worker:
+    # a shared machine pauses tests at will; what hangs hangs for longer than that
+    with Worker(limit=3 * LIMIT) as worker:
         yield worker
 
 
