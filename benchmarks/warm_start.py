@@ -79,7 +79,7 @@ def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFr
 
 def _held_out(model: SparseCoder, store: ActivationStore) -> dict[str, Any]:
     model.eval()
-    metrics, _ = evaluate(model, store)
+    metrics, *_ = evaluate(model, store)
     model.train()
     return {name: metrics[name] for name in ("fvu", "l0")}
 

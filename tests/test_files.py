@@ -118,6 +118,15 @@ def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path):
     assert json.loads(target.read_text()) == {"a": 1}
 
 
+def test_a_list_of_numbers_takes_one_line_and_reads_back_the_same(tmp_path):
+    content = {"numbers": [1, -2.5, 1e-07, 3.0], "words": ["1", "2"], "nested": [[1, 2], [3]], "empty": []}
+    content["text"] = "[\n  1,\n  2\n]"
+    write_json(tmp_path / "file.json", content)
+    text = (tmp_path / "file.json").read_text()
+    assert json.loads(text) == content
+    assert '"numbers": [1, -2.5, 1e-07, 3.0]' in text
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -313,8 +313,8 @@ def all_cells(config: Mapping[str, Any]) -> list[Cell]:
 def reference_anchoring(config: Mapping[str, Any], source: str) -> str | None:
     """Return the anchoring whose anchors divide the features of a source's runs without anchors, or None.
 
-    It is named by ``reference_anchoring``, or else the first that a table or figure asks for beside them. On a bench
-    that none asks anything of, it is the first of all; other sources may have fewer classes than that has anchors.
+    It is the first that a table or figure asks for beside them. On a bench that none asks anything of, it is the first
+    of all; other sources may have fewer classes than that has anchors. A table divides them by its own anchoring.
     """
     tables = [spec for spec in run_tables(config).values() if source in table_sources(config, spec)]
     asked = {name for spec in tables for name in spec["anchorings"]}
@@ -322,8 +322,7 @@ def reference_anchoring(config: Mapping[str, Any], source: str) -> str | None:
     candidates = [name for name in config["anchorings"] if name in asked]
     if not candidates and source in config["sources"].get("bench", {}):
         candidates = list(config["anchorings"])
-    named = config["reference_anchoring"]
-    return named if named in candidates else next(iter(candidates), None)
+    return next(iter(candidates), None)
 
 
 def bench_seeds(config: Mapping[str, Any], source: str) -> list[int]:

@@ -29,7 +29,6 @@ from sdlcore.cells import (
     run_settings,
     run_tables,
     source_kind,
-    table_sources,
 )
 from sdlcore.peers.settings import PeerConfig
 from sdlcore.run import RunConfig, check_division
@@ -54,9 +53,6 @@ def inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     for protocol, spec in config["protocols"].items():
         known = config["methods"]
         yield from unknown(f"protocols.{protocol}.methods", spec["methods"], known, "a key of methods")
-    if config["reference_anchoring"] is not None:
-        named = [config["reference_anchoring"]]
-        yield from unknown("reference_anchoring", named, config["anchorings"], "a key of anchorings")
     if SETTINGS_TABLE in config["tables"]:
         source = config["tables"][SETTINGS_TABLE]["source"]
         path = f"tables.{SETTINGS_TABLE}.source"
@@ -258,13 +254,11 @@ def _inconsistent_frontier(config: Mapping[str, Any]) -> Iterator[str]:
 def inconsistent_runs(config: Mapping[str, Any]) -> Iterator[str]:
     """Check every run that a table or figure asks for, each combination once; their names are right."""
     for table, spec in run_tables(config).items():
-        references = {reference_anchoring(config, source) for source in table_sources(config, spec)}
-        for reference in references:
-            if "none" in spec["anchorings"] and len(set(spec["anchorings"]) - {"none", reference}):
-                yield (
-                    f"tables.{table}.anchorings: runs without anchors are compared on the features that "
-                    f"reference_anchoring ({reference}) leaves over; set it to the anchoring that stands beside none"
-                )
+        if "none" in spec["anchorings"] and len(spec["anchorings"]) > 2:
+            yield (
+                f"tables.{table}.anchorings: runs without anchors are compared on the features that anchors do not give"
+                f" away; expected one anchoring beside none, found {len(spec['anchorings']) - 1}"
+            )
     seen = set()
     # those of figures 4 and 5 are judged by what they are shown for, and so need no anchors that divide the features
     judged = dict.fromkeys([*all_cells(config), *discovery_cells(config)])

@@ -108,9 +108,14 @@ def check_writable(folder: str | Path, size: int = 1 << 16) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON."""
+    """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON.
+
+    A list of numbers takes one line, so that a thousand of them stay readable and small.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False)
+    text = re.sub(r"\[\n\s+([-+.\deE,\s]+?)\s+\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
     with atomic_path(path) as part:
-        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        part.write_text(text + "\n")
 
 
 def write_rows(path: str | Path, rows: Iterable[Sequence[str]]) -> None:

@@ -8,6 +8,7 @@ from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.recovery import recovery_metrics
 from sdlcore.model import SparseCoder
 from sdlcore.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.run import ModelConfig
@@ -42,7 +43,7 @@ def ground_truth_model(pair, extra=5):
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_the_true_dictionary_is_recovered_whole_against_the_right_matrices(store, pair):
-    metrics, chance = evaluate(ground_truth_model(pair), store, TRUTH, stream(0, "chance"))
+    metrics, chance, *_ = evaluate(ground_truth_model(pair), store, TRUTH, stream(0, "chance"))
     for side in ("encoder", "decoder"):
         for suffix in ("", "_anchored", "_unanchored"):
             assert metrics[f"gt_recovery_{side}{suffix}"] == 1
@@ -61,12 +62,12 @@ def test_recovery_is_split_by_the_anchored_features(store):
     with torch.no_grad():
         model.W_dec[:N] = torch.roll(model.W_dec[:N], 1, dims=1)  # all decoder rows wrong ...
         model.W_dec[ANCHORED] = torch.from_numpy(W_p.T[ANCHORED])  # ... but the anchored
-    metrics, _ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
     assert metrics["gt_recovery_decoder_anchored"] == 1
     assert metrics["gt_recovery_decoder_unanchored"] == 0
     assert metrics["gt_recovery_decoder"] == pytest.approx(3 / N)
     assert metrics["gt_recovery_encoder"] == 1
-    none, _ = evaluate(model, store, TRUTH._replace(anchored=np.zeros(0, int)), stream(0, "chance"))
+    none, *_ = evaluate(model, store, TRUTH._replace(anchored=np.zeros(0, int)), stream(0, "chance"))
     assert none["gt_recovery_decoder_anchored"] is None
     assert none["gt_recovery_decoder_unanchored"] == none["gt_recovery_decoder"]
 
@@ -74,7 +75,7 @@ def test_recovery_is_split_by_the_anchored_features(store):
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
 def test_sample_metrics_equal_their_definitions(store, pair):
     model = SparseCoder(ModelConfig(pair, "topk", 40, 3), *pair_sites(pair, N_P, N_R), torch_stream(0, "i")).eval()
-    metrics, chance = evaluate(model, store)
+    metrics, chance, *_ = evaluate(model, store)
     x_p, x_r = make_pair(pair, store.read("input"), store.read("target"))
     with torch.no_grad():
         out = model(torch.from_numpy(x_p))
@@ -92,7 +93,7 @@ def test_an_encoder_of_best_read_outs_is_not_the_features_but_its_patterns_are(s
     model = ground_truth_model("sae")
     with torch.no_grad():
         model.W_enc[:N] = torch.from_numpy(np.linalg.solve(np.cov(x.T), W_p).T)
-    metrics, chance = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, chance, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
     assert metrics["mip_encoder_pattern"] > max(0.999, metrics["mip_encoder"])
     assert metrics["gt_recovery_encoder_pattern"] == metrics["gt_recovery_encoder_pattern_unanchored"] == 1
     assert 0 < chance["mip_encoder_pattern"] < 1
@@ -105,7 +106,7 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
         fires = (model.encode(torch.from_numpy(store.read("input")))[:, :N] > 0).numpy()
     both = (fires & x).sum(0)
     expected = (2 * both / (fires.sum(0) + x.sum(0))).mean()
-    metrics, _ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
     assert metrics["f1"] == pytest.approx(expected)
 
 
@@ -139,7 +140,7 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     with torch.no_grad():
         model.W_enc.copy_(torch.from_numpy(truth.W_p.T))
         model.W_dec.copy_(torch.from_numpy(truth.W_p.T))
-    metrics, _ = evaluate(model, store, truth, stream(0, "chance"))
+    metrics, *_ = evaluate(model, store, truth, stream(0, "chance"))
     assert metrics["gt_recovery_decoder"] == 1
     assert metrics["f1"] > 0.99
     assert metrics["top_classes"] == pytest.approx(1, abs=0.2)
@@ -148,11 +149,11 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     assert metrics["anchors_only_gt_recovery_decoder"] == 2 / 8
     assert metrics["anchors_only_gt_recovery_decoder_unanchored"] == 0
     # while one of every pair recovers all
-    spread, _ = evaluate(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
+    spread, *_ = evaluate(model, store, truth._replace(anchored=np.array([0, 2, 4, 6])), stream(0, "chance"))
     assert spread["anchors_only_gt_recovery_encoder"] == 1
     # anchors that are no means of classes are judged as what they are
     own = Anchors(truth.W_p.T[[0, 2, 4]], None, None)
-    found, _ = evaluate(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
+    found, *_ = evaluate(model, store, truth._replace(anchors=own, anchored=np.arange(6)), stream(0, "chance"))
     assert found["anchors_only_gt_recovery_decoder"] == 6 / 8
     assert found["anchors_only_gt_recovery_decoder_unanchored"] == 0
     assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
@@ -180,12 +181,12 @@ def test_a_dictionary_of_what_orthogonal_features_are_is_not_split_shrunk_or_abs
         model.W_dec[n:] = model.W_dec[:n]  # dead copies
     truth = GroundTruth(W[0], W[1], np.zeros(0, int), hierarchy=hierarchy)
     with ActivationStore(tmp_path / "store.h5") as store:
-        whole, _ = evaluate(model, store, truth, stream(0, "chance"))
-        plain, _ = evaluate(model, store, truth._replace(hierarchy=None), stream(0, "chance"))
+        whole, *_ = evaluate(model, store, truth, stream(0, "chance"))
+        plain, *_ = evaluate(model, store, truth._replace(hierarchy=None), stream(0, "chance"))
         with torch.no_grad():
             model.W_enc[: n // 2] = 0
             model.W_enc[n : n + n // 2] = torch.from_numpy(inputs[: n // 2]) / np.square(inputs).sum(1)[0] / 4
-        shrunk, _ = evaluate(model, store, truth, stream(0, "chance"))
+        shrunk, *_ = evaluate(model, store, truth, stream(0, "chance"))
     assert (whole["splitting"], whole["absorption"]) == (1, 0)
     assert whole["shrinkage"] == pytest.approx(0, abs=1e-5)
     assert "absorption" not in plain
@@ -199,13 +200,43 @@ def test_the_rarest_quarter_is_judged_by_itself(store):
     model = ground_truth_model("sae")
     with torch.no_grad():
         model.W_dec[rarest[0]] = -model.W_dec[:N].mean(0)  # one of five is lost
-    metrics, _ = evaluate(model, store, TRUTH, stream(0, "chance"))
+    metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
     assert metrics["gt_recovery_decoder_rarest"] == 0.8
     assert metrics["gt_recovery_decoder"] == pytest.approx(1 - 1 / N)
 
 
 def test_fewer_latents_than_features_leave_absorption_open(store):
     model = SparseCoder(ModelConfig("sae", "relu", N - 1), *pair_sites("sae", N_P, N_R), torch_stream(0, "i")).eval()
-    metrics, _ = evaluate(model, store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), stream(0, "chance"))
+    metrics, *_ = evaluate(model, store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), stream(0, "chance"))
     assert metrics["absorption"] is None
     assert (metrics["splitting"], metrics["shrinkage"]) == (None, None)
+
+
+@pytest.mark.parametrize("scale", [0.25, 3.0])
+def test_inner_products_follow_the_rows_norms_and_cosines_do_not(store, scale):
+    model = ground_truth_model("sae", extra=0)
+    with torch.no_grad():
+        model.W_enc *= scale
+    metrics, _, features = evaluate(model, store, TRUTH, stream(0, "chance"))
+    assert metrics["gt_recovery_encoder"] == metrics["gt_recovery_encoder_tau95"] == 1
+    for part in ("", "_anchored", "_unanchored"):
+        assert (
+            metrics[f"gt_recovery_encoder_raw{part}"] == metrics[f"gt_recovery_encoder_raw{part}_tau95"] == (scale > 1)
+        )
+        assert metrics[f"mip_encoder_raw{part}"] == pytest.approx(scale, rel=1e-6)
+        assert metrics[f"mip_decoder_raw{part}"] == pytest.approx(1, rel=1e-6)
+    for quantile in ("low", "median", "high"):
+        assert metrics[f"norm_encoder_{quantile}"] == pytest.approx(scale, rel=1e-6)
+        assert metrics[f"norm_decoder_{quantile}"] == pytest.approx(1, rel=1e-6)
+    assert features["anchored"] == ANCHORED.tolist()
+    assert features["encoder_raw"] == pytest.approx([scale] * N, rel=1e-6)
+
+
+def test_best_matches_feature_by_feature_give_the_metrics(store):
+    model = ground_truth_model("sae")
+    with torch.no_grad():
+        model.W_enc += 0.1 * torch.randn(model.W_enc.shape, generator=torch_stream(0, "noise"))
+    metrics, _, features = evaluate(model, store, TRUTH, stream(0, "chance"))
+    for side in ("encoder", "decoder", "encoder_raw", "decoder_raw"):
+        again = recovery_metrics(side, np.array(features[side]), np.array(features["anchored"]))
+        assert {name: metrics[name] for name in again} == pytest.approx(again, abs=1e-6)

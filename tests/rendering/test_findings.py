@@ -44,7 +44,7 @@ def test_recovery_is_a_range_over_methods_without_anchors_a_finding_a_protocol()
     both = pd.concat([frame, frame.assign(protocol="paper")])
     assert [found.headline.split("by ")[1] for found in findings({"table1": both})] == [
         "the field’s practice",
-        "the paper’s text, literally",
+        "the paper’s text",
     ]
 
 

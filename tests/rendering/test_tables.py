@@ -73,6 +73,13 @@ def write_grid(folder, methods=("topk", "relu"), anchorings=("none", "ground_tru
     return [write_metrics(folder, seed, m, a) for m, a, seed in product(methods, anchorings, seeds)]
 
 
+def with_features(path, anchored, **similarities):
+    """Add to a metrics file what recovery was counted from."""
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"features": {"anchored": anchored, **similarities}}))
+    return path
+
+
 def values(paths, name):
     return np.array([json.loads(path.read_text())["metrics"][name] for path in paths])
 
@@ -363,3 +370,29 @@ def test_latex_has_its_parts_and_compiles(tmp_path):
 
 def _has_booktabs():
     return subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False).returncode == 0
+
+
+def test_a_run_without_anchors_is_scored_on_the_features_of_the_runs_beside_it(tmp_path):
+    best = {"encoder": [0.2, 0.96, 0.92, 0.99]}
+    plain = with_features(write_metrics(tmp_path, 0), [], **best)
+    anchored = with_features(write_metrics(tmp_path, 0, anchoring="ground_truth"), [3, 1], **best)
+    runs = read_runs([plain, anchored]).set_index("anchoring")
+    assert runs.loc["none", "gt_recovery_encoder_unanchored"] == 0.5
+    assert runs.loc["none", "gt_recovery_encoder_unanchored_tau95"] == 0
+    assert runs.loc["none", "gt_recovery_encoder_anchored_tau95"] == 1
+    assert runs.loc["none", "mip_encoder_unanchored"] == pytest.approx(0.56)
+    # what is counted over all features, and what the other run has, stays as it was written
+    alone = read_runs([plain]).iloc[0]
+    assert runs.loc["none", "gt_recovery_encoder"] == alone["gt_recovery_encoder"]
+    assert runs.loc["ground_truth", "mip_encoder_unanchored"] == values([anchored], "mip_encoder_unanchored")[0]
+    # another seed's anchors say nothing of this one's features
+    elsewhere = with_features(write_metrics(tmp_path, 1, anchoring="ground_truth"), [0], **best)
+    runs = read_runs([plain, elsewhere]).set_index("anchoring")
+    assert runs.loc["none", "mip_encoder_unanchored"] == alone["mip_encoder_unanchored"]
+
+
+def test_a_run_without_anchors_that_cannot_be_scored_beside_others_is_refused(tmp_path):
+    plain = write_metrics(tmp_path, 0)
+    anchored = with_features(write_metrics(tmp_path, 0, anchoring="ground_truth"), [1], encoder=[0.1, 0.2])
+    with pytest.raises(RunsError, match=f"{plain}: features is missing"):
+        read_runs([plain, anchored])

@@ -47,7 +47,7 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
     assert int(rows[-1]["atoms"]) == model.config.n_q
     assert float(rows[-1]["seconds"]) >= float(rows[0]["seconds"]) > 0
     with ActivationStore(store) as opened:
-        metrics, _ = evaluate(model, opened)
+        metrics, *_ = evaluate(model, opened)
     assert metrics["fvu"] is not None
     assert metrics["fvu"] < 0.15
 
@@ -76,7 +76,7 @@ def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(ben
         decoders.append(model.W_dec.detach())
         rows[encoder] = bench.recovery(torch.nn.functional.normalize(model.W_enc.detach()[:, :32]))
         with ActivationStore(store) as opened:
-            metrics, _ = evaluate(load_model(tmp_path / encoder / "model.safetensors"), opened)
+            metrics, *_ = evaluate(load_model(tmp_path / encoder / "model.safetensors"), opened)
         fvu[encoder] = metrics["fvu"]
     assert all(torch.equal(other, decoders[0]) for other in decoders[1:])
     assert rows["tied"] == rows["pursuit"] == 1.0
@@ -118,7 +118,7 @@ def test_other_pairs_are_solved_for(bench, store, tmp_path, pair):
     n = 32 if pair == "transcoder" else 64
     assert model.W_dec.shape[1] == n
     with ActivationStore(store) as opened:
-        metrics, _ = evaluate(model, opened)
+        metrics, *_ = evaluate(model, opened)
     assert metrics["fvu"] is not None
     assert metrics["fvu"] < 0.2
 
@@ -129,7 +129,7 @@ def test_centred_and_scaled_activations_give_raw_reconstructions(bench, tmp_path
         writer.append(5 * bench.x.numpy() + np.float32(7))
     model = solve(path, tmp_path / "run", {"normalise": True})
     with ActivationStore(path) as opened:
-        metrics, _ = evaluate(model, opened)
+        metrics, *_ = evaluate(model, opened)
     assert metrics["fvu"] is not None
     assert metrics["fvu"] < 0.2
 

@@ -12,12 +12,14 @@ from sdlcore.rendering.tables import PAPER_METHODS
 from sdlcore.variants import merge
 from sdlcore.verdicts.evidence import Evidence
 from sdlcore.verdicts.paper import MEASURES, read_numbers
+from sdlcore.verdicts.readings import JUDGED, OTHERS, question, stated
 from sdlcore.verdicts.scale import DEFAULTS, SWEPT
 from tests.conftest import REPOSITORY
 
 PAPER = {table: REPOSITORY / f"resources/paper/{table}.csv" for table in SWEPT}
 METHOD = {papers: ours for ours, papers in PAPER_METHODS.items()}
 ANCHORING = {
+    "table1": {"none": "none", "anchored": "ground_truth_30"},
     "table2": {"none": "none", "anchored": "class_means"},
     "bench": {"none": "none", "anchored": "ground_truth"},
 }
@@ -71,11 +73,12 @@ def papers_runs(
     seeds: Sequence[int] = (0, 1, 2),
     protocol: str = "paper",
     numbers: pd.DataFrame | None = None,
-    side: int = 0,
+    **changes: Any,
 ) -> dict[str, pd.DataFrame]:
-    """Return runs of all tables that have these values, by the metric that is judged or another of its side."""
+    """Return runs of all tables that have these values under the judged reading, changed as said."""
     runs: dict[tuple[Any, ...], dict[str, Any]] = {}
     for _, row in (papers_numbers() if numbers is None else numbers).iterrows():
+        row = row.to_dict()
         ours = METHOD[row["method"]]
         swept = bool(row["parameter"]) and abs(DEFAULTS[row["parameter"]] - row["value"]) > 1e-9
         source = "imagenet_clip" if row["table"] == "table2" else "lrb"
@@ -83,7 +86,7 @@ def papers_runs(
             source = _variant("lrb", row)
         anchoring = ANCHORING.get(row["table"], ANCHORING["bench"])[row["anchoring"]]
         measure = MEASURES[row["number"]]
-        metrics = list(measure.metrics.values())
+        reading = stated(row["table"])[JUDGED]._replace(**changes)
         for seed in seeds:
             run = {
                 "source": source,
@@ -95,7 +98,10 @@ def papers_runs(
             if row["parameter"]:
                 run |= {"parameter": row["parameter"], "value": row["value"], "paper_method": row["method"]}
             found = runs.setdefault((row["table"], *map(str, run.values())), {"table": row["table"], **run})
-            found[metrics[min(side, len(metrics) - 1)]] = value(row, seed) / measure.unit
+            metrics = {question(row, reading).metric}
+            if row["anchoring"] == "none":  # which is compared with anchored runs on the features that these leave
+                metrics.add(question(row | {"anchoring": "anchored"}, reading._replace(scored=OTHERS)).metric)
+            found |= dict.fromkeys(metrics, value(row, seed) / measure.unit)
     frame = pd.DataFrame(list(runs.values()))
     return {
         str(table): group.drop(columns="table").dropna(axis=1, how="all").reset_index(drop=True)

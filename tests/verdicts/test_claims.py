@@ -1,5 +1,7 @@
 """The verdict on a claim: its rule, and claims on runs for which the answer is known."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,17 +9,17 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.verdicts.claim_rule import CLAIM_COLUMNS, CLAIM_VERDICTS, FAILS, HOLDS, OPEN, claims, judge
+from sdlcore.verdicts.claim_rule import BLIND, CLAIM_COLUMNS, CLAIM_VERDICTS, FAILS, HOLDS, OPEN, claims, judge
 from sdlcore.verdicts.claims import ALL, CLAIMS, SELECTING, above, below, between
-from sdlcore.verdicts.contrasts import FIGURE6, Contrast, Reading, Where, papers_numbers
-from sdlcore.verdicts.evidence import Evidence
+from sdlcore.verdicts.contrasts import FIGURE6, Contrast, Observed, papers_numbers, under
+from sdlcore.verdicts.evidence import Evidence, Place
 from sdlcore.verdicts.judging import NOT_RUN
+from sdlcore.verdicts.readings import COSINE, JUDGED, stated
 from tests.verdicts import made_up
 
 NUMBERS = made_up.papers_numbers()
 OWN_TABLES = {
-    "anchoring_recovery": "ReLU SAE 0; JumpReLU SAE 0",
-    "anchoring_mip": "Not: Transcoder 0",
+    "anchoring_mip_not_given": "Not: Transcoder 0",
     "interference_gain": "TopK SAE at M = 0.2 1.6; BatchTopK SAE at M = 0.05 1.4",
     "interference_low": "BatchTopK SAE at M = 0.05 minus BatchTopK SAE at M = 0.1 1.3",
     "sparsity_most": "TopK SAE at S = 0.995 minus TopK SAE at S = 0.99 -0.63",
@@ -27,17 +29,26 @@ OWN_TABLES = {
 }
 """The claims that the paper's own tables do not bear out, and a number that speaks against each."""
 NO_NUMBER = {
-    *("anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given", "anchoring_mip_not_given"),
+    # of Table 1, whose anchored rows leave anchors out
+    *("anchoring_recovery", "anchoring_mip", "anchoring_recovery_decoder_not_given"),
     *("penalised_fail_decoder", "sparsity_moderate", "resampling_loss"),
     *("k_minimal_not_given", "k_beneficial_not_given"),
     *("clip_recovery_not_given", "clip_recovery_decoder_not_given"),
     *("clip_beyond_anchors", "clip_beyond_anchors_decoder"),
 }
 """The claims that are put to a test of which the paper's tables say nothing."""
+UNTOLD = {"anchoring_recovery_not_given": "Cannot tell: ReLU SAE (both sides 0 % in every seed)"}
+"""The claims that the paper's own tables cannot tell, since both sides stand at the same end."""
+RECOVERY, MIP = "gt_recovery_encoder_raw_tau95", "mip_encoder_raw"
+"""What claims are judged by under the later revision's reading."""
+RECOVERY_OF_OTHERS, DECODER_OF_OTHERS = (
+    "gt_recovery_encoder_raw_unanchored_tau95",
+    "gt_recovery_decoder_unanchored_tau95",
+)
 
 
 def contrast(*values):
-    return Contrast("x", Reading(pd.Series(values, dtype=float)))
+    return Contrast("x", Observed(pd.Series(values, dtype=float)))
 
 
 def judged(runs, figure6=None):
@@ -119,8 +130,8 @@ def test_a_number_ends_where_it_can_and_has_its_tolerance_below_three_seeds(valu
 
 
 def test_differences_are_paired_by_seed():
-    first = Reading(pd.Series({2: 5.0, 0: 1.0}), ("a",))
-    second = Reading(pd.Series({0: 0.5, 1: 9.0, 2: 1.0}), ("a", "b"))
+    first = Observed(pd.Series({2: 5.0, 0: 1.0}), ("a",))
+    second = Observed(pd.Series({0: 0.5, 1: 9.0, 2: 1.0}), ("a", "b"))
     difference = first - second
     assert difference.values.to_dict() == {0: 0.5, 2: 4.0}
     assert difference.lacking == ("a", "b")
@@ -139,6 +150,9 @@ def test_what_the_papers_own_tables_say_of_its_claims():
     for name, row in found.iterrows():
         if name in NO_NUMBER:
             assert row["paper"] == "no number"
+        elif name in UNTOLD:
+            assert row["paper"].startswith("cannot tell: ")
+            assert UNTOLD[name] in row["paper"]
         elif name in OWN_TABLES:
             assert row["paper"].startswith("not borne out: ")
             assert OWN_TABLES[name] in row["paper"]
@@ -150,7 +164,7 @@ def test_runs_with_the_papers_numbers_say_of_a_claim_what_its_tables_say():
     found = judged(made_up.papers_runs())
     for name, row in found.iterrows():
         if name not in NO_NUMBER:
-            assert row["verdict"] == (FAILS if name in OWN_TABLES else HOLDS), name
+            assert row["verdict"] == (FAILS if name in OWN_TABLES else BLIND if name in UNTOLD else HOLDS), name
             assert row["evidence"] == row["paper"].split(": ", 1)[1]
             assert row["reason"] == ""
 
@@ -162,7 +176,7 @@ def test_without_runs_every_claim_has_a_verdict():
     assert found["verdict"].eq(NOT_RUN).all()
     assert found["reason"].ne("").all()
     assert found["evidence"].eq("").all()
-    assert set(CLAIM_VERDICTS) == {HOLDS, FAILS, OPEN, NOT_RUN}
+    assert set(CLAIM_VERDICTS) == {HOLDS, FAILS, OPEN, BLIND, NOT_RUN}
 
 
 def table1(not_given):
@@ -171,10 +185,10 @@ def table1(not_given):
     rng = np.random.default_rng(0)
     anchored = runs["anchoring"] != "none"
     noise = rng.normal(0, 1e-4, len(runs))
-    runs["gt_recovery_encoder"] = 0.5 + 0.05 * anchored + noise
-    for metric in ("gt_recovery_encoder_unanchored", "gt_recovery_decoder_unanchored", "mip_encoder_unanchored"):
+    runs[RECOVERY] = 0.5 + 0.05 * anchored + noise
+    for metric in (RECOVERY_OF_OTHERS, DECODER_OF_OTHERS, "mip_encoder_raw_unanchored"):
         runs[metric] = 0.5 + not_given * anchored + noise
-    runs["mip_encoder"] = runs["gt_recovery_encoder"]
+    runs[MIP] = runs[RECOVERY]
     return runs
 
 
@@ -191,7 +205,7 @@ def test_what_anchors_give_away_is_told_from_what_they_do_for_others(not_given, 
 def test_one_method_against_it_is_enough():
     runs = table1(0.05)
     spoilt = (runs["method"] == "crosscoder") & (runs["anchoring"] != "none")
-    runs.loc[spoilt, "gt_recovery_encoder"] = 0.4
+    runs.loc[spoilt, RECOVERY] = 0.4
     row = judged({"table1": runs}).loc["anchoring_recovery"]
     assert row["verdict"] == FAILS
     assert "6 of 7 above 0" in row["evidence"]
@@ -207,8 +221,8 @@ def test_a_method_that_is_missing_leaves_a_claim_undone():
 
 def test_what_is_missing_comes_before_what_is_different():
     runs = table1(0.05)
-    config = made_up.configuration()
-    found = claims(NUMBERS, Evidence(config, {"table1": runs[runs["method"] != "crosscoder"]})).set_index("claim")
+    runs = runs[runs["method"] != "crosscoder"].replace("ground_truth_30", "ground_truth")
+    found = claims(NUMBERS, Evidence(made_up.configuration(), {"table1": runs})).set_index("claim")
     assert found.loc["anchoring_recovery", "reason"].startswith("no run of Crosscoder with anchors in Table 1; ")
 
 
@@ -227,7 +241,8 @@ def test_another_protocol_is_shown_and_noted_but_not_judged():
 
 
 def test_other_scales_are_told_from_the_papers():
-    evidence = Evidence(made_up.configuration(), {"table1": table1(0.05)})
+    runs = table1(0.05).replace("ground_truth_30", "ground_truth")
+    evidence = Evidence(made_up.configuration(), {"table1": runs})
     row = claims(NUMBERS, evidence).set_index("claim").loc["anchoring_recovery"]
     assert row["verdict"] == NOT_RUN
     assert "n is 128, the paper's 1000" in row["reason"]
@@ -236,7 +251,7 @@ def test_other_scales_are_told_from_the_papers():
 
 
 def test_where_encoders_have_nothing_decoders_may():
-    runs = made_up.papers_runs()["table1"].assign(gt_recovery_decoder=1.0)
+    runs = made_up.papers_runs()["table1"].assign(gt_recovery_decoder_tau95=1.0)
     found = judged({"table1": runs})
     assert found.loc["penalised_fail", "verdict"] == HOLDS
     assert found.loc["penalised_fail_decoder", "verdict"] == FAILS
@@ -245,16 +260,60 @@ def test_where_encoders_have_nothing_decoders_may():
 def test_a_failure_that_all_methods_share_is_not_theirs_alone():
     runs = made_up.papers_runs()["table1"]
     assert judged({"table1": runs}).loc["penalised_fail_alone", "verdict"] == HOLDS
-    found = judged({"table1": runs.assign(gt_recovery_encoder=0.0)})
+    found = judged({"table1": runs.assign(**{RECOVERY: 0.0})})
     assert found.loc["penalised_fail", "verdict"] == HOLDS
-    assert found.loc["penalised_fail_alone", "verdict"] == FAILS
-    assert "both sides 0 in every seed" in found.loc["penalised_fail_alone", "evidence"]
+    assert found.loc["penalised_fail_alone", "verdict"] == BLIND
+    assert "(both sides 0 % in every seed)" in found.loc["penalised_fail_alone", "evidence"]
     assert "both sides" not in found.loc["penalised_fail", "evidence"]
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+@pytest.mark.parametrize("against", [False, True])
+def test_where_both_sides_stand_at_the_same_end_runs_cannot_tell(end, against):
+    runs = table1(-0.05 if against else 0.05)
+    stuck = runs["method"] == "topk"
+    runs.loc[stuck, RECOVERY_OF_OTHERS] = end
+    row = judged({"table1": runs}).loc["anchoring_recovery_not_given"]
+    assert row["verdict"] == (FAILS if against else BLIND)
+    assert f"Cannot tell: TopK SAE (both sides {100 * end:g} % in every seed)" in row["evidence"]
+    # one side alone at an end can tell
+    runs.loc[stuck & (runs["anchoring"] != "none"), RECOVERY_OF_OTHERS] = 0.5
+    row = judged({"table1": runs}).loc["anchoring_recovery_not_given"]
+    assert "Cannot tell" not in row["evidence"]
+
+
+def test_a_claim_says_what_it_would_be_under_other_readings():
+    runs = table1(0.05).assign(gt_recovery_encoder_unanchored=0.0)
+    runs["gt_recovery_encoder_unanchored_tau95"] = 0.5 - runs[RECOVERY_OF_OTHERS]
+    row = judged({"table1": runs}).loc["anchoring_recovery_not_given"]
+    assert row["verdict"] == HOLDS
+    assert row["reading"] == JUDGED
+    assert re.fullmatch(
+        r"cosines, tau = 0\.95: does not hold, means -5\.\d+ to -4\.\d+; cosines, tau = 0\.9: cannot tell, means 0",
+        row["other_readings"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "name"),
+    [
+        ("gt_recovery_encoder", {}, "gt_recovery_encoder_raw_tau95"),
+        ("gt_recovery_encoder_unanchored", {"tau": 0.9}, "gt_recovery_encoder_raw_unanchored"),
+        ("gt_recovery_encoder", {"recovery": COSINE}, "gt_recovery_encoder_tau95"),
+        ("gt_recovery_decoder_unanchored", {}, "gt_recovery_decoder_unanchored_tau95"),
+        ("anchors_only_gt_recovery_encoder", {}, "anchors_only_gt_recovery_encoder_tau95"),
+        ("mip_encoder", {"recovery": COSINE}, "mip_encoder_raw"),
+        ("mip_encoder_unanchored", {"mip": COSINE}, "mip_encoder_unanchored"),
+        ("final_loss", {}, "final_loss"),
+    ],
+)
+def test_a_reading_says_which_metric_a_claim_is_about(metric, changes, name):
+    assert under(metric, stated("table1")[JUDGED]._replace(**changes)) == name
 
 
 @pytest.mark.parametrize(("alone", "verdict"), [(0.1, HOLDS), (0.8, FAILS)])
 def test_anchors_that_do_as_well_alone(alone, verdict):
-    runs = made_up.papers_runs()["table2"].assign(anchors_only_gt_recovery_encoder=alone)
+    runs = made_up.papers_runs()["table2"].assign(anchors_only_gt_recovery_encoder_tau95=alone)
     row = judged({"table2": runs}).loc["clip_beyond_anchors"]
     assert row["verdict"] == verdict
     assert row["evidence"].startswith(f"{len(SELECTING) if verdict == HOLDS else 0} of {len(SELECTING)}")
@@ -279,7 +338,12 @@ def test_resampling(figure6, verdict, reason):
 def test_the_papers_numbers_are_read_off_the_table_that_has_them():
     read = papers_numbers(NUMBERS)
     at = ("max_interference", 0.1)
-    assert read(Where("table5", "TopK SAE", "none", *at), "gt_recovery_encoder").values.tolist() == [84.9]
-    assert read(Where("table5", "TopK SAE", "none", at[0], 0.3), "gt_recovery_encoder").values.empty
-    assert read(Where("table1", "TopK SAE"), "gt_recovery_decoder").values.empty
-    assert read(Where(FIGURE6, "with"), "final_loss").values.empty
+    assert read(Place("table5", "TopK SAE", "none", *at), "gt_recovery_encoder").values.tolist() == [84.9]
+    # Table 1's anchored rows leave anchors out; Table 6 repeats them
+    assert read(Place("table5", "TopK SAE", "anchored", *at), "gt_recovery_encoder").values.tolist() == [87.63]
+    assert read(Place("table1", "TopK SAE", "anchored"), "gt_recovery_encoder").values.empty
+    assert read(Place("table1", "TopK SAE", "anchored"), "gt_recovery_encoder_unanchored").values.tolist() == [87.63]
+    assert read(Place("table7", "TopK SAE", "anchored", "k", 64.0), "gt_recovery_encoder_unanchored").values.empty
+    assert read(Place("table5", "TopK SAE", "none", at[0], 0.3), "gt_recovery_encoder").values.empty
+    assert read(Place("table1", "TopK SAE"), "gt_recovery_decoder").values.empty
+    assert read(Place(FIGURE6, "with"), "final_loss").values.empty

@@ -13,9 +13,11 @@ from sdlcore.verdicts.contradictions import contradictions
 from sdlcore.verdicts.evidence import Evidence
 from sdlcore.verdicts.judging import (
     INCONSISTENT,
+    NOT_READ,
     NOT_REPRODUCED,
     NOT_RUN,
     REPRODUCED,
+    UNDECIDED,
     VERDICT_COLUMNS,
     VERDICTS,
     matches,
@@ -23,6 +25,7 @@ from sdlcore.verdicts.judging import (
     verdicts,
 )
 from sdlcore.verdicts.paper import KEY, MEASURES, bench_setting
+from sdlcore.verdicts.readings import COSINE, JUDGED, describe, questions, stated
 from sdlcore.verdicts.scale import SWEPT
 from tests.verdicts.made_up import configuration, evidence, papers_numbers, papers_runs, together
 
@@ -83,12 +86,16 @@ def test_there_are_always_220_verdicts(tables, seeds):
     pd.testing.assert_frame_equal(judged[KEY], papers_numbers()[KEY])
     assert set(judged["verdict"]) <= set(VERDICTS)
     assert judged["reason"].ne("").all()
-    # rows of other tables that have the same setting are the same runs
-    run = {bench_setting(row) for _, row in judged.iterrows() if row["table"] in tables} - {None}
-    for _, row in judged.iterrows():
-        has_runs = row["table"] in tables or bench_setting(row) in run
-        l0_unknown = row["number"] == "l0" and row["table"] not in tables
-        assert (row["verdict"] == NOT_RUN) == (not has_runs or l0_unknown)
+    assert judged["reading"].eq(JUDGED).all()
+
+    def setting(row):
+        return bench_setting(row, stated(row["table"])[JUDGED])
+
+    # rows of other tables that have the same setting under their readings are the same runs
+    run = {setting(row) for row in judged.to_dict("records") if row["table"] in tables} - {None}
+    for row in judged.to_dict("records"):
+        has_runs = row["table"] in tables or setting(row) in run
+        assert (row["verdict"] in UNDECIDED) == (not has_runs)
 
 
 def test_runs_that_have_the_papers_numbers_reproduce_all_that_can_be():
@@ -99,6 +106,7 @@ def test_runs_that_have_the_papers_numbers_reproduce_all_that_can_be():
     assert judged.loc[wrong, "note"].str.startswith("would have been reproduced").all()
     assert judged.loc[wrong, "contradiction"].ne("").all()
     assert judged.drop(index=wrong)["contradiction"].eq("").all()
+    assert judged["reproduced_under"].str.startswith(JUDGED).all()
     assert np.allclose(judged["ours"], judged["paper"])
     assert judged["seeds"].eq(3).all()
 
@@ -126,12 +134,12 @@ def test_intervals_shown_are_of_what_can_be():
     judged = verdicts(papers_numbers(), evidence(papers_runs(lambda row, seed: row["paper"] * (1 + 0.3 * seed))))
     assert judged["low"].ge(0).all()
     assert judged.query("number == @RECOVERY")["high"].le(100).all()
-    assert judged.query("number == 'mip'")["high"].le(1).all()
 
 
 def test_at_another_scale_nothing_is_judged_but_all_is_shown():
     config = configuration()
     runs = {table: papers_runs()[table] for table in ("table1", "table2")}
+    runs["table1"] = runs["table1"].replace("ground_truth_30", "ground_truth")
     runs["table2"] = runs["table2"].assign(source="fashion_clip")
     judged = verdicts(papers_numbers(), Evidence(config, runs))
     assert judged["verdict"].eq(NOT_RUN).all()
@@ -143,7 +151,7 @@ def test_at_another_scale_nothing_is_judged_but_all_is_shown():
     assert "no run of TopK SAE with anchors in Table 7 at k = 64" in set(judged["reason"])
     # what is wrong in the paper is wrong whatever was run
     wrong = judged["contradiction"].ne("")
-    assert wrong.sum() == 37
+    assert wrong.sum() == 8
     assert judged.loc[wrong, "note"].str.startswith("inconsistent in the paper: ").all()
 
 
@@ -167,27 +175,81 @@ def test_what_another_protocol_reproduces_is_noted(protocol):
     judged = verdicts(papers_numbers(), judge)
     assert judged["protocol"].eq("paper").all()
     assert judged["verdict"].isin([NOT_REPRODUCED, INCONSISTENT]).all()
-    assert judged["note"].str.contains(f"holds under protocol {protocol}").all()
-    assert judged.query("number == 'mip'")["note"].str.contains(f"protocol {protocol}, encoder").all()
+    assert judged["note"].str.contains(f"holds under protocol {protocol}: {JUDGED}").all()
+    assert judged["reproduced_under"].eq("").all()
 
 
-def test_what_the_decoder_reproduces_is_noted():
-    runs = papers_runs(other)
-    decoder = papers_runs(side=1)
-    for table, frame in runs.items():
-        for metric in ("gt_recovery_decoder", "mip_decoder"):
-            frame[metric] = decoder[table][metric]
-    judged = verdicts(papers_numbers(), evidence(runs)).query("number != 'l0'")
-    assert judged["note"].str.contains("holds under protocol paper, decoder").all()
+def beside(runs, more):
+    """The runs with the metrics of others that they lack."""
+    return {
+        table: frame.assign(**more[table][more[table].columns.difference(frame.columns)])
+        for table, frame in runs.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers", "said"),
+    [
+        ({"side": "decoder", "recovery": COSINE, "mip": COSINE}, ["gt_recovery_percent", "mip"], "decoder, cosines"),
+        ({"recovery": COSINE, "mip": COSINE}, ["gt_recovery_percent", "mip"], "encoder, cosines"),
+        ({"tau": 0.9}, ["gt_recovery_percent"], "encoder, inner products, tau = 0.9|version 3"),
+    ],
+)
+def test_other_readings_that_reproduce_a_number_are_named_and_change_no_verdict(changes, numbers, said):
+    runs = beside(papers_runs(other), papers_runs(**changes))
+    judged = verdicts(papers_numbers(), evidence(runs))
     assert judged["verdict"].isin([NOT_REPRODUCED, INCONSISTENT]).all()
+    concerned = judged["number"].isin(numbers)
+    assert judged.loc[concerned, "reproduced_under"].str.contains(said).all()
+    assert judged.loc[concerned, "readings"].ge(2).all()
+    assert judged.loc[judged["number"] == "l0", "reproduced_under"].eq("").all()
+
+
+def test_runs_that_lack_the_readings_metric_are_not_run_under_it():
+    runs = papers_runs(recovery=COSINE, mip=COSINE)
+    judged = verdicts(papers_numbers(), evidence(runs)).query("number != 'l0'")
+    assert judged["verdict"].eq(NOT_READ).all()
+    assert judged["reason"].str.startswith("its runs have no ").all()
+    assert judged["ours"].isna().all()
+    assert judged["reproduced_under"].str.contains("cosines").all()
+
+
+def test_runs_with_100_anchors_are_not_table_1s_under_the_later_revision():
+    runs = papers_runs(n_anchors=100)["table1"]
+    runs["anchoring"] = runs["anchoring"].replace("ground_truth_30", "ground_truth")
+    judged = verdicts(papers_numbers(), evidence({"table1": runs})).query(
+        "table == 'table1' and anchoring == 'anchored'"
+    )
+    assert judged["verdict"].eq(NOT_READ).all()
+    assert judged["reason"].eq("n_anchors is 100, the paper's 30").all()
+    assert judged["reproduced_under"].str.contains("100 anchors|version 3").all()
+    assert np.allclose(judged["ours"], judged["paper"])
+
+
+def test_table_7s_runs_say_what_table_1s_topk_is_under_k_128():
+    runs = papers_runs()["table7"]
+    judged = verdicts(papers_numbers(), evidence({"table7": runs}))
+    topk = judged.query("table == 'table1' and method == 'TopK SAE' and anchoring == 'none' and number != 'l0'")
+    assert topk["reproduced_under"].str.contains("k = 128").all()
+
+
+def test_readings_that_do_not_differ_on_a_number_count_once():
+    numbers = papers_numbers()
+    for row in numbers.to_dict("records"):
+        asked = questions(row)
+        assert next(iter(asked.values())) == stated(row["table"])[JUDGED]
+        assert len({describe(row, reading) for reading in asked.values()}) >= len(asked) - 1
+    relu = numbers.query("table == 'table1' and method == 'ReLU SAE' and anchoring == 'none'").to_dict("records")
+    # tau x similarity x side; similarity x side; nothing
+    assert [len(questions(row)) for row in relu] == [8, 4, 1]
 
 
 def test_another_protocol_at_another_scale_is_not_noted():
     runs = together(papers_runs(protocol="best"), papers_runs(other))
     judge = evidence(runs)
-    judge.config["protocols"]["best"]["methods"]["topk"] = {"n_q": 100}
+    judge.config["protocols"]["best"]["methods"]["matryoshka"] = {"n_q": 100}
     judged = verdicts(papers_numbers(), judge).query("table == 'table1'").set_index("method")
-    assert not judged.loc["TopK SAE", "note"].str.contains("holds under").any()
+    assert not judged.loc["Matryoshka SAE", "note"].str.contains("holds under").any()
     assert judged.loc["Transcoder", "note"].str.contains("holds under protocol best").all()
 
 
@@ -201,11 +263,12 @@ def test_tables_that_share_a_setting_lend_each_other_protocols():
 
 def test_table_1s_runs_stand_in_only_where_they_have_the_value():
     runs = {"table1": papers_runs()["table1"]}
-    judged = verdicts(papers_numbers(), evidence(runs)).query("table == 'table4' and value == 1000")
+    asked = "table == 'table4' and value == 1000 and anchoring == 'none'"
+    judged = verdicts(papers_numbers(), evidence(runs)).query(asked)
     assert judged["verdict"].ne(NOT_RUN).all()
     config = evidence(runs).config
     config["sources"]["bench"]["lrb"]["n"] = 999
-    judged = verdicts(papers_numbers(), Evidence(config, runs)).query("table == 'table4' and value == 1000")
+    judged = verdicts(papers_numbers(), Evidence(config, runs)).query(asked)
     assert judged["ours"].isna().all()
     assert judged["reason"].str.startswith("no run of ReLU SAE").all()
 
@@ -239,12 +302,11 @@ def test_the_papers_own_values_are_judged_however_they_are_printed(table):
 
 def test_a_metric_that_a_seed_lacks_is_not_judged():
     runs = papers_runs()
-    runs["table1"].loc[0, "mip_encoder"] = math.nan
+    runs["table1"].loc[0, "mip_encoder_raw"] = math.nan
     judged = verdicts(papers_numbers(), evidence({"table1": runs["table1"]}))
     assert judged.loc[1, "verdict"] == NOT_RUN
-    assert judged.loc[1, "reason"] == "its runs have no MIP"
-    assert judged.loc[4, "verdict"] == INCONSISTENT
-    assert judged.loc[7, "verdict"] == REPRODUCED
+    assert judged.loc[1, "reason"] == "its runs have no mip_encoder_raw"
+    assert judged.loc[4, "verdict"] == judged.loc[7, "verdict"] == REPRODUCED
 
 
 @pytest.mark.parametrize("more", ["table1", "table7"])
@@ -253,6 +315,7 @@ def test_of_tables_that_share_a_setting_the_one_with_more_seeds_is_judged(more):
     runs = {name: papers_runs(seeds=(0, 1, 2) if name == more else (0,))[name] for name in ("table1", "table7")}
     found = verdicts(numbers, evidence(runs))
     found = found[(found["method"] == "TopK SAE") & found["table"].isin(runs) & found["number"].ne("l0")]
+    found = found[found["anchoring"] == "none"]
     shared = found[(found["table"] == "table1") | np.isclose(found["value"], 64)]
     assert shared["seeds"].eq(3).all()
     assert set(found.loc[np.isclose(found["value"], 32), "seeds"]) == {3 if more == "table7" else 1}

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.verdicts.paper import KEY, PaperError, bench_setting, describe, read_numbers
+from sdlcore.verdicts.readings import JUDGED, stated
 from sdlcore.verdicts.scale import SWEPT
 from tests.verdicts.made_up import PAPER, papers_numbers
 
@@ -46,7 +47,7 @@ def test_rows_of_several_tables_that_are_the_same_runs_have_the_same_setting():
     numbers = papers_numbers().query("number == 'mip' and anchoring == 'none'")
     same: dict = {}
     for _, row in numbers.iterrows():
-        same.setdefault(bench_setting(row), []).append(describe(row))
+        same.setdefault(bench_setting(row, stated(row["table"])[JUDGED]), []).append(describe(row))
     same.pop(None)
     assert [group for group in same.values() if len(group) > 1] == [
         [
@@ -83,3 +84,13 @@ def test_a_file_that_is_something_else_is_named(tmp_path, table, text, message):
     path.write_text(text)
     with pytest.raises(PaperError, match=rf"{table}\.csv: .*{message}"):
         read_numbers({table: path})
+
+
+def test_anchored_rows_of_tables_with_other_anchors_are_other_settings():
+    anchored = papers_numbers().query("method == 'TopK SAE' and anchoring == 'anchored' and number == 'mip'")
+    one, six = (anchored.query(query).iloc[0] for query in ("table == 'table1'", "table == 'table6' and value == 0.99"))
+    texts = {row["table"]: stated(row["table"])[JUDGED] for row in (one, six)}
+    assert bench_setting(one, texts["table1"]) != bench_setting(six, texts["table6"])
+    assert bench_setting(one, texts["table1"]) == bench_setting(six, texts["table1"])
+    embeddings = papers_numbers().query("table == 'table2'").iloc[0]
+    assert bench_setting(embeddings, stated("table2")[JUDGED]) is None

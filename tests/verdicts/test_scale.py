@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.cells import table_points
-from sdlcore.verdicts.scale import DEFAULTS, SWEPT, differences, figure6_differences, has_value
+from sdlcore.verdicts.readings import JUDGED, stated
+from sdlcore.verdicts.scale import SWEPT, differences, figure6_differences
 from tests.verdicts.made_up import configuration, papers_configuration
+
+
+def said_of(config, table, asked, swept=None):
+    """What a run has other than its row, under the reading that its table is judged under."""
+    reading = stated(table)[JUDGED]
+    k = None if asked["method"] in ("relu", "jumprelu") or table == "table7" else reading.k
+    return differences(config, table, asked, swept or {}, reading.n_anchors, k)
 
 
 def run(source="lrb", method="topk", protocol="paper", anchoring="none"):
@@ -35,7 +43,7 @@ def test_every_run_of_the_papers_configuration_is_at_its_scale(protocol):
     config = papers_configuration()
     for table in ("table1", "table2"):
         for asked in runs_of(config, table):
-            assert differences(config, table, asked | {"protocol": protocol}, {}) == [], (table, asked)
+            assert said_of(config, table, asked | {"protocol": protocol}) == [], (table, asked)
     assert figure6_differences(config) == []
 
 
@@ -46,7 +54,7 @@ def test_every_run_of_the_papers_sweeps_is_at_the_scale_of_its_row(table):
     for point in table_points(config, table):
         for method, protocol, anchoring in product(spec["methods"], spec["protocols"], spec["anchorings"]):
             asked = run(point.source, point.methods[method], protocol, anchoring)
-            assert differences(config, table, asked, {SWEPT[table]: point.value}) == [], point
+            assert said_of(config, table, asked, {SWEPT[table]: point.value}) == [], point
 
 
 @pytest.mark.parametrize("name", ["", "tiny"])
@@ -54,14 +62,14 @@ def test_no_run_of_a_smaller_configuration_is(name):
     config = configuration(*([name] if name else []))
     for table in {"table1", "table2"} & config["tables"].keys():
         for asked in runs_of(config, table):
-            said = differences(config, table, asked, {})
+            said = said_of(config, table, asked)
             assert said
             assert all("paper's" in text for text in said)
     assert figure6_differences(config)
 
 
 def test_the_default_says_what_it_has():
-    said = differences(configuration(), "table1", run(anchoring="ground_truth"), {})
+    said = said_of(configuration(), "table1", run(anchoring="ground_truth"))
     assert said == [
         "n_q is 2048, the paper's 16000",
         "n_p is 96, the paper's 768",
@@ -70,7 +78,7 @@ def test_the_default_says_what_it_has():
         "M is 0.2, the paper's 0.1",
         "S is 0.97, the paper's 0.99",
         "k is 16, the paper's 64",
-        "n_anchors is 13, the paper's 100",
+        "n_anchors is 13, the paper's 30",
     ]
 
 
@@ -87,39 +95,35 @@ BENCH = ("sources", "bench", "lrb")
         ((*BENCH, "max_interference"), 0.2, "M is 0.2, the paper's 0.1"),
         ((*BENCH, "run", "n_q"), 8000, "n_q is 8000, the paper's 16000"),
         (("methods", "topk", "k"), 32, "k is 32, the paper's 64"),
-        (("anchorings", "ground_truth", "n_anchors"), 50, "n_anchors is 50, the paper's 100"),
-        (("anchorings", "ground_truth", "lambda_anchor"), 1.0, "lambda_anchor is 1, the paper's 0.1"),
+        (("anchorings", "ground_truth_30", "n_anchors"), 50, "n_anchors is 50, the paper's 30"),
+        (("anchorings", "ground_truth_30", "lambda_anchor"), 1.0, "lambda_anchor is 1, the paper's 0.1"),
     ],
 )
 def test_one_setting_is_enough(path, value, said):
-    assert differences(changed(*path, value=value), "table1", run(anchoring="ground_truth"), {}) == [said]
+    assert said_of(changed(*path, value=value), "table1", run(anchoring="ground_truth_30")) == [said]
 
 
 def test_what_a_run_does_not_use_is_not_held_against_it():
-    assert differences(changed(*BENCH, "n_r", value=None), "table1", run(), {}) == []
+    assert said_of(changed(*BENCH, "n_r", value=None), "table1", run()) == []
     config = changed(*BENCH, "n_r", value=700)
-    assert differences(config, "table1", run(method="crosscoder"), {}) == ["n_r is 700, the paper's 768"]
-    assert differences(changed("anchorings", "ground_truth", "n_anchors", value=50), "table1", run(), {}) == []
-    assert differences(changed("methods", "topk", "k", value=32), "table1", run(method="relu"), {}) == []
-    assert differences(changed("methods", "topk", "steps", value=1), "table1", run(), {}) == []
+    assert said_of(config, "table1", run(method="crosscoder")) == ["n_r is 700, the paper's 768"]
+    assert said_of(changed("anchorings", "ground_truth_30", "n_anchors", value=50), "table1", run()) == []
+    assert said_of(changed("methods", "topk", "k", value=32), "table1", run(method="relu")) == []
+    assert said_of(changed("methods", "topk", "steps", value=1), "table1", run()) == []
 
 
 @given(st.sampled_from(["n", "max_interference", "sparsity"]), st.sampled_from([900, 0.2, 0.9]))
 def test_what_a_table_varies_must_be_what_its_row_has(parameter, value):
     config = changed(*BENCH, parameter, value=value)
-    assert differences(config, "table4", run(), {parameter: value}) == []
-    assert differences(config, "table4", run(), {parameter: value / 2})
-    assert differences(config, "table4", run(), {})
-    assert has_value(config, run(), parameter, value)
-    assert not has_value(config, run(), parameter, DEFAULTS[parameter])
+    assert said_of(config, "table4", run(), {parameter: value}) == []
+    assert said_of(config, "table4", run(), {parameter: value / 2})
+    assert said_of(config, "table4", run())
 
 
 def test_k_is_of_the_run():
     config = papers_configuration()
-    assert differences(config, "table7", run(method="topk_k_32"), {"k": 32.0}) == []
-    assert differences(config, "table7", run(), {"k": 32.0}) == ["k is 64, the paper's 32"]
-    assert has_value(config, run(method="topk_k_32"), "k", 32.0)
-    assert not has_value(config, run(method="relu"), "k", 64.0)
+    assert said_of(config, "table7", run(method="topk_k_32"), {"k": 32.0}) == []
+    assert said_of(config, "table7", run(), {"k": 32.0}) == ["k is 64, the paper's 32"]
 
 
 CLIP = ("sources", "clip", "imagenet_clip")
@@ -138,16 +142,14 @@ CLIP = ("sources", "clip", "imagenet_clip")
 )
 def test_table_2_needs_the_papers_embeddings(path, value, said):
     config = changed(*path, value=value)
-    (found,) = differences(config, "table2", run("imagenet_clip", anchoring="class_means"), {})
+    (found,) = said_of(config, "table2", run("imagenet_clip", anchoring="class_means"))
     assert found.startswith(said.replace("train_samples", "N is 5000"))
 
 
 def test_another_kind_of_source_is_no_scale_at_all():
     config = papers_configuration()
-    assert differences(config, "table2", run(), {}) == [
-        "lrb is a source of kind bench, the paper's would be of kind clip"
-    ]
-    assert "kind clip" in differences(config, "table1", run("imagenet_clip"), {})[0]
+    assert said_of(config, "table2", run()) == ["lrb is a source of kind bench, the paper's would be of kind clip"]
+    assert "kind clip" in said_of(config, "table1", run("imagenet_clip"))[0]
     config["figures"]["figure6"]["source"] = "lrb"
     assert "kind bench" in figure6_differences(config)[0]
 
@@ -170,6 +172,6 @@ def test_figure_6_needs_the_papers_language_model(path, value, said):
 def test_configurations_are_left_as_they_are():
     config = papers_configuration()
     before = deepcopy(config)
-    differences(config, "table1", run(anchoring="ground_truth"), {})
+    said_of(config, "table1", run(anchoring="ground_truth_30"))
     figure6_differences(config)
     assert config == before

@@ -45,11 +45,11 @@ def main(argv: list[str] | None = None) -> None:
             anchors = load_anchors(args.anchors)
             truth = truth._replace(anchored=given_away(anchors, references), anchors=anchors)
     with open_checked(args.store) as store:
-        metrics, chance = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
+        found = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
     facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": content_digest(args.store)})
     cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}
-    write_json(args.output, seal_json({"run": cell, "metrics": metrics, "chance": chance, "provenance": facts}))
-    for name, value in metrics.items():
+    write_json(args.output, seal_json({"run": cell, **found._asdict(), "provenance": facts}))
+    for name, value in found.metrics.items():
         logging.info("%s %s", name, value)
 
 

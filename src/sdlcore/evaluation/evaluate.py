@@ -15,13 +15,13 @@ from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.recovery import (
     TAU,
     TAU_STRICT,
-    Match,
     best_match,
     f1_scores,
     gt_recovery,
     hungarian,
     mip,
     normalise_rows,
+    recovery_metrics,
     simulated_chance,
 )
 from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_metrics
@@ -29,6 +29,9 @@ from sdlcore.model import SparseCoder
 from sdlcore.pairs import make_direction_pair, make_pair
 
 ROWS_AT_ONCE = 1024
+DIGITS = 6
+"""Decimals of the best matches that are kept feature by feature."""
+NORM_QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
 
 
 class GroundTruth(NamedTuple):
@@ -48,13 +51,25 @@ class GroundTruth(NamedTuple):
     """The anchors themselves, where they are not those features."""
 
 
+class Evaluation(NamedTuple):
+    """What `evaluate` finds."""
+
+    metrics: dict[str, float | None]
+    chance: dict[str, float]
+    """``gt_recovery`` and ``mip`` of as many random directions of the same dimensions, or of their patterns."""
+    features: dict[str, list[float]]
+    """What recovery was counted from: another threshold or another part of the features needs no weights. ``anchored``:
+    the indices of the features that anchors give away; ``encoder`` and ``decoder`` (cosines), ``encoder_raw`` and
+    ``decoder_raw`` (inner products): the n best matches. Empty without ground truth."""
+
+
 @torch.no_grad()
 def evaluate(
     model: SparseCoder,
     store: ActivationStore,
     truth: GroundTruth | None = None,
     chance: np.random.Generator | None = None,
-) -> tuple[dict[str, float | None], dict[str, float]]:
+) -> Evaluation:
     """Return the metrics of a trained model, and those of random directions.
 
     Parameters
@@ -76,7 +91,9 @@ def evaluate(
         ``gt_recovery``, ``mip``, ``hungarian`` of ``encoder`` rows and ``decoder`` columns, over all features and over
         those ``_anchored`` and ``_unanchored`` (None where there are none), at tau = .9 and .95 (``_tau95``); sites of
         a crosscoder one by one (``_site0``, ...); ``encoder_pattern``: of what encoder rows respond to
-        (`pattern.patterns`); ``raw_inner_product`` as section 5.1 writes it; ``f1`` of "the latent whose decoder column
+        (`pattern.patterns`); ``encoder_raw`` and ``decoder_raw``: by inner products, as section 5.1 writes them;
+        ``norm_encoder_low``, ``_median`` and ``_high``: 5, 50 and 95 % quantiles of the norms of all encoder rows, and
+        of decoder columns; ``f1`` of "the latent whose decoder column
         matches best fires when the feature does" (a class: when a sample is of it), the mean over features.
         ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
         for directions that lie close together is more than the share that they are. On a bench, ``oracle_l0`` and
@@ -88,8 +105,8 @@ def evaluate(
         With classes: ``top_classes`` and ``top_purity``, how many classes share the samples that a latent responds to
         most, and the share of the most frequent (`top_samples`), the means over all latents and over those whose
         decoder columns match anchored and other classes best.
-    chance
-        ``gt_recovery`` and ``mip`` of as many random directions of the same dimensions, or of their patterns.
+    chance, features
+        See `Evaluation`.
     """
     detectors = None
     if truth is not None:
@@ -105,17 +122,19 @@ def evaluate(
     scores = _coefficient_scores(model, store, truth) if truth is not None and truth.classes is None else None
     metrics, detected, top = _on_samples(model, store, detectors, top, scores)
     if truth is None or chance is None:
-        return metrics, {}
+        return Evaluation(metrics, {}, {})
 
-    for side, match in matches.items():
-        metrics |= _recovery(side, match, truth.anchored)
+    similarity = {side: match.similarity for side, match in matches.items()}
+    similarity["encoder_raw"] = best_match(model.W_enc.numpy(), true_p).similarity
+    similarity["decoder_raw"] = best_match(model.W_dec.numpy(), true_r).similarity
+    for side, best in similarity.items():
+        metrics |= recovery_metrics(side, best, truth.anchored)
+    metrics |= _norms("encoder", model.W_enc) | _norms("decoder", model.W_dec)
     spread = covariance(x_p for x_p, _ in _samples(store, model.config.pair))
     pattern = best_match(normalise_rows(patterns(model.W_enc.numpy(), spread)), true_p)
-    metrics |= _recovery("encoder_pattern", pattern, truth.anchored)
+    metrics |= recovery_metrics("encoder_pattern", pattern.similarity, truth.anchored)
     metrics["hungarian_encoder"] = hungarian(model.W_enc.numpy(), true_p)
     metrics["hungarian_decoder"] = hungarian(model.W_dec.numpy(), true_r)
-    metrics["raw_inner_product_encoder"] = mip(best_match(model.W_enc.numpy(), true_p))
-    metrics["raw_inner_product_decoder"] = mip(best_match(model.W_dec.numpy(), true_r))
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
     assert detected is not None
@@ -144,7 +163,14 @@ def evaluate(
         levels[f"gt_recovery_{side}"] = gt_recovery(match)
         levels[f"gt_recovery_{side}_tau95"] = gt_recovery(match, TAU_STRICT)
         levels[f"mip_{side}"] = mip(match)
-    return metrics, levels
+    features = {side: [round(float(value), DIGITS) for value in best] for side, best in similarity.items()}
+    return Evaluation(metrics, levels, {"anchored": [int(index) for index in truth.anchored], **features})
+
+
+def _norms(side: str, W: torch.Tensor) -> dict[str, float]:
+    """Return quantiles of the norms of the rows of ``W``."""
+    norms = np.linalg.norm(W.numpy().astype(np.float64), axis=1)
+    return {f"norm_{side}_{name}": float(np.quantile(norms, q)) for name, q in NORM_QUANTILES.items()}
 
 
 def _present(store: ActivationStore, truth: GroundTruth) -> np.ndarray:
@@ -163,7 +189,7 @@ def _anchors_only(side: str, anchors: np.ndarray, true: np.ndarray, anchored: np
     """Return recovery and MIP of a dictionary that consists of the anchors (k x d, beside n x d references)."""
     if not len(anchors):
         return {}
-    metrics = _recovery(side, best_match(anchors, true), anchored)
+    metrics = recovery_metrics(side, best_match(anchors, true).similarity, anchored)
     return {f"anchors_only_{name}": value for name, value in metrics.items() if f"{side}_anchored" not in name}
 
 
@@ -247,18 +273,6 @@ def _on_samples(
         "dead_fraction": float((~fired).float().mean()),
     }
     return metrics, np.concatenate(detected) if detected else None, top
-
-
-def _recovery(side: str, match: Match, anchored: np.ndarray) -> dict[str, float | None]:
-    chosen = np.isin(np.arange(len(match.similarity)), anchored)
-    metrics: dict[str, float | None] = {}
-    for suffix, subset in (("", slice(None)), ("_anchored", chosen), ("_unanchored", ~chosen)):
-        part = Match(match.similarity[subset], match.latent[subset])
-        some = len(part.latent) > 0
-        metrics[f"gt_recovery_{side}{suffix}"] = gt_recovery(part, TAU) if some else None
-        metrics[f"gt_recovery_{side}{suffix}_tau95"] = gt_recovery(part, TAU_STRICT) if some else None
-        metrics[f"mip_{side}{suffix}"] = mip(part) if some else None
-    return metrics
 
 
 def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:

@@ -1,7 +1,7 @@
 """Do learned directions match the true ones? (section 5.1)
 
-Similarity is the absolute cosine. The paper's own formula is a raw inner product with encoder rows that are not
-normalised; it is reported beside (`best_match` takes it too).
+Two similarities: the absolute cosine, and the raw inner product of the paper's formula |W_E W_p|, which normalises the
+true features and not the learned rows.
 """
 
 from typing import NamedTuple
@@ -11,8 +11,9 @@ import scipy.optimize
 import scipy.special
 
 TAU = 0.9
-"""The paper's threshold of recovery."""
+"""The smaller of the two thresholds of recovery that the paper names."""
 TAU_STRICT = 0.95
+"""The larger one, which the later revision states for Table 1."""
 NEAR_ZERO = 1e-3
 """Fraction of variance unexplained below which a loss counts as near zero."""
 
@@ -48,6 +49,34 @@ def gt_recovery(match: Match, tau: float = TAU) -> float:
 def mip(match: Match) -> float:
     """Mean best match (the paper's maximum inner product)."""
     return float(match.similarity.mean())
+
+
+def recovery_metrics(name: str, similarity: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
+    """Return recovery and MIP over all features, over those that anchors give away, and over the others.
+
+    Parameters
+    ----------
+    name
+        What is matched, which the metrics are named by, such as ``encoder`` or ``decoder_raw``.
+    similarity
+        Best match of each of n features.
+    anchored
+        Indices of the features that anchors give away.
+
+    Returns
+    -------
+    dict
+        ``gt_recovery_NAME`` at tau = .9, ``gt_recovery_NAME_tau95`` at .95 and ``mip_NAME``; ``_anchored`` and
+        ``_unanchored`` after the name stand for a part of the features. None over no feature.
+    """
+    chosen = np.isin(np.arange(len(similarity)), anchored)
+    metrics: dict[str, float | None] = {}
+    for suffix, part in (("", similarity), ("_anchored", similarity[chosen]), ("_unanchored", similarity[~chosen])):
+        match = Match(part, np.zeros(0, dtype=np.int64))
+        metrics[f"gt_recovery_{name}{suffix}"] = gt_recovery(match, TAU) if len(part) else None
+        metrics[f"gt_recovery_{name}{suffix}_tau95"] = gt_recovery(match, TAU_STRICT) if len(part) else None
+        metrics[f"mip_{name}{suffix}"] = mip(match) if len(part) else None
+    return metrics
 
 
 def hungarian(learned: np.ndarray, true: np.ndarray) -> float:

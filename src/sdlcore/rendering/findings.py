@@ -11,7 +11,7 @@ from sdlcore.evaluation.absorption import absorption_score
 from sdlcore.rendering.markup import label_method, number
 from sdlcore.verdicts.markup import counts_sentence
 
-PROTOCOLS = {"best": "the field’s practice", "paper": "the paper’s text, literally"}
+PROTOCOLS = {"best": "the field’s practice", "paper": "the paper’s text"}
 
 
 class Finding(NamedTuple):

@@ -46,6 +46,7 @@ METHODS = {
 ANCHORING_LABELS = {
     "none": "none",
     "ground_truth": "ground truth",
+    "ground_truth_30": "ground truth",
     "class_means": "class means",
     "half_of_classes": "half of the classes",
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sdlcore.evaluation.recovery import recovery_metrics
 from sdlcore.files import seal_json
 
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
@@ -55,6 +56,9 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
 def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read metrics files into a frame of one row a run.
 
+    A run without anchors is scored on the same features as the runs beside it: where files have one anchoring of its
+    source and seed, ``_anchored`` and ``_unanchored`` metrics are counted anew on the features that this gives away.
+
     Returns
     -------
     DataFrame
@@ -65,8 +69,10 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     Raises
     ------
     RunsError
-        If a file is unreadable, two files hold the same run, or there is no file.
+        If a file is unreadable, two files hold the same run, there is no file, or a run without anchors does not say
+        feature by feature what the runs beside it do.
     """
+    contents = []
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     files: dict[tuple[Any, ...], str | Path] = {}
     for path in paths:
@@ -75,6 +81,11 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
         if key in files:
             raise RunsError(f"{path}: the same run as {files[key]} ({_describe(*key[1:])}), expected each run once")
         files[key] = path
+        contents.append((path, content))
+    given = _given_away(content for _, content in contents)
+    for path, content in contents:
+        key = tuple(content["run"][name] for name in KEY)
+        content["metrics"] |= _scored_beside(path, content, given)
         values = content["metrics"] | {f"chance_{name}": value for name, value in content["chance"].items()}
         rows[key] = content["run"] | {name: np.nan if value is None else value for name, value in values.items()}
     if not rows:
@@ -86,6 +97,34 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
     """Return runs with NaN for what they lack of `REQUIRED_METRICS`, as those do that nothing is judged against."""
     return runs.reindex(columns=[*runs.columns, *(name for name in REQUIRED_METRICS if name not in runs)])
+
+
+def _given_away(contents: Iterable[dict[str, Any]]) -> dict[tuple[str, int], set[tuple[int, ...]]]:
+    """Return source and seed -> the features that anchored runs are given, once for each anchoring."""
+    given: dict[tuple[str, int], set[tuple[int, ...]]] = {}
+    for content in contents:
+        run = content["run"]
+        if run["anchoring"] != "none" and content.get("features"):
+            given.setdefault((run["source"], run["seed"]), set()).add(tuple(content["features"]["anchored"]))
+    return given
+
+
+def _scored_beside(
+    path: str | Path, content: dict[str, Any], given: dict[tuple[str, int], set[tuple[int, ...]]]
+) -> dict[str, float | None]:
+    """Return the metrics of a run without anchors on parts of the features, divided as the anchored runs' beside it."""
+    run = content["run"]
+    anchorings = given.get((run["source"], run["seed"]), set())
+    if run["anchoring"] != "none" or len(anchorings) != 1:
+        return {}
+    if not content.get("features"):
+        raise RunsError(f"{path}: features is missing, which the anchored runs beside it have; evaluate it anew")
+    anchored = np.array(next(iter(anchorings)), dtype=np.int64)
+    metrics: dict[str, float | None] = {}
+    for side, similarity in content["features"].items():
+        if side != "anchored":
+            metrics |= recovery_metrics(side, np.array(similarity), anchored)
+    return {name: value for name, value in metrics.items() if "anchored" in name}
 
 
 def _describe(method: str, protocol: str, anchoring: str, seed: int) -> str:

@@ -12,6 +12,9 @@ import scipy.special
 from sdlcore.files import atomic_path
 from sdlcore.rendering.runs import RunsError, check_runs
 
+SIDES = ("encoder", "decoder")
+WHOSE = ("", "_anchored", "_unanchored")
+"""Whose recovery a metric is: all features', those of anchors, and the others'."""
 _RECOVERY = ["gt_recovery_encoder", "gt_recovery_decoder"]
 _MIP = ["mip_encoder", "mip_decoder"]
 
@@ -33,8 +36,9 @@ MORE_METRICS = [
     "hungarian_encoder",
     "hungarian_decoder",
     "f1",
-    "raw_inner_product_encoder",
-    "raw_inner_product_decoder",
+    *(f"gt_recovery_{side}_raw{which}{tau}" for side in SIDES for which in WHOSE for tau in ("", "_tau95")),
+    *(f"mip_{side}_raw{which}" for side in SIDES for which in WHOSE),
+    *(f"norm_{side}_{quantile}" for side in SIDES for quantile in ("low", "median", "high")),
     *(f"{name}{which}" for which in ("", "_anchored", "_unanchored") for name in ("top_classes", "top_purity")),
     *(f"anchors_only_{name}{which}" for which in ("", "_unanchored") for name in [*_RECOVERY, *_MIP]),
     *(f"anchors_only_{name}{which}_tau95" for which in ("", "_unanchored") for name in _RECOVERY),
@@ -87,7 +91,12 @@ PAPER_METHODS = {
     "transcoder": "Transcoder",
     "crosscoder": "Crosscoder",
 }
-PAPER_ANCHORINGS = {"none": "none", "ground_truth": "anchored", "class_means": "anchored"}
+PAPER_ANCHORINGS = {
+    "none": "none",
+    "ground_truth": "anchored",
+    "ground_truth_30": "anchored",
+    "class_means": "anchored",
+}
 
 
 _PAPER_COLUMNS = ["method", "anchoring", "gt_recovery_percent", "mip", "l0"]

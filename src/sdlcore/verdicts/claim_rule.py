@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,21 +11,24 @@ import pandas as pd
 from sdlcore.rendering.tables import paired_interval
 from sdlcore.verdicts.claims import CLAIMS, Band, Claim
 from sdlcore.verdicts.contradictions import TOLERANCE
-from sdlcore.verdicts.contrasts import Contrast, Lookup, judged_runs, papers_numbers, runs_under
+from sdlcore.verdicts.contrasts import Contrast, Lookup, Under, by_text, papers_numbers, runs_of
 from sdlcore.verdicts.evidence import MISSING, PROTOCOL, Evidence
 from sdlcore.verdicts.judging import NOT_RUN
 from sdlcore.verdicts.paper import MEASURES
+from sdlcore.verdicts.readings import COSINE, INNER, JUDGED, TAUS, Reading
 
 HOLDS = "holds"
 FAILS = "does not hold"
 OPEN = "not decided"
-CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, NOT_RUN)
+BLIND = "cannot tell"
+CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, BLIND, NOT_RUN)
 
 CLAIM_COLUMNS = [
     "claim",
     "section",
     "quote",
     "measured",
+    "reading",
     "verdict",
     "here",
     "seeds",
@@ -33,15 +37,26 @@ CLAIM_COLUMNS = [
     "evidence",
     "reason",
     "paper",
+    "other_readings",
     "note",
 ]
 PARTLY = "partly run"
 """Said of runs that are no whole: some of what a claim compares is there, some is not."""
-NOUGHT = "both sides 0 in every seed"
-"""What is said of differences of nothing and nothing."""
 NAMED = 4
 """Contrasts that a sentence names; of more, it says how many."""
 REASONS = 4
+
+OWN = {HOLDS: "borne out", FAILS: "not borne out", OPEN: "not borne out"}
+"""What the paper's own tables say of a claim -> the words for it, where nothing may look like a replication."""
+
+
+def _taken(similarity: str, tau: float, table: str) -> Reading:
+    return by_text(table)._replace(tau=tau, recovery=similarity, mip=similarity)
+
+
+OTHER_READINGS: dict[str, Under] = {
+    f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau) for similarity in (INNER, COSINE) for tau in TAUS
+}
 
 Interval = Callable[[np.ndarray], tuple[float, float, float]]
 
@@ -72,32 +87,34 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     Returns
     -------
     Finding
-        The claim holds if every interval lies in the band, fails if some lie outside of it altogether, and is not
-        decided else. These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
+        The claim fails if some interval lies outside of the band altogether, is not decided if some lies on both sides,
+        cannot tell if both sides of some difference stand at the same end, 0 or 100 %, in every seed, and holds else.
+        These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
     """
-    sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: []}
+    sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: [], BLIND: []}
     means, unknown, tolerated = [], False, False
-    for label, reading, number in contrasts:
+    for contrast in contrasts:
+        label, observed, number = contrast
         # binary dust of differences must not decide
-        mean, low, high = (float(np.round(bound, 9)) for bound in interval(reading.values.to_numpy()))
+        mean, low, high = (float(np.round(bound, 9)) for bound in interval(observed.values.to_numpy()))
         if number:
             if math.isnan(low):
                 low, high = mean - TOLERANCE[number], mean + TOLERANCE[number]
                 tolerated = True
             low, high = max(low, 0.0), min(high, MEASURES[number].most)
         inside, outside = band.low <= low and high <= band.high, high < band.low or low > band.high
-        unknown |= math.isnan(low)
+        unknown |= math.isnan(low) and not contrast.blind
         told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
-        sides[HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
+        if contrast.blind:
+            told = f"(both sides {observed.end:g} % in every seed)"
+        sides[BLIND if contrast.blind else HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
         means.append(mean)
-    verdict = FAILS if sides[FAILS] else OPEN if sides[OPEN] else HOLDS
+    verdict = next((side for side in (FAILS, OPEN, BLIND) if sides[side]), HOLDS)
     spread = span(means)
     sentence = f"{len(sides[HOLDS])} of {len(means)} {band.label}, mean{'' if len(set(means)) == 1 else 's'} {spread}"
-    if all(contrast.reading.nought for contrast in contrasts):
-        sentence += f", {NOUGHT}"
-    for side, what in ((FAILS, "not"), (OPEN, "undecided")):
+    for side, what in ((FAILS, "Not"), (OPEN, "Undecided"), (BLIND, "Cannot tell")):
         if sides[side]:
-            sentence += f". {what.capitalize()}: {_first(sides[side], NAMED)}"
+            sentence += f". {what}: {_first(sides[side], NAMED)}"
     if unknown:
         sentence += ". Below three seeds differences have no interval"
     if tolerated:
@@ -128,20 +145,22 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
     -------
     DataFrame
         One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `CLAIM_VERDICTS`, by our runs at the
-        paper's scale under the protocol ``paper`` (Figure 6's under its own); ``here`` what it would be by the runs
-        that there are, whatever their scale, `PARTLY` where some are missing, empty where all are, and ``seeds`` how
-        many each number has at least and under which ``protocol``, empty for several; ``means`` the least and the
-        largest of what is compared, recovery in per cent; ``evidence`` the numbers in a sentence;
+        paper's scale under the protocol ``paper`` (Figure 6's under its own) and under ``reading``; ``here`` what it
+        would be by the runs that there are, whatever their scale, `PARTLY` where some are missing, empty where all
+        are, and ``seeds`` how many each number has at least and under which ``protocol``, empty for several; ``means``
+        the least and the largest of what is compared, recovery in per cent; ``evidence`` the numbers in a sentence;
         ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
-        own tables bear the claim out; ``note`` what other protocols say.
+        own tables bear the claim out; ``other_readings`` the verdicts under other similarities and thresholds, where
+        they are other numbers; ``note`` what other protocols say.
     """
-    ours, own = judged_runs(evidence), papers_numbers(numbers)
+    ours, own = runs_of(evidence), papers_numbers(numbers)
     protocols = dict.fromkeys(name for runs in evidence.runs.values() for name in runs["protocol"] if name != PROTOCOL)
-    others = {protocol: runs_under(evidence, protocol) for protocol in protocols}
+    others = {protocol: runs_of(evidence, protocol=protocol) for protocol in protocols}
+    readings = {label: runs_of(evidence, reading) for label, reading in OTHER_READINGS.items()}
     rows = []
     for claim in asked:
         contrasts = claim.contrasts(ours)
-        empty = [contrast for contrast in contrasts if contrast.reading.values.empty]
+        empty = [contrast for contrast in contrasts if contrast.observed.values.empty]
         lacking = _told(empty or contrasts)
         partly = PARTLY if len(empty) < len(contrasts) else ""
         finding = Finding(partly, "", "") if empty else judge(contrasts, claim.band)
@@ -150,17 +169,23 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         verdict, said = finding.verdict, finding.sentence
         if lacking:
             verdict, said = NOT_RUN, f"by the runs that there are: {verdict}, {said}" if said else ""
-        seeds = min(len(contrast.reading.values) for contrast in contrasts)
-        names = {contrast.reading.protocol for contrast in contrasts}
+        seeds = min(len(contrast.observed.values) for contrast in contrasts)
+        names = {contrast.observed.protocol for contrast in contrasts}
         protocol = names.pop() if len(names) == 1 else ""
-        told = said, lacking, _own(claim, own), "; ".join(_notes(claim, others))
-        rows.append((*claim[:4], verdict, finding.verdict, seeds, protocol, finding.means, *told))
+        told = (
+            said,
+            lacking,
+            _own(claim, own),
+            "; ".join(_under(claim, ours, readings)),
+            "; ".join(_notes(claim, others)),
+        )
+        rows.append((*claim[:4], JUDGED, verdict, finding.verdict, seeds, protocol, finding.means, *told))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 
 def _told(contrasts: Sequence[Contrast]) -> str:
     """Return what keeps contrasts from being judged, the first few reasons of it; runs that are missing come first."""
-    reasons = dict.fromkeys(reason for contrast in contrasts for reason in contrast.reading.lacking)
+    reasons = dict.fromkeys(reason for contrast in contrasts for reason in contrast.observed.lacking)
     return _first(sorted(reasons, key=lambda reason: not reason.startswith(MISSING)), REASONS)
 
 
@@ -172,10 +197,23 @@ def _first(parts: Sequence[str], most: int) -> str:
 def _own(claim: Claim, read: Lookup) -> str:
     """Say whether the paper's own tables bear a claim out."""
     contrasts = claim.contrasts(read)
-    if any(contrast.reading.values.empty for contrast in contrasts):
+    if any(contrast.observed.values.empty for contrast in contrasts):
         return "no number"
     found = judge(contrasts, claim.band, _as_printed)
-    return f"{'borne out' if found.verdict == HOLDS else 'not borne out'}: {found.sentence}"
+    return f"{OWN.get(found.verdict, found.verdict)}: {found.sentence}"
+
+
+def _under(claim: Claim, judged: Lookup, readings: Mapping[str, Lookup]) -> Iterator[str]:
+    """Yield what runs say of a claim under other readings, each that looks at other numbers than those before it."""
+    seen = [[contrast.observed.values.tolist() for contrast in claim.contrasts(judged)]]
+    for label, read in readings.items():
+        contrasts = claim.contrasts(read)
+        values = [contrast.observed.values.tolist() for contrast in contrasts]
+        if any(contrast.observed.values.empty or contrast.observed.lacking for contrast in contrasts) or values in seen:
+            continue
+        seen.append(values)
+        found = judge(contrasts, claim.band)
+        yield f"{label}: {found.verdict}, means {found.means}"
 
 
 def _as_printed(values: np.ndarray) -> tuple[float, float, float]:
@@ -186,6 +224,6 @@ def _notes(claim: Claim, others: Mapping[str, Lookup]) -> Iterator[str]:
     """Yield what other protocols say, of those that have all runs at the paper's scale."""
     for protocol, read in others.items():
         contrasts = claim.contrasts(read)
-        if not any(contrast.reading.values.empty or contrast.reading.lacking for contrast in contrasts):
+        if not any(contrast.observed.values.empty or contrast.observed.lacking for contrast in contrasts):
             found = judge(contrasts, claim.band)
             yield f"protocol {protocol}: {found.verdict}, {found.sentence}"

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from sdlcore.verdicts.contrasts import (
     Contrasts,
-    Where,
     beyond_anchors,
     changes,
     grid,
@@ -14,6 +13,7 @@ from sdlcore.verdicts.contrasts import (
     steps,
     steps_of_changes,
 )
+from sdlcore.verdicts.evidence import Place
 
 # a band's ends belong to it; what is above an end is so by more than rounding to nine decimals leaves
 HAIR = 5e-10
@@ -64,10 +64,10 @@ DENSE, SPARSE = 0.9, 0.995
 
 RECOVERY, MIP = "gt_recovery_encoder", "mip_encoder"
 PERFECT = between(99.95, 100)
-ENCODER = "encoder, tau = .9"
+ENCODER = "encoder"
 
 
-def _at(method: str, anchoring: str, table: str, value: float) -> Where:
+def _at(method: str, anchoring: str, table: str, value: float) -> Place:
     return grid(table, [method], [value], [anchoring])[0]
 
 
@@ -95,7 +95,7 @@ CLAIMS = [
         "anchoring_recovery_decoder_not_given",
         "5.1, Table 1",
         CONSISTENT,
-        "anchoring raises the recovery of features that are no anchors in the decoder (tau = .9)",
+        "anchoring raises the recovery of features that are no anchors in the decoder",
         above(0),
         changes(grid("table1", ALL), "gt_recovery_decoder_unanchored"),
     ),
@@ -127,7 +127,7 @@ CLAIMS = [
         "penalised_fail_decoder",
         "Appendix G",
         "The consistent failure of ReLU and JumpReLU SAEs without sufficient sparsity constraints",
-        "without anchors, ReLU and JumpReLU recover next to nothing in the decoder, at most 2 % (tau = .9)",
+        "without anchors, ReLU and JumpReLU recover next to nothing in the decoder, at most 2 %",
         between(0, 2),
         levels(grid("table1", PENALISED), "gt_recovery_decoder"),
     ),
@@ -139,7 +139,7 @@ CLAIMS = [
         below(0),
         steps(
             [
-                (Where("table1", penalised), Where("table1", selecting))
+                (Place("table1", penalised), Place("table1", selecting))
                 for penalised in PENALISED
                 for selecting in SELECTING
             ],
@@ -340,7 +340,7 @@ CLAIMS = [
         "clip_recovery_decoder_not_given",
         "5.2, Table 2",
         ON_CLIP,
-        "anchoring raises the recovery of class means that are no anchors in the decoder (tau = .9)",
+        "anchoring raises the recovery of class means that are no anchors in the decoder",
         above(0),
         changes(grid("table2", SELECTING), "gt_recovery_decoder_unanchored"),
     ),
@@ -356,7 +356,7 @@ CLAIMS = [
         "clip_beyond_anchors_decoder",
         "5.2, Table 2",
         ON_CLIP,
-        "anchored dictionaries recover more class means in the decoder than their anchors do (tau = .9)",
+        "anchored dictionaries recover more class means in the decoder than their anchors do",
         above(0),
         beyond_anchors(grid("table2", SELECTING), "gt_recovery_decoder"),
     ),

@@ -1,26 +1,49 @@
 """What there is to judge by: the runs of tables, found by the names that the paper has for them."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from sdlcore.rendering.runs import KEY
 from sdlcore.rendering.tables import PAPER_ANCHORINGS, PAPER_METHODS
-from sdlcore.verdicts.paper import setting
-from sdlcore.verdicts.scale import DEFAULTS, SWEPT, differences, has_value, papers_value
+from sdlcore.verdicts.paper import anchored, setting, title
+from sdlcore.verdicts.scale import differences, papers_value
 
 PROTOCOL = "paper"
 """The protocol that numbers and claims are judged under."""
 MISSING = "no run of"
 NO_RUNS = pd.DataFrame(columns=KEY)
-SHARING = tuple(table for table in SWEPT if table != "table2")
-"""The tables of the bench, which have Table 1's setting in common."""
 
 
-class Evidence(NamedTuple):
+class Place(NamedTuple):
+    """A row of the paper's tables, whether they have it or not; for Figure 6, its variant as the method."""
+
+    table: str
+    method: str
+    anchoring: str = "none"
+    parameter: str = ""
+    value: float = math.nan
+
+
+class Group(NamedTuple):
+    """The runs of one name in a table, which differ in the seed alone."""
+
+    table: str
+    run: dict[str, str]
+    """Source, method, protocol and anchoring, names of the configuration."""
+    parameter: str
+    value: float
+    """What the table varies, at the value of the paper's that the runs stand for; NaN where it varies nothing."""
+    runs: pd.DataFrame
+    """Indexed by seed, in order."""
+
+
+@dataclass(frozen=True)
+class Evidence:
     """All that verdicts are made from, beside the paper's own numbers."""
 
     config: Mapping[str, Any]
@@ -33,6 +56,26 @@ class Evidence(NamedTuple):
     """
     figure6: pd.DataFrame | None = None
     """As ``figure6.csv`` has it: variant (without, with), seed, final_loss."""
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, str], list[Group]]:
+        """The runs by the paper's names of their method and anchoring, in the order of the tables."""
+        found: dict[tuple[str, str], list[Group]] = {}
+        for table, runs in self.runs.items():
+            swept = runs.assign(parameter="", value=math.nan) if "value" not in runs else runs
+            swept = swept.assign(at=_papers_values(swept))
+            for _, group in swept.groupby([*KEY[:-1], "parameter", "at"], sort=False, dropna=False):
+                first = group.iloc[0]
+                own = first["paper_method"] if "paper_method" in group else None
+                method = own if isinstance(own, str) else PAPER_METHODS.get(first["method"])
+                anchoring = PAPER_ANCHORINGS.get(first["anchoring"])
+                if method is None or anchoring is None:
+                    continue
+                run = {name: str(first[name]) for name in KEY[:-1]}
+                parameter = first["parameter"] if isinstance(first["parameter"], str) else ""
+                at = Group(table, run, parameter, float(first["at"]), group.set_index("seed").sort_index())
+                found.setdefault((method, anchoring), []).append(at)
+        return found
 
 
 class Cell(NamedTuple):
@@ -50,62 +93,54 @@ class Cell(NamedTuple):
         return found.iloc[:0] if found.isna().any() else found
 
 
-def cells(
-    evidence: Evidence, table: str, method: str, anchoring: str, parameter: str = "", value: float = float("nan")
-) -> dict[str, Cell]:
+def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None) -> dict[str, Cell]:
     """Return our runs of a row of the paper's tables, by protocol; the one that is judged first.
 
-    What a table was not run under, others that share the setting may have been: those are the runs that it would have.
-    Of several with one setting, it is those with the most seeds, the table's own where they have as many.
+    Runs of the bench that have all that a row has are its runs, whichever table they were trained for: of several,
+    those with the most seeds, the table's own where they have as many. Where there are none, it is those that the
+    table has in that place, with what keeps them from the paper's scale.
+
+    Parameters
+    ----------
+    evidence
+        The runs.
+    place
+        The row.
+    n_anchors, k
+        What a reading takes the row to have; None where that says nothing of them.
     """
-    found: dict[str, Cell] = {}
-    for name, at in places(table, parameter, value):
-        runs = _chosen(evidence.runs.get(name, NO_RUNS), method, anchoring, SWEPT[name], at)
-        for label, group in runs.groupby("protocol", sort=False):
-            protocol = str(label)
-            if not (name == table or _shares(evidence.config, _run(group), parameter, value)):
-                continue
-            if protocol in found and len(group) <= len(found[protocol].runs):
-                continue
-            lacking = differences(evidence.config, table, _run(group), {parameter: value} if parameter else {})
-            found[protocol] = Cell(group.set_index("seed").sort_index(), protocol, lacking)
+    found: dict[str, tuple[tuple[bool, int, bool], Cell]] = {}
+    swept = {place.parameter: place.value} if place.parameter else {}
+    method = None
+    for group in evidence.groups.get((place.method, place.anchoring), []):
+        own = group.table == place.table and _stands_at(group, place)
+        if not own and "table2" in (group.table, place.table):
+            continue
+        # of several methods that go by the paper's name, a table's first
+        method = group.run["method"] if own and method is None else method
+        lacking = differences(evidence.config, place.table, group.run, swept, n_anchors, k)
+        if lacking and not (own and group.run["method"] == method):
+            continue
+        rank, protocol = (not lacking, len(group.runs), own), group.run["protocol"]
+        if protocol not in found or rank > found[protocol][0]:
+            found[protocol] = rank, Cell(group.runs, protocol, lacking)
     first = [PROTOCOL] if PROTOCOL in found else []
-    return {protocol: found[protocol] for protocol in dict.fromkeys([*first, *found])}
+    return {protocol: found[protocol][1] for protocol in dict.fromkeys([*first, *found])}
 
 
-def shortfall(found: Mapping[str, Cell], row: str, parameter: str = "", value: float = float("nan")) -> list[str]:
+def shortfall(found: Mapping[str, Cell], place: Place) -> list[str]:
     """Return why a row of the paper cannot be judged by the cells found for it; nothing if it can."""
     if not found:
-        return [f"{MISSING} {row}" + (f" at {setting(parameter, value)}" if parameter else "")]
+        who = f"{place.method} {anchored(place.anchoring)} in {title(place.table)}"
+        return [f"{MISSING} {who}" + (f" at {setting(place.parameter, place.value)}" if place.parameter else "")]
     cell = next(iter(found.values()))
     missing = [] if cell.protocol == PROTOCOL else [f"no run under the protocol {PROTOCOL}"]
     return [*cell.differences, *missing]
 
 
-def places(table: str, parameter: str, value: float) -> Iterator[tuple[str, float]]:
-    """Yield the tables that a row can be read off, its own first, and the value that it has there (NaN for none)."""
-    yield table, value
-    if table in SHARING and (not parameter or abs(DEFAULTS[parameter] - value) <= 1e-9):
-        for other in SHARING:
-            if other != table:
-                yield other, DEFAULTS.get(SWEPT[other], math.nan)
-
-
-def _chosen(runs: pd.DataFrame, method: str, anchoring: str, parameter: str, value: float) -> pd.DataFrame:
-    """Return a table's runs of one row; of the first method where several go by the paper's name."""
-    # plain comparisons: this is asked some hundred times, of columns too short for pandas' to pay
-    names = [PAPER_METHODS.get(name) for name in runs["method"]]
-    if "paper_method" in runs:
-        names = [own if isinstance(own, str) else name for own, name in zip(runs["paper_method"], names, strict=True)]
-    anchorings = (PAPER_ANCHORINGS.get(name) for name in runs["anchoring"])
-    right = [pair == (method, anchoring) for pair in zip(names, anchorings, strict=True)]
-    if parameter and not {"parameter", "value"} <= set(runs.columns):
-        return runs.iloc[:0]
-    chosen = runs[np.array(right, bool)]
-    if parameter and len(chosen):
-        at = (chosen["parameter"] == parameter) & ((_papers_values(chosen) - value).abs() <= 1e-9)
-        chosen = chosen[at]
-    return chosen[chosen["method"] == chosen["method"].iloc[0]] if len(chosen) else chosen
+def _stands_at(group: Group, place: Place) -> bool:
+    """Tell whether runs of a row's own table stand where the row does."""
+    return not place.parameter or (group.parameter == place.parameter and abs(group.value - place.value) <= 1e-9)
 
 
 def _papers_values(runs: pd.DataFrame) -> pd.Series:
@@ -116,13 +151,3 @@ def _papers_values(runs: pd.DataFrame) -> pd.Series:
     printed = runs["paper_value"].astype(float)
     meant = [papers_value(*pair) for pair in zip(runs["parameter"], printed, strict=True)]
     return pd.Series(meant, index=runs.index).where(printed.notna() & (printed != own), own)
-
-
-def _shares(config: Mapping[str, Any], run: Mapping[str, Any], parameter: str, value: float) -> bool:
-    """Tell whether a run of another table has what a row varies; what it only stands for there is not enough."""
-    return not parameter or has_value(config, run, parameter, value)
-
-
-def _run(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return source, method, protocol and anchoring of the first of some runs."""
-    return {name: runs[name].iloc[0] for name in KEY[:-1]}

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sdlcore.verdicts.readings import WITH_K, Reading, question
 from sdlcore.verdicts.scale import DEFAULTS, SWEPT, SYMBOLS, papers_value
 
 NUMBER_COLUMNS = ["table", "method", "anchoring", "parameter", "value", "number", "paper"]
@@ -13,11 +14,9 @@ KEY = NUMBER_COLUMNS[:-1]
 
 
 class Measure(NamedTuple):
-    """A column of the paper's tables, and the metrics of runs behind it."""
+    """A column of the paper's tables. Which metric of runs it is, a reading says (`readings.question`)."""
 
     label: str
-    metrics: dict[str, str]
-    """What is measured -> the metric of runs: first the paper's, then others that may hold where it does not."""
     unit: float
     """What a run's value is multiplied by."""
     most: float
@@ -27,30 +26,10 @@ class Measure(NamedTuple):
 
 
 MEASURES = {
-    "gt_recovery_percent": Measure(
-        "GT recovery (%)",
-        {
-            "encoder": "gt_recovery_encoder",
-            "decoder": "gt_recovery_decoder",
-            "encoder at tau = 0.95": "gt_recovery_encoder_tau95",
-            "decoder at tau = 0.95": "gt_recovery_decoder_tau95",
-        },
-        unit=100.0,
-        most=100.0,
-        decimals=1,
-    ),
-    "mip": Measure(
-        "MIP",
-        {
-            "encoder": "mip_encoder",
-            "decoder": "mip_decoder",
-            "inner products of encoder rows that are not normalised": "raw_inner_product_encoder",
-        },
-        unit=1.0,
-        most=1.0,
-        decimals=3,
-    ),
-    "l0": Measure("L0", {"L0": "l0"}, unit=1.0, most=float("inf"), decimals=1),
+    "gt_recovery_percent": Measure("GT recovery (%)", unit=100.0, most=100.0, decimals=1),
+    # inner products with rows longer than 1 may exceed 1
+    "mip": Measure("MIP", unit=1.0, most=float("inf"), decimals=3),
+    "l0": Measure("L0", unit=1.0, most=float("inf"), decimals=1),
 }
 
 
@@ -121,17 +100,20 @@ def setting(parameter: str, value: float) -> str:
     return f"{SYMBOLS[parameter]} = {value:g}"
 
 
-def bench_setting(row: Any) -> tuple[Any, ...] | None:
-    """Return all that a row of the bench was run with, equal for rows of different tables that are the same runs.
+def bench_setting(row: Any, reading: Reading) -> tuple[Any, ...] | None:
+    """Return all that a row of the bench is run with and scored by under a reading of its table.
 
-    None for Table 2, whose data are embeddings. The k counts only for TopK, the one method whose k is varied.
+    Equal for rows of different tables that must have the same number. None for Table 2, whose data are embeddings.
     """
     if row["table"] == "table2":
         return None
     values = DEFAULTS | ({row["parameter"]: row["value"]} if row["parameter"] else {})
-    if row["method"] != "TopK SAE":
+    if row["parameter"] != "k":
+        values["k"] = float(reading.k)
+    if row["method"] not in WITH_K:
         del values["k"]
-    return row["method"], row["anchoring"], *values.items()
+    asked = question(row, reading)
+    return row["method"], row["anchoring"], row["number"], asked.metric, asked.n_anchors, *values.items()
 
 
 def features(row: Any) -> int:
