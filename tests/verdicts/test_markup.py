@@ -151,14 +151,15 @@ def test_what_runs_say_in_short_is_what_they_have():
                 least, most = (f"{value:.4g}" for value in (values["ours"].min(), values["ours"].max()))
                 assert f" {least} % " in part if least == most else f" {least} to {most} % " in part
                 assert part.endswith(f" in {len(values)}")
-    means = claims.set_index("claim")["means"].astype(str)
+    claims = claims.set_index("claim")
     for name, words in {
         "penalised_fail_decoder": "{} % of the features",
         "anchoring_recovery_not_given": "{} points in the encoder",
         "anchoring_recovery_decoder_not_given": "{} points in the decoder",
     }.items():
-        ran = claims.set_index("claim").loc[name, "verdict"] != "not run at this scale"
-        assert any(f" {words.format(means[name].removesuffix('.0'))}" in sentence for sentence in told) == ran
+        means, ran = claims.loc[name, "means"], claims.loc[name, "verdict"] != "not run at this scale"
+        words = words.format(means if isinstance(means, str) else f"{means:.4g}")
+        assert any(f" {words}" in sentence for sentence in told) == ran
 
 
 def test_nothing_is_said_in_short_of_what_was_not_run():
