@@ -24,7 +24,6 @@ EVERYTHING = {
         "llama": {"mine": {"model": "models/mine", "text": "texts", "revision": "main"}},
         "file": {"arrays": {"input": "x.npy", "labels": "l.npy", "class_names": "names.txt", "target": "y.npy"}},
     },
-    "reference_anchoring": "ground_truth",
     "harder": {"runs": {"lrb": {"methods": ["acs"]}}},
     "encoders": {"runs": {"lrb": {"methods": ["acs"]}}},
     "frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [99], "methods": ["acs"]}}},
