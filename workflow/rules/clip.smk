@@ -24,7 +24,8 @@ rule fashion_mnist:
         code=lambda wildcards: code_digest("fashion_mnist"),
     shell:
         'python "$SCRIPTS"/fashion_mnist.py --train-images {wildcards.train_images}'
-        ' --test-images {wildcards.test_images} --by-hand "$CACHE"/fashion-mnist --cache "$CACHE"/images'
+        ' --test-images {wildcards.test_images} --by-hand "$CACHE"/fashion-mnist'
+        ' --cache "$CACHE"/images'
         " --output {output:q} > {log:q} 2>&1"
 
 
