@@ -105,12 +105,12 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
         f"{what}{_swept(config, table)}; protocol {' and '.join(config['tables'][table]['protocols'])}; {spread}. "
         f"GT recovery: the share of {reference} whose best absolute cosine exceeds τ = 0.9; "
         "MIP: the mean of the best absolute cosines. "
-        "Encoder: rows of the encoder, the paper's metric; decoder: columns of the decoder; "
-        f"not given: only the {given} that anchoring does not give away, also where nothing is anchored. "
-        "L0, FVU (fraction of variance unexplained) and Dead (fraction of latents that never fire) "
-        f"are of samples that training did not see. {more}"
-        "Chance: the same metric of as many random directions, as a range where rows differ. "
-        "Anchors only: of the anchors alone, without any training. "
+        "Encoder: rows of the encoder; decoder: columns of the decoder; inner products: with encoder rows that are not "
+        "normalised, at τ = 0.95, as the paper's formula and its later revision say (Table 1's anchored rows: not "
+        f"given); not given: only the {given} that anchoring does not give away, also where nothing is anchored. L0, "
+        "FVU (fraction of variance unexplained) and Dead (fraction of latents that never fire) are of samples that "
+        f"training did not see. {more}Chance: the same metric of as many random directions, as a range where rows "
+        "differ. Anchors only: of the anchors alone, without any training. "
         + (f"T{here[1:]}" if table.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[table]}; {here}")
     )
 
