@@ -113,7 +113,7 @@ BYTES = {
     "npy: a header of bytes": ("x.npy", header("\0\1\2"), "cannot be read"),
     "npy: a version to come": ("x.npy", header("{}", b"\7\0"), "version"),
     "npy: fields": ("x.npy", as_npy(np.zeros(9, [("a", "f4"), ("b", "f4")])), "holds void64, but input needs"),
-    "npy: fields in UTF-8": ("x.npy", as_npy(np.zeros(9, [("ä", "f4")]), (3, 0)), "version"),
+    "npy: fields in UTF-8": ("x.npy", as_npy(np.zeros(9, [("ä", "f4")]), (3, 0)), "holds void32, but input needs"),
     "npy: complex": ("x.npy", as_npy(X.astype(complex)), "holds complex128, but input needs"),
     "npy: texts": ("x.npy", as_npy(np.array([["a", "b"]])), "holds str32, but input needs"),
     "npy: bytes": ("x.npy", as_npy(np.array([[b"a", b"b"]])), "holds bytes8, but input needs"),
@@ -303,6 +303,13 @@ def test_links_within_a_file_are_followed(tmp_path):
     for key in ("a/near", "group/x", "/group/x", "far", "./a/b/x", "a//near"):
         with open_array(f"{tmp_path}/x.h5#{key}") as array:
             np.testing.assert_array_equal(array.read(0, 500), X)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_npy_is_read(tmp_path, version):
+    (tmp_path / "x.npy").write_bytes(as_npy(X, version))
+    with open_array(f"{tmp_path}/x.npy") as array:
+        np.testing.assert_array_equal(array.read(0, len(X)), X)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import h5py
 import numpy as np
@@ -202,7 +203,7 @@ def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path
         with torch.no_grad():
             model.W_enc.copy_(torch.eye(6))
             model.W_dec.copy_(torch.eye(6))
-        metrics, _ = evaluate(model, test, truth, stream(0, "chance"))
+        metrics = evaluate(model, test, truth, stream(0, "chance")).metrics
     assert metrics["gt_recovery_decoder"] == 1.0
     assert metrics["f1"] > 0.8
 
@@ -296,6 +297,20 @@ def test_classes_without_a_name_are_refused(folder, tmp_path):
         (tmp_path / "names.json").write_text(content)
         with pytest.raises(SourceError, match=rf"names\.json: {message}"):
             read_class_names(tmp_path / "names.json")
+
+
+def test_names_of_classes_in_a_pipe_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "names.txt")
+    with pytest.raises(SourceError, match=r"names\.txt: class names cannot be read \(not a regular file\)"):
+        read_class_names(tmp_path / "names.txt")
+
+
+def test_a_name_ends_with_its_line(tmp_path):
+    names = ["a\x0cb", "c\u2028d", "", "e"]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    assert read_class_names(tmp_path / "names.txt") == names
+    (tmp_path / "names.txt").write_bytes(b"a\r\nb")
+    assert read_class_names(tmp_path / "names.txt") == ["a", "b"]
 
 
 def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path):

@@ -184,6 +184,21 @@ def test_images_1200_folders_deep_are_found(deep: Path):
     assert batch.skipped == []
 
 
+def test_folders_whose_paths_are_longer_than_the_system_takes_are_listed(tmp_path: Path, monkeypatch):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/image.png")
+    monkeypatch.chdir(tmp_path / "class")
+    for _ in range(30):
+        Path("d" * 200).mkdir()
+        monkeypatch.chdir("d" * 200)
+    picture("any").save("image.png")
+    found = list_images(tmp_path)
+    assert found.paths == ["class/image.png"]
+    (skipped,) = found.skipped
+    assert skipped.path.startswith("class/ddd")
+    assert skipped.reason.startswith("a folder that cannot be read (OSError: [Errno 36] File name too long")
+
+
 def test_folders_that_cannot_be_read_are_listed(unprivileged: Path):
     for name in ("shut", "open"):
         (unprivileged / "class" / name).mkdir(parents=True)

@@ -1,6 +1,8 @@
 """What a file of each format and mode is turned into, and what is no picture."""
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,12 +52,37 @@ def test_big_endian_16_bits_are_read_alike(tmp_path: Path):
         (EIGHT.astype(np.float32) / 255, "its pixels are floats"),
         (EIGHT.astype(np.int32), "its pixels are 32-bit integers"),
         (EIGHT.astype(np.uint16), "its 16-bit values are at most 255 of 65535"),
+        (EIGHT.astype(np.uint16) * 16, "its 16-bit values are at most 4080 of 65535"),
     ],
 )
 def test_numbers_that_do_not_say_what_is_white_are_refused(pixels: np.ndarray, message: str, tmp_path: Path):
     Image.fromarray(pixels).save(tmp_path / "image.tiff")
     with pytest.raises(PictureError, match=message), open_picture(tmp_path / "image.tiff"):
         pass
+
+
+def of_16_bits(path: Path, pixels: np.ndarray) -> Path:
+    """Write a PNG of two to four channels of 16 bits, which Pillow cannot write."""
+    height, width, channels = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_16_bits_of_which_the_upper_ones_are_unused_are_refused(channels: int, tmp_path: Path):
+    pixels = np.stack([EIGHT.astype(np.uint16)] * channels, axis=2)
+    white = of_16_bits(tmp_path / "white.png", pixels * 257)
+    if channels == 3:
+        assert np.array_equal(rgb(white), pixels)
+    else:
+        pixels[:, :, -1] = 65535  # opaque
+    with pytest.raises(PictureError, match="its 16-bit values are at most 255 of 65535"):
+        rgb(of_16_bits(tmp_path / "dark.png", pixels))
 
 
 def test_black_of_16_bits_is_black(tmp_path: Path):

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from sdlcore.activations.array_reference import FORMATS, parse_array
 from sdlcore.activations.checking import data_elsewhere, never_written
 from sdlcore.activations.layout import decode
-from sdlcore.activations.parsing import LONGEST, SourceError
+from sdlcore.activations.parsing import SourceError, in_a_sentence
 
 # names that safetensors gives to types; bfloat16, which numpy lacks, is read as the bits
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U8": "u1", "I8": "i1", "BOOL": "?"} | {
@@ -63,29 +63,14 @@ def open_array(reference: str) -> Iterator[Array]:
         raise SourceError(f"{path}: no such file")
     reader = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors}.get(suffix, _hdf5)
     with ExitStack() as stack:
-        with _naming(f"{reference}: cannot be read as {suffix}"):
+        with in_a_sentence(f"{reference}: cannot be read as {suffix}"):
             array = stack.enter_context(reader(path, key))
 
         def read(start: int, stop: int) -> np.ndarray:
-            with _naming(f"{reference}: rows {start} to {stop - 1} cannot be read"):
+            with in_a_sentence(f"{reference}: rows {start} to {stop - 1} cannot be read"):
                 return array.read(start, stop)
 
         yield array._replace(name=reference, read=read)
-
-
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Turn whatever a parser raises into a `SourceError` that begins with ``what``."""
-    try:
-        yield
-    except SourceError:
-        raise
-    except Exception as error:  # of seven libraries, none of which says what it may raise
-        # numpy's second lines advise to trust the file
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        if len(reason) > LONGEST:
-            reason = f"{reason[:LONGEST]} ..."  # numpy repeats the whole header
-        raise SourceError(f"{what} ({reason})") from error
 
 
 class _Header(NamedTuple):
@@ -103,7 +88,9 @@ class _Header(NamedTuple):
 def _npy_header(stream: IO[bytes], size: int) -> _Header:
     """Read the header of an .npy file of so many bytes, and hold it against that."""
     version = npy.read_magic(stream)
-    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    # version 3 says 2 in another encoding, which concerns names of fields alone
+    later = npy.read_array_header_2_0
+    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): later, (3, 0): later}.get(version)
     if read_header is None:
         raise ValueError(f"version {version} of the npy format is not known")
     header = _Header(*read_header(stream))

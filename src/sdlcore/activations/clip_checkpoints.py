@@ -81,7 +81,7 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
             )
     except Exception as error:  # of pickle, safetensors, torch, the hub's client, and more
         raise SourceError(
-            f"{where} do not load ({_first_line(error)}); where no hub can be reached, fetch the file elsewhere and "
+            f"{where} do not load ({described(error)}); where no hub can be reached, fetch the file elsewhere and "
             "give its path; a TorchScript archive must be saved as a state dict first"
         ) from error
     return LoadedClip(loaded.eval(), preprocess, architecture)
@@ -180,7 +180,7 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
         path = hf_hub_download(repository, "open_clip_config.json", revision=revision or None)
     except Exception as error:  # the hub's client has many
         raise SourceError(
-            f"pretrained {pretrained}: no open_clip_config.json to be had ({_first_line(error)})"
+            f"pretrained {pretrained}: no open_clip_config.json to be had ({described(error)})"
         ) from error
     with parsing(pretrained, "open_clip's JSON"):
         found = json.loads(Path(path).read_text())["model_cfg"]
@@ -228,7 +228,3 @@ def tokenizer_of(name: str) -> Any:
     """
     with parsing(name, "an architecture with a tokenizer", NO_CODE), nothing_to_read():
         return open_clip.get_tokenizer(name)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:300]}"

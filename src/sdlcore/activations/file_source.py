@@ -13,9 +13,10 @@ import numpy as np
 
 from sdlcore.activations.array_reference import inconsistencies, source_files
 from sdlcore.activations.arrays import Array, open_array
+from sdlcore.activations.folders import NO_FILE, is_regular
 from sdlcore.activations.layout import StoreError, check_dtype, decode, encode
+from sdlcore.activations.parsing import SourceError, in_a_sentence
 from sdlcore.activations.store import resume_store
-from sdlcore.activations.text import SourceError
 from sdlcore.activations.underflow import UnderflowError, described, vanishing_row
 from sdlcore.files import provenance, sha256_of
 from sdlcore.streams import stream
@@ -121,11 +122,11 @@ def held_out(start: int, stop: int, share: float) -> np.ndarray:
 
 def read_class_names(path: str | Path) -> list[str]:
     """Return the names in a text file, a line each, or in a JSON file with a list."""
-    try:
-        content = Path(path).read_text(encoding="utf-8")
-        names = json.loads(content) if Path(path).suffix == ".json" else content.splitlines()
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: class names cannot be read ({error})") from error
+    if not is_regular(path):  # reading a pipe would wait for somebody to write
+        raise SourceError(f"{path}: class names cannot be read ({NO_FILE})")
+    with in_a_sentence(f"{path}: class names cannot be read", path), Path(path).open(encoding="utf-8") as file:
+        # not splitlines, which also ends lines at characters that may stand in a name
+        names = json.load(file) if Path(path).suffix == ".json" else [line.removesuffix("\n") for line in file]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise SourceError(f"{path}: expected class names, a line each or a JSON list of texts")
     for number, name in enumerate(names):

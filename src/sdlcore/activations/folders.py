@@ -97,7 +97,7 @@ def walk(root: str | Path, kind: str, start: str = "") -> Iterator[Found]:
             with os.scandir(Path(root) / folder) as entries:
                 listed = [(entry, f"{folder}/{entry.name}" if folder else entry.name) for entry in entries]
         except OSError as error:
-            yield Found(folder, 0, f"a folder that cannot be read ({described(error, Path(root) / folder)})", True)
+            yield _unreadable(folder, error, Path(root) / folder)
             continue
         for entry, path in listed:
             found = _look_at(entry, path, inside, kind)
@@ -134,10 +134,16 @@ def sort_out(
     return taken, skipped
 
 
+def _unreadable(path: str, error: OSError, whole: str | Path) -> Found:
+    return Found(path, 0, f"a folder that cannot be read ({described(error, whole)})", True)
+
+
 def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Found:
     try:
         status = entry.stat()
-    except OSError:
+    except OSError as error:
+        if entry.is_dir(follow_symlinks=False):  # which its folder says; its own path may be too long
+            return _unreadable(path, error, entry.path)
         status = None
     folder = status is not None and stat.S_ISDIR(status.st_mode)
     if entry.is_symlink():

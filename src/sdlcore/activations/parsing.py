@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 LONGEST = 300
@@ -15,8 +15,7 @@ class SourceError(ValueError):
     """A model, a text or a setting of a source does not serve; the message says which and what to do."""
 
 
-@contextmanager
-def parsing(path: str | Path, form: str, advice: str = "") -> Iterator[None]:
+def parsing(path: str | Path, form: str, advice: str = "") -> AbstractContextManager[None]:
     """Turn whatever a parser raises over a file into one sentence.
 
     Parameters
@@ -33,21 +32,29 @@ def parsing(path: str | Path, form: str, advice: str = "") -> Iterator[None]:
     SourceError
         In the place of any exception of the block; its own ones pass.
     """
+    return in_a_sentence(f"{printable(path)}: not readable as {form}", path, advice)
+
+
+@contextmanager
+def in_a_sentence(begin: str, path: str | Path = "", advice: str = "") -> Iterator[None]:
+    """Do the same with a sentence that begins otherwise."""
     try:
         yield
     except SourceError:
         raise
     except Exception as error:  # over a broken file, parsers raise nearly anything
-        said = described(error, path)
-        raise SourceError(f"{printable(path)}: not readable as {form} ({said}){advice and '; ' + advice}") from error
+        raise SourceError(f"{begin} ({described(error, path)}){advice and '; ' + advice}") from error
 
 
 def described(error: BaseException, path: str | Path = "") -> str:
-    """Return an exception's class and what it says, in one line, with a file's name for its path."""
+    """Return an exception's class and the first line that it says, with a file's name for its path.
+
+    What libraries say in further lines is how to trust the file.
+    """
     if isinstance(error, RecursionError):
         return "RecursionError: nested too deeply"
     text = str(error).replace(str(path), Path(path).name) if str(path) else str(error)
-    text = printable(" ".join(text.split()))
+    text = printable(" ".join(text.strip().partition("\n")[0].split()))
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ..."
     return f"{type(error).__name__}: {text}".rstrip(": ")

@@ -13,6 +13,9 @@ from sdlcore.activations.folders import NO_FILE
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats that are read, by a file's content and not its name. Pillow knows dozens, and starts programs for some."""
 
+DARKEST = 2**12
+"""What some 16-bit value has to reach: files of twelve bits and less in sixteen would be all but black, and alike."""
+
 
 class PictureError(ValueError):
     """A file is no picture, or its numbers do not say how bright it is."""
@@ -29,7 +32,7 @@ def open_picture(path: str | Path) -> Iterator[Image.Image]:
     ------
     PictureError
         If the file is not a regular one, or its numbers have no range that says what black and white are: floats and
-        32-bit integers, and 16 bits of which only the lower eight are used.
+        32-bit integers, and 16 bits of which only the lower ones are used (`DARKEST`).
     Exception
         Of Pillow's, if it cannot be read.
     """
@@ -43,15 +46,22 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     # of a PNG, earlier versions of Pillow give the 16 bits as 32
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         pixels = np.asarray(image).astype(np.uint32)
-        if 0 < pixels.max() < 256:
-            raise PictureError(
-                f"its 16-bit values are at most {pixels.max()} of 65535, i.e. black; save it with 8 bits"
-            )
+        if pixels.any():  # else it is black
+            _require_bright(int(pixels.max()))
         return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    # of several channels, Pillow gives the upper eight bits; what they are read from is known before they are
+    if any(";16" in str(tile.args) for tile in image.tile):
+        colours = [band for name, band in zip(image.getbands(), image.split(), strict=True) if name != "A"]
+        _require_bright(max(band.getextrema()[1] for band in colours) * 256 + 255)
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floats"
         raise PictureError(f"its pixels are {kind}, which do not say what is white; save it with 8 or 16 bits")
     return image
+
+
+def _require_bright(largest: int) -> None:
+    if largest < DARKEST:
+        raise PictureError(f"its 16-bit values are at most {largest} of 65535, next to black; save it with 8 bits")
 
 
 def _opaque(image: Image.Image) -> Image.Image:
