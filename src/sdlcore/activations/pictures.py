@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from sdlcore.activations.folders import NO_FILE
 
@@ -42,7 +42,7 @@ def open_picture(path: str | Path) -> Iterator[Image.Image]:
         yield _opaque(_eight_bits(image))
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
     # of a PNG, earlier versions of Pillow give the 16 bits as 32
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         pixels = np.asarray(image).astype(np.uint32)
@@ -51,8 +51,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
     # of several channels, Pillow gives the upper eight bits; what they are read from is known before they are
     if any(";16" in str(tile.args) for tile in image.tile):
-        colours = [band for name, band in zip(image.getbands(), image.split(), strict=True) if name != "A"]
-        _require_bright(max(band.getextrema()[1] for band in colours) * 256 + 255)
+        colours = np.asarray(image)[:, :, : len(image.mode.removesuffix("A"))]
+        _require_bright(int(colours.max()) * 256 + 255)
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floats"
         raise PictureError(f"its pixels are {kind}, which do not say what is white; save it with 8 or 16 bits")
