@@ -1,6 +1,7 @@
 """Tables over runs, from metrics files on disk to CSV, Markdown and LaTeX."""
 
 import json
+import math
 import random
 import re
 import shutil
@@ -389,6 +390,25 @@ def test_a_run_without_anchors_is_scored_on_the_features_of_the_runs_beside_it(t
     elsewhere = with_features(write_metrics(tmp_path, 1, anchoring="ground_truth"), [0], **best)
     runs = read_runs([plain, elsewhere]).set_index("anchoring")
     assert runs.loc["none", "mip_encoder_unanchored"] == alone["mip_encoder_unanchored"]
+
+
+def test_what_other_anchors_say_of_a_run_without_anchors_is_not_said_of_it(tmp_path):
+    best = {"encoder": [0.2, 0.96, 0.92, 0.99]}
+    plain = with_features(write_metrics(tmp_path, 0), [0], **best)
+    first = with_features(write_metrics(tmp_path, 0, anchoring="ground_truth"), [3, 1], **best)
+    second = with_features(write_metrics(tmp_path, 0, anchoring="discovered"), [2], **best)
+    as_written = read_runs([plain]).iloc[0]
+    for beside in ([first], [first, second]):
+        runs = read_runs([plain, *beside]).set_index("anchoring")
+        for name in ("anchors_only_mip_encoder", "gt_recovery_encoder_pattern_unanchored"):
+            assert math.isnan(runs.loc["none", name])
+            assert runs.loc["ground_truth", name] == values([first], name)[0]
+        # which of several anchorings divides the features cannot be told
+        assert math.isnan(runs.loc["none", "mip_encoder_unanchored"]) == (len(beside) == 2)
+        assert runs.loc["none", "mip_encoder"] == as_written["mip_encoder"]
+    same = with_features(write_metrics(tmp_path, 0, anchoring="same"), [0], **best)
+    runs = read_runs([plain, same]).set_index("anchoring")
+    assert runs.loc["none", "anchors_only_mip_encoder"] == as_written["anchors_only_mip_encoder"]
 
 
 def test_a_run_without_anchors_that_cannot_be_scored_beside_others_is_refused(tmp_path):

@@ -202,6 +202,33 @@ def test_what_anchors_give_away_is_told_from_what_they_do_for_others(not_given, 
     assert f"{len(ALL)} of {len(ALL)} above 0" in found.loc["anchoring_recovery", "evidence"]
 
 
+def test_changes_compare_the_same_features_though_another_table_has_more_seeds():
+    runs = {
+        name: made_up.papers_runs(seeds=seeds)[name] for name, seeds in (("table1", range(5)), ("table7", range(3)))
+    }
+    # Table 7's runs without anchors are Table 1's, here divided by its 30 anchors and there by 100
+    plain = runs["table7"]["anchoring"] == "none"
+    runs["table7"].loc[plain, RECOVERY_OF_OTHERS] = 0.86
+    runs["table7"].loc[~plain, RECOVERY_OF_OTHERS] = 0.87
+    runs["table1"][RECOVERY_OF_OTHERS] = 0.5
+    row = judged(runs).loc["k_minimal_not_given"]
+    assert (row["verdict"], row["means"], row["reason"]) == (HOLDS, "1", "")
+
+
+def test_features_that_other_anchors_divide_are_not_compared():
+    runs = made_up.papers_runs()["table7"].assign(**{RECOVERY_OF_OTHERS: 0.5})
+    plain = runs["anchoring"] == "none"
+    for beside, said in (
+        ([], "0 anchorings stand beside runs without anchors"),
+        (["ground_truth", "ground_truth_30"], "2 anchorings stand beside runs without anchors"),
+        (["ground_truth_30"], "n_anchors is 30, the paper's 100"),
+    ):
+        table7 = pd.concat([runs[plain], *(runs[~plain].assign(anchoring=name) for name in beside)])
+        found = judged({"table7": table7}).loc["k_beneficial_not_given"]
+        assert found["verdict"] == NOT_RUN
+        assert said in found["reason"]
+
+
 def test_one_method_against_it_is_enough():
     runs = table1(0.05)
     spoilt = (runs["method"] == "crosscoder") & (runs["anchoring"] != "none")
@@ -280,6 +307,28 @@ def test_where_both_sides_stand_at_the_same_end_runs_cannot_tell(end, against):
     runs.loc[stuck & (runs["anchoring"] != "none"), RECOVERY_OF_OTHERS] = 0.5
     row = judged({"table1": runs}).loc["anchoring_recovery_not_given"]
     assert "Cannot tell" not in row["evidence"]
+
+
+@pytest.mark.parametrize("stuck", ["none", "first", "second", "both"])
+@pytest.mark.parametrize("end", [0.0, 100.0])
+def test_a_change_between_equal_ends_says_nothing_beside_another_change(stuck, end):
+    noise = pd.Series([0.0, 0.1, -0.1])
+    seen = Observed(noise + 53) - Observed(noise + 50)
+    unseen = Observed(noise * 0 + end, end=end) - Observed(noise * 0 + end, end=end)
+    first, second = (unseen if stuck in (which, "both") else seen for which in ("first", "second"))
+    compared = Contrast("x", first - second)
+    assert compared.blind == (stuck != "none")
+    found = judge([compared], above(0))
+    assert found.verdict == (FAILS if stuck == "none" else BLIND)
+    assert (f"(both sides of a change {end:g} % in every seed)" in found.sentence) == compared.blind
+    # one level at an end beside one that is not can tell
+    assert not Contrast("x", Observed(noise * 0 + end, end=end) - Observed(noise + 50)).blind
+
+
+def test_decoders_are_named_by_the_similarity_that_they_are_compared_by():
+    runs = made_up.papers_runs()["table1"].assign(gt_recovery_decoder_tau95=0.0, gt_recovery_decoder=1.0)
+    row = judged({"table1": runs}).loc["penalised_fail_decoder"]
+    assert row["other_readings"] == "cosines, tau = 0.9: does not hold, means 100"
 
 
 def test_a_claim_says_what_it_would_be_under_other_readings():

@@ -58,6 +58,7 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 
     A run without anchors is scored on the same features as the runs beside it: where files have one anchoring of its
     source and seed, ``_anchored`` and ``_unanchored`` metrics are counted anew on the features that this gives away.
+    What cannot be counted anew is NaN, as are all of these beside several anchorings.
 
     Returns
     -------
@@ -112,19 +113,25 @@ def _given_away(contents: Iterable[dict[str, Any]]) -> dict[tuple[str, int], set
 def _scored_beside(
     path: str | Path, content: dict[str, Any], given: dict[tuple[str, int], set[tuple[int, ...]]]
 ) -> dict[str, float | None]:
-    """Return the metrics of a run without anchors on parts of the features, divided as the anchored runs' beside it."""
+    """Return the metrics of a run without anchors that hang on anchors, by those of the anchored runs beside it."""
     run = content["run"]
     anchorings = given.get((run["source"], run["seed"]), set())
-    if run["anchoring"] != "none" or len(anchorings) != 1:
+    if run["anchoring"] != "none" or not anchorings:
         return {}
     if not content.get("features"):
         raise RunsError(f"{path}: features is missing, which the anchored runs beside it have; evaluate it anew")
-    anchored = np.array(next(iter(anchorings)), dtype=np.int64)
-    metrics: dict[str, float | None] = {}
-    for side, similarity in content["features"].items():
-        if side != "anchored":
-            metrics |= recovery_metrics(side, np.array(similarity), anchored)
-    return {name: value for name, value in metrics.items() if "anchored" in name}
+    if anchorings == {tuple(content["features"]["anchored"])}:
+        return {}
+    metrics: dict[str, float | None] = dict.fromkeys(
+        name for name in content["metrics"] if "anchored" in name or name.startswith("anchors_only")
+    )
+    if len(anchorings) == 1:
+        anchored = np.array(next(iter(anchorings)), dtype=np.int64)
+        for side, similarity in content["features"].items():
+            if side != "anchored":
+                counted = recovery_metrics(side, np.array(similarity), anchored)
+                metrics |= {name: value for name, value in counted.items() if "anchored" in name}
+    return metrics
 
 
 def _describe(method: str, protocol: str, anchoring: str, seed: int) -> str:

@@ -55,8 +55,9 @@ def _taken(similarity: str, tau: float, table: str) -> Reading:
 
 
 OTHER_READINGS: dict[str, Under] = {
-    f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau) for similarity in (INNER, COSINE) for tau in TAUS
+    f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau) for similarity in (COSINE, INNER) for tau in TAUS
 }
+"""Cosines first: under every reading decoders are compared by them, and the first to look at a number names it."""
 
 Interval = Callable[[np.ndarray], tuple[float, float, float]]
 
@@ -88,7 +89,8 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     -------
     Finding
         The claim fails if some interval lies outside of the band altogether, is not decided if some lies on both sides,
-        cannot tell if both sides of some difference stand at the same end, 0 or 100 %, in every seed, and holds else.
+        cannot tell if both sides of some difference, or of a change that it compares, stand at the same end, 0 or
+        100 %, in every seed, and holds else.
         These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
     """
     sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: [], BLIND: []}
@@ -106,7 +108,7 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
         unknown |= math.isnan(low) and not contrast.blind
         told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
         if contrast.blind:
-            told = f"(both sides {observed.end:g} % in every seed)"
+            told = f"(both sides{' of a change' if observed.order > 1 else ''} {observed.end:g} % in every seed)"
         sides[BLIND if contrast.blind else HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
         means.append(mean)
     verdict = next((side for side in (FAILS, OPEN, BLIND) if sides[side]), HOLDS)

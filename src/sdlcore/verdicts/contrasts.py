@@ -28,14 +28,19 @@ class Observed(NamedTuple):
     """Which the runs were trained under, empty where there is none, or no one protocol."""
     end: float | None = None
     """The end of the scale, 0 or 100 %, at which all values stand, and of a difference both sides: neither could be
-    above or below the other."""
+    above or below the other. Of a difference of changes, the end at which both sides of one change stand."""
+    order: int = 0
+    """0 for a level, 1 for a difference of levels, 2 for a difference of such differences."""
 
     def __sub__(self, other: "Observed") -> "Observed":
         """Return the differences of seeds that both have: both runs of a seed share features, samples and order."""
         lacking = tuple(dict.fromkeys([*self.lacking, *other.lacking]))
         same = self.protocol if self.protocol == other.protocol else ""
-        end = self.end if self.end == other.end else None
-        return Observed((self.values - other.values).dropna(), lacking, same, end)
+        if self.order or other.order:  # a change that could not be seen says nothing beside another one
+            end = self.end if self.end is not None else other.end
+        else:
+            end = self.end if self.end == other.end else None
+        return Observed((self.values - other.values).dropna(), lacking, same, end, max(self.order, other.order) + 1)
 
 
 class Contrast(NamedTuple):
@@ -48,7 +53,7 @@ class Contrast(NamedTuple):
 
     @property
     def blind(self) -> bool:
-        """Whether it is a difference of two sides that stand at the same end, which cannot tell."""
+        """Whether it is a difference of two sides that stand at the same end, or of such a change: it cannot tell."""
         return not self.number and self.observed.end is not None
 
 
@@ -91,16 +96,16 @@ def runs_of(evidence: Evidence, readings: Under = by_text, protocol: str | None 
     """
 
     @cache
-    def rows(place: Place) -> dict[str, Cell]:
+    def rows(place: Place, divided: bool) -> dict[str, Cell]:
         reading = readings(place.table)
         varied = place.parameter == "k" or place.method not in WITH_K
-        n_anchors = None if place.anchoring == "none" else reading.n_anchors
+        n_anchors = reading.n_anchors if divided or place.anchoring != "none" else None
         return cells(evidence, place, n_anchors, None if varied else reading.k)
 
     def read(place: Place, metric: str) -> Observed:
         if place.table == FIGURE6:
             return Observed(NOTHING) if protocol else _figure6(evidence, place.method)
-        found = rows(place)
+        found = rows(place, "anchored" in metric)
         name = under(metric, readings(place.table))
         if protocol is not None:
             cell = found.get(protocol)

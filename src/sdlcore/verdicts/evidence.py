@@ -11,7 +11,7 @@ import pandas as pd
 from sdlcore.rendering.runs import KEY
 from sdlcore.rendering.tables import PAPER_ANCHORINGS, PAPER_METHODS
 from sdlcore.verdicts.paper import anchored, setting, title
-from sdlcore.verdicts.scale import differences, papers_value
+from sdlcore.verdicts.scale import beside_differences, differences, papers_value
 
 PROTOCOL = "paper"
 """The protocol that numbers and claims are judged under."""
@@ -40,6 +40,9 @@ class Group(NamedTuple):
     """What the table varies, at the value of the paper's that the runs stand for; NaN where it varies nothing."""
     runs: pd.DataFrame
     """Indexed by seed, in order."""
+    beside: tuple[str, ...]
+    """The table's anchorings on the same source. If there is one, the features that it gives away are those that
+    `runs.read_runs` divides runs without anchors by."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Evidence:
         for table, runs in self.runs.items():
             swept = runs.assign(parameter="", value=math.nan) if "value" not in runs else runs
             swept = swept.assign(at=_papers_values(swept))
+            given = runs[runs["anchoring"] != "none"].groupby("source")["anchoring"].unique()
             for _, group in swept.groupby([*KEY[:-1], "parameter", "at"], sort=False, dropna=False):
                 first = group.iloc[0]
                 own = first["paper_method"] if "paper_method" in group else None
@@ -73,7 +77,8 @@ class Evidence:
                     continue
                 run = {name: str(first[name]) for name in KEY[:-1]}
                 parameter = first["parameter"] if isinstance(first["parameter"], str) else ""
-                at = Group(table, run, parameter, float(first["at"]), group.set_index("seed").sort_index())
+                ordered, beside = group.set_index("seed").sort_index(), tuple(given.get(run["source"], ()))
+                at = Group(table, run, parameter, float(first["at"]), ordered, beside)
                 found.setdefault((method, anchoring), []).append(at)
         return found
 
@@ -107,7 +112,8 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
     place
         The row.
     n_anchors, k
-        What a reading takes the row to have; None where that says nothing of them.
+        What a reading takes the row to have; None where that says nothing of them. For a row without anchors, the
+        anchors of the rows that it is compared with, where features are divided by them.
     """
     found: dict[str, tuple[tuple[bool, int, bool], Cell]] = {}
     swept = {place.parameter: place.value} if place.parameter else {}
@@ -119,6 +125,8 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         # of several methods that go by the paper's name, a table's first
         method = group.run["method"] if own and method is None else method
         lacking = differences(evidence.config, place.table, group.run, swept, n_anchors, k)
+        if place.anchoring == "none" and n_anchors is not None:
+            lacking += beside_differences(evidence.config, group.beside, n_anchors)
         if lacking and not (own and group.run["method"] == method):
             continue
         rank, protocol = (not lacking, len(group.runs), own), group.run["protocol"]

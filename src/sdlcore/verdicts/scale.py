@@ -1,6 +1,6 @@
 """At what scale the paper's tables are, and what a configuration has other than they, as text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sdlcore.cells import run_settings, source_kind
@@ -18,7 +18,7 @@ SWEPT = {
 BENCH_DEFAULTS = {"n": 1000.0, "max_interference": 0.1, "sparsity": 0.99}
 """What the bench tables have where they vary something else: Table 3."""
 DEFAULTS = BENCH_DEFAULTS | {"k": 64.0}
-"""The same with the k that Table 1 has by its text's reading."""
+"""The same with a k that no version states for Table 1: the L0 of its BatchTopK, 65.0, suggests it."""
 
 SYMBOLS = {"n": "n", "max_interference": "M", "sparsity": "S", "k": "k", "train_samples": "N"}
 
@@ -69,7 +69,7 @@ def differences(
     -------
     list of str
         Such as ``n is 128, the paper's 1000``. How long is trained, the paper does not say, so it is not compared; nor
-        is Matryoshka's k, nor Table 2's.
+        are Matryoshka's k's but the largest, nor Table 2's k.
     """
     kind, expected = source_kind(config, run["source"]), "clip" if table == "table2" else "bench"
     if kind != expected:
@@ -88,6 +88,24 @@ def differences(
     if found.get("discover") is not None:
         said.append("anchors are discovered, the paper's are given")
     return [*_other_images(source), *said] if kind == "clip" else said
+
+
+def beside_differences(config: Mapping[str, Any], anchorings: Sequence[str], n_anchors: int) -> list[str]:
+    """Return why features of runs without anchors are not divided as ``n_anchors`` anchors divide them.
+
+    Parameters
+    ----------
+    config
+        As for `differences`.
+    anchorings
+        Those of the runs beside them, which divide features if they are one.
+    n_anchors
+        What a reading takes the anchored row to have.
+    """
+    if len(anchorings) != 1:
+        return [f"{len(anchorings)} anchorings stand beside runs without anchors, one says which features are given"]
+    found = config["anchorings"][anchorings[0]]["n_anchors"]
+    return [] if _equal(found, n_anchors) else [_said("n_anchors", found, n_anchors)]
 
 
 def figure6_differences(config: Mapping[str, Any]) -> list[str]:
