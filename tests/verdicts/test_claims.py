@@ -19,7 +19,6 @@ from tests.verdicts import made_up
 
 NUMBERS = made_up.papers_numbers()
 OWN_TABLES = {
-    "anchoring_mip_not_given": "Not: Transcoder 0",
     "interference_gain": "TopK SAE at M = 0.2 1.6; BatchTopK SAE at M = 0.05 1.4",
     "interference_low": "BatchTopK SAE at M = 0.05 minus BatchTopK SAE at M = 0.1 1.3",
     "sparsity_most": "TopK SAE at S = 0.995 minus TopK SAE at S = 0.99 -0.63",
@@ -37,8 +36,12 @@ NO_NUMBER = {
     *("clip_beyond_anchors", "clip_beyond_anchors_decoder"),
 }
 """The claims that are put to a test of which the paper's tables say nothing."""
-UNTOLD = {"anchoring_recovery_not_given": "Cannot tell: ReLU SAE (both sides 0 % in every seed)"}
-"""The claims that the paper's own tables cannot tell, since both sides stand at the same end."""
+UNTOLD = {
+    "anchoring_recovery_not_given": "Cannot tell: ReLU SAE (both sides 0 % in every seed)",
+    # .838 and .838
+    "anchoring_mip_not_given": "Cannot tell: Transcoder 0 (by rounded numbers)",
+}
+"""The claims that those tables cannot tell: both sides stand at the same end, or are rounded to one number."""
 RECOVERY, MIP = "gt_recovery_encoder_raw_tau95", "mip_encoder_raw"
 """What claims are judged by under the later revision's reading."""
 RECOVERY_OF_OTHERS, DECODER_OF_OTHERS = (
@@ -129,6 +132,15 @@ def test_a_number_ends_where_it_can_and_has_its_tolerance_below_three_seeds(valu
     assert ("Below three seeds a number's interval is its tolerance" in finding.sentence) == (len(values) < 3)
 
 
+@pytest.mark.parametrize(("off", "verdict"), [(0.0009, BLIND), (0.0011, FAILS), (-0.0001, HOLDS)])
+def test_rounding_accuses_no_claim_of_the_papers_tables(off, verdict):
+    digits = 0.0005
+    change = Observed(pd.Series([0.838 - off]), rounding=digits) - Observed(pd.Series([0.838]), rounding=digits)
+    found = judge([Contrast("x", change)], above(0), lambda values: (values[0],) * 3)
+    assert found.verdict == verdict
+    assert ("(by rounded numbers)" in found.sentence) == (verdict == BLIND)
+
+
 def test_differences_are_paired_by_seed():
     first = Observed(pd.Series({2: 5.0, 0: 1.0}), ("a",))
     second = Observed(pd.Series({0: 0.5, 1: 9.0, 2: 1.0}), ("a", "b"))
@@ -163,7 +175,9 @@ def test_what_the_papers_own_tables_say_of_its_claims():
 def test_runs_with_the_papers_numbers_say_of_a_claim_what_its_tables_say():
     found = judged(made_up.papers_runs())
     for name, row in found.iterrows():
-        if name not in NO_NUMBER:
+        if name == "anchoring_mip_not_given":  # runs are not rounded
+            assert (row["verdict"], row["reason"]) == (FAILS, "")
+        elif name not in NO_NUMBER:
             assert row["verdict"] == (FAILS if name in OWN_TABLES else BLIND if name in UNTOLD else HOLDS), name
             assert row["evidence"] == row["paper"].split(": ", 1)[1]
             assert row["reason"] == ""

@@ -90,7 +90,7 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     Finding
         The claim fails if some interval lies outside of the band altogether, is not decided if some lies on both sides,
         cannot tell if both sides of some difference, or of a change that it compares, stand at the same end, 0 or
-        100 %, in every seed, and holds else.
+        100 %, in every seed, or if the paper's number would lie in the band before it was rounded, and holds else.
         These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
     """
     sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: [], BLIND: []}
@@ -105,11 +105,16 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
                 tolerated = True
             low, high = max(low, 0.0), min(high, MEASURES[number].most)
         inside, outside = band.low <= low and high <= band.high, high < band.low or low > band.high
+        # rounding must accuse none
+        near = outside and band.low <= high + observed.rounding and low - observed.rounding <= band.high
         unknown |= math.isnan(low) and not contrast.blind
         told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
         if contrast.blind:
             told = f"(both sides{' of a change' if observed.order > 1 else ''} {observed.end:g} % in every seed)"
-        sides[BLIND if contrast.blind else HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
+        elif near:
+            told += " (by rounded numbers)"
+        blind = contrast.blind or near
+        sides[BLIND if blind else HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
         means.append(mean)
     verdict = next((side for side in (FAILS, OPEN, BLIND) if sides[side]), HOLDS)
     spread = span(means)

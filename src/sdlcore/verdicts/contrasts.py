@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sdlcore.verdicts.contradictions import half_unit
 from sdlcore.verdicts.evidence import Cell, Evidence, Place, cells, shortfall
 from sdlcore.verdicts.paper import setting
 from sdlcore.verdicts.readings import INNER, JUDGED, OTHERS, WITH_K, Reading, stated
@@ -31,6 +32,8 @@ class Observed(NamedTuple):
     above or below the other. Of a difference of changes, the end at which both sides of one change stand."""
     order: int = 0
     """0 for a level, 1 for a difference of levels, 2 for a difference of such differences."""
+    rounding: float = 0.0
+    """How far printed digits leave values open."""
 
     def __sub__(self, other: "Observed") -> "Observed":
         """Return the differences of seeds that both have: both runs of a seed share features, samples and order."""
@@ -40,7 +43,8 @@ class Observed(NamedTuple):
             end = self.end if self.end is not None else other.end
         else:
             end = self.end if self.end == other.end else None
-        return Observed((self.values - other.values).dropna(), lacking, same, end, max(self.order, other.order) + 1)
+        values, order = (self.values - other.values).dropna(), max(self.order, other.order) + 1
+        return Observed(values, lacking, same, end, order, self.rounding + other.rounding)
 
 
 class Contrast(NamedTuple):
@@ -139,8 +143,9 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
                 continue
             found = rows[np.isclose(rows["value"], value, equal_nan=True)]
             if len(found):
-                values = pd.Series([float(found["paper"].iloc[0])])
-                return Observed(values, end=_end(values, metric))
+                printed = float(found["paper"].iloc[0])
+                values, rounding = pd.Series([printed]), half_unit(printed, columns[base])
+                return Observed(values, end=_end(values, metric), rounding=rounding)
         return Observed(NOTHING)
 
     return read
