@@ -11,6 +11,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.sealing import write_sealed
 from sdlcore.training import normalisation
 
+W = np.eye(5)[:, :4]
 NAMES = ["cat", "dog", "nothing", "owl", "rare"]
 
 
@@ -86,6 +87,25 @@ def test_what_holds_none_is_refused_by_name(tmp_path):
         load_references(tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match=r"y\.safetensors: not a readable"):
         load_references(tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"W_p": 2 * W}, "column 0 of W_p has norm 2, but directions are unit vectors"),
+        ({"W_p": np.where(np.arange(4) == 3, np.nan, W)}, "column 3 of W_p has norm nan"),
+        ({"W_r": np.where(np.arange(4) == 1, 0, W)}, "column 1 of W_r has norm 0"),
+        ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected unit vectors, one a column"),
+        ({"W_p": W[0]}, r"W_p is float64 of shape \(4,\)"),
+        ({"W_p": W.astype(int)}, "W_p is int64"),
+        ({"classes": np.arange(3)}, r"classes is int64 of shape \(3,\), expected a number for each of 4 directions"),
+        ({"classes": np.ones(4)}, "classes is float64"),
+    ],
+)
+def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
+    write_sealed(tmp_path / "r.safetensors", {"W_p": W, "W_r": W, "classes": np.arange(4)} | changed, {})
+    with pytest.raises(ValueError, match=rf"r\.safetensors: {message}"):
+        load_references(tmp_path / "r.safetensors")
 
 
 @pytest.mark.parametrize(

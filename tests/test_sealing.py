@@ -13,7 +13,6 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sdlcore.anchors import Anchors, load_anchors, save_anchors
-from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.model import SparseCoder, load_model, save_model
 from sdlcore.references import References, load_references, save_references
 from sdlcore.run import RunConfig
@@ -36,8 +35,7 @@ FILES = {
         lambda path: load_checkpoint(path, "me"),
     ),
     "anchors": (lambda path: save_anchors(path, Anchors(W.T[:2], None, np.arange(2)), {"seed": 1}), load_anchors),
-    "references": (lambda path: save_references(path, References(W, None, None), {"seed": 1}), load_references),
-    "matrices": (lambda path: save_references(path, References(W, W, None), {"seed": 1}), load_feature_matrices),
+    "references": (lambda path: save_references(path, References(W, W, None), {"seed": 1}), load_references),
 }
 
 

@@ -5,10 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdlcore.directions import check_directions
 from sdlcore.sealing import read_sealed, write_sealed
-
-TOLERANCE = 1e-3
-"""How far from one the norm of an anchor may be: float16 rounds so."""
 
 
 class Anchors(NamedTuple):
@@ -64,21 +62,9 @@ def load_anchors(path: str | Path) -> Anchors:
         raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
     anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"))
     k, feature = len(anchors.w_p) if anchors.w_p.ndim else 0, anchors.feature
-    sides = [("w_p", anchors.w_p), *([] if anchors.w_r is None else [("w_r", anchors.w_r)])]
-    norms = []
-    for name, rows in sides:
-        if rows.dtype.kind != "f" or rows.ndim != 2 or len(rows) != k or 0 in rows.shape:
-            raise ValueError(f"{path}: {name} is {rows.dtype} of shape {rows.shape}, expected unit vectors, one a row")
-        norms.append(np.linalg.norm(rows.astype(np.float64), axis=1))
-        # a direction that was discovered may have no part in one of two representations
-        wrong = ~(np.abs(norms[-1] - 1) < TOLERANCE) & ~((norms[-1] == 0) & (len(sides) > 1))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise ValueError(f"{path}: row {row} of {name} has norm {norms[-1][row]:.4g}, but anchors are unit vectors")
-    if not np.any(norms, axis=0).all():
-        raise ValueError(
-            f"{path}: anchor {int(np.argmin(np.any(norms, axis=0)))} is zero, but anchors are unit vectors"
-        )
+    check_directions(path, "w_p", anchors.w_p, k)
+    if anchors.w_r is not None:
+        check_directions(path, "w_r", anchors.w_r, k)
     if feature is not None and (feature.dtype.kind not in "iu" or feature.shape != (k,) or feature.min() < 0):
         raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} numbers from 0 on")
     return anchors

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sdlcore.activations.store import ActivationStore
+from sdlcore.directions import check_directions
 from sdlcore.sealing import read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -129,9 +130,16 @@ def load_references(path: str | Path) -> References:
     Raises
     ------
     ValueError
-        If the file is neither, or damaged; the message names it.
+        If the file is neither, or damaged, or its columns are not unit vectors; the message names it.
     """
     tensors = read_sealed(path)
     if "W_p" not in tensors:
         raise ValueError(f"{path}: holds no reference directions; expected a tensor W_p, found {sorted(tensors)}")
-    return References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"))
+    n = tensors["W_p"].shape[-1]
+    for name in sorted(tensors.keys() & {"W_p", "W_r"}):
+        check_directions(path, name, tensors[name].T, n, "column")
+    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"))
+    if found.classes is not None and (found.classes.dtype.kind not in "iu" or found.classes.shape != (n,)):
+        problem = f"classes is {found.classes.dtype} of shape {found.classes.shape}"
+        raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")
+    return found

@@ -12,9 +12,7 @@ from sdlcore.bench.feature_matrix import (
     _interference_gradient,
     feature_matrix,
     interference_loss,
-    load_feature_matrices,
 )
-from sdlcore.sealing import write_sealed
 from sdlcore.streams import stream
 
 
@@ -77,13 +75,3 @@ def test_a_bound_out_of_reach_is_said_to_be():
 def test_collapsed_columns_are_never_returned():
     with pytest.raises(InterferenceError, match=r"collapsed onto each other .* lower learning_rate from 5"):
         feature_matrix(64, 90, stream(0), FeatureMatrixConfig(0.1, learning_rate=5.0))
-
-
-def test_files_are_checked(tmp_path):
-    write_sealed(tmp_path / "one", {"W_p": np.eye(3, dtype=np.float32)}, {})
-    W_p, W_r = load_feature_matrices(tmp_path / "one")
-    assert (W_p == np.eye(3)).all()
-    assert W_r is None
-    write_sealed(tmp_path / "other", {"other": np.eye(3)}, {})
-    with pytest.raises(ValueError, match="other: not a feature matrix file"):
-        load_feature_matrices(tmp_path / "other")

@@ -8,9 +8,9 @@ import sys
 import torch
 
 from sdlcore.activations.store import open_checked
-from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.evaluation.zero_loss import Solution, least_recovering, solution
 from sdlcore.model import load_model
+from sdlcore.references import load_references
 from sdlcore.rendering.bench_sentences import figure4_sentences
 from sdlcore.rendering.figure4 import Learned, figure4, figure4_rows
 from sdlcore.rendering.figures import save_figure
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     solutions = [_judge(run) for run in arguments.runs]
     best = least_recovering(solutions)
     run = arguments.runs[best]
-    model, (W, _) = load_model(run["model"]), load_feature_matrices(run["references"])
+    model, W = load_model(run["model"]), load_references(run["references"]).W_p
     learned = Learned(model.W_enc.detach().numpy(), model.W_dec.detach().numpy())
     method, source = arguments.names
     title = f"{label_method(method)}, on {source}, seed {run['seed']}"
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _judge(run: dict[str, str]) -> Solution:
-    W, _ = load_feature_matrices(run["references"])
+    W = load_references(run["references"]).W_p
     with open_checked(run["store"]) as store:
         x = store.features()
         if x is None:

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 
 from sdlcore.activations.store import open_checked
-from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.absorption import Family, absorption, absorption_score, families, match_latents
 from sdlcore.model import load_model
+from sdlcore.references import load_references
 from sdlcore.rendering.figure5 import Shown, family_of, figure5
 from sdlcore.rendering.figures import save_figure
 from sdlcore.rendering.markup import label_method
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _judge(run: dict[str, Any], hierarchy: Hierarchy) -> Judged:
-    model, (W, _) = load_model(run["model"]), load_feature_matrices(run["references"])
+    model, W = load_model(run["model"]), load_references(run["references"]).W_p
     with open_checked(run["store"]) as store:
         x = store.features()
         if x is None:

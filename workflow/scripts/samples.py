@@ -8,11 +8,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sdlcore.activations.store import create_store
-from sdlcore.bench.feature_matrix import load_feature_matrices
 from sdlcore.bench.groups import Groups
 from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.bench.samples import coefficients, noise_deviation, noisy, synthesise
 from sdlcore.files import provenance
+from sdlcore.references import load_references
 from sdlcore.streams import stream
 
 ROWS_AT_ONCE = 8192
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
-    W_p, W_r = load_feature_matrices(args.feature_matrix)
+    W_p, W_r, _ = load_references(args.feature_matrix)
     bench = args.bench
     hierarchy = Hierarchy(**bench["hierarchy"]) if bench["hierarchy"] else None
     groups = Groups(bench["group_size"], bench["correlation"]) if bench["correlation"] else None

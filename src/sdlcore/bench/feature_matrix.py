@@ -1,12 +1,9 @@
 """Ground-truth feature matrices with bounded interference (Appendix C.1)."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-from sdlcore.sealing import read_sealed
 
 
 class InterferenceError(ValueError):
@@ -101,14 +98,6 @@ def feature_matrix(
         f"dimensions after {config.max_iterations} steps: the largest inner product is {signed:.4f} signed, "
         f"{absolute:.4f} absolute; raise max_interference or max_iterations, or lower n"
     )
-
-
-def load_feature_matrices(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read W_p (n_p x n) and, where the bench has a target, W_r (n_r x n)."""
-    tensors = read_sealed(path)
-    if "W_p" not in tensors:
-        raise ValueError(f"{path}: not a feature matrix file; expected a tensor W_p, found {sorted(tensors)}")
-    return tensors["W_p"], tensors.get("W_r")
 
 
 def interference_loss(W: np.ndarray, config: FeatureMatrixConfig) -> float:
