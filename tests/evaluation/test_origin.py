@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
+from sdlcore.activations.store import content_digest, create_store
 from sdlcore.evaluation.origin import check_origin
-from sdlcore.files import write_json
-from sdlcore.model import SparseCoder, save_model
+from sdlcore.files import sha256_of, write_json
+from sdlcore.model import SparseCoder, load_model, save_model
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.streams import torch_stream
@@ -21,20 +24,32 @@ FACTS = {
 }
 
 
+GONE = "a store that was removed"
+
+
 def leave(folder, facts):
-    """Leave the files of a run, as trainings do."""
+    """Leave the files of a run, as trainings do, and return its dictionary."""
     folder.mkdir(exist_ok=True)
     config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8}).model
     write_json(folder / "config.json", facts)
     save_model(folder / "model.safetensors", SparseCoder(config, (5,), (5,), torch_stream(0, "x")), facts)
-    return folder / "model.safetensors", folder / "config.json"
+    return folder / "model.safetensors"
+
+
+def write_store(path, value=1):
+    """Write a store of nothing but one number."""
+    with create_store(path, {"written": str(path)}) as store:
+        store.append(np.full((4, 5), value))
+    return path
 
 
 def test_a_runs_own_dictionary_is_taken(tmp_path):
-    check_origin(*leave(tmp_path / "a", FACTS), SETTINGS, 0)
-    check_origin(*leave(tmp_path / "b", FACTS), {**SETTINGS, "an_option_that_was_added": 1}, 0)
+    check_origin(leave(tmp_path / "a", FACTS), SETTINGS, 0, GONE)
+    check_origin(leave(tmp_path / "b", FACTS), {**SETTINGS, "an_option_that_was_added": 1}, 0, GONE)
     solved = SolverConfig(solver="acs", n_atoms=99).to_dict()
-    check_origin(*leave(tmp_path / "c", FACTS | {"settings": solved, "seed": 3}), solved, 3)
+    check_origin(leave(tmp_path / "c", FACTS | {"settings": solved, "seed": 3}), solved, 3, GONE)
+    for name in "abc":
+        assert load_model(tmp_path / name / "model.safetensors")(torch.ones(2, 5)).x_hat.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -43,35 +58,55 @@ def test_a_runs_own_dictionary_is_taken(tmp_path):
         ({"seed": 1}, "seed is 1, but this run is to have 0"),
         ({"settings": {**SETTINGS, "k": 4}}, "settings.k is 4, but this run is to have 2"),
         ({"settings": {**SETTINGS, "multi_k": [2]}}, r"settings.multi_k is \[2\], but this run is to have \[1, 2\]"),
+        ({"settings": {**SETTINGS, "lr": 0.1}}, "settings.lr is 0.1, but this run is to have 0.001"),
         ({"settings": SolverConfig().to_dict()}, "settings.* is .*, but this run is to have nothing"),
         ({"settings": None}, "settings is nothing, but this run is to have"),
-        ({"inputs": {"store": "b" * 64, "anchors": None}}, 'inputs.store is "b+...b+", but config.json has "a+...a+"'),
-        ({"inputs": {"store": "a" * 64, "anchors": "c"}}, 'inputs.anchors is "c", but config.json has nothing'),
-        ({"versions": {"torch": "2.7"}}, "versions.torch is .2.7., but config.json has .2.6."),
-        ({"start": "d"}, "start is .d., but config.json has nothing"),
         (
-            {"seed": 1, "threads": 1, "settings": dict.fromkeys(SETTINGS, 0)},
+            {"seed": 1, "settings": dict.fromkeys(SETTINGS, 0)},
             r"more\); remove it, to train this run",
         ),
     ],
 )
-def test_a_dictionary_of_another_run_is_refused_by_what_differs(tmp_path, changed, message):
-    model, config = leave(tmp_path / "a", FACTS)
-    dropped, _ = leave(tmp_path / "b", FACTS | changed)
-    dropped.replace(model)
+def test_a_dictionary_of_another_run_is_refused_by_what_differs_with_its_whole_folder_too(tmp_path, changed, message):
+    model = leave(tmp_path / "a", FACTS | changed)
     with pytest.raises(ValueError, match=rf"a/model\.safetensors: is of another run: .*{message}"):
-        check_origin(model, config, SETTINGS, 0)
+        check_origin(model, SETTINGS, 0, GONE)
 
 
-def test_a_whole_folder_of_another_run_is_refused_too(tmp_path):
-    files = leave(tmp_path / "a", FACTS | {"settings": {**SETTINGS, "lr": 0.1}})
-    with pytest.raises(ValueError, match=r"settings.lr is 0.1, but this run is to have 0.001"):
-        check_origin(*files, SETTINGS, 0)
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"inputs": {"store": "b" * 64, "anchors": None}}, 'inputs.store is "b+...b+", but config.json has "a+...a+"'),
+        ({"inputs": {"store": "a" * 64, "anchors": "c"}}, 'inputs.anchors is "c", but config.json has nothing'),
+        ({"versions": {"torch": "2.7"}}, "versions.torch is .2.7., but config.json has .2.6."),
+        ({"start": "d"}, "start is .d., but config.json has nothing"),
+        ({"seed": 1}, "seed is 1, but config.json has 0"),
+    ],
+)
+def test_whoever_opens_a_dictionary_that_was_put_into_a_runs_folder_is_told(tmp_path, changed, message):
+    model = leave(tmp_path / "a", FACTS)
+    leave(tmp_path / "b", FACTS | changed).replace(model)
+    with pytest.raises(ValueError, match=rf"a/model\.safetensors: is of another run: .*{message}"):
+        load_model(model)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 10**5, "null"])
 def test_what_stands_beside_it_has_to_be_what_a_training_leaves(tmp_path, content):
-    model, config = leave(tmp_path / "a", json.loads(json.dumps(FACTS)))
-    config.write_text(content)
+    model = leave(tmp_path / "a", json.loads(json.dumps(FACTS)))
+    model.with_name("config.json").write_text(content)
     with pytest.raises(ValueError, match=r"a/(config\.json: cannot be read|model\.safetensors: is of another run)"):
-        check_origin(model, config, SETTINGS, 0)
+        load_model(model)
+
+
+def test_a_whole_folder_of_a_run_on_another_source_with_equal_settings_is_refused(tmp_path):
+    store, other = write_store(tmp_path / "train.h5"), write_store(tmp_path / "other.h5", 2)
+    own = leave(tmp_path / "a", FACTS | {"inputs": {"store": content_digest(store)}})
+    check_origin(own, SETTINGS, 0, store)
+    check_origin(own, SETTINGS, 0, write_store(tmp_path / "equal.h5"))
+    with pytest.raises(ValueError, match=r'another run: inputs\.store is ".*", but .*other\.h5 has "'):
+        check_origin(own, SETTINGS, 0, other)
+    by_bytes = leave(tmp_path / "b", FACTS | {"inputs": {"store": sha256_of(store)}})
+    check_origin(by_bytes, SETTINGS, 0, store)
+    nothing = leave(tmp_path / "c", FACTS | {"inputs": None})
+    with pytest.raises(ValueError, match=r"inputs\.store is nothing, but .*train\.h5 has"):
+        check_origin(nothing, SETTINGS, 0, store)

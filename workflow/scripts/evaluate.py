@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell", nargs=5, metavar=("SOURCE", "METHOD", "PROTOCOL", "ANCHORING", "SEED"), required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--config", required=True, help="what the training of the model left beside it")
+    parser.add_argument("--trained-on", required=True, help="what the run is to be trained on; it may be gone by now")
     parser.add_argument("--settings", type=json.loads, required=True, help="JSON: the run's settings")
     parser.add_argument("--store", required=True)
     parser.add_argument("--references", help="the directions to judge by, where there are any")
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
     torch.set_num_threads(1)
     source, method, protocol, anchoring, seed = args.cell
-    check_origin(args.model, args.config, args.settings, int(seed))
+    check_origin(args.model, args.settings, int(seed), args.trained_on)
     truth = None
     if args.references:
         references = load_references(args.references)

@@ -1,27 +1,27 @@
-"""Whether a dictionary is what its run made: a file that was put into a run's folder is not judged as that run."""
+"""Whether a dictionary is what its run is asked to be. What lies beside it, whoever opens a model compares with it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sdlcore.activations.store import content_digest
+from sdlcore.files import sha256_of
 from sdlcore.model import load_provenance
-
-SHOWN = 4
-"""Differences that an error lists."""
+from sdlcore.model.origin import check_same
 
 
-def check_origin(model: str | Path, config: str | Path, settings: Mapping[str, Any], seed: int) -> None:
+def check_origin(model: str | Path, settings: Mapping[str, Any], seed: int, store: str | Path) -> None:
     """Compare what a model says of its making with its run.
 
     Parameters
     ----------
     model
         What `sdlcore.model.save_model` wrote.
-    config
-        The ``config.json`` that the same training left beside it.
     settings, seed
         What the run is asked to be. Settings that came after the model was trained are left alone.
+    store
+        What the run is to be trained on; compared where it is still there.
 
     Raises
     ------
@@ -29,34 +29,13 @@ def check_origin(model: str | Path, config: str | Path, settings: Mapping[str, A
         If they differ; the message names the model and says in what.
     """
     made = load_provenance(model)
-    try:
-        beside = json.loads(Path(config).read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{config}: cannot be read ({error}); remove {model}, to train the run anew") from error
     own = made.get("settings")
     asked = {"settings": {key: settings.get(key) for key in own} if isinstance(own, dict) else settings, "seed": seed}
-    for found, expected, said_by in (
-        ({key: made.get(key) for key in asked}, json.loads(json.dumps(asked)), "this run is to have"),
-        (made, beside, f"{Path(config).name} has"),
-    ):
-        differences = [
-            f"{key} is {_short(one)}, but {said_by} {_short(other)}"
-            for key, one, other in _differences(found, expected)
-        ]
-        if differences:
-            more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""
-            listed = "; ".join(differences[:SHOWN])
-            raise ValueError(f"{model}: is of another run: {listed}{more}; remove it, to train this run anew")
-
-
-def _differences(one: Any, other: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted(one.keys() | other.keys()):
-            yield from _differences(one.get(key), other.get(key), f"{where}.{key}".removeprefix("."))
-    elif one != other:
-        yield where or "its provenance", one, other
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:20]}...{text[-10:]}"
+    check_same(model, {key: made.get(key) for key in asked}, json.loads(json.dumps(asked)), "this run is to have")
+    if not Path(store).is_file():
+        return
+    inputs = made.get("inputs")
+    trained_on = inputs.get("store") if isinstance(inputs, dict) else None
+    # earlier versions noted the digest of the file
+    if not any(digest(store) == trained_on for digest in (content_digest, sha256_of)):
+        check_same(model, {"inputs.store": trained_on}, {"inputs.store": content_digest(store)}, f"{store} has")

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdlcore.files import atomic_path
+from sdlcore.model.origin import check_beside
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sealing import seal, unseal
@@ -37,9 +38,10 @@ def load_model(path: str | Path) -> SparseCoder:
     ------
     ValueError
         If the file is damaged or not one of ours, or its weights do not fit its configuration or are not finite; the
-        message names it.
+        message names it. And if it is not of the training whose ``config.json`` lies beside it (`origin.check_beside`).
     """
     description, tensors = _read(path)
+    check_beside(path, description.get("provenance"))
     try:
         config, input_sites, target_sites = _described(description)
         with torch.device("meta"):  # shapes alone: a configuration that lies must not take memory

@@ -1,0 +1,53 @@
+"""Whether a model is of the training that it lies with: a file that was put into a run's folder is not that run."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SHOWN = 4
+"""Differences that an error lists."""
+
+
+def check_beside(model: str | Path, made: Any) -> None:
+    """Compare what a model says of its making with the ``config.json`` that the same training left beside it.
+
+    Only a file that is called model.safetensors, as in a run's folder, is looked at, and only where the other is there.
+
+    Raises
+    ------
+    ValueError
+        If they differ, as `check_same`, or ``config.json`` cannot be read.
+    """
+    config = Path(model).with_name("config.json")
+    if Path(model).name != "model.safetensors" or not config.exists():
+        return
+    try:
+        beside = json.loads(config.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{config}: cannot be read ({error}); remove {model}, to train the run anew") from error
+    check_same(model, made, beside, "config.json has")
+
+
+def check_same(model: str | Path, made: Any, expected: Any, said_by: str) -> None:
+    """Raise `ValueError` if two descriptions of a model's making differ; it names the model and says in what."""
+    differences = [
+        f"{key} is {_short(one)}, but {said_by} {_short(other)}" for key, one, other in _differences(made, expected)
+    ]
+    if differences:
+        more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""
+        listed = "; ".join(differences[:SHOWN])
+        raise ValueError(f"{model}: is of another run: {listed}{more}; remove it, to train this run anew")
+
+
+def _differences(one: Any, other: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            yield from _differences(one.get(key), other.get(key), f"{where}.{key}".removeprefix("."))
+    elif one != other:
+        yield where or "its provenance", one, other
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:20]}...{text[-10:]}"
