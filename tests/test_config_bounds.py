@@ -82,7 +82,7 @@ BAD = {
     "half a character": "\ud800",
     "an option": "--trust-remote-code",
     "too much": "x/" * 600,
-    "too long a name": "x" * 256,
+    "too long a name": "x" * 201,
 }
 
 

@@ -120,7 +120,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         ("a\x1b[2J", "expected text of one line"),
         ("\ud800", "expected text of one line"),
         ("x" * 1001, "expected text of at most 1000 characters"),
-        ("d/" + "é" * 128, "expected text whose parts between slashes have at most 255 bytes"),
+        ("d/" + "é" * 101, "expected text whose parts between slashes have at most 200 bytes"),
         ("-rf", "expected text that begins with no dash"),
         ("{config[wandb]}", "expected text without braces"),
         ("a}", "expected text without braces"),

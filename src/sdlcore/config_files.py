@@ -22,8 +22,8 @@ MOST_ITEMS = 1000
 DEEPEST = 40
 LARGEST_NUMBER = 2**63
 LONGEST_TEXT = 1000
-LONGEST_NAME = 255
-"""Bytes of one part of a path, on file systems of today."""
+LONGEST_NAME = 200
+"""Bytes of one part of a path: the 255 of file systems of today, less what logs and hidden files add to it."""
 LONGEST_SHOWN = 200
 
 # no text of a configuration needs more than a line; Python's surrogates can be given to no file system and no shell

@@ -131,6 +131,16 @@ def test_paths_of_sources_are_one_word_each(checkout):
     assert not list(checkout.path.glob("**/pwned"))
 
 
+def test_the_longest_names_leave_room_for_those_of_logs(checkout):
+    longest = {"model": f"wheel:{'a' * 185}==1#b/{'m' * 195}.gguf", "text": f"wheel:c==1#d/{'t' * 195}.json"}
+    change = {**NOTHING, "name": "long", "sources": {"llama": {"long": longest}}}
+    plan = checkout.plan("results/long/activations/long/test.h5", change=change)
+    paths = re.findall(r"^ +(?:log|benchmark|output): (.+)$", plan.text, re.MULTILINE)
+    assert any("m" * 195 in path for path in paths)
+    for path in paths:
+        assert max(map(len, path.split("/"))) <= 255 - len("..12345678.part"), path
+
+
 def test_a_configuration_needs_a_name_unless_it_is_added_to_one(checkout):
     said = refused(checkout, b"seeds: [0]\n")
     assert "name: missing; without one, results would take the place of the default's, results/quick" in said

