@@ -23,6 +23,13 @@ KEEPS_K = ("TopK SAE", "Transcoder", "Crosscoder")
 """Methods that keep at most k latents of a sample. BatchTopK does on average only; Matryoshka's largest k is unsaid."""
 
 GRANULARITY, SAME_SETTING, BOUNDS, L0_ABOVE_K = "granularity", "same setting", "recovery x tau", "L0 above k"
+WRONG = {
+    GRANULARITY: "a share that no whole number of features is, though an average over runs may be",
+    SAME_SETTING: "unlike the same setting’s in another table",
+    BOUNDS: "a recovery and an MIP that cannot be one row’s",
+    L0_ABOVE_K: "an L0 above k",
+}
+"""What is wrong with a number, by the kind of contradiction."""
 
 
 class Contradiction(NamedTuple):

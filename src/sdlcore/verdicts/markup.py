@@ -9,6 +9,7 @@ import pandas as pd
 
 from sdlcore.verdicts.claim_rule import BLIND, FAILS, HOLDS, OPEN, PARTLY, span
 from sdlcore.verdicts.claims import PENALISED
+from sdlcore.verdicts.contradictions import WRONG
 from sdlcore.verdicts.evidence import PROTOCOL
 from sdlcore.verdicts.judging import INCONSISTENT, NOT_READ, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
@@ -42,7 +43,9 @@ def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
 def counts_sentence(verdicts: pd.DataFrame) -> str:
     """Return the counts as a sentence, with how many readings were tried."""
     wrong = int(_said(verdicts["contradiction"]).sum())
-    found = f"{wrong} of the paper’s {len(verdicts)} numbers contradict others of the paper under every reading."
+    kinds = Counter(kind for text in verdicts["contradiction"].fillna("") for kind in text.split(", ") if kind)
+    told = ", ".join(f"{count} {WRONG[kind]}" for kind, count in kinds.items())
+    found = f"{wrong} of the paper’s {len(verdicts)} numbers are inconsistent under every reading{told and ': '}{told}."
     if verdicts["verdict"].eq(NOT_RUN).all():
         return (
             f"{found} None was run at the paper’s scale here, so none is judged; what the runs of this page say stands "
@@ -54,7 +57,7 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
     parts = (f"{count} {verdict}{noughts.get(verdict, '')}" for verdict, count in counted.items())
     said = f"{found} By runs, under the reading of the {JUDGED}: {', '.join(parts)}."
     if 0 < (judged := counted[INCONSISTENT]) < wrong:
-        said += f" Of the {wrong} that contradict others, {wrong - judged} were not run."
+        said += f" Of the {wrong} that are inconsistent, {wrong - judged} were not run."
     others = verdicts[verdicts["verdict"].isin([NOT_REPRODUCED, NOT_READ])]
     if len(others):
         said += (
