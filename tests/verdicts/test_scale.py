@@ -86,6 +86,21 @@ BENCH = ("sources", "bench", "lrb")
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed_leak", True),
+        ("noise", 0.5),
+        ("correlation", 0.3),
+        ("frequency_exponent", 1.0),
+        ("hierarchy", {"parents": 8, "children": 4}),
+    ],
+)
+def test_a_bench_with_an_option_that_the_papers_has_not_is_not_at_its_scale(name, value):
+    config = changed(*BENCH, name, value=value)
+    assert said_of(config, "table1", run()) == [f"{name} is {value}, the paper's bench has none"]
+
+
+@pytest.mark.parametrize(
     ("path", "value", "said"),
     [
         ((*BENCH, "n"), 999, "n is 999, the paper's 1000"),

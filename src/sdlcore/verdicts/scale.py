@@ -24,6 +24,8 @@ SYMBOLS = {"n": "n", "max_interference": "M", "sparsity": "S", "k": "k", "train_
 
 BENCH = {"n_p": 768, "n_r": 768, "train_samples": 100_000}
 """Table 3 and the caption of Table 1, beside `DEFAULTS`."""
+OPTIONS = ("frequency_exponent", "correlation", "noise", "hierarchy", "seed_leak")
+"""Of a bench, which the paper's has not (docs/benches.md); off where they are false, 0 or null."""
 LATENTS = {"bench": 16_000, "clip": 16_384}
 LAMBDA_ANCHOR = {"bench": 0.1, "clip": 1.0}
 IMAGES = 1_281_167
@@ -85,6 +87,7 @@ def differences(
         wanted |= {"n_anchors": n_anchors, "lambda_anchor": LAMBDA_ANCHOR[kind]}
         found |= config["anchorings"][run["anchoring"]]
     said = [_said(name, found[name], value) for name, value in wanted.items() if not _equal(found[name], value)]
+    said += [f"{name} is {source[name]}, the paper's bench has none" for name in OPTIONS if source.get(name)]
     if found.get("discover") is not None:
         said.append("anchors are discovered, the paper's are given")
     return [*_other_images(source), *said] if kind == "clip" else said
