@@ -109,7 +109,10 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
             facts = provenance(
                 __file__, source=asdict(source), split=split, files=files, references="row: in its file, from 0"
             )
-            _write(path, arrays, chosen, facts, source.dtype, names)
+            try:
+                _write(path, arrays, chosen, facts, source.dtype, names)
+            except UnderflowError as error:
+                raise SourceError(f"{arrays[error.column].name}: {error.problem}") from error
 
 
 def held_out(start: int, stop: int, share: float) -> np.ndarray:
@@ -176,20 +179,6 @@ def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]
 
 
 def _write(
-    path: str | Path,
-    arrays: Mapping[str, Array],
-    chosen: Callable[[int, int], np.ndarray],
-    facts: Mapping[str, Any],
-    dtype: str,
-    class_names: list[str] | None,
-) -> None:
-    try:
-        _write_blocks(path, arrays, chosen, facts, dtype, class_names)
-    except UnderflowError as error:
-        raise SourceError(f"{arrays[error.column].name}: {error.problem}") from error
-
-
-def _write_blocks(
     path: str | Path,
     arrays: Mapping[str, Array],
     chosen: Callable[[int, int], np.ndarray],
