@@ -13,7 +13,7 @@ from sdlcore.verdicts.claim_rule import BLIND, CLAIM_COLUMNS, CLAIM_VERDICTS, FA
 from sdlcore.verdicts.claims import ALL, CLAIMS, SELECTING, above, below, between
 from sdlcore.verdicts.contrasts import FIGURE6, Contrast, Observed, papers_numbers, under
 from sdlcore.verdicts.evidence import Evidence, Place
-from sdlcore.verdicts.judging import NOT_RUN
+from sdlcore.verdicts.judging import NOT_READ, NOT_RUN
 from sdlcore.verdicts.readings import COSINE, JUDGED, stated
 from tests.verdicts import made_up
 
@@ -190,7 +190,7 @@ def test_without_runs_every_claim_has_a_verdict():
     assert found["verdict"].eq(NOT_RUN).all()
     assert found["reason"].ne("").all()
     assert found["evidence"].eq("").all()
-    assert set(CLAIM_VERDICTS) == {HOLDS, FAILS, OPEN, BLIND, NOT_RUN}
+    assert set(CLAIM_VERDICTS) == {HOLDS, FAILS, OPEN, BLIND, NOT_READ, NOT_RUN}
 
 
 def table1(not_given):
@@ -355,6 +355,13 @@ def test_a_claim_says_what_it_would_be_under_other_readings():
         r"cosines, tau = 0\.95: does not hold, means -5\.\d+ to -4\.\d+; cosines, tau = 0\.9: cannot tell, means 0",
         row["other_readings"],
     )
+
+
+def test_a_claim_whose_runs_lack_the_readings_metric_is_not_run_under_it():
+    row = judged(made_up.papers_runs(recovery=COSINE)).loc["k_perfect"]
+    assert row["verdict"] == NOT_READ
+    assert row["reason"].startswith("its runs have no value of TopK SAE at k = 32")
+    assert row["other_readings"].startswith("cosines, tau = 0.95: holds")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sdlcore.verdicts.claims import CLAIMS, Band, Claim
 from sdlcore.verdicts.contradictions import TOLERANCE
 from sdlcore.verdicts.contrasts import Contrast, Lookup, Under, by_text, papers_numbers, runs_of
 from sdlcore.verdicts.evidence import MISSING, PROTOCOL, Evidence
-from sdlcore.verdicts.judging import NOT_RUN
+from sdlcore.verdicts.judging import NOT_READ, NOT_RUN
 from sdlcore.verdicts.paper import MEASURES
 from sdlcore.verdicts.readings import COSINE, INNER, JUDGED, TAUS, Reading
 
@@ -21,7 +21,7 @@ HOLDS = "holds"
 FAILS = "does not hold"
 OPEN = "not decided"
 BLIND = "cannot tell"
-CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, BLIND, NOT_RUN)
+CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, BLIND, NOT_READ, NOT_RUN)
 
 CLAIM_COLUMNS = [
     "claim",
@@ -174,18 +174,14 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         if empty and not lacking:
             lacking = f"its runs have no value of {empty[0].label}"
         verdict, said = finding.verdict, finding.sentence
+        elsewhere = list(_under(claim, ours, readings))
         if lacking:
-            verdict, said = NOT_RUN, f"by the runs that there are: {verdict}, {said}" if said else ""
+            verdict = NOT_READ if elsewhere else NOT_RUN
+            said = f"by the runs that there are: {finding.verdict}, {said}" if said else ""
         seeds = min(len(contrast.observed.values) for contrast in contrasts)
         names = {contrast.observed.protocol for contrast in contrasts}
         protocol = names.pop() if len(names) == 1 else ""
-        told = (
-            said,
-            lacking,
-            _own(claim, own),
-            "; ".join(_under(claim, ours, readings)),
-            "; ".join(_notes(claim, others)),
-        )
+        told = said, lacking, _own(claim, own), "; ".join(elsewhere), "; ".join(_notes(claim, others))
         rows.append((*claim[:4], JUDGED, verdict, finding.verdict, seeds, protocol, finding.means, *told))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 

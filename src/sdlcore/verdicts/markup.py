@@ -11,7 +11,7 @@ from sdlcore.verdicts.claim_rule import BLIND, FAILS, HOLDS, OPEN, PARTLY, span
 from sdlcore.verdicts.claims import PENALISED
 from sdlcore.verdicts.contradictions import WRONG
 from sdlcore.verdicts.evidence import PROTOCOL
-from sdlcore.verdicts.judging import INCONSISTENT, NOT_READ, NOT_REPRODUCED, NOT_RUN, REPRODUCED, VERDICTS
+from sdlcore.verdicts.judging import INCONSISTENT, NOT_READ, NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED, VERDICTS
 from sdlcore.verdicts.paper import MEASURES, describe
 from sdlcore.verdicts.readings import COSINE, JUDGED
 
@@ -217,7 +217,7 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
         verdicts["verdict"].isin([REPRODUCED, NOT_REPRODUCED, INCONSISTENT])
         & verdicts["number"].str.startswith("gt_recovery")
     ]
-    judged = claims[claims["verdict"].ne(NOT_RUN)].set_index("claim")
+    judged = claims[~claims["verdict"].isin(UNDECIDED)].set_index("claim")
     without, anchored = ran[ran["anchoring"].eq("none")], ran[ran["anchoring"].ne("none")]
     failing, beside, beside_decoder = (
         _means(judged, name)
@@ -321,7 +321,7 @@ def _shown(claims: pd.DataFrame, name: str) -> list[str]:
     shown = []
     columns = (claims[column] for column in (name, "seeds", "protocol", "means"))
     for verdict, seeds, protocol, means in zip(*columns, strict=True):
-        if not isinstance(verdict, str) or verdict in ("", NOT_RUN, PARTLY):
+        if not isinstance(verdict, str) or verdict in ("", *UNDECIDED, PARTLY):
             shown.append(PARTLY if verdict == PARTLY else _NOT_RUN)
             continue
         by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
