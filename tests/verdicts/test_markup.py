@@ -4,7 +4,7 @@ import pandas as pd
 
 from sdlcore.rendering.tables import read_csv, write_csv
 from sdlcore.verdicts.claim_rule import claims
-from sdlcore.verdicts.judging import VERDICTS, verdicts
+from sdlcore.verdicts.judging import UNDECIDED, VERDICTS, verdicts
 from sdlcore.verdicts.markup import (
     at_a_glance,
     claim_groups,
@@ -168,7 +168,7 @@ def test_what_runs_say_in_short_is_what_they_have():
         "anchoring_recovery_not_given": "{} points in the encoder",
         "anchoring_recovery_decoder_not_given": "{} points in the decoder",
     }.items():
-        means, ran = claims.loc[name, "means"], claims.loc[name, "verdict"] != "not run at this scale"
+        means, ran = claims.loc[name, "means"], claims.loc[name, "verdict"] not in UNDECIDED
         words = words.format(means if isinstance(means, str) else f"{means:.4g}")
         assert any(f" {words}" in sentence for sentence in told) == ran
 
