@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -132,6 +133,16 @@ def test_checkpoint_that_lacks_weights_is_refused(folder: Path, tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(SourceError, match=r"the checkpoint lacks the weights .*layers\.4"):
         load_truncated(tmp_path, BLOCKS + 1)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", ["tokenizer.json", "another.safetensors"])
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(folder: Path, tmp_path: Path, name: str):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match=rf"{name}: not a regular file"):
+        open_checkpoint(tmp_path)
 
 
 def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path):

@@ -477,6 +477,13 @@ def test_a_broken_architecture_is_one_sentence(content: str, tmp_path: Path):
         register_architecture(str(tmp_path / "broken.json"))
 
 
+@pytest.mark.timeout(30)
+def test_a_pipe_for_an_architecture_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(SourceError, match=r"pipe\.json: not a readable JSON file \(OSError: not a regular file\)"):
+        register_architecture(str(tmp_path / "pipe.json"))
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"model_cfg": []}', "[" * 100_000])
 def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_files: ClipFiles, tmp_path: Path):
     shutil.copy(clip_files.weights, tmp_path)

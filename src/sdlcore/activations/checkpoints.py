@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from sdlcore.activations.folders import NO_FILE
 from sdlcore.activations.hub import model_config, model_snapshot
 from sdlcore.activations.hub_names import is_hub_model
 from sdlcore.activations.parsing import NO_CODE, SourceError, nothing_to_read, parsing
@@ -133,6 +134,9 @@ def _load(kind: Any, folder: str | Path, config: Any, dtype: str) -> Any:
 def _require_checkpoint(folder: str | Path) -> None:
     if not (Path(folder) / "config.json").is_file() or not any(Path(folder).glob("*.safetensors")):
         raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
+    for path in sorted(Path(folder).iterdir()):
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for somebody to write
+            raise SourceError(f"{path}: {NO_FILE}; remove it, or fetch the checkpoint again")
 
 
 def require_family(model_type: Any, where: str | Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import hf_hub_download
 from PIL import Image
 
+from sdlcore.activations.folders import NO_FILE
 from sdlcore.activations.parsing import NO_CODE, SourceError, described, nothing_to_read, parsing
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ def register_architecture(model: str) -> str:
         return model
     path = Path(model)
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for somebody to write
+            raise OSError(NO_FILE)
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"model {model}: not a readable JSON file ({described(error)})") from error
