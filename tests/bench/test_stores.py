@@ -26,9 +26,10 @@ def draw(tmp_path_factory):
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     folder = tmp_path_factory.mktemp("bench")
-    W = {
-        f"W_{side}": stream(0, side).standard_normal((d, N)).astype(np.float32) for side, d in (("p", N_P), ("r", N_R))
-    }
+    W = {}
+    for side, d in (("p", N_P), ("r", N_R)):
+        columns = stream(0, side).standard_normal((d, N)).astype(np.float32)
+        W[f"W_{side}"] = columns / np.linalg.norm(columns, axis=0)
     write_sealed(folder / "W.safetensors", W, {})
 
     def drawn(**options):
