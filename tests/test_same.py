@@ -1,0 +1,51 @@
+import json
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.same import differences, found
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Write one file of each kind; seconds and what made them are given by the number of the version."""
+
+    def write(version, weight=1.0, score=0.5):
+        folder = tmp_path / str(version)
+        folder.mkdir()
+        metadata = {"sdlcore": json.dumps({"model": {"k": 4}, "provenance": {"code": f"code {version}"}})}
+        save_file({"W": np.array([weight])}, folder / "model.safetensors", metadata)
+        (folder / "metrics.json").write_text(json.dumps({"metrics": {"fvu": score}, "provenance": {"code": version}}))
+        (folder / "history.csv").write_text(f"step,seconds,loss\n1,{version}.5,{score}\n")
+        (folder / "table.md").write_text(f"| fvu |\n|---|\n| {score} |\n")
+        (folder / "report.html").write_text(f"made in {version} seconds")
+        with h5py.File(folder / "train.h5", "w") as file:
+            file.attrs["provenance"] = json.dumps({"code": version})
+            file["x"] = np.array([weight])
+        return found(folder)
+
+    return write
+
+
+def test_what_made_files_and_how_long_it_took_is_no_difference(results):
+    assert list(differences(results(1), results(2))) == []
+
+
+def test_the_last_bit_of_a_weight_is_a_difference_in_models_and_stores(results):
+    lines = list(differences(results(1), results(2, weight=np.nextafter(1.0, 2))))
+    assert [line.split(":")[0] for line in lines] == ["model.safetensors", "train.h5"]
+
+
+def test_a_metric_that_differs_is_named_by_file_and_key(results):
+    lines = list(differences(results(1), results(2, score=0.6)))
+    assert "metrics.json: metrics: fvu: 0.5 became 0.6" in lines
+    assert [line.split(":")[0] for line in lines] == ["history.csv", "metrics.json", "table.md"]
+
+
+def test_files_that_come_and_go_are_differences(results):
+    before, after = results(1), results(2)
+    del after["metrics.json"]
+    after["new.json"] = {}
+    assert list(differences(before, after)) == ["metrics.json is missing", "new.json is new"]
