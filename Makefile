@@ -53,14 +53,15 @@ fuzz: $(INSTALLED) ## give odd arrays, texts, images and configurations to what 
 peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they train (docs/peers.md)
 
 peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## hold what is taken from other libraries against them
-	pytest -m peers tests/peers $(ARGS)
+	pytest -m peers tests/baselines $(ARGS)
 
-check: $(INSTALLED) ## linters, formatters and types
+check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	mypy
 	mypy benchmarks
+	lint-imports
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
 

@@ -99,7 +99,7 @@ def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> Non
 
     from benchmarks import recovery, states, timing
     from benchmarks.cases import groups
-    from sdlcore.files import atomic_path
+    from sdlcore.storage.files import atomic_path
 
     torch.set_num_threads(options.threads)
     samples, features, dictionary = (

@@ -21,8 +21,8 @@ import torch
 from benchmarks.cases import DIMENSION, LATENTS
 from benchmarks.timing import turns
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.streams import torch_stream
 from sdlcore.training.distributed import divide, processes_of
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.step import TrainingStep

@@ -21,15 +21,16 @@ import torch
 import yaml
 from PIL import Image
 
-from sdlcore.activations import clip, llama
-from sdlcore.activations.clip_checkpoints import embedder, load_clip
-from sdlcore.activations.clip_source import ClipSource
-from sdlcore.activations.forward import KEPT, stack_batches
-from sdlcore.activations.llama_source import LlamaSource
-from sdlcore.activations.store import resume_store
-from sdlcore.activations.tokens import contexts_of
-from sdlcore.activations.wheels import parse_reference
-from sdlcore.streams import stream
+from sdlcore.data.store import resume_store
+from sdlcore.random_streams import stream
+from sdlcore.sources.images import embedding as clip
+from sdlcore.sources.images.checkpoints import embedder, load_clip
+from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.language import extraction as llama
+from sdlcore.sources.language.forward import KEPT, stack_batches
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.tokens import contexts_of
+from sdlcore.sources.wheels import parse_reference
 
 ROUNDS, BATCHES, IMAGES, IMAGE_BATCH = 5, 12, 256, 64
 

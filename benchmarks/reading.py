@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sdlcore.activations.reader import BatchReader
-from sdlcore.activations.store import ActivationStore, create_store, resume_store, shard_bounds, unite, verify
-from sdlcore.streams import stream
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.store import ActivationStore, create_store, resume_store, shard_bounds, unite, verify
+from sdlcore.random_streams import stream
 
 ROWS, DIMENSION, BATCH, SHARDS, STEP_MS = 100_000, 768, 1024, 8, 120.0
 

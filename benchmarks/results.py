@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import LIBRARIES
-from sdlcore.files import atomic_path
+from sdlcore.storage.files import atomic_path
 
 Row = Mapping[str, Any]
 

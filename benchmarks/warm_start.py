@@ -20,21 +20,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sdlcore.activations.reader import open_store
-from sdlcore.activations.store import ActivationStore, open_checked
-from sdlcore.cells import run_settings
-from sdlcore.config import load_yaml, validate
+from sdlcore.data.batches import open_store
+from sdlcore.data.store import ActivationStore, open_checked
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model import SparseCoder, load_model
-from sdlcore.rendering.tables import write_csv
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.streams import stream, torch_stream
+from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.run_keys import run_settings
+from sdlcore.study.configuration.variants import merge
+from sdlcore.study.results.tables import write_csv
 from sdlcore.training import normalisation
 from sdlcore.training.history import Row
 from sdlcore.training.initialise import start_from_model
 from sdlcore.training.loop import train
 from sdlcore.training.watch import recovery_watch
-from sdlcore.variants import merge
 
 SHARE = 3
 """The share of the cold training's steps, one over this, that the warm one is to need at most."""

@@ -24,7 +24,7 @@ from benchmarks import memory
 from benchmarks.cases import Setting
 from benchmarks.libraries import Make, Trainee, load
 from benchmarks.states import bound_for, dictionary, load_state, weights
-from sdlcore.peers import settings as peers
+from sdlcore.baselines import settings as peers
 
 DISTRIBUTIONS = {"sdlcore": "sdlcore", **peers.DISTRIBUTIONS}
 

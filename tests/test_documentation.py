@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from sdlcore.config import configure, load_yaml
+from sdlcore.study.configuration.loading import configure, load_yaml
 from tests.conftest import REPOSITORY
 
 PAGES = [

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sdlcore import losses
+from sdlcore.data.pairs import pair_sites
 from sdlcore.model import Auxiliary, Scales, SparseCoder, sparse
-from sdlcore.pairs import pair_sites
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, ModelConfig
-from sdlcore.streams import torch_stream
 
 N_P, N_R, N_Q, B, K = 5, 4, 9, 6, 3
 LOSSES = {

@@ -19,7 +19,7 @@ def names_and_pins(requirements):
 def test_importing_everything_that_trains_costs_little_beyond_torch():
     code = (
         "import time, json; import torch, numpy, h5py, safetensors.torch, safetensors.numpy, scipy.sparse;"
-        "t = time.perf_counter(); import sdlcore, sdlcore.model, sdlcore.training.loop, sdlcore.activations.store;"
+        "t = time.perf_counter(); import sdlcore, sdlcore.model, sdlcore.training.loop, sdlcore.data.store;"
         "import sys; print(json.dumps([time.perf_counter() - t, sorted(sys.modules)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
@@ -34,7 +34,7 @@ def test_a_training_imports_no_compiler_of_torchs():
         import sys, torch
         from sdlcore.model import SparseCoder
         from sdlcore.run import RunConfig
-        from sdlcore.streams import torch_stream
+        from sdlcore.random_streams import torch_stream
         from sdlcore.training import normalisation
         from sdlcore.training.loop import train
         config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8, "steps": 3, "batch_size": 4})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from sdlcore.config_files import ConfigError, load_yaml, mapping
+from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping
 
 
 def main(argv: list[str]) -> None:

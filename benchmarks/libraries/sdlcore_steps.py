@@ -13,14 +13,14 @@ from torch import Tensor
 
 from benchmarks.cases import Setting
 from benchmarks.libraries import State, Trainee, fill
-from sdlcore.cells import run_settings
-from sdlcore.config import load_yaml, validate
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.streams import torch_stream
+from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.run_keys import run_settings
+from sdlcore.study.configuration.variants import merge
 from sdlcore.training.schedules import learning_rate
 from sdlcore.training.step import TrainingStep
-from sdlcore.variants import merge
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -11,9 +11,9 @@ from benchmarks.libraries import fill
 from benchmarks.libraries.sdlcore_steps import make
 from benchmarks.states import CLOSE, TRIES, bound_for, calibrate, dictionary, load_state, save_dictionary, weights
 from benchmarks.timing import L0_TOLERANCE
-from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.model import kernels
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.samples import coefficients, synthesise
 
 DIMENSION, FEATURES, LATENTS = 48, 60, 2000
 

@@ -11,7 +11,7 @@ from benchmarks.__main__ import is_partial, parse
 from benchmarks.cases import Setting
 from benchmarks.states import bound_for, dictionary, save_dictionary
 from benchmarks.workers import Team, WorkerError, environment, workers
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
 from tests.conftest import REPOSITORY
 
 

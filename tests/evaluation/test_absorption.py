@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.bench.hierarchy import Hierarchy
-from sdlcore.bench.samples import coefficients
 from sdlcore.evaluation.absorption import absorption, absorption_score, families, match_latents
 from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.sources.bench.samples import coefficients
 
 HIERARCHY = Hierarchy(3, 4)
 N, N_R = 18, 24

@@ -11,9 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.activations.corpus import Text, open_text
-from sdlcore.activations.store import ActivationStore, create_store
-from sdlcore.activations.text import SourceError
+from sdlcore.data.store import ActivationStore, create_store
 from sdlcore.evaluation import contexts
 from sdlcore.evaluation.contexts import (
     Peak,
@@ -26,9 +24,11 @@ from sdlcore.evaluation.contexts import (
     top_activating,
 )
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import stream, torch_stream
-from tests.activations.tiny_llama import documents, make_tokenizer
+from sdlcore.sources.language.corpus import Text, open_text
+from sdlcore.sources.language.text import SourceError
+from tests.sources.language.tiny_llama import documents, make_tokenizer
 
 D, N, Q = 8, 700, 24
 

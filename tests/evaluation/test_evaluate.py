@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.store import ActivationStore, create_store
-from sdlcore.anchors import Anchors
-from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
-from sdlcore.bench.hierarchy import Hierarchy
-from sdlcore.bench.samples import coefficients, synthesise
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
+from sdlcore.data.store import ActivationStore, create_store
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.evaluation.recovery import recovery_metrics
 from sdlcore.model import SparseCoder
-from sdlcore.pairs import make_direction_pair, make_pair, pair_sites
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import stream, torch_stream
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.sources.bench.samples import coefficients, synthesise
 
 N, N_P, N_R = 20, 16, 14
 W_p = feature_matrix(N_P, N, stream(0, "p"), FeatureMatrixConfig(0.5)).W

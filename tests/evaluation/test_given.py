@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 
-from sdlcore.anchors import Anchors
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.references import References
 from sdlcore.evaluation.given import best_cosines, given_away, left_over, lie_near, recovery_of
 from sdlcore.model import SparseCoder
-from sdlcore.references import References
 from sdlcore.run import ModelConfig
 
 REFERENCES = References(np.eye(6, dtype=np.float32), np.eye(5, 6, dtype=np.float32) + 1e-3, None)

@@ -9,16 +9,16 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from sdlcore.activations.checkpoints import load_whole
-from sdlcore.activations.forward import KINDS, RowKinds
-from sdlcore.activations.sites import Site, sites_of
-from sdlcore.activations.store import ActivationStore, create_store
-from sdlcore.activations.tokens import Tokens
+from sdlcore.data.store import ActivationStore, create_store
 from sdlcore.evaluation.language import loss_recovered, mean_of
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import stream, torch_stream
-from tests.activations.tiny_llama import save_tiny_llama
+from sdlcore.sources.language.checkpoints import load_whole
+from sdlcore.sources.language.forward import KINDS, RowKinds
+from sdlcore.sources.language.sites import Site, sites_of
+from sdlcore.sources.language.tokens import Tokens
+from tests.sources.language.tiny_llama import save_tiny_llama
 
 D, T, SEPARATOR = 24, 12, 0
 EVERYTHING = RowKinds(SEPARATOR, {}, ())

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
-from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import stream
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.samples import coefficients, synthesise
 
 W = feature_matrix(16, 20, stream(0, "p"), FeatureMatrixConfig(0.5)).W
 x = coefficients(300, 20, 0.9, stream(0, "x"))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.store import content_digest, create_store
+from sdlcore.data.store import content_digest, create_store
 from sdlcore.evaluation.origin import check_origin
-from sdlcore.files import sha256_of, write_json
 from sdlcore.model import SparseCoder, load_model, save_model
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.streams import torch_stream
+from sdlcore.storage.files import sha256_of, write_json
 
 SETTINGS = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8, "multi_k": [1, 2]}).to_dict()
 FACTS = {

@@ -18,7 +18,7 @@ from sdlcore.evaluation.recovery import (
     one_to_one,
     simulated_chance,
 )
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
 
 
 def directions(seed, rows, dimension):

@@ -6,10 +6,10 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.bench.samples import coefficients
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.evaluation.splitting import Splitting
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.samples import coefficients
 
 N, N_R = 10, 16
 W = np.linalg.qr(stream(0, "W").standard_normal((N_R, N)))[0].T  # by feature

@@ -5,12 +5,12 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.evaluation.recovery import Match
 from sdlcore.evaluation.zero_loss import Solution, approximate_loss, least_recovering, solution
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import stream
+from sdlcore.sources.bench.samples import coefficients, synthesise
 
 
 def autoencoder(W_enc, W_dec, **config):

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from sdlcore.activations.store import verify
+from sdlcore.data.store import verify
 from tests.conftest import REPOSITORY
 from tests.stores import contents
 from tests.workflow.conftest import Checkout

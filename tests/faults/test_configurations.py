@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.cells import all_cells, is_solver, run_settings
-from sdlcore.config import ConfigError, load_yaml, validate
-from sdlcore.variants import merge
+from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
+from sdlcore.study.configuration.run_keys import all_cells, is_solver, run_settings
+from sdlcore.study.configuration.variants import merge
 from tests.conftest import REPOSITORY
 
 DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sdlcore.files import atomic_path
+from sdlcore.storage.files import atomic_path
 from tests.faults.conftest import Whole
 from tests.faults.pipeline import RESULTS, Pipeline
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.activations.file_source import FileSource, write_stores
-from sdlcore.activations.store import ActivationStore, StoreError
-from sdlcore.activations.text import SourceError
+from sdlcore.data.store import ActivationStore, StoreError
+from sdlcore.sources.files.extraction import FileSource, write_stores
+from sdlcore.sources.language.text import SourceError
 from tests.fuzz import array_files
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal
 

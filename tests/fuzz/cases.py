@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
 
 ACCEPTED, REFUSED = "accepted", "refused"
 

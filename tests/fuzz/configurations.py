@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sdlcore.cells import all_cells, run_settings
-from sdlcore.config import ConfigError, configuration, load_yaml, validate
+from sdlcore.study.configuration.loading import ConfigError, configuration, load_yaml, validate
+from sdlcore.study.configuration.run_keys import all_cells, run_settings
 from tests.conftest import REPOSITORY
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, refusal
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sdlcore.activations.images import decoded, list_images
-from sdlcore.activations.text import SourceError
+from sdlcore.sources.images.listing import decoded, list_images
+from sdlcore.sources.language.text import SourceError
 from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage
 from tests.fuzz.image_files import KINDS, PLAIN, picture, save
 

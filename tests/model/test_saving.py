@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from sdlcore.model import SparseCoder, load_model, load_provenance, save_model
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.sealing import seal
-from sdlcore.streams import torch_stream
+from sdlcore.storage.sealing import seal
 
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
 MODEL = SparseCoder(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()

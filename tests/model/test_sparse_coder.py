@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.evaluation.recovery import best_match, chance_mip, mip, normalise_rows
 from sdlcore.model import Auxiliary, Scales, SparseCoder, load_model, save_model
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import stream, torch_stream
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 
 CONFIGS = {
     "relu": ModelConfig(n_q=12, bias=True),

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
-from sdlcore.bench.samples import coefficients, synthesise
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.samples import coefficients, synthesise
 
 
 class Bench(NamedTuple):

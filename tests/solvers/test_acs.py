@@ -4,11 +4,11 @@ import itertools
 import pytest
 import torch
 
+from sdlcore.random_streams import torch_stream
 from sdlcore.solvers.acs import Settled, alternating_convex_search, initial_atoms, replace, surplus
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.normal_equations import NormalEquations
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.streams import torch_stream
 from tests.solvers.conftest import draw
 
 SMALL = SolverConfig(n_atoms=100, support=8, batch_size=2048)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.decomposition import MiniBatchDictionaryLearning
 
+from sdlcore.random_streams import torch_stream
 from sdlcore.solvers.acs import initial_atoms
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.ksvd import update_atoms
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import SOLVERS
-from sdlcore.streams import torch_stream
 
 CLASSICAL = {
     "ksvd": SolverConfig(solver="ksvd", n_atoms=60, support=4, batch_size=2048),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.store import ActivationStore, StoreError, create_store, resume_store
+from sdlcore.data.references import References, save_references
+from sdlcore.data.store import ActivationStore, StoreError, create_store, resume_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model import load_model
-from sdlcore.references import References, save_references
 from sdlcore.solvers import command
 from sdlcore.solvers.settings import ENCODERS
 

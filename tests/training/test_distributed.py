@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from sdlcore.activations.store import create_store
+from sdlcore.data.store import create_store
 from sdlcore.model import SparseCoder, load_model
 from sdlcore.processes import Group, Processes
 from sdlcore.run import RunConfig

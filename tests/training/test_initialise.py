@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import torch_stream
 from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.initialise import start_from_data, start_from_model
 from sdlcore.training.normalisation import Normalisation, identity

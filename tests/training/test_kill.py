@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from sdlcore.activations.store import create_store
-from sdlcore.anchors import random_anchors, save_anchors
-from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
-from sdlcore.bench.samples import coefficients, synthesise
-from sdlcore.streams import stream
+from sdlcore.data.anchors import random_anchors, save_anchors
+from sdlcore.data.store import create_store
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.samples import coefficients, synthesise
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
-from sdlcore.bench.samples import coefficients, synthesise
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.streams import stream, torch_stream
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, DivergedError, train
 from sdlcore.training.normalisation import identity

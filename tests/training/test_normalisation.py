@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.activations.store import ActivationStore, create_store
+from sdlcore.data.pairs import make_pair, pair_sites
+from sdlcore.data.store import ActivationStore, create_store
 from sdlcore.model import SparseCoder
-from sdlcore.pairs import make_pair, pair_sites
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import torch_stream
 from sdlcore.training.normalisation import directions, fit, fit_whitening, identity
 
 RNG = np.random.default_rng(0)

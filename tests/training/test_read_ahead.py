@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.activations.reader import BatchReader
-from sdlcore.activations.store import ActivationStore, StoreError, create_store
-from sdlcore.streams import stream
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.store import ActivationStore, StoreError, create_store
+from sdlcore.random_streams import stream
 from sdlcore.training.read_ahead import ReadAhead
 from tests.conftest import REPOSITORY
 

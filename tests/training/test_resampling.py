@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from sdlcore.model import SparseCoder
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.streams import torch_stream
 from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import ENCODER_SHARE, DeadLatents, resample
 

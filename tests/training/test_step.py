@@ -3,8 +3,8 @@ import torch
 
 from sdlcore.model import SparseCoder
 from sdlcore.model.kernels import row_norms
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.streams import torch_stream
 from sdlcore.training.step import TrainingStep
 
 METHODS = {

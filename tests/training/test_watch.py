@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.data.references import References, save_references
 from sdlcore.evaluation.recovery import TAU, best_match, gt_recovery, normalise_rows
-from sdlcore.references import References, save_references
 from sdlcore.training import watch
 from sdlcore.training.watch import recovery_watch
 

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from sdlcore.model import SparseCoder
 from sdlcore.model.kernels import cpu, cpu_select  # noqa: F401, to be there before processes are forked
 from sdlcore.processes import ALONE, Processes
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.streams import stream, torch_stream
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
 from sdlcore.training.normalisation import identity

@@ -3,7 +3,7 @@
 import csv
 import json
 
-from sdlcore.anchors import load_anchors
+from sdlcore.data.anchors import load_anchors
 
 ASKED = {"methods": ["topk"], "protocols": ["best"], "anchorings": ["ground_truth", "discovered"]}
 CHANGE = {"discovery": {"seeds": [0], "runs": {"lrb": ASKED, "fashion_clip": None}}}

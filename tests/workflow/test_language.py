@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sdlcore.activations.checkpoints import load_truncated, open_checkpoint
-from sdlcore.activations.store import ActivationStore
-from sdlcore.files import sha256_of
-from tests.activations.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
+from sdlcore.data.store import ActivationStore
+from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
+from sdlcore.storage.files import sha256_of
 from tests.conftest import REPOSITORY
+from tests.sources.language.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
 from tests.workflow.conftest import Checkout
 
 WORDS = {"model": "models/tiny", "text": "words.json", "layer": 2, "context_length": 16}

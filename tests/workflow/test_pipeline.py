@@ -10,9 +10,9 @@ import h5py
 import pytest
 from safetensors import safe_open
 
-from sdlcore.activations.store import ActivationStore
-from sdlcore.files import sha256_of
+from sdlcore.data.store import ActivationStore
 from sdlcore.model import load_model
+from sdlcore.storage.files import sha256_of
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from sdlcore.activations.store import ActivationStore
-from sdlcore.cells import all_cells, bench_figure_cells, run_tables, table_cells
-from sdlcore.config import load_yaml, validate
-from sdlcore.variants import merge
+from sdlcore.data.store import ActivationStore
+from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, run_tables, table_cells
+from sdlcore.study.configuration.variants import merge
 from tests.conftest import REPOSITORY
 
 BASE = load_yaml(REPOSITORY / "config/config.yaml")

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from sdlcore.theory.claim import CONDITIONAL, FAILS, HOLDS
+from sdlcore.study.theory.claim import CONDITIONAL, FAILS, HOLDS
 from tests.workflow.conftest import Checkout
 
 VERDICTS = {

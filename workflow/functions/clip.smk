@@ -1,5 +1,5 @@
 # CLIP models and the images that they embed.
-from sdlcore.activations.image_reference import FASHION_MNIST, TRAINED, clip_samples
+from sdlcore.sources.images.reference import FASHION_MNIST, TRAINED, clip_samples
 
 
 def clip_source(wildcards):

@@ -8,9 +8,9 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(REPOSITORY / "src"))
 
-from sdlcore.config import ConfigError, configure, load_yaml, read_given
-from sdlcore.config_files import unfit_text
-from sdlcore.digest import source_digest
+from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
+from sdlcore.study.configuration.yaml_files import unfit_text
+from sdlcore.storage.digest import source_digest
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
 ENVIRONMENT = str(REPOSITORY / "environment.yml")

@@ -1,5 +1,5 @@
 # Figures, and the runs that they show.
-from sdlcore.cells import (
+from sdlcore.study.configuration.run_keys import (
     TOP_IMAGES,
     convergence_cells,
     figure4_cells,

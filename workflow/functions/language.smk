@@ -1,8 +1,8 @@
 # Language models and texts: the user's own files, the hub's, or out of wheels.
 import hashlib
 
-from sdlcore.activations.hub_names import is_hub_model, is_hub_text
-from sdlcore.activations.wheels import PREFIX, WheelError, parse_reference
+from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
+from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
 
 
 def wheel_files():

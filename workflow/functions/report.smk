@@ -1,10 +1,10 @@
 # What is said of the whole: the plan before it runs, the report of it, and what of it is kept with the code.
 import shutil
 
-from sdlcore.cells import all_cells
-from sdlcore.cost import RATE, measured_rate, plan_lines, stages, too_large
-from sdlcore.plan import lines as large_activations
-from sdlcore.published import publish, restore
+from sdlcore.study.configuration.run_keys import all_cells
+from sdlcore.study.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large
+from sdlcore.study.configuration.plan import lines as large_activations
+from sdlcore.study.results.kept import publish, restore
 
 PUBLISHED = REPOSITORY / "docs/results" / config["name"] / "runs"
 

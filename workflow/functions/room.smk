@@ -1,5 +1,5 @@
 # Whether there is room for what Snakemake keeps and for what jobs say. Its own errors name neither folder.
-from sdlcore.files import check_writable
+from sdlcore.storage.files import check_writable
 
 
 def unwritable():

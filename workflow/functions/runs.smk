@@ -1,7 +1,7 @@
 # Runs: where they lie, what they are made from and judged by, and what they take.
 import shutil
 
-from sdlcore.cells import (
+from sdlcore.study.configuration.run_keys import (
     Cell,
     convergence_cells,
     discovery_settings,

@@ -1,8 +1,8 @@
 # Sources of activations, their stores, and what those hang on.
 from types import SimpleNamespace
 
-from sdlcore.activations.array_reference import source_files
-from sdlcore.cells import is_labelled
+from sdlcore.sources.files.reference import source_files
+from sdlcore.study.configuration.run_keys import is_labelled
 
 # sources whose samples have classes
 LABELLED = {

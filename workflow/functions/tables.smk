@@ -1,5 +1,5 @@
 # Tables over runs, and the verdicts on the paper's numbers.
-from sdlcore.cells import (
+from sdlcore.study.configuration.run_keys import (
     OWN,
     SETTINGS_TABLE,
     Cell,
@@ -14,7 +14,7 @@ from sdlcore.cells import (
     table_points,
     table_seeds,
 )
-from sdlcore.verdicts.scale import SWEPT
+from sdlcore.study.verdicts.scale import SWEPT
 
 
 def paper_table(wildcards):

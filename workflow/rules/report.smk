@@ -5,7 +5,7 @@ rule report:
     input:
         **report_inputs(),
         # code_digest follows imports only
-        template=in_checkout("src/sdlcore/rendering/report.html.j2"),
+        template=in_checkout("src/sdlcore/study/report/page.html.j2"),
     output:
         "<results>/report.html",
     log:

@@ -5,10 +5,10 @@ import json
 import logging
 from pathlib import Path
 
-from sdlcore.activations.llama import extract, extract_shard
-from sdlcore.activations.llama_source import LlamaSource
-from sdlcore.activations.streaming import write_recipe
 from sdlcore.device import choose_device
+from sdlcore.sources.language.extraction import extract, extract_shard
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.streaming import write_recipe
 
 
 def main(argv: list[str] | None = None) -> None:

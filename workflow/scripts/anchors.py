@@ -3,10 +3,10 @@
 import argparse
 import logging
 
-from sdlcore.anchors import number_of_anchors, random_anchors, save_anchors
-from sdlcore.files import provenance
-from sdlcore.references import load_references
-from sdlcore.streams import stream
+from sdlcore.data.anchors import number_of_anchors, random_anchors, save_anchors
+from sdlcore.data.references import load_references
+from sdlcore.random_streams import stream
+from sdlcore.storage.files import provenance
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,10 +3,10 @@
 import argparse
 import logging
 
-from sdlcore.files import atomic_path
-from sdlcore.rendering.bench_tables import TABLES, bench_markdown, bench_table
-from sdlcore.rendering.runs import read_runs
-from sdlcore.rendering.tables import write_csv
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.products.bench_tables import TABLES, bench_markdown, bench_table
+from sdlcore.study.results.runs import read_runs
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,10 +4,10 @@ import argparse
 import json
 import logging
 
-from sdlcore.activations.store import content_digest, open_checked
-from sdlcore.files import provenance
-from sdlcore.references import class_means, save_references
-from sdlcore.rendering.tables import write_csv
+from sdlcore.data.references import class_means, save_references
+from sdlcore.data.store import content_digest, open_checked
+from sdlcore.storage.files import provenance
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

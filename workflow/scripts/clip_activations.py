@@ -5,8 +5,8 @@ import json
 import logging
 from pathlib import Path
 
-from sdlcore.activations.clip import extract, extract_shard
-from sdlcore.activations.clip_source import ClipSource
+from sdlcore.sources.images.embedding import extract, extract_shard
+from sdlcore.sources.images.settings import ClipSource
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,9 +6,9 @@ import logging
 import sys
 from pathlib import Path
 
-from sdlcore.rendering.convergence import course, figure_convergence
-from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.tables import read_csv, write_csv
+from sdlcore.study.products.convergence import course, figure_convergence
+from sdlcore.study.products.figures import save_figure
+from sdlcore.study.results.tables import read_csv, write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

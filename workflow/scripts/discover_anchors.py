@@ -10,11 +10,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from sdlcore.activations.store import content_digest, open_checked
-from sdlcore.anchors import save_anchors
-from sdlcore.files import provenance, write_json
+from sdlcore.data.anchors import save_anchors
+from sdlcore.data.store import content_digest, open_checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import stable_directions, strongest
+from sdlcore.storage.files import provenance, write_json
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from sdlcore.anchors import load_anchors
+from sdlcore.data.anchors import load_anchors
+from sdlcore.data.references import References, load_references
 from sdlcore.evaluation.given import Best, best_cosines, left_over, lie_near, recovery_of
-from sdlcore.files import atomic_path
 from sdlcore.model import load_model
-from sdlcore.references import References, load_references
-from sdlcore.rendering.discovery_table import RUN_COLUMNS, discovery_markdown, discovery_table
-from sdlcore.rendering.runs import KEY, read_metrics
-from sdlcore.rendering.tables import write_csv
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.products.discovery_table import RUN_COLUMNS, discovery_markdown, discovery_table
+from sdlcore.study.results.runs import KEY, read_metrics
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

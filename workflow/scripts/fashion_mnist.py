@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from sdlcore.activations.fashion_mnist import make_tree, tree_name
-from sdlcore.sharing import link, made_once
+from sdlcore.sources.images.fashion_mnist import make_tree, tree_name
+from sdlcore.storage.sharing import link, made_once
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,11 +4,11 @@ import argparse
 import json
 import logging
 
-from sdlcore.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
-from sdlcore.bench.seed_leak import leaked_start
-from sdlcore.files import provenance
-from sdlcore.sealing import write_sealed
-from sdlcore.streams import stream
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.seed_leak import leaked_start
+from sdlcore.storage.files import provenance
+from sdlcore.storage.sealing import write_sealed
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sdlcore.anchors import load_anchors
+from sdlcore.data.anchors import load_anchors
+from sdlcore.data.references import load_references
 from sdlcore.evaluation.given import best_cosines, given_away
 from sdlcore.model import load_model
-from sdlcore.references import load_references
-from sdlcore.rendering.features import FEATURE_COLUMNS, figure_features
-from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.tables import write_csv
+from sdlcore.study.products.features import FEATURE_COLUMNS, figure_features
+from sdlcore.study.products.figures import save_figure
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from sdlcore.activations.wheels import fetch
+from sdlcore.sources.wheels import fetch
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,15 +7,15 @@ import sys
 
 import torch
 
-from sdlcore.activations.store import open_checked
+from sdlcore.data.references import load_references
+from sdlcore.data.store import open_checked
 from sdlcore.evaluation.zero_loss import Solution, least_recovering, solution
 from sdlcore.model import load_model
-from sdlcore.references import load_references
-from sdlcore.rendering.bench_sentences import figure4_sentences
-from sdlcore.rendering.figure4 import Learned, figure4, figure4_rows
-from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.markup import label_method
-from sdlcore.rendering.tables import write_csv
+from sdlcore.study.products.figure4 import Learned, figure4, figure4_rows
+from sdlcore.study.products.figures import save_figure
+from sdlcore.study.products.markup import label_method
+from sdlcore.study.report.bench_sentences import figure4_sentences
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

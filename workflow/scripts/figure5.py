@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from sdlcore.activations.store import open_checked
-from sdlcore.bench.hierarchy import Hierarchy
+from sdlcore.data.references import load_references
+from sdlcore.data.store import open_checked
 from sdlcore.evaluation.absorption import Family, absorption, absorption_score, families, match_latents
 from sdlcore.model import load_model
-from sdlcore.references import load_references
-from sdlcore.rendering.figure5 import Shown, family_of, figure5
-from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.markup import label_method
-from sdlcore.rendering.tables import write_csv
+from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.study.products.figure5 import Shown, family_of, figure5
+from sdlcore.study.products.figures import save_figure
+from sdlcore.study.products.markup import label_method
+from sdlcore.study.results.tables import write_csv
 
 
 class Judged(NamedTuple):

@@ -5,9 +5,9 @@ import json
 import logging
 import sys
 
-from sdlcore.rendering.figures import figure6, figure6_summary, read_histories, save_figure
-from sdlcore.rendering.markup import label_method
-from sdlcore.rendering.tables import write_csv
+from sdlcore.study.products.figures import figure6, figure6_summary, read_histories, save_figure
+from sdlcore.study.products.markup import label_method
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,9 +6,9 @@ import sys
 
 from safetensors.numpy import load_file
 
-from sdlcore.activations.store import open_checked
-from sdlcore.rendering.figure8 import figure8
-from sdlcore.rendering.figures import save_figure
+from sdlcore.data.store import open_checked
+from sdlcore.study.products.figure8 import figure8
+from sdlcore.study.products.figures import save_figure
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ import json
 import logging
 from pathlib import Path
 
-from sdlcore.activations.file_source import FileSource, write_stores
+from sdlcore.sources.files.extraction import FileSource, write_stores
 
 
 def main(argv: list[str] | None = None) -> None:

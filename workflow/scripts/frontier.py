@@ -5,9 +5,9 @@ import json
 import logging
 import sys
 
-from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.frontier import figure_frontier, frontier_table
-from sdlcore.rendering.tables import write_csv
+from sdlcore.study.products.figures import save_figure
+from sdlcore.study.products.frontier import figure_frontier, frontier_table
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.activations.checkpoints import load_tokenizer, load_whole, open_checkpoint
-from sdlcore.activations.corpus import open_text
-from sdlcore.activations.forward import RowKinds
-from sdlcore.activations.llama_source import LlamaSource
-from sdlcore.activations.store import content_digest, open_checked
-from sdlcore.activations.tokens import contexts_of
+from sdlcore.data.store import content_digest, open_checked
 from sdlcore.device import choose_device
 from sdlcore.evaluation.contexts import latents_to_show, page, snippets, top_activating
 from sdlcore.evaluation.language import loss_recovered, mean_of
-from sdlcore.files import atomic_path, provenance, sha256_of, write_json
 from sdlcore.model import load_model
+from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
+from sdlcore.sources.language.corpus import open_text
+from sdlcore.sources.language.forward import RowKinds
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.tokens import contexts_of
+from sdlcore.storage.files import atomic_path, provenance, sha256_of, write_json
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from sdlcore.activations.gguf_conversion import converted
-from sdlcore.sharing import link
+from sdlcore.sources.language.gguf_conversion import converted
+from sdlcore.storage.sharing import link
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,8 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
-from sdlcore.rendering.report import report, write_report
-from sdlcore.rendering.tables import read_csv
+from sdlcore.study.report.page import report, write_report
+from sdlcore.study.results.tables import read_csv
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,13 +7,13 @@ import logging
 import numpy as np
 from scipy.sparse import csr_array
 
-from sdlcore.activations.store import create_store
-from sdlcore.bench.groups import Groups
-from sdlcore.bench.hierarchy import Hierarchy
-from sdlcore.bench.samples import coefficients, noise_deviation, noisy, synthesise
-from sdlcore.files import provenance
-from sdlcore.references import load_references
-from sdlcore.streams import stream
+from sdlcore.data.references import load_references
+from sdlcore.data.store import create_store
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.groups import Groups
+from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.sources.bench.samples import coefficients, noise_deviation, noisy, synthesise
+from sdlcore.storage.files import provenance
 
 ROWS_AT_ONCE = 8192
 

@@ -5,9 +5,9 @@ import json
 import logging
 import sys
 
-from sdlcore.files import atomic_path
-from sdlcore.rendering.settings_table import settings_caption, settings_latex, settings_markdown, settings_table
-from sdlcore.rendering.tables import write_csv
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.products.settings_table import settings_caption, settings_latex, settings_markdown, settings_table
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

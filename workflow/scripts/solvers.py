@@ -4,9 +4,9 @@ import argparse
 import json
 import logging
 
-from sdlcore.files import atomic_path
-from sdlcore.rendering.solvers_table import solvers_markdown, solvers_table
-from sdlcore.rendering.tables import write_csv
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.products.solvers_table import solvers_markdown, solvers_table
+from sdlcore.study.results.tables import write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,9 +4,9 @@ import argparse
 import logging
 import sys
 
-from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.sweep_figure import figure_sweep
-from sdlcore.rendering.tables import read_csv
+from sdlcore.study.products.figures import save_figure
+from sdlcore.study.products.sweep_figure import figure_sweep
+from sdlcore.study.results.tables import read_csv
 
 
 def main(argv: list[str] | None = None) -> None:

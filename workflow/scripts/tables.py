@@ -5,12 +5,12 @@ import json
 import logging
 import sys
 
-from sdlcore.files import atomic_path
-from sdlcore.rendering.captions import table_caption
-from sdlcore.rendering.markup import latex, markdown
-from sdlcore.rendering.runs import read_runs, unjudged
-from sdlcore.rendering.sweeps import effects_over, runs_over, table_layout, table_over
-from sdlcore.rendering.tables import no_paper, read_paper, write_csv
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.products.captions import table_caption
+from sdlcore.study.products.markup import latex, markdown
+from sdlcore.study.products.sweeps import effects_over, runs_over, table_layout, table_over
+from sdlcore.study.results.runs import read_runs, unjudged
+from sdlcore.study.results.tables import no_paper, read_paper, write_csv
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,10 +4,10 @@ import argparse
 import logging
 import sys
 
-from sdlcore.files import atomic_path
-from sdlcore.rendering.tables import write_csv
-from sdlcore.theory.audit import audit, claims_frame
-from sdlcore.theory.markup import counts_sentence, theory_markdown
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.results.tables import write_csv
+from sdlcore.study.theory.audit import audit, claims_frame
+from sdlcore.study.theory.markup import counts_sentence, theory_markdown
 
 
 def main(argv: list[str] | None = None) -> None:

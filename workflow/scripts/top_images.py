@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sdlcore.activations.store import ActivationStore, open_checked
-from sdlcore.anchors import load_anchors
+from sdlcore.data.anchors import load_anchors
+from sdlcore.data.references import load_references
+from sdlcore.data.store import ActivationStore, open_checked
 from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.recovery import one_to_one
 from sdlcore.evaluation.top_samples import TopSamples, class_histogram
 from sdlcore.model import SparseCoder, load_model
-from sdlcore.references import load_references
-from sdlcore.rendering.figures import save_figure
-from sdlcore.rendering.markup import label_anchoring, label_method
-from sdlcore.rendering.tables import write_csv
-from sdlcore.rendering.top_images import TopImages, figure_top_images
+from sdlcore.study.products.figures import save_figure
+from sdlcore.study.products.markup import label_anchoring, label_method
+from sdlcore.study.products.top_images import TopImages, figure_top_images
+from sdlcore.study.results.tables import write_csv
 
 ROWS_AT_ONCE = 1024
 

@@ -5,7 +5,7 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from sdlcore.activations.reader import open_store
+from sdlcore.data.batches import open_store
 from sdlcore.training import command
 
 

@@ -5,8 +5,8 @@ import json
 import logging
 from pathlib import Path
 
-from sdlcore.activations.clip_training import ClipTraining, train_clip
-from sdlcore.activations.fashion_mnist import garment_of
+from sdlcore.sources.images.fashion_mnist import garment_of
+from sdlcore.sources.images.training import ClipTraining, train_clip
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,7 +5,7 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from sdlcore.peers import command
+from sdlcore.baselines import command
 
 
 def main(argv: list[str] | None = None) -> None:

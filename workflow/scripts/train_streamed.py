@@ -5,7 +5,7 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from sdlcore.activations.streaming import open_stream
+from sdlcore.sources.language.streaming import open_stream
 from sdlcore.training import command
 
 

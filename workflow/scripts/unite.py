@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from sdlcore.activations.store import unite
-from sdlcore.files import provenance
+from sdlcore.data.store import unite
+from sdlcore.storage.files import provenance
 
 
 def main(argv: list[str] | None = None) -> None:

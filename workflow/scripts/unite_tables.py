@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from sdlcore.files import read_rows, write_rows
+from sdlcore.storage.files import read_rows, write_rows
 
 
 def main(argv: list[str] | None = None) -> None:

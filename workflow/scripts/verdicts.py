@@ -6,13 +6,13 @@ import logging
 import sys
 from pathlib import Path
 
-from sdlcore.files import atomic_path
-from sdlcore.rendering.tables import read_csv, write_csv
-from sdlcore.verdicts.claim_rule import claims
-from sdlcore.verdicts.evidence import Evidence
-from sdlcore.verdicts.judging import verdicts
-from sdlcore.verdicts.markup import claims_markdown, counts_sentence, verdicts_markdown
-from sdlcore.verdicts.paper import read_numbers
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.results.tables import read_csv, write_csv
+from sdlcore.study.verdicts.claim_rule import claims
+from sdlcore.study.verdicts.evidence import Evidence
+from sdlcore.study.verdicts.judging import verdicts
+from sdlcore.study.verdicts.markup import claims_markdown, counts_sentence, verdicts_markdown
+from sdlcore.study.verdicts.paper import read_numbers
 
 
 def main(argv: list[str] | None = None) -> None:

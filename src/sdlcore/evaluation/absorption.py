@@ -13,8 +13,8 @@ import numpy as np
 import scipy.optimize
 import scipy.sparse
 
-from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.recovery import normalise_rows
+from sdlcore.sources.bench.hierarchy import Hierarchy
 
 if TYPE_CHECKING:
     import pandas as pd

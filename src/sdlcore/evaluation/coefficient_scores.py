@@ -3,9 +3,9 @@
 import numpy as np
 import scipy.sparse
 
-from sdlcore.bench.hierarchy import Hierarchy
 from sdlcore.evaluation.absorption import absorption, absorption_score, match_latents
 from sdlcore.evaluation.splitting import Splitting
+from sdlcore.sources.bench.hierarchy import Hierarchy
 
 
 class CoefficientScores:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.activations.corpus import Text
-from sdlcore.activations.store import ActivationStore
-from sdlcore.activations.text import SourceError
+from sdlcore.data.pairs import make_pair
+from sdlcore.data.store import ActivationStore
 from sdlcore.model import SparseCoder
-from sdlcore.pairs import make_pair
+from sdlcore.sources.language.corpus import Text
+from sdlcore.sources.language.text import SourceError
 
 ROWS_AT_ONCE = 1024
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+.!|~>-])")

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.activations.store import ActivationStore
-from sdlcore.anchors import Anchors
-from sdlcore.bench.hierarchy import Hierarchy
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.pairs import make_direction_pair, make_pair
+from sdlcore.data.store import ActivationStore
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.evaluation.pattern import covariance, patterns
@@ -26,7 +26,7 @@ from sdlcore.evaluation.recovery import (
 )
 from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_metrics
 from sdlcore.model import SparseCoder
-from sdlcore.pairs import make_direction_pair, make_pair
+from sdlcore.sources.bench.hierarchy import Hierarchy
 
 ROWS_AT_ONCE = 1024
 DIGITS = 6

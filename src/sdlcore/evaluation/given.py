@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.anchors import Anchors
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.pairs import make_direction_pair
+from sdlcore.data.references import References
 from sdlcore.evaluation.recovery import TAU, best_match, normalise_rows
 from sdlcore.model import SparseCoder
-from sdlcore.pairs import make_direction_pair
-from sdlcore.references import References
 
 
 class Best(NamedTuple):

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdlcore.activations.forward import KEPT, RowKinds, stack_batches
-from sdlcore.activations.sites import Site, watch
-from sdlcore.activations.store import ActivationStore
-from sdlcore.activations.tokens import Tokens
+from sdlcore.data.store import ActivationStore
+from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
+from sdlcore.sources.language.sites import Site, watch
+from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 4096
 Change = Callable[[Tensor], Tensor]

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sdlcore.activations.store import content_digest
-from sdlcore.files import sha256_of
+from sdlcore.data.store import content_digest
 from sdlcore.model import load_provenance
 from sdlcore.model.origin import check_same
+from sdlcore.storage.files import sha256_of
 
 
 def check_origin(model: str | Path, settings: Mapping[str, Any], seed: int, store: str | Path) -> None:

@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sdlcore.files import atomic_path
 from sdlcore.model.origin import check_beside
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.sealing import seal, unseal
+from sdlcore.storage.files import atomic_path
+from sdlcore.storage.sealing import seal, unseal
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: dict[str, Any]) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.activations.reader import BatchReader
-from sdlcore.activations.store import content_digest, open_checked
-from sdlcore.files import provenance, sha256_of, write_json
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.pairs import pair_sites
+from sdlcore.data.store import content_digest, open_checked
 from sdlcore.model import load_model, save_model
-from sdlcore.pairs import pair_sites
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve
-from sdlcore.streams import stream, torch_stream
+from sdlcore.storage.files import provenance, sha256_of, write_json
 from sdlcore.training import normalisation
 from sdlcore.training.arguments import run_parser
 from sdlcore.training.history import History, csv_file

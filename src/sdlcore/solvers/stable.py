@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.activations.reader import BatchReader, StorePart
-from sdlcore.activations.store import ActivationStore
-from sdlcore.anchors import Anchors
-from sdlcore.pairs import pair_sites
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.batches import BatchReader, StorePart
+from sdlcore.data.pairs import pair_sites
+from sdlcore.data.store import ActivationStore
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import ENCODER_STEPS, find
-from sdlcore.streams import stream, torch_stream
 from sdlcore.training import normalisation
 
 log = logging.getLogger(__name__)

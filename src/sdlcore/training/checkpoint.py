@@ -8,8 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sdlcore.files import atomic_path
-from sdlcore.sealing import seal, unseal
+from sdlcore.storage.files import atomic_path
+from sdlcore.storage.sealing import seal, unseal
 
 log = logging.getLogger(__name__)
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.activations.reader import Order, TrainingRows
-from sdlcore.activations.store import content_digest
-from sdlcore.anchors import load_anchors
+from sdlcore.data.anchors import load_anchors
+from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.pairs import make_direction_pair, pair_sites
+from sdlcore.data.store import content_digest
 from sdlcore.device import choose_device
-from sdlcore.files import provenance, remove_leftovers, sha256_of, write_json
 from sdlcore.model import SparseCoder, load_model, save_model
-from sdlcore.pairs import make_direction_pair, pair_sites
 from sdlcore.processes import Processes
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.streams import stream, torch_stream
+from sdlcore.storage.files import provenance, remove_leftovers, sha256_of, write_json
 from sdlcore.training import normalisation
 from sdlcore.training.arguments import run_parser
 from sdlcore.training.distributed import divide, processes_of, unite

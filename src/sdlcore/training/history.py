@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdlcore.files import naming_a_full_disk
+from sdlcore.storage.files import naming_a_full_disk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,7 +90,7 @@ def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # not sdlcore.files.atomic_path, whose name is hidden and holds the process: whoever watches needs one that stays
+    # not atomic_path, whose name is hidden and holds the process: whoever watches needs one that stays
     part = path.with_name(f"{path.stem}.part{path.suffix}")
     with naming_a_full_disk(path), part.open("w", newline="") as file:
         table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")

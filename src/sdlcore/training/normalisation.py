@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.activations.reader import Readable
+from sdlcore.data.batches import Readable
 from sdlcore.model import SparseCoder
 
 RIDGE = 1e-3

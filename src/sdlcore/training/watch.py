@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sdlcore.pairs import make_direction_pair
-from sdlcore.references import load_references
+from sdlcore.data.pairs import make_direction_pair
+from sdlcore.data.references import load_references
 from sdlcore.training.history import Row, Watch
 
 TAU = 0.9
@@ -25,7 +25,7 @@ def recovery_watch(references: str | Path, pair: str) -> Watch:
     Parameters
     ----------
     references
-        File of a bench's feature matrices, or of means of classes (`sdlcore.references`).
+        File of a bench's feature matrices, or of means of classes (`sdlcore.data.references`).
     pair
         The dictionary's: sae, transcoder or crosscoder.
     """

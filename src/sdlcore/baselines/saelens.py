@@ -1,0 +1,118 @@
+"""SAELens: ``SAETrainer.fit`` on a ``TrainingSAE``.
+
+All defaults are its own, the learning rate of 3e-4 among them, but for counts of steps
+(`sdlcore.baselines.trainer.pace`). TopK and its kin rescale latents by decoder norms, and BatchTopK's are judged by a
+threshold that follows the training.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from sae_lens import (
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    GatedTrainingSAE,
+    GatedTrainingSAEConfig,
+    JumpReLUTrainingSAE,
+    JumpReLUTrainingSAEConfig,
+    MatryoshkaBatchTopKTrainingSAE,
+    MatryoshkaBatchTopKTrainingSAEConfig,
+    SAETrainer,
+    StandardTrainingSAE,
+    StandardTrainingSAEConfig,
+    TopKTrainingSAE,
+    TopKTrainingSAEConfig,
+)
+from sae_lens.config import SAETrainerConfig
+from torch import Tensor
+
+from sdlcore.baselines.conversion import Weights, sparse_coder
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.baselines.trainer import Note, pace
+from sdlcore.model import SparseCoder
+
+_CLASSES = {
+    "topk": (TopKTrainingSAE, TopKTrainingSAEConfig),
+    "batchtopk": (BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig),
+    "matryoshka": (MatryoshkaBatchTopKTrainingSAE, MatryoshkaBatchTopKTrainingSAEConfig),
+    "relu": (StandardTrainingSAE, StandardTrainingSAEConfig),
+    "jumprelu": (JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig),
+    "gated": (GatedTrainingSAE, GatedTrainingSAEConfig),
+}
+
+
+def make_sae(method: str, dimension: int, latents: int, **options: Any) -> Any:
+    """Return a freshly initialised ``TrainingSAE``, float32, on the CPU.
+
+    Parameters
+    ----------
+    method
+        topk, batchtopk, matryoshka, relu, jumprelu or gated.
+    dimension, latents
+        Its sizes.
+    options
+        More of its configuration, in SAELens' names.
+    """
+    model, config = _CLASSES[method]
+    return model(config(d_in=dimension, d_sae=latents, device="cpu", dtype="float32", **options))
+
+
+def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
+    """Train by SAELens; see `sdlcore.baselines.trainer.Train`."""
+    torch.manual_seed(seed)
+    options: dict[str, Any] = {}
+    if config.k is not None:
+        options["k"] = config.k
+    if config.activation == "batchtopk":
+        options["topk_threshold_lr"] = 1 / pace(config.steps, 100)
+    if config.prefixes:
+        options["matryoshka_widths"] = list(config.prefixes)
+    for name, weight in (("l1_coefficient", config.l1), ("l0_coefficient", config.l0)):
+        if weight is not None:
+            options[name] = weight
+    sae = make_sae(config.method, dimension, config.n_q, **options)
+    settings: dict[str, Any] = {} if config.lr is None else {"lr": config.lr}
+    trainer = _Noted(
+        SAETrainerConfig(
+            total_training_samples=config.steps * config.batch_size,
+            train_batch_size_samples=config.batch_size,
+            # not reached: its schedule is constant
+            lr_end=0.0,
+            **settings,
+        ),
+        sae,
+        data_provider=batches,
+    )
+    trainer.note = lambda loss: note(loss, lambda: convert(sae, config))
+    trainer.fit()
+    return convert(sae, config)
+
+
+class _Noted(SAETrainer):
+    """The trainer, which tells of each step."""
+
+    note: Any
+
+    def step(self, batch: Tensor) -> Any:
+        output = super().step(batch)
+        self.note(output.loss.detach())
+        return output
+
+
+def convert(sae: Any, config: PeerConfig) -> SparseCoder:
+    """Return what SAELens would save for inference of a ``TrainingSAE``."""
+    state = {name: tensor.detach() for name, tensor in sae.state_dict().items()}
+    threshold = state.get("topk_threshold", state.get("threshold"))
+    weights = Weights(
+        W_enc=state["W_enc"].T,
+        b_enc=state["b_gate"] if config.activation == "gated" else state["b_enc"],
+        W_dec=state["W_dec"],
+        b_dec=state["b_dec"],
+        shift=state["b_dec"] * sae.cfg.apply_b_dec_to_input,
+        threshold=threshold,
+        log_scale=state.get("r_mag"),
+        b_magnitude=state.get("b_mag"),
+    )
+    rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)
+    return sparse_coder(weights.by_decoder_norms() if rescaled else weights, config.activation, config.k)

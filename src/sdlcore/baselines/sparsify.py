@@ -1,0 +1,104 @@
+"""sparsify: ``Trainer.fit``, which takes activations only out of a language model that it runs.
+
+So it gets one whose tokens are numbers of steps and whose single layer gives the batch of its step. All defaults are
+its own: signum without a schedule at 5e-3 / sqrt(n_q / 2^14), unit decoder rows, no auxiliary loss. What is taken is
+what it would save: the running average of a schedule-free optimiser.
+"""
+
+from collections.abc import Iterator
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from sparsify import SparseCoderConfig, TrainConfig, Trainer
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from sdlcore.baselines.conversion import Weights, sparse_coder
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.baselines.trainer import Note
+from sdlcore.model import SparseCoder
+
+LAYER = "rows"
+
+
+def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
+    """Train by sparsify; see `sdlcore.baselines.trainer.Train`."""
+    with TemporaryDirectory() as folder:
+        settings = TrainConfig(
+            SparseCoderConfig(num_latents=config.n_q, k=config.k),
+            batch_size=1,  # in sequences, each a batch
+            lr=config.lr,
+            hookpoints=[LAYER],
+            init_seeds=[seed],
+            log_to_wandb=False,
+            save_dir=folder,
+        )
+        source = _Rows(batches, dimension)
+        trainer = Trainer(settings, _Steps(config), source)
+        coder = trainer.saes[LAYER]
+        losses: list[Tensor] = []
+        coder.register_forward_hook(lambda module, inputs, output: losses.append(output.fvu.detach()))
+
+        def after_a_step() -> None:
+            if losses:
+                note(losses.pop(), lambda: convert(trainer, config))
+
+        # a step is done when the next batch is asked for, and the last when all is
+        source.before = after_a_step
+        trainer.fit()
+        after_a_step()
+        return convert(trainer, config)
+
+
+class _Steps(Dataset[dict[str, Tensor]]):
+    """A sequence for each step, as long as a batch."""
+
+    def __init__(self, config: PeerConfig) -> None:
+        self.steps, self.length = config.steps, config.batch_size
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        return {"input_ids": torch.full((self.length,), step)}
+
+
+class _Rows(nn.Module):
+    """What stands in for a language model."""
+
+    def __init__(self, batches: Iterator[Tensor], dimension: int) -> None:
+        super().__init__()
+        self.add_module(LAYER, nn.Identity())
+        self.batches = batches
+        self.device = torch.device("cpu")
+        self.before: Any = lambda: None
+        # what the width is found out by: no step
+        self.dummy_inputs = {"input_ids": torch.full((1, 1), -1)}
+        self.dummy_rows = torch.zeros(1, dimension)
+
+    @property
+    def base_model(self) -> nn.Module:
+        return self
+
+    def forward(self, input_ids: Tensor) -> None:
+        if input_ids[0, 0] < 0:
+            self.get_submodule(LAYER)(self.dummy_rows[None])
+            return
+        self.before()
+        self.get_submodule(LAYER)(next(self.batches)[None])
+
+
+@torch.no_grad()
+def convert(trainer: Trainer, config: PeerConfig) -> SparseCoder:
+    """Return the dictionary that a trainer would save."""
+    (optimizer,), coder = trainer.optimizers, trainer.saes[LAYER]
+    # there and back again rounds, and what is looked at must go on as it would have
+    kept = [parameter.clone() for parameter in coder.parameters()]
+    optimizer.eval()
+    weights = Weights(coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec, shift=coder.b_dec)
+    taken = sparse_coder(weights, config.activation, config.k)
+    optimizer.train()
+    for parameter, value in zip(coder.parameters(), kept, strict=True):
+        parameter.copy_(value)
+    return taken

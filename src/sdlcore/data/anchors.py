@@ -1,0 +1,70 @@
+"""Anchors: directions that some latents are tied to (section 4.1)."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdlcore.data.directions import check_directions
+from sdlcore.storage.sealing import read_sealed, write_sealed
+
+
+class Anchors(NamedTuple):
+    """k anchor pairs."""
+
+    w_p: np.ndarray
+    """k x n_p unit vectors in the input representation."""
+    w_r: np.ndarray | None
+    """k x n_r unit vectors in the target representation, None where the source has no target."""
+    feature: np.ndarray | None
+    """k integers: which of the reference directions each is; None where they were not drawn from any."""
+
+
+def random_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator) -> Anchors:
+    """Pick a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
+
+    The subset is the head of one random order, so a larger ``n_anchors`` from the same stream keeps the smaller one's.
+
+    Parameters
+    ----------
+    W_p, W_r
+        n_p x n and n_r x n unit directions.
+    n_anchors
+        k, at most n.
+    """
+    n = W_p.shape[1]
+    if not 1 <= n_anchors <= n:
+        raise ValueError(f"n_anchors must be between 1 and n = {n}, found {n_anchors}")
+    index = rng.permutation(n)[:n_anchors].astype(np.int64)
+    return Anchors(W_p.T[index], None if W_r is None else W_r.T[index], index)
+
+
+def number_of_anchors(asked: float, n: int) -> int:
+    """Return how many of n directions are given away: ``asked``, or, below 1, that share of them, one at least."""
+    return max(1, int(asked * n)) if asked < 1 else int(asked)
+
+
+def save_anchors(path: str | Path, anchors: Anchors, provenance: dict[str, Any]) -> None:
+    """Write anchors as safetensors, with ``provenance`` in the metadata."""
+    write_sealed(path, {key: value for key, value in anchors._asdict().items() if value is not None}, provenance)
+
+
+def load_anchors(path: str | Path) -> Anchors:
+    """Read what `save_anchors` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is no such, or damaged, or its anchors are not unit vectors; the message names it.
+    """
+    tensors = read_sealed(path)
+    if "w_p" not in tensors:
+        raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
+    anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"))
+    k, feature = len(anchors.w_p) if anchors.w_p.ndim else 0, anchors.feature
+    check_directions(path, "w_p", anchors.w_p, k)
+    if anchors.w_r is not None:
+        check_directions(path, "w_r", anchors.w_r, k)
+    if feature is not None and (feature.dtype.kind not in "iu" or feature.shape != (k,) or feature.min() < 0):
+        raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} numbers from 0 on")
+    return anchors

@@ -1,0 +1,177 @@
+"""Shuffled batches out of a store, read by whole blocks."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from sdlcore.data.pairs import make_pair
+from sdlcore.data.store import ActivationStore, open_checked
+
+Order = Callable[[int], np.random.Generator]
+"""Gives the stream that shuffles an epoch, or a buffer."""
+
+
+class Readable(Protocol):
+    """Rows that can be read by number: a store's, or some in memory."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
+
+
+class Chunked(Readable, Protocol):
+    """A store, or a part of one."""
+
+    path: Path
+
+    @property
+    def chunk_rows(self) -> int: ...
+
+
+class StorePart:
+    """Consecutive rows of a store, as if it held no more.
+
+    Parameters
+    ----------
+    store
+        The store.
+    start, stop
+        The rows, from the first to the one after the last.
+    """
+
+    def __init__(self, store: ActivationStore, start: int, stop: int) -> None:
+        self.path, self.chunk_rows, self.rows = store.path, store.chunk_rows, stop - start
+        self._store, self._start, self._stop = store, start, stop
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows ``start:stop`` of the part."""
+        first = self._start + start
+        last = self._stop if stop is None else min(self._start + stop, self._stop)
+        return self._store.read(column, first, max(first, last))
+
+
+class TrainingRows(NamedTuple):
+    """What a training reads."""
+
+    n_p: int
+    """Dimension of the input."""
+    n_r: int | None
+    """Dimension of the target, where there is one."""
+    batches: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    """Gives x_p and x_r of a step."""
+    sample: Callable[[], Readable]
+    """Gives the rows that normalisation is fitted to."""
+
+
+@contextmanager
+def open_store(path: str | Path, pair: str, batch_size: int, order: Order) -> Iterator[TrainingRows]:
+    """Open a store for a training; arguments as for `BatchReader`. Normalisation is fitted to all of its rows."""
+    with open_checked(path) as store:
+        yield TrainingRows(store.n_p, store.n_r, BatchReader(store, pair, batch_size, order), lambda: store)
+
+
+class BatchReader:
+    """Batches of (x_p, x_r) by step number, in an order that the step number and the streams alone decide.
+
+    Every epoch, blocks of consecutive rows are put in random order, groups of blocks are held in memory and their rows
+    permuted; a batch takes consecutive rows of that order. A row is seen once an epoch, but for the last
+    rows of the order that do not fill a batch. Reading step s needs no reading of the steps before it.
+
+    Parameters
+    ----------
+    store
+        What to read.
+    pair
+        sae, transcoder or crosscoder.
+    batch_size
+        Rows of a batch, at most the store's.
+    order
+        Gives the stream that shuffles an epoch.
+    group_rows
+        Rows held in memory: more mixes better.
+    """
+
+    def __init__(
+        self,
+        store: Chunked,
+        pair: str,
+        batch_size: int,
+        order: Order,
+        group_rows: int = 2**16,
+    ) -> None:
+        if batch_size > store.rows:
+            raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {store.rows} rows")
+        self.steps_per_epoch = store.rows // batch_size
+        self._store = store
+        self._pair = pair
+        self._batch_size = batch_size
+        self._order = order
+        self._block_rows = store.chunk_rows
+        self._blocks_per_group = max(1, group_rows // self._block_rows)
+        self._epoch = -1
+        self._groups: list[np.ndarray] = []
+        self._starts = np.zeros(0, dtype=np.int64)
+        self._loaded: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x_p (batch_size x n_p) and x_r (batch_size x n_r) of step ``step``, counted from 0; float32."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._begin(epoch)
+        first, stop = place * self._batch_size, (place + 1) * self._batch_size
+        groups = range(
+            int(np.searchsorted(self._starts, first, side="right")) - 1,
+            int(np.searchsorted(self._starts, stop)),
+        )
+        parts = []
+        for group in groups:
+            start = self._starts[group]
+            x_p, x_r = self._load(group)
+            rows = slice(max(0, first - start), stop - start)
+            part = x_p[rows]
+            # an autoencoder's are one array and stay so, to be copied and normalised once
+            parts.append((part, part if x_r is x_p else x_r[rows]))
+        for group in [g for g in self._loaded if g < groups[-1]]:
+            del self._loaded[group]
+        if len(parts) == 1:
+            return parts[0]
+        whole = np.concatenate([p for p, _ in parts])
+        same = all(r is p for p, r in parts)
+        return whole, whole if same else np.concatenate([r for _, r in parts])
+
+    def _begin(self, epoch: int) -> None:
+        rng = self._order(epoch)
+        blocks = rng.permutation(-(-self._store.rows // self._block_rows))
+        self._groups = []
+        for i in range(0, len(blocks), self._blocks_per_group):
+            group = blocks[i : i + self._blocks_per_group]
+            rows = [np.arange(b * self._block_rows, min((b + 1) * self._block_rows, self._store.rows)) for b in group]
+            self._groups.append(rng.permutation(np.concatenate(rows)))
+        lengths = [len(group) for group in self._groups]
+        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        self._epoch = epoch
+        self._loaded = {}
+
+    def _load(self, group: int) -> tuple[np.ndarray, np.ndarray]:
+        if group not in self._loaded:
+            rows = self._groups[group]
+            # an autoencoder has no use for the target, and pays no reading of it
+            target = None if self._pair == "sae" else self._read("target", rows)
+            self._loaded[group] = make_pair(self._pair, self._read("input", rows), target)
+        return self._loaded[group]
+
+    def _read(self, column: str, rows: np.ndarray) -> np.ndarray:
+        """Read rows in the order given, by whole blocks."""
+        ordered = np.sort(rows)
+        runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1)
+        values = np.concatenate([self._store.read(column, int(run[0]), int(run[-1]) + 1) for run in runs])
+        found = values[np.searchsorted(ordered, rows)]
+        if found.dtype == np.float16:
+            # to the same bits as numpy, several times as fast
+            return torch.from_numpy(found).float().numpy()
+        return found.astype(np.float32, copy=False)

@@ -1,0 +1,113 @@
+"""Whether what an HDF5 file says of itself is so, before anything computes with it.
+
+Seals prove that a file is what its writer left, not that its writer was right. scipy's kernels trust the indices of a
+sparse matrix: one that is out of range brings the process down. And HDF5 reads what is not there as fill values, zeros
+mostly: sources of virtual datasets that are missing, external files, chunks that were never written.
+"""
+
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from sdlcore.data.layout import StoreError, column_names, dtype_of
+
+ENTRIES_AT_ONCE = 2**20
+SHAPES = {"input": "samples x dimension", "target": "samples x dimension", "labels": "samples"}
+KINDS = {"input": "f", "target": "f", "labels": "iu"}
+
+
+def data_elsewhere(dataset: h5py.Dataset) -> str | None:
+    """Return where a dataset's data lie if not in its file, for the end of a sentence, or None."""
+    if dataset.external:
+        files = [name for name, _, _ in dataset.external]
+    elif dataset.is_virtual:
+        files = [source.file_name for source in dataset.virtual_sources()]
+    else:
+        return None
+    folder = Path(dataset.file.filename).parent
+    listed = [
+        str(file) if file == "." or (folder / file.replace("%%", "%")).is_file() else f"{file}, which is missing"
+        for file in dict.fromkeys(files)
+    ]
+    return f"has its data in other places ({'; '.join(listed) or 'none at all'})"
+
+
+def never_written(dataset: h5py.Dataset) -> str | None:
+    """Return how much of a dataset was never written, for the end of a sentence, or None. Virtual ones have no data."""
+    if dataset.is_virtual or not dataset.size:
+        return None
+    if dataset.chunks is None:
+        whole = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
+        return None if whole else "was never written: it would be read as zeros"
+    there = dataset.id.get_num_chunks()
+    expected = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    if there >= expected:
+        return None
+    return f"has {there} of its {expected} chunks; the others were never written and would be read as zeros"
+
+
+def check_tables(path: Path, file: h5py.File) -> None:
+    """Look at the links of a store, shapes, types and places of its columns, and every index of its features.
+
+    Raises
+    ------
+    StoreError
+        Naming the file, the table and what is wrong with it.
+    """
+    foreign = file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else name)
+    if foreign is not None:
+        raise _misfit(path, foreign, "is a link")
+    united = file["shards/file"].asstr()[:].tolist() if "shards" in file else []
+    rows = len(file["input"])
+    for name in column_names(file):
+        dataset, shape = file[name], SHAPES.get(name, "samples")
+        if len(dataset.shape) != (2 if "x" in shape else 1) or 0 in dataset.shape:
+            raise _misfit(path, name, f"has shape {dataset.shape}, expected {shape}")
+        bits = dtype_of(dataset) == "bfloat16"
+        kind = "f" if bits else dataset.dtype.kind
+        if kind not in KINDS.get(name, kind) or (bits and dataset.dtype != np.uint16):
+            raise _misfit(path, name, f"holds {dataset.dtype}, which its name or its attribute dtype contradicts")
+        if len(dataset) != rows:
+            raise _misfit(path, name, f"has {len(dataset)} rows, but input has {rows}")
+        sources = [source.file_name.replace("%%", "%") for source in dataset.virtual_sources()] if united else []
+        problem = never_written(dataset) or (data_elsewhere(dataset) if not united or dataset.external else None)
+        if not set(sources) <= set(united):
+            problem = f"is put together of {', '.join(sorted(set(sources)))}, and not of its shards alone"
+        if problem:
+            raise _misfit(path, name, problem)
+    if united and int(file["shards/rows"][:].sum()) != rows:
+        raise _misfit(path, "shards/rows", f"does not add up to the {rows} rows of input")
+    if "features" in file:
+        _check_features(path, file["features"], rows)
+
+
+def _check_features(path: Path, group: h5py.Group, rows: int) -> None:
+    data, indices, indptr = (group[part] for part in ("data", "indices", "indptr"))
+    shape = [int(size) for size in group.attrs["shape"]]
+    if len(shape) != 2 or shape[0] != rows or shape[1] < 1:
+        raise _misfit(path, "features", f"has shape {shape}, but input has {rows} rows")
+    for part, kinds, length in ((data, "f", len(indices)), (indices, "iu", len(data)), (indptr, "iu", rows + 1)):
+        problem = data_elsewhere(part) or never_written(part)
+        if part.shape != (length,) or part.dtype.kind not in kinds:
+            problem = f"holds {part.dtype} of shape {part.shape}, expected {length} numbers"
+        if problem:
+            raise _misfit(path, part.name[1:], problem)
+    last = 0
+    for start in range(0, rows + 1, ENTRIES_AT_ONCE):
+        offsets = indptr[start : start + ENTRIES_AT_ONCE].astype(np.int64)
+        if (np.diff(offsets, prepend=last) < 0).any() or (start == 0 and offsets[0] != 0):
+            raise _misfit(path, "features/indptr", "does not ascend from 0")
+        last = int(offsets[-1])
+    if last != len(indices):
+        raise _misfit(path, "features/indptr", f"ends with {last}, but there are {len(indices)} coefficients")
+    for start in range(0, len(indices), ENTRIES_AT_ONCE):
+        some = indices[start : start + ENTRIES_AT_ONCE]
+        for wrong in (int(some.min()), int(some.max())):
+            if not 0 <= wrong < shape[1]:
+                raise _misfit(path, "features/indices", f"names feature {wrong}, but there are {shape[1]}")
+
+
+def _misfit(path: Path, table: str, problem: str) -> StoreError:
+    return StoreError(f"{path}: {table} {problem}; write the store anew")

@@ -1,0 +1,240 @@
+"""Reading activation stores, and proving them whole."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.sparse
+
+from sdlcore.data.block_sums import broken_seal
+from sdlcore.data.checking import check_tables
+from sdlcore.data.layout import (
+    CHECKSUM_ROWS,
+    DAMAGE,
+    FORMAT,
+    READABLE,
+    StoreError,
+    blocks_of,
+    checked_columns,
+    checksum_of,
+    column_names,
+    decode,
+    dtype_of,
+    read_stored,
+)
+from sdlcore.storage.files import sha256_of
+
+
+class ActivationStore:
+    """A store, or an index of shards, opened for reading. Use as a context manager, or `close` it.
+
+    Attributes
+    ----------
+    path
+        The file.
+    rows
+        N.
+    n_p, n_r
+        Dimensions of input and target; ``n_r`` is None where the store has no target.
+    provenance
+        What made the file.
+    checksum
+        Hex SHA-256 that stands for all samples; None in stores of version 1.
+    shards
+        Files that an index unites; empty for a store that is one file.
+    """
+
+    def __init__(self, path: str | Path, _is_shard: bool = False) -> None:
+        self.path, self._is_shard = Path(path), _is_shard
+        if not self.path.is_file():
+            raise StoreError(f"{path}: no such activation store")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise StoreError(f"{path}: not a readable HDF5 file ({error})") from error
+        try:
+            self._open()
+        except DAMAGE as error:
+            self._file.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(
+                f"{path}: is damaged, its tables cannot be read ({error}); write the store anew"
+            ) from error
+
+    def _open(self) -> None:
+        attributes = self._file.attrs
+        if attributes.get("format") != FORMAT or "input" not in self._file:
+            raise StoreError(f"{self.path}: an HDF5 file, but not an {FORMAT}")
+        if attributes["version"] not in READABLE:
+            versions = " and ".join(map(str, READABLE))
+            raise StoreError(f"{self.path}: store version {attributes['version']}, but this code reads {versions}")
+        check_tables(self.path, self._file)
+        self.rows: int = self._file["input"].shape[0]
+        self.n_p: int = self._file["input"].shape[1]
+        self.n_r: int | None = self._file["target"].shape[1] if "target" in self._file else None
+        self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
+        self.checksum: str | None = attributes.get("checksum")
+        if not isinstance(self.provenance, dict) or not isinstance(self.checksum, str | None):
+            raise StoreError(f"{self.path}: its provenance or checksum is not what a store has; write it anew")
+        self.shards: list[Path] = []
+        if "shards" in self._file:
+            if self._is_shard:
+                raise StoreError(f"{self.path}: is an index of shards itself, and cannot be a shard of one")
+            self.shards = _found_shards(self.path, self._file["shards"])
+        if self.chunk_rows < 1:
+            raise StoreError(f"{self.path}: its chunks have {self.chunk_rows} rows; write the store anew")
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk of ``input``, the unit that is fast to read."""
+        chunks = self._file["input"].chunks
+        return int(chunks[0] if chunks else self._file["shards"].attrs["chunk_rows"])
+
+    def columns(self) -> dict[str, str]:
+        """Return the precision of every column, by its name."""
+        return {name: dtype_of(self._file[name]) for name in column_names(self._file)}
+
+    def has(self, column: str) -> bool:
+        """Tell whether there is such a column."""
+        return column in self._file
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows ``start:stop`` of ``input``, ``target``, ``labels`` or ``references/<name>``.
+
+        As stored, but bfloat16 as float32.
+        """
+        dataset = self.dataset(column)
+        return decode(read_stored(dataset, start, stop), dtype_of(dataset))
+
+    def dataset(self, column: str) -> h5py.Dataset:
+        """Return a column as it lies in the file, for those who want no more than a part of it."""
+        if column not in self._file:
+            raise StoreError(f"{self.path}: has no {column}")
+        return self._file[column]
+
+    def references(self) -> list[str]:
+        """Return the names of the columns that say where samples came from."""
+        return sorted(self._file.get("references", {}))
+
+    def class_names(self) -> list[str] | None:
+        """Return the names of the classes, or None where the store has none."""
+        return list(self._file["class_names"].asstr()[:]) if "class_names" in self._file else None
+
+    def features(self) -> scipy.sparse.csr_array | None:
+        """Return the ground-truth coefficients (N x n), or None where they are unknown."""
+        if "features" not in self._file:
+            return None
+        group = self._file["features"]
+        parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
+        return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "ActivationStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_bytes(path: str | Path) -> None:
+    """Compare a store's bytes, or those of an index alone, with the seal at its end, before HDF5 reads it.
+
+    Raises
+    ------
+    StoreError
+        Naming the file and the bytes that are damaged, or if there is no seal.
+    """
+    try:
+        damage = broken_seal(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such activation store") from error
+    except LookupError as error:
+        raise StoreError(
+            f"{path}: does not end with its checksums: it is damaged, no activation store, or one of an earlier "
+            "version; write it anew"
+        ) from error
+    if damage is not None:
+        raise StoreError(f"{path}: is damaged: {damage}; write the store anew")
+
+
+def open_checked(path: str | Path) -> ActivationStore:
+    """Open a store whose bytes, but for an index's shards, are what was written; errors as `check_bytes`."""
+    check_bytes(path)
+    return ActivationStore(path)
+
+
+def content_digest(path: str | Path) -> str:
+    """Return a hex SHA-256 that stands for what a file says: a store's checksum; of another file's bytes.
+
+    A store that was interrupted while it was written holds the same samples as another, and not the same bytes.
+
+    Raises
+    ------
+    StoreError
+        As `check_bytes`, for an HDF5 file.
+    """
+    if not h5py.is_hdf5(path):
+        return sha256_of(path)
+    with open_checked(path) as store:
+        return store.checksum or sha256_of(path)
+
+
+def verify(path: str | Path) -> None:
+    """Recompute the checksums of a store, or of all shards of an index.
+
+    Raises
+    ------
+    StoreError
+        Naming the file, and the bytes, or the column and the rows, that are damaged.
+    """
+    check_bytes(path)
+    with ActivationStore(path) as store:
+        for shard in store.shards:
+            verify(shard)
+        if store.checksum is None:
+            raise StoreError(f"{path}: has no checksums; an earlier version wrote it, write it anew to have them")
+        if not store.shards:
+            _verify_columns(store.path, store._file, store.checksum)
+
+
+def _verify_columns(path: Path, file: h5py.File, checksum: str) -> None:
+    name = "its list of columns"
+    try:
+        for name in checked_columns(file):
+            rows, expected = len(file[name]), [row.tobytes() for row in file[f"checksums/{name}"][:]]
+            for start, digest in blocks_of(file[name], rows):
+                if digest != expected[start // CHECKSUM_ROWS]:
+                    stop = min(start + CHECKSUM_ROWS, rows)
+                    raise StoreError(f"{path}: {name} is damaged in rows {start} to {stop - 1}; write the store anew")
+        name = "its checksum"
+        if checksum_of(file) != checksum:
+            raise StoreError(f"{path}: does not fit its checksum; its shape, class names or digests are damaged")
+    except DAMAGE as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path}: {name} is damaged and cannot be read ({error}); write the store anew") from error
+
+
+def _found_shards(index: Path, group: h5py.Group) -> list[Path]:
+    """Return the shards that an index unites, having looked at each: HDF5 would read a missing one as fill values."""
+    found = []
+    names, rows, checksums = (group[name][:] for name in ("file", "rows", "checksum"))
+    for name, expected_rows, expected_checksum in zip(names, rows, checksums, strict=True):
+        shard = index.parent / name.decode()
+        try:
+            with ActivationStore(shard, _is_shard=True) as store:
+                found_rows, found_checksum = store.rows, store.checksum
+        except StoreError as error:
+            raise StoreError(f"{index}: a shard that it unites is missing or damaged: {error}") from error
+        if found_rows != expected_rows or found_checksum != expected_checksum.decode():
+            raise StoreError(
+                f"{index}: its shard {shard} has {found_rows} rows with checksum {str(found_checksum)[:12]}, but "
+                f"{expected_rows} with {expected_checksum.decode()[:12]} were united; unite the shards again"
+            )
+        found.append(shard)
+    return found

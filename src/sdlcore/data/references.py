@@ -1,0 +1,145 @@
+"""Reference directions: what dictionaries are judged against, and what anchors are drawn from.
+
+A bench has its true features. Real activations with labels have the means of their classes (eq. 22 and 23), which are
+not claimed to be true features: they are directions that a dictionary of the data may be expected to have.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sdlcore.data.directions import check_directions
+from sdlcore.data.store import ActivationStore
+from sdlcore.storage.sealing import read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class References(NamedTuple):
+    """n unit directions."""
+
+    W_p: np.ndarray
+    """n_p x n, in the input representation."""
+    W_r: np.ndarray | None
+    """n_r x n, in the target representation; None where the source has no target."""
+    classes: np.ndarray | None
+    """Which class each is the mean of (n); None for the true features of a bench."""
+
+
+def class_means(
+    store: ActivationStore, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
+) -> tuple[References, "pd.DataFrame"]:
+    """Return the normalised means of a store's classes (eq. 22 and 23), in one pass over it.
+
+    Parameters
+    ----------
+    store
+        With labels.
+    centred
+        Means of activations less the mean of all of them, labelled or not: the directions in which classes differ from
+        the rest. They are what a model sees that is trained on centred activations (`training.normalisation`), whose
+        scale, one number a site, does not turn them. Without, class means share what all activations have in common.
+    min_class_size
+        Classes with fewer samples are left out.
+    rows_at_once
+        Samples held in memory.
+
+    Returns
+    -------
+    references
+        Of the classes that are not left out, by class.
+    classes
+        One row a class: ``class``, ``name``, ``samples``, ``norm`` of its mean (NaN where it has no sample),
+        ``nearest`` (name of the class whose mean has the largest cosine with its own), ``cosine`` (that), ``left_out``
+        (why, empty if it is not).
+
+    Raises
+    ------
+    ValueError
+        If the store has no labels, labels that have no name, or fewer than two classes are left.
+    """
+    names = store.class_names()
+    if names is None or not store.has("labels"):
+        raise ValueError(f"{store.path}: has no labels with class names, which class means need")
+    counts = np.zeros(len(names), dtype=np.int64)
+    columns = ["input", *(["target"] if store.n_r is not None else [])]
+    sums = {column: np.zeros((len(names), width)) for column, width in zip(columns, _widths(store), strict=True)}
+    totals = {column: np.zeros(sums[column].shape[1]) for column in columns}
+    for start in range(0, store.rows, rows_at_once):
+        labels = store.read("labels", start, start + rows_at_once)
+        if labels.max(initial=-1) >= len(names):
+            raise ValueError(f"{store.path}: label {labels.max()} has no name; there are {len(names)} classes")
+        counts += np.bincount(labels[labels >= 0], minlength=len(names))
+        for column in columns:
+            x = store.read(column, start, start + rows_at_once).astype(np.float64)
+            np.add.at(sums[column], labels[labels >= 0], x[labels >= 0])
+            totals[column] += x.sum(0)
+    less = {column: totals[column] / store.rows if centred else np.zeros(1) for column in columns}
+    means = {column: _means(sums[column], counts, less[column]) for column in columns}
+    norms = np.stack([np.linalg.norm(mean, axis=1) for mean in means.values()])
+    left_out = np.select(
+        [counts == 0, counts < min_class_size, (norms <= 1e-12).any(0)],
+        ["no sample", f"fewer than {min_class_size} samples", "the mean is zero"],
+        "",
+    )
+    kept = np.flatnonzero(left_out == "")
+    if len(kept) < 2:
+        found = f"{len(kept)} classes have a mean of {min_class_size} samples"
+        raise ValueError(f"{store.path}: {found}, expected two or more")
+    directions = [(mean[kept] / np.linalg.norm(mean[kept], axis=1, keepdims=True)).T for mean in means.values()]
+    W_p, W_r = directions[0].astype(np.float32), directions[1].astype(np.float32) if directions[1:] else None
+    references = References(W_p, W_r, kept)
+    return references, _described(names, counts, norms[0], references, left_out)
+
+
+def _widths(store: ActivationStore) -> list[int]:
+    return [store.n_p] if store.n_r is None else [store.n_p, store.n_r]
+
+
+def _means(sums: np.ndarray, counts: np.ndarray, less: np.ndarray) -> np.ndarray:
+    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None] - less, 0.0)
+
+
+def _described(
+    names: list[str], counts: np.ndarray, norms: np.ndarray, found: References, left_out: np.ndarray
+) -> "pd.DataFrame":
+    import pandas as pd  # only here: every training and evaluation reads references, and none needs a table
+
+    assert found.classes is not None
+    cosines = found.W_p.T @ found.W_p
+    np.fill_diagonal(cosines, -np.inf)
+    nearest = cosines.argmax(1)
+    frame = pd.DataFrame({"class": np.arange(len(names)), "name": names, "samples": counts})
+    frame["norm"] = np.where(counts > 0, norms, np.nan)
+    frame["nearest"] = pd.Series([names[found.classes[i]] for i in nearest], index=found.classes)
+    frame["cosine"] = pd.Series(cosines.max(1), index=found.classes)
+    frame["left_out"] = left_out
+    return frame
+
+
+def save_references(path: str | Path, references: References, provenance: dict[str, Any]) -> None:
+    """Write references as safetensors, with ``provenance`` in the metadata."""
+    write_sealed(path, {key: value for key, value in references._asdict().items() if value is not None}, provenance)
+
+
+def load_references(path: str | Path) -> References:
+    """Read what `save_references` wrote, or a bench's feature matrices.
+
+    Raises
+    ------
+    ValueError
+        If the file is neither, or damaged, or its columns are not unit vectors; the message names it.
+    """
+    tensors = read_sealed(path)
+    if "W_p" not in tensors:
+        raise ValueError(f"{path}: holds no reference directions; expected a tensor W_p, found {sorted(tensors)}")
+    n = tensors["W_p"].shape[-1]
+    for name in sorted(tensors.keys() & {"W_p", "W_r"}):
+        check_directions(path, name, tensors[name].T, n, "column")
+    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"))
+    if found.classes is not None and (found.classes.dtype.kind not in "iu" or found.classes.shape != (n,)):
+        problem = f"classes is {found.classes.dtype} of shape {found.classes.shape}"
+        raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")
+    return found

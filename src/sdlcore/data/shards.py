@@ -1,0 +1,126 @@
+"""Stores of several files: shards of bounded size, and an index that reads like one store."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from sdlcore.data.block_sums import append_seal
+from sdlcore.data.layout import StoreError, begin, chunk_rows
+from sdlcore.data.reading import ActivationStore
+from sdlcore.storage.files import atomic_path
+
+
+def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int | None = None) -> list[tuple[int, int]]:
+    """Return the first row and the row after the last of every shard that a store is split into.
+
+    Shards hold whole chunks where ``shard_bytes`` has room for one, so that no chunk is read twice by readers that take
+    the store chunk by chunk.
+
+    Parameters
+    ----------
+    rows
+        N, at least 1.
+    row_bytes
+        Bytes of a sample, all columns together.
+    shard_bytes
+        What a shard may hold at most, if it holds more than one row.
+    input_bytes
+        Bytes of a sample in `input`, whose chunks are meant; ``row_bytes`` if None.
+    """
+    if min(rows, row_bytes, shard_bytes) < 1:
+        raise StoreError(f"cannot split {rows} rows of {row_bytes} bytes into shards of {shard_bytes} bytes")
+    size = max(1, shard_bytes // row_bytes)
+    chunk = chunk_rows(row_bytes if input_bytes is None else input_bytes)
+    if size > chunk:
+        size -= size % chunk
+    return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Any]) -> None:
+    """Write an index that reads as one store with the samples of all shards, in their order.
+
+    It copies none of them: it names them relative to itself, so that a folder that holds both can be moved. With the
+    checksums of the shards it holds what its own checksum then stands for.
+
+    Parameters
+    ----------
+    paths
+        Shards, at least one, finished and no indices themselves.
+    index_path
+        File to make or replace.
+    provenance
+        What makes it; kept as JSON.
+
+    Raises
+    ------
+    StoreError
+        If a shard is missing, or disagrees with the first one in columns, precisions, dimensions or class names.
+    """
+    index_path = Path(index_path)
+    if not paths:
+        raise StoreError(f"{index_path}: no shards to unite")
+    with ExitStack() as stack:
+        shards = [stack.enter_context(ActivationStore(path)) for path in paths]
+        for shard in shards:
+            _check(shard, shards[0])
+        index_path.parent.mkdir(parents=True, exist_ok=True)
+        names = [os.path.relpath(shard.path, index_path.parent) for shard in shards]
+        with atomic_path(index_path) as part:
+            with h5py.File(part, "w") as file:
+                begin(file, shards[0].class_names())
+                file.attrs["provenance"] = json.dumps(dict(provenance), sort_keys=True)
+                for column in shards[0].columns():
+                    _unite_column(file, column, shards, names)
+                group = file.create_group("shards")
+                group.attrs["chunk_rows"] = shards[0].chunk_rows
+                group.create_dataset("file", data=names, dtype=h5py.string_dtype())
+                group.create_dataset("rows", data=[shard.rows for shard in shards])
+                checksums = [str(shard.checksum) for shard in shards]
+                group.create_dataset("checksum", data=checksums, dtype=h5py.string_dtype())
+                file.attrs["checksum"] = hashlib.sha256("\n".join(checksums).encode()).hexdigest()
+            append_seal(part)
+
+
+def _check(shard: ActivationStore, first: ActivationStore) -> None:
+    if shard.shards:
+        raise StoreError(f"{shard.path}: is an index of shards itself; name its shards")
+    if shard.checksum is None:
+        raise StoreError(f"{shard.path}: has no checksum; it was written by an earlier version, write it anew")
+    if shard.features() is not None:
+        raise StoreError(f"{shard.path}: holds ground-truth features, which an index does not unite")
+    for what, found, expected in (
+        ("columns", shard.columns(), first.columns()),
+        ("dimensions", (shard.n_p, shard.n_r), (first.n_p, first.n_r)),
+        ("class names", shard.class_names(), first.class_names()),
+    ):
+        if found != expected:
+            raise StoreError(f"{shard.path}: its {what} are {found}, but those of {first.path} are {expected}")
+
+
+def _unite_column(file: h5py.File, column: str, shards: Sequence[ActivationStore], names: Sequence[str]) -> None:
+    datasets = [shard.dataset(column) for shard in shards]
+    rows, width, dtype = sum(len(dataset) for dataset in datasets), datasets[0].shape[1:], datasets[0].dtype
+    layout = h5py.VirtualLayout((rows, *width), dtype)
+    layout.dcpl.set_obj_track_times(False)  # equal indices are equal files
+    start = 0
+    for dataset, name in zip(datasets, names, strict=True):
+        # HDF5 replaces some letters after a percent sign
+        source = h5py.VirtualSource(name.replace("%", "%%"), column, dataset.shape, dtype)
+        layout[start : start + len(dataset)] = source
+        start += len(dataset)
+    # whoever reads the index by other means should not take a missing shard for zeros
+    missing = (
+        None if dtype.hasobject else np.nan if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind == "u" else -1
+    )
+    *groups, name = column.split("/")
+    parent = file.require_group("/".join(groups)) if groups else file
+    united = parent.create_virtual_dataset(name, layout, fillvalue=missing)
+    for key, value in datasets[0].attrs.items():
+        united.attrs[key] = value

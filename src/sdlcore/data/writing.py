@@ -1,0 +1,266 @@
+"""Writing activation stores at one go; `resume` writes those that may be interrupted."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.sparse
+
+from sdlcore.data.block_sums import append_seal
+from sdlcore.data.layout import (
+    Checksum,
+    StoreError,
+    begin,
+    check_dtype,
+    chunk_rows,
+    column_names,
+    decode,
+    encode,
+    write_checksums,
+)
+from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
+from sdlcore.storage.files import atomic_path
+
+
+class NewFile(io.FileIO):
+    """A file for h5py, which never learns that something could not be written: `check` says so.
+
+    HDF5 whose writes fail cannot close its file, and takes the process down when it tries to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self._failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        view = memoryview(content).cast("B")
+        left = view
+        try:
+            while left and self._failure is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._failure = error
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        found = super().readinto(view) or 0
+        view[found:] = bytes(len(view) - found)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            if self._failure is None:
+                super().truncate(size)
+        except OSError as error:
+            self._failure = error
+        return self.tell() if size is None else size
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed, if one did."""
+        if self._failure is not None:
+            raise self._failure
+
+
+References = Mapping[str, np.ndarray | Sequence[str]]
+
+
+class BlockWriter:
+    """Appends blocks of samples to a store that is being written.
+
+    Attributes
+    ----------
+    rows
+        Samples written so far.
+    provenance
+        What makes the store; what is known only at the end can be added until then.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        path: Path,
+        dtype: str,
+        provenance: Mapping[str, Any],
+        class_names: Sequence[str] | None,
+    ) -> None:
+        self._file = file
+        self._path = path
+        self.provenance = dict(provenance)
+        self._class_names = class_names
+        self._dtype = dtype
+        # open datasets keep the chunk that is not yet full in memory
+        self._datasets: dict[str, h5py.Dataset] = {name: file[name] for name in column_names(file)}
+        self._checksums: dict[str, Checksum] = {}
+        self._underflow: dict[str, Underflow] = {}
+        self.rows = 0
+
+    def append(
+        self,
+        input: np.ndarray,
+        target: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        references: References | None = None,
+    ) -> None:
+        """Append B samples. Every block must bring the same columns as the first.
+
+        Parameters
+        ----------
+        input, target
+            B x n_p and B x n_r, finite numbers.
+        labels
+            B integers, -1 for a sample without a class.
+        references
+            Columns of B numbers or strings.
+
+        Raises
+        ------
+        ValueError
+            If columns differ from the first block's, lengths differ, or activations are not finite after conversion
+            to the store's precision, or a row is all zero after it that was not before.
+        """
+        given = {"input": np.asarray(input)} | ({} if target is None else {"target": np.asarray(target)})
+        columns = {name: encode(values, self._dtype) for name, values in given.items()}
+        if labels is not None:
+            columns["labels"] = np.asarray(labels, dtype=np.int32)
+        for name, values in (references or {}).items():
+            texts = np.asarray(values)
+            columns[f"references/{name}"] = np.char.decode(texts, "utf-8") if texts.dtype.kind == "S" else texts
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"columns of one block differ in length: {lengths}")
+        as_read = {name: decode(columns[name], self._dtype) for name in given}
+        for name, values in given.items():
+            if values.ndim != 2:
+                raise ValueError(f"{name} has shape {values.shape}, expected samples x dimension")
+            if not np.isfinite(as_read[name]).all():
+                raise ValueError(f"{name} holds values that are not finite in {self._dtype}")
+            if (row := vanishing_row(values, as_read[name])) is not None:
+                raise UnderflowError(self._path, name, described(self.rows + row, values[row], self._dtype))
+        if self._datasets and self._datasets.keys() != columns.keys():
+            raise ValueError(f"block has columns {sorted(columns)}, the store has {sorted(self._datasets)}")
+        for name, values in columns.items():
+            if name in self._datasets and self._datasets[name].shape[1:] != values.shape[1:]:
+                found, expected = values.shape[1:], self._datasets[name].shape[1:]
+                raise ValueError(f"block has rows of shape {found} in {name}, the store has {expected}")
+        for name, values in columns.items():
+            columns[name] = self._append_column(name, values)
+        for name, values in columns.items():  # all of which are there now
+            self._checksums.setdefault(name, Checksum()).update(values)
+        for name, values in given.items():
+            self._underflow.setdefault(name, Underflow()).update(values, as_read[name])
+        self.rows += len(columns["input"])
+
+    def _append_column(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Write rows of one column and return them as they are stored."""
+        if name not in self._datasets:
+            self._datasets[name] = self._create_column(name, values)
+        dataset = self._datasets[name]
+        if values.dtype.kind not in "OU":
+            values = values.astype(dataset.dtype, copy=False)
+        dataset.resize(self.rows + len(values), axis=0)
+        dataset[self.rows :] = values.astype(object) if values.dtype.kind == "U" else values
+        return values
+
+    def _create_column(self, name: str, values: np.ndarray) -> h5py.Dataset:
+        dtype = h5py.string_dtype() if values.dtype.kind in "UO" else values.dtype
+        row_bytes = int(np.prod(values.shape[1:], dtype=int)) * values.dtype.itemsize
+        dataset = self._file.create_dataset(
+            name,
+            (0, *values.shape[1:]),
+            dtype,
+            maxshape=(None, *values.shape[1:]),
+            chunks=(chunk_rows(8 if values.dtype.kind in "UO" else row_bytes), *values.shape[1:]),
+        )
+        if name in ("input", "target") and self._dtype == "bfloat16":
+            dataset.attrs["dtype"] = self._dtype
+        return dataset
+
+    def finish(self) -> None:
+        """Write what makes the file a store, once it is complete."""
+        if self.rows == 0:
+            raise StoreError(f"{self._path}: a store needs at least one sample")
+        for name, underflow in self._underflow.items():
+            underflow.check(self._path, name, self._dtype)
+        begin(self._file, self._class_names)
+        self._file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
+        write_checksums(self._file, self._checksums)
+
+
+class StoreWriter(BlockWriter):
+    """Appends blocks of samples, and their ground truth, to a store that is being written; see `create_store`."""
+
+    def __init__(
+        self,
+        file: h5py.File,
+        path: Path,
+        dtype: str,
+        provenance: Mapping[str, Any],
+        class_names: Sequence[str] | None,
+    ) -> None:
+        super().__init__(file, path, dtype, provenance, class_names)
+        self._features: list[scipy.sparse.csr_array] = []
+
+    def append(
+        self,
+        input: np.ndarray,
+        target: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        references: References | None = None,
+        features: scipy.sparse.csr_array | None = None,
+    ) -> None:
+        """Append B samples, as `BlockWriter.append`, and perhaps their ground-truth coefficients (B x n)."""
+        if features is not None and features.shape[0] != len(input):
+            raise ValueError(f"columns of one block differ in length: input {len(input)}, features {features.shape[0]}")
+        if self.rows and bool(self._features) != (features is not None):
+            raise ValueError("every block has columns features, or none has")
+        super().append(input, target, labels, references)
+        if features is not None:
+            self._features.append(scipy.sparse.csr_array(features, dtype=np.float32))
+
+    def finish(self) -> None:
+        if self._features:
+            matrix = scipy.sparse.csr_array(scipy.sparse.vstack(self._features))
+            group = self._file.create_group("features")
+            group.attrs["shape"] = matrix.shape
+            for part in ("data", "indices", "indptr"):
+                group.create_dataset(part, data=getattr(matrix, part))
+                self._checksums[f"features/{part}"] = Checksum()
+                self._checksums[f"features/{part}"].update(getattr(matrix, part))
+        super().finish()
+
+
+@contextmanager
+def create_store(
+    path: str | Path,
+    provenance: Mapping[str, Any],
+    dtype: str | np.dtype = "float32",
+    class_names: Sequence[str] | None = None,
+) -> Iterator[StoreWriter]:
+    """Create a store at ``path``; it appears there, whole, only when the block ends without an exception.
+
+    Parameters
+    ----------
+    path
+        File to make or replace.
+    provenance
+        What makes it (configuration, seed, versions); kept as JSON.
+    dtype
+        Precision of ``input`` and ``target``: float16, bfloat16 or float32.
+    class_names
+        Names of the classes that ``labels`` count.
+    """
+    dtype = check_dtype(dtype)
+    with atomic_path(path) as part:
+        with NewFile(part) as storage:
+            with h5py.File(storage, "w") as file:
+                writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
+                yield writer
+                writer.finish()
+            storage.check()
+        append_seal(part)

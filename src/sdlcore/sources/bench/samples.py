@@ -1,0 +1,97 @@
+"""Sparse coefficients and the representations synthesised from them (Appendix C.2 and C.3)."""
+
+import numpy as np
+import scipy.sparse
+
+from sdlcore.sources.bench.frequencies import zipf_probabilities
+from sdlcore.sources.bench.groups import Groups
+from sdlcore.sources.bench.hierarchy import Hierarchy
+
+
+def coefficients(
+    n_samples: int,
+    n: int,
+    sparsity: float,
+    rng: np.random.Generator,
+    c_min: float = 0.0,
+    beta: float = 1.0,
+    hierarchy: Hierarchy | None = None,
+    frequency_exponent: float = 0.0,
+    groups: Groups | None = None,
+    groups_rng: np.random.Generator | None = None,
+) -> scipy.sparse.csr_array:
+    """Draw ground-truth features x (eq. 29-30).
+
+    Each of the n features of each sample is active with probability 1 - S, independently; an active one has magnitude
+    c_min + Exp(beta), beta being the scale (the mean).
+
+    With a ``frequency_exponent`` these probabilities fall with it as a power of a feature's place, their mean being
+    1 - S still; with ``groups``, drawn from a stream of their own, features of a group are active together. Magnitudes
+    stay independent.
+
+    With a ``hierarchy`` of C children, a parent is active where a child is, so with probability 1 - S^C. Its magnitude
+    is drawn like any other's: were it a function of its children's, a parent would be no feature of its own but a part
+    of their directions. Which other features are active does not depend on the hierarchy; places and groups are
+    counted without the parents, from the first child on.
+
+    Returns
+    -------
+    n_samples x n matrix, float32. Explicit entries are the active features.
+
+    Raises
+    ------
+    ValueError
+        If the hierarchy has more than n features, a probability would exceed 1, or groups come without a stream.
+    """
+    if hierarchy is not None and hierarchy.size > n:
+        raise ValueError(f"{hierarchy} has {hierarchy.size} features, but n is {n}")
+    parents = 0 if hierarchy is None else hierarchy.parents
+    u = rng.random((n_samples, n))
+    if groups is not None:
+        if groups_rng is None:
+            raise ValueError("groups of features need groups_rng, a stream of their own")
+        u[:, parents:] = groups.couple(u[:, parents:], groups_rng)
+    p = np.full(n, 1 - sparsity)
+    if frequency_exponent:
+        # a feature's place is its index
+        p[parents:] = zipf_probabilities(n - parents, 1 - sparsity, frequency_exponent)
+    active = u < p
+    if hierarchy is not None:
+        families = active[:, hierarchy.parents : hierarchy.size].reshape(-1, hierarchy.parents, hierarchy.children)
+        active[:, : hierarchy.parents] = families.any(axis=2)
+    rows, columns = np.nonzero(active)
+    magnitudes = (c_min + rng.exponential(beta, len(rows))).astype(np.float32)
+    return scipy.sparse.csr_array((magnitudes, (rows, columns)), shape=(n_samples, n))
+
+
+def synthesise(x: scipy.sparse.csr_array, W: np.ndarray) -> np.ndarray:
+    """Return the representations W x of every sample (eq. 31).
+
+    Parameters
+    ----------
+    x
+        N x n coefficients.
+    W
+        dimension x n feature matrix.
+
+    Returns
+    -------
+    N x dimension, float32.
+    """
+    return np.asarray(x @ W.T, dtype=np.float32)
+
+
+def noise_deviation(noise: float, n: int, dimension: int, sparsity: float, c_min: float, beta: float) -> float:
+    """Return the standard deviation of the noise of a coordinate.
+
+    It is ``noise`` times the root mean square of a coordinate without noise, taking features as orthogonal and leaving
+    out what parents add: E x_i^2 = (1 - S) (c_min^2 + 2 c_min beta + 2 beta^2), over n features and ``dimension``
+    coordinates. So noise is noise^2 / (1 + noise^2) of a sample's energy, which the true features leave unexplained.
+    """
+    energy = n * (1 - sparsity) * (c_min**2 + 2 * c_min * beta + 2 * beta**2)
+    return float(noise * np.sqrt(energy / dimension))
+
+
+def noisy(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Return representations (N x dimension, float32) with Gaussian noise on each coordinate."""
+    return x + np.float32(deviation) * rng.standard_normal(x.shape, dtype=np.float32)

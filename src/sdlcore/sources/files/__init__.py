@@ -1,0 +1,1 @@
+"""Activations that other programs have written to files."""

@@ -1,0 +1,233 @@
+"""Arrays in files of several formats, read by blocks of rows: .npy, .npz, HDF5 and safetensors.
+
+Nothing in these files is executed: pickled objects are refused. Nothing is believed: what a header says is held against
+the size of the file before memory is taken. Whatever a parser raises becomes one error with the file's name.
+"""
+
+import json
+import math
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.lib import format as npy
+from safetensors import safe_open
+
+from sdlcore.data.checking import data_elsewhere, never_written
+from sdlcore.data.layout import decode
+from sdlcore.sources.files.reference import FORMATS, parse_array
+from sdlcore.storage.parsing import SourceError, in_a_sentence
+
+# names that safetensors gives to types; bfloat16, which numpy lacks, is read as the bits
+SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U8": "u1", "I8": "i1", "BOOL": "?"} | {
+    f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (2, 4, 8)
+}
+SKIP_BYTES = 2**20
+MOST_LINKS = 32
+MOST_CHUNK_BYTES = 2**30
+
+
+class Array(NamedTuple):
+    """An array in an open file."""
+
+    name: str
+    """As the configuration names it."""
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    """Of dtype, as numpy has it; f for bfloat16 too."""
+    read: Callable[[int, int], np.ndarray]
+    """Gives rows ``start:stop``. Fastest where every call begins where the last one ended."""
+
+
+@contextmanager
+def open_array(reference: str) -> Iterator[Array]:
+    """Open the array that ``path`` or ``path#key`` names; what is larger than memory is not loaded.
+
+    Raises
+    ------
+    SourceError
+        If the file is not there, of no known format or damaged, or has no array of that name, or several and no name
+        was given (the message lists those that it has), or if data of the array lie in other files or nowhere.
+        `Array.read` raises it too, for rows that cannot be read.
+    """
+    path, key = parse_array(reference)
+    suffix = Path(path).suffix
+    if suffix not in FORMATS:
+        raise SourceError(f"{path}: expected a file of type {', '.join(FORMATS)}")
+    if not Path(path).is_file():
+        raise SourceError(f"{path}: no such file")
+    reader = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors}.get(suffix, _hdf5)
+    with ExitStack() as stack:
+        with in_a_sentence(f"{reference}: cannot be read as {suffix}"):
+            array = stack.enter_context(reader(path, key))
+
+        def read(start: int, stop: int) -> np.ndarray:
+            with in_a_sentence(f"{reference}: rows {start} to {stop - 1} cannot be read"):
+                return array.read(start, stop)
+
+        yield array._replace(name=reference, read=read)
+
+
+class _Header(NamedTuple):
+    """What an .npy file says of the numbers that follow."""
+
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+def _npy_header(stream: IO[bytes], size: int) -> _Header:
+    """Read the header of an .npy file of so many bytes, and hold it against that."""
+    version = npy.read_magic(stream)
+    # version 3 says 2 in another encoding, which concerns names of fields alone
+    later = npy.read_array_header_2_0
+    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): later, (3, 0): later}.get(version)
+    if read_header is None:
+        raise ValueError(f"version {version} of the npy format is not known")
+    header = _Header(*read_header(stream))
+    if header.dtype.hasobject:
+        raise ValueError("it holds pickled objects, which are not loaded; save an array of numbers")
+    if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
+        raise ValueError(f"its header says {header.dtype} of shape {header.shape}, which is no array of numbers")
+    expected, found = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()
+    if found != expected:
+        raise ValueError(f"its header says {header.shape} of {header.dtype}: {expected} bytes, but {found} follow")
+    return header
+
+
+@contextmanager
+def _npy(path: str, key: str | None) -> Iterator[Array]:
+    if key is not None:
+        raise SourceError(f"{path}#{key}: an .npy file holds one array without a name; write {path}")
+    with Path(path).open("rb") as file:
+        shape, by_columns, dtype = _npy_header(file, Path(path).stat().st_size)
+        start = file.tell()
+    values = _mapped(path, dtype, start, shape, "F" if by_columns else "C")
+    yield Array(path, shape, dtype.name, dtype.kind, lambda start, stop: np.asarray(values[start:stop]))
+
+
+def _mapped(path: str, dtype: np.dtype, start: int, shape: tuple[int, ...], order: Any = "C") -> np.ndarray:
+    return np.memmap(path, dtype, "r", start, shape, order) if math.prod(shape) else np.zeros(shape, dtype)
+
+
+@contextmanager
+def _npz(path: str, key: str | None) -> Iterator[Array]:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        member = _ZippedArray(archive, f"{_choose(path, key, names)}.npy")
+        yield Array(path, member.shape, member.dtype.name, member.dtype.kind, member.read)
+        member.close()
+
+
+class _ZippedArray:
+    """An array in an .npz file, compressed or not, read in the order of its rows."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._archive, self._name = archive, name
+        header = self._open()
+        self.shape, by_columns, self.dtype = header
+        if by_columns and len(self.shape) > 1:
+            raise ValueError("it lies column by column (Fortran order); save np.ascontiguousarray of it")
+        self._row_bytes = header.row_bytes
+
+    def _open(self) -> _Header:
+        self._stream = self._archive.open(self._name)
+        self._row = 0
+        return _npy_header(self._stream, self._archive.getinfo(self._name).file_size)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        stop = min(stop, self.shape[0])
+        if start < self._row:
+            self.close()
+            self._open()
+        # not seek, after which zipfile compares no checksum any more
+        skipped = (start - self._row) * self._row_bytes
+        while skipped and (part := self._stream.read(min(skipped, SKIP_BYTES))):
+            skipped -= len(part)
+        content = self._stream.read((stop - start) * self._row_bytes)
+        self._row = stop
+        if stop == self.shape[0]:
+            self._stream.read(1)  # for which zipfile looks at the end, and at the checksum
+        return np.frombuffer(content, self.dtype).reshape(stop - start, *self.shape[1:])
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@contextmanager
+def _hdf5(path: str, key: str | None) -> Iterator[Array]:
+    with h5py.File(path, "r") as file:
+        names: list[str] = []
+        file.visititems(lambda name, found: names.append(name) if isinstance(found, h5py.Dataset) else None)
+        linked = None if key is None else _within(path, file, key)
+        name = key if key is not None and isinstance(linked, h5py.Dataset) else _choose(path, key, names)
+        dataset = file[name]
+        if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK_BYTES:
+            raise SourceError(f"{path}#{name}: has chunks of more than 1 GiB; write it anew with smaller ones")
+        if problem := data_elsewhere(dataset) or never_written(dataset):
+            raise SourceError(f"{path}#{name}: {problem}; copy the whole array into a file of its own")
+        # stores of ours keep bfloat16 as its bits
+        is_bits = dataset.dtype == np.uint16 and str(dataset.attrs.get("dtype")) == "bfloat16"
+        dtype, kind = ("bfloat16", "f") if is_bits else (dataset.dtype.name, dataset.dtype.kind)
+        yield Array(path, dataset.shape or (), dtype, kind, lambda start, stop: decode(dataset[start:stop], dtype))
+
+
+def _within(path: str, file: h5py.File, key: str) -> Any:
+    """Return what a name stands for in an HDF5 file, or None, without following a link out of it."""
+    place: Any = file
+    parts = key.split("/")
+    for _ in range(MOST_LINKS):
+        while parts:
+            part = parts.pop(0)
+            if part in ("", "."):
+                continue
+            link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+            if isinstance(link, h5py.ExternalLink):
+                raise SourceError(
+                    f"{path}#{key}: is a link to {link.filename}, which could change unnoticed; name that file itself"
+                )
+            if isinstance(link, h5py.SoftLink):
+                place = file if link.path.startswith("/") else place
+                parts = link.path.split("/") + parts
+                break
+            if link is None:
+                return None
+            place = place[part]
+        else:
+            return place
+    raise SourceError(f"{path}#{key}: is more than {MOST_LINKS} links deep")
+
+
+@contextmanager
+def _safetensors(path: str, key: str | None) -> Iterator[Array]:
+    with safe_open(path, "np"):  # which holds the header against the file
+        pass
+    with Path(path).open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    name = _choose(path, key, [name for name in header if name != "__metadata__"])
+    kind, shape, (first, _) = (header[name][part] for part in ("dtype", "shape", "data_offsets"))
+    if kind not in SAFETENSORS:
+        raise SourceError(f"{path}#{name}: holds {kind}, which is not read here; convert it to F32 or BF16")
+    values = _mapped(path, np.dtype(SAFETENSORS[kind]), 8 + length + first, tuple(shape))
+    dtype, letter = ("bfloat16", "f") if kind == "BF16" else (values.dtype.name, values.dtype.kind)
+    yield Array(path, tuple(shape), dtype, letter, lambda start, stop: decode(np.asarray(values[start:stop]), dtype))
+
+
+def _choose(path: str, key: str | None, names: list[str]) -> str:
+    """Return the name of the array that is meant."""
+    listed = ", ".join(sorted(names)) if names else "none"
+    if key is None and len(names) != 1:
+        raise SourceError(f"{path}: holds several arrays or none, say which by {path}#KEY; it has {listed}")
+    if key is not None and key not in names:
+        raise SourceError(f"{path}#{key}: the file has no array of that name; it has {listed}")
+    return names[0] if key is None else key

@@ -1,0 +1,235 @@
+"""Activations that lie in files already, as arrays of samples x dimension, perhaps with targets and labels."""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdlcore.data.layout import StoreError, check_dtype, decode, encode
+from sdlcore.data.store import resume_store
+from sdlcore.data.underflow import UnderflowError, described, vanishing_row
+from sdlcore.random_streams import stream
+from sdlcore.sources.files.arrays import Array, open_array
+from sdlcore.sources.files.reference import inconsistencies, source_files
+from sdlcore.sources.folders import NO_FILE, is_regular
+from sdlcore.storage.files import provenance, sha256_of
+from sdlcore.storage.parsing import SourceError, in_a_sentence
+
+log = logging.getLogger(__name__)
+
+BLOCK_ROWS = 4096
+MOST_UNNAMED = 2**16
+"""Classes without names: larger labels are numbers of something else, most likely."""
+MOST_NUMBERS = 2**30
+"""Numbers of a block that may be in memory: wider arrays are dimension x samples, most likely."""
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Settings of one source; `config/schema/config.schema.yaml` describes the same keys.
+
+    Attributes
+    ----------
+    input, target
+        Arrays as ``path`` or ``path#key``: N x n_p and N x n_r floating-point numbers.
+    labels
+        N integers, -1 for a sample without a class.
+    class_names
+        Text file with a name a line, or JSON file with a list of names; without it, classes are called by their labels.
+    test_input, test_target, test_labels
+        The same for evaluation; without them, a share of the rows is held out.
+    test_share
+        Share of the rows that is held out then.
+    dtype
+        Precision of the stores: float16, bfloat16 or float32.
+    """
+
+    input: str
+    target: str | None = None
+    labels: str | None = None
+    class_names: str | None = None
+    test_input: str | None = None
+    test_target: str | None = None
+    test_labels: str | None = None
+    test_share: float = 0.1
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for key, problem in inconsistencies(asdict(self)):
+            raise SourceError(f"{key}: {problem}")
+        if not 0 < self.test_share < 1:
+            raise SourceError(f"test_share is {self.test_share}, but must be between 0 and 1")
+        try:
+            check_dtype(self.dtype)
+        except StoreError as error:
+            raise SourceError(str(error)) from error
+
+
+def write_stores(source: FileSource, train_path: str | Path, test_path: str | Path) -> None:
+    """Write the arrays of a source to a training and an evaluation store, block by block; the same settings go on.
+
+    References are ``row``, counted from 0 in the file that a sample comes from.
+
+    Raises
+    ------
+    SourceError
+        Naming the file, the array and what is wrong: missing, of another rank or type, of unequal lengths, not finite.
+    """
+    names = None if source.class_names is None else read_class_names(source.class_names)
+    with ExitStack() as stack:
+        given = _open(stack, source, "")
+        tested = given if source.test_input is None else _open(stack, source, "test_")
+        for column, array in tested.items():
+            if array.shape[1:] != given[column].shape[1:]:
+                raise SourceError(
+                    f"{array.name}: has rows of shape {array.shape[1:]}, but {given[column].name} has "
+                    f"{given[column].shape[1:]}"
+                )
+        if names is None and "labels" in given:
+            names = _numbered([arrays["labels"] for arrays in (given, tested)])
+        parts: list[tuple[str, str | Path, Mapping[str, Array], Callable[[int, int], np.ndarray]]]
+        if source.test_input is None:
+            rows, share = given["input"].shape[0], source.test_share
+            if not 0 < int(share * rows) < rows:
+                raise SourceError(f"{source.input}: a share of {share} of its {rows} rows leaves one side without any")
+            parts = [
+                ("train", train_path, given, lambda start, stop: ~held_out(start, stop, share)),
+                ("test", test_path, given, lambda start, stop: held_out(start, stop, share)),
+            ]
+        else:
+            parts = [("train", train_path, given, _all), ("test", test_path, tested, _all)]
+        files = {path: sha256_of(path) for path in source_files(asdict(source))}
+        for split, path, arrays, chosen in parts:
+            facts = provenance(
+                __file__, source=asdict(source), split=split, files=files, references="row: in its file, from 0"
+            )
+            try:
+                _write(path, arrays, chosen, facts, source.dtype, names)
+            except UnderflowError as error:
+                raise SourceError(f"{arrays[error.column].name}: {error.problem}") from error
+
+
+def held_out(start: int, stop: int, share: float) -> np.ndarray:
+    """Return which of the rows ``start:stop``, a block, are held out: the same ones always, ``share`` of all blocks."""
+    chosen = np.zeros(stop - start, dtype=bool)
+    count = int(share * stop) - int(share * start)
+    chosen[stream(0, "held out", start).permutation(stop - start)[:count]] = True
+    return chosen
+
+
+def read_class_names(path: str | Path) -> list[str]:
+    """Return the names in a text file, a line each, or in a JSON file with a list."""
+    if not is_regular(path):  # reading a pipe would wait for somebody to write
+        raise SourceError(f"{path}: class names cannot be read ({NO_FILE})")
+    with in_a_sentence(f"{path}: class names cannot be read", path), Path(path).open(encoding="utf-8") as file:
+        # not splitlines, which also ends lines at characters that may stand in a name
+        names = json.load(file) if Path(path).suffix == ".json" else [line.removesuffix("\n") for line in file]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise SourceError(f"{path}: expected class names, a line each or a JSON list of texts")
+    for number, name in enumerate(names):
+        if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise SourceError(f"{path}: class {number} is called {name!r:.60}, which HDF5 cannot hold; rename it")
+    return names
+
+
+def _numbered(labels: list[Array]) -> list[str]:
+    """Return the labels themselves as names of classes, up to the largest."""
+    largest = -1
+    for array in labels:
+        for start in range(0, array.shape[0], BLOCK_ROWS):
+            values = array.read(start, min(start + BLOCK_ROWS, array.shape[0]))
+            _check_labels(array, values, None, start)
+            largest = max(largest, int(values.max()))
+    return [str(label) for label in range(largest + 1)]
+
+
+def _all(start: int, stop: int) -> np.ndarray:
+    return np.ones(stop - start, dtype=bool)
+
+
+def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]:
+    arrays = {}
+    for column in ("input", "target", "labels"):
+        reference = getattr(source, prefix + column)
+        if reference is None:
+            continue
+        array = stack.enter_context(open_array(reference))
+        wanted, rank = ("integers", 1) if column == "labels" else ("floating-point numbers", 2)
+        if array.kind not in ("iu" if column == "labels" else "f"):
+            raise SourceError(f"{reference}: holds {array.dtype}, but {column} needs {wanted}; convert it")
+        if len(array.shape) != rank or 0 in array.shape:
+            shape = "samples" if rank == 1 else "samples x dimension"
+            raise SourceError(f"{reference}: has shape {array.shape}, but {column} needs {shape}")
+        if min(BLOCK_ROWS, array.shape[0]) * math.prod(array.shape[1:]) > MOST_NUMBERS:
+            raise SourceError(
+                f"{reference}: has shape {array.shape}, too wide for {column}: samples x dimension; transpose it"
+            )
+        arrays[column] = array
+    rows = {array.name: array.shape[0] for array in arrays.values()}
+    if len(set(rows.values())) > 1:
+        counts = ", ".join(f"{name} has {count}" for name, count in rows.items())
+        raise SourceError(f"arrays of the same samples differ in rows: {counts}")
+    return arrays
+
+
+def _write(
+    path: str | Path,
+    arrays: Mapping[str, Array],
+    chosen: Callable[[int, int], np.ndarray],
+    facts: Mapping[str, Any],
+    dtype: str,
+    class_names: list[str] | None,
+) -> None:
+    rows = arrays["input"].shape[0]
+    with resume_store(path, facts, dtype, class_names) as writer:
+        for start in range(writer.state.get("next", 0), rows, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, rows)
+            block = {column: array.read(start, stop) for column, array in arrays.items()}
+            for column, values in block.items():
+                if column == "labels":
+                    _check_labels(arrays[column], values, class_names, start)
+                else:
+                    _check_activations(arrays[column], values, dtype, start)
+            kept = np.flatnonzero(chosen(start, stop))
+            if len(kept):
+                columns = {column: values[kept] for column, values in block.items()}
+                writer.append(**columns, references={"row": start + kept})
+            writer.commit({"next": stop})
+            if start * 10 // rows < stop * 10 // rows:
+                log.info("%s: %d of %d rows read", facts["split"], stop, rows)
+
+
+def _check_activations(array: Array, values: np.ndarray, dtype: str, start: int) -> None:
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        row = start + int(np.argmin(finite))
+        raise SourceError(f"{array.name}: row {row} holds NaN or infinity; leave such rows out")
+    with np.errstate(over="ignore"):
+        stored = decode(encode(values, dtype), dtype)
+    fitting = np.isfinite(stored).all(axis=1)
+    if not fitting.all():
+        row = int(np.argmin(fitting))
+        largest = float(np.abs(values[row].astype(np.float64)).max())
+        raise SourceError(
+            f"{array.name}: row {start + row} holds {largest:g}, too large for {dtype}; set another dtype"
+        )
+    lost = vanishing_row(values, stored)
+    if lost is not None:
+        raise SourceError(f"{array.name}: {described(start + lost, values[lost], dtype)}")
+
+
+def _check_labels(array: Array, values: np.ndarray, class_names: list[str] | None, start: int) -> None:
+    classes = MOST_UNNAMED if class_names is None else len(class_names)
+    wrong = (values < -1) | (values.astype(np.int64) >= classes) if values.dtype.kind == "i" else values >= classes
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        named = f" to {classes - 1}" if class_names is None else f", of which class_names has {classes}"
+        raise SourceError(
+            f"{array.name}: row {start + row} holds {int(values[row])}, expected a class counted from 0{named}, or -1"
+        )

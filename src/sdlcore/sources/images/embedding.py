@@ -1,0 +1,294 @@
+"""Image embeddings of CLIP models.
+
+Every readable image of a folder becomes a row of an activation store, in an order shuffled once and for all, with the
+index of its class and its path. What is unreadable is skipped, counted and listed.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sdlcore.data.store import ResumableWriter, resume_store
+from sdlcore.memory import keep_freed_memory
+from sdlcore.sources.folders import Skipped
+from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
+from sdlcore.sources.images.listing import Batch, decoded
+from sdlcore.sources.images.settings import CONVENTIONS, ClipSource, Split, splits_of
+from sdlcore.storage.files import provenance, write_rows
+from sdlcore.storage.parsing import SourceError
+
+log = logging.getLogger(__name__)
+
+# images after which a kill loses nothing of what came before: a minute of ViT-B/32 on two cores, half a second of it
+# on a GPU
+COMMIT_IMAGES = 1024
+NAMED = 5
+# what decides whether there is a store, but not what it holds
+UNTRACKED = ("max_unreadable", "n_p")
+
+
+def extract(
+    source: ClipSource,
+    images: str | Path,
+    test_images: str | Path | None,
+    train_path: str | Path,
+    test_path: str | Path,
+    skipped_path: str | Path,
+    *,
+    model: str | None = None,
+    pretrained: str | None = None,
+    workers: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> None:
+    """Write the embeddings of a folder's images to a training and an evaluation store, and a list of what was skipped.
+
+    Labels count the training folder's classes; the reference ``path`` is relative to the split's folder. If anything
+    fails, no file appears.
+
+    Parameters
+    ----------
+    source
+        Settings.
+    images
+        Folder in ImageFolder layout.
+    test_images
+        Folder of the evaluation store's images, of the same classes; None to hold out ``source.test_samples`` random
+        ones of ``images``.
+    train_path, test_path
+        Stores to make or replace.
+    skipped_path
+        CSV file to write: split, path, reason.
+    model, pretrained
+        Where `load_clip` finds them, if not by the names in ``source``.
+    workers
+        Processes that decode images; with 0, threads of this one do.
+    device
+        cpu, cuda, or auto for a GPU where torch sees one.
+    threads
+        Threads of torch, for the whole process from then on.
+
+    Raises
+    ------
+    SourceError
+        If the folders or the model do not serve, or more than ``source.max_unreadable`` of a store's images cannot be
+        read.
+    """
+    work = prepare(source, images, test_images, model, pretrained, workers, device, threads)
+    writers = {
+        split: resume_store(path, work.facts_of(split), source.store_dtype, work.class_names)
+        for split, path in (("train", train_path), ("test", test_path))
+    }
+    # both stores appear at the end: a run that is killed in the second one has not lost the first
+    with writers["train"] as train, writers["test"] as test:
+        skipped = {split: work.fill(writer, split) for split, writer in (("train", train), ("test", test))}
+        _write_skipped(skipped_path, skipped)
+
+
+def extract_shard(
+    source: ClipSource,
+    split: str,
+    shard: tuple[int, int],
+    images: str | Path,
+    test_images: str | Path | None,
+    path: str | Path,
+    skipped_path: str | Path,
+    *,
+    model: str | None = None,
+    pretrained: str | None = None,
+    workers: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> None:
+    """Write a part of one of the stores that `extract` writes, and a list of what was skipped of it.
+
+    The parts, one after the other (`shards.unite`), hold what the whole would. ``max_unreadable`` is asked of each.
+
+    Parameters
+    ----------
+    source, images, test_images, model, pretrained, workers, device, threads
+        As for `extract`.
+    split
+        train or test.
+    shard
+        Which part, from 0, of how many.
+    path
+        Store to make or replace.
+    skipped_path
+        CSV file to write: split, path, reason.
+
+    Raises
+    ------
+    SourceError
+        As `extract`.
+    """
+    work = prepare(source, images, test_images, model, pretrained, workers, device, threads)
+    work = work.part(split, *shard)
+    facts = work.facts_of(split) | {"shard": list(shard)}
+    with resume_store(path, facts, source.store_dtype, work.class_names) as writer:
+        _write_skipped(skipped_path, {split: work.fill(writer, split)})
+
+
+class Extraction(NamedTuple):
+    """A source with its model loaded and its images listed."""
+
+    source: ClipSource
+    splits: dict[str, Split]
+    facts: dict[str, Any]
+    batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]]
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.splits["train"].folder.class_names
+
+    def facts_of(self, split: str) -> dict[str, Any]:
+        return self.facts | _facts_of(split, self.splits[split])
+
+    def part(self, split: str, number: int, parts: int) -> "Extraction":
+        """Return what is left of it for one of several parts of a split."""
+        whole = self.splits[split]
+        # what listing skipped is counted once
+        folder = whole.folder if number == 0 else whole.folder._replace(skipped=[])
+        few = Split(folder, whole.labels, np.array_split(whole.order, parts)[number])
+        return self._replace(splits=self.splits | {split: few})
+
+    def fill(self, writer: ResumableWriter, split: str) -> list[Skipped]:
+        """Write a split; return what was skipped of it."""
+        skipped = _fill(writer, split, self.splits[split], self.source, self.batches)
+        _require_readable(split, self.splits[split], skipped, self.source.max_unreadable)
+        return skipped
+
+
+def prepare(
+    source: ClipSource,
+    images: str | Path,
+    test_images: str | Path | None,
+    model: str | None,
+    pretrained: str | None,
+    workers: int,
+    device: str,
+    threads: int,
+) -> Extraction:
+    """List images and load a model to embed them; arguments and errors as for `extract`."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    splits = splits_of(source, images, test_images)
+    clip = load_clip(model or source.model, pretrained or source.pretrained, source.dtype, device)
+    facts = provenance(
+        __file__,
+        source={key: value for key, value in asdict(source).items() if key not in UNTRACKED},
+        input=CONVENTIONS[source.embedding],
+        references="path: of the image, relative to the image folder",
+        architecture=clip.architecture,
+        weights_sha256=weights_digest(clip.model.visual),
+        preprocessing={key: _plain(value) for key, value in clip.model.visual.preprocess_cfg.items()},
+        precision={"forward": source.dtype, "stored": source.store_dtype},
+        device=device,
+        threads=threads,
+    )
+    embed = embedder(clip.model, source.embedding)
+
+    def batches(split: Split, start: int) -> Iterator[tuple[Batch, np.ndarray | None]]:
+        pinned = device == "cuda"
+        pictures = decoded(
+            split.folder, split.order, clip.preprocess, source.batch_size, start, workers, threads, pin_memory=pinned
+        )
+        return _embedded(pictures, embed, device, getattr(torch, source.dtype))
+
+    return Extraction(source, splits, facts, batches)
+
+
+def _embedded(
+    pictures: Iterable[Batch], embed: Callable[[torch.Tensor], torch.Tensor], device: str, dtype: torch.dtype
+) -> Iterator[tuple[Batch, np.ndarray | None]]:
+    """Yield batches with their embeddings (B x n_p, float32), or None where no image was readable.
+
+    One batch behind: a GPU computes the next while the last is being fetched and written.
+    """
+    waiting: tuple[Batch, torch.Tensor | None] | None = None
+    for batch in pictures:
+        with torch.inference_mode():
+            z = None if batch.images is None else embed(batch.images.to(device, dtype, non_blocking=True))
+        if waiting is not None:
+            yield _fetched(*waiting)
+        waiting = batch._replace(images=None), z
+    if waiting is not None:
+        yield _fetched(*waiting)
+
+
+def _fetched(batch: Batch, z: torch.Tensor | None) -> tuple[Batch, np.ndarray | None]:
+    return batch, None if z is None else z.float().cpu().numpy()
+
+
+def _fill(
+    writer: ResumableWriter,
+    split: str,
+    part: Split,
+    source: ClipSource,
+    batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]],
+) -> list[Skipped]:
+    """Write the rows of a split from where the writer stands; return what was skipped of it, all in all."""
+    state = writer.state
+    start: int = state.get("next", 0)
+    skipped = [Skipped(*entry) for entry in state.get("skipped", part.folder.skipped)]
+    every = max(1, COMMIT_IMAGES // source.batch_size)
+    tenth = max(1, len(part.order) // 10)
+    paths = np.array(part.folder.paths, dtype=object)
+    if start:
+        log.info("%s: goes on at image %d of %d", split, start, len(part.order))
+    for number, (batch, z_BP) in enumerate(batches(part, start), start=1):
+        if z_BP is not None:
+            if source.n_p is not None and z_BP.shape[1] != source.n_p:
+                raise SourceError(
+                    f"n_p is {source.n_p}, but {source.model} gives embeddings of {z_BP.shape[1]} dimensions"
+                )
+            writer.append(z_BP, labels=part.labels[batch.indices], references={"path": paths[batch.indices]})
+        for entry in batch.skipped:
+            log.warning("%s: skipped %s: %s", split, *entry)
+        skipped += batch.skipped
+        before, start = start, min(start + source.batch_size, len(part.order))
+        if number % every == 0 or start == len(part.order):
+            writer.commit({"next": start, "skipped": skipped})
+        if before // tenth < start // tenth:
+            log.info("%s: %d of %d images, %d skipped", split, start, len(part.order), len(skipped))
+    writer.provenance |= {"skipped": [entry._asdict() for entry in skipped]}
+    return skipped
+
+
+def _require_readable(split: str, part: Split, skipped: list[Skipped], limit: float) -> None:
+    asked = len(part.order) + len(part.folder.skipped)
+    if len(skipped) <= limit * asked and len(skipped) < asked:
+        return
+    named = "; ".join(f"{entry.path} ({entry.reason})" for entry in skipped[:NAMED])
+    raise SourceError(
+        f"{part.folder.root}: {len(skipped)} of {asked} images of the {split} store could not be read, more than "
+        f"max_unreadable ({limit:g}) allows: {named}{'; ...' if len(skipped) > NAMED else ''}; mend or remove them, or "
+        "raise max_unreadable"
+    )
+
+
+def _write_skipped(path: str | Path, skipped: Mapping[str, list[Skipped]]) -> None:
+    rows = [[split, *entry] for split, entries in skipped.items() for entry in entries]
+    write_rows(path, [["split", "path", "reason"], *rows])
+
+
+def _facts_of(split: str, part: Split) -> dict[str, Any]:
+    counts = np.bincount(part.labels[part.order], minlength=len(part.folder.classes))
+    return {
+        "split": split,
+        "image_folder": str(part.folder.root),
+        "images_sha256": part.folder.digest,
+        "images": len(part.order),
+        "classes_without_images": int((counts == 0).sum()),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

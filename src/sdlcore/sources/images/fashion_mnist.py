@@ -1,0 +1,327 @@
+"""Fashion-MNIST as an image folder of 90 fine classes: real product photos that can be had without a hub.
+
+The ten garments are the data set's own labels. The two adjectives are not: they are measured. Brightness (dark, grey,
+bright) and texture (plain, textured, patterned) are terciles, within each garment, of the mean brightness and the mean
+gradient of a picture's garment, over the training images used. They make 90 classes that a small model can learn and
+that a person can check, but nobody has ever labelled a shoe "patterned" for it.
+
+The data (MIT licence) come from Debian's package ``dataset-fashion-mnist`` where it is installed or apt can download
+it, which needs no rights, and from torchvision's download otherwise.
+"""
+
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sdlcore.storage.files import provenance, write_json
+from sdlcore.storage.parsing import SourceError
+
+log = logging.getLogger(__name__)
+
+PACKAGE = "dataset-fashion-mnist"
+INSTALLED = "usr/share/datasets/fashion-mnist"
+SIDE = 28
+GARMENTS = (
+    *("t-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+BRIGHTNESS = ("dark", "grey", "bright")
+TEXTURE = ("plain", "textured", "patterned")
+# of what is in the files, since Debian has compressed them anew
+TREE = 1
+"""Part of a folder's name: another number where `make_tree` comes to write something else."""
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+PREFIXES = {"train": "train", "test": "t10k"}
+# the longest that a hanging mirror may keep a run
+SECONDS = 600
+
+
+class Pictures(NamedTuple):
+    """Pictures (N x 28 x 28, uint8, black ground) and their garments (N, uint8)."""
+
+    pictures: np.ndarray
+    garments: np.ndarray
+
+
+class Terciles(NamedTuple):
+    """Borders (10 garments x 2) between thirds of brightness and of texture."""
+
+    brightness: np.ndarray
+    texture: np.ndarray
+
+
+def tree_name(train_images: int, test_images: int) -> str:
+    """Return the name of a folder of the cache that `make_tree` writes."""
+    return f"fashion_mnist_{train_images}_{test_images}-{TREE}"
+
+
+def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 20000, test_images: int = 4000) -> None:
+    """Write Fashion-MNIST as PNG files, ``<out_dir>/{train,test}/<class>/<index>.png``, whole or not at all.
+
+    All 90 classes have a folder in both parts, empty where no image is of it. ``provenance.json`` beside them says
+    where the data came from and where the terciles lie.
+
+    Parameters
+    ----------
+    out_dir
+        Folder to make; an empty one may be there.
+    by_hand
+        Folder that is looked into first for the four files, for where nothing can be downloaded.
+    train_images, test_images
+        Number of images, the first of the files.
+
+    Raises
+    ------
+    SourceError
+        If the data cannot be had or is not what it should be, or ``out_dir`` holds something.
+    """
+    out_dir = Path(out_dir)
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise SourceError(f"{out_dir}: already there; remove it to make it again")
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    part = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.part")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, where = obtain(by_hand, Path(scratch))
+        data = {split: read_pictures(folder, prefix) for split, prefix in PREFIXES.items()}
+    wanted = {"train": train_images, "test": test_images}
+    for split, number in wanted.items():
+        if number > len(data[split].pictures):
+            raise SourceError(f"Fashion-MNIST has {len(data[split].pictures)} images for {split}, not {number}")
+        data[split] = Pictures(*(values[:number] for values in data[split]))
+    terciles = measure_terciles(data["train"])
+    try:
+        for split, pictures in data.items():
+            _write_pictures(part / split, pictures, class_folders(pictures, terciles))
+        facts = provenance(
+            __file__,
+            data=where,
+            sha256=SHA256,
+            images=wanted,
+            terciles={name: borders.tolist() for name, borders in terciles._asdict().items()},
+        )
+        write_json(part / "provenance.json", facts)
+        part.replace(out_dir)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    log.info("%s: %d + %d images in %d classes", out_dir, train_images, test_images, len(all_class_folders()))
+
+
+def all_class_folders() -> list[str]:
+    """Return the names of the 90 class folders."""
+    garments = [garment.replace(" ", "_") for garment in GARMENTS]
+    return [f"{b}_{t}_{garment}" for garment in garments for b in BRIGHTNESS for t in TEXTURE]
+
+
+def garment_of(class_name: str) -> str:
+    """Return the garment in a class's name: what its two adjectives describe."""
+    return class_name.split(" ", maxsplit=2)[2]
+
+
+def class_folders(data: Pictures, terciles: Terciles) -> list[str]:
+    """Return the class folder of each picture."""
+    brightness = _third(mean_brightness(data.pictures), terciles.brightness[data.garments])
+    texture = _third(mean_gradient(data.pictures), terciles.texture[data.garments])
+    index = (data.garments.astype(int) * len(BRIGHTNESS) + brightness) * len(TEXTURE) + texture
+    names = all_class_folders()
+    return [names[i] for i in index]
+
+
+def measure_terciles(data: Pictures) -> Terciles:
+    """Return the borders between thirds, within each garment. A garment without pictures has borders of zero."""
+    borders = []
+    for values in (mean_brightness(data.pictures), mean_gradient(data.pictures)):
+        found = np.zeros((len(GARMENTS), 2))
+        for garment in np.unique(data.garments):
+            found[garment] = np.quantile(values[data.garments == garment], [1 / 3, 2 / 3])
+        borders.append(found)
+    return Terciles(*borders)
+
+
+def mean_brightness(pictures: np.ndarray) -> np.ndarray:
+    """Return the mean of each garment's pixels, those that are not black; 0 for a picture without any."""
+    inside = pictures > 0
+    return _mean(pictures, inside)
+
+
+def mean_gradient(pictures: np.ndarray) -> np.ndarray:
+    """Return the mean absolute difference of neighbouring pixels, to the right and downwards, within each garment.
+
+    Its outline does not count: it would say how large and how bright a garment is.
+    """
+    signed, inside = pictures.astype(np.int16), pictures > 0
+    across, down = np.abs(np.diff(signed, axis=2)), np.abs(np.diff(signed, axis=1))
+    across_inside, down_inside = inside[:, :, 1:] & inside[:, :, :-1], inside[:, 1:] & inside[:, :-1]
+    differences = np.concatenate([_flat(across), _flat(down)], axis=1)
+    return _mean(differences, np.concatenate([_flat(across_inside), _flat(down_inside)], axis=1))
+
+
+def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    values, where = _flat(values), _flat(where)
+    return (values * where).sum(axis=1, dtype=np.int64) / np.maximum(where.sum(axis=1), 1)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1)
+
+
+def _third(values: np.ndarray, borders: np.ndarray) -> np.ndarray:
+    return (values[:, None] > borders).sum(axis=1)
+
+
+def _write_pictures(folder: Path, data: Pictures, folders: list[str]) -> None:
+    for name in all_class_folders():
+        (folder / name).mkdir(parents=True)
+    for index, (picture, name) in enumerate(zip(data.pictures, folders, strict=True)):
+        Image.fromarray(picture).save(folder / name / f"{index:05d}.png", compress_level=1)
+
+
+def read_pictures(folder: Path, prefix: str) -> Pictures:
+    """Return the pictures and labels of ``train`` or ``t10k``.
+
+    Raises
+    ------
+    SourceError
+        If a file is not an idx.gz file of the expected shape.
+    """
+    pictures = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")
+    garments = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz")
+    if pictures.shape != (len(garments), SIDE, SIDE) or (len(garments) and garments.max() >= len(GARMENTS)):
+        raise SourceError(
+            f"{folder}: expected pictures of {SIDE} x {SIDE} and as many labels below {len(GARMENTS)}, found "
+            f"{pictures.shape} and {garments.shape}"
+        )
+    return Pictures(pictures, garments)
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Return the array of unsigned bytes in a gzipped idx file, the format of MNIST.
+
+    Raises
+    ------
+    SourceError
+        If the file is not one, or shorter or longer than its header says.
+    """
+    path = Path(path)
+    content = _unzipped(path)
+    dimensions = content[3] if len(content) > 3 else 0
+    if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * dimensions:
+        raise SourceError(f"{path}: does not begin like an idx file of bytes; fetch it again")
+    shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).astype(int)
+    body = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
+    if len(body) != np.prod(shape):
+        raise SourceError(f"{path}: holds {len(body)} bytes, but its header says {' x '.join(map(str, shape))}")
+    return body.reshape(shape)
+
+
+def obtain(by_hand: str | Path, scratch: Path, root: Path = Path("/")) -> tuple[Path, str]:
+    """Return a folder with the four files, checked, and where they came from.
+
+    Tried in turn: the folder ``by_hand``; Debian's package where it is installed below ``root``; the same package
+    downloaded by apt-get into ``scratch``, which takes no rights; torchvision's download.
+
+    Raises
+    ------
+    SourceError
+        If none has them, with what each said, or if a checksum differs.
+    """
+    ways: list[tuple[str, Callable[[], Path]]] = [
+        (f"the folder {by_hand}", lambda: _there(Path(by_hand))),
+        (f"Debian's package {PACKAGE}, installed", lambda: _there(root / INSTALLED)),
+        (f"Debian's package {PACKAGE}, downloaded by apt-get", lambda: _apt(scratch)),
+        ("torchvision's download", lambda: _torchvision(scratch)),
+    ]
+    failures = []
+    for where, way in ways:
+        try:
+            folder = way()
+        except Exception as error:  # of four different tools
+            failures.append(f"{where}: {error}")
+            log.info("Fashion-MNIST not from %s (%s)", where, error)
+            continue
+        _check_digests(folder)
+        log.info("Fashion-MNIST from %s", where)
+        return folder, where
+    raise SourceError(
+        f"Fashion-MNIST could not be had; install Debian's package {PACKAGE}, or put the files {', '.join(SHA256)} "
+        f"into {by_hand} by hand. Tried: {'; '.join(failures)}"
+    )
+
+
+def _there(folder: Path) -> Path:
+    missing = [name for name in SHA256 if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"no {missing[0]} there")
+    return folder
+
+
+def _apt(scratch: Path) -> Path:
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise FileNotFoundError("no apt-get on this machine")
+    # lists of one's own: those of the system are often missing in containers, and only root may renew them
+    options = [
+        *("-o", f"Dir::State::Lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache"),
+        *("-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", "-o", "APT::Sandbox::User="),
+    ]
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (scratch / folder).mkdir(parents=True)
+    try:
+        _call("apt-get", "download", PACKAGE, where=scratch)
+    except OSError:
+        _call("apt-get", *options, "update", where=scratch)
+        _call("apt-get", *options, "download", PACKAGE, where=scratch)
+    (package,) = scratch.glob(f"{PACKAGE}_*.deb")
+    _call("dpkg-deb", "-x", str(package), str(scratch / "debian"), where=scratch)
+    return _there(scratch / "debian" / INSTALLED)
+
+
+def _call(*command: str, where: Path) -> None:
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=SECONDS, check=False)
+    if done.returncode:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise OSError(f"{command[0]}: {said[-1].strip() if said else 'no message'}")
+
+
+def _torchvision(scratch: Path) -> Path:
+    from torchvision.datasets import FashionMNIST  # only here: the other ways do without
+
+    for train in (True, False):
+        FashionMNIST(str(scratch), train=train, download=True)
+    return _there(scratch / "FashionMNIST/raw")
+
+
+def _check_digests(folder: Path) -> None:
+    for name, sha256 in SHA256.items():
+        found = content_sha256(folder / name)
+        if found != sha256:
+            raise SourceError(
+                f"{folder / name}: SHA-256 of its content is {found}, but {sha256} is pinned; fetch it again"
+            )
+
+
+def content_sha256(path: Path) -> str:
+    """Return the hex SHA-256 of what a gzipped file holds."""
+    return hashlib.sha256(_unzipped(path)).hexdigest()
+
+
+def _unzipped(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            return file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path}: not a readable gzip file ({error}); fetch it again") from error

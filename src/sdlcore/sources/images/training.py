@@ -1,0 +1,267 @@
+"""A small CLIP, trained on an image folder with open_clip's own model, tokenizer and loss.
+
+It stands in for the paper's ViT-B/32 where no weights can be fetched: the file that it leaves is loaded by the same
+call. Captions are made from the names of classes, so it knows those and nothing else.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+
+from sdlcore.random_streams import stream
+from sdlcore.sources.folders import Skipped
+from sdlcore.sources.images.checkpoints import register_architecture, tokenizer_of
+from sdlcore.sources.images.listing import ImageFolder, decoded, list_images
+from sdlcore.storage.files import atomic_path, provenance, write_json
+from sdlcore.storage.parsing import NO_CODE, SourceError, nothing_to_read, parsing
+
+log = logging.getLogger(__name__)
+
+CAPTION = "a photo of a {}"
+WARMUP_STEPS = 30
+WEIGHT_DECAY = 0.1
+BETAS = (0.9, 0.98)
+GRADIENT_NORM = 1.0
+LARGEST_LOGIT_SCALE = math.log(100)
+LOG_EVERY = 20
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class ClipTraining:
+    """Settings of a training; `config/schema/config.schema.yaml` describes the same keys.
+
+    Attributes
+    ----------
+    steps, batch_size
+        Number of steps, and images of one. An epoch's last images that do not fill a batch are left out.
+    lr
+        Peak learning rate of AdamW, reached after `WARMUP_STEPS` or a quarter of the steps, then a cosine down to 0.
+    seed
+        Of initialisation, order and flips.
+    """
+
+    steps: int = 200
+    batch_size: int = 256
+    lr: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, minimum in (("steps", 1), ("batch_size", 2), ("seed", 0)):
+            if getattr(self, name) < minimum:
+                raise SourceError(f"training.{name} is {getattr(self, name)}, but must be at least {minimum}")
+        if not self.lr > 0:
+            raise SourceError(f"training.lr is {self.lr}, but must be above 0")
+
+
+class Loaded(NamedTuple):
+    """The readable images of a folder in memory.
+
+    Attributes
+    ----------
+    images
+        N x 3 x height x width, float32, preprocessed.
+    labels
+        N indices of classes.
+    skipped
+        What could not be read.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    skipped: list[Skipped]
+
+
+def train_clip(
+    training: ClipTraining,
+    model: str,
+    images: str | Path,
+    test_images: str | Path,
+    model_path: str | Path,
+    metrics_path: str | Path,
+    *,
+    group_of: Callable[[str], str] | None = None,
+    workers: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Train a CLIP on an image folder, and judge it zero-shot on another; return what the metrics file holds.
+
+    On a CPU, the same settings and number of threads give the same bits. Images are held in memory.
+
+    Parameters
+    ----------
+    training
+        Settings.
+    model
+        Architecture, as `register_architecture` takes it.
+    images, test_images
+        Folders in ImageFolder layout with the same classes.
+    model_path
+        Safetensors file to write, which ``open_clip.create_model_and_transforms(model, pretrained=model_path)`` loads.
+    metrics_path
+        JSON file to write.
+    group_of
+        From the name of a class to that of the coarser class that it belongs to, for which the model is judged too.
+    workers, device, threads
+        As of `sdlcore.sources.images.embedding.extract`.
+
+    Raises
+    ------
+    SourceError
+        If a folder or the architecture does not serve, or the images do not fill a batch.
+    """
+    torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = register_architecture(model)
+    folder, test_folder = list_images(images), list_images(test_images, "test_images")
+    if folder.classes != test_folder.classes:
+        different = sorted(set(folder.classes) ^ set(test_folder.classes))
+        raise SourceError(f"{test_images}: its class folders are not those of {images}; {different[0]} is in one only")
+    clip, preprocess = _initialised(name, training.seed)
+    clip.to(device)
+    data = _load(folder, preprocess, workers)
+    if len(data.images) < training.batch_size:
+        raise SourceError(
+            f"{images}: has {len(data.images)} readable images, fewer than training.batch_size {training.batch_size}"
+        )
+    tokens = tokenizer_of(name)([CAPTION.format(name) for name in folder.class_names]).to(device)
+    groups = None if group_of is None else [group_of(name) for name in folder.class_names]
+    losses = _train(clip, data, tokens, training, device)
+    test = _load(test_folder, preprocess, workers)
+    facts = provenance(
+        __file__,
+        training=asdict(training),
+        architecture=open_clip.get_model_config(name),
+        caption=CAPTION,
+        image_folder={"path": str(images), "sha256": folder.digest},
+        precision="float32",
+        device=device,
+        threads=threads,
+    )
+    metrics = {
+        "steps": training.steps,
+        "loss": float(np.mean(losses[-LOG_EVERY:])),
+        "chance_loss": math.log(training.batch_size),
+        "losses": {str(step): losses[step - 1] for step in range(LOG_EVERY, training.steps + 1, LOG_EVERY)},
+        "images": {"train": len(data.images), "test": len(test.images)},
+        "skipped": {part: [s._asdict() for s in found.skipped] for part, found in (("train", data), ("test", test))},
+        "zero_shot": _zero_shot(clip, test, tokens, groups, device),
+        "provenance": facts,
+    }
+    weights = {key: value.cpu().contiguous() for key, value in clip.state_dict().items()}
+    with atomic_path(model_path) as part:
+        save_file(weights, part, metadata={"provenance": json.dumps(facts, sort_keys=True)})
+    write_json(metrics_path, metrics)
+    return metrics
+
+
+def _initialised(name: str, seed: int) -> tuple[Any, Any]:
+    with torch.random.fork_rng(devices=[]):  # open_clip draws from the global generator
+        torch.manual_seed(int(stream(seed, "clip", "initialisation").integers(2**63)))
+        with parsing(name, "an architecture", NO_CODE), nothing_to_read():
+            clip, _, preprocess = open_clip.create_model_and_transforms(name)
+    return clip, preprocess
+
+
+def _load(folder: ImageFolder, preprocess: Any, workers: int) -> Loaded:
+    images, indices, skipped = [], [], list(folder.skipped)
+    for batch in decoded(folder, np.arange(len(folder.paths)), preprocess, EVALUATION_BATCH, workers=workers):
+        if batch.images is not None:
+            images.append(batch.images)
+        indices += batch.indices
+        skipped += batch.skipped
+    for entry in skipped:
+        log.warning("%s: skipped %s: %s", folder.root, *entry)
+    if not images:
+        raise SourceError(f"{folder.root}: none of its {len(folder.paths)} images could be read")
+    return Loaded(torch.cat(images), torch.from_numpy(folder.labels[indices]).long(), skipped)
+
+
+def _train(clip: Any, data: Loaded, tokens: torch.Tensor, training: ClipTraining, device: str) -> list[float]:
+    """Train in place; return the loss of every step."""
+    clip.train()
+    loss_of = open_clip.ClipLoss()
+    # gains, biases and the logit scale are no directions to shrink
+    decayed = [p for p in clip.parameters() if p.ndim >= 2]
+    others = [p for p in clip.parameters() if p.ndim < 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
+        lr=training.lr,
+        betas=BETAS,
+    )
+    warmup = min(WARMUP_STEPS, max(1, training.steps // 4))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, warmup, training.steps))
+    losses = []
+    for step, (chosen, flips) in zip(range(1, training.steps + 1), _batches(len(data.images), training), strict=False):
+        images = data.images[chosen]
+        images = torch.where(flips[:, None, None, None], images.flip(-1), images).to(device)
+        loss = loss_of(*clip(images, tokens[data.labels[chosen].to(device)]))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(clip.parameters(), GRADIENT_NORM)
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            clip.logit_scale.clamp_(0, LARGEST_LOGIT_SCALE)
+        losses.append(loss.item())
+        if step % LOG_EVERY == 0:
+            log.info("step %d of %d: loss %.3f", step, training.steps, np.mean(losses[-LOG_EVERY:]))
+    clip.eval()
+    return losses
+
+
+def _batches(images: int, training: ClipTraining) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield indices of images and which of them are mirrored, without end; every epoch in a new order."""
+    epoch = 0
+    while True:
+        order = stream(training.seed, "clip", "order", epoch).permutation(images)
+        flips = stream(training.seed, "clip", "flips", epoch).random(images) < 0.5
+        for first in range(0, images - training.batch_size + 1, training.batch_size):
+            rows = slice(first, first + training.batch_size)
+            yield torch.from_numpy(order[rows]), torch.from_numpy(flips[rows])
+        epoch += 1
+
+
+def _rate(step: int, warmup: int, steps: int) -> float:
+    """Return the share of the peak learning rate at a step, counted from 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+@torch.inference_mode()
+def _zero_shot(
+    clip: Any, test: Loaded, tokens: torch.Tensor, groups: list[str] | None, device: str
+) -> dict[str, dict[str, Any]]:
+    """Return the share of images whose nearest caption is that of their class, and with groups, of their group."""
+    images_ND = torch.cat(
+        [clip.encode_image(part.to(device), normalize=True) for part in test.images.split(EVALUATION_BATCH)]
+    )
+    texts_CD = torch.cat([clip.encode_text(part, normalize=True) for part in tokens.split(EVALUATION_BATCH)])
+    nearest_N = (images_ND @ texts_CD.T).argmax(dim=1).cpu()
+    found = {"classes": _top1(nearest_N, test.labels, len(texts_CD))}
+    if groups is not None:
+        names = list(dict.fromkeys(groups))
+        group_of = torch.tensor([names.index(group) for group in groups])
+        found["groups"] = _top1(group_of[nearest_N], group_of[test.labels], len(names))
+    return found
+
+
+def _top1(found_N: torch.Tensor, labels_N: torch.Tensor, number: int) -> dict[str, Any]:
+    return {
+        "number": number,
+        "top1": (found_N == labels_N).float().mean().item(),
+        "chance": 1 / number,
+        "largest_class": labels_N.bincount().max().item() / len(labels_N),
+    }

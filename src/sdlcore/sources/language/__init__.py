@@ -1,0 +1,1 @@
+"""Activations of language models over a text."""

@@ -1,0 +1,165 @@
+"""Checkpoints of Llama-family language models: finding them and loading them, whole or cut off.
+
+Only safetensors are read, and no code that comes with a model is ever run.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from sdlcore.sources.folders import NO_FILE
+from sdlcore.sources.language.hub import model_config, model_snapshot
+from sdlcore.sources.language.hub_names import is_hub_model
+from sdlcore.storage.files import sha256_of
+from sdlcore.storage.parsing import NO_CODE, SourceError, nothing_to_read, parsing
+
+FAMILY = ("llama", "mistral", "qwen2")
+"""Architectures with the blocks, norms and MLPs that `sites` names, tested against transformers' own hidden states."""
+
+
+class Checkpoint(NamedTuple):
+    """A model on this machine."""
+
+    name: str
+    """As the configuration has it."""
+    folder: Path
+    """With config.json, safetensors and tokenizer."""
+    commit: str | None
+    """Of a model of the hub."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the model, for provenance: a commit of the hub or the checksums of its weights."""
+        if self.commit is not None:
+            return {"name": self.name, "commit": self.commit}
+        return {"files": {path.name: sha256_of(path) for path in sorted(self.folder.glob("*.safetensors"))}}
+
+
+def open_checkpoint(reference: str | Path, revision: str | None = None) -> Checkpoint:
+    """Return the model that ``reference`` names: a folder, or OWNER/NAME at the hub, which is fetched if need be.
+
+    Parameters
+    ----------
+    reference
+        A folder that exists goes before a name of the hub.
+    revision
+        Commit, tag or branch at the hub; None for the newest.
+
+    Raises
+    ------
+    SourceError
+        If there is no such model, access to it must be granted first, the hub cannot be reached, or the model is not
+        of the Llama family.
+    """
+    name, folder = str(reference), Path(reference)
+    if folder.suffix == ".gguf" and folder.is_file():  # what it is converted to has its name
+        raise SourceError(f"{name}: a GGUF file; convert it to a folder first (workflow/scripts/language_model.py)")
+    if is_hub_model(name):
+        require_family(model_config(name, revision).get("model_type"), name)
+        folder = model_snapshot(name, revision)
+        return Checkpoint(name, folder, folder.name)
+    _require_checkpoint(folder)
+    return Checkpoint(name, folder, None)
+
+
+def load_truncated(folder: str | Path, layer: int, dtype: str = "float32") -> Any:
+    """Return the first ``layer`` blocks of a checkpoint, without the final norm.
+
+    The output ``last_hidden_state`` is the residual stream after those blocks.
+
+    Raises
+    ------
+    SourceError
+        If ``folder`` holds no checkpoint of the family in safetensors, has fewer blocks, or lacks weights.
+    """
+    config = _configuration(folder)
+    blocks = config.num_hidden_layers
+    if layer > blocks:
+        raise SourceError(f"{folder}: layer is {layer}, but the model has {blocks} blocks; take at most {blocks}")
+    config.num_hidden_layers = layer
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layer]
+    model = _load(AutoModel, folder, config, dtype)
+    model.norm = torch.nn.Identity()
+    return model
+
+
+def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
+    """Return a checkpoint's whole causal language model. Raises as `load_truncated`."""
+    return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """Return the tokenizer of a checkpoint's folder.
+
+    Raises
+    ------
+    SourceError
+        If ``folder`` holds no tokenizer that can be read, or one that needs code of its own.
+    """
+    with parsing(folder, "a checkpoint's tokenizer", NO_CODE), undisturbed():
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _configuration(folder: str | Path) -> Any:
+    _require_checkpoint(folder)
+    path = Path(folder) / "config.json"
+    with parsing(path, "a model's configuration", NO_CODE), undisturbed():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        require_family(found.get("model_type"), folder)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _load(kind: Any, folder: str | Path, config: Any, dtype: str) -> Any:
+    with parsing(folder, "a checkpoint in safetensors", NO_CODE), undisturbed():
+        model, loading = kind.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    if loading["missing_keys"]:  # transformers would go on with random weights
+        raise SourceError(f"{folder}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")
+    return model.eval()
+
+
+def _require_checkpoint(folder: str | Path) -> None:
+    if not (Path(folder) / "config.json").is_file() or not any(Path(folder).glob("*.safetensors")):
+        raise SourceError(f"{folder}: expected a transformers checkpoint, i.e. config.json and *.safetensors files")
+    for path in sorted(Path(folder).iterdir()):
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for somebody to write
+            raise SourceError(f"{path}: {NO_FILE}; remove it, or fetch the checkpoint again")
+
+
+def require_family(model_type: Any, where: str | Path) -> None:
+    if model_type not in FAMILY:
+        raise SourceError(
+            f"{where}: the model's architecture is {model_type!r}, but only {', '.join(FAMILY)} are supported"
+        )
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep transformers from asking anything, and its progress bars and table of the blocks left out from plain logs.
+
+    It asks whether to run code that comes with a model; nobody is there to answer, so that an answer in a pipe does not
+    count either.
+    """
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with nothing_to_read():
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,93 @@
+"""GGUF files of Llama-family models, converted once to folders that transformers loads.
+
+The folder is named by the file's content. Checkouts that share a cache so share what was converted, and none of them
+ever replaces or removes what another one made.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from sdlcore.sources.language.checkpoints import require_family, undisturbed
+from sdlcore.storage.files import sha256_of
+from sdlcore.storage.parsing import NO_CODE, SourceError, parsing
+from sdlcore.storage.sharing import made_once
+
+log = logging.getLogger(__name__)
+
+CONVERSION = 1
+"""Part of a folder's name: another number where conversion comes to write something else."""
+
+
+def converted(gguf_path: str | Path, cache: str | Path) -> Path:
+    """Return the folder below ``cache`` with the model of a GGUF file, converted if it is not there yet.
+
+    Of several processes one converts, and the others wait.
+
+    Raises
+    ------
+    SourceError
+        As `convert_gguf`.
+    """
+    gguf_path = Path(gguf_path)
+    _require_gguf(gguf_path)
+    folder = Path(cache) / f"{gguf_path.stem}-{sha256_of(gguf_path)[:16]}-{CONVERSION}"
+    made_once(folder, lambda path: convert_gguf(gguf_path, path))
+    return folder
+
+
+def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
+    """Convert a GGUF file of a Llama-family model to a folder with float32 safetensors and the tokenizer.
+
+    Needs the packages ``gguf`` and ``accelerate``. The folder appears whole or not at all. Other files in the GGUF
+    file's folder, code above all, have no part in it.
+
+    Raises
+    ------
+    SourceError
+        If the file is no GGUF file or its model not of the family, or something other than an empty folder is at
+        ``out_dir``.
+    """
+    gguf_path, out_dir = Path(gguf_path), Path(out_dir)
+    _require_gguf(gguf_path)
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise SourceError(f"{out_dir}: already there; remove it to convert {gguf_path.name} again")
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    part = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.part")
+    try:
+        model, tokenizer = _load(gguf_path)
+        with undisturbed():
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+        part.replace(out_dir)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    log.info("%s: %d parameters converted from %s", out_dir, model.num_parameters(), gguf_path.name)
+
+
+def _require_gguf(path: Path) -> None:
+    if not path.is_file():
+        raise SourceError(f"{path}: no such GGUF file")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise SourceError(f"{path}: does not begin like a GGUF file; fetch it again")
+
+
+def _load(path: Path) -> tuple[Any, Any]:
+    """Return the model and the tokenizer of a GGUF file, out of a folder where nothing is beside it."""
+    with tempfile.TemporaryDirectory() as alone, parsing(path, "a GGUF file", f"fetch it again; {NO_CODE}"):
+        (Path(alone) / path.name).symlink_to(path.resolve())
+        where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+        with undisturbed():
+            # without dequantize the weights are dense as well, but save_pretrained refuses to write them
+            model = AutoModelForCausalLM.from_pretrained(
+                alone, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **where
+            )
+            require_family(model.config.model_type, path)
+            return model, AutoTokenizer.from_pretrained(alone, **where)

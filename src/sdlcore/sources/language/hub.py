@@ -1,0 +1,128 @@
+"""Models and data sets of the Hugging Face hub: what is fetched, at which commit, and what is said when it cannot be.
+
+Files come by the hub's own client, so that its variables hold: HF_TOKEN (access), HF_HOME (cache), HF_HUB_OFFLINE,
+HF_ENDPOINT (a mirror). Only configuration, tokenizer and safetensors are fetched; no code that comes with a model or a
+data set is run.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import disable_progress_bars
+
+from sdlcore.storage.parsing import SourceError, described
+
+log = logging.getLogger(__name__)
+
+
+def model_config(name: str, revision: str | None) -> dict:
+    """Return the configuration of a model of the hub, which says what it is before its weights are fetched."""
+    with _said_in_a_sentence(name, "model", revision):
+        return json.loads(Path(hf_hub_download(name, "config.json", revision=revision)).read_text())
+
+
+def model_snapshot(name: str, revision: str | None) -> Path:
+    """Return the folder of the hub's cache with a model's configuration, tokenizer and safetensors, fetched if need be.
+
+    The folder's name is the commit.
+    """
+    log.info("%s: fetching what the cache lacks", name)
+    disable_progress_bars()
+    with _said_in_a_sentence(name, "model", revision):
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model"],
+            ignore_patterns=["*/*"],  # the same weights in other formats
+        )
+    return Path(folder)
+
+
+def dataset_commit(name: str, revision: str | None) -> str:
+    """Return the commit that a revision of a data set is; of the newest one without a revision."""
+    with _said_in_a_sentence(name, "data set", revision):
+        commit = HfApi().dataset_info(name, revision=revision).sha
+    if commit is None:
+        raise SourceError(f"{name}: the hub does not say which commit of the data set it has; set text_revision to one")
+    return commit
+
+
+def dataset_texts(
+    name: str, config: str | None, split: str, commit: str, column: str, buffer: int, seed: int
+) -> Iterator[str]:
+    """Yield the texts of a data set as they stream in, shuffled as `datasets` does by a buffer and ``seed``.
+
+    Raises
+    ------
+    SourceError
+        If there is no such configuration, split or column, or the hub cannot be reached.
+    """
+    import datasets  # only here: it takes seconds to load
+
+    datasets.disable_progress_bars()
+    with _said_in_a_sentence(name, "data set", commit):
+        try:
+            rows = datasets.load_dataset(name, config, split=split, streaming=True, revision=commit)
+        except ValueError as error:  # names the configurations and splits that there are
+            raise SourceError(f"{name}: {error}; set text_config and text_split") from error
+        for row in rows.shuffle(seed=seed, buffer_size=buffer) if buffer > 1 else rows:
+            if column not in row:
+                raise SourceError(f"{name}: has no column {column!r}, only {', '.join(sorted(row))}; set text_column")
+            if not isinstance(row[column], str | None):
+                kind = type(row[column]).__name__
+                raise SourceError(f"{name}: column {column!r} holds {kind}, expected text; set text_column")
+            yield row[column] or ""
+
+
+@contextmanager
+def _said_in_a_sentence(name: str, kind: str, revision: str | None) -> Iterator[None]:
+    """Turn what goes wrong at the hub into one sentence that says what to do."""
+    folder = "datasets/" if kind == "data set" else ""
+    try:
+        yield
+    except GatedRepoError as error:
+        raise SourceError(
+            f"{name}: access to this {kind} must be granted: ask for it at https://huggingface.co/{folder}{name} and "
+            "set HF_TOKEN to a token of the account that has it"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise SourceError(
+            f"{name}: neither a path on this machine nor a {kind} of the hub; correct the name or, if it is private, "
+            "set HF_TOKEN to a token of an account that may read it"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise SourceError(f"{name}: the hub's {kind} has no revision {revision!r}; correct it") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise _unreachable(name) from error
+    except EntryNotFoundError as error:
+        raise SourceError(f"{name}: the hub's {kind} lacks a file that is needed ({error})") from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise SourceError(f"{name}: the hub refuses this {kind} ({error})") from error
+    except HTTPError as error:  # of the HTTP client, where no answer came
+        raise _unreachable(name) from error
+    except SourceError:
+        raise
+    except Exception as error:  # over broken files, readers of six formats raise nearly anything
+        raise SourceError(f"{name}: the hub's {kind} cannot be read ({described(error)})") from error
+
+
+def _unreachable(name: str) -> SourceError:
+    return SourceError(
+        f"{name}: neither a path on this machine nor in the hub's cache, and the hub cannot be reached (offline, or "
+        "HF_HUB_OFFLINE is set); fetch it on a machine with a network and the same HF_HOME"
+    )

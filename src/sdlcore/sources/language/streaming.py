@@ -1,0 +1,309 @@
+"""Activations that never touch the disk: the language model runs while a dictionary is trained, and makes its rows.
+
+What is written is an evaluation store, of the first documents of the text, and a *recipe*: a small JSON file that says
+which model, which text, and where in it training begins. A training reads batches out of a buffer of rows in random
+order; when the buffer is used up, it is filled with the rows that follow. Where the text ends, it begins anew.
+
+A training that was interrupted goes on to the same bits. It finds the place in the text by *marks*, a small file beside
+its checkpoint that says where each buffer began, so the model runs over at most one buffer that it has seen before, and
+over the first one, which normalisation is fitted to.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sdlcore.data.batches import Order, TrainingRows
+from sdlcore.data.pairs import make_pair
+from sdlcore.data.store import resume_store
+from sdlcore.sources.language.extraction import Extraction, prepare
+from sdlcore.sources.language.forward import KEPT
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.tokens import following
+from sdlcore.storage.files import sha256_of, write_json
+from sdlcore.storage.parsing import SourceError
+
+log = logging.getLogger(__name__)
+
+FORMAT = "sdlcore activation stream"
+VERSION = 1
+
+
+def write_recipe(
+    source: LlamaSource,
+    model: str | Path,
+    text: str | Path,
+    recipe_path: str | Path,
+    test_path: str | Path,
+    buffer_rows: int = 2**16,
+    threads: int = 1,
+    device: torch.device | None = None,
+) -> None:
+    """Write a source's evaluation store, and the recipe of the training rows that come after it in the text.
+
+    Parameters
+    ----------
+    source, model, text, threads, device
+        As for `llama.extract`; ``train_samples`` is not read.
+    recipe_path, test_path
+        Files to make or replace.
+    buffer_rows
+        Rows in memory that batches are drawn from.
+
+    Raises
+    ------
+    SourceError
+        If the model or the text does not serve, or the text has too few tokens for the evaluation store.
+    """
+    rows = source.test_samples
+    work = prepare(source, model, text, rows, threads=threads, device=device)
+    with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
+        work.require_disk(Path(test_path).parent, rows - test.rows)
+        last = work.fill(test, rows)
+    width = work.stack.config.hidden_size
+    recipe = {
+        "format": FORMAT,
+        "version": VERSION,
+        "n_p": width,
+        "n_r": width if "target" in source.sites else None,
+        "model": str(model),
+        "text": str(text),
+        "first_place": last + 1,
+        "buffer_rows": buffer_rows,
+        "provenance": work.facts,
+    }
+    write_json(recipe_path, recipe)
+
+
+class Rows(NamedTuple):
+    """Rows in memory, read like those of a store."""
+
+    columns: dict[str, np.ndarray]
+    """N x D of input and, where there is one, target."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.columns["input"])
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows of a column."""
+        return self.columns[column][start:stop]
+
+
+class _Mark(NamedTuple):
+    """Where a buffer begins: a pass over contexts from a token of a document on, some of whose rows are used up."""
+
+    place: int
+    position: int
+    used: int
+
+
+class StreamReader:
+    """Batches of (x_p, x_r) by step number, out of what a language model gives as it goes.
+
+    Buffer g holds the stream's rows g R to (g + 1) R - 1, with R a multiple of the batch size, permuted by the g-th
+    stream of ``order``. Reading the steps in their order costs one pass over the text; going back starts at a mark.
+
+    Parameters
+    ----------
+    work
+        What makes rows.
+    first_place
+        Place of the document that the stream begins with.
+    buffer_rows
+        Rows of a buffer, at most; a batch at least.
+    pair
+        sae, transcoder or crosscoder.
+    batch_size
+        Rows of a batch.
+    order
+        Gives the stream that shuffles a buffer.
+    marks
+        File that remembers where buffers began.
+    identity
+        What the stream is of; marks of others are not used.
+    """
+
+    def __init__(
+        self,
+        work: Extraction,
+        first_place: int,
+        buffer_rows: int,
+        pair: str,
+        batch_size: int,
+        order: Order,
+        marks: Path,
+        identity: str,
+    ) -> None:
+        self._work = work
+        self._begin = _Mark(first_place, 0, 0)
+        self._pair = pair
+        self._batch_size = batch_size
+        self._steps_per_buffer = max(1, buffer_rows // batch_size)
+        self._order = order
+        self._marks_path = marks
+        self._identity = f"{identity} {self._steps_per_buffer * batch_size}"
+        self._marks = self._read_marks()
+        self._buffer = -1
+        self._columns: dict[str, np.ndarray] = {}
+        self._shuffled = np.zeros(0, dtype=np.int64)
+        self._mark = self._begin
+        self._seek(self._begin)
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return x_p (batch_size x n_p) and x_r (batch_size x n_r) of step ``step``, counted from 0; float32."""
+        buffer, place = divmod(step, self._steps_per_buffer)
+        self._load(buffer)
+        rows = self._shuffled[place * self._batch_size : (place + 1) * self._batch_size]
+        parts = {name: torch.from_numpy(values[rows]).float().numpy() for name, values in self._columns.items()}
+        return make_pair(self._pair, parts["input"], parts.get("target"))
+
+    def first_rows(self) -> Rows:
+        """Return the rows of the first buffer, in the order of the text. They are good until the next batch is read."""
+        self._load(0)
+        return Rows(self._columns)
+
+    def _load(self, buffer: int) -> None:
+        if buffer == self._buffer:
+            return
+        if buffer != self._buffer + 1:
+            start = max((at for at in self._marks if at <= buffer), default=0)
+            self._seek(self._marks.get(start, self._begin))
+            self._buffer = start - 1
+        while self._buffer < buffer:
+            self._buffer += 1
+            self._remember()
+            self._fill()
+        rows = self._steps_per_buffer * self._batch_size
+        self._shuffled = self._order(buffer).permutation(rows)
+
+    def _seek(self, mark: _Mark) -> None:
+        self._batches = self._work.batches(mark.place, mark.position)
+        self._next = mark._replace(used=0)
+        self._left: dict[str, np.ndarray] = {}
+        # whether the text is known to have rows
+        self._has_rows = mark != self._begin
+        if mark.used:
+            self._advance()
+            self._drop(mark.used)
+
+    def _fill(self) -> None:
+        """Fill the buffer with the rows that follow."""
+        rows, filled = self._steps_per_buffer * self._batch_size, 0
+        while filled < rows:
+            if not len(self._left.get("input", ())):
+                self._advance()
+            taken = {name: values[: rows - filled] for name, values in self._left.items()}
+            few = len(taken["input"])
+            for name, values in taken.items():
+                if name not in self._columns:
+                    self._columns[name] = np.empty((rows, values.shape[1]), dtype=values.dtype)
+                self._columns[name][filled : filled + few] = values
+            self._drop(few)
+            filled += few
+
+    def _drop(self, rows: int) -> None:
+        self._left = {name: values[rows:] for name, values in self._left.items()}
+        self._mark = self._mark._replace(used=self._mark.used + rows)
+
+    def _advance(self) -> None:
+        """Run the model over the contexts that come next; where the text ends, from the beginning on."""
+        batch = next(self._batches, None)
+        if batch is None:
+            if not self._has_rows:
+                raise SourceError(
+                    f"{self._work.corpus.name}: has no rows behind those of the evaluation store; take a longer "
+                    "text, or lower test_samples"
+                )
+            log.info("the text ended; it begins anew")
+            self._seek(self._begin)
+            batch = next(self._batches)
+        self._mark = self._next
+        self._next = _Mark(*following(batch.tokens), 0)
+        kept = np.flatnonzero(self._work.kinds.of(batch.tokens, batch.norms) == KEPT)
+        self._has_rows |= len(kept) > 0
+        self._left = {name: values[kept] for name, values in batch.values.items()}
+
+    def _remember(self) -> None:
+        """Note where the buffer that is filled next begins."""
+        mark = self._mark if self._left else self._next
+        if self._marks.get(self._buffer) != mark:
+            self._marks[self._buffer] = mark
+            marks = {str(at): list(mark) for at, mark in self._marks.items()}
+            write_json(self._marks_path, {"stream": self._identity, "marks": marks})
+
+    def _read_marks(self) -> dict[int, _Mark]:
+        try:
+            found = json.loads(self._marks_path.read_text())
+            if found["stream"] == self._identity:
+                return {int(at): _Mark(*mark) for at, mark in found["marks"].items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s: not readable (%s); the stream is read from its beginning", self._marks_path, error)
+        return {}
+
+
+def load_recipe(path: str | Path) -> dict[str, Any]:
+    """Return a recipe.
+
+    Raises
+    ------
+    SourceError
+        If there is none that this code reads.
+    """
+    try:
+        recipe = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path}: not a readable recipe of a stream ({error})") from error
+    if not isinstance(recipe, dict) or recipe.get("format") != FORMAT or recipe.get("version") != VERSION:
+        raise SourceError(f"{path}: not an {FORMAT} of version {VERSION}; make it anew")
+    return recipe
+
+
+@contextmanager
+def open_stream(
+    path: str | Path, pair: str, batch_size: int, order: Order, folder: Path, device: torch.device
+) -> Iterator[TrainingRows]:
+    """Open the stream of a recipe for a training. Normalisation is fitted to the rows of the first buffer.
+
+    Parameters
+    ----------
+    path
+        Recipe.
+    pair, batch_size, order
+        As for `StreamReader`.
+    folder
+        Of the training, where marks are kept until it has ended.
+    device
+        Where the language model runs.
+
+    Raises
+    ------
+    SourceError
+        If there is no such recipe, or its model or text are not any more what they were, or if several processes train.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SourceError(f"{path}: a stream's rows are made in one process; train with one, or set stream to false")
+    recipe = load_recipe(path)
+    facts = recipe["provenance"]
+    source = LlamaSource.from_dict(facts["source"])
+    # the medians that outliers are told by are those of the recipe
+    work = prepare(source, recipe["model"], recipe["text"], 0, threads=torch.get_num_threads(), device=device)
+    for what in ("model", "text"):
+        if json.loads(json.dumps(work.facts[what])) != facts[what]:
+            raise SourceError(f"{path}: its {what} is not what it was any more, {facts[what]}; make the recipe anew")
+    limits = {column: float(limit) for column, limit in facts["largest_norm"].items()}
+    work = work._replace(kinds=work.kinds._replace(largest_norm=limits))
+    marks = folder / "stream.json"
+    arguments = (recipe["first_place"], recipe["buffer_rows"], pair, batch_size, order, marks, sha256_of(path))
+    reader = StreamReader(work, *arguments)
+    yield TrainingRows(recipe["n_p"], recipe["n_r"], reader, reader.first_rows)
+    marks.unlink(missing_ok=True)

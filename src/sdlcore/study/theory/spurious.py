@@ -1,0 +1,209 @@
+"""Spurious partial minima: Example 3.5 and Theorem 3.7, with the condition that its proof needs.
+
+A pattern gives each latent i its group F_i of features. Where groups are disjoint, the loss is a sum over latents, and
+that of one is sum_{d in F} M_d || w_r^d - a_d v ||^2 with v its decoder column and a_d = <u, w_p^d> what its encoder
+row makes of member d. Where the w_p^d are linearly independent, the gradient in u vanishes if and only if v.w_r^d =
+|v|^2 a_d for each member: equations (86) and (87) of the paper only have the sum of these, weighted by a_d.
+With eq. (76) for v this says that v is an eigenvector of G = sum_{d in F} M_d w_r^d w_r^d^T, and a_d > 0 that it has a
+positive inner product with every member. The loss is then trace(G) less the eigenvalue. Within its region, such a point
+is a local minimum where the eigenvalue is the largest of G, and a saddle where it is not.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+
+from sdlcore.study.theory.landscape import Problem, Weights, autoencoder, best_decoder
+
+TOLERANCE = 1e-9
+Groups = Sequence[Sequence[int]]
+"""For each latent, the features that activate it."""
+
+
+def example_3_5(dead: float = 0.0) -> tuple[Problem, Weights]:
+    """Return Example 3.5: two orthogonal features, Top-1, one latent for both of them.
+
+    Parameters
+    ----------
+    dead
+        What the dead latent makes of either feature; the paper's is 0.
+    """
+    half = np.array([[0.5, 0.5], [0.0, 0.0]])
+    return autoencoder(np.eye(2), k=1), Weights(np.array([[1.0, 1.0], [dead, dead]]), half)
+
+
+class GroupPoint(NamedTuple):
+    """A stationary point of one latent and its group."""
+
+    eigenvalue: float
+    """Of G; the loss of the group is trace(G) less this."""
+    column: np.ndarray
+    """n_r: v, of norm 1."""
+    activations: np.ndarray
+    """m: a_d > 0 of the members."""
+    largest: bool
+    """Whether the eigenvalue is the largest of G: a local minimum, not a saddle."""
+
+
+def group_points(W_r: np.ndarray, M: np.ndarray) -> list[GroupPoint]:
+    """Return the stationary points of a latent that all of its group activates, largest eigenvalue first.
+
+    Parameters
+    ----------
+    W_r
+        n_r x m: the members' target features, linearly independent as their input features are.
+    M
+        m weights.
+
+    Returns
+    -------
+    At most m; none where no eigenvector has a positive inner product with every member. Where eigenvalues are equal,
+    eigenvectors are not unique and only those that LAPACK gives are looked at, besides, of m orthonormal members with
+    equal M, their sum.
+    """
+    gram = np.sqrt(M)[:, None] * (W_r.T @ W_r) * np.sqrt(M)
+    values, vectors = np.linalg.eigh(gram)
+    if values[-1] - values[0] < TOLERANCE * values[-1]:
+        # every direction is an eigenvector
+        vectors, values = np.ones((len(M), 1)) / np.sqrt(len(M)), values[-1:]
+    points = []
+    for value, y in zip(values[::-1], vectors.T[::-1], strict=True):
+        y = y * np.sign(y[np.abs(y).argmax()])
+        # v.w_r^d = sqrt(value / M_d) y_d
+        if value <= TOLERANCE or (y <= TOLERANCE).any():
+            continue
+        column = W_r @ (np.sqrt(M) * y) / np.sqrt(value)
+        points.append(GroupPoint(float(value), column, np.sqrt(value / M) * y, bool(value == values[-1])))
+    return points
+
+
+def encoder_row(
+    W_p: np.ndarray, members: Sequence[int], activations: np.ndarray, threshold: float
+) -> np.ndarray | None:
+    """Return u (n_p) with <u, w_p^d> proportional to given activations (m) and above the threshold, others not above.
+
+    Found by a linear program, with as much distance from the threshold as it has; None if there is none.
+    """
+    n_p, n = W_p.shape
+    others = [d for d in range(n) if d not in set(members)]
+    least, most = min(activations, default=1.0), max(activations, default=1.0)
+    low = 2 * threshold / least if threshold else 1 / most
+    reach = 1e3 * max(1.0, low * most)
+    # unknown: u, scale of the activations, distance of the others from the threshold
+    equal = np.hstack([W_p[:, members].T, -np.asarray(activations)[:, None], np.zeros((len(members), 1))])
+    below = np.hstack([W_p[:, others].T, np.zeros((len(others), 1)), np.ones((len(others), 1))])
+    found = scipy.optimize.linprog(
+        np.r_[np.zeros(n_p + 1), -1.0],
+        A_ub=below if others else None,
+        b_ub=np.full(len(others), threshold) if others else None,
+        A_eq=equal if len(members) else None,
+        b_eq=np.zeros(len(members)) if len(members) else None,
+        bounds=[(-reach, reach)] * n_p + [(low, 10 * low), (0.0, 0.5 * low)],
+    )
+    return found.x[:n_p] if found.status == 0 else None
+
+
+def partial_minimum(
+    groups: Groups, problem: Problem, choice: Sequence[int] | None = None
+) -> tuple[Weights, bool] | None:
+    """Return weights with a pattern at which both gradients vanish, and whether they are a local minimum.
+
+    Parameters
+    ----------
+    groups
+        Disjoint; a latent with none is dead.
+    problem
+        Features of each group linearly independent.
+    choice
+        Which of its `group_points` each group takes; the first of each, if left out.
+
+    Returns
+    -------
+    None where a group has no such point, or no encoder row makes it.
+    """
+    rows, columns, local = [], [], True
+    for i, members in enumerate(groups):
+        activations, column = np.zeros(0), np.zeros(len(problem.W_r))
+        if members:
+            points = group_points(problem.W_r[:, members], problem.M[list(members)])
+            if len(points) <= (choice[i] if choice else 0):
+                return None
+            point = points[choice[i] if choice else 0]
+            activations, column, local = point.activations, point.column, local and point.largest
+        row = encoder_row(problem.W_p, members, activations, problem.threshold)
+        if row is None:
+            return None
+        if members and not problem.threshold:
+            # as large as the decoder column, whose norm is then 1: what gradient descent is conditioned by
+            row = row * activations[0] / (row @ problem.W_p[:, members[0]])
+        scale = row @ problem.W_p[:, members[0]] / activations[0] if members else 1.0
+        rows.append(row)
+        columns.append(column / scale)
+    return Weights(np.array(rows), np.array(columns)), local
+
+
+def paper_point(W_enc: np.ndarray, problem: Problem) -> Weights:
+    """Return the point that the proof of Theorem 3.7 takes: a realizing encoder and the decoder of eq. (76)."""
+    return Weights(W_enc, best_decoder(W_enc, problem))
+
+
+def groups_to_pattern(groups: Groups, n: int) -> np.ndarray:
+    """Return the pattern of groups, n_q x n booleans."""
+    active = np.zeros((len(groups), n), bool)
+    for i, members in enumerate(groups):
+        active[i, list(members)] = True
+    return active
+
+
+def expected_share(members: int, largest: bool = False) -> float:
+    """Return the chance that some eigenvector of random members is positive on all, or that the largest one's is.
+
+    An eigenvector has all of m random signs equal with chance 2^(1-m); two cannot, since they are orthogonal. Exact
+    where each eigenvector's signs are equally likely, which random members with equal M are near to.
+    """
+    return (1 if largest else members) * 2.0 ** (1 - members)
+
+
+def share_with_point(members: int, dimension: int, trials: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Return how many random groups (unit vectors, M = 1) have a stationary point, and how many a local minimum."""
+    some = local = 0
+    for _ in range(trials):
+        W = rng.standard_normal((dimension, members))
+        points = group_points(W / np.linalg.norm(W, axis=0), np.ones(members))
+        some += bool(points)
+        local += any(point.largest for point in points)
+    return some / trials, local / trials
+
+
+def search_points(W_r: np.ndarray, M: np.ndarray, rng: np.random.Generator, starts: int = 20) -> float:
+    """Return how nearly a latent that all of its group activates can be stationary, without any use of eigenvectors.
+
+    The least norm, over activations a_d > 0 that differ by a factor of at most e^6, of M_d (v.w_r^d - |v|^2 a_d) with v
+    from eq. (76): what the encoder's gradient is made of, relative to M. By nonlinear least squares from random starts.
+    """
+    members = len(M)
+
+    def slope(logarithms: np.ndarray) -> np.ndarray:
+        a = np.exp(np.r_[0.0, logarithms])
+        a /= np.linalg.norm(a)
+        v = W_r @ (M * a) / (M @ a**2)
+        return M * (v @ W_r - v @ v * a) / M.mean()
+
+    found = [
+        scipy.optimize.least_squares(
+            slope, rng.uniform(-3, 3, members - 1), bounds=(-6, 6), xtol=1e-15, ftol=1e-15, gtol=1e-15
+        ).fun
+        for _ in range(starts)
+    ]
+    return float(min(np.linalg.norm(each) for each in found))
+
+
+def random_groups(features: int, latents: int, rng: np.random.Generator) -> list[list[int]]:
+    """Return a random partition of the features over latents, one group of two or more at least; some may be empty."""
+    while True:
+        latent = rng.integers(0, latents, features)
+        groups = [np.flatnonzero(latent == i).tolist() for i in range(latents)]
+        if max(map(len, groups)) > 1:
+            return groups

@@ -1,0 +1,160 @@
+"""At what scale the paper's tables are, and what a configuration has other than they, as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sdlcore.study.configuration.run_keys import run_settings, source_kind
+
+SWEPT = {
+    "table1": "",
+    "table2": "",
+    "table4": "n",
+    "table5": "max_interference",
+    "table6": "sparsity",
+    "table7": "k",
+}
+"""The tables whose numbers are judged, and the parameter that each varies."""
+
+BENCH_DEFAULTS = {"n": 1000.0, "max_interference": 0.1, "sparsity": 0.99}
+"""What the bench tables have where they vary something else: Table 3."""
+DEFAULTS = BENCH_DEFAULTS | {"k": 64.0}
+"""The same with a k that no version states for Table 1: the L0 of its BatchTopK, 65.0, suggests it."""
+
+SYMBOLS = {"n": "n", "max_interference": "M", "sparsity": "S", "k": "k", "train_samples": "N"}
+
+BENCH = {"n_p": 768, "n_r": 768, "train_samples": 100_000}
+"""Table 3 and the caption of Table 1, beside `DEFAULTS`."""
+OPTIONS = ("frequency_exponent", "correlation", "noise", "hierarchy", "seed_leak")
+"""Of a bench, which the paper's has not (docs/benches.md); off where they are false, 0 or null."""
+LATENTS = {"bench": 16_000, "clip": 16_384}
+LAMBDA_ANCHOR = {"bench": 0.1, "clip": 1.0}
+IMAGES = 1_281_167
+"""All training images of ImageNet-1K."""
+LANGUAGE = {"model": "meta-llama/Llama-3.1-8B-Instruct", "layer": 12, "site": "residual", "layers": None}
+LANGUAGE_RUN = {"n_q": 131_072, "steps": 30_000, "batch_size": 4096}
+RESAMPLE_EVERY = 5000
+
+SIDES = ("without", "with")
+"""Of Figure 6."""
+
+
+def papers_value(parameter: str, printed: float) -> float:
+    """Return a value that a table prints as we have it: Table 6's S is 1 - S, its .01 row being Table 1's S = .99."""
+    # rounding undoes the binary dust of the subtraction
+    return round(1 - printed, 9) if parameter == "sparsity" else printed
+
+
+def differences(
+    config: Mapping[str, Any],
+    table: str,
+    run: Mapping[str, Any],
+    swept: Mapping[str, float],
+    n_anchors: int | None,
+    k: int | None,
+) -> list[str]:
+    """Return what a run has other than the paper's row that it is to be compared with; nothing at the paper's scale.
+
+    Parameters
+    ----------
+    config
+        A valid configuration, or its sources, methods, protocols and anchorings.
+    table
+        The paper's table.
+    run
+        Source, method, protocol and anchoring, names of the configuration.
+    swept
+        Values that the paper's row has in place of `BENCH_DEFAULTS`.
+    n_anchors, k
+        What a reading takes the row to have; None where that says nothing of them.
+
+    Returns
+    -------
+    list of str
+        Such as ``n is 128, the paper's 1000``. How long is trained, the paper does not say, so it is not compared; nor
+        are Matryoshka's k's but the largest, nor Table 2's k.
+    """
+    kind, expected = source_kind(config, run["source"]), "clip" if table == "table2" else "bench"
+    if kind != expected:
+        return [f"{run['source']} is a source of kind {kind}, the paper's would be of kind {expected}"]
+    source, settings = _settings(config, run)
+    wanted: dict[str, Any] = {"n_q": LATENTS[kind]}
+    if kind == "bench":
+        wanted |= {**BENCH, **BENCH_DEFAULTS, **({} if k is None else {"k": k}), **swept}
+        if settings["pair"] == "sae":
+            del wanted["n_r"]
+    found = {**source, **{name: settings[name] for name in ("n_q", "k")}}
+    if run["anchoring"] != "none":
+        wanted |= {"n_anchors": n_anchors, "lambda_anchor": LAMBDA_ANCHOR[kind]}
+        found |= config["anchorings"][run["anchoring"]]
+    said = [_said(name, found[name], value) for name, value in wanted.items() if not _equal(found[name], value)]
+    said += [f"{name} is {source[name]}, the paper's bench has none" for name in OPTIONS if source.get(name)]
+    if found.get("discover") is not None:
+        said.append("anchors are discovered, the paper's are given")
+    return [*_other_images(source), *said] if kind == "clip" else said
+
+
+def beside_differences(config: Mapping[str, Any], anchorings: Sequence[str], n_anchors: int) -> list[str]:
+    """Return why features of runs without anchors are not divided as ``n_anchors`` anchors divide them.
+
+    Parameters
+    ----------
+    config
+        As for `differences`.
+    anchorings
+        Those of the runs beside them, which divide features if they are one.
+    n_anchors
+        What a reading takes the anchored row to have.
+    """
+    if len(anchorings) != 1:
+        return [f"{len(anchorings)} anchorings stand beside runs without anchors, one says which features are given"]
+    found = config["anchorings"][anchorings[0]]["n_anchors"]
+    return [] if _equal(found, n_anchors) else [_said("n_anchors", found, n_anchors)]
+
+
+def figure6_differences(config: Mapping[str, Any]) -> list[str]:
+    """Return what Figure 6's runs have other than section 5.3; nothing at the paper's scale."""
+    asked = config["figures"]["figure6"]
+    kind = source_kind(config, asked["source"])
+    if kind != "llama":
+        return [f"{asked['source']} is a source of kind {kind}, the paper's would be of kind llama"]
+    source = config["sources"][kind][asked["source"]]
+    said = [_said(name, source[name], value) for name, value in LANGUAGE.items() if source[name] != value]
+    if "fineweb-edu" not in source["text"].lower():
+        said.append(f"text is {source['text']}, the paper's FineWeb-Edu")
+    settings = {side: run_settings(config, asked["source"], asked[side], asked["protocol"]) for side in SIDES}
+    for name, value in LANGUAGE_RUN.items():
+        said += [_said(name, run[name], value) for run in settings.values() if run[name] != value]
+    every = settings["with"]["resample_every"]
+    return list(dict.fromkeys([*said, *([] if every == RESAMPLE_EVERY else [_said("resample_every", every, 5000)])]))
+
+
+def _other_images(source: Mapping[str, Any]) -> Iterator[str]:
+    """What images a folder holds, only its name and their number tell."""
+    if "imagenet" not in source["images"].lower():
+        yield f"images are {source['images']}, the paper's ImageNet-1K"
+    if not (source["model"].startswith("ViT-B-32") and source["pretrained"] == "openai"):
+        yield f"the CLIP is {source['model']} ({source['pretrained']}), the paper's ViT-B/32 of OpenAI"
+    if source["embedding"] != "pooled":
+        yield f"embedding is {source['embedding']}, the paper's is 768 wide, so pooled"
+    rows = source["train_samples"]
+    held_out = 0 if source["test_images"] else source["test_samples"] or 0
+    if rows is not None and rows + held_out != IMAGES:
+        yield _said("train_samples", rows, IMAGES)
+
+
+def _settings(config: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a run's source, and of the run."""
+    source = config["sources"][source_kind(config, run["source"])][run["source"]]
+    return source, run_settings(config, run["source"], run["method"], run["protocol"])
+
+
+def _equal(ours: Any, papers: float) -> bool:
+    return ours is not None and abs(ours - papers) <= 1e-9
+
+
+def _said(name: str, ours: Any, papers: Any) -> str:
+    return f"{SYMBOLS.get(name, name)} is {_short(ours)}, the paper's {_short(papers)}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"

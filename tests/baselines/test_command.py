@@ -1,0 +1,91 @@
+"""The files of a run, with a library in the place of others that does nothing but look at what it is given."""
+
+import csv
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from sdlcore.baselines import command
+from sdlcore.baselines.conversion import Weights, sparse_coder
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.references import References, save_references
+from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.model import load_model
+from sdlcore.random_streams import stream
+from sdlcore.training.loop import DivergedError
+
+SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "train.h5"
+    with create_store(path, {}) as writer:
+        writer.append(stream(0, "rows").standard_normal((50, 6)).astype("float32"))
+    return path
+
+
+def run(store, folder, monkeypatch, losses, *more):
+    """Train by a library that gives these losses; return the batches that it got, and its seed."""
+    seen, seeds = [], []
+    W = torch.nn.functional.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
+
+    def train(batches, dimension, config, seed, note):
+        assert (dimension, config.k) == (6, 2)
+        seeds.append(seed)
+        model = sparse_coder(Weights(W, torch.zeros(10), W, torch.zeros(6), torch.zeros(6)), "topk", config.k)
+        for x, loss in zip(batches, losses, strict=True):
+            seen.append(x.clone())
+            x.zero_()  # what a library does to a batch is its own affair
+            note(torch.tensor(loss), lambda: model)
+        return model
+
+    monkeypatch.setattr(command, "trainer_of", lambda peer: train)
+    monkeypatch.setitem(command.DISTRIBUTIONS, "sparsify", "torch")
+    arguments = ["--settings", json.dumps(SETTINGS), "--seed", "5", "--store", str(store)]
+    for name, file in (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv")):
+        arguments += [f"--{name}", str(folder / file)]
+    command.main(__file__, None, [*arguments, *more])
+    return seen, seeds[0]
+
+
+def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any_run(store, tmp_path, monkeypatch):
+    W = torch.nn.functional.normalize(torch.randn(6, 4), dim=0).numpy()
+    save_references(tmp_path / "references.safetensors", References(W, None, None), {})
+    losses = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
+    watch = ("--watch", str(tmp_path / "references.safetensors"))
+    seen, seed = run(store, tmp_path / "run", monkeypatch, losses, *watch)
+    with ActivationStore(store) as opened:
+        reader = BatchReader(opened, "sae", 16, partial(stream, 5, "order"))
+        assert all(torch.equal(x, torch.from_numpy(reader(step)[0])) for step, x in enumerate(seen))
+    # two passes are other orders
+    assert not torch.equal(seen[0], seen[3])
+
+    model = load_model(tmp_path / "run/model.safetensors")
+    assert (model.config.activation, model.config.n_q, model.config.k) == ("topk", 10, 2)
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["settings"]["peer"] == "sparsify"
+    assert config["versions"]["torch"] == torch.__version__
+    with (tmp_path / "run/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["step"]), int(row["samples"]), float(row["loss"])) for row in rows] == [
+        (3, 48, 6.0),
+        (6, 96, 3.0),
+        (7, 112, 1.0),
+    ]
+    x = seen[-1]
+    fvu = (model(x).x_hat - x).square().sum() / (x - x.mean(0)).square().sum()
+    assert float(rows[-1]["fvu"]) == pytest.approx(fvu.item())
+    assert float(rows[-1]["l0"]) <= 2
+    assert 0 <= float(rows[-1]["gt_recovery_decoder"]) <= 1
+    assert float(rows[-1]["seconds"]) >= float(rows[0]["seconds"]) >= 0
+    assert seed == run(store, tmp_path / "again", monkeypatch, losses)[1]
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_no_run(store, tmp_path, monkeypatch):
+    losses = [1.0, 1.0, 1.0, 1.0, float("nan"), 1.0, 1.0]
+    with pytest.raises(DivergedError, match="training by sparsify diverged in steps 4 to 6: loss is nan"):
+        run(store, tmp_path / "run", monkeypatch, losses)
+    assert not any((tmp_path / "run" / file).exists() for file in ("model.safetensors", "config.json", "history.csv"))

@@ -1,0 +1,30 @@
+"""What is taken from other libraries gives their latents and reconstructions, on samples that were not trained on."""
+
+import json
+import subprocess
+
+import pytest
+
+from sdlcore.baselines.settings import ARCHITECTURES
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.peers
+
+PYTHON = REPOSITORY / "benchmarks/.venv/bin/python"
+
+
+@pytest.mark.parametrize("peer", ARCHITECTURES)
+def test_what_is_taken_is_what_the_library_has(peer):
+    command = [str(PYTHON), "tests/baselines/parity.py", peer]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found.keys() == {*ARCHITECTURES[peer], *(["matryoshka"] if "batchtopk" in ARCHITECTURES[peer] else [])}
+    for method, what in found.items():
+        assert what["latents"] < 1e-5, method
+        assert what["reconstructions"] < 1e-5, method
+        # a dictionary that was trained, whose biases and sigma matter
+        assert what["steps"] == 60, method
+        assert what["last_loss"] < 0.9 * what["first_loss"], method
+        assert what["b_dec"] > 0.01, method
+        assert 1 < what["l0"] < 40, method

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.data.anchors import load_anchors, number_of_anchors, random_anchors, save_anchors
+from sdlcore.random_streams import stream
+from sdlcore.storage.sealing import write_sealed
+
+W_p = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
+W_r = np.random.default_rng(1).standard_normal((4, 9)).astype(np.float32)
+W_p /= np.linalg.norm(W_p, axis=0)
+W_r /= np.linalg.norm(W_r, axis=0)
+
+
+@given(seed=st.integers(0, 99), k=st.integers(1, 9))
+def test_anchors_are_a_random_subset_of_true_features(seed, k):
+    anchors = random_anchors(W_p, W_r, k, stream(seed))
+    assert len(set(anchors.feature)) == k
+    np.testing.assert_array_equal(anchors.w_p, W_p[:, anchors.feature].T)
+    np.testing.assert_array_equal(anchors.w_r, W_r[:, anchors.feature].T)
+    more = random_anchors(W_p, None, 9, stream(seed))
+    assert more.w_r is None
+    np.testing.assert_array_equal(more.feature[:k], anchors.feature)
+
+
+@pytest.mark.parametrize("k", [0, 10])
+def test_there_are_no_more_anchors_than_features(k):
+    with pytest.raises(ValueError, match="between 1 and n = 9"):
+        random_anchors(W_p, W_r, k, stream(0))
+
+
+@pytest.mark.parametrize("target", [W_r, None])
+def test_files_keep_them(tmp_path, target):
+    anchors = random_anchors(W_p, target, 3, stream(0))
+    if target is None:  # those that were discovered are of no feature
+        anchors = anchors._replace(feature=None)
+    save_anchors(tmp_path / "a.safetensors", anchors, {"seed": 0})
+    for saved, made in zip(load_anchors(tmp_path / "a.safetensors"), anchors, strict=True):
+        assert (saved is made is None) or (saved == made).all()
+
+
+def test_other_files_are_refused_by_name(tmp_path):
+    write_sealed(tmp_path / "x.safetensors", {"x": W_p}, {})
+    with pytest.raises(ValueError, match=r"x\.safetensors: not an anchor file"):
+        load_anchors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"w_p": W_p.T[:3] * 2}, "row 0 of w_p has norm 2, but directions are unit vectors"),
+        ({"w_p": np.where(np.arange(3)[:, None] == 1, np.nan, W_p.T[:3])}, "row 1 of w_p has norm nan"),
+        ({"w_r": np.where(np.arange(3)[:, None] == 2, np.inf, W_r.T[:3])}, "row 2 of w_r has norm inf"),
+        ({"w_p": W_p.T[:2]}, r"w_r is float32 of shape \(3, 4\), expected unit vectors"),
+        ({"w_p": W_p[0]}, r"w_p is float32 of shape \(9,\)"),
+        ({"w_p": W_p.T[:0]}, r"w_p is float32 of shape \(0, 5\)"),
+        ({"w_p": np.eye(5, dtype=int)[:3]}, "w_p is int64"),
+        ({"w_p": np.eye(5)[:3] * [[1], [0], [1]]}, "row 1 of w_p has norm 0"),
+        ({"feature": np.arange(2)}, r"feature is int64 of shape \(2,\), expected 3 numbers"),
+        ({"feature": np.array([0, -1, 2])}, r"feature is int64 of shape \(3,\), expected 3 numbers from 0 on"),
+        ({"feature": np.ones(3)}, "feature is float64"),
+    ],
+)
+def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
+    tensors = {"w_p": W_p.T[:3], "w_r": W_r.T[:3], "feature": np.arange(3)} | changed
+    write_sealed(tmp_path / "a.safetensors", {name: np.asarray(values) for name, values in tensors.items()}, {})
+    with pytest.raises(ValueError, match=rf"a\.safetensors: {message}"):
+        load_anchors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(("asked", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1)])
+def test_a_number_below_one_is_the_share_that_is_given_away(asked, n, given_away):
+    assert number_of_anchors(asked, n) == given_away

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.data.references import class_means, load_references, save_references
+from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.model import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.storage.sealing import write_sealed
+from sdlcore.training import normalisation
+
+W = np.eye(5)[:, :4]
+NAMES = ["cat", "dog", "nothing", "owl", "rare"]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["input", "input and target"])
+def store(request, tmp_path_factory):
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("references") / "store.h5"
+    labels = rng.choice([-1, 0, 1, 3], size=300)
+    labels[7] = 4
+    centres = rng.standard_normal((6, 5)) * 3 + 2
+    x = centres[labels] + rng.standard_normal((300, 5))
+    target = x[:, :3] ** 2 if request.param else None
+    with create_store(path, {}, class_names=NAMES) as writer:
+        for part in (slice(0, 200), slice(200, 300)):
+            writer.append(x[part], None if target is None else target[part], labels[part])
+    with ActivationStore(path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@given(rows=st.integers(1, 400), fewest=st.integers(1, 2))
+def test_they_are_the_normalised_means_however_the_store_is_read(store, centred, rows, fewest):
+    found, classes = class_means(store, centred, fewest, rows)
+    labels = store.read("labels")
+    assert list(found.classes) == ([0, 1, 3, 4] if fewest == 1 else [0, 1, 3])
+    assert (found.W_r is None) == (store.n_r is None)
+    for column, W in (("input", found.W_p), ("target", found.W_r)):
+        if W is None:
+            continue
+        x = store.read(column).astype(np.float64)
+        for i, label in enumerate(found.classes):
+            mean = x[labels == label].mean(0) - (x.mean(0) if centred else 0)
+            np.testing.assert_allclose(W[:, i], mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-5)
+    assert list(classes["samples"]) == [(labels == label).sum() for label in range(5)]
+    assert list(classes["left_out"]) == ["", "", "no sample", "", "" if fewest == 1 else "fewer than 2 samples"]
+    kept = classes[classes["left_out"] == ""]
+    cosines = found.W_p.T @ found.W_p
+    for i, (_, row) in enumerate(kept.iterrows()):
+        other = np.delete(cosines[i], i)
+        assert row["cosine"] == pytest.approx(other.max(), abs=1e-6)
+        assert row["nearest"] == NAMES[np.delete(found.classes, i)[other.argmax()]]
+    assert classes.loc[2, ["norm", "cosine"]].isna().all()
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_activations(store, centred):
+    found, _ = class_means(store, centred)
+    scaling = normalisation.fit(store, "sae")
+    W = torch.from_numpy(found.W_p.T.copy())
+    tied_p, tied_r = normalisation.directions(scaling, W, W)
+    model = SparseCoder(ModelConfig("sae", "relu", len(W), bias=True), (store.n_p,), (store.n_p,))
+    with torch.no_grad():
+        model.W_enc.copy_(tied_p)
+        model.W_dec.copy_(tied_r)
+    scaling.fold(model)
+    for weights in (model.W_enc, model.W_dec):
+        torch.testing.assert_close(torch.nn.functional.normalize(weights.detach()), W)
+
+
+def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
+    found, _ = class_means(store)
+    save_references(tmp_path / "r.safetensors", found, {"seed": 0})
+    for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
+        assert (saved is made is None) or (saved == made).all()
+    write_sealed(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
+    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None)
+
+
+def test_what_holds_none_is_refused_by_name(tmp_path):
+    write_sealed(tmp_path / "x.safetensors", {"x": np.ones(3)}, {})
+    (tmp_path / "y.safetensors").write_text("not a file of tensors")
+    with pytest.raises(ValueError, match=r"x\.safetensors: holds no reference directions"):
+        load_references(tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match=r"y\.safetensors: not a readable"):
+        load_references(tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"W_p": 2 * W}, "column 0 of W_p has norm 2, but directions are unit vectors"),
+        ({"W_p": np.where(np.arange(4) == 3, np.nan, W)}, "column 3 of W_p has norm nan"),
+        ({"W_r": np.where(np.arange(4) == 1, 0, W)}, "column 1 of W_r has norm 0"),
+        ({"W_r": W[:, :2]}, r"W_r is float64 of shape \(5, 2\), expected unit vectors, one a column"),
+        ({"W_p": W[0]}, r"W_p is float64 of shape \(4,\)"),
+        ({"W_p": W.astype(int)}, "W_p is int64"),
+        ({"classes": np.arange(3)}, r"classes is int64 of shape \(3,\), expected a number for each of 4 directions"),
+        ({"classes": np.ones(4)}, "classes is float64"),
+    ],
+)
+def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
+    write_sealed(tmp_path / "r.safetensors", {"W_p": W, "W_r": W, "classes": np.arange(4)} | changed, {})
+    with pytest.raises(ValueError, match=rf"r\.safetensors: {message}"):
+        load_references(tmp_path / "r.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        (None, None, "has no labels with class names"),
+        ([0, 1, 2], ["a", "b"], "label 2 has no name"),
+        ([0, 0, -1], ["a", "b"], "1 classes have a mean"),
+    ],
+)
+def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):
+    with create_store(tmp_path / "s.h5", {}, class_names=names) as writer:
+        writer.append(np.ones((3, 2)), labels=None if labels is None else np.array(labels))
+    with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
+        class_means(bare)

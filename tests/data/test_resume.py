@@ -1,0 +1,484 @@
+"""Stores whose writers are killed at any moment end as those whose writers never were.
+
+What is killed are real processes, by SIGKILL. They are forked from one that has imported what they need.
+"""
+
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.data.block_sums import append_seal
+from sdlcore.data.store import (
+    ActivationStore,
+    StoreError,
+    content_digest,
+    create_store,
+    open_checked,
+    resume_store,
+    verify,
+)
+from sdlcore.storage.files import sha256_of
+from tests.stores import contents
+
+BLOCKS = 14
+FORKING = """
+import json, os, random, resource, signal, sys, time, traceback
+import numpy as np
+from sdlcore.data.store import resume_store
+
+def block(number):
+    rng = np.random.default_rng(number)
+    rows = int(rng.integers(1, 400))
+    return {
+        "input": rng.standard_normal((rows, 40)),
+        "target": rng.standard_normal((rows, 3)),
+        "labels": rng.integers(-1, 2, rows),
+        "references": {"path": [f"ü{number}/{i}.png" for i in range(rows)], "position": np.arange(rows)},
+    }
+
+def write(path, blocks, every=3, hold=0, **_):
+    with resume_store(path, {"blocks": blocks}, "float16", ["a", "ç"]) as writer:
+        print("from row", writer.rows, file=sys.stderr, flush=True)
+        for number in range(writer.state.get("next", 0), blocks):
+            writer.append(**block(number))
+            if number % every == every - 1:
+                writer.commit({"next": number + 1, "seen": ["x"] * number})
+            time.sleep(hold)
+
+def die_at(number):
+    # in the middle of the file operation with this number
+    seen = 0
+    def dying(name):
+        original = getattr(os, name)
+        def call(*arguments, **options):
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                if name == "pwrite":
+                    file, content, place = arguments
+                    original(file, content[: len(content) // 2], place)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **options)
+        setattr(os, name, call)
+    for name in ("pwrite", "ftruncate", "replace", "unlink"):
+        dying(name)
+
+print(os.getpid(), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+        try:
+            if "die_at" in request:
+                die_at(request["die_at"])
+            if "file_bytes" in request:  # beyond them it is as if the disk were full
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"],) * 2)
+            write(**request)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if "die_after" in request:
+        time.sleep(request["die_after"])
+        os.kill(child, signal.SIGKILL)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Writers:
+    """Runs processes that write stores, one at a time."""
+
+    def __init__(self, whole: Path) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._answer() == self._server.pid
+        assert self.write(whole) == 0, self.log(whole)
+        self.whole = contents(whole)
+        verify(whole)
+
+    def write(self, path: Path, **request: object) -> int:
+        """Return the exit status of a writer, negative for a signal."""
+        request = {"path": str(path), "log": str(path.with_suffix(".log")), "blocks": BLOCKS, **request}
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return self._answer()
+
+    def log(self, path: Path) -> str:
+        return path.with_suffix(".log").read_text()
+
+    def assert_finished(self, path: Path) -> None:
+        assert contents(path) == self.whole
+        assert {file.name for file in path.parent.iterdir()} == {path.name, path.with_suffix(".log").name}
+
+    def _answer(self) -> int:
+        line = self._server.stdout.readline()
+        assert line, "the process that starts writers has died"
+        return int(line)
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait()
+
+
+@pytest.fixture(scope="module")
+def writers(tmp_path_factory):
+    writers = Writers(tmp_path_factory.mktemp("whole") / "store.h5")
+    yield writers
+    writers.close()
+
+
+def unfinished(folder: Path) -> Path:
+    return folder / ".store.partial.h5"
+
+
+def test_a_writer_killed_at_ten_random_moments_leaves_the_store_of_one_that_was_not(writers, tmp_path):
+    path, kills = tmp_path / "store.h5", 0
+    while kills < 10:
+        status = writers.write(path, hold=0.008, die_after=random.uniform(0.02, 0.15))
+        if status == 0:  # it was too fast: from the beginning
+            writers.assert_finished(path)
+            path.unlink()
+        else:
+            assert status == -signal.SIGKILL, writers.log(path)
+            kills += 1
+            assert not path.exists() or contents(path) == writers.whole
+    assert writers.write(path) == 0, writers.log(path)
+    writers.assert_finished(path)
+    assert writers.log(path).count("from row 0") < writers.log(path).count("from row")
+    assert "damaged" not in writers.log(path)
+
+
+def test_a_writer_that_dies_in_the_middle_of_a_file_operation_loses_no_commit(writers, tmp_path):
+    few = {"blocks": 4, "every": 2}
+    assert writers.write(tmp_path / "whole.h5", **few) == 0
+    whole, number, status = contents(tmp_path / "whole.h5"), 0, -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        number += random.randint(1, 12)
+        path = tmp_path / str(number) / "store.h5"
+        path.parent.mkdir()
+        status = writers.write(path, die_at=number, **few)
+        assert not path.exists() or contents(path) == whole
+        assert writers.write(path, **few) == 0, writers.log(path)
+        assert "damaged" not in writers.log(path)
+        assert contents(path) == whole
+    assert status == 0, writers.log(path)
+    assert number > 100
+    starts = [writers.log(path).splitlines()[-1] for path in tmp_path.glob("*/store.h5")]
+    assert len(set(starts)) == 3, "every commit was gone on from"
+
+
+def test_a_full_disk_is_said_and_loses_no_commit(writers, tmp_path):
+    path = tmp_path / "store.h5"
+    assert writers.write(path, file_bytes=300_000) == 1
+    assert "File too large" in writers.log(path)
+    assert not path.exists()
+    assert writers.write(path) == 0
+    assert "from row 0" not in writers.log(path).splitlines()[-1]
+    writers.assert_finished(path)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    actions=st.lists(
+        st.one_of(st.integers(0, 1500), st.sampled_from(["commit", "killed", "raised"])), min_size=1, max_size=12
+    ),
+    dtype=st.sampled_from(["float16", "bfloat16", "float32"]),
+)
+def test_what_is_there_after_an_interruption_is_what_was_committed_last(tmp_path_factory, actions, dtype):
+    """Files copied while they are written are what a kill at that moment leaves."""
+    folder = tmp_path_factory.mktemp("copies")
+    pending = [*actions, 3]
+    committed: list[int] | None = None
+    written: list[int] = []
+
+    def rows(first: int, size: int) -> np.ndarray:
+        return np.arange(first, first + size)[:, None] + np.zeros((1, 5))
+
+    finished = False
+    for attempt in range(len(pending) + 1):
+        (folder / f"{attempt + 1}").mkdir(parents=True)
+        (folder / f"{attempt}").mkdir(exist_ok=True)
+        try:
+            with resume_store(folder / f"{attempt}" / "store.h5", {"a": 1}, dtype, ["x"]) as writer:
+                assert writer.rows == sum(committed or [])
+                assert writer.state == ({} if committed is None else {"sizes": committed})
+                written = list(committed or [])
+                while pending:
+                    action = pending.pop(0)
+                    if action == "commit":
+                        writer.commit({"sizes": written})
+                        committed = list(written)
+                    elif isinstance(action, int):
+                        writer.append(rows(writer.rows, action), labels=np.zeros(action))
+                        written.append(action)
+                    else:
+                        if action == "raised":
+                            raise InterruptedError
+                        for file in (folder / f"{attempt}").iterdir():
+                            shutil.copy(file, folder / f"{attempt + 1}")
+                        raise InterruptedError
+                finished = True
+        except InterruptedError:
+            if action == "raised":
+                shutil.copytree(folder / f"{attempt}", folder / f"{attempt + 1}", dirs_exist_ok=True)
+            continue
+        break
+    assert finished
+    path = folder / f"{attempt}" / "store.h5"
+    with resume_store(folder / "whole.h5", {"a": 1}, dtype, ["x"]) as writer:
+        writer.append(rows(0, sum(written)), labels=np.zeros(sum(written)))
+    assert contents(path) == contents(folder / "whole.h5")
+    assert list(path.parent.iterdir()) == [path]
+    verify(path)
+
+
+def test_a_store_written_at_once_and_one_that_may_be_interrupted_are_the_same(tmp_path):
+    x = np.random.default_rng(0).standard_normal((3000, 7))
+    for function, name in ((create_store, "a.h5"), (resume_store, "b.h5")):
+        with function(tmp_path / name, {"p": 1}, "bfloat16", ["c"]) as writer:
+            writer.append(x, target=x[:, :2], references={"path": ["ü"] * len(x)})
+    assert contents(tmp_path / "a.h5") == contents(tmp_path / "b.h5")
+
+
+def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in_the_file(tmp_path):
+    x = np.random.default_rng(0).standard_normal((3000, 7))
+    changed = x.copy()
+    changed[2999, 6] += 1
+    for name, values, rows in (("a.h5", x, 3000), ("b.h5", x, 700), ("c.h5", changed, 3000)):
+        with resume_store(tmp_path / name, {}) as writer:
+            for start in range(0, 3000, rows):
+                writer.append(values[start : start + rows])
+                writer.commit({})
+    assert (tmp_path / "a.h5").read_bytes() != (tmp_path / "b.h5").read_bytes()
+    assert content_digest(tmp_path / "a.h5") == content_digest(tmp_path / "b.h5")
+    assert content_digest(tmp_path / "a.h5") != content_digest(tmp_path / "c.h5")
+    (tmp_path / "d.json").write_text("{}")
+    assert content_digest(tmp_path / "d.json") == sha256_of(tmp_path / "d.json")
+    damaged = bytearray((tmp_path / "a.h5").read_bytes())
+    damaged[5000] ^= 1
+    (tmp_path / "a.h5").write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"a\.h5: is damaged"):
+        content_digest(tmp_path / "a.h5")
+
+
+def test_bfloat16_is_rounded_to_nearest_even_and_read_as_float32(tmp_path):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).standard_normal((500, 8)).astype(np.float32) * 10.0 ** np.arange(-4, 4)
+    with resume_store(tmp_path / "s.h5", {}, "bfloat16") as writer:
+        writer.append(x)
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert store.columns() == {"input": "bfloat16"}
+        np.testing.assert_array_equal(store.read("input"), torch.from_numpy(x).bfloat16().float().numpy())
+    with (
+        pytest.raises(ValueError, match="not finite in bfloat16"),
+        resume_store(tmp_path / "n.h5", {}, "bfloat16") as w,
+    ):
+        w.append(np.array([[0xFFFFFFFF]], dtype=np.uint32).view(np.float32))
+
+
+def test_another_precision_than_those_known_is_refused(tmp_path):
+    for function in (create_store, resume_store):
+        refused = pytest.raises(StoreError, match=r"dtype int8: .*float16, bfloat16 or float32")
+        with refused, function(tmp_path / "s.h5", {}, "int8"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):
+    """Leave an unfinished store with so many commits."""
+    with suppress(InterruptedError), resume_store(path, provenance or {"a": 1}, dtype) as writer:
+        for number in range(commits):
+            writer.append(np.full((rows, 4), writer.rows))
+            writer.commit({"next": number + 1})
+        writer.append(np.zeros((10, 4)))
+        raise InterruptedError
+
+
+@pytest.mark.parametrize(
+    "changed", [{"provenance": {"a": 2}}, {"dtype": "float32"}, {"class_names": ["x"]}, {"provenance": {}}]
+)
+def test_what_was_begun_with_other_settings_is_begun_anew_and_that_is_said(tmp_path, caplog, changed):
+    path = tmp_path / "store.h5"
+    begun(path)
+    with resume_store(path, **{"provenance": {"a": 1}, **changed}) as writer:
+        assert (writer.rows, writer.state) == (0, {})
+        writer.append(np.ones((2, 3)))
+    assert "other settings, inputs or code; it is removed, and the store begun anew" in caplog.text
+    assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
+
+
+def test_only_one_writer_has_a_store_at_a_time(writers, tmp_path):
+    path = tmp_path / "store.h5"
+    with resume_store(path, {}) as writer:
+        writer.append(np.ones((2, 3)))
+        refused = pytest.raises(StoreError, match=r"store\.h5: another process is writing this store")
+        with refused, resume_store(path, {}):
+            pass
+        assert writers.write(path) == 1
+        assert "another process is writing this store" in writers.log(path)
+        writer.append(np.ones((2, 3)))
+    with ActivationStore(path) as store:
+        assert store.rows == 4
+    assert writers.write(path) == 0
+    writers.assert_finished(path)
+
+
+def test_an_attempt_without_a_commit_leaves_nothing(tmp_path):
+    for error in (InterruptedError, KeyboardInterrupt):
+        with suppress(error), resume_store(tmp_path / "s.h5", {}) as writer:
+            writer.append(np.ones((2, 3)))
+            raise error
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match="at least one sample"), resume_store(tmp_path / "s.h5", {}):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_store_stays_until_its_successor_is_whole(tmp_path):
+    path = tmp_path / "store.h5"
+    with resume_store(path, {"a": 1}) as writer:
+        writer.append(np.ones((2, 3)))
+    before = contents(path)
+    begun(path)
+    assert contents(path) == before
+    with resume_store(path, {"a": 1}) as writer:
+        assert writer.rows == 5000
+    with ActivationStore(path) as store:
+        assert store.rows == 5000
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "text", "changed", "no checksums"])
+def test_what_cannot_be_gone_on_with_is_begun_anew_and_that_is_said(tmp_path, caplog, damage):
+    path = tmp_path / "store.h5"
+    begun(path)
+    partial = unfinished(tmp_path)
+    content = partial.read_bytes()
+    if damage == "cut":
+        partial.write_bytes(content[: len(content) // 2])
+    elif damage == "text":
+        partial.write_text("hello")
+    elif damage == "foreign":
+        with h5py.File(partial, "w") as file:
+            file["input"] = np.ones((3, 2))
+    elif damage == "changed":  # by somebody else, without a trace in the tables
+        with h5py.File(partial, "r+") as file:
+            file["input"][2000, 0] += 1
+    else:
+        partial.with_name(f"{partial.name}.sums").unlink()
+    with resume_store(path, {"a": 1}) as writer:
+        assert (writer.rows, writer.state) == (0, {})
+        writer.append(np.ones((2, 3)))
+    assert "is damaged" in caplog.text
+    assert "begun anew" in caplog.text
+    verify(path)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_an_unfinished_store_damaged_anywhere_still_ends_right(writers, tmp_path_factory, place, bit, cut):
+    path = tmp_path_factory.mktemp("damaged") / "store.h5"
+    assert writers.write(path, die_at=70) == -signal.SIGKILL
+    partial = unfinished(path.parent)
+    content = bytearray(partial.read_bytes())
+    if cut:
+        del content[int(place * len(content)) :]
+    else:
+        content[int(place * len(content))] ^= 1 << bit
+    partial.write_bytes(content)
+    assert writers.write(path) == 0, writers.log(path)
+    writers.assert_finished(path)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_of_a_finished_store_is_found_or_changes_no_sample(tmp_path_factory, place, bit):
+    folder = tmp_path_factory.mktemp("flipped")
+    whole, flipped = folder / "whole.h5", folder / "flipped.h5"
+    rng = np.random.default_rng(0)
+    with resume_store(whole, {"a": 1}, class_names=["x"]) as writer:
+        writer.append(rng.standard_normal((2500, 4)), labels=np.zeros(2500), references={"position": np.arange(2500)})
+    content = bytearray(whole.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    flipped.write_bytes(content)
+    try:
+        verify(flipped)
+    except StoreError:
+        return
+    with ActivationStore(whole) as expected, ActivationStore(flipped) as found:
+        for column in expected.columns():
+            np.testing.assert_array_equal(expected.read(column), found.read(column))
+
+
+def test_damage_of_a_finished_store_is_named(tmp_path):
+    path = tmp_path / "store.h5"
+    with create_store(path, {}) as writer:
+        writer.append(np.ones((3000, 4)), references={"path": ["a"] * 3000})
+    verify(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    for function in (verify, open_checked):
+        with pytest.raises(StoreError, match=r"store\.h5: is damaged: bytes 0 to 65535 are not what was written"):
+            function(path)
+    path.write_bytes(content)
+    for column, row, value in (("input", 2500, 2.0), ("references/path", 5, "b")):
+        with h5py.File(path, "r+") as file:
+            before = file[column][row]
+            file[column][row] = value
+        with pytest.raises(StoreError, match=r"store\.h5: does not end with its checksums"):
+            verify(path)
+        append_seal(path)
+        first = row // 1024 * 1024
+        with pytest.raises(StoreError, match=rf"store\.h5: {column} is damaged in rows {first} to"):
+            verify(path)
+        with h5py.File(path, "r+") as file:
+            file[column][row] = before
+    append_seal(path)
+    verify(path)
+    with h5py.File(path, "r+") as file:
+        del file["checksums"], file.attrs["checksum"]
+    append_seal(path)
+    with pytest.raises(StoreError, match="has no checksums"):
+        verify(path)
+    with ActivationStore(path) as store:
+        assert store.checksum is None
+
+
+def test_what_is_committed_is_logged_when_it_is_gone_on_with(tmp_path, caplog):
+    begun(tmp_path / "store.h5")
+    with caplog.at_level(logging.INFO), resume_store(tmp_path / "store.h5", {"a": 1}):
+        pass
+    assert "going on from row 5000" in caplog.text
+
+
+def test_forked_children_of_a_killed_writer_hold_no_lock(writers, tmp_path):
+    """Workers of a data loader live on for seconds."""
+    code = (
+        "import os, signal, sys, time; import numpy as np; from sdlcore.data.store import resume_store\n"
+        "with resume_store(sys.argv[1], {}) as writer:\n"
+        "    child = os.fork()\n"
+        "    if not child: time.sleep(20); os._exit(0)\n"
+        "    print(child, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "store.h5"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        child = int(process.stdout.readline())
+        process.wait()
+        assert writers.write(path) == 0, writers.log(path)
+        os.kill(child, signal.SIGKILL)
+    writers.assert_finished(path)

@@ -1,0 +1,240 @@
+import shutil
+import time
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.block_sums import append_seal
+from sdlcore.data.store import (
+    ActivationStore,
+    StoreError,
+    create_store,
+    resume_store,
+    shard_bounds,
+    unite,
+    verify,
+)
+from sdlcore.random_streams import stream
+from sdlcore.storage.files import sha256_of
+
+ROWS = 5000
+BOUNDS = [0, 1300, 1301, 4000, ROWS]
+
+
+def columns(start, stop):
+    rows = np.arange(start, stop)
+    return {
+        "input": np.stack([rows, -rows, rows % 7], 1) / 8,
+        "target": np.stack([rows + 0.5] * 2, 1),
+        "labels": rows % 2,
+        "references": {"path": [f"ü{row}" for row in rows], "position": rows},
+    }
+
+
+def write(path, start, stop, dtype="float32", class_names=("a", "ç"), **changes):
+    with resume_store(path, {"start": start}, dtype, class_names) as writer:
+        writer.append(**{**columns(start, stop), **changes})
+    return path
+
+
+def shards_in(folder, dtype="float32"):
+    bounds = pairwise(BOUNDS)
+    return [write(folder / f"part-{i:05}.h5", *part, dtype) for i, part in enumerate(bounds)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An index, its shards, and one store with the same samples. Leave them as they are."""
+    folder = tmp_path_factory.mktemp("shards 100%b")
+    unite(shards_in(folder / "train"), folder / "train.h5", {"who": "test"})
+    write(folder / "one.h5", 0, ROWS)
+    return folder
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    """The same, to be changed."""
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def assert_equal_to_one(index, one):
+    with ActivationStore(index) as united, ActivationStore(one) as single:
+        assert (united.rows, united.n_p, united.n_r) == (single.rows, single.n_p, single.n_r)
+        assert united.class_names() == single.class_names()
+        assert united.references() == single.references()
+        assert united.chunk_rows == single.chunk_rows
+        assert united.columns() == single.columns()
+        for column in single.columns():
+            assert united.read(column).dtype == single.read(column).dtype
+            for part in (slice(0, ROWS), slice(1299, 1302), slice(0, 3), slice(3990, 4010)):
+                found, expected = (store.read(column, part.start, part.stop) for store in (united, single))
+                np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_an_index_reads_as_the_one_store_that_it_stands_for(tmp_path, dtype):
+    unite(shards_in(tmp_path / "train", dtype), tmp_path / "train.h5", {"who": "test"})
+    assert_equal_to_one(tmp_path / "train.h5", write(tmp_path / "one.h5", 0, ROWS, dtype))
+    with ActivationStore(tmp_path / "train.h5") as store:
+        assert store.provenance == {"who": "test"}
+        assert [path.name for path in store.shards] == [f"part-{i:05}.h5" for i in range(len(BOUNDS) - 1)]
+        assert store.features() is None
+    verify(tmp_path / "train.h5")
+
+
+def test_an_index_is_small(folder):
+    size = sum(path.stat().st_size for path in (folder / "train").iterdir())
+    assert (folder / "train.h5").stat().st_size < size / 2
+
+
+def test_a_folder_with_an_index_and_its_shards_can_be_moved_and_found_from_anywhere(copied, tmp_path, monkeypatch):
+    moved = tmp_path / "elsewhere" / "deep"
+    moved.parent.mkdir()
+    shutil.move(copied, moved)
+    assert_equal_to_one(moved / "train.h5", moved / "one.h5")
+    decoy = tmp_path / "decoy" / "train"
+    shards_in(decoy)
+    with h5py.File(decoy / "part-00000.h5", "r+") as file:
+        file["input"][:] = 7
+    monkeypatch.chdir(decoy.parent)
+    assert_equal_to_one(moved / "train.h5", moved / "one.h5")
+    monkeypatch.chdir(moved)
+    assert_equal_to_one("train.h5", "one.h5")
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batch=st.integers(1, 1500),
+    group_rows=st.sampled_from([1, 2000, 2**16]),
+    pair=st.sampled_from(["sae", "transcoder"]),
+)
+def test_batches_out_of_shards_are_those_out_of_one_file(folder, batch, group_rows, pair):
+    with ActivationStore(folder / "train.h5") as united, ActivationStore(folder / "one.h5") as single:
+        readers = [
+            BatchReader(store, pair, batch, lambda epoch: stream(7, epoch), group_rows) for store in (united, single)
+        ]
+        assert readers[0].steps_per_epoch == readers[1].steps_per_epoch
+        for step in range(min(readers[0].steps_per_epoch + 1, 20)):
+            for found, expected in zip(*(reader(step) for reader in readers), strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_an_epoch_sees_every_row_of_every_shard_once(folder):
+    with ActivationStore(folder / "train.h5") as store:
+        reader = BatchReader(store, "sae", 500, lambda epoch: stream(7, epoch), 1000)
+        seen = np.concatenate([reader(step)[0][:, 0] for step in range(10)])
+    np.testing.assert_array_equal(np.sort(seen), np.arange(ROWS) / 8)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "shorter", "another", "a folder"])
+def test_a_shard_that_is_not_as_it_was_united_is_named(copied, damage):
+    shard = copied / "train" / "part-00002.h5"
+    if damage == "missing":
+        shard.unlink()
+    elif damage == "cut":
+        shard.write_bytes(shard.read_bytes()[:1000])
+    elif damage == "shorter":
+        write(shard, 1301, 3999)
+    elif damage == "another":
+        write(shard, 1302, 4001)
+    else:
+        shard.unlink()
+        shard.mkdir()
+    with pytest.raises(StoreError, match=r"train\.h5: .*part-00002\.h5"):
+        ActivationStore(copied / "train.h5")
+
+
+def test_damage_inside_of_a_shard_is_found_by_verification(copied):
+    with h5py.File(copied / "train" / "part-00003.h5", "r+") as file:
+        file["target"][700, 1] = 0
+    with pytest.raises(StoreError, match=r"part-00003\.h5: does not end with its checksums"):
+        verify(copied / "train.h5")
+    append_seal(copied / "train" / "part-00003.h5")
+    with pytest.raises(StoreError, match=r"part-00003\.h5: target is damaged in rows 0 to 999"):
+        verify(copied / "train.h5")
+
+
+def test_a_missing_shard_is_no_zero_to_those_who_read_the_index_by_other_means(copied):
+    (copied / "train" / "part-00002.h5").unlink()
+    with h5py.File(copied / "train.h5") as file:
+        assert np.isnan(file["input"][1301:4000]).all()
+        assert (file["labels"][1301:4000] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"labels": None}, "columns are"),
+        ({"references": None}, "columns are"),
+        ({"dtype": "float16"}, "columns are .*float16.*float32"),
+        ({"input": np.ones((10, 4))}, r"dimensions are \(4, 2\), but those of"),
+        ({"class_names": ["a", "b"]}, "class names are"),
+        ({"class_names": None}, "class names are None"),
+    ],
+)
+def test_shards_that_disagree_are_named(tmp_path, other, message):
+    first = write(tmp_path / "first.h5", 0, 10)
+    second = write(tmp_path / "second.h5", 10, 20, **other)
+    with pytest.raises(StoreError, match=rf"second\.h5: its {message}"):
+        unite([first, second], tmp_path / "index.h5", {})
+    assert not (tmp_path / "index.h5").exists()
+
+
+def test_what_cannot_be_united_is_named(tmp_path, folder):
+    with pytest.raises(StoreError, match="no shards to unite"):
+        unite([], tmp_path / "index.h5", {})
+    with pytest.raises(StoreError, match=r"gone\.h5: no such activation store"):
+        unite([tmp_path / "gone.h5"], tmp_path / "index.h5", {})
+    with pytest.raises(StoreError, match="is an index of shards itself"):
+        unite([folder / "train.h5"], tmp_path / "index.h5", {})
+    with create_store(tmp_path / "truth.h5", {}) as writer:
+        writer.append(np.ones((2, 3)), features=scipy.sparse.csr_array(np.ones((2, 4))))
+    with pytest.raises(StoreError, match="ground-truth features"):
+        unite([tmp_path / "truth.h5"], tmp_path / "index.h5", {})
+
+
+def test_the_digest_of_an_index_stands_for_what_its_shards_hold(copied):
+    before = sha256_of(copied / "train.h5")
+    time.sleep(1.1)  # HDF5 would write the second into it
+    shards = sorted((copied / "train").glob("part-*.h5"))
+    unite(shards, copied / "train.h5", {"who": "test"})
+    assert sha256_of(copied / "train.h5") == before
+    write(shards[1], 1300, 1301, input=np.ones((1, 3)))
+    unite(shards, copied / "train.h5", {"who": "test"})
+    assert sha256_of(copied / "train.h5") != before
+
+
+@given(
+    rows=st.integers(1, 10**6),
+    row_bytes=st.integers(1, 50_000),
+    shard_bytes=st.integers(1, 2**30),
+)
+def test_shards_cover_all_rows_and_keep_to_their_size(rows, row_bytes, shard_bytes):
+    if rows * row_bytes // shard_bytes > 10_000:
+        return
+    bounds = shard_bounds(rows, row_bytes, shard_bytes)
+    assert [start for start, _ in bounds] == [0, *(stop for _, stop in bounds[:-1])]
+    assert bounds[-1][1] == rows
+    for start, stop in bounds:
+        assert (stop - start) * row_bytes <= shard_bytes or stop - start == 1
+
+
+def test_shards_hold_whole_chunks(tmp_path):
+    bounds = shard_bounds(100_000, 768 * 2 + 4, 20 * 2**20, input_bytes=768 * 2)
+    write(tmp_path / "s.h5", 0, 2000, "float16", input=np.ones((2000, 768)))
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert all(start % store.chunk_rows == 0 for start, _ in bounds)
+    assert len(bounds) == 8
+    with pytest.raises(StoreError, match="cannot split 0 rows"):
+        shard_bounds(0, 1, 1)
+
+
+def test_a_store_that_is_an_index_is_seen_through_links(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    assert_equal_to_one(tmp_path / "link" / "train.h5", folder / "one.h5")

@@ -1,0 +1,145 @@
+import os
+import signal
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.data.store import ActivationStore, StoreError, create_store
+
+
+def block(rows, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "input": rng.standard_normal((rows, 6)),
+        "target": rng.standard_normal((rows, 4)),
+        "labels": rng.integers(-1, 3, rows),
+        "references": {
+            "path": [f"bild-ü{i}.png" for i in range(rows)],
+            "position": np.arange(rows, dtype=np.int64),
+        },
+        "features": scipy.sparse.random_array((rows, 9), density=0.3, rng=rng, format="csr"),
+    }
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4), dtype=st.sampled_from(["float16", "float32"]))
+def test_what_is_written_block_by_block_is_read_back(tmp_path, sizes, dtype):
+    blocks = [block(size, seed) for seed, size in enumerate(sizes)]
+    path = tmp_path / "store.h5"
+    with create_store(path, {"seed": 1}, dtype, class_names=["a", "b", "ç"]) as writer:
+        for part in blocks:
+            writer.append(**part)
+    with ActivationStore(path) as store:
+        assert (store.rows, store.n_p, store.n_r) == (sum(sizes), 6, 4)
+        assert store.provenance == {"seed": 1}
+        assert store.class_names() == ["a", "b", "ç"]
+        assert store.references() == ["path", "position"]
+        for column in ("input", "target"):
+            expected = np.concatenate([part[column] for part in blocks]).astype(dtype)
+            assert store.read(column).dtype == dtype
+            np.testing.assert_array_equal(store.read(column), expected)
+            np.testing.assert_array_equal(store.read(column, 1, 3), expected[1:3])
+        np.testing.assert_array_equal(store.read("labels"), np.concatenate([part["labels"] for part in blocks]))
+        paths = [path for part in blocks for path in part["references"]["path"]]
+        assert list(store.read("references/path")) == paths
+        expected = np.concatenate([part["features"].toarray() for part in blocks]).astype(np.float32)
+        np.testing.assert_array_equal(store.features().toarray(), expected)
+
+
+def test_a_store_may_have_nothing_but_input(tmp_path):
+    with create_store(tmp_path / "s.h5", {}) as writer:
+        writer.append(np.ones((3, 2)))
+    with ActivationStore(tmp_path / "s.h5") as store:
+        assert (store.n_r, store.features(), store.class_names(), store.references()) == (
+            None,
+            None,
+            None,
+            [],
+        )
+        with pytest.raises(StoreError, match=r"s\.h5: has no labels"):
+            store.read("labels")
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"input": np.ones((2, 6))}, "block has columns"),
+        ({**block(2), "labels": np.zeros(3)}, "differ in length"),
+        ({**block(2), "input": np.full((2, 6), np.nan)}, "not finite"),
+        ({**block(2), "target": np.full((2, 4), 1e6)}, "not finite in float16"),
+    ],
+)
+def test_blocks_that_do_not_fit_are_refused_and_leave_no_file(tmp_path, second, message):
+    def write():
+        with create_store(tmp_path / "store.h5", {}, "float16") as writer:
+            writer.append(**block(2))
+            writer.append(**second)
+
+    with np.errstate(over="ignore"), pytest.raises(ValueError, match=message):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_store_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one sample"), create_store(tmp_path / "store.h5", {}):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_writer_leaves_no_store(tmp_path):
+    code = (
+        "import os, signal, sys; import numpy as np; from sdlcore.data.store import create_store\n"
+        "with create_store(sys.argv[1], {}) as writer:\n"
+        "    writer.append(np.ones((5, 2))); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "store.h5")], env=os.environ)
+    assert process.returncode == -signal.SIGKILL
+    with pytest.raises(StoreError, match="no such activation store"):
+        ActivationStore(tmp_path / "store.h5")
+
+
+def test_what_is_not_a_store_is_named(tmp_path):
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(StoreError, match="text: not a readable HDF5 file"):
+        ActivationStore(tmp_path / "text")
+    h5py.File(tmp_path / "other.h5", "w").close()
+    with pytest.raises(StoreError, match=r"other\.h5: an HDF5 file, but not"):
+        ActivationStore(tmp_path / "other.h5")
+    with create_store(tmp_path / "new.h5", {}) as writer:
+        writer.append(np.ones((3, 2)))
+    with h5py.File(tmp_path / "new.h5", "r+") as file:
+        file.attrs["version"] = 99
+    with pytest.raises(StoreError, match="version 99"):
+        ActivationStore(tmp_path / "new.h5")
+    content = (tmp_path / "new.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(content[: len(content) // 2])
+    with pytest.raises(StoreError, match=r"cut\.h5: not a readable HDF5 file"):
+        ActivationStore(tmp_path / "cut.h5")
+
+
+@pytest.mark.parametrize("create", ["create_store", "resume_store"])
+@pytest.mark.parametrize("kilobytes", [1, 150, 400])
+def test_a_writer_that_the_system_lets_write_no_more_ends_with_an_error_and_leaves_no_store(
+    tmp_path, create, kilobytes
+):
+    """HDF5 itself would bring the process down, of which nobody learns what was missing."""
+    code = f"""
+import resource, sys
+import numpy as np
+from sdlcore.data.store import {create}
+resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes}_000, {kilobytes}_000))
+with {create}(sys.argv[1], {{}}) as writer:
+    for block in range(20):
+        writer.append(np.ones((200, 64)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "store.h5")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "OSError: [Errno 27] File too large")
+    assert not (tmp_path / "store.h5").exists()

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.feature_matrix import (
+    MARGIN,
+    NEGATIVE_INTERFERENCE,
+    FeatureMatrixConfig,
+    InterferenceError,
+    _interference_gradient,
+    feature_matrix,
+    interference_loss,
+)
+
+
+def interference(W):
+    gram = W.astype(np.float64).T @ W.astype(np.float64)
+    return gram[~np.eye(len(gram), dtype=bool)]
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 10_000),
+    dimension=st.integers(8, 48),
+    ratio=st.floats(0.2, 1.4),
+    M=st.floats(0.3, 0.6),
+    bound=st.sampled_from(["signed", "absolute"]),
+)
+def test_what_is_returned_keeps_the_bound_and_says_what_it_reached(seed, dimension, ratio, M, bound):
+    n = max(2, round(ratio * dimension))
+    found = feature_matrix(dimension, n, stream(seed), FeatureMatrixConfig(M, bound))
+    assert found.W.shape == (dimension, n)
+    assert found.W.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found.W, axis=0), 1, atol=1e-6)
+    products = interference(found.W)
+    assert found.max_signed == pytest.approx(products.max(), abs=1e-6)
+    assert found.max_absolute == pytest.approx(np.abs(products).max(), abs=1e-6)
+    assert (found.max_signed if bound == "signed" else found.max_absolute) <= M
+
+
+@pytest.mark.parametrize("bound", ["signed", "absolute"])
+def test_the_gradient_is_that_of_equation_27(bound):
+    config = FeatureMatrixConfig(0.2, bound)
+    W = np.random.default_rng(0).standard_normal((5, 9))
+    W /= np.linalg.norm(W, axis=0)
+    w = torch.tensor(W, requires_grad=True)
+    limit = config.max_interference * (1 - MARGIN)
+    loss = torch.zeros((), dtype=torch.float64)
+    for i in range(9):
+        for j in range(9):
+            if i != j:
+                product = w[:, i] @ w[:, j]
+                loss = loss + torch.relu(product - limit) ** 2
+                if bound == "signed":
+                    loss = loss + NEGATIVE_INTERFERENCE * torch.relu(product) ** 2
+                else:
+                    loss = loss + torch.relu(-product - limit) ** 2
+    loss.backward()
+    gram = W.T @ W
+    np.fill_diagonal(gram, 0)
+    assert interference_loss(W, config) == pytest.approx(loss.item())
+    np.testing.assert_allclose(_interference_gradient(W, gram, config), w.grad.numpy(), atol=1e-12)
+
+
+def test_a_bound_out_of_reach_is_said_to_be():
+    with pytest.raises(InterferenceError, match=r"max_interference 0\.01 .* was not reached for 60 features in 32"):
+        feature_matrix(32, 60, stream(0), FeatureMatrixConfig(0.01, max_iterations=50))
+    with pytest.raises(InterferenceError, match="Welch bound"):
+        feature_matrix(8, 40, stream(0), FeatureMatrixConfig(0.1, "absolute"))
+
+
+def test_collapsed_columns_are_never_returned():
+    with pytest.raises(InterferenceError, match=r"collapsed onto each other .* lower learning_rate from 5"):
+        feature_matrix(64, 90, stream(0), FeatureMatrixConfig(0.1, learning_rate=5.0))

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.frequencies import zipf_probabilities
+from sdlcore.sources.bench.groups import Groups
+from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.sources.bench.samples import coefficients
+
+N_SAMPLES, N = 40_000, 12
+
+
+def active(seed=0, p=0.1, exponent=0.0, groups=None, hierarchy=None, n=N, n_samples=N_SAMPLES):
+    streams = stream(seed), stream(seed, "groups")
+    return (
+        coefficients(n_samples, n, 1 - p, streams[0], 0.1, 1.0, hierarchy, exponent, groups, streams[1]).toarray() > 0
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 100), p=st.floats(0.02, 0.4), correlation=st.floats(0, 1), size=st.integers(2, 7))
+def test_groups_leave_each_feature_as_frequent_as_it_was(seed, p, correlation, size):
+    rates = active(seed, p, groups=Groups(size, correlation), n_samples=10_000).mean(axis=0)
+    assert np.abs(rates - p).max() < 6 * np.sqrt(p * (1 - p) / 10_000)
+
+
+@pytest.mark.parametrize("correlation", [0.2, 0.7, 1.0])
+def test_two_features_of_a_group_correlate_by_as_much_and_others_do_not(correlation):
+    found = np.corrcoef(active(groups=Groups(5, correlation)).T)
+    group = np.arange(N) // 5
+    same = (group[:, None] == group) & ~np.eye(N, dtype=bool)
+    assert found[same] == pytest.approx(correlation, abs=0.04)
+    assert np.abs(found[group[:, None] != group]).max() < 5 / np.sqrt(N_SAMPLES)
+
+
+def test_where_probabilities_differ_it_is_a_share_of_the_largest_that_they_allow():
+    p, correlation = np.array(zipf_probabilities(N, 0.1, 1.0)), 0.6
+    found = np.cov(active(exponent=1.0, groups=Groups(N, correlation)).T, bias=True)
+    most = np.minimum.outer(p, p) - np.outer(p, p)
+    np.fill_diagonal(most, p * (1 - p) / correlation)
+    assert found == pytest.approx(correlation * most, abs=5e-3)
+
+
+def test_magnitudes_stay_independent():
+    streams = stream(3), stream(3, "groups")
+    x = coefficients(N_SAMPLES, 2, 0.8, streams[0], 0.0, 1.0, groups=Groups(2, 1.0), groups_rng=streams[1]).toarray()
+    assert ((x[:, 0] > 0) == (x[:, 1] > 0)).all()
+    both = x[x[:, 0] > 0]
+    assert abs(np.corrcoef(both.T)[0, 1]) < 5 / np.sqrt(len(both))
+
+
+def test_siblings_are_a_group_where_groups_are_as_large_as_families():
+    on = active(p=0.05, groups=Groups(4, 0.8), hierarchy=Hierarchy(2, 4), n=10)
+    found = np.corrcoef(on[:, 2:].T)
+    assert found[0, 3] == pytest.approx(0.8, abs=0.05)
+    assert abs(found[0, 4]) < 0.03
+    assert (on[:, 0] == on[:, 2:6].any(axis=1)).all()
+
+
+@settings(max_examples=25)
+@given(n=st.integers(2, 400), p=st.floats(0.001, 0.2), exponent=st.floats(0, 2))
+def test_probabilities_fall_as_a_power_of_the_place_and_keep_their_mean(n, p, exponent):
+    weights = np.arange(1, n + 1) ** -exponent
+    if p * n / weights.sum() > 1:
+        with pytest.raises(ValueError, match="most frequent"):
+            zipf_probabilities(n, p, exponent)
+        return
+    found = np.array(zipf_probabilities(n, p, exponent))
+    assert found.mean() == pytest.approx(p)
+    assert found.max() <= 1
+    slopes = np.diff(np.log(found)) / np.diff(np.log(np.arange(1, n + 1)))
+    assert slopes == pytest.approx(-exponent, abs=1e-6)
+
+
+def test_features_are_active_with_these_probabilities():
+    expected = np.array(zipf_probabilities(N, 0.1, 1.2))
+    rates = active(exponent=1.2).mean(axis=0)
+    assert (np.abs(rates - expected) < 5 * np.sqrt(expected * (1 - expected) / N_SAMPLES)).all()
+
+
+def test_groups_without_a_stream_of_their_own_are_refused():
+    with pytest.raises(ValueError, match="groups_rng"):
+        coefficients(10, 4, 0.5, stream(0), groups=Groups(2, 0.5))

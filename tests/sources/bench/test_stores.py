@@ -1,0 +1,85 @@
+"""What workflow/scripts/samples.py writes, with every option of a bench by itself."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from sdlcore.data.store import ActivationStore
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.storage.sealing import write_sealed
+from tests.conftest import REPOSITORY
+
+N, N_P, N_R = 12, 10, 8
+PLAIN = {
+    **{"train_samples": 9000, "test_samples": 50, "sparsity": 0.8, "c_min": 0.1, "beta": 1.0, "hierarchy": None},
+    **{"frequency_exponent": 0.0, "correlation": 0.0, "group_size": 4, "noise": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def draw(tmp_path_factory):
+    """Run the script; returns input, target and coefficients of both stores."""
+    spec = importlib.util.spec_from_file_location("samples", REPOSITORY / "workflow/scripts/samples.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    folder = tmp_path_factory.mktemp("bench")
+    W = {}
+    for side, d in (("p", N_P), ("r", N_R)):
+        columns = stream(0, side).standard_normal((d, N)).astype(np.float32)
+        W[f"W_{side}"] = columns / np.linalg.norm(columns, axis=0)
+    write_sealed(folder / "W.safetensors", W, {})
+
+    def drawn(**options):
+        paths = {part: folder / f"{part}.h5" for part in ("train", "test")}
+        arguments = [
+            "--bench",
+            json.dumps(PLAIN | options),
+            "--seed",
+            "5",
+            "--feature-matrix",
+            f"{folder}/W.safetensors",
+        ]
+        script.main([*arguments, "--train", str(paths["train"]), "--test", str(paths["test"])])
+        found = {}
+        for part, path in paths.items():
+            with ActivationStore(path) as store:
+                found[part] = store.read("input"), store.read("target"), store.features().toarray()
+        return W, found
+
+    return drawn
+
+
+def test_without_options_it_is_the_paper_s_bench_from_the_streams_that_it_always_had(draw):
+    W, found = draw()
+    for part, rows in (("train", [8192, 808]), ("test", [50])):
+        rng = stream(5, "samples", part)
+        x = np.vstack([coefficients(size, N, 0.8, rng, 0.1, 1.0).toarray() for size in rows])
+        assert (found[part][2] == x).all()
+    x = coefficients(50, N, 0.8, stream(5, "samples", "test"), 0.1, 1.0)
+    assert (found["test"][0] == synthesise(x, W["W_p"])).all()
+    assert (found["test"][1] == synthesise(x, W["W_r"])).all()
+
+
+def test_noise_changes_no_coefficient_and_is_another_in_input_and_target(draw):
+    (_, plain), (_, noisy) = draw(), draw(noise=0.5)
+    for part in plain:
+        assert (plain[part][2] == noisy[part][2]).all()
+    added = [noisy["train"][side] - plain["train"][side] for side in (0, 1)]
+    energy = N * 0.2 * (0.1**2 + 2 * 0.1 + 2)
+    for noise in added:
+        assert np.square(noise).sum(axis=1).mean() == pytest.approx(0.25 * energy, rel=0.05)
+    assert abs(np.corrcoef(added[0][:, 0], added[1][:, 0])[0, 1]) < 5 / np.sqrt(9000)
+    assert not np.array_equal(added[0][:50], noisy["test"][0] - plain["test"][0])
+
+
+def test_frequencies_and_groups_reach_the_stores(draw):
+    _, found = draw(frequency_exponent=0.8, correlation=1.0)
+    active = found["train"][2] > 0
+    assert active.mean() == pytest.approx(0.2, abs=0.02)
+    assert active[:, 0].mean() > 3 * active[:, -1].mean()
+    # of a group, whoever is rarer is active only with who is more frequent
+    assert not (active[:, 3] & ~active[:, 0]).any()
+    assert (active[:, 4] & ~active[:, 0]).any()

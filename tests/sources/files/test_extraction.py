@@ -1,0 +1,338 @@
+"""Activations that a lab has: files of every format that is read, and what is said of those that do not serve."""
+
+import json
+import logging
+import os
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch
+
+from sdlcore.data.references import class_means
+from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.model import SparseCoder
+from sdlcore.random_streams import stream
+from sdlcore.run import ModelConfig
+from sdlcore.sources.files.arrays import open_array
+from sdlcore.sources.files.extraction import BLOCK_ROWS, FileSource, held_out, read_class_names, write_stores
+from sdlcore.sources.language.text import SourceError
+
+ROWS = 10_000
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((ROWS, 6)).astype(np.float32)
+X[:, 0] = np.arange(ROWS)
+Y = RNG.standard_normal((ROWS, 4))
+LABELS = RNG.integers(-1, 3, ROWS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arrays")
+    np.save(folder / "x.npy", X)
+    np.save(folder / "x_by_columns.npy", np.asfortranarray(X))
+    np.save(folder / "x_big_endian.npy", X.astype(">f4"))
+    np.save(folder / "y.npy", Y)
+    np.save(folder / "labels.npy", LABELS)
+    np.savez(folder / "all.npz", x=X, y=Y, labels=LABELS)
+    np.savez_compressed(folder / "one.npz", x=X)
+    np.savez(folder / "by_columns.npz", x=np.asfortranarray(X))
+    with h5py.File(folder / "all.h5", "w") as file:
+        file["layer5/x"] = X
+        file["layer5/y"] = Y
+        file["linked"] = h5py.SoftLink("/layer5/x")
+    with h5py.File(folder / "one.hdf5", "w") as file:
+        file.create_dataset("a/x", data=X, compression="gzip")
+    with create_store(folder / "store.h5", {}, "bfloat16") as writer:
+        writer.append(X)
+    save_file({"x": X, "y": Y, "labels": LABELS}, folder / "all.safetensors")
+    halves = {"bf16": torch.from_numpy(X).bfloat16(), "f16": torch.from_numpy(X).half()}
+    save_torch({**halves, "f8": torch.ones(3, 2).to(torch.float8_e4m3fn)}, folder / "half.safetensors")
+    (folder / "names.txt").write_text("a\nb\nç\n")
+    (folder / "names.json").write_text(json.dumps(["a", "b", "ç"]))
+    return folder
+
+
+BF16 = torch.from_numpy(X).bfloat16().float().numpy()
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("x.npy", X),
+        ("x_by_columns.npy", X),
+        ("x_big_endian.npy", X),
+        ("all.npz#x", X),
+        ("all.npz#y", Y),
+        ("one.npz", X),
+        ("all.h5#layer5/x", X),
+        ("all.h5#/layer5/y", Y),
+        ("all.h5#linked", X),
+        ("one.hdf5", X),
+        ("store.h5#input", BF16),
+        ("all.safetensors#y", Y),
+        ("all.safetensors#labels", LABELS),
+        ("half.safetensors#bf16", BF16),
+        ("half.safetensors#f16", X.astype(np.float16)),
+    ],
+)
+def test_rows_come_out_of_every_format_block_by_block(folder, reference, expected):
+    with open_array(f"{folder}/{reference}") as array:
+        assert array.shape == expected.shape
+        assert array.name.endswith(reference)
+        blocks = [array.read(start, start + 3000) for start in range(0, ROWS, 3000)]
+        np.testing.assert_array_equal(np.concatenate(blocks), expected)
+        np.testing.assert_array_equal(array.read(500, 600), expected[500:600])
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("gone.npy", "gone.npy: no such file"),
+        ("x.npy#x", "x.npy#x: an .npy file holds one array without a name; write .*x.npy"),
+        ("all.npz", "all.npz: holds several arrays or none, say which by .*all.npz#KEY; it has labels, x, y"),
+        ("all.npz#z", "all.npz#z: the file has no array of that name; it has labels, x, y"),
+        ("all.h5#layer5", "all.h5#layer5: the file has no array of that name; it has layer5/x, layer5/y"),
+        ("all.safetensors#z", "all.safetensors#z: the file has no array of that name; it has labels, x, y"),
+        ("half.safetensors#f8", "half.safetensors#f8: holds F8_E4M3, which is not read here"),
+        ("by_columns.npz", "by_columns.npz: cannot be read as .npz .*Fortran order"),
+        ("names.txt", "names.txt: expected a file of type .npy, .npz"),
+    ],
+)
+def test_what_cannot_be_opened_is_named_with_what_is_there(folder, reference, message):
+    with pytest.raises(SourceError, match=message), open_array(f"{folder}/{reference}"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["x.npy", "all.npz#x", "one.npz", "all.h5#layer5/x", "one.hdf5", "all.safetensors#x"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_a_file_that_is_cut_off_is_named(folder, tmp_path, name, share):
+    file = name.partition("#")[0]
+    content = (folder / file).read_bytes()
+    (tmp_path / file).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(SourceError, match=f"{file}.*cannot be read"):
+        write_stores(FileSource(f"{tmp_path}/{name}"), tmp_path / "train.h5", tmp_path / "test.h5")
+    assert not (tmp_path / "train.h5").exists()
+
+
+class Exploding:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_nothing_that_is_pickled_is_loaded(tmp_path, capfd):
+    objects = np.array([[Exploding()]], dtype=object)
+    np.save(tmp_path / "x.npy", objects)
+    np.savez(tmp_path / "x.npz", x=objects)
+    for name in ("x.npy", "x.npz"):
+        with pytest.raises(SourceError, match="cannot be read"), open_array(f"{tmp_path}/{name}"):
+            pass
+    assert "executed" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["txt", "json"])
+def test_a_held_out_share_and_the_rest_are_all_rows_in_order(folder, tmp_path, suffix):
+    source = FileSource(
+        f"{folder}/x.npy",
+        target=f"{folder}/all.npz#y",
+        labels=f"{folder}/labels.npy",
+        class_names=f"{folder}/names.{suffix}",
+        test_share=0.13,
+        dtype="float16",
+    )
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    rows = []
+    for split in ("train", "test"):
+        with ActivationStore(tmp_path / f"{split}.h5") as store:
+            row = store.read("references/row")
+            assert (np.diff(row) > 0).all()
+            np.testing.assert_array_equal(store.read("input"), X[row].astype(np.float16))
+            np.testing.assert_array_equal(store.read("target"), Y[row].astype(np.float16))
+            np.testing.assert_array_equal(store.read("labels"), LABELS[row])
+            assert store.class_names() == ["a", "b", "ç"]
+            assert store.provenance["split"] == split
+            assert len(store.provenance["files"]) == 4
+            rows.append(row)
+    assert len(rows[1]) == 1300
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(ROWS))
+
+
+def test_what_is_held_out_does_not_hang_on_what_else_is_asked():
+    np.testing.assert_array_equal(held_out(4096, 8192, 0.2), held_out(4096, 8192, 0.2))
+    assert not np.array_equal(held_out(0, 4096, 0.2), held_out(4096, 8192, 0.2))
+    assert sum(held_out(start, start + 10, 0.05).sum() for start in range(0, 1000, 10)) == 50
+
+
+def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
+    np.save(tmp_path / "x.npy", X[:50])
+    np.save(tmp_path / "labels.npy", LABELS[:50])
+    source = FileSource(
+        f"{folder}/x.npy",
+        labels=f"{folder}/labels.npy",
+        test_input=f"{tmp_path}/x.npy",
+        test_labels=f"{tmp_path}/labels.npy",
+    )
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
+        assert (train.rows, test.rows) == (ROWS, 50)
+        np.testing.assert_array_equal(test.read("labels"), LABELS[:50])
+        np.testing.assert_array_equal(train.read("input"), X)
+
+
+def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path):
+    rng = np.random.default_rng(0)
+    directions = np.eye(6)[[0, 1, 2, 3, 4]]
+    labels = rng.integers(-1, 5, ROWS).astype(np.int16)
+    labels[labels == 1] = 3  # a class without a sample
+    x = directions[labels] * 3 + 0.1 * rng.standard_normal((ROWS, 6))
+    x[labels == -1] = 0.1 * rng.standard_normal((int((labels == -1).sum()), 6))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "labels.npy", labels)
+    source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/labels.npy")
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
+        assert train.class_names() == test.class_names() == ["0", "1", "2", "3", "4"]
+        references, described = class_means(train)
+        assert described["name"].tolist() == train.class_names()
+        assert described["left_out"].tolist() == ["", "no sample", "", "", ""]
+        truth = GroundTruth(references.W_p, None, np.zeros(0, dtype=np.int64), references.classes)
+        model = SparseCoder(ModelConfig(activation="topk", k=1, n_q=6), (6,), (6,)).eval()
+        with torch.no_grad():
+            model.W_enc.copy_(torch.eye(6))
+            model.W_dec.copy_(torch.eye(6))
+        metrics = evaluate(model, test, truth, stream(0, "chance")).metrics
+    assert metrics["gt_recovery_decoder"] == 1.0
+    assert metrics["f1"] > 0.8
+
+
+def test_the_classes_of_both_parts_have_names(folder, tmp_path):
+    np.save(tmp_path / "labels.npy", np.full(50, 7))
+    np.save(tmp_path / "x.npy", X[:50])
+    source = FileSource(
+        f"{folder}/x.npy",
+        labels=f"{folder}/labels.npy",
+        test_input=f"{tmp_path}/x.npy",
+        test_labels=f"{tmp_path}/labels.npy",
+    )
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    for name in ("train.h5", "test.h5"):
+        with ActivationStore(tmp_path / name) as store:
+            assert store.class_names() == [str(label) for label in range(8)]
+
+
+def with_row(values, row, value):
+    changed = values.copy()
+    changed[row] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"input": X[:, 0]}, r"input.npy: has shape \(10000,\), but input needs samples x dimension"),
+        ({"input": X[:0]}, r"input.npy: has shape \(0, 6\)"),
+        ({"input": np.ones((4, 3, 2))}, r"input.npy: has shape \(4, 3, 2\)"),
+        ({"input": LABELS[:, None]}, "input.npy: holds int64, but input needs floating-point numbers; convert it"),
+        ({"input": np.array([["a"]])}, "input.npy: holds .*, but input needs floating-point"),
+        ({"target": Y[:-1]}, "differ in rows: .*input.npy has 10000, .*target.npy has 9999"),
+        ({"labels": LABELS[:-1]}, "differ in rows: .*labels.npy has 9999"),
+        ({"labels": LABELS.astype(float)}, "labels.npy: holds float64, but labels needs integers"),
+        ({"labels": LABELS[:, None]}, r"labels.npy: has shape \(10000, 1\), but labels needs samples"),
+        ({"labels": with_row(LABELS, 9000, -2)}, "labels.npy: row 9000 holds -2, expected a class counted from 0"),
+        ({"labels": with_row(LABELS, 5, 2**40)}, "labels.npy: row 5 holds 1099511627776"),
+        ({"labels": with_row(LABELS, 9, 70000)}, "labels.npy: row 9 holds 70000, expected .* counted from 0 to 65535"),
+        ({"input": with_row(X, 9001, np.nan)}, "input.npy: row 9001 holds NaN or infinity"),
+        ({"target": with_row(Y, 7, -np.inf)}, "target.npy: row 7 holds NaN or infinity"),
+        (
+            {"input": with_row(X, 4100, 1e30)},
+            "input.npy: row 4100 holds 1e.30, too large for float16; set another dtype",
+        ),
+    ],
+)
+def test_arrays_that_do_not_serve_are_named(tmp_path, arrays, message):
+    references = {}
+    for name, values in {"input": X, **arrays}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+        references[name] = f"{tmp_path}/{name}.npy"
+    with pytest.raises(SourceError, match=message):
+        write_stores(FileSource(**references, dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
+    assert not (tmp_path / "train.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"class_names": "names.txt"}, "class_names: has no meaning without labels"),
+        ({"test_labels": "l.npy"}, "test_labels: has no meaning without test_input"),
+        ({"test_input": "t.npy", "labels": "l.npy"}, "test_labels: missing"),
+        ({"test_input": "t.npy", "test_target": "t.npy"}, "target: missing"),
+        ({"test_share": 1.0}, "test_share is 1.0"),
+        ({"dtype": "int8"}, "dtype int8"),
+        ({"target": "t.csv"}, "target: t.csv: expected a file of type"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changed, message):
+    with pytest.raises(SourceError, match=message):
+        FileSource(**{"input": "x.npy", **changed})
+
+
+def test_classes_without_a_name_are_refused(folder, tmp_path):
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    source = FileSource(f"{folder}/x.npy", labels=f"{folder}/labels.npy", class_names=f"{tmp_path}/names.txt")
+    with pytest.raises(
+        SourceError, match=r"labels\.npy: row \d+ holds 2, expected a class .* of which class_names has 2"
+    ):
+        write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    for content in ("{}", "[1]", "[", ""):
+        (tmp_path / "names.json").write_text(content)
+        with pytest.raises(SourceError, match=r"names\.json: (class names cannot|expected class names)"):
+            read_class_names(tmp_path / "names.json")
+    for content, message in (
+        ("[" * 10**5, "class names cannot be"),
+        (r'["a", "\ud800"]', r"class 1 is called '\\ud800'"),
+    ):
+        (tmp_path / "names.json").write_text(content)
+        with pytest.raises(SourceError, match=rf"names\.json: {message}"):
+            read_class_names(tmp_path / "names.json")
+
+
+def test_names_of_classes_in_a_pipe_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "names.txt")
+    with pytest.raises(SourceError, match=r"names\.txt: class names cannot be read \(not a regular file\)"):
+        read_class_names(tmp_path / "names.txt")
+
+
+def test_a_name_ends_with_its_line(tmp_path):
+    names = ["a\x0cb", "c\u2028d", "", "e"]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    assert read_class_names(tmp_path / "names.txt") == names
+    (tmp_path / "names.txt").write_bytes(b"a\r\nb")
+    assert read_class_names(tmp_path / "names.txt") == ["a", "b"]
+
+
+def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", X[:3])
+    with pytest.raises(SourceError, match=r"a share of 0\.1 of its 3 rows leaves one side without any"):
+        write_stores(FileSource(f"{tmp_path}/x.npy"), tmp_path / "a.h5", tmp_path / "b.h5")
+
+
+def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, caplog):
+    x = np.concatenate([X, X])
+    np.save(tmp_path / "x.npy", with_row(x, 3 * BLOCK_ROWS, np.nan))
+    source = FileSource(f"{tmp_path}/x.npy")
+
+    def write():
+        write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+
+    for _ in range(2):
+        with pytest.raises(SourceError, match="NaN"), caplog.at_level(logging.INFO):
+            write()
+    assert "going on from row" in caplog.text
+    np.save(tmp_path / "x.npy", x)
+    write()
+    assert "other settings, inputs or code" in caplog.text
+    with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
+        assert train.rows + test.rows == 2 * ROWS

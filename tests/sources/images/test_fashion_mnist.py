@@ -1,0 +1,232 @@
+"""Fashion-MNIST: its file format, the tree that is made of it, and (marked registry) the real data."""
+
+import gzip
+import json
+import runpy
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from sdlcore.random_streams import stream
+from sdlcore.sources.images import fashion_mnist
+from sdlcore.sources.images.fashion_mnist import (
+    GARMENTS,
+    SHA256,
+    Pictures,
+    all_class_folders,
+    class_folders,
+    content_sha256,
+    garment_of,
+    make_tree,
+    mean_brightness,
+    mean_gradient,
+    measure_terciles,
+    obtain,
+    read_idx,
+    read_pictures,
+)
+from sdlcore.sources.images.listing import list_images
+from sdlcore.sources.language.text import SourceError
+from tests.conftest import REPOSITORY
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, dtype=">u4").tobytes()
+    with gzip.GzipFile(path, "wb", mtime=0) as file:
+        file.write(header + values.tobytes())
+
+
+def some_pictures(split: str, number: int) -> Pictures:
+    """Patches of random brightness and contrast."""
+    rng = stream(0, "fashion", split)
+    level, contrast = rng.uniform(40, 200, size=(2, number, 1, 1))
+    pictures = np.clip(level + contrast * rng.normal(size=(number, 28, 28)) / 4, 0, 255).astype(np.uint8)
+    return Pictures(pictures, rng.integers(0, 10, size=number).astype(np.uint8))
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The four files, small, with their checksums pinned in place of the real ones'."""
+    folder = tmp_path / "by hand"
+    folder.mkdir()
+    for prefix, number in (("train", 300), ("t10k", 50)):
+        pictures, garments = some_pictures(prefix, number)
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", pictures)
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", garments)
+    for name in SHA256:
+        monkeypatch.setitem(SHA256, name, content_sha256(folder / name))
+    return folder
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Neither apt nor torchvision, and an empty root."""
+
+    def fails(_: Path) -> Path:
+        raise OSError("no network")
+
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(fashion_mnist, "_torchvision", fails)
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+@given(arrays(np.uint8, array_shapes(max_dims=4, max_side=5)))
+def test_idx_files_are_read_back(values: np.ndarray):
+    with tempfile.TemporaryDirectory() as folder:
+        write_idx(Path(folder) / "file.gz", values)
+        assert np.array_equal(read_idx(Path(folder) / "file.gz"), values)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"words", "not a readable gzip file"),
+        (gzip.compress(b"words", mtime=0), "does not begin like an idx file"),
+        (gzip.compress(b"\x00\x00\x08\x02\x00\x00", mtime=0), "does not begin like an idx file"),
+        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcd", mtime=0), "holds 4 bytes, but its header says 5"),
+        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcde", mtime=0)[:-9], "not a readable gzip file"),
+    ],
+)
+def test_other_files_are_refused_by_name(content: bytes, message: str, tmp_path: Path):
+    (tmp_path / "file.gz").write_bytes(content)
+    with pytest.raises(SourceError, match=rf"file\.gz: {message}"):
+        read_idx(tmp_path / "file.gz")
+
+
+def test_pictures_without_their_labels_are_refused(by_hand: Path):
+    write_idx(by_hand / "t10k-labels-idx1-ubyte.gz", np.zeros(49, dtype=np.uint8))
+    with pytest.raises(SourceError, match=r"expected pictures of 28 x 28 and as many labels below 10"):
+        read_pictures(by_hand, "t10k")
+
+
+def test_brightness_and_gradient_are_the_garments_own():
+    black, flat, small, stripes = np.zeros((4, 28, 28), dtype=np.uint8)
+    flat[:, :] = 100
+    small[10:15, 10:15] = 100  # neither the ground nor the outline counts
+    stripes[:, ::2], stripes[:, 1::2] = 50, 150
+    pictures = np.stack([black, flat, small, stripes])
+    assert mean_brightness(pictures).tolist() == [0, 100, 100, 100]
+    # half of the neighbours are those below, which are alike
+    assert mean_gradient(pictures).tolist() == [0, 0, 0, 50]
+    assert mean_gradient(pictures.transpose(0, 2, 1)).tolist() == [0, 0, 0, 50]
+
+
+@given(st.integers(30, 400))
+def test_adjectives_cut_each_garment_into_thirds(number: int):
+    data = some_pictures("thirds", number)
+    names = class_folders(data, measure_terciles(data))
+    for garment in np.unique(data.garments):
+        own = [name.split("_") for name, g in zip(names, data.garments, strict=True) if g == garment]
+        assert {garment_of(" ".join(words)) for words in own} == {GARMENTS[garment]}
+        for place in (0, 1):
+            counts = np.unique([words[place] for words in own], return_counts=True)[1]
+            # a third, but for the pictures that stand at a border
+            assert counts.max() <= len(own) / 3 + 2
+
+
+def test_the_tree_is_an_image_folder_of_90_classes(by_hand: Path, tmp_path: Path):
+    make_tree(tmp_path / "tree", by_hand, 250, 50)
+    data = read_pictures(by_hand, "train")
+    found = {split: list_images(tmp_path / "tree" / split) for split in ("train", "test")}
+    assert [len(folder.paths) for folder in found.values()] == [250, 50]
+    for folder in found.values():
+        assert sorted(folder.classes) == sorted(all_class_folders())
+        assert len(folder.classes) == 90
+    assert "dark plain ankle boot" in found["train"].class_names
+    for path, label in zip(found["train"].paths, found["train"].labels, strict=True):
+        index = int(Path(path).stem)
+        with Image.open(found["train"].root / path) as image:
+            assert np.array_equal(np.asarray(image), data.pictures[index])
+        assert garment_of(found["train"].class_names[label]) == GARMENTS[data.garments[index]]
+    facts = json.loads((tmp_path / "tree/provenance.json").read_text())
+    assert facts["data"] == f"the folder {by_hand}"
+    assert facts["images"] == {"train": 250, "test": 50}
+    terciles = measure_terciles(Pictures(data.pictures[:250], data.garments[:250]))
+    assert facts["terciles"]["texture"] == terciles.texture.tolist()
+
+
+def test_a_tree_that_is_there_is_left_alone(by_hand: Path, tmp_path: Path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").touch()
+    with pytest.raises(SourceError, match="already there; remove it"):
+        make_tree(tmp_path / "tree", by_hand, 10, 10)
+
+
+def test_more_images_than_there_are_is_an_error_and_leaves_nothing(by_hand: Path, tmp_path: Path):
+    with pytest.raises(SourceError, match="Fashion-MNIST has 50 images for test, not 51"):
+        make_tree(tmp_path / "out/tree", by_hand, 10, 51)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_checkouts_with_one_cache_share_the_tree_and_leave_it(by_hand: Path, tmp_path: Path):
+    script = runpy.run_path(str(REPOSITORY / "workflow/scripts/fashion_mnist.py"))["main"]
+    given = ["--train-images", "20", "--test-images", "10", "--cache", str(tmp_path / "cache"), "--by-hand"]
+    links = [tmp_path / name / "results/images" for name in ("first", "second")]
+    script([*given, str(by_hand), "--output", str(links[0])])
+    before = {path: path.stat().st_mtime_ns for path in links[0].rglob("*")}
+    script([*given, str(tmp_path / "nothing"), "--output", str(links[1])])
+    assert {path: path.stat().st_mtime_ns for path in links[0].rglob("*")} == before
+    assert links[0].resolve() == links[1].resolve() == tmp_path / "cache/fashion_mnist_20_10-1"
+    links[1].unlink()  # as Snakemake does
+    assert len(list_images(links[0] / "train").paths) == 20
+
+
+def test_a_failure_halfway_leaves_nothing(by_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(fashion_mnist, "write_json", fails)
+    with pytest.raises(OSError, match="disk full"):
+        make_tree(tmp_path / "out/tree", by_hand, 10, 10)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_installed_package_is_taken_and_named(by_hand: Path, offline: Path, tmp_path: Path, caplog):
+    installed = offline / fashion_mnist.INSTALLED
+    installed.parent.mkdir(parents=True)
+    by_hand.rename(installed)
+    with caplog.at_level("INFO"):
+        folder, where = obtain(by_hand, tmp_path, offline)
+    assert folder == installed
+    assert where == "Debian's package dataset-fashion-mnist, installed"
+    assert f"Fashion-MNIST from {where}" in caplog.text
+
+
+def test_where_nothing_works_the_error_says_what_to_put_where(offline: Path, tmp_path: Path):
+    with pytest.raises(SourceError) as error:
+        obtain(tmp_path / "by hand", tmp_path, offline)
+    text = str(error.value)
+    assert text.startswith("Fashion-MNIST could not be had; install Debian's package dataset-fashion-mnist, or put the")
+    assert "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz" in text
+    assert f"into {tmp_path}/by hand by hand" in text
+    for said in ("no train-images-idx3-ubyte.gz there", "no apt-get on this machine", "torchvision's download: no net"):
+        assert said in text
+
+
+def test_a_wrong_checksum_is_an_error(by_hand: Path, tmp_path: Path):
+    write_idx(by_hand / "t10k-labels-idx1-ubyte.gz", np.zeros(50, dtype=np.uint8))
+    with pytest.raises(SourceError, match=r"t10k-labels-idx1-ubyte\.gz: SHA-256 of its content is \w+, but \w+ is"):
+        obtain(by_hand, tmp_path)
+
+
+@pytest.mark.registry
+def test_the_real_data_come_from_apt_and_are_what_is_pinned(tmp_path: Path):
+    """Downloaded without rights into a folder of one's own, not taken from where a package may be installed."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("no apt-get on this machine")
+    folder, where = obtain(tmp_path / "nothing by hand", tmp_path, tmp_path / "empty root")
+    assert "apt-get" in where or "torchvision" in where
+    train, test = (read_pictures(folder, prefix) for prefix in ("train", "t10k"))
+    assert (len(train.pictures), len(test.pictures)) == (60000, 10000)
+    assert np.bincount(train.garments).tolist() == [6000] * 10
+    counts = np.unique(class_folders(train, measure_terciles(train)), return_counts=True)[1]
+    assert len(counts) == 90
+    assert counts.min() > 200

@@ -1,0 +1,265 @@
+"""Image folders: what counts as an image, and what happens to what cannot be read."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from sdlcore.sources.folders import Skipped
+from sdlcore.sources.images.listing import SUFFIXES, decoded, list_images
+from sdlcore.sources.language.text import SourceError
+from tests.sources.conftest import DAMAGED, DEEP, picture
+
+PATHS = [
+    *("a_cat/0.bmp", "a_cat/deeper/1.webp", "a_cat/one pixel.png"),
+    *("dog/0.JPEG", "dog/1.JPEG", "dog/2.JPEG"),
+    *("zebra/0.png", "zebra/1.png", "zebra/2.png"),
+]
+
+
+def shrink(image: Image.Image) -> torch.Tensor:
+    return pil_to_tensor(image.convert("RGB").resize((8, 8)))
+
+
+def test_images_are_listed_by_class_and_name(folder: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO):
+        found = list_images(folder)
+    assert found.paths == PATHS
+    assert found.classes == ["a_cat", "an_empty_class", "dog", "zebra"]
+    assert found.class_names == ["a cat", "an empty class", "dog", "zebra"]
+    assert found.labels.tolist() == [0, 0, 0, 2, 2, 2, 3, 3, 3]
+    assert found.skipped == []
+    assert "classes without an image, which stay classes: an_empty_class" in caplog.text
+    assert "left aside 1 files that are no images by their names" in caplog.text
+
+
+def test_the_digest_knows_a_changed_image_and_not_a_moved_folder(folder: Path, tmp_path: Path):
+    before = list_images(folder)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(folder, copy)
+    assert list_images(copy)._replace(root=folder, labels=[]) == before._replace(labels=[])
+    (copy / "zebra/0.png").write_bytes(b"something else")
+    assert list_images(copy).digest != before.digest
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_that_counts_is_read(suffix: str, tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / f"class/image{suffix}")
+    (batch,) = decoded(list_images(tmp_path), np.arange(1), shrink, batch_size=4)
+    assert batch.images is not None
+    assert batch.images.shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(0, 1), (0, 3), (2, 1)])
+def test_what_cannot_be_read_is_skipped_with_its_reason(workers: int, threads: int, damaged: Path):
+    found = list_images(damaged)
+    order = np.arange(len(found.paths))[::-1]
+    batches = list(decoded(found, order, shrink, batch_size=5, workers=workers, threads=threads))
+    skipped = {entry.path: entry.reason for batch in batches for entry in batch.skipped}
+    assert skipped.keys() == DAMAGED.keys()
+    for path, reason in DAMAGED.items():
+        assert skipped[path].startswith(reason)
+    rows = [index for batch in batches for index in batch.indices]
+    assert rows == [index for index in order if found.paths[index] not in DAMAGED]
+    images = torch.cat([batch.images for batch in batches if batch.images is not None])
+    for index, image in zip(rows, images, strict=True):
+        with Image.open(damaged / found.paths[index]) as expected:
+            assert torch.equal(image, shrink(expected))
+
+
+def test_a_batch_without_a_readable_image_has_none(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    for index in range(3):
+        (tmp_path / f"class/{index}.jpg").write_text("words")
+    (batch,) = decoded(list_images(tmp_path), np.arange(3), shrink, batch_size=4)
+    assert batch.images is None
+    assert batch.indices == []
+    assert len(batch.skipped) == 3
+
+
+@settings(max_examples=20)
+@given(batch_size=st.integers(1, 12), start=st.integers(0, 3))
+def test_batches_hold_the_order_and_can_start_later(batch_size: int, start: int, damaged: Path):
+    found = list_images(damaged)
+    order = np.random.default_rng(0).permutation(len(found.paths))
+    batches = list(decoded(found, order, shrink, batch_size))
+    places = [[found.paths[i] for i in batch.indices] + [entry.path for entry in batch.skipped] for batch in batches]
+    expected = [found.paths[index] for index in order]
+    for number, paths in enumerate(places):
+        assert sorted(paths) == sorted(expected[number * batch_size : (number + 1) * batch_size])
+    later = list(decoded(found, order, shrink, batch_size, start=min(start * batch_size, len(order))))
+    assert [batch.indices for batch in later] == [batch.indices for batch in batches[start:]]
+
+
+def test_a_picture_too_large_to_be_honest_is_skipped(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    assert Image.MAX_IMAGE_PIXELS is not None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses what is above twice that
+    found = list_images(folder)
+    batches = list(decoded(found, np.arange(len(found.paths)), shrink, batch_size=4))
+    assert [index for batch in batches for index in batch.indices] == [2]
+    assert all("DecompressionBombError" in entry.reason for batch in batches for entry in batch.skipped)
+
+
+def test_links_stay_inside(tmp_path: Path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for where in (root / "class", outside):
+        where.mkdir(parents=True)
+        picture("any").save(where / "image.png")
+    (root / "class/inside.png").symlink_to(root / "class/image.png")
+    (root / "class/relative.png").symlink_to("image.png")
+    (root / "class/out.png").symlink_to(outside / "image.png")
+    (root / "class/circle").symlink_to(root)
+    (root / "class/nothing.png").symlink_to("missing.png")
+    (root / "linked_class").symlink_to(outside)
+    (tmp_path / "way in").symlink_to(root)
+    found = list_images(tmp_path / "way in")
+    assert found.paths == [f"class/{name}.png" for name in ("image", "inside", "nothing", "relative")]
+    assert found.skipped == [
+        Skipped("class/circle", "a link to a folder"),
+        Skipped("class/out.png", "a link that leads out of the image folder"),
+        Skipped("linked_class", "a link to a folder"),
+    ]
+    (batch,) = decoded(found, np.arange(4), shrink, batch_size=4)
+    assert [entry.path for entry in batch.skipped] == ["class/nothing.png"]
+    assert "FileNotFoundError" in batch.skipped[0].reason
+
+
+def test_links_out_to_folders_are_listed_and_loops_are_skipped(tmp_path: Path):
+    root = tmp_path / "root"
+    (root / "class").mkdir(parents=True)
+    picture("any").save(root / "class/image.png")
+    (root / "class/a.png").symlink_to("b.png")
+    (root / "class/b.png").symlink_to("a.png")
+    (root / "class/out").symlink_to(tmp_path)
+    (root / "loop").symlink_to("loop")
+    found = list_images(root)
+    assert found.classes == ["class"]
+    assert found.skipped == [Skipped("class/out", "a link that leads out of the image folder")]
+    (batch,) = decoded(found, np.arange(3), shrink, batch_size=4)
+    assert [entry.path for entry in batch.skipped] == ["class/a.png", "class/b.png"]
+    assert all("Too many levels of symbolic links" in entry.reason for entry in batch.skipped)
+
+
+def test_a_named_pipe_is_listed_and_not_waited_for(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/image.png")
+    os.mkfifo(tmp_path / "class/pipe.png")
+    found = list_images(tmp_path)
+    assert found.paths == ["class/image.png"]
+    assert found.skipped == [Skipped("class/pipe.png", "not a regular file")]
+
+
+def test_an_image_that_a_pipe_has_replaced_is_skipped(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/image.png")
+    found = list_images(tmp_path)
+    (tmp_path / "class/image.png").unlink()
+    os.mkfifo(tmp_path / "class/image.png")
+    (batch,) = decoded(found, np.arange(1), shrink, batch_size=1)
+    assert batch.skipped == [Skipped("class/image.png", "PictureError: not a regular file")]
+
+
+def test_folders_called_like_images_are_looked_into(tmp_path: Path):
+    (tmp_path / "class/full.png").mkdir(parents=True)
+    picture("any").save(tmp_path / "class/full.png/image.png")
+    (tmp_path / "class/empty.jpg").mkdir()
+    found = list_images(tmp_path)
+    assert found.paths == ["class/full.png/image.png"]
+    assert found.skipped == [Skipped("class/empty.jpg", "a folder")]
+
+
+def test_images_1200_folders_deep_are_found(deep: Path):
+    found = list_images(deep)
+    assert found.paths == [f"class/{DEEP}/image.png"]
+    (batch,) = decoded(found, np.arange(1), shrink, batch_size=1)
+    assert batch.skipped == []
+
+
+def test_folders_whose_paths_are_longer_than_the_system_takes_are_listed(tmp_path: Path, monkeypatch):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/image.png")
+    monkeypatch.chdir(tmp_path / "class")
+    for _ in range(30):
+        Path("d" * 200).mkdir()
+        monkeypatch.chdir("d" * 200)
+    picture("any").save("image.png")
+    found = list_images(tmp_path)
+    assert found.paths == ["class/image.png"]
+    (skipped,) = found.skipped
+    assert skipped.path.startswith("class/ddd")
+    assert skipped.reason.startswith("a folder that cannot be read (OSError: [Errno 36] File name too long")
+
+
+def test_folders_that_cannot_be_read_are_listed(unprivileged: Path):
+    for name in ("shut", "open"):
+        (unprivileged / "class" / name).mkdir(parents=True)
+        picture("any").save(unprivileged / "class" / name / "image.png")
+    (unprivileged / "class/shut").chmod(0)
+    found = list_images(unprivileged)
+    assert found.paths == ["class/open/image.png"]
+    assert [entry.path for entry in found.skipped] == ["class/shut"]
+    assert found.skipped[0].reason.startswith("a folder that cannot be read (PermissionError")
+    (unprivileged / "class/shut").chmod(0o700)
+    unprivileged.chmod(0)
+    with pytest.raises(SourceError, match=r"not readable as an image folder \(PermissionError"):
+        list_images(unprivileged)
+
+
+def test_files_in_no_class_folder_are_mentioned(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    shutil.copytree(folder, tmp_path / "root")
+    for name in ("b.png", "a.csv", ".hidden"):
+        (tmp_path / "root" / name).touch()
+    with caplog.at_level(logging.INFO):
+        assert list_images(tmp_path / "root").paths == PATHS
+    assert "left aside 2 files that lie in no class folder: a.csv, b.png" in caplog.text
+    assert "left aside 3 files that are no images by their names" in caplog.text
+
+
+def test_a_name_that_no_store_can_hold_is_skipped(tmp_path: Path):
+    (tmp_path / "class").mkdir()
+    picture("any").save(tmp_path / "class/good.png")
+    try:
+        shutil.copy(tmp_path / "class/good.png", os.fsencode(tmp_path) + b"/class/\xff.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    found = list_images(tmp_path)
+    assert found.paths == ["class/good.png"]
+    assert found.skipped == [Skipped("class/\\udcff.png", "its name is not UTF-8")]
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path: Path):
+    with pytest.raises(SourceError) as error:
+        list_images(tmp_path / "imagenet/train", "images")
+    assert str(error.value) == (
+        f"{tmp_path}/imagenet/train: no such folder; images names it, and expected there is one folder for each class "
+        "with its images in it, <root>/<class>/<image>.jpg"
+    )
+
+
+def test_a_folder_without_classes_or_images_says_what_it_has(tmp_path: Path):
+    picture("any").save(tmp_path / "loose.png")
+    with pytest.raises(SourceError, match="has no class folder; test_images names it"):
+        list_images(tmp_path, "test_images")
+    (tmp_path / "class").mkdir()
+    with pytest.raises(SourceError, match="has 1 class folders without an image"):
+        list_images(tmp_path)
+
+
+def test_the_thousand_folders_of_imagenet_get_their_names(tmp_path: Path):
+    for index in range(1000):
+        (tmp_path / f"n{10000000 + index}").mkdir()
+    picture("any").save(tmp_path / "n10000000/n10000000_1.JPEG")
+    names = list_images(tmp_path).class_names
+    assert len(names) == 1000
+    assert (names[0], names[1], names[-1]) == ("tench", "goldfish", "toilet paper")
+    (tmp_path / "n10000999").rmdir()
+    assert list_images(tmp_path).class_names[0] == "n10000000"

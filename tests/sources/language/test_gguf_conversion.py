@@ -1,0 +1,147 @@
+"""GGUF files: what is converted, once and by one process, and what beside them has no part in it."""
+
+import io
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdlcore.sources.language import gguf_conversion
+from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
+from sdlcore.sources.language.gguf_conversion import convert_gguf, converted
+from sdlcore.storage.parsing import SourceError
+from sdlcore.storage.sharing import link, locked
+from tests.sources.language.tiny_llama import WORDS, save_tiny_gguf, save_tiny_llama
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def gguf_file(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_gguf(folder, tmp_path_factory.mktemp("gguf") / "model.gguf")
+
+
+def test_a_converted_model_and_its_tokenizer_are_what_they_were(folder: Path, gguf_file: Path, tmp_path: Path):
+    convert_gguf(gguf_file, tmp_path / "out")
+    text = " ".join(WORDS)
+    ids = torch.tensor([load_tokenizer(folder)(text)["input_ids"]])
+    assert load_tokenizer(tmp_path / "out")(text)["input_ids"] == ids[0].tolist()
+    with torch.inference_mode():
+        torch.testing.assert_close(load_whole(tmp_path / "out")(ids).logits, load_whole(folder)(ids).logits)
+
+
+def test_code_beside_a_gguf_file_is_not_run_whatever_standard_input_says(
+    gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    beside = tmp_path / "model"
+    beside.mkdir()
+    shutil.copy(gguf_file, beside)
+    code = {"auto_map": {"AutoTokenizer": ["evil.Words", "evil.Words"]}, "tokenizer_class": "Words"}
+    (beside / "tokenizer_config.json").write_text(json.dumps(code))
+    (beside / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "evil.Words"}}))
+    lines = [f"open({str(tmp_path / 'ran')!r}, 'w')", "from transformers import PreTrainedTokenizerFast as Words", ""]
+    (beside / "evil.py").write_text("\n".join(lines))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    convert_gguf(beside / "model.gguf", tmp_path / "out")
+    assert not (tmp_path / "ran").exists()
+    assert sys.stdin.readline() == "y\n"
+    assert load_tokenizer(tmp_path / "out")(WORDS[0])["input_ids"]
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b""])
+def test_what_is_no_gguf_file_is_refused(content: bytes, tmp_path: Path):
+    (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(SourceError, match="does not begin like a GGUF file"):
+        convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("length", [4, 24, 200, 20_000, 140_000])
+def test_a_gguf_file_that_is_cut_off_is_one_sentence(length: int, gguf_file: Path, tmp_path: Path):
+    (tmp_path / "model.gguf").write_bytes(gguf_file.read_bytes()[:length])
+    with pytest.raises(SourceError, match=r"model\.gguf: not readable as a GGUF file"):
+        convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_model_is_converted_once_and_known_by_its_content(
+    gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cache = tmp_path / "cache"
+    found = converted(gguf_file, cache)
+    before = {path.name: path.stat().st_mtime_ns for path in found.iterdir()}
+    monkeypatch.setattr(gguf_conversion, "convert_gguf", None)
+    shutil.copy(gguf_file, tmp_path / "model.gguf")
+    assert converted(tmp_path / "model.gguf", cache) == found
+    assert {path.name: path.stat().st_mtime_ns for path in found.iterdir()} == before
+
+
+def test_another_file_of_the_same_name_is_another_model(folder: Path, gguf_file: Path, tmp_path: Path):
+    first = converted(gguf_file, tmp_path / "cache")
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / gguf_file.name
+    other.write_bytes(gguf_file.read_bytes() + b"\0" * 32)
+    second = converted(other, tmp_path / "cache")
+    assert first != second
+    assert first.is_dir()
+    assert second.is_dir()
+
+
+CONVERT = """
+import logging, sys
+from sdlcore.sources.language.gguf_conversion import converted
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+print(converted(sys.argv[1], sys.argv[2]))
+"""
+
+
+def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
+    gguf_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    cache = tmp_path / "cache"
+    name = converted(gguf_file, tmp_path / "elsewhere").name
+    caplog.clear()
+    with locked(cache / name):
+        command = [sys.executable, "-c", CONVERT, gguf_file, cache]
+        other = subprocess.Popen(command, text=True, stdout=-1, stderr=subprocess.PIPE)
+        assert other.stderr is not None
+        assert "another process is making it; waiting" in other.stderr.readline()
+        assert not (cache / name).exists()
+    with caplog.at_level(logging.INFO):
+        assert converted(gguf_file, cache) == cache / name
+    out, err = other.communicate(timeout=120)
+    assert other.returncode == 0, err
+    assert out.strip() == str(cache / name)
+    assert (err + caplog.text).count("parameters converted") == 1
+    assert sorted(path.name for path in cache.iterdir()) == [f".{name}.lock", name]
+
+
+def test_what_a_killed_conversion_left_is_removed_by_the_next(gguf_file: Path, tmp_path: Path):
+    name = converted(gguf_file, tmp_path / "elsewhere").name
+    left = tmp_path / f"cache/.{name}.1.part"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").touch()
+    assert converted(gguf_file, tmp_path / "cache").is_dir()
+    assert not left.exists()
+
+
+def test_a_link_to_a_converted_model_is_one_and_moves_with_its_cache(folder: Path, tmp_path: Path):
+    before = tmp_path / "before"
+    shutil.copytree(folder, before / "cache/models/tiny")
+    target = Path("cache/models/tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(before)
+        for _ in range(2):  # again over what is there
+            link(target, "results/models/tiny.gguf")
+        link(target.resolve(), "absolute")
+    before.rename(tmp_path / "after")
+    assert open_checkpoint(tmp_path / "after/results/models/tiny.gguf").facts()["files"].keys() == {"model.safetensors"}
+    assert not (tmp_path / "after/absolute").exists()

@@ -1,0 +1,197 @@
+"""Extractions and trainings on streams that are killed at any moment go on to the files of those that never were.
+
+What is killed are processes of `workflow/scripts/{activations,train_streamed}.py`, by SIGKILL, forked from one process
+that has imported what the scripts import, since that takes longer than these extractions. They commit after every
+batch, so that many a kill falls into a commit.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.sources.language.tiny_llama import documents, save_tiny_llama
+
+SCRIPT = REPOSITORY / "workflow/scripts/activations.py"
+TRAIN = REPOSITORY / "workflow/scripts/train_streamed.py"
+SETTINGS = {"layer": 2, "context_length": 16, "contexts_per_batch": 2, "train_samples": 3000, "test_samples": 700}
+TRAINING = {"activation": "topk", "k": 4, "n_q": 48, "steps": 400, "batch_size": 64, "normalise": True}
+TRAINING |= {"log_every": 2, "checkpoint_every": 2}
+FORKING = """
+import json, os, runpy, sys, traceback
+from sdlcore.sources.language import corpus
+from sdlcore.sources.language import filling
+import transformers.models.llama.modeling_llama
+filling.COMMIT_BATCHES = 1
+for script in sys.argv[1:]:
+    runpy.run_path(script, run_name="warm-up")
+import sdlcore.model.kernels.cpu
+print("ready", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+        corpus.WHOLE_BYTES = request["whole_bytes"]
+        sys.argv = request["command"]
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(child, flush=True)
+    sys.stdin.readline()  # until its end is asked for, its number is no other process's
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Extractions:
+    """Starts processes of activations.py, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        save_tiny_llama(folder / "model")
+        lines = [json.dumps({"text": text}) for text in documents(300)]
+        (folder / "words.jsonl").write_text("\n".join(lines))
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", FORKING, str(SCRIPT), str(TRAIN)],
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def start(self, into: Path, whole_bytes: int, settings: dict, recipe: bool = False) -> int:
+        model, text = str(self._folder / "model"), str(self._folder / "words.jsonl")
+        source = {"model": "tiny", "text": "words", "shuffle_buffer": 40, **SETTINGS, **settings}
+        command = [str(SCRIPT), "--source", json.dumps(source), "--model", model, "--text", text, "--device", "cpu"]
+        command += ["--buffer-rows", "500", "--recipe", str(into / "train.json")] if recipe else []
+        command += ["--train", str(into / "train.h5"), "--test", str(into / "test.h5")]
+        return self._start(command, into, whole_bytes)
+
+    def train(self, recipe: Path, into: Path, whole_bytes: int) -> int:
+        outputs = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+        command = [str(TRAIN), "--settings", json.dumps(TRAINING), "--seed", "3", "--device", "cpu"]
+        command += ["--store", str(recipe)]
+        command += [word for name, file in outputs.items() for word in (f"--{name}", str(into / file))]
+        return self._start(command, into, whole_bytes)
+
+    def _start(self, command: list[str], into: Path, whole_bytes: int) -> int:
+        into.mkdir(exist_ok=True)
+        log = str(into.with_suffix(".log"))
+        self._ask(json.dumps({"command": command, "log": log, "whole_bytes": whole_bytes}))
+        return int(self._answer())
+
+    def end(self) -> int:
+        """Wait for the extraction to end and return its exit status, negative for a signal."""
+        self._ask("")
+        return int(self._answer())
+
+    def ends(self, child: int, into: Path, kill: bool) -> bool:
+        """Kill a process or let it be; return whether it ended well, not by the kill."""
+        if kill:
+            os.kill(child, signal.SIGKILL)
+        status = self.end()
+        assert status in (0, -signal.SIGKILL if kill else 0), into.with_suffix(".log").read_text()
+        return status == 0
+
+    def _ask(self, line: str) -> None:
+        self._server.stdin.write(line + "\n")
+        self._server.stdin.flush()
+
+    def _answer(self) -> str:
+        line = self._server.stdout.readline()
+        assert line, "the process that starts extractions has died"
+        return line.strip()
+
+    def close(self) -> None:
+        self._server.stdin.close()
+        self._server.wait()
+
+
+@pytest.fixture(scope="module")
+def extractions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extractions]:
+    started = Extractions(tmp_path_factory.mktemp("kill"))
+    yield started
+    started.close()
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    """Return every dataset and attribute of a store."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+        return found | {f"@{name}": np.asarray(value) for name, value in file.attrs.items()}
+
+
+def unfinished(folder: Path) -> int:
+    """Return how much of stores is there that are not finished."""
+    return sum(path.stat().st_size for path in folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("whole_bytes", "settings"),
+    [(2**20, {}), (0, {"site": "mlp"})],
+    ids=["whole text", "streamed text and a pair"],
+)
+def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
+    whole_bytes: int, settings: dict, extractions: Extractions, tmp_path: Path
+):
+    extractions.start(tmp_path / "whole", whole_bytes, settings)
+    assert extractions.end() == 0, (tmp_path / "whole.log").read_text()
+    killed, rng, kills = tmp_path / "killed", random.Random(0), 0
+    while True:
+        child = extractions.start(killed, whole_bytes, settings)
+        before, deadline = unfinished(killed), time.monotonic() + 60
+        while unfinished(killed) <= before and not (killed / "test.h5").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.15))
+        if extractions.ends(child, killed, kill=kills < 6):
+            break
+        kills += 1
+    log = killed.with_suffix(".log").read_text()
+    assert log.count("going on from row") >= 1, f"ended before it could be killed ({kills} times): {log}"
+    for part in ("train", "test"):
+        found, expected = contents(killed / f"{part}.h5"), contents(tmp_path / f"whole/{part}.h5")
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+    assert {path.name for path in killed.iterdir()} == {"train.h5", "test.h5"}
+
+
+def test_a_training_on_a_stream_killed_again_and_again_ends_in_the_same_bits(extractions: Extractions, tmp_path: Path):
+    whole_bytes = 0
+    extractions.start(tmp_path / "recipe", whole_bytes, {}, recipe=True)
+    assert extractions.end() == 0, (tmp_path / "recipe.log").read_text()
+    assert {path.name for path in (tmp_path / "recipe").iterdir()} == {"train.json", "test.h5"}
+    recipe = tmp_path / "recipe/train.json"
+    extractions.train(recipe, tmp_path / "whole", whole_bytes)
+    assert extractions.end() == 0, (tmp_path / "whole.log").read_text()
+    killed, rng, kills = tmp_path / "killed", random.Random(0), 0
+    while True:
+        child = extractions.train(recipe, killed, whole_bytes)
+        deadline = time.monotonic() + 60
+        while not (killed / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+            if (killed / "model.safetensors").exists():
+                break
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.3))
+        if extractions.ends(child, killed, kill=kills < 4):
+            break
+        kills += 1
+    assert "going on from step" in killed.with_suffix(".log").read_text(), f"killed {kills} times"
+    for name in ("model.safetensors", "config.json"):
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert {path.name for path in killed.iterdir()} == {"model.safetensors", "config.json", "history.csv"}

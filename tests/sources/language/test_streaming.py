@@ -1,0 +1,168 @@
+"""Rows that a language model makes while a dictionary is trained on them."""
+
+import dataclasses
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.data.batches import TrainingRows
+from sdlcore.data.store import ActivationStore
+from sdlcore.random_streams import stream
+from sdlcore.sources.language.extraction import extract
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.streaming import open_stream, write_recipe
+from sdlcore.sources.language.text import SourceError
+from tests.sources.language.tiny_llama import WORDS, documents, save_tiny_llama
+
+SOURCE = LlamaSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)
+BUFFER, BATCH = 230, 50  # of which a buffer takes four
+ORDER = partial(stream, 0, "order")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "words.json"
+    path.write_text(json.dumps(documents(60)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def recipe(model: Path, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    write_recipe(SOURCE, model, text, folder / "train.json", folder / "test.h5", BUFFER)
+    return folder / "train.json"
+
+
+def opened(recipe: Path, folder: Path, pair: str = "sae", batch: int = BATCH) -> Any:
+    return open_stream(recipe, pair, batch, ORDER, folder, torch.device("cpu"))
+
+
+def interrupted(recipe: Path, folder: Path) -> TrainingRows:
+    """Return what is opened and never finished, as a killed process leaves it."""
+    return opened(recipe, folder).__enter__()
+
+
+def batches(rows: TrainingRows, steps: range) -> list[np.ndarray]:
+    return [rows.batches(step)[0] for step in steps]
+
+
+def stored(model: Path, text: Path, folder: Path, source: LlamaSource, rows: int) -> ActivationStore:
+    """Return a store of the first rows behind the evaluation store's documents."""
+    asked = dataclasses.replace(source, train_samples=source.test_samples, test_samples=rows)
+    extract(asked, model, text, folder / "before.h5", folder / "rows.h5")
+    return ActivationStore(folder / "rows.h5")
+
+
+def test_the_evaluation_store_has_the_first_rows_of_the_text(model: Path, text: Path, recipe: Path, tmp_path: Path):
+    extract(dataclasses.replace(SOURCE, train_samples=100), model, text, tmp_path / "train.h5", tmp_path / "test.h5")
+    with ActivationStore(tmp_path / "train.h5") as first, ActivationStore(recipe.with_name("test.h5")) as found:
+        assert found.rows == 100
+        np.testing.assert_array_equal(found.read("input"), first.read("input"))
+        assert found.provenance["split"] == "test"
+
+
+@pytest.mark.parametrize("site", ["residual", "mlp"])
+def test_buffers_hold_the_rows_that_a_store_would_have(site: str, model: Path, text: Path, tmp_path: Path):
+    source = dataclasses.replace(SOURCE, site=site)
+    recipe, pair = tmp_path / "train.json", "sae" if site == "residual" else "crosscoder"
+    write_recipe(source, model, text, recipe, tmp_path / "test.h5", BUFFER)
+    with stored(model, text, tmp_path, source, 600) as store, opened(recipe, tmp_path, pair) as rows:
+        columns = [store.read(name) for name in (("input",) if pair == "sae" else ("input", "target"))]
+        expected = np.concatenate(columns, axis=1).astype(np.float32)
+        assert (rows.n_p, rows.n_r) == (store.n_p, store.n_r)
+        sample = rows.sample()
+        assert sample.rows == 200
+        np.testing.assert_array_equal(sample.read("input"), columns[0][:200])
+        for buffer in range(3):
+            x_p, x_r = zip(*(rows.batches(step) for step in range(4 * buffer, 4 * buffer + 4)), strict=True)
+            assert all(x.dtype == np.float32 for x in x_p)
+            permuted = expected[200 * buffer : 200 * buffer + 200][ORDER(buffer).permutation(200)]
+            np.testing.assert_array_equal(np.concatenate(x_p), permuted)
+            np.testing.assert_array_equal(np.concatenate(x_r), permuted)
+
+
+def test_where_the_text_ends_it_begins_anew(model: Path, text: Path, tmp_path: Path):
+    short = tmp_path / "short.json"
+    short.write_text(json.dumps(documents(14)))
+    write_recipe(SOURCE, model, short, tmp_path / "train.json", tmp_path / "test.h5", 1)
+    with opened(tmp_path / "train.json", tmp_path, batch=1) as rows:
+        found = np.concatenate(batches(rows, range(400)))
+    period = next(n for n in range(1, 400) if (found[n:] == found[:-n]).all())
+    assert 20 < period < 200
+    assert len(np.unique(found[:period], axis=0)) == period
+
+
+@pytest.mark.parametrize("marks", ["kept", "lost", "broken", "of another stream"])
+def test_a_stream_that_is_opened_again_goes_on_with_the_same_batches(marks: str, recipe: Path, tmp_path: Path):
+    with opened(recipe, tmp_path / "whole") as rows:
+        expected = batches(rows, range(30))
+    assert list((tmp_path / "whole").iterdir()) == [], "what is finished leaves no marks"
+    batches(interrupted(recipe, tmp_path / "again"), range(22))
+    file = tmp_path / "again/stream.json"
+    assert len(json.loads(file.read_text())["marks"]) == 6
+    if marks == "lost":
+        file.unlink()
+    elif marks == "broken":
+        file.write_text(file.read_text()[:-20])
+    elif marks == "of another stream":
+        file.write_text(json.dumps({"stream": "another", "marks": {"5": [40, 0, 0]}}))
+    for start in (22, 3):
+        found = batches(interrupted(recipe, tmp_path / "again"), range(start, 30))
+        np.testing.assert_array_equal(np.stack(found), np.stack(expected[start:]))
+
+
+def test_marks_save_the_model_what_it_has_seen(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    batches(interrupted(recipe, tmp_path), range(22))
+    with opened(recipe, tmp_path) as rows:
+        work = rows.batches._work
+        seen: list[tuple[int, int]] = []
+        of = type(work).batches
+        monkeypatch.setattr(type(work), "batches", lambda self, *at, **how: seen.append(at) or of(self, *at, **how))
+        rows.batches(14)
+        marks = json.loads((tmp_path / "stream.json").read_text())["marks"]
+    assert seen == [tuple(marks["3"][:2])]
+
+
+def test_a_text_without_rows_behind_the_evaluation_store_is_refused(model: Path, tmp_path: Path):
+    short = tmp_path / "short.json"
+    short.write_text(json.dumps([" ".join(documents(9)), WORDS[0]]))
+    source = dataclasses.replace(SOURCE, test_samples=20)
+    write_recipe(source, model, short, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
+    message = r"short\.json: has no rows behind those of the evaluation store; take a longer text"
+    with pytest.raises(SourceError, match=message), opened(tmp_path / "train.json", tmp_path) as rows:
+        rows.batches(0)
+
+
+def test_a_model_that_is_not_what_it_was_is_refused(model: Path, text: Path, tmp_path: Path):
+    copied = tmp_path / "model"
+    shutil.copytree(model, copied)
+    write_recipe(SOURCE, copied, text, tmp_path / "train.json", tmp_path / "test.h5", BUFFER)
+    weights = (copied / "model.safetensors").read_bytes()
+    (copied / "model.safetensors").write_bytes(weights[:-4] + b"\0\0\0\0")
+    with pytest.raises(SourceError, match=r"train\.json: its model is not what it was"):
+        opened(tmp_path / "train.json", tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": "another"}', None])
+def test_what_is_no_recipe_is_refused(content: str | None, tmp_path: Path):
+    if content is not None:
+        (tmp_path / "train.json").write_text(content)
+    with pytest.raises(SourceError, match=r"train\.json: not "):
+        opened(tmp_path / "train.json", tmp_path).__enter__()
+
+
+def test_several_processes_are_refused(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SourceError, match="rows are made in one process"), opened(recipe, tmp_path):
+        pass

@@ -1,0 +1,237 @@
+"""Reading texts from files and folders."""
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.sources.language.corpus import open_text
+from sdlcore.sources.language.text import list_texts, read_documents
+from sdlcore.storage.parsing import SourceError
+
+
+def write_parquet(path: Path, **columns: list) -> None:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.txt", "\none\ntwo\n\n \n\nthree\n", ["one\ntwo", "three"]),
+        ("a.txt", "one\n\n  two", ["one", "  two"]),
+        ("a.txt", "", []),
+        ("a.json", '{"A": {"title": "A", "extract": "one"}, "B": {"extract": "two"}}', ["one", "two"]),
+        ("a.json", '["one", "", "two"]', ["one", "", "two"]),
+        ("a.json", '[{"text": "one"}, {"text": "two"}]', ["one", "two"]),
+        ("a.jsonl", '{"text": "one\\nmore", "id": 1}\n\n"two"\n{"text": null}', ["one\nmore", "two", ""]),
+    ],
+)
+def test_documents_of_every_form_are_read(name: str, content: str, expected: list[str], tmp_path: Path):
+    (tmp_path / name).write_text(content)
+    assert list(read_documents(tmp_path / name)) == expected
+
+
+def test_parquet_files_are_read_by_column(tmp_path: Path):
+    write_parquet(tmp_path / "a.parquet", id=[1, 2, 3], body=["one", None, "three"])
+    assert list(read_documents(tmp_path / "a.parquet", "body")) == ["one", "", "three"]
+
+
+def test_a_folder_is_read_in_order_of_names_and_plain_files_are_documents(tmp_path: Path):
+    for name in ("b", "a", "sub/c"):
+        (tmp_path / "plain" / f"{name}.txt").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "plain" / f"{name}.txt").write_text(f"{name}\n\nmore")
+    (tmp_path / "plain/README.md").write_text("no text")
+    assert list(read_documents(tmp_path / "plain")) == ["a\n\nmore", "b\n\nmore", "sub/c\n\nmore"]
+    (tmp_path / "rows").mkdir()
+    for name in ("2", "1"):
+        write_parquet(tmp_path / f"rows/{name}.parquet", text=[f"{name}a", f"{name}b"])
+    assert list(read_documents(tmp_path / "rows")) == ["1a", "1b", "2a", "2b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"text\n", r"a\.csv: expected an existing text"),
+        ("a.parquet", b"PAR1", r"a\.parquet: not readable as Parquet"),
+        ("a.txt", b"\xff\xfe", r"a\.txt: not readable as UTF-8 txt"),
+        ("a.json", b"{", r"a\.json: not readable as UTF-8 json"),
+        ("a.json", b'{"A": {"body": "x"}}', r"""entry 'A' has no text; expected an object with "extract\""""),
+        ("a.json", b'{"A": "x"}', "entry 'A' has no text"),
+        ("a.json", b'["x", 3]', "entry 1 has no text"),
+        ("a.json", b"3", r"a\.json: expected an object or a list"),
+        ("a.jsonl", b'"x"\n{', "line 2 is not JSON"),
+        ("a.jsonl", b'{"body": "x", "id": 3}', r'line 1 has no text; .*"text", found body, id; set text_column'),
+        ("a.jsonl", b"[]", "line 1 has no text"),
+        ("a.jsonl", b'"x"\n\xff', r"a\.jsonl: not readable as UTF-8 jsonl"),
+    ],
+)
+def test_text_that_cannot_be_read_is_named(name: str, content: bytes, message: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        list(read_documents(tmp_path / name))
+
+
+DEEP_JSON = b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", DEEP_JSON, r"a\.json: not readable as UTF-8 json \(RecursionError: nested too deeply\)"),
+        ("a.json", b"[" + b"9" * 5000 + b"]", r"a\.json: not readable as UTF-8 json \(ValueError: Exceeds the limit"),
+        ("a.json", b"\xef\xbb\xbf[]", r"a\.json: not readable as UTF-8 json .*BOM"),
+        ("a.json", b"", r"a\.json: not readable as UTF-8 json \(JSONDecodeError"),
+        ("a.json", b'["one", "\\ud800"]', r"a\.json: document 2 holds half of a character \(\\ud800\)"),
+        ("a.json", b"[null]", r"a\.json: entry 0 has no text"),
+        ("a.jsonl", b'"one"\n' + DEEP_JSON, r"a\.jsonl: line 2 is not JSON \(RecursionError: nested too deeply\)"),
+        ("a.jsonl", b"9" * 5000, r"a\.jsonl: line 1 is not JSON \(ValueError: Exceeds the limit"),
+        ("a.jsonl", b'"\\udc00 \\ud800"', r"a\.jsonl: document 1 holds half of a character"),
+        ("a.jsonl", b"\x1f\x8b\x08\0", r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
+        ("a.jsonl", "x".encode("utf-16"), r"a\.jsonl: not readable as UTF-8 jsonl \(UnicodeDecodeError"),
+        ("a.jsonl", b"7", r"a\.jsonl: line 1 has no text"),
+        ("a.jsonl", b"\0", r"a\.jsonl: line 1 is not JSON"),
+        ("a.txt", b"PK\x03\x04\xff", r"a\.txt: not readable as UTF-8 txt \(UnicodeDecodeError"),
+        ("a.parquet", b"", r"a\.parquet: not readable as Parquet \(ArrowInvalid"),
+        ("a.parquet", b"PAR1" * 20, r"a\.parquet: not readable as Parquet"),
+    ],
+)
+def test_what_a_parser_raises_is_one_sentence_with_the_file(name: str, content: bytes, message: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message) as error:
+        list(read_documents(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+def refusal(path: Path) -> str | None:
+    """Return what is said of a text that is refused; None of one that is read."""
+    try:
+        "".join(read_documents(path)).encode()
+    except SourceError as error:
+        return str(error)
+    return None
+
+
+def test_nul_bytes_are_text(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"one\0two")
+    assert list(read_documents(tmp_path / "a.txt")) == ["one\0two"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_parquet_file_that_is_damaged_is_read_or_refused_in_a_sentence(data: st.DataObject, tmp_path: Path):
+    write_parquet(tmp_path / "a.parquet", text=["one", "two", "drei \u00e4", None, "five"])
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    (tmp_path / "a.parquet").write_bytes(content[: data.draw(st.sampled_from([len(content), len(content) // 2]))])
+    said = refusal(tmp_path / "a.parquet")
+    assert said is None or "a.parquet: " in said
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=60) | st.text('[]{}",:0null\\u d8ext\n', max_size=60).map(str.encode))
+@pytest.mark.parametrize("suffix", ["txt", "json", "jsonl", "parquet"])
+def test_any_bytes_are_read_or_refused_in_a_sentence(suffix: str, content: bytes, tmp_path: Path):
+    (tmp_path / f"a.{suffix}").write_bytes(content)
+    said = refusal(tmp_path / f"a.{suffix}")
+    assert said is None or f"a.{suffix}: " in said
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A folder with two texts and much that looks like one."""
+    root = tmp_path / "root"
+    (root / "sub.txt").mkdir(parents=True)
+    (root / "a.txt").write_text("a")
+    (root / "sub.txt/b.txt").write_text("b")
+    (root / "empty.txt").mkdir()
+    (root / "inside.txt").symlink_to("a.txt")
+    (root / "nothing.txt").symlink_to("missing.txt")
+    (root / "loop.txt").symlink_to("loop.txt")
+    (tmp_path / "out.txt").write_text("out")
+    (root / "out.txt").symlink_to("../out.txt")
+    (root / "circle").symlink_to(root)
+    (root / "away").symlink_to(tmp_path)
+    os.mkfifo(root / "pipe.txt")
+    return root
+
+
+SKIPPED = {
+    "away": "a link that leads out of the text folder",
+    "circle": "a link to a folder",
+    "empty.txt": "a folder",
+    "loop.txt": "a link that leads nowhere",
+    "nothing.txt": "a link that leads nowhere",
+    "out.txt": "a link that leads out of the text folder",
+    "pipe.txt": "not a regular file",
+}
+
+
+def test_what_is_no_text_of_a_folder_is_skipped_and_listed(mixed: Path, caplog: pytest.LogCaptureFixture):
+    assert list(read_documents(mixed)) == ["a", "a", "b"]
+    assert dict(list_texts(mixed).skipped) == SKIPPED
+    text = open_text(mixed)
+    assert text.facts["skipped"] == [{"path": path, "reason": reason} for path, reason in SKIPPED.items()]
+    assert set(text.facts["files"]) == {"a.txt", "inside.txt", "sub.txt/b.txt"}
+    for path, reason in SKIPPED.items():
+        assert f"{mixed}: skipped {path}: {reason}" in caplog.text
+
+
+def test_a_folder_may_be_a_link_and_one_of_links_out_says_so(mixed: Path, tmp_path: Path):
+    (tmp_path / "way in").symlink_to(mixed)
+    assert list(read_documents(tmp_path / "way in")) == ["a", "a", "b"]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/a.txt").symlink_to(mixed / "a.txt")
+    with pytest.raises(SourceError, match=r"found none; 1 skipped, a\.txt as a link that leads out of the text folder"):
+        list_texts(tmp_path / "links")
+
+
+@pytest.mark.parametrize("name", ["pipe.txt", "loop.txt", "nothing.txt"])
+def test_what_is_no_file_is_not_opened(name: str, mixed: Path):
+    with pytest.raises(SourceError, match=f"{name}: expected an existing text"):
+        list(read_documents(mixed / name))
+
+
+def test_texts_1200_folders_deep_are_read(deep: Path):
+    assert list(read_documents(deep)) == ["deep"]
+
+
+def test_folders_and_files_that_cannot_be_read_are_named(unprivileged: Path):
+    for name in ("shut", "open"):
+        (unprivileged / name).mkdir()
+        (unprivileged / name / "a.txt").write_text(name)
+    (unprivileged / "shut").chmod(0)
+    assert list(read_documents(unprivileged)) == ["open"]
+    (skipped,) = list_texts(unprivileged).skipped
+    assert skipped.path == "shut"
+    assert skipped.reason.startswith("a folder that cannot be read (PermissionError")
+    with pytest.raises(SourceError, match="expected an existing text"):
+        list_texts(unprivileged / "shut/a.txt")
+    (unprivileged / "open/a.txt").chmod(0)
+    for read in (open_text, lambda path: list(read_documents(path))):
+        with pytest.raises(SourceError, match=r"open/a\.txt: not readable as .*PermissionError"):
+            read(unprivileged)
+
+
+def test_columns_that_are_not_there_or_hold_no_text_are_named(tmp_path: Path):
+    write_parquet(tmp_path / "a.parquet", id=[1], body=["one"])
+    with pytest.raises(SourceError, match=r"has no column 'text', only id, body; set text_column"):
+        list(read_documents(tmp_path / "a.parquet"))
+    with pytest.raises(SourceError, match="column 'id' holds int64, expected strings"):
+        list(read_documents(tmp_path / "a.parquet", "id"))
+
+
+def test_folders_of_no_or_several_formats_are_refused(tmp_path: Path):
+    with pytest.raises(SourceError, match=r"expected a folder with text files of one format .*found none"):
+        list(read_documents(tmp_path))
+    for suffix in ("txt", "json"):
+        (tmp_path / f"a.{suffix}").write_text(json.dumps(["x"]))
+    with pytest.raises(SourceError, match=r"found \.json and \.txt"):
+        list(read_documents(tmp_path))
+    with pytest.raises(SourceError, match="expected an existing text"):
+        list(read_documents(tmp_path / "nothing"))

@@ -1,0 +1,102 @@
+"""No damaged dictionary, checkpoint, anchors or references are taken for what was written."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
+from sdlcore.data.references import References, load_references, save_references
+from sdlcore.model import SparseCoder, load_model, save_model
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import RunConfig
+from sdlcore.storage.sealing import seal, unseal
+from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
+
+W = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0].astype(np.float32)
+
+
+def write_model(path: Path) -> None:
+    config = RunConfig.from_dict({"activation": "topk", "k": 2, "n_q": 8})
+    save_model(path, SparseCoder(config.model, (6,), (6,), torch_stream(0, "x")), {"made": "here"})
+
+
+FILES = {
+    "model": (write_model, load_model),
+    "checkpoint": (
+        lambda path: save_checkpoint(path, "me", {"a": torch.eye(5), "b": torch.tensor(3)}, {"step": 7, "x": [0.1]}),
+        lambda path: load_checkpoint(path, "me"),
+    ),
+    "anchors": (lambda path: save_anchors(path, Anchors(W.T[:2], None, np.arange(2)), {"seed": 1}), load_anchors),
+    "references": (lambda path: save_references(path, References(W, W, None), {"seed": 1}), load_references),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_whatever_bit_is_flipped_the_file_is_refused_by_its_name(what: str, tmp_path: Path):
+    path = tmp_path / f"{what}.safetensors"
+    write, load = FILES[what]
+    write(path)
+    load(path)
+    content, rng = path.read_bytes(), random.Random(0)
+    places = [*range(8), *(rng.randrange(len(content)) for _ in range(300))]
+    for place in places:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=path.name):
+            load(path)
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_wherever_it_was_cut_off_the_file_is_refused_by_its_name(what: str, tmp_path: Path):
+    path = tmp_path / f"{what}.safetensors"
+    write, load = FILES[what]
+    write(path)
+    content = path.read_bytes()
+    for size in (0, 1, 7, 8, 9, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        with pytest.raises(ValueError, match=path.name):
+            load(path)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.text(), JSON, max_size=4).filter(lambda found: "crc32" not in found))
+def test_descriptions_come_back_as_json_has_them(description: dict):
+    tensors = {"x": W}
+    found = unseal("file", seal(description, tensors), tensors)
+    assert str(found) == str(json.loads(json.dumps(description, sort_keys=True)))  # a nan equals nothing
+    assert seal(found, tensors) == seal(description, tensors)
+
+
+def test_numbers_of_torch_and_of_numpy_are_the_same_numbers():
+    for dtype in (np.float32, np.float64, np.int64, np.bool_):
+        values = np.asarray(W > 0 if dtype == np.bool_ else W * 9).astype(dtype)
+        assert seal({}, {"x": values}) == seal({}, {"x": torch.from_numpy(values)})
+
+
+def test_equal_contents_are_equal_files(tmp_path: Path):
+    for what, (write, _) in FILES.items():
+        for name in ("a", "b"):
+            write(tmp_path / f"{what}-{name}")
+        assert (tmp_path / f"{what}-a").read_bytes() == (tmp_path / f"{what}-b").read_bytes()
+
+
+def test_what_others_wrote_is_refused(tmp_path: Path):
+    save_file({"W_p": W}, tmp_path / "theirs.safetensors")
+    with safe_open(tmp_path / "theirs.safetensors", "np") as file:
+        assert file.metadata() is None
+    with pytest.raises(ValueError, match=r"theirs\.safetensors: has no checksum"):
+        load_references(tmp_path / "theirs.safetensors")

@@ -1,0 +1,91 @@
+"""A plan counts what the configuration asks for, by the settings that its jobs are made with."""
+
+import csv
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from sdlcore.study.configuration.cost import Stage, measured_rate, plan_lines, samples, stages, too_large, weights
+from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.run_keys import Cell, all_cells, is_peer, is_solver, run_settings
+from sdlcore.study.configuration.variants import merge
+from tests.conftest import REPOSITORY
+
+SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
+
+
+@pytest.fixture(scope="module")
+def config() -> dict:
+    return validate(load_yaml(REPOSITORY / "config/config.yaml"), SCHEMA)
+
+
+def planned(config: dict, rate: float = 1e9) -> dict[str, Stage]:
+    found = stages(config, all_cells(config), lambda cell: 4000, lambda source: None, rate)
+    return {stage.name: stage for stage in found}
+
+
+def test_every_run_and_evaluation_is_counted_once(config):
+    found = planned(config)
+    trained = sum(stage.jobs for name, stage in found.items() if name.startswith("trainings"))
+    assert found["evaluations"].jobs == len(all_cells(config))
+    # figures 4 and 5 ask for runs without metrics
+    assert trained + found["solvers"].jobs == found["evaluations"].jobs + 3 * len(config["seeds"])
+
+
+def test_weights_are_those_of_the_pair(config):
+    n_p = config["sources"]["bench"]["lrb"]["n_p"]
+    n_q = run_settings(config, "lrb", "topk", "best")["n_q"]
+    for method, widths in (("topk", 2), ("transcoder", 2), ("crosscoder", 4)):
+        assert weights(config, Cell("lrb", method, "best", "none", 0)) == n_q * n_p * widths
+    assert weights(config, Cell("smollm2", "topk_real", "best", "none", 0)) is None
+
+
+def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
+    cells = [cell for cell in all_cells(config) if cell.source.startswith("lrb") and not is_solver(config, cell.method)]
+    work = sum(weights(config, cell) * samples(config, cell) for cell in cells)
+    found = planned(config)
+    seconds, faster = (planned(config, rate)["trainings on bench"].seconds for rate in (1e9, 1e10))
+    assert seconds > work / 1e9
+    assert seconds == pytest.approx(10 * faster)
+    assert found["trainings on llama"].seconds is None
+    assert found["trainings on llama"].disk is None
+
+
+def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):
+    alone = planned(config)["trainings on bench"].gpu_memory
+    # rounded up to a megabyte by each cell, but for what is not divided at all
+    assert planned({**config, "processes": 2, "split": "latents"})["trainings on bench"].gpu_memory == alone // 2
+    assert alone // 2 <= planned({**config, "processes": 2})["trainings on bench"].gpu_memory < alone
+
+
+def test_the_rate_is_that_of_runs_trained_here(tmp_path):
+    assert measured_rate(tmp_path) is None
+    for seed, seconds in enumerate((1.0, 2.0, 400.0)):
+        run = tmp_path / f"tiny/runs/lrb/topk/best/none/seed{seed}"
+        run.mkdir(parents=True)
+        save_file({"W_enc": np.zeros((8, 5)), "W_dec": np.zeros((8, 5)), "b": np.zeros(99)}, run / "model.safetensors")
+        with (run / "history.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["samples", "seconds"], [50, seconds / 2], [100, seconds]])
+    (run / "model.safetensors").unlink()  # one whose training was restored, not done here
+    assert measured_rate(tmp_path) == ((80 * 100 / 1 + 80 * 100 / 2) / 2, 2)
+
+
+def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
+    found = [Stage("activations of file", 1, None), Stage("trainings on file", 2, 3 * 10**9, 4000, 500, 7200.0)]
+    assert too_large(found, 3 * 10**9) is None
+    assert "needs 3.00 GB, but 2.00 GB are free" in str(too_large(found, 2 * 10**9))
+    lines = plan_lines(found, 2 * 10**9, 1e9, 5)
+    assert lines[1].split() == ["activations", "of", "file", "1", "unknown"]
+    assert lines[2].split()[3:] == ["2", "3.00", "GB", "4.0", "GB", "0.5", "GB", "2.0"]
+    assert "the 5 runs trained here" in lines[-2]
+
+
+def test_trainings_of_other_libraries_are_a_stage_of_their_own():
+    base, change = (load_yaml(REPOSITORY / f"config/{name}.yaml") for name in ("config", "peers"))
+    peers = validate(merge(base, change), SCHEMA)
+    found = planned(peers)
+    cells = [cell for cell in all_cells(peers) if is_peer(peers, cell.method)]
+    assert found["trainings of other libraries"].jobs == len(cells)
+    assert found["trainings of other libraries"].disk == len(cells) * 4 * 2 * 2048 * 96
+    assert found["trainings on bench"].jobs + len(cells) == len(all_cells(peers))

@@ -1,0 +1,528 @@
+import copy
+import re
+from contextlib import suppress
+from dataclasses import MISSING, fields
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.baselines.settings import ARCHITECTURES, PeerConfig
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig
+from sdlcore.sources.files.extraction import FileSource
+from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.images.training import ClipTraining
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
+from sdlcore.study.configuration.run_keys import Cell, bench_table_cells, figure6_cells, run_settings, table_cells
+from sdlcore.study.configuration.variants import merge
+
+SCHEMA = load_yaml("config/schema/config.schema.yaml")
+BASE = load_yaml("config/config.yaml")
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_key_of_the_schema_is_described_or_speaks_for_itself():
+    undescribed = {
+        f"{group}.{key}"
+        for group in ("bench", "clip", "llama", "file", "run", "anchoring")
+        for key, value in SCHEMA["$defs"][group]["properties"].items()
+        if "description" not in value and "$ref" not in value
+    }
+    assert undescribed == {"llama.contexts_per_batch", "run.steps", "run.batch_size"}
+
+
+@pytest.mark.parametrize("name", ["config", "tiny", "paper"])
+def test_the_configurations_that_come_with_it_are_valid(name):
+    config = validate(merge(BASE, load_yaml(f"config/{name}.yaml")), SCHEMA)
+    assert config["name"] == {"config": "quick"}.get(name, name)
+    assert table_cells(config, "table1")
+    assert figure6_cells(config, "with")
+
+
+def test_the_papers_configuration_holds_table_3():
+    bench = validate(merge(BASE, load_yaml("config/paper.yaml")), SCHEMA)["sources"]["bench"]["lrb"]
+    table3 = {
+        "n": 1000,
+        "n_p": 768,
+        "n_r": 768,
+        "train_samples": 100_000,
+        "sparsity": 0.99,
+        "max_interference": 0.1,
+    }
+    assert table3.items() <= bench.items()
+    assert bench["run"]["n_q"] == 16_000
+
+
+def test_runs_longer_than_a_minute_write_checkpoints():
+    config = validate(merge(BASE, load_yaml("config/paper.yaml")), SCHEMA)
+    settings = run_settings(config, "lrb", "topk", "best")
+    assert settings["checkpoint_every"] < settings["steps"] / 2
+
+
+def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
+    before = copy.deepcopy(BASE)
+    config = validate(BASE, SCHEMA)
+    assert before == BASE
+    assert config["sources"]["bench"]["lrb"]["beta"] == 1.0
+    assert config["sources"]["bench"]["lrb_3d"]["run"] == {}
+    assert config["sources"]["bench"]["lrb"]["hierarchy"] is None
+    assert config["device"] == "auto"
+
+
+def test_schema_and_code_agree_on_settings_and_defaults():
+    run = RunConfig().to_dict()
+    assert SCHEMA["$defs"]["run"]["properties"].keys() == run.keys() - {"lambda_anchor"}
+    groups = {group: SCHEMA["$defs"][group]["properties"] for group in ("bench", "clip", "llama", "file")}
+    groups["clip.training"] = groups["clip"]["training"]["properties"]
+    parts = {
+        "bench": FeatureMatrixConfig,
+        "clip": ClipSource,
+        "clip.training": ClipTraining,
+        "llama": LlamaSource,
+        "file": FileSource,
+    }
+    for group, part in parts.items():
+        properties = groups[group]
+        for field in fields(part):
+            default = None if field.default is MISSING else field.default
+            default = list(default) if isinstance(default, tuple) else default
+            assert properties[field.name].get("default") == default, f"{group}.{field.name}"
+
+
+def test_a_runs_settings_come_from_method_over_source_over_protocol():
+    config = validate(
+        merge(
+            BASE,
+            {
+                "sources": {"bench": {"lrb": {"run": {"lr": 0.5, "steps": 7}}}},
+                "methods": {"topk": {"steps": 9}},
+            },
+        ),
+        SCHEMA,
+    )
+    settings = run_settings(config, "lrb", "topk", "best")
+    assert (settings["batch_size"], settings["lr"], settings["steps"]) == (512, 0.5, 9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "seeds: .*non-empty"),
+        ({"seeds": [1, 1]}, "seeds: .*unique"),
+        ({"seed": 1}, "^  seed: unknown key; expected one of anchorings, "),
+        ({"name": "../up"}, "name: expected lower-case letters"),
+        ({"device": "tpu"}, "device: 'tpu' is not one of"),
+        ({"processes": 0}, "processes: 0 is less than the minimum of 1"),
+        ({"processes": 3}, "methods.topk .*: batch_size = .* must be a multiple of 3 processes that divide samples"),
+        ({"processes": 3, "split": "latents"}, "methods.topk .*: n_q = 2048 must be a multiple of 3 processes"),
+        (
+            {"processes": 2, "sources": {"llama": {"smollm2": {"stream": True}}}},
+            "sources.llama.smollm2.stream: makes rows in one process, but processes is 2",
+        ),
+        ({"protocols": {"best": {"run": {"steps": 250.0}}}}, "protocols.best.run.steps: expected integer"),
+        ({"seeds": [0.0]}, r"seeds\[0\]: expected integer"),
+        (
+            {
+                "anchorings": {"few": {"n_anchors": 2}},
+                "tables": {"table1": {"anchorings": ["none", "ground_truth", "few"]}},
+            },
+            "tables.table1.anchorings: .* one anchoring beside none, found 2",
+        ),
+        ({"figures": {"figure6": {"source": "lrb_3d"}}}, "13 anchors, but only 4 features of lrb_3d"),
+        ({"protocols": {"best": {"run": {"lr": "1e-4"}}}}, "protocols.best.run.lr: expected number .*1.0e-4"),
+        ({"protocols": {"best": {"run": {"lr": "fast"}}}}, "protocols.best.run.lr: expected number .*found 'fast'$"),
+        ({"protocols": {"best": {"run": {"lr": float("nan")}}}}, "protocols.best.run.lr: expected a finite number"),
+        (
+            {"protocols": {"best": {"run": {"learning_rate": 1}}}},
+            "protocols.best.run.learning_rate: unknown key; expected one of",
+        ),
+        ({"sources": {"bench": {"lrb": {"sparsity": 1.0}}}}, "sources.bench.lrb.sparsity: 1.0 is greater"),
+        ({"sources": {"bench": {"smollm2": {}}}}, "sources: smollm2 stands under two kinds"),
+        ({"sources": {"bench": {"lrb": {"n_r": None}}}}, "methods.transcoder .*n_r"),
+        ({"methods": {"topk_real": {"pair": "transcoder"}}}, "set sources.llama.smollm2.layers, or its site to mlp"),
+        (
+            {"sources": {"llama": {"smollm2": {"site": "mlp", "layers": [1, 2]}}}},
+            "smollm2.layers: takes residual streams",
+        ),
+        ({"sources": {"llama": {"smollm2": {"layers": [1, 2, 3]}}}}, "smollm2.layers: .*too long"),
+        ({"sources": {"bench": {"lrb": {"train_samples": 5}}}}, "batch_size 512 exceeds"),
+        ({"methods": {"Top K": {}}}, "methods.Top K: not a name"),
+        ({"methods": {"topk": {"k": 99_999}}}, "methods.topk .*between 1 and n_q = 2048"),
+        ({"methods": {"topk": {"activation": "relu"}}}, "methods.topk .*k has no meaning"),
+        ({"anchorings": {"none": {"n_anchors": 1}}}, "anchorings.none: not a name"),
+        ({"anchorings": {"ground_truth": {"n_anchors": 500}}}, "500 anchors, but only 128 features of lrb"),
+        ({"anchorings": {"few": {}}}, "anchorings.few.n_anchors: missing"),
+        (
+            {"anchorings": {"few": {"n_anchors": 1.5}}},
+            "few.n_anchors: expected an integer, or a share below 1, found 1.5",
+        ),
+        ({"anchorings": {"few": {"n_anchors": 0}}}, "anchorings.few.n_anchors: 0 is less than or equal to"),
+        (
+            {"anchorings": {"few": {"n_anchors": 0.5, "discover": {"method": "acs"}}}},
+            "anchorings.few.n_anchors: expected an integer, found 0.5",
+        ),
+        (
+            {"tables": {"table1": {"methods": ["topk", "nmf"]}}},
+            "tables.table1.methods: nmf is not a key of methods",
+        ),
+        (
+            {"tables": {"table1": {"source": "smollm2"}}},
+            "tables.table1.source: smollm2 is not a bench or a source with class_means",
+        ),
+        ({"tables": {"table1": {"anchorings": ["clip"]}}}, "clip is not none or a key of anchorings"),
+        ({"tables": {"table99": {"source": "lrb", "methods": ["topk"]}}}, "tables.table99: not a name"),
+        ({"figures": {"figure8": {"source": "lrb"}}}, "figures.figure8.source: lrb is not .* n_p = 3"),
+        (
+            {"sources": {"bench": {"lrb": {"hierarchy": {"parents": 26, "children": 4}}}}},
+            "sources.bench.lrb.hierarchy: 130 parents and children, but n is 128; raise n",
+        ),
+        (
+            {"sources": {"bench": {"lrb": {"frequency_exponent": 1.5}}}},
+            "sources.bench.lrb.frequency_exponent: 1.5 makes the most frequent of 128 features active with .* 1.5",
+        ),
+        (
+            {"sources": {"bench": {"lrb_hierarchy": {"correlation": 0.5, "group_size": 41}}}},
+            "sources.bench.lrb_hierarchy.group_size: 41 features of a group, but only 40 are drawn",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"frequency_exponent": {"values": [0, 2.0]}}}},
+            "sources.bench.lrb_frequency_exponent_2_0.frequency_exponent: 2 makes the most frequent",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"colour": {"values": [1]}}}},
+            "frontier.panels: colour is not a number of sources.bench.lrb",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [99], "methods": ["nmf"]}}}},
+            "frontier.panels.n.methods: nmf is not a key of methods",
+        ),
+        (
+            {"frontier": {"source": "smollm2", "methods": ["acs"], "panels": {"n": {"values": [99]}}}},
+            "frontier.source: smollm2 is not a source under sources.bench",
+        ),
+        (
+            {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [99.5]}}}},
+            "sources.bench.lrb_n_99_5.n: expected integer",
+        ),
+        ({"sources": {"bench": {"lrb": {"correlation": 1.2}}}}, "lrb.correlation: 1.2 is greater"),
+        ({"sources": {"bench": {"lrb": {"noise": -1}}}}, "lrb.noise: -1 is less"),
+        ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 2}}}}}, "lrb.hierarchy.children: missing"),
+        ({"sources": {"bench": {"lrb": {"hierarchy": {"parents": 0, "children": 1}}}}}, "hierarchy.parents: 0 is less"),
+        ({"figures": {"figure4": {"source": "lrb"}}}, "figures.figure4.source: lrb is not .* n_p = 3"),
+        ({"figures": {"figure4": {"method": "nmf"}}}, "figures.figure4.method: nmf is not a key of methods"),
+        ({"methods": {"topk_3d": {"n_q": 3}}}, "figures.figure4.method: 3 latents of topk_3d for 4 features"),
+        ({"figures": {"figure5": {"source": "lrb"}}}, "figures.figure5.source: lrb is not .* with hierarchy"),
+        (
+            {"figures": {"convergence": {"source": "smollm2"}}},
+            "figures.convergence.source: smollm2 is not a source",
+        ),
+        (
+            {"figures": {"convergence": {"methods": ["sgd"]}}},
+            "figures.convergence.methods: sgd is not a key",
+        ),
+        ({"figures": {"figure5": {"methods": []}}}, "figures.figure5.methods: .*non-empty"),
+        ({"figures": {"figure5": {"protocol": "worst"}}}, "figures.figure5.protocol: worst is not a key of protocols"),
+        ({"sources": {"bench": {"lrb_hierarchy": {"run": {"n_q": 40}}}}}, "40 latents of topk_few for 48 features"),
+        (
+            {"sources": {"bench": {"lrb_hierarchy": {"n_r": 30}}}, "figures": {"figure5": {"methods": ["crosscoder"]}}},
+            "figures.figure5.methods: crosscoder is a crosscoder, expected an autoencoder",
+        ),
+        ({"sources": {"bench": {"lrb_hierarchy": {"run": {"steps": 0}}}}}, "lrb_hierarchy.run.steps: 0 is less"),
+        ({"methods": {"topk_few": {"k": 99}}}, "methods.topk_few .*between 1 and n_q = 64"),
+        ({"figures": {"figure6": {"with": "topk_real"}}}, "figures.figure6.with: .*resample_every set"),
+        ({"figures": {"figure6": {"source": "gpt"}}}, "figures.figure6.source: gpt is not a source"),
+        ({"sources": {"file": {"mine": {}}}}, "sources.file.mine.input: missing"),
+        (
+            {"sources": {"file": {"mine": {"input": "x.csv"}}}},
+            "sources.file.mine.input: expected the path of an .npy.*x.csv",
+        ),
+        (
+            {"sources": {"file": {"mine": {"input": "x.npy", "test_target": "y.npy"}}}},
+            "sources.file.mine.test_target: has no meaning without test_input",
+        ),
+        ({"sources": {"file": {"lrb": {"input": "x.npy"}}}}, "sources: lrb stands under two kinds"),
+        (
+            {
+                "sources": {"file": {"mine": {"input": "x.npy"}}},
+                "figures": {"figure6": {"source": "mine", "without": "crosscoder"}},
+            },
+            "methods.crosscoder .*needs a source with a target; set sources.file.mine.target",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    lines = str(refused.value).splitlines()
+    assert any(re.search(message, line) for line in lines[1:]), str(refused.value)
+
+
+def paths(tree, path=()):
+    for key, value in tree.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from paths(value, (*path, key))
+
+
+@given(path=st.sampled_from(sorted(paths(BASE), key=str)), key=st.from_regex(r"[a-z]{3,9}_typo", fullmatch=True))
+def test_an_unknown_key_anywhere_is_refused_or_is_a_new_name(path, key):
+    config = copy.deepcopy(BASE)
+    node = config
+    for part in path[:-1]:
+        node = node[part]
+    node[key] = {"nonsense": 1}
+    with pytest.raises(ConfigError, match=key):
+        validate(config, SCHEMA)
+
+
+@given(
+    path=st.sampled_from(sorted(paths(BASE), key=str)),
+    value=st.one_of(st.none(), st.booleans(), st.text(max_size=3), st.floats(), st.lists(st.integers(), max_size=2)),
+)
+def test_any_value_anywhere_is_valid_or_refused(path, value):
+    config = copy.deepcopy(BASE)
+    node = config
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    with suppress(ConfigError):  # anything else that is raised fails
+        assert validate(config, SCHEMA)["name"]
+
+
+@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a: [", "line 1: not YAML")])
+def test_files_that_cannot_be_read_are_named(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    if text:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=f"{path}: {message}"):
+        load_yaml(path)
+
+
+CLIP = {"images": "photos", "model": "ViT-B-32-quickgelu", "pretrained": "openai", "test_samples": 100}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {"images": "fashion_mnist", "test_images": "photos"},
+            "test_images: must be null, since fashion_mnist has its",
+        ),
+        (
+            {"images": "fashion_mnist", "train_samples": 60001},
+            "train_samples: 60001 images, but fashion_mnist has 60000",
+        ),
+        ({"test_samples": None}, "test_samples: missing; without test_images, it says how many images are held out"),
+        (
+            {"pretrained": "trained"},
+            "test_images: missing; a CLIP that is trained here is judged on a folder of its own",
+        ),
+        (
+            {"images": "fashion_mnist", "pretrained": "trained", "train_samples": 99, "training": {"batch_size": 100}},
+            "training.batch_size: 100 exceeds the source's 99 train_samples",
+        ),
+        ({"embedding": "text"}, "embedding: 'text' is not one of"),
+        ({"train_samples": 0}, "train_samples: 0 is less than the minimum of 1"),
+    ],
+)
+def test_clip_sources_whose_settings_do_not_go_together_are_refused(source, message):
+    with pytest.raises(ConfigError, match=re.escape(f"sources.clip.mine.{message}")):
+        validate(merge(BASE, {"sources": {"clip": {"mine": CLIP | source}}}), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("source", "train_samples"), [({}, None), ({"images": "fashion_mnist"}, 20000), ({"train_samples": 300}, 300)]
+)
+def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_known(source, train_samples):
+    change = {
+        "sources": {"clip": {"mine": CLIP | source}},
+        "figures": {"figure6": {"source": "mine"}},
+        "protocols": {"best": {"run": {"batch_size": 20001}}},
+    }
+    # the other source of the table takes the batch
+    change["sources"]["bench"] = {"lrb": {"train_samples": 20001}}
+    config = merge(BASE, change)
+    config["sources"]["clip"]["mine"]["run"] = {"batch_size": 20001}
+    if train_samples is None:
+        assert validate(config, SCHEMA)["sources"]["clip"]["mine"]["train_samples"] is None
+        return
+    with pytest.raises(ConfigError, match=f"batch_size 20001 exceeds the source's {train_samples} train_samples"):
+        validate(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": {"acs": {"support": 128}}}, "max_support must be at least support = 128"),
+        ({"methods": {"acs": {"lr": 0.1}}}, "unknown settings of a solver: lr"),
+        ({"methods": {"acs": {"solver": "magic"}}}, "methods.acs.solver"),
+        (
+            {"solvers": {"runs": {"nosuch": {"methods": ["acs"]}}}},
+            "solvers.runs: nosuch is not a source",
+        ),
+        (
+            {"solvers": {"runs": {"lrb": {"methods": ["nosuch"]}}}},
+            "solvers.runs.lrb.methods: nosuch is not",
+        ),
+        (
+            {"harder": {"runs": {"fashion_clip": {"methods": ["acs"]}}}},
+            "harder.runs: fashion_clip is not a source under sources.bench",
+        ),
+        ({"solvers": {"protocol": "nosuch"}}, "solvers.protocol: nosuch is not a key of protocols"),
+        ({"tables": {"table1": {"methods": ["acs"]}}}, "a solver takes no anchors"),
+        ({"tables": {"table7": {"methods": ["acs"]}}}, "k is no setting of the solver acs"),
+        ({"methods": {"topk": {"warm_start": "nosuch"}}}, "methods.topk.warm_start: nosuch is not a key of methods"),
+        ({"methods": {"topk": {"warm_start": "topk"}}}, "goes round in a circle (topk -> topk)"),
+        ({"methods": {"relu": {"warm_start": "acs", "init_l0": 8}}}, "methods.relu.init_l0: has no meaning with"),
+        ({"figures": {"figure4": {"method": "acs"}}}, "figures.figure4.method: acs is a solver"),
+        ({"figures": {"figure6": {"with": "acs"}}}, "figures.figure6.with: acs is a solver"),
+    ],
+)
+def test_solvers_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    assert message in str(refused.value)
+
+
+def test_solvers_take_real_activations_and_a_configuration_can_leave_out_a_bench_of_the_default():
+    change = {"solvers": {"runs": {"lrb": None, "smollm2": {"methods": ["acs"], "seeds": [4]}}}}
+    cells = bench_table_cells(validate(merge(BASE, change), SCHEMA), "solvers")
+    assert cells == [Cell("smollm2", "acs", "best", "none", 4)]
+
+
+DISCOVERED = {"n_anchors": 3, "discover": {"method": "acs"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"anchorings": {"ground_truth": {"n_anchors": None}}}, "ground_truth.n_anchors: expected a number"),
+        (
+            {"anchorings": {"discovered": {"discover": {"method": "topk"}}}},
+            "anchorings.discovered.discover.method: topk is not a method that is a solver (acs,",
+        ),
+        (
+            {"anchorings": {"discovered": {"discover": {"min_cosine": 0}}}},
+            "anchorings.discovered.discover.min_cosine: 0 is less than or equal to the minimum of 0",
+        ),
+        ({"anchorings": {"discovered": {"n_anchors": 4000}}}, "4000 anchors, but only 2048 latents"),
+        (
+            {"discovery": {"runs": {"lrb": {"methods": ["crosscoder"]}}}},
+            "acs finds directions of the input alone, but crosscoder is a crosscoder and needs those of the target",
+        ),
+        (
+            {"anchorings": {"discovered": DISCOVERED}, "methods": {"acs": {"pair": "transcoder"}}},
+            "acs finds directions of the target alone; expected a solver with pair sae or crosscoder",
+        ),
+        (
+            {"methods": {"acs": {"pair": "crosscoder"}}, "sources": {"bench": {"lrb": {"n_r": None}}}},
+            "acs is a crosscoder, but lrb has no target",
+        ),
+        (
+            {"discovery": {"runs": {"smollm2": {"methods": ["topk"], "anchorings": ["ground_truth"]}}}},
+            "anchorings.ground_truth: smollm2 has neither true features nor classes to draw anchors from; set discover",
+        ),
+        (
+            {"discovery": {"runs": {"nosuch": {"methods": ["topk"], "anchorings": ["discovered"]}}}},
+            "nosuch is not a source",
+        ),
+        (
+            {"discovery": {"runs": {"lrb": {"anchorings": ["nosuch"]}}}},
+            "lrb.anchorings: nosuch is not a key of anchorings",
+        ),
+        ({"discovery": {"runs": {"lrb": {"methods": ["nosuch"]}}}}, "lrb.methods: nosuch is not a key of methods"),
+        (
+            {"figures": {"figure9": {"anchoring": "discovered"}}},
+            "figures.figure9.anchoring: discovered is not none or an anchoring that is drawn from classes",
+        ),
+    ],
+)
+def test_discoveries_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    assert message in str(refused.value)
+
+
+def test_a_crosscoders_anchors_are_discovered_by_a_crosscoder_and_any_stored_source_will_do():
+    change = {
+        "methods": {"acs_pair": {"like": "acs", "pair": "crosscoder"}},
+        "anchorings": {"pairs": {"n_anchors": None, "discover": {"method": "acs_pair"}}},
+        "discovery": {
+            "runs": {
+                "lrb": {"methods": ["topk", "transcoder", "crosscoder"], "anchorings": ["pairs"]},
+                "smollm2": {"methods": ["topk_real"], "anchorings": ["discovered"]},
+            }
+        },
+    }
+    config = validate(merge(BASE, change), SCHEMA)
+    assert config["anchorings"]["pairs"]["discover"]["min_cosine"] == 0.9
+    assert "discover" not in config["anchorings"]["ground_truth"]
+
+
+def test_a_solver_has_settings_of_its_own_and_none_of_protocols_and_sources():
+    config = validate(BASE, SCHEMA)
+    settings = run_settings(config, "lrb", "acs", "best")
+    assert settings == SolverConfig().to_dict()
+    assert "solver" not in run_settings(config, "lrb", "topk", "best")
+
+
+PEER = {"peer": "saelens", "activation": "topk", "k": 16}
+
+
+def with_peer(table="table7", **own):
+    return {"methods": {"theirs": PEER | own}, "tables": {table: {"methods": ["theirs"], "anchorings": ["none"]}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_peer(peer="magic"), "methods.theirs.peer"),
+        (with_peer(warm_start="acs"), "unknown settings of a peer: warm_start"),
+        (with_peer("table1", solver="acs"), "unknown settings of a solver: activation, k, peer"),
+        (with_peer(peer="sparsify", activation="jumprelu"), "activation of peer sparsify must be one of topk"),
+        (with_peer(batch_size=20001), "batch_size 20001 exceeds the source's 20000 train_samples"),
+        (
+            merge(with_peer(), {"tables": {"table7": {"anchorings": ["ground_truth"]}}}),
+            "another library takes no anchors",
+        ),
+        (
+            merge(with_peer(), {"tables": {"table7": {"sweep": {"parameter": "lr_decay", "values": [0.1]}}}}),
+            "lr_decay is no setting of the peer theirs",
+        ),
+        (with_peer() | {"figures": {"figure6": {"with": "theirs"}}}, "theirs is another library's"),
+    ],
+)
+def test_peers_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change), SCHEMA)
+    assert message in str(refused.value)
+
+
+def test_a_peer_takes_batches_from_protocols_and_sources_and_nothing_else():
+    change = with_peer() | {"protocols": {"best": {"run": {"precision": "bfloat16"}}}}
+    config = validate(merge(BASE, change), SCHEMA)
+    ours, theirs = (run_settings(config, "lrb", method, "best") for method in ("topk", "theirs"))
+    shared = {key: ours[key] for key in ("n_q", "steps", "batch_size", "log_every")}
+    assert theirs == PeerConfig().to_dict() | PEER | shared
+    assert shared == {"n_q": 2048, "steps": 250, "batch_size": 512, "log_every": 20}
+    assert theirs["lr"] is None
+
+
+def test_the_configuration_of_peers_gives_all_the_same_latents_batches_and_sparsity():
+    config = validate(merge(BASE, load_yaml("config/peers.yaml")), SCHEMA)
+    cells = table_cells(config, "table1")
+    runs = {cell.method: run_settings(config, cell.source, cell.method, cell.protocol) for cell in cells}
+    assert {settings.get("peer") for settings in runs.values()} == {None, *ARCHITECTURES}
+    assert len({(run["n_q"], run["steps"], run["batch_size"]) for run in runs.values()}) == 1
+    assert {run["k"] for run in runs.values() if run["activation"] in ("topk", "batchtopk")} == {16}
+    assert len({tuple(run["prefixes"]) for run in runs.values() if run["prefixes"]}) == 1
+    # ours as Table 1 of the default has them
+    for method in ("topk", "batchtopk", "jumprelu"):
+        assert runs[method] == run_settings(validate(BASE, SCHEMA), "lrb", method, "best")

@@ -1,0 +1,152 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdlcore.random_streams import stream
+from sdlcore.study.theory.certificate import certify, certify_top_1, nearly_opposite, rank_bound, realise
+from sdlcore.study.theory.landscape import (
+    Problem,
+    Weights,
+    approximate_loss,
+    autoencoder,
+    best_decoder,
+    descend,
+    pattern,
+    unit_columns,
+)
+from sdlcore.study.theory.spurious import example_3_5, group_points
+
+seeds = st.integers(0, 10_000)
+
+
+def problem_of(seed, n, n_r, **settings):
+    rng = stream(seed, "problem")
+    return Problem(unit_columns(n + 1, n, rng), unit_columns(n_r, n, rng), rng.uniform(0.2, 2, n), **settings), rng
+
+
+def brute_force(problem, n_q):
+    """The least loss of any assignment of features to latents or none, by all of them."""
+    whole = problem.M @ np.square(problem.W_r).sum(axis=0)
+    best = whole
+    for labels in itertools.product(range(-1, n_q), repeat=problem.n):
+        gained = 0.0
+        for i in range(n_q):
+            members = [d for d, label in enumerate(labels) if label == i]
+            points = group_points(problem.W_r[:, members], problem.M[members]) if members else []
+            gained += max((point.eigenvalue for point in points), default=0.0)
+        best = min(best, whole - gained)
+    return best
+
+
+@settings(max_examples=25)
+@given(seeds, st.integers(1, 3))
+def test_top_1_the_search_finds_what_trying_every_pattern_finds(seed, n_q):
+    problem, _ = problem_of(seed, 4, 4, k=1)
+    found = certify_top_1(problem, n_q)
+    assert found.gap < 1e-8
+    assert found.upper == pytest.approx(brute_force(problem, n_q), abs=1e-9)
+    weights = realise(found, problem)
+    assert approximate_loss(weights, problem) == pytest.approx(found.upper, abs=1e-9)
+    assert (pattern(weights.W_enc, problem).sum(axis=0) <= 1).all()
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_top_1_no_dictionary_is_below_the_bound(seed):
+    problem, rng = problem_of(seed, 6, 3, k=1)
+    lower = certify_top_1(problem, 2).lower
+    for _ in range(20):
+        W_enc = rng.standard_normal((2, 7))
+        assert approximate_loss(Weights(W_enc, best_decoder(W_enc, problem)), problem) >= lower - 1e-9
+    start = Weights(rng.standard_normal((2, 7)), rng.standard_normal((2, 3)))
+    assert approximate_loss(descend(start, problem, 500), problem) >= lower - 1e-9
+
+
+def test_a_search_that_is_cut_short_has_a_gap_and_a_lower_bound_that_is_true():
+    problem, _ = problem_of(0, 8, 8, k=1)
+    whole, short = certify_top_1(problem, 3), certify_top_1(problem, 3, most_nodes=20)
+    assert short.gap > 0
+    assert short.lower <= whole.lower + 1e-9
+    assert short.upper >= whole.upper - 1e-9
+
+
+def test_example_3_5_is_proved_spurious():
+    problem, weights = example_3_5()
+    found = certify_top_1(problem, 2)
+    assert (found.lower, found.upper) == pytest.approx((0, 0), abs=1e-12)
+    assert approximate_loss(weights, problem) == 1
+    # with a single latent it is the optimum
+    assert certify_top_1(problem, 1).lower == pytest.approx(1)
+
+
+@given(seeds, st.integers(1, 4))
+def test_the_bound_of_rank_is_below_every_dictionary_and_reached_by_linear_codes(seed, n_q):
+    problem, rng = problem_of(seed, 5, 4)
+    bound = rank_bound(problem, n_q)
+    W_enc = rng.standard_normal((n_q, 6))
+    assert approximate_loss(Weights(W_enc, best_decoder(W_enc, problem)), problem) >= bound - 1e-9
+    U, s, _ = np.linalg.svd(problem.W_r * np.sqrt(problem.M))
+    assert bound == pytest.approx(np.square(s[n_q:]).sum())
+    left = problem.W_r - U[:, :n_q] @ U[:, :n_q].T @ problem.W_r
+    assert bound == pytest.approx(problem.M @ np.square(left).sum(axis=0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_relu_the_gap_closes_in_the_plane_and_no_dictionary_is_below_the_bound(seed):
+    problem, rng = problem_of(seed, 5, 2)
+    gap = 0.03 * problem.M.sum()
+    found = certify(problem, 2, gap)
+    assert 0 <= found.gap <= gap
+    assert approximate_loss(realise(found, problem), problem) == pytest.approx(found.upper, abs=1e-9)
+    for _ in range(300):
+        rows = rng.uniform(-1, 1, (2, 2))
+        rows /= np.abs(rows).max(axis=1, keepdims=True)
+        loss = 0.0
+        for d in range(problem.n):
+            z, distance = scipy.optimize.nnls(rows.T, problem.W_r[:, d])
+            if z.sum() > 5:
+                break
+            loss += problem.M[d] * distance**2
+        else:
+            assert loss >= found.lower - 1e-9
+
+
+def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
+    losses = []
+    for slant in (0.1, 0.01):
+        problem, weights = nearly_opposite(slant)
+        losses.append(approximate_loss(weights, problem))
+        # of either of two targets, the part across its column is lost
+        assert losses[-1] == pytest.approx(2 * slant**2 / (1 + slant**2))
+        np.testing.assert_allclose(best_decoder(weights.W_enc, problem), weights.W_dec, rtol=slant)
+    narrow, wide = certify(problem, 2, 0.005, largest=2.0), certify(problem, 2, 0.005, largest=10.0)
+    assert narrow.lower > wide.upper > wide.lower > 0
+    # no two columns have all three in their cone
+    rng = stream(0, "columns")
+    for _ in range(200):
+        rows = rng.standard_normal((2, 2))
+        assert max(scipy.optimize.nnls(rows.T, problem.W_r[:, d])[1] for d in range(3)) > 0
+
+
+def test_relu_three_latents_span_the_plane_and_lose_nothing():
+    problem, _ = problem_of(0, 5, 2)
+    found = certify(problem, 3, 1e-6)
+    assert found.upper < 1e-12
+    assert found.lower == 0
+
+
+def test_codes_are_realised_above_a_threshold_too():
+    problem, _ = problem_of(1, 4, 4, k=1)
+    found = certify_top_1(problem, 2)
+    with_threshold = replace(problem, k=None, threshold=0.7)
+    assert approximate_loss(realise(found, with_threshold), with_threshold) == pytest.approx(found.upper, abs=1e-9)
+
+
+def test_one_latent_for_a_feature_each_loses_nothing():
+    found = certify_top_1(autoencoder(unit_columns(5, 4, stream(0, "W")), k=1), 4)
+    assert found.upper < 1e-12

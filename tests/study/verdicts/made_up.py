@@ -1,0 +1,118 @@
+"""Runs that are made up, at the paper's scale, whose verdicts are known."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.variants import merge
+from sdlcore.study.results.tables import PAPER_METHODS
+from sdlcore.study.verdicts.evidence import Evidence
+from sdlcore.study.verdicts.paper import MEASURES, read_numbers
+from sdlcore.study.verdicts.readings import JUDGED, OTHERS, question, stated
+from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT
+from tests.conftest import REPOSITORY
+
+PAPER = {table: REPOSITORY / f"resources/paper/{table}.csv" for table in SWEPT}
+METHOD = {papers: ours for ours, papers in PAPER_METHODS.items()}
+ANCHORING = {
+    "table1": {"none": "none", "anchored": "ground_truth_30"},
+    "table2": {"none": "none", "anchored": "class_means"},
+    "bench": {"none": "none", "anchored": "ground_truth"},
+}
+
+Value = Callable[[Any, int], float]
+"""The value of a number's metric (a row of `read_numbers`) in a seed, in the paper's unit."""
+
+
+def configuration(*names: str) -> dict[str, Any]:
+    """Return a configuration that comes with the repository."""
+    config: dict[str, Any] = {}
+    for name in ("config", *names):
+        config = merge(config, load_yaml(REPOSITORY / f"config/{name}.yaml"))
+    return validate(config, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
+
+
+@cache
+def papers_numbers() -> pd.DataFrame:
+    return read_numbers(PAPER)
+
+
+@cache
+def _papers() -> dict[str, Any]:
+    return configuration("paper")
+
+
+def papers_configuration() -> dict[str, Any]:
+    """Return the paper's configuration with a source or method for each value that its tables vary."""
+    config = deepcopy(_papers())
+    for _, row in papers_numbers().drop_duplicates(["parameter", "value"]).iterrows():
+        if row["parameter"] == "k":
+            config["methods"][_variant("topk", row)] = config["methods"]["topk"] | {"k": int(row["value"])}
+        elif row["parameter"]:
+            source = config["sources"]["bench"]["lrb"] | {row["parameter"]: row["value"]}
+            config["sources"]["bench"][_variant("lrb", row)] = source
+    config["sources"]["bench"]["lrb_sparsity_0_95"] = config["sources"]["bench"]["lrb"] | {"sparsity": 0.95}
+    return config
+
+
+def _variant(name: str, row: Any) -> str:
+    return f"{name}_{row['parameter']}_{row['value']:g}".replace(".", "_")
+
+
+def as_printed(row: Any, seed: int) -> float:
+    """Return the paper's own number, whatever the seed."""
+    return row["paper"]
+
+
+def papers_runs(
+    value: Value = as_printed,
+    seeds: Sequence[int] = (0, 1, 2),
+    protocol: str = "paper",
+    numbers: pd.DataFrame | None = None,
+    **changes: Any,
+) -> dict[str, pd.DataFrame]:
+    """Return runs of all tables that have these values under the judged reading, changed as said."""
+    runs: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for _, row in (papers_numbers() if numbers is None else numbers).iterrows():
+        row = row.to_dict()
+        ours = METHOD[row["method"]]
+        swept = bool(row["parameter"]) and abs(DEFAULTS[row["parameter"]] - row["value"]) > 1e-9
+        source = "imagenet_clip" if row["table"] == "table2" else "lrb"
+        if swept and row["parameter"] != "k":
+            source = _variant("lrb", row)
+        anchoring = ANCHORING.get(row["table"], ANCHORING["bench"])[row["anchoring"]]
+        measure = MEASURES[row["number"]]
+        reading = stated(row["table"])[JUDGED]._replace(**changes)
+        for seed in seeds:
+            run = {
+                "source": source,
+                "method": _variant(ours, row) if swept and row["parameter"] == "k" else ours,
+                "protocol": protocol,
+                "anchoring": anchoring,
+                "seed": seed,
+            }
+            if row["parameter"]:
+                run |= {"parameter": row["parameter"], "value": row["value"], "paper_method": row["method"]}
+            found = runs.setdefault((row["table"], *map(str, run.values())), {"table": row["table"], **run})
+            metrics = {question(row, reading).metric}
+            if row["anchoring"] == "none":  # which is compared with anchored runs on the features that these leave
+                metrics.add(question(row | {"anchoring": "anchored"}, reading._replace(scored=OTHERS)).metric)
+            found |= dict.fromkeys(metrics, value(row, seed) / measure.unit)
+    frame = pd.DataFrame(list(runs.values()))
+    return {
+        str(table): group.drop(columns="table").dropna(axis=1, how="all").reset_index(drop=True)
+        for table, group in frame.groupby("table", sort=False)
+    }
+
+
+def evidence(runs: dict[str, pd.DataFrame], figure6: pd.DataFrame | None = None) -> Evidence:
+    return Evidence(papers_configuration(), runs, figure6)
+
+
+def together(*parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the runs of several protocols, table by table."""
+    return {table: pd.concat([part[table] for part in parts], ignore_index=True) for table in parts[0]}

@@ -1,0 +1,227 @@
+"""Verdicts as people read them, and back from the files that hold them."""
+
+import pandas as pd
+
+from sdlcore.study.results.tables import read_csv, write_csv
+from sdlcore.study.verdicts.claim_rule import claims
+from sdlcore.study.verdicts.judging import UNDECIDED, VERDICTS, verdicts
+from sdlcore.study.verdicts.markup import (
+    at_a_glance,
+    claim_groups,
+    claims_markdown,
+    counts,
+    counts_sentence,
+    in_short,
+    verdict_rows,
+    verdicts_markdown,
+)
+from tests.conftest import REPOSITORY
+from tests.study.verdicts.made_up import evidence, papers_numbers, papers_runs
+
+
+def made(runs):
+    judge = evidence(runs)
+    return verdicts(papers_numbers(), judge), claims(papers_numbers(), judge)
+
+
+def test_counts_leave_none_out():
+    numbers, _ = made({"table1": papers_runs()["table1"]})
+    told = dict(counts(numbers))
+    assert list(told) == list(VERDICTS)
+    assert sum(told.values()) == 220
+    sentence = counts_sentence(numbers)
+    assert all(f"{count} {verdict}" in sentence for verdict, count in told.items())
+    assert " of them a 0)" in sentence
+    judged = told["inconsistent in the paper"]
+    assert f" Of the 8 that are inconsistent, {8 - judged} were not run." in sentence
+    start = (
+        "8 of the paper’s 220 numbers are inconsistent under every reading: "
+        "3 unlike the same setting’s in another table, 5 a share that no whole number of features is, though an "
+        "average over runs may be. "
+        "By runs, under the reading of the later revision: "
+    )
+    assert sentence.startswith(start)
+    everything, _ = made(papers_runs())
+    assert counts_sentence(everything) == (
+        f"{start}212 reproduced (36 of them a 0), 0 not reproduced, 8 inconsistent in the paper, "
+        "0 not run under this reading, 0 not run at this scale."
+    )
+
+
+def test_counts_say_how_many_readings_were_tried():
+    runs = papers_runs(lambda row, seed: 0.5 * row["paper"])["table1"].assign(gt_recovery_decoder_unanchored=0.8763)
+    numbers, _ = made({"table1": runs})
+    others = numbers[numbers["verdict"].isin(["not reproduced", "not run under this reading"])]
+    found = others["reproduced_under"].ne("").sum()
+    assert found
+    assert (
+        f"Of the {len(others)} that are not reproduced or not run under this reading, {found} are reproduced under "
+        f"another one, of up to {others['readings'].max()} readings tried for each."
+    ) in counts_sentence(numbers)
+    heads, rows = verdict_rows(numbers)
+    why = pd.DataFrame(rows, columns=heads)["Why"][others.index]
+    assert (why.str.contains("readings that reproduce it: none") == others["reproduced_under"].eq("")).all()
+
+
+def test_counts_say_how_many_of_the_reproduced_are_noughts():
+    numbers, _ = made(papers_runs(lambda row, seed: 0.0))
+    good = numbers.loc[numbers["verdict"] == "reproduced", "paper"]
+    assert f"revision: {len(good)} reproduced ({good.eq(0).sum()} of them a 0), " in counts_sentence(numbers)
+    nothing = numbers.assign(verdict="not reproduced")
+    assert "revision: 0 reproduced, 220 not reproduced, " in counts_sentence(nothing)
+
+
+def test_numbers_that_the_decoder_has_are_counted():
+    runs = papers_runs(lambda row, seed: 0.0)["table1"].assign(gt_recovery_decoder_tau95=1.0)
+    numbers, claimed = made({"table1": runs})
+    wrong = numbers["verdict"].eq("not reproduced")
+    said = in_short(numbers, claimed)[1]
+    assert said.endswith(
+        f"0 of the {wrong.sum()} numbers that are not reproduced match our decoders by cosines instead, under one "
+        "reading or another."
+    )
+    numbers.loc[wrong, "reproduced_under"] = "version 3; decoder, cosines, tau = 0.9"
+    assert f" {wrong.sum()} of the {wrong.sum()} numbers" in in_short(numbers, claimed)[1]
+
+
+def test_methods_with_a_penalty_are_compared_with_the_papers_sparsity_beside():
+    runs = papers_runs(lambda row, seed: 48.0)["table1"].assign(gt_recovery_decoder_tau95=1.0)
+    numbers, claimed = made({"table1": runs})
+    said = in_short(numbers, claimed)[1]
+    assert "fail in the paper (our L0: 48; the paper’s: 1572 to 2787, by penalties that it does not say)." in said
+    assert "fail in the paper." in in_short(numbers.assign(ours=float("nan")), claimed)[1]
+
+
+def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
+    _, nothing = made({})
+    _, some = made({"table1": papers_runs()["table1"]})
+    alone = at_a_glance(some)
+    heads = ["Claim, and the statements that it is put as", "At this page’s scale", "The paper’s own tables"]
+    assert alone.heads == heads
+    rows = [row for claim in alone.claims for row in claim.rows]
+    assert sorted(row[0] for row in rows) == sorted(some["measured"])
+    ran = [any(row[1] not in ("not run", "partly run") for row in claim.rows) for claim in alone.claims]
+    assert ran == sorted(ran, reverse=True)
+    own = {"say so": "borne out", "say otherwise": "not borne out", "have no number": "no number"}
+    own["cannot tell"] = "cannot tell"
+    of = {(claim.quote, row[0]): row for claim in alone.claims for row in claim.rows}
+    assert {(claim.quote, claim.section) for claim in alone.claims} == set(
+        zip(some["quote"], some["section"], strict=True)
+    )
+    for _, claim in some.iterrows():
+        row = of[claim["quote"], claim["measured"]]
+        by = f"{claim['seeds']} seed{'s' if claim['seeds'] > 1 else ''}"
+        assert row[1].startswith(claim["here"] or "not run")
+        assert (f"; {by}" in row[1]) == (claim["here"] not in ("", "partly run"))
+        assert str(claim["paper"]).startswith(own[row[2]])
+    assert any(row[1] != "not run" for row in rows)
+    assert {row[1] for row in rows} >= {"not run", "partly run"}
+    named = [(kind, quote) for kind, quotes in alone.named for quote in quotes]
+    assert sorted(quote for _, quote in named) == sorted(claim.quote for claim in alone.claims)
+    of_claim = {claim.quote: claim.verdicts[0] for claim in alone.claims}
+    assert all(of_claim[quote].startswith(kind) for kind, quote in named)
+    both = at_a_glance(nothing, published=some)
+    assert both.heads[1] == "At the paper’s scale"
+    beside = [row for claim in both.claims for row in claim.rows]
+    assert [row[1] for row in beside] == [row[1].replace("partly run", "not run") for row in rows]
+    assert {row[2] for row in beside} == {"not run"}
+    n = some["quote"].nunique()
+    start = f"{n} claims, each put as one or more statements, {len(some)} in all. At the paper’s scale: "
+    assert both.sentence.startswith(start)
+    assert f"At this page’s scale: {n} not run." in both.sentence
+
+
+def test_a_claim_has_one_verdict_on_all_of_its_statements():
+    _, some = made({"table1": papers_runs()["table1"]})
+    for claim in at_a_glance(some).claims:
+        for verdict, shown in zip(claim.verdicts, list(zip(*claim.rows, strict=True))[1:], strict=True):
+            kinds = {text.partition(" (")[0] for text in shown}
+            assert verdict == kinds.pop() if len(kinds) == 1 else verdict.startswith("mixed: ")
+    mixed = next(claim for claim in at_a_glance(some).claims if len(claim.rows) > 3)
+    assert mixed.verdicts[1] == "mixed: 2 cannot tell, 3 have no number"
+
+
+def test_at_a_glance_another_protocol_than_the_papers_is_named():
+    runs = papers_runs()["table1"].assign(protocol="best")
+    _, judged = made({"table1": runs})
+    shown = {row[1] for claim in at_a_glance(judged).claims for row in claim.rows}
+    judged_ones = shown - {"not run", "partly run"}
+    assert judged_ones
+    assert all("; best" in text for text in judged_ones)
+
+
+def test_what_runs_say_in_short_is_what_they_have():
+    numbers, claims = (read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims"))
+    told = in_short(numbers, claims)
+    judged = ["reproduced", "not reproduced", "inconsistent in the paper"]
+    rows = numbers[numbers["number"].str.startswith("gt_recovery") & numbers["verdict"].isin(judged)]
+    by_anchoring = [rows[rows["anchoring"].eq(anchoring)] for anchoring in ("none", "anchored")]
+    for sentence in told:
+        if sentence.startswith("Under the reading"):
+            for part, values in zip(sentence.split(" rows")[1:3], by_anchoring, strict=True):
+                least, most = (f"{value:.4g}" for value in (values["ours"].min(), values["ours"].max()))
+                assert f" {least} % " in part if least == most else f" {least} to {most} % " in part
+                assert part.endswith(f" in {len(values)}")
+    claims = claims.set_index("claim")
+    for name, words in {
+        "penalised_fail_decoder": "{} % of the features",
+        "anchoring_recovery_not_given": "{} points in the encoder",
+        "anchoring_recovery_decoder_not_given": "{} points in the decoder",
+    }.items():
+        means, ran = claims.loc[name, "means"], claims.loc[name, "verdict"] not in UNDECIDED
+        words = words.format(means if isinstance(means, str) else f"{means:.4g}")
+        assert any(f" {words}" in sentence for sentence in told) == ran
+
+
+def test_nothing_is_said_in_short_of_what_was_not_run():
+    assert in_short(*made({})) == []
+    encoders_alone = in_short(*made(papers_runs()))
+    assert [sentence.partition(",")[0] for sentence in encoders_alone] == ["Under the reading of the later revision"]
+
+
+def test_files_say_the_same_as_frames(tmp_path):
+    for name, frame, rows in zip(
+        ("verdicts", "claims"), made({"table1": papers_runs()["table1"]}), (verdict_rows, claim_groups), strict=True
+    ):
+        write_csv(tmp_path / f"{name}.csv", frame)
+        again = read_csv(tmp_path / f"{name}.csv")
+        assert rows(again) == rows(frame)
+        assert list(again.columns) == list(frame.columns)
+    assert counts_sentence(read_csv(tmp_path / "verdicts.csv")) == counts_sentence(
+        made({"table1": papers_runs()["table1"]})[0]
+    )
+
+
+def test_markdown_has_a_line_for_each_and_whole_cells():
+    numbers, claimed = made({"table1": papers_runs(lambda row, seed: row["paper"] + seed)["table1"]})
+    groups = claim_groups(claimed)
+    pages = (verdicts_markdown(numbers), numbers, 1), (claims_markdown(claimed), claimed, len(groups))
+    for text, frame, tables in pages:
+        table = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(table) == len(frame) + 2 * tables
+        assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert "| Table 7, TopK SAE, with anchors, k = 128" in verdicts_markdown(numbers)
+
+
+def test_claims_of_the_same_words_stand_together_and_no_number_is_lost():
+    _, claimed = made({"table1": papers_runs(lambda row, seed: row["paper"] + seed)["table1"]})
+    groups = claim_groups(claimed)
+    assert [(group.quote, group.section) for group in groups] == list(
+        dict.fromkeys(zip(claimed["quote"], claimed["section"], strict=True))
+    )
+    by_what = {(group.quote, row.what): row for group in groups for row in group.measured}
+    assert len(by_what) == len(claimed)
+    for _, row in claimed.iterrows():
+        told = by_what[row["quote"], row["measured"]]
+        assert told.verdict == row["verdict"]
+        for part in (row["evidence"], row["paper"]):
+            assert all(piece in " ".join([*told.ours, *told.paper]) for piece in part.split(". ") if part)
+
+
+def test_numbers_are_shown_in_the_papers_unit_and_nothing_where_there_is_none():
+    heads, rows = verdict_rows(made({"table1": papers_runs()["table1"]})[0])
+    shown = pd.DataFrame(rows, columns=heads).set_index(["Row", "Number"])
+    topk = shown.loc[("Table 1, BatchTopK SAE, without anchors", "GT recovery (%)")]
+    assert (topk["Paper"], topk["Ours"], topk["Interval"]) == ("84.80", "84.80", "82.80 to 86.80")
+    none = shown.loc[("Table 2, TopK SAE, without anchors", "MIP")]
+    assert (none["Paper"], none["Ours"], none["Interval"]) == ("0.517", "–", "")
