@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.fake_hub import fake_hub
 from tests.sources.conftest import ARCHITECTURE, ClipFiles
+from tests.sources.fake_hub import fake_hub
 
 LOADING = """
 import sys

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.optimize
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
@@ -57,6 +57,7 @@ def test_top_1_the_search_finds_what_trying_every_pattern_finds(seed, n_q):
 
 @settings(max_examples=25)
 @given(seeds)
+@example(1177)  # whose descent leaves the floating-point numbers by steps of the usual size
 def test_top_1_no_dictionary_is_below_the_bound(seed):
     problem, rng = problem_of(seed, 6, 3, k=1)
     lower = certify_top_1(problem, 2).lower
@@ -64,7 +65,7 @@ def test_top_1_no_dictionary_is_below_the_bound(seed):
         W_enc = rng.standard_normal((2, 7))
         assert approximate_loss(Weights(W_enc, best_decoder(W_enc, problem)), problem) >= lower - 1e-9
     start = Weights(rng.standard_normal((2, 7)), rng.standard_normal((2, 3)))
-    assert approximate_loss(descend(start, problem, 500), problem) >= lower - 1e-9
+    assert approximate_loss(descend(start, problem, 500, lr=0.01), problem) >= lower - 1e-9
 
 
 def test_a_search_that_is_cut_short_has_a_gap_and_a_lower_bound_that_is_true():
