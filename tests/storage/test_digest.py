@@ -55,3 +55,43 @@ def test_where_the_checkout_lies_does_not_matter(tree, tmp_path):
     moved.mkdir()
     before = source_digest(script, root)
     assert source_digest(script.rename(moved / "script.py"), root.rename(moved / "src")) == before
+
+
+PROSE = [
+    ("x = 1\n", "# why\nx = 1  # how\n"),
+    ("def f():\n    return 1\n", 'def f():\n    """Return one."""\n\n    return (1)\n'),
+    ("class C:\n    k: int = 1\n", '"""Settings."""\nclass C:\n    """Some."""\n    k: int = 1\n    """Latents."""\n'),
+    ("a = {1: 2, 3: 4}\n", "a = {\n    1: 2,\n    3: 4,\n}\n"),
+]
+
+
+@pytest.mark.parametrize(("plain", "explained"), PROSE)
+def test_comments_docstrings_and_layout_do_not_change_the_digest(tree, plain, explained):
+    script, root = tree
+    (root / "pkg/used.py").write_text(plain)
+    before = source_digest(script, root)
+    (root / "pkg/used.py").write_text(explained)
+    assert source_digest(script, root) == before
+
+
+STATEMENTS = [
+    ("x = 1\n", "x = 1.0\n"),
+    ("x = 1\n", "x = True\n"),
+    ("x = 'a'\n", "x = b'a'\n"),
+    ("f(1)\n", "f(1, *[])\n"),
+    ("x = -1\n", "x = +1\n"),
+    ("x = f'{y}'\n", "x = f'{y!r}'\n"),
+    ("return_ = 'text'\n", "return_ = 'other text'\n"),
+    ("if a:\n    b()\n    c()\n", "if a:\n    b()\nc()\n"),
+    ("x = (1, 2), 3\n", "x = 1, (2, 3)\n"),
+    ("def f(a, b=1): pass\n", "def f(a, *, b=1): pass\n"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), STATEMENTS)
+def test_statements_that_do_something_else_change_it(tree, one, other):
+    script, root = tree
+    (root / "pkg/used.py").write_text(one)
+    before = source_digest(script, root)
+    (root / "pkg/used.py").write_text(other)
+    assert source_digest(script, root) != before

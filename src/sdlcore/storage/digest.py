@@ -1,14 +1,15 @@
-"""Digests of source code: what a script runs of a package, found by following its imports."""
+"""Digests of source code: the statements of a script and of what it imports. Comments and docstrings do not count."""
 
 import ast
 import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 def source_digest(script: Path, root: Path) -> str:
-    """Return a digest of ``script`` and of every module under ``root`` that it imports, directly or not.
+    """Return a digest of the statements of ``script`` and of each module under ``root`` that it imports, directly or not.
 
     Imports are read from the source, wherever in it they stand; nothing is executed. Packages on the way to a module
     count too, as Python runs their ``__init__``.
@@ -23,8 +24,7 @@ def source_digest(script: Path, root: Path) -> str:
     digest = hashlib.sha256()
     for path in imported_sources(script, root):
         name = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
-        content = path.read_bytes()
-        digest.update(f"{name.as_posix()} {len(content)}\n".encode() + content)
+        digest.update(f"{name.as_posix()} {_statements_digest(path.read_text(), str(path))}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -42,7 +42,7 @@ def imported_sources(script: Path, root: Path) -> list[Path]:
 
 def _imports(path: Path, root: Path) -> Iterator[str]:
     """Yield the dotted names that a file imports. What is imported *from* a module may be a module itself."""
-    for module, level, names in _statements(path.read_text(), str(path)):
+    for module, level, names in _import_statements(path.read_text(), str(path)):
         base = module
         if level:
             package = path.relative_to(root).parent
@@ -54,15 +54,48 @@ def _imports(path: Path, root: Path) -> Iterator[str]:
 
 # parsing is what takes time, and scripts of a pipeline share most modules; by the text, since a file may be edited
 @cache
-def _statements(text: str, name: str) -> list[tuple[str, int, list[str]]]:
+def _parsed(text: str, name: str) -> ast.Module:
+    return ast.parse(text, name)
+
+
+@cache
+def _import_statements(text: str, name: str) -> list[tuple[str, int, list[str]]]:
     """Return the import statements of a source: from where, how many packages up, which names."""
     found = []
-    for node in ast.walk(ast.parse(text, name)):
+    for node in ast.walk(_parsed(text, name)):
         if isinstance(node, ast.Import):
             found.append(("", 0, [alias.name for alias in node.names]))
         elif isinstance(node, ast.ImportFrom):
             found.append((node.module or "", node.level, [alias.name for alias in node.names]))
     return found
+
+
+@cache
+def _statements_digest(text: str, name: str) -> str:
+    return hashlib.sha256("".join(_flat(_parsed(text, name))).encode()).hexdigest()
+
+
+def _flat(value: Any) -> Iterator[str]:
+    """Yield a syntax tree as text, without strings that stand alone as statements.
+
+    Not by `ast.dump` or `ast.unparse`, which write one tree in several ways, by the version of Python: empty fields,
+    which versions add, are left out.
+    """
+    if isinstance(value, ast.AST):
+        yield f"({type(value).__name__}"
+        for field, inner in ast.iter_fields(value):
+            if inner is not None and inner != []:
+                yield f" {field}="
+                yield from _flat(inner)
+        yield ")"
+    elif isinstance(value, list):
+        yield from (text for inner in value if not _is_docstring(inner) for text in _flat(inner))
+    else:
+        yield repr(value)
+
+
+def _is_docstring(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _files(name: str, root: Path) -> Iterator[Path]:
