@@ -15,7 +15,10 @@ import numpy as np
 import torch
 
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.store import ActivationStore, create_store, resume_store, shard_bounds, unite, verify
+from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.resume import resume_store
+from sdlcore.data.shards import shard_bounds, unite
+from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 
 ROWS, DIMENSION, BATCH, SHARDS, STEP_MS = 100_000, 768, 1024, 8, 120.0

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.batches import open_store
-from sdlcore.data.store import ActivationStore, open_checked
+from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.evaluation.evaluate import evaluate
-from sdlcore.model import SparseCoder, load_model
+from sdlcore.model.saving import load_model
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.study.configuration.loading import load_yaml, validate

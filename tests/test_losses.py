@@ -7,7 +7,8 @@ import torch
 
 from sdlcore import losses
 from sdlcore.data.pairs import pair_sites
-from sdlcore.model import Auxiliary, Scales, SparseCoder, sparse
+from sdlcore.model import sparse
+from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, ModelConfig
 

@@ -19,7 +19,7 @@ def names_and_pins(requirements):
 def test_importing_everything_that_trains_costs_little_beyond_torch():
     code = (
         "import time, json; import torch, numpy, h5py, safetensors.torch, safetensors.numpy, scipy.sparse;"
-        "t = time.perf_counter(); import sdlcore, sdlcore.model, sdlcore.training.loop, sdlcore.data.store;"
+        "t = time.perf_counter(); import sdlcore, sdlcore.model.saving, sdlcore.training.loop, sdlcore.data.reading;"
         "import sys; print(json.dumps([time.perf_counter() - t, sorted(sys.modules)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
@@ -32,7 +32,7 @@ def test_importing_everything_that_trains_costs_little_beyond_torch():
 def test_a_training_imports_no_compiler_of_torchs():
     code = """if True:
         import sys, torch
-        from sdlcore.model import SparseCoder
+        from sdlcore.model.sparse_coder import SparseCoder
         from sdlcore.run import RunConfig
         from sdlcore.random_streams import torch_stream
         from sdlcore.training import normalisation

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.cases import Setting
 from benchmarks.libraries import State, Trainee, fill
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.study.configuration.loading import load_yaml, validate

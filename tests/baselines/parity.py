@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sdlcore.baselines import command
 from sdlcore.baselines.settings import ARCHITECTURES, PeerConfig
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 
 DIMENSION, LATENTS, BATCH, STEPS = 24, 64, 128, 60
 

@@ -10,9 +10,10 @@ import torch
 from sdlcore.baselines import command
 from sdlcore.baselines.conversion import Weights, sparse_coder
 from sdlcore.data.batches import BatchReader
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
-from sdlcore.data.store import ActivationStore, create_store
-from sdlcore.model import load_model
+from sdlcore.data.writing import create_store
+from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.training.loop import DivergedError
 

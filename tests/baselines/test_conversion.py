@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sdlcore.baselines.conversion import Weights, sparse_coder
-from sdlcore.model import load_model, save_model
+from sdlcore.model.saving import load_model, save_model
 
 N, N_Q, K = 7, 12, 3
 

@@ -4,7 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader, StorePart
-from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 
 

@@ -7,7 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.block_sums import append_seal
-from sdlcore.data.store import StoreError, create_store, open_checked, resume_store, unite
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import open_checked
+from sdlcore.data.resume import resume_store
+from sdlcore.data.shards import unite
+from sdlcore.data.writing import create_store
 from tests.data.test_store import block
 
 

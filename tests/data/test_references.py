@@ -4,9 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import class_means, load_references, save_references
-from sdlcore.data.store import ActivationStore, create_store
-from sdlcore.model import SparseCoder
+from sdlcore.data.writing import create_store
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.storage.sealing import write_sealed
 from sdlcore.training import normalisation

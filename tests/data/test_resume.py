@@ -21,15 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.block_sums import append_seal
-from sdlcore.data.store import (
-    ActivationStore,
-    StoreError,
-    content_digest,
-    create_store,
-    open_checked,
-    resume_store,
-    verify,
-)
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
+from sdlcore.data.resume import resume_store
+from sdlcore.data.writing import create_store
 from sdlcore.storage.files import sha256_of
 from tests.stores import contents
 
@@ -37,7 +32,7 @@ BLOCKS = 14
 FORKING = """
 import json, os, random, resource, signal, sys, time, traceback
 import numpy as np
-from sdlcore.data.store import resume_store
+from sdlcore.data.resume import resume_store
 
 def block(number):
     rng = np.random.default_rng(number)
@@ -469,7 +464,7 @@ def test_what_is_committed_is_logged_when_it_is_gone_on_with(tmp_path, caplog):
 def test_forked_children_of_a_killed_writer_hold_no_lock(writers, tmp_path):
     """Workers of a data loader live on for seconds."""
     code = (
-        "import os, signal, sys, time; import numpy as np; from sdlcore.data.store import resume_store\n"
+        "import os, signal, sys, time; import numpy as np; from sdlcore.data.resume import resume_store\n"
         "with resume_store(sys.argv[1], {}) as writer:\n"
         "    child = os.fork()\n"
         "    if not child: time.sleep(20); os._exit(0)\n"

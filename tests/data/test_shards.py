@@ -11,15 +11,11 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.block_sums import append_seal
-from sdlcore.data.store import (
-    ActivationStore,
-    StoreError,
-    create_store,
-    resume_store,
-    shard_bounds,
-    unite,
-    verify,
-)
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.resume import resume_store
+from sdlcore.data.shards import shard_bounds, unite
+from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.storage.files import sha256_of
 

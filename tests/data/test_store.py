@@ -10,7 +10,9 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.store import ActivationStore, StoreError, create_store
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 
 
 def block(rows, seed=0):
@@ -94,7 +96,7 @@ def test_an_empty_store_is_refused(tmp_path):
 
 def test_a_killed_writer_leaves_no_store(tmp_path):
     code = (
-        "import os, signal, sys; import numpy as np; from sdlcore.data.store import create_store\n"
+        "import os, signal, sys; import numpy as np; from sdlcore.data.writing import create_store\n"
         "with create_store(sys.argv[1], {}) as writer:\n"
         "    writer.append(np.ones((5, 2))); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -129,10 +131,11 @@ def test_a_writer_that_the_system_lets_write_no_more_ends_with_an_error_and_leav
     tmp_path, create, kilobytes
 ):
     """HDF5 itself would bring the process down, of which nobody learns what was missing."""
+    module = {"create_store": "writing", "resume_store": "resume"}[create]
     code = f"""
 import resource, sys
 import numpy as np
-from sdlcore.data.store import {create}
+from sdlcore.data.{module} import {create}
 resource.setrlimit(resource.RLIMIT_FSIZE, ({kilobytes}_000, {kilobytes}_000))
 with {create}(sys.argv[1], {{}}) as writer:
     for block in range(20):

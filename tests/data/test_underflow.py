@@ -6,7 +6,10 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from sdlcore.data.store import ActivationStore, StoreError, create_store, resume_store
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.resume import resume_store
+from sdlcore.data.writing import create_store
 from sdlcore.sources.files.extraction import FileSource, write_stores
 from sdlcore.sources.language.text import SourceError
 

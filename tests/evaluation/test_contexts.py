@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 from sdlcore.evaluation import contexts
 from sdlcore.evaluation.contexts import (
     Peak,
@@ -23,7 +24,7 @@ from sdlcore.evaluation.contexts import (
     snippets,
     top_activating,
 )
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.corpus import Text, open_text

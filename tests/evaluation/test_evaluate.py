@@ -4,10 +4,11 @@ import torch
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
-from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.evaluation.recovery import recovery_metrics
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix

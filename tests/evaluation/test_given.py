@@ -4,7 +4,7 @@ import torch
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.evaluation.given import best_cosines, given_away, left_over, lie_near, recovery_of
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 
 REFERENCES = References(np.eye(6, dtype=np.float32), np.eye(5, 6, dtype=np.float32) + 1e-3, None)

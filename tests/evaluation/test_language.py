@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 from sdlcore.evaluation.language import loss_recovered, mean_of
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_whole

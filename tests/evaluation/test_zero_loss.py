@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sdlcore.evaluation.recovery import Match
 from sdlcore.evaluation.zero_loss import Solution, approximate_loss, least_recovering, solution
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.samples import coefficients, synthesise

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from sdlcore.data.store import verify
+from sdlcore.data.reading import verify
 from tests.conftest import REPOSITORY
 from tests.stores import contents
 from tests.workflow.conftest import Checkout

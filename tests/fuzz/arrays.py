@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.data.store import ActivationStore, StoreError
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.files.extraction import FileSource, write_stores
 from sdlcore.sources.language.text import SourceError
 from tests.fuzz import array_files

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from sdlcore.model import SparseCoder
 from sdlcore.model.pursuit import refined
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.model.support import Support
 from sdlcore.run import ModelConfig, RunConfig
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes

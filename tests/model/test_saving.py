@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from sdlcore.model import SparseCoder, load_model, load_provenance, save_model
+from sdlcore.model.saving import load_model, load_provenance, save_model
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.storage.sealing import seal

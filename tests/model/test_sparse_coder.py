@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from sdlcore.evaluation.recovery import best_match, chance_mip, mip, normalise_rows
-from sdlcore.model import Auxiliary, Scales, SparseCoder, load_model, save_model
+from sdlcore.model.saving import load_model, save_model
+from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
-from sdlcore.data.store import ActivationStore, StoreError, create_store, resume_store
+from sdlcore.data.resume import resume_store
+from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
-from sdlcore.model import load_model
+from sdlcore.model.saving import load_model
 from sdlcore.solvers import command
 from sdlcore.solvers.settings import ENCODERS
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import Half, Stable, common, stable_directions, strongest
 

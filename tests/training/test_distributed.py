@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from sdlcore.data.store import create_store
-from sdlcore.model import SparseCoder, load_model
+from sdlcore.data.writing import create_store
+from sdlcore.model.saving import load_model
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group, Processes
 from sdlcore.run import RunConfig
 from tests.conftest import REPOSITORY

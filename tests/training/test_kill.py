@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from sdlcore.data.anchors import random_anchors, save_anchors
-from sdlcore.data.store import create_store
+from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise

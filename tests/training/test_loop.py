@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix

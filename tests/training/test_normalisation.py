@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from sdlcore.data.pairs import make_pair, pair_sites
-from sdlcore.data.store import ActivationStore, create_store
-from sdlcore.model import SparseCoder
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.normalisation import directions, fit, fit_whitening, identity

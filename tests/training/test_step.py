@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from sdlcore.model import SparseCoder
 from sdlcore.model.kernels import row_norms
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training.step import TrainingStep

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.model import SparseCoder
 from sdlcore.model.kernels import cpu, cpu_select  # noqa: F401, to be there before processes are forked
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig

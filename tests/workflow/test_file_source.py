@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from tests.workflow.conftest import Checkout
 
 # what a shell would take for more than a name

@@ -7,7 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from sdlcore.data.store import ActivationStore, StoreError
+from sdlcore.data.layout import StoreError
+from sdlcore.data.reading import ActivationStore
 from tests.workflow.conftest import Checkout
 
 COLOURS = {"blue": (30, 60, 220), "green": (20, 200, 40), "red": (230, 30, 30), "white": (240, 240, 240)}

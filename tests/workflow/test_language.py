@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
 from sdlcore.storage.files import sha256_of
 from tests.conftest import REPOSITORY

@@ -10,8 +10,8 @@ import h5py
 import pytest
 from safetensors import safe_open
 
-from sdlcore.data.store import ActivationStore
-from sdlcore.model import load_model
+from sdlcore.data.reading import ActivationStore
+from sdlcore.model.saving import load_model
 from sdlcore.storage.files import sha256_of
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, run_tables, table_cells
 from sdlcore.study.configuration.variants import merge

@@ -4,8 +4,8 @@ import argparse
 import json
 import logging
 
+from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import class_means, save_references
-from sdlcore.data.store import content_digest, open_checked
 from sdlcore.storage.files import provenance
 from sdlcore.study.results.tables import write_csv
 

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from sdlcore.data.anchors import save_anchors
-from sdlcore.data.store import content_digest, open_checked
+from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import stable_directions, strongest
 from sdlcore.storage.files import provenance, write_json

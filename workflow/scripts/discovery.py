@@ -11,7 +11,7 @@ import pandas as pd
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.references import References, load_references
 from sdlcore.evaluation.given import Best, best_cosines, left_over, lie_near, recovery_of
-from sdlcore.model import load_model
+from sdlcore.model.saving import load_model
 from sdlcore.storage.files import atomic_path
 from sdlcore.study.products.discovery_table import RUN_COLUMNS, discovery_markdown, discovery_table
 from sdlcore.study.results.runs import KEY, read_metrics

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from sdlcore.data.anchors import load_anchors
+from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import load_references
-from sdlcore.data.store import content_digest, open_checked
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.origin import check_origin
-from sdlcore.model import load_model
+from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.storage.files import provenance, seal_json, sha256_of, write_json

@@ -12,7 +12,7 @@ import pandas as pd
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.given import best_cosines, given_away
-from sdlcore.model import load_model
+from sdlcore.model.saving import load_model
 from sdlcore.study.products.features import FEATURE_COLUMNS, figure_features
 from sdlcore.study.products.figures import save_figure
 from sdlcore.study.results.tables import write_csv

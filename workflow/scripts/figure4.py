@@ -7,10 +7,10 @@ import sys
 
 import torch
 
+from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references
-from sdlcore.data.store import open_checked
 from sdlcore.evaluation.zero_loss import Solution, least_recovering, solution
-from sdlcore.model import load_model
+from sdlcore.model.saving import load_model
 from sdlcore.study.products.figure4 import Learned, figure4, figure4_rows
 from sdlcore.study.products.figures import save_figure
 from sdlcore.study.products.markup import label_method

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
+from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references
-from sdlcore.data.store import open_checked
 from sdlcore.evaluation.absorption import Family, absorption, absorption_score, families, match_latents
-from sdlcore.model import load_model
+from sdlcore.model.saving import load_model
 from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.study.products.figure5 import Shown, family_of, figure5
 from sdlcore.study.products.figures import save_figure

@@ -6,7 +6,7 @@ import sys
 
 from safetensors.numpy import load_file
 
-from sdlcore.data.store import open_checked
+from sdlcore.data.reading import open_checked
 from sdlcore.study.products.figure8 import figure8
 from sdlcore.study.products.figures import save_figure
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.data.store import content_digest, open_checked
+from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.device import choose_device
 from sdlcore.evaluation.contexts import latents_to_show, page, snippets, top_activating
 from sdlcore.evaluation.language import loss_recovered, mean_of
-from sdlcore.model import load_model
+from sdlcore.model.saving import load_model
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.forward import RowKinds

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sdlcore.data.references import load_references
-from sdlcore.data.store import create_store
+from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.groups import Groups
 from sdlcore.sources.bench.hierarchy import Hierarchy

@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 
 from sdlcore.data.anchors import load_anchors
+from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import load_references
-from sdlcore.data.store import ActivationStore, open_checked
 from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.recovery import one_to_one
 from sdlcore.evaluation.top_samples import TopSamples, class_histogram
-from sdlcore.model import SparseCoder, load_model
+from sdlcore.model.saving import load_model
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.study.products.figures import save_figure
 from sdlcore.study.products.markup import label_anchoring, label_method
 from sdlcore.study.products.top_images import TopImages, figure_top_images

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from sdlcore.data.store import unite
+from sdlcore.data.shards import unite
 from sdlcore.storage.files import provenance
 
 

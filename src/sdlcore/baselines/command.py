@@ -14,8 +14,9 @@ from torch import Tensor
 from sdlcore.baselines.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore.baselines.trainer import Train
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.store import content_digest, open_checked
-from sdlcore.model import SparseCoder, save_model
+from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.model.saving import save_model
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.storage.files import provenance, sha256_of, write_json
 from sdlcore.training.arguments import run_parser

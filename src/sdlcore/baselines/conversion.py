@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from sdlcore.baselines.conversion import Weights, sparse_coder
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note, pace
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 
 _CLASSES = {
     "topk": (TopKTrainingSAE, TopKTrainingSAEConfig),

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from sdlcore.baselines.conversion import Weights, sparse_coder
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 
 LAYER = "rows"
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sdlcore.data.pairs import make_pair
-from sdlcore.data.store import ActivationStore, open_checked
+from sdlcore.data.reading import ActivationStore, open_checked
 
 Order = Callable[[int], np.random.Generator]
 """Gives the stream that shuffles an epoch, or a buffer."""

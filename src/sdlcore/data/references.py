@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sdlcore.data.directions import check_directions
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.storage.sealing import read_sealed, write_sealed
 
 if TYPE_CHECKING:

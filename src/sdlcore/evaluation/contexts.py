@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from sdlcore.data.pairs import make_pair
-from sdlcore.data.store import ActivationStore
-from sdlcore.model import SparseCoder
+from sdlcore.data.reading import ActivationStore
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.sources.language.corpus import Text
 from sdlcore.sources.language.text import SourceError
 

@@ -8,7 +8,7 @@ import torch
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import make_direction_pair, make_pair
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.evaluation.pattern import covariance, patterns
@@ -25,7 +25,7 @@ from sdlcore.evaluation.recovery import (
     simulated_chance,
 )
 from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_metrics
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.sources.bench.hierarchy import Hierarchy
 
 ROWS_AT_ONCE = 1024

@@ -9,7 +9,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.references import References
 from sdlcore.evaluation.recovery import TAU, best_match, normalise_rows
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 
 
 class Best(NamedTuple):

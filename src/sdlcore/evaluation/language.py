@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
 from sdlcore.sources.language.sites import Site, watch
 from sdlcore.sources.language.tokens import Tokens

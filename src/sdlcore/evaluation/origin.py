@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sdlcore.data.store import content_digest
-from sdlcore.model import load_provenance
+from sdlcore.data.reading import content_digest
 from sdlcore.model.origin import check_same
+from sdlcore.model.saving import load_provenance
 from sdlcore.storage.files import sha256_of
 
 
@@ -17,7 +17,7 @@ def check_origin(model: str | Path, settings: Mapping[str, Any], seed: int, stor
     Parameters
     ----------
     model
-        What `sdlcore.model.save_model` wrote.
+        What `sdlcore.model.saving.save_model` wrote.
     settings, seed
         What the run is asked to be. Settings that came after the model was trained are left alone.
     store

@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from sdlcore.evaluation.recovery import NEAR_ZERO, TAU, Match, best_match, normalise_rows
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 
 
 class Solution(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.pairs import pair_sites
-from sdlcore.data.store import content_digest, open_checked
-from sdlcore.model import load_model, save_model
+from sdlcore.data.reading import content_digest, open_checked
+from sdlcore.model.saving import load_model, save_model
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve

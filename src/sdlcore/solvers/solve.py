@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.acs import Batches, Row, alternating_convex_search
 from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes

@@ -14,7 +14,7 @@ import torch
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, StorePart
 from sdlcore.data.pairs import pair_sites
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import ENCODER_STEPS, find

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def source_digest(script: Path, root: Path) -> str:
-    """Return a digest of the statements of ``script`` and of each module under ``root`` that it imports, directly or not.
+    """Return a digest of the statements of ``script`` and of each module below ``root`` that it imports, at any depth.
 
     Imports are read from the source, wherever in it they stand; nothing is executed. Packages on the way to a module
     count too, as Python runs their ``__init__``.

@@ -15,9 +15,10 @@ import torch
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.pairs import make_direction_pair, pair_sites
-from sdlcore.data.store import content_digest
+from sdlcore.data.reading import content_digest
 from sdlcore.device import choose_device
-from sdlcore.model import SparseCoder, load_model, save_model
+from sdlcore.model.saving import load_model, save_model
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig

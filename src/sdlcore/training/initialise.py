@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model import SparseCoder
 from sdlcore.model.sigma import JumpReLU
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group
 from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.normalisation import Scaling

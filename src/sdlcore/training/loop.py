@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Sink, Watch

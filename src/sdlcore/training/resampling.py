@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.training.adam import Adam
 
 

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from sdlcore.losses import total_loss
 from sdlcore.memory import keep_freed_memory
-from sdlcore.model import Auxiliary, Scales, SparseCoder, kernels
+from sdlcore.model import kernels
 from sdlcore.model.kernels import row_norms, workspace
+from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import DeadLatents

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix

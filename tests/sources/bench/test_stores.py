@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.storage.sealing import write_sealed

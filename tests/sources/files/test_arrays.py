@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 from safetensors.numpy import save_file
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import FileSource, write_stores
 from sdlcore.sources.language.text import SourceError

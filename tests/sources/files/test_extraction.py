@@ -11,10 +11,11 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
+from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import class_means
-from sdlcore.data.store import ActivationStore, create_store
+from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.files.arrays import open_array

@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from sdlcore.data.store import ActivationStore, unite, verify
+from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.shards import unite
 from sdlcore.data.writing import BlockWriter
 from sdlcore.random_streams import stream
 from sdlcore.sources.images import embedding as clip_module

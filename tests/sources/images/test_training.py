@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.images.embedding import ClipSource, extract
 from sdlcore.sources.images.training import ClipTraining, train_clip

@@ -13,7 +13,7 @@ import torch
 import yaml
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.language import corpus
 from sdlcore.sources.language.checkpoints import load_truncated

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from tests.conftest import REPOSITORY
 from tests.sources.fake_hub import commit_of, fake_hub
 from tests.sources.language.tiny_llama import documents, save_tiny_llama

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sdlcore.data.batches import TrainingRows
-from sdlcore.data.store import ActivationStore
+from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.language.extraction import extract
 from sdlcore.sources.language.settings import LlamaSource

@@ -10,10 +10,11 @@ import torch
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from sdlcore.data.store import create_store
+from sdlcore.data.writing import create_store
 from sdlcore.evaluation.absorption import absorption, families
 from sdlcore.evaluation.zero_loss import solution
-from sdlcore.model import SparseCoder, save_model
+from sdlcore.model.saving import save_model
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.hierarchy import Hierarchy

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from sdlcore.data.store import create_store
+from sdlcore.data.writing import create_store
 from sdlcore.storage.sealing import write_sealed
 from sdlcore.study.configuration.loading import configure, load_yaml, validate
 from sdlcore.study.report.page import figure6_sentences, report

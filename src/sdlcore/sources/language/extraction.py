@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.data.store import ResumableWriter, resume_store
+from sdlcore.data.resume import ResumableWriter, resume_store
 from sdlcore.memory import keep_freed_memory
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated, open_checkpoint
 from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text

@@ -22,7 +22,7 @@ import torch
 
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.pairs import make_pair
-from sdlcore.data.store import resume_store
+from sdlcore.data.resume import resume_store
 from sdlcore.sources.language.extraction import Extraction, prepare
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.settings import LlamaSource

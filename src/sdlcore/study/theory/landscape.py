@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sdlcore.losses import reconstruction
-from sdlcore.model import SparseCoder
+from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 
 
