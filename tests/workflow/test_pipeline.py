@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import subprocess
 from contextlib import contextmanager
 
 import h5py
@@ -13,6 +14,7 @@ from safetensors import safe_open
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.saving import load_model
 from sdlcore.storage.files import sha256_of
+from tests.workflow.conftest import Checkout
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 
@@ -82,6 +84,25 @@ def test_touching_every_file_of_the_checkout_reruns_nothing(finished):
             if path.is_file():
                 os.utime(path)
     assert finished.plan().jobs == []
+
+
+def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finished, tmp_path):
+    copy = Checkout(tmp_path / "copy")
+    subprocess.run(["cp", "-r", finished.path / "results", copy.path / "results"], check=True)
+    assert "results/tiny was copied here without the folder .snakemake" in copy.plan().text
+    copy.snakemake("--touch")
+    plan = copy.plan()
+    assert plan.jobs == []
+    assert "was copied here" not in plan.text
+
+
+def test_results_copied_with_snakemakes_records_are_finished(finished, tmp_path):
+    copy = Checkout(tmp_path / "copy")
+    for part in ("results", ".snakemake"):
+        subprocess.run(["cp", "-r", finished.path / part, copy.path / part], check=True)
+    plan = copy.plan()
+    assert plan.jobs == []
+    assert "was copied here" not in plan.text
 
 
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):

@@ -32,6 +32,16 @@ RESULTS = f"results/{config['name']}"
 CACHE = config["cache"]
 
 
+# Snakemake keeps its records beside results/, not in it. Without them it goes by times, which `cp -r` makes those of copying
+if workflow.is_main_process and any(Path(RESULTS, "activations").rglob("*.h5")):
+    if not any(Path(".snakemake/metadata").glob("*")):
+        print(
+            f"{RESULTS} was copied here without the folder .snakemake, so that Snakemake goes by the times of files alone."
+            " To keep all that is there, run this command once with --touch; to copy without this, copy .snakemake, too.",
+            file=sys.stderr,
+        )
+
+
 # <results>, <logs> and <cache> in the rules
 pathvars:
     cache=CACHE,
