@@ -11,7 +11,7 @@ from benchmarks.libraries import fill
 from benchmarks.libraries.sdlcore_steps import make
 from benchmarks.states import CLOSE, TRIES, bound_for, calibrate, dictionary, load_state, save_dictionary, weights
 from benchmarks.timing import L0_TOLERANCE
-from sdlcore.model import kernels
+from sdlcore.model.kernels import tiles
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
 
@@ -67,13 +67,13 @@ def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype)
 def test_a_processor_that_rounds_otherwise_gets_a_bound_of_its_own(sample, monkeypatch, method):
     """As on one with AMX, whose states of ReLU and Gated had fewer active latents than the tolerance allows."""
     _, x, rows = sample
-    exactly = kernels.to_bfloat16
+    exactly = tiles.to_bfloat16
 
     def coarsely(values, bias, out):
         exactly(values, bias, out)
         out[:, : values.shape[1]] *= 1 - 2.0**-5
 
-    monkeypatch.setattr(kernels, "to_bfloat16", coarsely)
+    monkeypatch.setattr(tiles, "to_bfloat16", coarsely)
     batch = torch.from_numpy(x)
     setting = Setting(method=method, dtype="bfloat16", dimension=DIMENSION, latents=LATENTS, k=SPARSE)
 

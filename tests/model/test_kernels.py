@@ -10,11 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.model import kernels
-from sdlcore.model.kernels import cpu, torch_ops, workspace
+from sdlcore.model.kernels import cpu, tiles
+from sdlcore.model.kernels.choice import kernels_for
+from sdlcore.model.kernels.interface import Product, SparseRows
+from sdlcore.model.kernels.numba_kernels import NumbaKernels
+from sdlcore.model.kernels.row_norms import RowNorms
+from sdlcore.model.kernels.torch_kernels import TorchKernels
+from sdlcore.model.kernels.workspace import Workspace
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 DTYPES = [torch.float32, torch.float64]
+NUMBA, TORCH = NumbaKernels(), TorchKernels()
 
 
 @st.composite
@@ -28,8 +34,8 @@ def patterns(draw):
 
 
 def both(name, *arguments):
-    """The result of either implementation."""
-    return getattr(kernels, name)(*arguments), getattr(torch_ops, name)(*arguments)
+    """The result of either backend."""
+    return getattr(NUMBA, name)(*arguments), getattr(TORCH, name)(*arguments)
 
 
 @given(pattern=patterns(), d=st.integers(1, 40), at_once=st.integers(1, 80))
@@ -39,7 +45,7 @@ def test_rows_are_summed_in_blocks_of_any_size(pattern, d, at_once):
     values = torch.randn(len(columns), generator=generator, dtype=torch.float64)
     out = torch.full((len(mask), d), torch.nan, dtype=torch.float64)
     cpu.gather_sum_by_blocks(*(tensor.numpy() for tensor in (offsets, columns, values, W)), at_once, out.numpy())
-    torch.testing.assert_close(out, torch_ops.gather_sum(offsets, columns, values, W), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(out, TORCH.gather_sum(offsets, columns, values, W), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -56,7 +62,7 @@ def test_products_equal_the_dense_ones(dtype, pattern, d, groups):
     dense = torch.zeros(mask.shape, dtype=dtype)
     dense[mask] = values
     tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
-    column_offsets, entry_rows, order = kernels.transpose(offsets, columns, n_q)
+    column_offsets, entry_rows, order = NUMBA.transpose(offsets, columns, n_q)
     repeated = x_groups.repeat_interleave(groups, 0)[:rows]
     for result in both("gather_sum", offsets, columns, values, W):
         torch.testing.assert_close(result, dense @ W, **tolerance)
@@ -70,15 +76,14 @@ def test_products_equal_the_dense_ones(dtype, pattern, d, groups):
     expected = (gradient @ W.T)[mask], to_W, to_W.square().sum(1), (to_W * W).sum(1)
     for result in both("decode_backward", column_offsets, entry_rows, order, values, W, gradient):
         torch.testing.assert_close(tuple(result), expected, **tolerance)
-    assert torch.equal(torch_ops.take(dense, offsets, columns), values)
     sites = (d // 3, d - d // 3) if d > 2 else (d,)
     norms = torch.stack([part.norm(dim=1) for part in W.split(sites, dim=1)], 1)
     for result in both("site_norms", W, sites):
         torch.testing.assert_close(result, norms, **tolerance)
     parts = torch.cat([part * norms[:, i : i + 1] for i, part in enumerate(W.split(sites, dim=1))], 1)
-    for module in (kernels, torch_ops):
+    for kernels in (NUMBA, TORCH):
         out = torch.ones_like(W)
-        module.add_scaled_sites(out, W, sites, norms)
+        kernels.add_scaled_sites(out, W, sites, norms)
         torch.testing.assert_close(out, 1 + parts, **tolerance)
     for result in both("squared_norms", W):
         torch.testing.assert_close(result, (W * W).sum(1), **tolerance)
@@ -108,30 +113,32 @@ def test_rows_are_normalised_and_multiplied(seed, rows, d):
     generator = torch.Generator().manual_seed(seed)
     W, gradient = (torch.randn(rows, d, generator=generator, dtype=torch.float64) for _ in range(2))
     W[0] = 0
-    for module in (kernels, torch_ops):
+    for kernels in (NUMBA, TORCH):
         unit = W.clone()
-        module.normalise_rows(unit, 1e-12)
+        kernels.normalise_rows(unit, 1e-12)
         torch.testing.assert_close(unit, torch.nn.functional.normalize(W), rtol=1e-12, atol=1e-12)
-        products, squares = module.row_products(gradient, W)
+        products, squares = kernels.row_products(gradient, W)
         torch.testing.assert_close(products, (gradient * W).sum(1), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(squares, gradient.square().sum(1), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_device_gives_what_the_torch_operators_give_on_the_cpu(device):
-    pre = torch.randn(64, 500, generator=torch.Generator().manual_seed(0))
-    W = torch.randn(500, 33, generator=torch.Generator().manual_seed(1))
-    offsets, columns = torch_ops.topk(pre, 7)
-    values = torch_ops.take(pre, offsets, columns)
-    there = [tensor.to(device) for tensor in (offsets, columns, values, W)]
-    torch.testing.assert_close(
-        kernels.gather_sum(*there).cpu(), torch_ops.gather_sum(offsets, columns, values, W), rtol=1e-4, atol=1e-4
-    )
+    generator = torch.Generator().manual_seed(0)
+    x, W, b = (torch.randn(*shape, generator=generator) for shape in ((64, 33), (500, 33), (500,)))
+
+    def decoded(kernels, place):
+        found = kernels.largest(Product(x.to(place), W.to(place), b.to(place), torch.float32), 7)
+        return kernels.gather_sum(*found, W.to(place)).cpu()
+
+    kernels = kernels_for(torch.device(device))
+    assert isinstance(kernels, NumbaKernels if device == "cpu" else TorchKernels)
+    torch.testing.assert_close(decoded(kernels, device), decoded(TORCH, "cpu"), rtol=1e-4, atol=1e-4)
 
 
 _BITS = """
 import sys, torch
-from sdlcore.model import kernels
+from sdlcore.model.kernels import numba_kernels
 from sdlcore.model.preactivations import Preactivations
 torch.set_num_threads(int(sys.argv[1]))
 generator = torch.Generator().manual_seed(0)
@@ -139,10 +146,10 @@ x, W = torch.randn(50, 30, generator=generator), torch.randn(400, 30, generator=
 # whole numbers: their product is exact, and so the same on any number of threads
 pre = Preactivations((8 * x).round(), (8 * W).round(), torch.zeros(400))
 (support, values), (more, _) = pre.largest(20), pre.above(W[:, 0])
-pattern = support.offsets, support.columns
+pattern, kernels = (support.offsets, support.columns), support.kernels
 results = [kernels.gather_sum(*pattern, values, W), kernels.dots(*support.by_latent, W, x)]
 results += kernels.scatter_sum(*support.by_latent, values, x)
-kernels.CACHED, kernels.FULL = 7 * W[0].nbytes, 0
+numba_kernels.CACHED, numba_kernels.FULL = 7 * W[0].nbytes, 0
 results.append(kernels.gather_sum(*pattern, values, W))
 print([result.double().sum().item().hex() for result in results], support.columns.tolist(), more.columns.tolist())
 """
@@ -162,21 +169,65 @@ def test_the_number_of_threads_changes_no_bit():
 @settings(max_examples=20)
 @given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)))
 def test_a_buffer_given_back_is_taken_again_and_no_other(shape):
-    workspace.clear()
-    first = workspace.take(shape, torch.float32, torch.device("cpu"))
-    second = workspace.take(shape, torch.float32, torch.device("cpu"))
+    workspace, another = Workspace(), Workspace()
+    first = workspace.take(shape, torch.float32)
+    second = workspace.take(shape, torch.float32)
     assert first.data_ptr() != second.data_ptr()
     workspace.give(first)
-    assert workspace.take(shape, torch.float64, torch.device("cpu")).data_ptr() != first.data_ptr()
-    assert workspace.take(shape, torch.float32, torch.device("cpu")).data_ptr() == first.data_ptr()
-    workspace.clear()
+    assert workspace.take(shape, torch.float64).data_ptr() != first.data_ptr()
+    assert another.take(shape, torch.float32).data_ptr() != first.data_ptr()
+    assert workspace.take(shape, torch.float32).data_ptr() == first.data_ptr()
+
+
+def test_kernels_keep_buffers_only_in_a_workspace_that_they_are_given():
+    like = torch.zeros(1)
+    for kernels, keeps in ((NumbaKernels(Workspace()), True), (NumbaKernels(), False), (TorchKernels(), False)):
+        first = kernels.take((4, 3), like)
+        kernels.give(first)
+        assert (kernels.take((4, 3), like).data_ptr() == first.data_ptr()) == keeps
+
+
+def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
+    monkeypatch.setattr(tiles, "TILE", 10)
+    product = Product(torch.randn(6, 4), torch.randn(50, 4), torch.zeros(50), torch.float32)
+    workspace = Workspace()
+    memory = {tile.product.data_ptr() for tile in tiles.tiles_of(product, workspace)}
+    assert len(memory) == 1
+    assert workspace.take((6, 10), torch.float32).data_ptr() in memory
+
+
+@pytest.mark.parametrize(("kernels", "dtype"), [(NUMBA, torch.float32), (TORCH, torch.bfloat16)])
+def test_what_is_added_to_a_product_is_never_left_out(kernels, dtype):
+    x, W = torch.ones(2, 4), torch.ones(3, 4)
+    with pytest.raises(ValueError, match="in bfloat16"):
+        kernels.largest(Product(x, W, torch.zeros(3), dtype, (x[:, :1], W[:, :1])), 1)
+
+
+def test_norms_are_those_of_a_gradient_that_nothing_was_written_to():
+    row_norms, squares, products = RowNorms(), torch.ones(3), torch.zeros(3)
+    gradient, another = torch.zeros(3, 2), torch.zeros(3, 2)
+    assert row_norms.of(gradient) is None
+    row_norms.note(gradient, squares, products)
+    # what autograd makes of a gradient is another tensor in the same memory
+    assert row_norms.of(gradient.detach()) == (squares, products)
+    assert row_norms.of(another) is None
+    assert RowNorms().of(gradient) is None
+    gradient += 1
+    assert row_norms.of(gradient) is None
+    row_norms.note(gradient, squares)
+    assert row_norms.of(gradient) == (squares, None)
 
 
 @given(pattern=patterns(), k=st.integers(1, 20), ties=st.integers(1, 5), dtype=st.sampled_from(DTYPES))
 def test_a_pattern_is_narrowed_to_the_largest_positive_entries_of_each_row(pattern, k, ties, dtype):
     offsets, columns, _, generator = pattern
     values = torch.randint(-1, ties, (len(columns),), generator=generator).to(dtype)
-    narrow_offsets, narrow_columns, narrow_values = kernels.narrow(offsets, columns, values, k)
+    entries = SparseRows(offsets, columns, values)
+    narrow_offsets, narrow_columns, narrow_values = NUMBA.narrow(entries, k)
+    # which may keep those that are not positive, too
+    of_torch = TORCH.narrow(entries, k)
+    for one, other in zip(of_torch.where(of_torch.values > 0), NUMBA.narrow(entries, k), strict=True):
+        assert torch.equal(one, other)
     for row, (start, stop) in enumerate(itertools.pairwise(offsets)):
         mine = slice(narrow_offsets[row], narrow_offsets[row + 1])
         order = torch.argsort(values[start:stop], descending=True, stable=True)[:k].sort().values
@@ -190,6 +241,6 @@ def test_bfloat16_is_rounded_as_torch_rounds_it(numbers):
     x = torch.tensor([numbers, numbers[::-1]])
     last = x[:, 0].contiguous()
     out = torch.empty(2, len(numbers) + 2, dtype=torch.bfloat16)
-    kernels.to_bfloat16(x, last, out)
+    tiles.to_bfloat16(x, last, out)
     assert torch.equal(out[:, :-2], x.bfloat16())
     torch.testing.assert_close(out[:, -2:].double().sum(1), last.double(), rtol=2**-16, atol=1e-37)

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.model import preactivations
+from sdlcore.model.kernels import tiles
+from sdlcore.model.kernels.torch_kernels import TorchKernels
 from sdlcore.model.preactivations import Preactivations
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int8]
@@ -25,7 +26,7 @@ def cases(draw):
 
 def searched(monkeypatch, x, W, b, tile, dtype):
     """The object, and the numbers that it searches, computed in one piece."""
-    monkeypatch.setattr(preactivations, "TILE", tile)
+    monkeypatch.setattr(tiles, "TILE", tile)
     if dtype == torch.float64:
         x, W, b = x.double(), W.double(), b.double()
     if dtype == torch.int8:
@@ -79,7 +80,7 @@ def test_the_largest_are_the_largest_positive_ones(dtype, case, k):
 def test_of_equal_ones_the_first_are_kept(dtype, case, levels, k):
     z = torch.randint(-1, levels, (7, case[1].shape[0]), generator=torch.Generator().manual_seed(k)).to(dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preactivations, "TILE", case[3])
+        patch.setattr(tiles, "TILE", case[3])
         pre = Preactivations(z, torch.eye(z.shape[1], dtype=dtype), z.new_zeros(z.shape[1]))
         support, values = pre.largest(min(k, z.shape[1]))
     order = torch.argsort(z, dim=1, descending=True, stable=True)[:, :k]
@@ -121,11 +122,9 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
     x, W, b, _ = case
     k = min(k, len(W))
     bounds = torch.linspace(-1, 1, len(W)) * x.norm()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Preactivations, "on_gpu", property(lambda _: True))
-        pre = Preactivations(x, W, b, dtype)
-        whole = pre._whole().float()
-        (some, kept), (more, above) = pre.largest(k), pre.above(bounds)
+    pre = Preactivations(x, W, b, dtype, kernels=TorchKernels())
+    whole = torch.addmm(b.to(dtype), x.to(dtype), W.to(dtype).T).float()
+    (some, kept), (more, above) = pre.largest(k), pre.above(bounds)
     assert torch.equal(kept.view(len(x), k).sort(dim=1, descending=True).values, whole.topk(k, dim=1).values)
     assert torch.equal(more.rows, (whole > bounds.to(dtype)).nonzero()[:, 0])
     for support, values in ((some, kept), (more, above)):
@@ -133,7 +132,5 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
 
 
 def test_gpus_have_no_int8():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Preactivations, "on_gpu", property(lambda _: True))
-        with pytest.raises(ValueError, match="on a GPU set bfloat16"):
-            Preactivations(torch.ones(3, 2), torch.ones(5, 2), torch.zeros(5), torch.int8)
+    with pytest.raises(ValueError, match="on a GPU set bfloat16"):
+        Preactivations(torch.ones(3, 2), torch.ones(5, 2), torch.zeros(5), torch.int8, kernels=TorchKernels())

@@ -38,9 +38,10 @@ def test_many_sweeps_reach_non_negative_least_squares_for_rows_of_any_norm():
 
 def test_samples_without_latents_have_no_values():
     x, atoms, support = problem(B=4)
-    empty = Support(torch.tensor([0, 0, 6, 6, 12], dtype=torch.int32), support.columns[:12], support.n_q)
+    offsets = torch.tensor([0, 0, 6, 6, 12], dtype=torch.int32)
+    empty = Support(offsets, support.columns[:12], support.n_q, support.kernels)
     assert refined(x, atoms, empty, 3).shape == (12,)
-    nothing = Support(torch.zeros(5, dtype=torch.int32), support.columns[:0], support.n_q)
+    nothing = Support(torch.zeros(5, dtype=torch.int32), support.columns[:0], support.n_q, support.kernels)
     assert refined(x, atoms, nothing, 3).shape == (0,)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.model import screening
+from sdlcore.model.kernels import tiles
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.sparse_coder import ModelConfig, SparseCoder
 
@@ -83,13 +84,13 @@ def test_most_samples_need_no_second_product(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     x, W = torch.randn(200, 512, generator=generator), torch.randn(8000, 512, generator=generator)
     products = []
-    before = Preactivations._tiles
+    before = tiles.tiles_of
 
-    def counted(self):
-        products.append((len(self.x), self.dtype))
-        return before(self)
+    def counted(product, workspace):
+        products.append((len(product.x), product.dtype))
+        return before(product, workspace)
 
-    monkeypatch.setattr(Preactivations, "_tiles", counted)
+    monkeypatch.setattr(tiles, "tiles_of", counted)
     Preactivations(x, W, torch.zeros(8000), screened=True).largest(32)
     assert products[0] == (200, torch.bfloat16)
     assert sum(samples for samples, dtype in products if dtype == torch.float32) <= 10

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.sigma import BatchTopK, Gated, JumpReLU, TopK, keep, make_sigma
 from sdlcore.model.support import Support
@@ -181,7 +182,7 @@ class Told(Group):
 def every_entry(values_BQ):
     B, Q = values_BQ.shape
     columns = torch.arange(Q, dtype=torch.int32).repeat(B)
-    return Entries(Support(torch.arange(B + 1) * Q, columns, Q), values_BQ.flatten())
+    return Entries(Support(torch.arange(B + 1) * Q, columns, Q, NumbaKernels()), values_BQ.flatten())
 
 
 def narrowed(sigma, values_BQ):

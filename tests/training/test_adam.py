@@ -3,13 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.model.kernels.numba_kernels import NumbaKernels
+from sdlcore.model.kernels.torch_kernels import TorchKernels
 from sdlcore.training.adam import Adam
 
 
 @pytest.mark.parametrize(
-    ("way", "dtype"),
+    ("kernels", "dtype"),
     # GPUs take torch's, which a CPU can take too, but clips in float32 alone
-    [("_step_by_kernel", torch.float32), ("_step_by_kernel", torch.float64), ("_step_by_torch", torch.float32)],
+    [(NumbaKernels, torch.float32), (NumbaKernels, torch.float64), (TorchKernels, torch.float32)],
 )
 @given(
     seed=st.integers(0, 1000),
@@ -19,7 +21,7 @@ from sdlcore.training.adam import Adam
     clip=st.sampled_from([None, 0.1, 1e6]),
     sphere=st.booleans(),
 )
-def test_steps_are_those_of_torchs_adam_with_gradients_clipped(way, dtype, seed, steps, shape, lr, clip, sphere):
+def test_steps_are_those_of_torchs_adam_with_gradients_clipped(kernels, dtype, seed, steps, shape, lr, clip, sphere):
     generator = torch.Generator().manual_seed(seed)
     starts = [
         torch.randn(*shape, generator=generator, dtype=dtype),
@@ -28,8 +30,8 @@ def test_steps_are_those_of_torchs_adam_with_gradients_clipped(way, dtype, seed,
     if sphere:
         starts[1] = torch.nn.functional.normalize(starts[1])
     ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
-    adam, reference = Adam(ours, lr, clip, ours[1:] if sphere else ()), torch.optim.Adam(theirs, lr=lr)
-    adam._step_by_kernel = getattr(adam, way)
+    adam = Adam(ours, lr, clip, ours[1:] if sphere else (), kernels=kernels())
+    reference = torch.optim.Adam(theirs, lr=lr)
     tolerance = 1e-3 if dtype == torch.float32 else 1e-9
     for _ in range(steps):
         for one, other in zip(ours, theirs, strict=True):

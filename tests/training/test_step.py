@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sdlcore.model.kernels import row_norms
+from sdlcore.model.kernels.row_norms import RowNorms
+from sdlcore.model.kernels.torch_kernels import TorchKernels
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
@@ -31,14 +32,14 @@ def gradient_norms(settings, steps=3):
 def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
     noted = []
 
-    def counting(gradient, look=row_norms.noted):
-        noted.append(look(gradient) is not None)
-        return look(gradient)
+    def counting(self, gradient, look=RowNorms.of):
+        noted.append(look(self, gradient) is not None)
+        return look(self, gradient)
 
     with monkeypatch.context() as patch:
-        patch.setattr(row_norms, "noted", counting)
+        patch.setattr(RowNorms, "of", counting)
         known = gradient_norms(METHODS[method])
-    monkeypatch.setattr(row_norms, "noted", lambda gradient: None)
+    monkeypatch.setattr(RowNorms, "of", lambda self, gradient: None)
     torch.testing.assert_close(known, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
     # what is not the whole gradient, or changed since, must not be taken for it
     assert sum(noted) == 3 * {"sphere": 2, "free": 2, "penalised": 1, "anchored": 4}.get(method, 0)
@@ -65,3 +66,65 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
     near = {"rtol": 0, "atol": 0} if settings["decoder_norm"] == "free" else {"rtol": 1e-5, "atol": 1e-6}
     torch.testing.assert_close(anchor, anchor_of_autograd, **near)
     torch.testing.assert_close(weights, weights_of_autograd, **near)
+
+
+def stepping(settings, kernels=None):
+    """A generator that takes a step each time, and gives the step's object and the weights."""
+    config = RunConfig.from_dict({"n_q": 200, "batch_size": 64, "steps": 9, **settings})
+    model = SparseCoder(config.model, (16,), (16,), torch_stream(1, "initialisation"))
+    generator = torch_stream(2, "samples")
+    directions = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator))
+    step = TrainingStep(model, config, (directions, directions) if config.loss.lambda_anchor else None)
+    if kernels is not None:
+        step.kernels = step.optimizer.kernels = kernels
+    while True:
+        x = torch.randn(64, 16, generator=generator)
+        step(x, x.flip(1) if config.model.pair == "transcoder" else x, 1e-3)
+        yield step, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def weights_after(steps, trained):
+    return [next(trained)[1] for _ in range(steps)][-1]
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+OTHERS = {
+    "matryoshka": {"activation": "batchtopk", "k": 4, "prefixes": [50, 200], "bias": True},
+    "transcoder": {"activation": "relu", "l1": 0.1, "pair": "transcoder", "skip": True, "bias": True},
+    "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("method", {**METHODS, **OTHERS})
+def test_either_backend_trains_the_same_dictionary(method):
+    settings = {**METHODS, **OTHERS}[method]
+    trained = (weights_after(3, stepping(settings, kernels)) for kernels in (None, TorchKernels()))
+    torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", {**METHODS, **OTHERS})
+def test_trainings_side_by_side_share_nothing(method):
+    """Neither buffers nor norms: their bits are those of either alone."""
+    settings = {**METHODS, **OTHERS}[method]
+    one, other = stepping(settings), stepping({**settings, "gradient_clip": 0.01})
+    for _ in range(3):
+        (_, weights), (_, others) = next(one), next(other)
+    assert_equal(weights, weights_after(3, stepping(settings)))
+    assert_equal(others, weights_after(3, stepping({**settings, "gradient_clip": 0.01})))
+
+
+@pytest.mark.parametrize("method", {**METHODS, **OTHERS})
+def test_buffers_do_not_grow_from_step_to_step(method):
+    trained = stepping({**METHODS, **OTHERS}[method])
+
+    def spare():
+        workspace = next(trained)[0].kernels.workspace
+        return {shape: len(buffers) for shape, buffers in workspace._spare.items()}
+
+    assert spare()
+    kept = spare()
+    assert kept == spare() == spare()

@@ -13,16 +13,12 @@ added up.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sdlcore.model import kernels
-from sdlcore.model.support import Support, keep
-
-if TYPE_CHECKING:
-    from sdlcore.model.preactivations import Entries, Preactivations
+from sdlcore.model.kernels import tiles
+from sdlcore.model.kernels.interface import Kernels, Product, SparseRows
 
 LEAST = 1 << 28
 """Multiplications of a product from which on looking at its factors first is worth its time."""
@@ -49,64 +45,63 @@ def pays() -> bool:
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
-def largest(pre_BQ: "Preactivations", k: int) -> "Entries":
-    """Return what `Preactivations.largest` does."""
-    n_q = pre_BQ.shape[1]
+def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
+    """Return the k largest positive entries of each row of a product in float32."""
+    n_q = len(product.W)
     few = _CANDIDATES * k
     if few > n_q // 4:
-        return pre_BQ.unscreened().largest(k)
-    proposed = _upper(pre_BQ).largest(few)
-    candidates = proposed.support
-    offsets, columns, values = kernels.narrow(candidates.offsets, candidates.columns, _values(pre_BQ, candidates), k)
+        return kernels.largest(product, k)
+    proposed = kernels.largest(_upper(product), few)
+    offsets, columns, values = kernels.narrow(_computed(product, proposed, kernels), k)
     found = torch.diff(offsets)
     # what was not proposed is at most the least that was, as it was before it was rounded
-    highest_B = _least(proposed.pre, candidates.offsets) * _ABOVE
-    certain_B = (torch.diff(candidates.offsets) < few) | ((found == k) & (_least(values, offsets) > highest_B))
+    highest_B = _least(proposed) * _ABOVE
+    certain_B = torch.diff(proposed.offsets) < few
+    certain_B |= (found == k) & (_least(SparseRows(offsets, columns, values)) > highest_B)
     if certain_B.all():
-        return pre_BQ.entries(offsets, columns, values)
+        return SparseRows(offsets, columns, values)
     others = (~certain_B).nonzero().squeeze(1)
-    searched = pre_BQ.unscreened(others)
-    support = searched.largest(k).support
-    starts = offsets[:-1].clone()
-    starts[others] = len(columns) + support.offsets[:-1]
-    found[others] = torch.diff(support.offsets)
+    searched = product._replace(x=product.x[others])
     # added up as the others are, lest bits depend on what was certain
-    columns, values = torch.cat([columns, support.columns]), torch.cat([values, _values(searched, support)])
-    return pre_BQ.entries(*kernels.gathered(starts, found, columns, values))
+    more = _computed(searched, kernels.largest(searched, k), kernels)
+    starts = offsets[:-1].clone()
+    starts[others] = len(columns) + more.offsets[:-1]
+    found[others] = torch.diff(more.offsets)
+    return tiles.gathered(starts, found, torch.cat([columns, more.columns]), torch.cat([values, more.values]))
 
 
-def above(pre_BQ: "Preactivations", bounds_Q: Tensor) -> "Entries":
-    """Return what `Preactivations.above` does."""
-    some = pre_BQ.x[::_SAMPLES] @ pre_BQ.W[::_LATENTS].T + pre_BQ.b[::_LATENTS]
+def above(product: Product, bounds_Q: Tensor, kernels: Kernels) -> SparseRows:
+    """Return the entries of a product in float32 that exceed their column's bound."""
+    some = product.x[::_SAMPLES] @ product.W[::_LATENTS].T + product.b[::_LATENTS]
     if (some > bounds_Q[::_LATENTS]).float().mean() > _DENSE:
-        return pre_BQ.unscreened().above(bounds_Q)
+        return kernels.above(product, bounds_Q)
     # rounding keeps the order, so what exceeds a bound exceeds this once it is rounded
-    candidates = _upper(pre_BQ).above(bounds_Q - bounds_Q.abs() * (_ABOVE - 1)).support
-    pre_N = _values(pre_BQ, candidates)
-    support, places = keep(candidates, pre_N > bounds_Q[candidates.columns])
-    return pre_BQ.entries(support.offsets, support.columns, pre_N[places])
+    candidates = kernels.above(_upper(product), bounds_Q - bounds_Q.abs() * (_ABOVE - 1))
+    computed = _computed(product, candidates, kernels)
+    return computed.where(computed.values > bounds_Q[computed.columns])
 
 
-def _upper(pre_BQ: "Preactivations") -> "Preactivations":
+def _upper(product: Product) -> Product:
     """Return upper bounds of pre-activations, as a product in bfloat16: its own, and how far it can be off."""
-    n_p = pre_BQ.x.shape[1]
+    x, W, b, *_ = product
+    n_p = x.shape[1]
     vanished = n_p**0.5 * _VANISHED
-    norms_Q, lost_Q = (norm + vanished for norm in kernels.rounding(pre_BQ.W))
-    norms_B, lost_B = (norm + vanished for norm in kernels.rounding(pre_BQ.x))
+    norms_Q, lost_Q = (norm + vanished for norm in tiles.rounding(W))
+    norms_B, lost_B = (norm + vanished for norm in tiles.rounding(x))
     # sums of n_p products in float32, those of either product and of the norms
     sums = 4 * (n_p + 8) * 2.0**-24
     of_samples = torch.stack([lost_B + sums * norms_B, norms_B + lost_B], 1)
     of_latents = torch.stack([norms_Q, lost_Q], 1)
-    b_Q = pre_BQ.b + _BIAS * pre_BQ.b.abs()
-    return type(pre_BQ)(
-        pre_BQ.x, pre_BQ.W, b_Q, torch.bfloat16, screened=False, added=(of_samples * _ABOVE, of_latents * _ABOVE)
-    )
+    return Product(x, W, b + _BIAS * b.abs(), torch.bfloat16, (of_samples * _ABOVE, of_latents * _ABOVE))
 
 
-def _values(pre_BQ: "Preactivations", support: Support) -> Tensor:
-    return kernels.dots(*support.by_latent, pre_BQ.W, pre_BQ.x) + pre_BQ.b[support.columns]
+def _computed(product: Product, entries: SparseRows, kernels: Kernels) -> SparseRows:
+    """Return entries with the values that float32 has there."""
+    x, W, b, *_ = product
+    by_column = kernels.transpose(entries.offsets, entries.columns, len(W))
+    return entries._replace(values=kernels.dots(*by_column, W, x) + b[entries.columns])
 
 
-def _least(values_N: Tensor, offsets: Tensor) -> Tensor:
-    """Return the least value of each row of a pattern, infinity where a row has none."""
-    return torch.segment_reduce(values_N, "min", offsets=offsets, initial=torch.inf)
+def _least(entries: SparseRows) -> Tensor:
+    """Return the least value of each row, infinity where a row has none."""
+    return torch.segment_reduce(entries.values, "min", offsets=entries.offsets, initial=torch.inf)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sdlcore.model import kernels
+from sdlcore.model.kernels.interface import Kernels, SparseRows
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.support import Support, keep
 from sdlcore.processes import ALONE, Group, Processes
@@ -30,7 +30,7 @@ class Sigma(nn.Module):
     def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         """Return the entries that `forward` needs. Where a number of them is kept, ``slack`` times as many, for
         pre-activations that are only near enough to tell which they might be."""
-        return pre_BQ.above(pre_BQ.b.new_zeros(pre_BQ.shape[1]))
+        return pre_BQ.above(pre_BQ.product.b.new_zeros(pre_BQ.shape[1]))
 
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations at the entries."""
@@ -157,20 +157,20 @@ class TopK(Selecting):
 
     def narrow(self, found: Entries) -> Entries:
         support, pre_N = found
-        if pre_N.device.type != "cpu" or self.processes.latents.size > 1:
+        if self.processes.latents.size > 1:
             return _kept(found, self.ranks(pre_N, support) < self.k)
-        offsets, columns, values = kernels.narrow(support.offsets, support.columns, pre_N, self.k)
-        return Entries(Support(offsets, columns, support.n_q), values)
+        offsets, columns, values = support.kernels.narrow(SparseRows(support.offsets, support.columns, pre_N), self.k)
+        return Entries(Support(offsets, columns, support.n_q, support.kernels), values)
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         latents = self.processes.latents
         if latents.size == 1:
-            return kernels.ranks(support.offsets, pre_N)
+            return support.kernels.ranks(support.offsets, pre_N)
         width = int(torch.diff(support.offsets).max())
         places_N = torch.arange(len(pre_N), device=pre_N.device) - support.offsets[support.rows]
         values_BK = pre_N.new_full((support.n_rows, width), -torch.inf)
         values_BK[support.rows, places_N] = pre_N
-        return ranks_among(values_BK, latents)[support.rows, places_N]
+        return ranks_among(values_BK, latents, support.kernels)[support.rows, places_N]
 
 
 class BatchTopK(Selecting):
@@ -229,7 +229,7 @@ class BatchTopK(Selecting):
         guess = self.processes.all.least(some.flatten().topk(place).values[-1])
         if guess > 0:
             yield guess
-        yield pre_BQ.b.new_zeros(())
+        yield pre_BQ.product.b.new_zeros(())
 
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         values_N = torch.relu(pre_N)
@@ -278,7 +278,7 @@ def make_sigma(name: str, n_q: int, k: int | None, init_threshold: float, bandwi
     raise ValueError(f"unknown activation {name!r}")
 
 
-def ranks_among(values_BK: Tensor, group: Group) -> Tensor:
+def ranks_among(values_BK: Tensor, group: Group, kernels: Kernels) -> Tensor:
     """Return the place (B x K) of each value among those of its row in all processes, descending from 0; of equal
     values the earlier process's, and in it the earlier, comes first."""
     every = group.gather(values_BK)

@@ -7,20 +7,33 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sdlcore.model import kernels
-from sdlcore.model.kernels import row_norms, workspace
+from sdlcore.model.kernels.row_norms import RowNorms
 from sdlcore.model.support import Support
 
 DENSE = 0.4
 """Share of entries above which dense products are no slower than the kernels, and need no pattern."""
 
 
-def encode_at(x_BP: Tensor, W_enc_QP: Tensor, b_enc_Q: Tensor, support: Support, pre_N: Tensor | None = None) -> Tensor:
+def encode_at(
+    x_BP: Tensor,
+    W_enc_QP: Tensor,
+    b_enc_Q: Tensor,
+    support: Support,
+    pre_N: Tensor | None = None,
+    row_norms: RowNorms | None = None,
+) -> Tensor:
     """Return the pre-activations W_E x_p + b_E at the entries of ``support`` (N), differentiably.
 
-    ``pre_N`` are these numbers where they are known already.
+    Parameters
+    ----------
+    x_BP, W_enc_QP, b_enc_Q, support
+        Samples, encoder, its bias, and where.
+    pre_N
+        The pre-activations, where they are known already.
+    row_norms
+        Takes the norms of the rows of the encoder's gradient, in the backward pass.
     """
-    return _EncodeAt.apply(x_BP, W_enc_QP, b_enc_Q, support, pre_N)
+    return _EncodeAt.apply(x_BP, W_enc_QP, b_enc_Q, support, pre_N, row_norms)
 
 
 class Decoded(NamedTuple):
@@ -32,7 +45,14 @@ class Decoded(NamedTuple):
     """n_q: the norm of each decoder row, summed over sites; None where no sites were given."""
 
 
-def decode(values_N: Tensor, support: Support, W_dec_QR: Tensor, sites: Sequence[int] = (), nested: int = 1) -> Decoded:
+def decode(
+    values_N: Tensor,
+    support: Support,
+    W_dec_QR: Tensor,
+    sites: Sequence[int] = (),
+    nested: int = 1,
+    row_norms: RowNorms | None = None,
+) -> Decoded:
     """Return the codes times the dictionary, for each row of ``support``.
 
     Norms and running sums are found here because elsewhere they would cost a second gradient of the whole dictionary,
@@ -48,15 +68,19 @@ def decode(values_N: Tensor, support: Support, W_dec_QR: Tensor, sites: Sequence
         Widths of the sites that n_r is made of, where norms are wanted.
     nested
         Of the groups of a sample, how many of the first are to be added up one after the other.
+    row_norms
+        Takes the norms of the rows of the dictionary's gradient, in the backward pass.
     """
-    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested))
+    return Decoded(*_Decode.apply(values_N, W_dec_QR, support, tuple(sites), nested, row_norms))
 
 
 class _EncodeAt(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, support: Support, pre: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, W: Tensor, b: Tensor, support: Support, pre: Tensor | None, row_norms: RowNorms | None
+    ) -> Tensor:
         ctx.save_for_backward(x, W)
-        ctx.support = support
+        ctx.support, ctx.row_norms = support, row_norms
         if pre is not None:
             return pre.clone()
         return _dots(support, W, x, support.groups) + b[support.columns]
@@ -70,20 +94,27 @@ class _EncodeAt(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             to_x = _gather_sum(support, gradient, W).view(len(x), support.groups, -1).sum(1)
         if ctx.needs_input_grad[1]:
-            to_W = _scatter_sum(support, gradient, x, support.groups)
+            to_W, squares = _scatter_sum(support, gradient, x, support.groups)
+            _note(ctx.row_norms, to_W, squares)
         if ctx.needs_input_grad[2]:
             to_b = gradient.new_zeros(support.n_q).index_add(0, support.columns, gradient)
-        return to_x, to_W, to_b, None, None
+        return to_x, to_W, to_b, None, None, None
 
 
 class _Decode(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, W: Tensor, support: Support, sites: tuple[int, ...], nested: int
+        ctx: Any,
+        values: Tensor,
+        W: Tensor,
+        support: Support,
+        sites: tuple[int, ...],
+        nested: int,
+        row_norms: RowNorms | None,
     ) -> tuple[Tensor, Tensor | None]:
-        norms_QS = kernels.site_norms(W, sites) if sites else None
+        norms_QS = support.kernels.site_norms(W, sites) if sites else None
         ctx.save_for_backward(values, W, norms_QS)
-        ctx.support, ctx.sites, ctx.nested = support, sites, nested
+        ctx.support, ctx.sites, ctx.nested, ctx.row_norms = support, sites, nested, row_norms
         parts = _gather_sum(support, values, W).view(support.n_samples, support.groups, -1)
         for group in range(1, nested):
             parts[:, group] += parts[:, group - 1]
@@ -98,13 +129,19 @@ class _Decode(torch.autograd.Function):
             for group in range(ctx.nested - 1, 0, -1):
                 gradient[:, group - 1] += gradient[:, group]
         gradient = gradient.reshape(-1, W.shape[1])
-        to_values, to_W = _back_through(ctx.support, values, W, gradient, ctx.needs_input_grad)
+        to_values, to_W, squares, products = _back_through(ctx.support, values, W, gradient, ctx.needs_input_grad)
         if to_W is not None and norms_QS is not None and to_norms is not None:
             # a row of zeros has no direction: its gradient is zero, as torch's
             factors = torch.where(norms_QS > 0, to_norms[:, None] / norms_QS, 0.0)
-            kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
-            row_norms.forget(to_W)
-        return to_values, to_W, None, None, None
+            ctx.support.kernels.add_scaled_sites(to_W, W, ctx.sites, factors)
+        elif to_W is not None:
+            _note(ctx.row_norms, to_W, squares, products)
+        return to_values, to_W, None, None, None, None
+
+
+def _note(row_norms: RowNorms | None, gradient: Tensor, squares: Tensor | None, products: Tensor | None = None) -> None:
+    if row_norms is not None and squares is not None:
+        row_norms.note(gradient, squares, products)
 
 
 def _is_dense(support: Support) -> bool:
@@ -115,45 +152,47 @@ def _gather_sum(support: Support, values: Tensor, W: Tensor) -> Tensor:
     if _is_dense(support):
         codes = _codes(support, values)
         out = codes @ W
-        workspace.give(codes)
+        support.kernels.give(codes)
         return out
-    return kernels.gather_sum(support.offsets, support.columns, values.contiguous(), W)
+    return support.kernels.gather_sum(support.offsets, support.columns, values.contiguous(), W)
 
 
 def _dots(support: Support, W: Tensor, x: Tensor, groups: int) -> Tensor:
     if _is_dense(support):
-        every = torch.mm(x, W.T, out=workspace.take((len(x), len(W)), x.dtype, x.device))
+        every = torch.mm(x, W.T, out=support.kernels.take((len(x), len(W)), x))
         values = every[support.rows // groups, support.columns]
-        workspace.give(every)
+        support.kernels.give(every)
         return values
-    return kernels.dots(*support.by_latent, W, x, groups)
+    return support.kernels.dots(*support.by_latent, W, x, groups)
 
 
 def _back_through(
     support: Support, values: Tensor, W: Tensor, gradient: Tensor, needs: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients with respect to codes and dictionary where they are needed."""
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients with respect to codes and dictionary where they are needed.
+
+    And where they come by the way, the squared norms of the latter's rows, and their products with the dictionary's.
+    """
     if all(needs[:2]) and not _is_dense(support):
-        out = kernels.decode_backward(*support.by_latent, values.contiguous(), W, gradient)
-        row_norms.note(out.to_dictionary, out.squares, out.products)
-        return out.to_values, out.to_dictionary
+        return support.kernels.decode_backward(*support.by_latent, values.contiguous(), W, gradient)
     to_values = _dots(support, W, gradient, 1) if needs[0] else None
-    return to_values, _scatter_sum(support, values, gradient, 1) if needs[1] else None
+    to_W, squares = _scatter_sum(support, values, gradient, 1) if needs[1] else (None, None)
+    return to_values, to_W, squares, None
 
 
-def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> Tensor:
+def _scatter_sum(support: Support, values: Tensor, x: Tensor, groups: int) -> tuple[Tensor, Tensor | None]:
+    """Return codes^T times x, and the squared norms of its rows where they come by the way."""
     if _is_dense(support):
         codes = _codes(support, values)
-        out = workspace.take((support.n_q, x.shape[1]), x.dtype, x.device)
+        out = support.kernels.take((support.n_q, x.shape[1]), x)
         torch.mm(codes.T, x.repeat_interleave(groups, dim=0) if groups > 1 else x, out=out)
-        workspace.give(codes)
-        return out
-    out, squares = kernels.scatter_sum(*support.by_latent, values, x, groups)
-    row_norms.note(out, squares)
-    return out
+        support.kernels.give(codes)
+        return out, None
+    return support.kernels.scatter_sum(*support.by_latent, values, x, groups)
 
 
 def _codes(support: Support, values: Tensor) -> Tensor:
-    codes = workspace.take((support.n_rows, support.n_q), values.dtype, values.device).zero_()
+    """Return the codes as rows x n_q, in a buffer that is to be given back."""
+    codes = support.kernels.take((support.n_rows, support.n_q), values).zero_()
     codes[support.rows, support.columns] = values
     return codes

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sdlcore.model import kernels
+from sdlcore.model.kernels.choice import kernels_for
+from sdlcore.model.kernels.interface import Kernels
+from sdlcore.model.kernels.row_norms import RowNorms
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.pursuit import refined
 from sdlcore.model.sigma import Selecting, Sigma, make_sigma, ranks_among
@@ -164,6 +166,8 @@ class SparseCoder(nn.Module):
         auxiliary: Auxiliary | None = None,
         precision: torch.dtype | None = None,
         norms: bool = False,
+        kernels: Kernels | None = None,
+        row_norms: RowNorms | None = None,
     ) -> Forward:
         """Encode and reconstruct B samples of x_p (B x n_p).
 
@@ -183,15 +187,20 @@ class SparseCoder(nn.Module):
             latents; their pre-activations are computed anew from the weights, and latents kept by those.
         norms
             Give the norms of decoder rows too, unless `decoder_is_unit`.
+        kernels
+            What computes, if it is to keep large buffers from pass to pass; None for the device's own (`kernels_for`).
+        row_norms
+            Takes the norms of the rows of both weights' gradients, in the backward pass.
         """
-        support, selected_N = self._select(x_BP, precision)
-        aux = self._auxiliary(x_BP, auxiliary) if auxiliary is not None else None
+        kernels = kernels or kernels_for(self.W_enc.device)
+        support, selected_N = self._select(x_BP, precision, kernels)
+        aux = self._auxiliary(x_BP, auxiliary, kernels) if auxiliary is not None else None
         known_N: Tensor | None = selected_N
         is_aux_N = None
         n_scales = scales.number
         if n_scales > 1 or aux is not None:
             support, is_aux_N, known_N = self._split(support, selected_N, scales, aux)
-        pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support, known_N)
+        pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support, known_N, row_norms)
         if is_aux_N is None:
             values_N = self.sigma(pre_N, support)
             if self.config.pursuit:
@@ -202,7 +211,7 @@ class SparseCoder(nn.Module):
             values_N = self.sigma(pre_N, support)
             decoded_N = torch.where(is_aux_N, aux_N, values_N)
         sites = self.target_sites if norms and not self.decoder_is_unit else ()
-        parts, norms_Q = decode(decoded_N, support, self.W_dec, sites, nested=n_scales)
+        parts, norms_Q = decode(decoded_N, support, self.W_dec, sites, n_scales, row_norms)
         parts = self.processes.latents.sum(parts)
         aux_BR = None
         if aux is not None:
@@ -214,9 +223,9 @@ class SparseCoder(nn.Module):
         return Forward(support, pre_N, values_N, x_hat, scale_BSR, aux_BR, norms_Q)
 
     @torch.no_grad()
-    def _select(self, x_BP: Tensor, precision: torch.dtype | None) -> Entries:
+    def _select(self, x_BP: Tensor, precision: torch.dtype | None, kernels: Kernels) -> Entries:
         """Return the entries that sigma needs, and their pre-activations."""
-        pre_BQ = Preactivations(x_BP, self.W_enc, self.b_enc, precision)
+        pre_BQ = Preactivations(x_BP, self.W_enc, self.b_enc, precision, kernels=kernels)
         support, pre_N = self.sigma.select(pre_BQ, 1.0 if pre_BQ.exact else SLACK)
         if not pre_BQ.exact:
             pre_N = encode_at(x_BP, self.W_enc, self.b_enc, support)
@@ -225,7 +234,7 @@ class SparseCoder(nn.Module):
         return Entries(support, pre_N)
 
     @torch.no_grad()
-    def _auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
+    def _auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary, kernels: Kernels) -> tuple[Tensor, Tensor] | None:
         """Return the auxiliary latents as samples and latents, None where there are none to choose from."""
         latents, (dead, k) = self.processes.latents, auxiliary
         if not sum(latents.counts(len(dead))):
@@ -235,7 +244,7 @@ class SparseCoder(nn.Module):
         sample_BK = torch.arange(len(x_BP), device=dead.device)[:, None].expand_as(places_BK)
         if latents.size == 1:
             return sample_BK.flatten(), dead[places_BK].flatten()
-        kept_BK = ranks_among(values_BK, latents) < k
+        kept_BK = ranks_among(values_BK, latents, kernels) < k
         return sample_BK[kept_BK], dead[places_BK[kept_BK]]
 
     def _split(
@@ -262,7 +271,8 @@ class SparseCoder(nn.Module):
             latent_N = torch.cat([latent_N, aux[1].to(latent_N.dtype)])
             group_N = torch.cat([group_N, group_N.new_full((len(aux[0]),), groups)])
             groups += 1
-        split, order = assemble(sample_N, latent_N, group_N, (support.n_samples, groups, support.n_q))
+        shape = support.n_samples, groups, support.n_q
+        split, order = assemble(sample_N, latent_N, group_N, shape, support.kernels)
         if aux is None:
             return split, None, pre_N[order]
         # those of the auxiliary latents are not known yet
@@ -272,5 +282,5 @@ class SparseCoder(nn.Module):
     def constrain(self) -> None:
         """Put parameters where they must be: decoder rows on the sphere, thresholds above zero."""
         if self.config.decoder_norm == "unit":
-            kernels.normalise_rows(self.W_dec.detach())
+            kernels_for(self.W_dec.device).normalise_rows(self.W_dec.detach())
         self.sigma.constrain()

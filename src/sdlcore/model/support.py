@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model import kernels
+from sdlcore.model.kernels.interface import Kernels
 
 
 class ByLatent(NamedTuple):
@@ -24,13 +24,14 @@ class Support:
     """N entries (row, latent), by rows and within a row by latent, of B samples.
 
     A sample has ``groups`` rows, one below the other: the parts of its code that are decoded apart (scales, auxiliary
-    latents). Row r belongs to sample ``r // groups``.
+    latents). Row r belongs to sample ``r // groups``. ``kernels`` compute with it, whoever it is handed to.
     """
 
-    def __init__(self, offsets: Tensor, columns: Tensor, n_q: int, groups: int = 1) -> None:
+    def __init__(self, offsets: Tensor, columns: Tensor, n_q: int, kernels: Kernels, groups: int = 1) -> None:
         self.offsets = offsets
         self.columns = columns
         self.n_q = n_q
+        self.kernels = kernels
         self.groups = groups
 
     def __len__(self) -> int:
@@ -52,7 +53,7 @@ class Support:
     @cached_property
     def by_latent(self) -> ByLatent:
         """The same entries by latent, sorted once however many gradients need it."""
-        return ByLatent(*kernels.transpose(self.offsets, self.columns, self.n_q))
+        return ByLatent(*self.kernels.transpose(self.offsets, self.columns, self.n_q))
 
     def dense(self, values_N: Tensor) -> Tensor:
         """Return values as B x n_q, zero where there is no entry; groups of a sample are added up."""
@@ -65,7 +66,7 @@ class Support:
 
 
 def assemble(
-    sample_N: Tensor, latent_N: Tensor, group_N: Tensor, shape: tuple[int, int, int]
+    sample_N: Tensor, latent_N: Tensor, group_N: Tensor, shape: tuple[int, int, int], kernels: Kernels
 ) -> tuple[Support, Tensor]:
     """Build a support from entries in any order, and return with it which of them each of its entries is.
 
@@ -75,16 +76,19 @@ def assemble(
         The entries.
     shape
         B, groups and n_q.
+    kernels
+        The support's.
     """
     B, groups, n_q = shape
     row_N = (sample_N * groups + group_N).int()
     everything = torch.tensor([0, len(row_N)], device=row_N.device)
     offsets, _, order = kernels.transpose(everything, row_N, B * groups)
-    return Support(offsets, latent_N[order], n_q, groups), order
+    return Support(offsets, latent_N[order], n_q, kernels, groups), order
 
 
 def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
     """Return the support of the entries in ``mask_N`` and their places."""
     places = mask_N.nonzero().squeeze(1)
     counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
-    return Support(counted[support.offsets], support.columns[places], support.n_q, support.groups), places
+    offsets, columns = counted[support.offsets], support.columns[places]
+    return Support(offsets, columns, support.n_q, support.kernels, support.groups), places

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model import kernels
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.support import Support
 from sdlcore.solvers import kernels as loops
@@ -43,7 +42,8 @@ class Codes(NamedTuple):
 
     def reconstruct(self, atoms_KR: Tensor) -> Tensor:
         """Return codes times dictionary (B x n_r)."""
-        return kernels.gather_sum(self.support.offsets, self.support.columns, self.values, atoms_KR)
+        support = self.support
+        return support.kernels.gather_sum(support.offsets, support.columns, self.values, atoms_KR)
 
 
 ROUNDING = 1e-4
@@ -99,7 +99,7 @@ def nonnegative_codes(
         together.
     """
     threads_set()
-    correlations = kernels.dots(*support.by_latent, atoms_KR, x_BR)
+    correlations = support.kernels.dots(*support.by_latent, atoms_KR, x_BR)
     values = torch.zeros_like(correlations) if start_N is None else start_N.clone()
     worth = torch.empty_like(values)
     # a matrix is inverted for it, in time that grows with the cube of a support
@@ -117,7 +117,7 @@ def nonnegative_codes(
         objective.numpy(),
         rise.numpy(),
     )
-    squares = kernels.squared_norms(x_BR)
+    squares = support.kernels.squared_norms(x_BR)
     if not bool((rise <= ROUNDING * squares.clamp(min=1e-30)).all()):
         worst = int((rise / squares.clamp(min=1e-30)).nan_to_num(torch.inf).argmax())
         raise MonotonicityError(

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model import kernels
 from sdlcore.solvers.codes import Codes
 
 RIDGE = 1e-3
@@ -51,7 +50,8 @@ class EncoderFit:
         self._x += x_BP.sum(0)
         self._xx += x_BP.T @ x_BP
         self._c.index_add_(0, codes.support.columns, codes.values)
-        self._cx += kernels.scatter_sum(*codes.support.by_latent, codes.values, x_BP)[0]
+        support = codes.support
+        self._cx += support.kernels.scatter_sum(*support.by_latent, codes.values, x_BP)[0]
         self._last = x_BP, codes
 
     def solve(self, kind: str = "regression", atoms_KP: Tensor | None = None) -> Encoder:

@@ -5,7 +5,6 @@ import logging
 import torch
 from torch import Tensor
 
-from sdlcore.model import kernels
 from sdlcore.solvers import kernels as loops
 from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError, threads_set
 
@@ -53,7 +52,7 @@ class NormalEquations:
             codes.values.numpy(),
             self.A.numpy(),
         )
-        products, _ = kernels.scatter_sum(atom_offsets, samples, order, codes.values, x_BR)
+        products, _ = codes.support.kernels.scatter_sum(atom_offsets, samples, order, codes.values, x_BR)
         self.B.mul_(forgetting).add_(products)
         self.worth.mul_(forgetting).add_(codes.worths())
 

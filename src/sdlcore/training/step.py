@@ -5,8 +5,9 @@ from torch import Tensor
 
 from sdlcore.losses import total_loss
 from sdlcore.memory import keep_freed_memory
-from sdlcore.model import kernels
-from sdlcore.model.kernels import row_norms, workspace
+from sdlcore.model.kernels.choice import kernels_for
+from sdlcore.model.kernels.row_norms import RowNorms
+from sdlcore.model.kernels.workspace import Workspace
 from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.adam import Adam
@@ -47,9 +48,11 @@ class TrainingStep:
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
         of_all = [p for p, name in self.names.items() if name not in model.latent_names]
         clip, latents = config.training.gradient_clip, self.processes.latents
-        self.optimizer = Adam(self.names, config.training.lr, clip, on_sphere, latents, of_all)
-        keep_freed_memory()
         device = model.W_enc.device
+        self.kernels = kernels_for(device, Workspace())
+        """What computes every step, and keeps its large buffers for the next."""
+        self.optimizer = Adam(self.names, config.training.lr, clip, on_sphere, latents, of_all, self.kernels)
+        keep_freed_memory()
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = torch.zeros((), device=device)
         """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
@@ -82,11 +85,14 @@ class TrainingStep:
         part = len(x_BP) // training.accumulate
         size = part // samples.size
         tied = self._tied_rows()
+        row_norms = RowNorms()
         # of each part, this process's samples
         for start in range(samples.rank * size, len(x_BP), part):
             part_p = x_BP[start : start + size]
             part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
-            out = self.model(part_p, self._scales, self._auxiliary, self._precision, loss.norms)
+            out = self.model(
+                part_p, self._scales, self._auxiliary, self._precision, loss.norms, self.kernels, row_norms
+            )
             terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, tied)
             (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
@@ -96,14 +102,14 @@ class TrainingStep:
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
         if tied is not None:
-            self._add_gradients(tied)
+            self._add_gradients(tied, row_norms)
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
-            row_norms.forget()
+            row_norms = RowNorms()  # what is known is of this process's part alone
             means = samples.mean(torch.stack([value.double() for value in sums.values()]))
             sums = dict(zip(sums, means, strict=True))
             fired_Q = samples.any(fired_Q)
-        self._descend(lr)
+        self._descend(lr, row_norms)
         sums["gradient_norm"] = self.optimizer.gradient_norm
         with torch.no_grad():
             self.dead.update(fired_Q, len(x_BP))
@@ -122,30 +128,31 @@ class TrainingStep:
         return W_enc[: len(w_p)].requires_grad_(), W_dec[: len(w_r)].requires_grad_()
 
     @torch.no_grad()
-    def _add_gradients(self, tied: tuple[Tensor, Tensor]) -> None:
-        """Add the gradients of ``tied`` to those of the weights, and to what is noted of them."""
+    def _add_gradients(self, tied: tuple[Tensor, Tensor], row_norms: RowNorms) -> None:
+        """Add the gradients of ``tied`` to those of the weights, and to what is known of them."""
         for W, rows in zip((self.model.W_enc, self.model.W_dec), tied, strict=True):
             if rows.grad is None:
                 continue
             if W.grad is None:
                 W.grad = torch.zeros_like(W)
-            known, few = row_norms.noted(W.grad), W.grad[: len(rows)]
+            known, few = row_norms.of(W.grad), W.grad[: len(rows)]
             few += rows.grad
             if known is not None:
-                products, known.squares[: len(rows)] = kernels.row_products(few, rows)
+                products, known.squares[: len(rows)] = self.kernels.row_products(few, rows)
                 if known.products is not None:
                     known.products[: len(rows)] = products
                 row_norms.note(W.grad, *known)
 
     @torch.no_grad()
-    def _descend(self, lr: float) -> None:
+    def _descend(self, lr: float, row_norms: RowNorms) -> None:
         self.optimizer.lr = lr
-        self.optimizer.step()
-        gradients = [p.grad for p in self.names if p.grad is not None]
+        self.optimizer.step(row_norms)
+        # the two gradients that kernels make; nothing would take others again
+        for weights in (self.model.W_enc, self.model.W_dec):
+            if weights.grad is not None:
+                self.kernels.give(weights.grad)
         for p in self.names:
             p.grad = None
-        for gradient in gradients:
-            workspace.give(gradient)
         self.model.sigma.constrain()
 
     def state(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What is known of the rows of gradients, noted where they are summed, for the optimiser that clips by their norm.
+"""Norms of the rows of gradients, taken while they are summed, for the optimiser that clips by them.
 
 autograd hands a gradient on as a tensor and nothing beside it, and to read two weight matrices' gradients again for
 their norms takes as long as decoding.
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 
-class RowNorms(NamedTuple):
+class RowProducts(NamedTuple):
     """Products of the rows of a gradient."""
 
     squares: Tensor
@@ -19,32 +19,23 @@ class RowNorms(NamedTuple):
     """With the rows of the parameter that it is the gradient of; None if not known."""
 
 
-class _Note(NamedTuple):
-    memory: StorageWeakRef
-    version: int
-    norms: RowNorms
+class RowNorms:
+    """What is known of the rows of one step's gradients.
 
+    The step hands it to its forward passes, whose backward passes fill it, and then to the optimiser. A gradient is
+    known by its memory, since autograd makes another tensor of it, and by torch's count of what was written there.
+    """
 
-_notes: list[_Note] = []
+    def __init__(self) -> None:
+        # weak, since autograd copies a gradient that somebody else holds
+        self._known: dict[StorageWeakRef, tuple[int, RowProducts]] = {}
 
+    def note(self, gradient: Tensor, squares: Tensor, products: Tensor | None = None) -> None:
+        """Note products of the rows of ``gradient`` as it is now."""
+        memory = StorageWeakRef(gradient.untyped_storage())
+        self._known[memory] = gradient._version, RowProducts(squares, products)
 
-def note(gradient: Tensor, squares: Tensor, products: Tensor | None = None) -> None:
-    """Note products of the rows of ``gradient`` as it is now."""
-    _notes[:] = [each for each in _notes if not each.memory.expired()]
-    memory = StorageWeakRef(gradient.untyped_storage())
-    _notes.append(_Note(memory, gradient._version, RowNorms(squares, products)))
-
-
-def noted(gradient: Tensor) -> RowNorms | None:
-    """Return what was noted of ``gradient``, unless torch has written to it since, as where gradients accumulate."""
-    memory = StorageWeakRef(gradient.untyped_storage())
-    for each in reversed(_notes):
-        if each.memory == memory:
-            return each.norms if each.version == gradient._version else None
-    return None
-
-
-def forget(gradient: Tensor | None = None) -> None:
-    """Drop what was noted of ``gradient``, or of all: once parameters have moved, gradients are others."""
-    memory = StorageWeakRef(gradient.untyped_storage()) if gradient is not None else None
-    _notes[:] = [each for each in _notes if memory is not None and each.memory != memory]
+    def of(self, gradient: Tensor) -> RowProducts | None:
+        """Return what was noted of ``gradient``, unless torch has written to it since, as it does to accumulate."""
+        version, known = self._known.get(StorageWeakRef(gradient.untyped_storage()), (None, None))
+        return known if version == gradient._version else None

@@ -8,21 +8,19 @@ memory by itself.
 import torch
 from torch import Tensor
 
-_spare: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
 
+class Workspace:
+    """Spare buffers on a CPU, by shape and type. They live as long as it does: as a training step, or one search."""
 
-def take(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return an uninitialised tensor, a spare one where there is one."""
-    spare = _spare.get((shape, dtype)) if device.type == "cpu" else None
-    return spare.pop() if spare else torch.empty(shape, dtype=dtype, device=device)
+    def __init__(self) -> None:
+        self._spare: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
 
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return an uninitialised tensor, a spare one where there is one."""
+        spare = self._spare.get((shape, dtype))
+        return spare.pop() if spare else torch.empty(shape, dtype=dtype)
 
-def give(tensor: Tensor) -> None:
-    """Keep ``tensor``, which nobody may use any more, for the next `take` of its shape."""
-    if tensor.device.type == "cpu" and tensor.is_contiguous():
-        _spare.setdefault((tuple(tensor.shape), tensor.dtype), []).append(tensor.detach())
-
-
-def clear() -> None:
-    """Let go of all spare buffers."""
-    _spare.clear()
+    def give(self, tensor: Tensor) -> None:
+        """Keep ``tensor``, which nobody may use any more, for the next `take` of its shape."""
+        if tensor.is_contiguous():
+            self._spare.setdefault((tuple(tensor.shape), tensor.dtype), []).append(tensor.detach())

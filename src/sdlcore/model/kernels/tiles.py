@@ -1,0 +1,196 @@
+"""Tiled search over pre-activations on a CPU; the B x n_q matrix never exists.
+
+Every search computes the dense product anew, tile by tile, and no more than a tile is ever in memory.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdlcore.model.kernels.calling import array, searches
+from sdlcore.model.kernels.interface import Product, SparseRows
+from sdlcore.model.kernels.workspace import Workspace
+
+TILE = 2000
+"""Latents whose pre-activations are computed at once, twice as many in bfloat16: few enough to be searched while they
+are in a CPU's caches, and enough to keep it busy."""
+ROOM = 2
+"""Times k: candidates that a row has room for while its largest entries are looked for."""
+
+
+class Tile(NamedTuple):
+    """Some columns of a product of B rows."""
+
+    start: int
+    """The first of the columns."""
+    product: Tensor
+    """B x columns. Floating-point numbers, or int32 if factors were quantised."""
+    bias: Tensor
+    """To be added, by column; to bfloat16 it was."""
+    scale: Tensor
+    """What integers of a column count in."""
+    factor: Tensor
+    """What integers of a row (B) count in, besides."""
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Return what loops take: product, scale, bias and factor."""
+        product = self.product.view(torch.int16) if self.product.dtype == torch.bfloat16 else self.product
+        return array(product), array(self.scale), array(self.bias), array(self.factor)
+
+
+def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
+    """Return the k largest positive entries of each row. Of equal ones at the edge those of smaller column are kept."""
+    cpu = searches()
+    n_rows = len(product.x)
+    # in bfloat16 values are compared as they are, and widened last
+    dtype = torch.bfloat16 if product.dtype == torch.bfloat16 else product.b.dtype
+    room, threads = ROOM * k + 16, torch.get_num_threads()
+    columns = workspace.take((n_rows, room), torch.int32)
+    values = workspace.take((n_rows, room), dtype)
+    counts = torch.zeros(n_rows, dtype=torch.int64)
+    as_integers = {torch.float64: torch.int64, torch.bfloat16: torch.int16}.get(dtype, torch.int32)
+    keys = values.view(torch.int16) if dtype == torch.bfloat16 else values
+    bounds = torch.zeros(n_rows, dtype=keys.dtype)
+    candidates = [array(tensor) for tensor in (columns, keys, values.view(as_integers), counts)]
+    for tile in tiles_of(product, workspace):
+        maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=keys.dtype)
+        scratch = [array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers))]
+        cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, *scratch)
+    cpu.settle_largest(k, *candidates)
+    offsets, found, kept = gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
+    workspace.give(columns)
+    workspace.give(values)
+    return SparseRows(offsets, found, kept.view(dtype).to(product.b.dtype))
+
+
+def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
+    """Return the entries that exceed their column's bound."""
+    cpu = searches()
+    bounds = bounds.to(product.b.dtype)
+    n_rows, threads = len(product.x), torch.get_num_threads()
+    starts, counts, columns, values = [], [], [], []
+    before = 0
+    for tile in tiles_of(product, workspace):
+        width = tile.product.shape[1]
+        room = n_rows * width + 16 * threads
+        in_tile = workspace.take((room,), torch.int32)
+        there = workspace.take((room,), bounds.dtype)
+        at, number = torch.empty(n_rows, dtype=torch.int64), torch.empty(n_rows, dtype=torch.int64)
+        wanted = array(bounds[tile.start : tile.start + width])
+        found = [array(tensor) for tensor in (in_tile, there, at, number)]
+        cpu.push_above(*tile.arrays(), wanted, tile.start, threads, *found)
+        offsets, few_columns, few_values = gathered(at, number, in_tile, there)
+        starts.append(offsets[:-1] + before)
+        counts.append(number)
+        columns.append(few_columns)
+        values.append(few_values)
+        before += len(few_columns)
+        workspace.give(in_tile)
+        workspace.give(there)
+    # by tile and row now, wanted by row and tile
+    first, number = (torch.stack(each, 1).flatten() for each in (starts, counts))
+    offsets, all_columns, all_values = gathered(first, number, torch.cat(columns), torch.cat(values))
+    return SparseRows(offsets[:: len(starts)].contiguous(), all_columns, all_values)
+
+
+def narrow(entries: SparseRows, k: int) -> SparseRows:
+    """Return the k largest positive entries of each row. Of equal ones at the edge the first are kept."""
+    offsets, columns, values = entries
+    kept, into = torch.empty_like(columns), torch.empty_like(values)
+    counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
+    bits = into.view(torch.int64 if values.dtype == torch.float64 else torch.int32)
+    arrays = [array(tensor) for tensor in (offsets, columns, values, kept, into, bits, counts)]
+    searches().narrow(*arrays, k)
+    return gathered(offsets[:-1], counts, kept, into)
+
+
+def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) -> SparseRows:
+    """Return rows that begin at ``starts`` and have ``counts`` entries, one after the other."""
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    n = int(offsets[-1])
+    few_columns, few_values = columns.new_empty(n), values.new_empty(n)
+    arrays = [array(tensor) for tensor in (starts, counts, columns, values, offsets, few_columns, few_values)]
+    searches().gather_rows(*arrays)
+    return SparseRows(offsets, few_columns, few_values)
+
+
+def tiles_of(product: Product, workspace: Workspace) -> Iterator[Tile]:
+    """Compute a product tile by tile; a tile's memory is the next one's."""
+    exact = product.dtype == product.W.dtype
+    if product.added is not None and product.dtype != torch.bfloat16:
+        raise ValueError(f"products with more added are in bfloat16, found {product.dtype}")
+    to_x, to_W = product.added if product.added is not None else (None, None)
+    x, steps = _converted(product.x, product.dtype, workspace, added=to_x)
+    width = 2 * TILE if product.dtype == torch.bfloat16 else TILE
+    for start in range(0, len(product.W), width):
+        part = slice(start, start + width)
+        bias = product.b[part]
+        added = to_W[part] if to_W is not None else None
+        W, scale = _converted(product.W[part], product.dtype, workspace, bias, added)
+        to = torch.int32 if product.dtype == torch.int8 else product.dtype
+        tile = workspace.take((len(x), len(W)), to)
+        if product.dtype == torch.int8:
+            torch._int_mm(x, W.T, out=tile)
+        else:
+            torch.mm(x, W.T, out=tile)
+        yield Tile(start, tile, bias, scale, steps)
+        workspace.give(tile)
+        if not exact:
+            workspace.give(W)
+    if not exact:
+        workspace.give(x)
+
+
+def _converted(
+    rows: Tensor, dtype: torch.dtype, workspace: Workspace, bias: Tensor | None = None, added: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return rows of x, or of W with their bias, as factors of the product; and what a whole number stands for.
+
+    In bfloat16 the bias, as what two numbers add up to, is part of the product, with two more inputs that are one.
+    To have torch add it takes a tenth of the product's time.
+    """
+    if dtype == rows.dtype:
+        return rows, rows.new_ones(len(rows))
+    n_p = rows.shape[1]
+    if dtype == torch.int8:
+        converted = workspace.take((len(rows), n_p), dtype)
+        return converted, quantise(rows, converted)
+    width = n_p + 2 + (added.shape[1] if added is not None else 0)
+    converted = workspace.take((len(rows), width), dtype)
+    if dtype == torch.bfloat16 and rows.dtype == torch.float32:
+        to_bfloat16(rows, rows.new_zeros(len(rows)) if bias is None else bias, converted)
+    else:
+        converted[:, :n_p] = rows
+        if bias is not None:
+            converted[:, n_p] = bias
+            converted[:, n_p + 1] = bias - converted[:, n_p].to(bias.dtype)
+    if bias is None:
+        converted[:, n_p : n_p + 2] = 1
+    if added is not None:
+        converted[:, n_p + 2 :] = added
+    return converted, rows.new_ones(len(rows))
+
+
+def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
+    """Round rows of float32 to bfloat16; not a number may become another.
+
+    After each row come two more numbers, which add up to that in ``last``: the second is what the first loses.
+    """
+    searches().to_bfloat16(array(x).view(np.int32), array(last), array(out.view(torch.int16)))
+
+
+def rounding(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the norms of rows of float32, and of what rounding to bfloat16 takes from them."""
+    norms, lost = x.new_empty(len(x)), x.new_empty(len(x))
+    searches().rounding(array(x), array(x).view(np.int32), array(norms), array(lost))
+    return norms, lost
+
+
+def quantise(x: Tensor, out: Tensor) -> Tensor:
+    """Write rows as int8, and return what the integers of each row count in."""
+    steps = torch.empty(len(x), dtype=torch.float32)
+    searches().quantise(array(x), array(x).view(np.int32), array(out), array(steps))
+    return steps
