@@ -21,7 +21,7 @@ import torch
 import yaml
 from PIL import Image
 
-from sdlcore.data.resume import resume_store
+from sdlcore.data.parts import resume_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.images import embedding as clip
 from sdlcore.sources.images.checkpoints import embedder, load_clip

@@ -131,7 +131,7 @@ def test_a_writer_that_the_system_lets_write_no_more_ends_with_an_error_and_leav
     tmp_path, create, kilobytes
 ):
     """HDF5 itself would bring the process down, of which nobody learns what was missing."""
-    module = {"create_store": "writing", "resume_store": "resume"}[create]
+    module = {"create_store": "writing", "resume_store": "parts"}[create]
     code = f"""
 import resource, sys
 import numpy as np

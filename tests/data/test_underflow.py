@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sdlcore.data.layout import StoreError
+from sdlcore.data.parts import resume_store
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.resume import resume_store
 from sdlcore.data.writing import create_store
 from sdlcore.sources.files.extraction import FileSource, write_stores
 from sdlcore.sources.language.text import SourceError

@@ -129,7 +129,8 @@ class Pipeline(Checkout):
         found: dict[str, object] = {}
         for file in sorted((self.path / RESULTS).rglob("*")):
             name = str(file.relative_to(self.path / RESULTS))
-            if not file.is_file() or file.name.startswith(".") or file.parent.name == "tensorboard":
+            hidden = any(part.startswith(".") for part in Path(name).parts)
+            if not file.is_file() or hidden or file.parent.name == "tensorboard":
                 continue
             if file.name in SECONDS:
                 with file.open() as rows:

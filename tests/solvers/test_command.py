@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sdlcore.data.layout import StoreError
+from sdlcore.data.parts import resume_store
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
-from sdlcore.data.resume import resume_store
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model.saving import load_model
@@ -59,7 +59,7 @@ def test_a_store_whose_writer_was_interrupted_gives_the_same_files_of_a_run(benc
     x = bench.x.numpy()
     for name, attempts in (("whole.h5", 1), ("resumed.h5", 3)):
         for last in range(1, attempts + 1):
-            with suppress(InterruptedError), resume_store(tmp_path / name, {}) as writer:
+            with suppress(InterruptedError), resume_store(tmp_path / name, {"file": name}) as writer:
                 for part in range(writer.state.get("next", 0), 3):
                     writer.append(x[part * len(x) // 3 : (part + 1) * len(x) // 3])
                     writer.commit({"next": part + 1})

@@ -121,9 +121,9 @@ class Checksum:
         Digests of the blocks that are complete.
     """
 
-    def __init__(self, whole: Sequence[bytes] = ()) -> None:
-        self.whole = list(whole)
-        self.rows = len(self.whole) * CHECKSUM_ROWS
+    def __init__(self) -> None:
+        self.whole: list[bytes] = []
+        self.rows = 0
         self._block = hashlib.sha256()
 
     def update(self, values: np.ndarray) -> None:

@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.block_sums import broken_seal
 from sdlcore.data.checking import check_tables
 from sdlcore.data.layout import (
     CHECKSUM_ROWS,
@@ -24,6 +23,7 @@ from sdlcore.data.layout import (
     dtype_of,
     read_stored,
 )
+from sdlcore.data.seals import broken_seal
 from sdlcore.storage.files import sha256_of
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sdlcore.data.block_sums import append_seal
 from sdlcore.data.layout import StoreError, begin, chunk_rows
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.seals import append_seal
 from sdlcore.storage.files import atomic_path
 
 

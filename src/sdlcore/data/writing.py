@@ -1,28 +1,27 @@
-"""Writing activation stores at one go; `resume` writes those that may be interrupted."""
+"""Writing activation stores at one go; `parts` writes those that may be interrupted."""
 
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.block_sums import append_seal
 from sdlcore.data.layout import (
     Checksum,
     StoreError,
     begin,
     check_dtype,
     chunk_rows,
-    column_names,
     decode,
     encode,
     write_checksums,
 )
+from sdlcore.data.seals import append_seal
 from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
 from sdlcore.storage.files import atomic_path
 
@@ -67,11 +66,63 @@ class NewFile(io.FileIO):
             raise self._failure
 
 
+@contextmanager
+def sealed_file(path: Path) -> Iterator[h5py.File]:
+    """Give a new HDF5 file at ``path`` to write, sealed when the block ends; raise what could not be written of it."""
+    with NewFile(path) as storage:
+        with h5py.File(storage, "w") as file:
+            yield file
+        storage.check()
+    append_seal(path)
+
+
+class Kind(NamedTuple):
+    """What a row of a column is."""
+
+    dtype: np.dtype
+    """As it is stored."""
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Kind":
+        return cls(h5py.string_dtype() if values.dtype.kind in "UO" else values.dtype, values.shape[1:])
+
+
+class Columns:
+    """Columns of samples, as they are stored, that grow in an open file."""
+
+    def __init__(self, file: h5py.File, dtype: str) -> None:
+        self.file = file
+        self._dtype = dtype
+        # open datasets keep the chunk that is not yet full in memory
+        self._datasets: dict[str, h5py.Dataset] = {}
+
+    def append(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Append rows, of the same columns every time."""
+        for name, values in columns.items():
+            if name not in self._datasets:
+                self._datasets[name] = self._create(name, Kind.of(values))
+            dataset = self._datasets[name]
+            before = len(dataset)
+            dataset.resize(before + len(values), axis=0)
+            dataset[before:] = values
+
+    def _create(self, name: str, kind: Kind) -> h5py.Dataset:
+        row_bytes = int(np.prod(kind.shape, dtype=int)) * kind.dtype.itemsize
+        chunks = (chunk_rows(row_bytes), *kind.shape)
+        dataset = self.file.create_dataset(
+            name, (0, *kind.shape), kind.dtype, maxshape=(None, *kind.shape), chunks=chunks
+        )
+        if name in ("input", "target") and self._dtype == "bfloat16":
+            dataset.attrs["dtype"] = self._dtype
+        return dataset
+
+
 References = Mapping[str, np.ndarray | Sequence[str]]
 
 
 class BlockWriter:
-    """Appends blocks of samples to a store that is being written.
+    """Checks blocks of samples and brings them into the form in which a store that is being written holds them.
 
     Attributes
     ----------
@@ -82,23 +133,15 @@ class BlockWriter:
     """
 
     def __init__(
-        self,
-        file: h5py.File,
-        path: Path,
-        dtype: str,
-        provenance: Mapping[str, Any],
-        class_names: Sequence[str] | None,
+        self, path: Path, dtype: str, provenance: Mapping[str, Any], class_names: Sequence[str] | None
     ) -> None:
-        self._file = file
-        self._path = path
         self.provenance = dict(provenance)
-        self._class_names = class_names
-        self._dtype = dtype
-        # open datasets keep the chunk that is not yet full in memory
-        self._datasets: dict[str, h5py.Dataset] = {name: file[name] for name in column_names(file)}
-        self._checksums: dict[str, Checksum] = {}
-        self._underflow: dict[str, Underflow] = {}
         self.rows = 0
+        self._path = path
+        self._dtype = dtype
+        self._class_names = class_names
+        self._kinds: dict[str, Kind] = {}
+        self._underflow: dict[str, Underflow] = {}
 
     def append(
         self,
@@ -142,54 +185,28 @@ class BlockWriter:
                 raise ValueError(f"{name} holds values that are not finite in {self._dtype}")
             if (row := vanishing_row(values, as_read[name])) is not None:
                 raise UnderflowError(self._path, name, described(self.rows + row, values[row], self._dtype))
-        if self._datasets and self._datasets.keys() != columns.keys():
-            raise ValueError(f"block has columns {sorted(columns)}, the store has {sorted(self._datasets)}")
+        if self._kinds and self._kinds.keys() != columns.keys():
+            raise ValueError(f"block has columns {sorted(columns)}, the store has {sorted(self._kinds)}")
         for name, values in columns.items():
-            if name in self._datasets and self._datasets[name].shape[1:] != values.shape[1:]:
-                found, expected = values.shape[1:], self._datasets[name].shape[1:]
-                raise ValueError(f"block has rows of shape {found} in {name}, the store has {expected}")
-        for name, values in columns.items():
-            columns[name] = self._append_column(name, values)
-        for name, values in columns.items():  # all of which are there now
-            self._checksums.setdefault(name, Checksum()).update(values)
+            kind = self._kinds.get(name, Kind.of(values))
+            if kind.shape != values.shape[1:]:
+                raise ValueError(f"block has rows of shape {values.shape[1:]} in {name}, the store has {kind.shape}")
+            columns[name] = values.astype(kind.dtype, copy=False)
+        self._kinds = self._kinds or {name: Kind.of(values) for name, values in columns.items()}
+        self.append_stored(columns)
         for name, values in given.items():
             self._underflow.setdefault(name, Underflow()).update(values, as_read[name])
-        self.rows += len(columns["input"])
 
-    def _append_column(self, name: str, values: np.ndarray) -> np.ndarray:
-        """Write rows of one column and return them as they are stored."""
-        if name not in self._datasets:
-            self._datasets[name] = self._create_column(name, values)
-        dataset = self._datasets[name]
-        if values.dtype.kind not in "OU":
-            values = values.astype(dataset.dtype, copy=False)
-        dataset.resize(self.rows + len(values), axis=0)
-        dataset[self.rows :] = values.astype(object) if values.dtype.kind == "U" else values
-        return values
-
-    def _create_column(self, name: str, values: np.ndarray) -> h5py.Dataset:
-        dtype = h5py.string_dtype() if values.dtype.kind in "UO" else values.dtype
-        row_bytes = int(np.prod(values.shape[1:], dtype=int)) * values.dtype.itemsize
-        dataset = self._file.create_dataset(
-            name,
-            (0, *values.shape[1:]),
-            dtype,
-            maxshape=(None, *values.shape[1:]),
-            chunks=(chunk_rows(8 if values.dtype.kind in "UO" else row_bytes), *values.shape[1:]),
-        )
-        if name in ("input", "target") and self._dtype == "bfloat16":
-            dataset.attrs["dtype"] = self._dtype
-        return dataset
+    def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Append rows of all columns by their names, as they are stored; strings as objects."""
+        raise NotImplementedError
 
     def finish(self) -> None:
-        """Write what makes the file a store, once it is complete."""
+        """Refuse a store without samples, or with a dimension that vanished, once it is complete."""
         if self.rows == 0:
             raise StoreError(f"{self._path}: a store needs at least one sample")
         for name, underflow in self._underflow.items():
             underflow.check(self._path, name, self._dtype)
-        begin(self._file, self._class_names)
-        self._file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
-        write_checksums(self._file, self._checksums)
 
 
 class StoreWriter(BlockWriter):
@@ -203,7 +220,10 @@ class StoreWriter(BlockWriter):
         provenance: Mapping[str, Any],
         class_names: Sequence[str] | None,
     ) -> None:
-        super().__init__(file, path, dtype, provenance, class_names)
+        super().__init__(path, dtype, provenance, class_names)
+        self._file = file
+        self._columns = Columns(file, dtype)
+        self._checksums: dict[str, Checksum] = {}
         self._features: list[scipy.sparse.csr_array] = []
 
     def append(
@@ -223,7 +243,15 @@ class StoreWriter(BlockWriter):
         if features is not None:
             self._features.append(scipy.sparse.csr_array(features, dtype=np.float32))
 
+    def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:
+        self._columns.append(columns)
+        for name, values in columns.items():  # all of which are there now
+            self._checksums.setdefault(name, Checksum()).update(values)
+        self.rows += len(columns["input"])
+
     def finish(self) -> None:
+        """Write what makes the file a store, once it is complete."""
+        super().finish()
         if self._features:
             matrix = scipy.sparse.csr_array(scipy.sparse.vstack(self._features))
             group = self._file.create_group("features")
@@ -232,7 +260,9 @@ class StoreWriter(BlockWriter):
                 group.create_dataset(part, data=getattr(matrix, part))
                 self._checksums[f"features/{part}"] = Checksum()
                 self._checksums[f"features/{part}"].update(getattr(matrix, part))
-        super().finish()
+        begin(self._file, self._class_names)
+        self._file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
+        write_checksums(self._file, self._checksums)
 
 
 @contextmanager
@@ -256,11 +286,7 @@ def create_store(
         Names of the classes that ``labels`` count.
     """
     dtype = check_dtype(dtype)
-    with atomic_path(path) as part:
-        with NewFile(part) as storage:
-            with h5py.File(storage, "w") as file:
-                writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
-                yield writer
-                writer.finish()
-            storage.check()
-        append_seal(part)
+    with atomic_path(path) as part, sealed_file(part) as file:
+        writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
+        yield writer
+        writer.finish()

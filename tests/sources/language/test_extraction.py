@@ -321,7 +321,7 @@ def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
 ):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(SourceError, match=r"the stores need 3\.6e-05 GB, but the disk has 1e-06 GB free"):
+    with pytest.raises(SourceError, match=r"the stores and their parts need 6\.6e-05 GB, but the disk has 1e-06"):
         extract(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sdlcore.data.layout import StoreError, check_dtype, decode, encode
-from sdlcore.data.resume import resume_store
+from sdlcore.data.parts import resume_store
 from sdlcore.data.underflow import UnderflowError, described, vanishing_row
 from sdlcore.random_streams import stream
 from sdlcore.sources.files.arrays import Array, open_array

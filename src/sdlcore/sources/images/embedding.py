@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.data.resume import ResumableWriter, resume_store
+from sdlcore.data.parts import ResumableWriter, resume_store
 from sdlcore.memory import keep_freed_memory
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest

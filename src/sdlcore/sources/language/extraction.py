@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.data.resume import ResumableWriter, resume_store
+from sdlcore.data.parts import ResumableWriter, resume_store
 from sdlcore.memory import keep_freed_memory
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated, open_checkpoint
 from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
@@ -82,15 +82,15 @@ class Extraction(NamedTuple):
         """Return what to say of a text that ended after ``rows`` rows."""
         return _too_little(self.corpus, self.tokenizer, self.source, self.share, self.rows, rows)
 
-    def require_disk(self, folder: Path, rows: int) -> None:
-        """Refuse stores of ``rows`` rows that do not fit on the disk."""
-        needed = rows * (2 * len(self.source.sites) * self.stack.config.hidden_size + 12)
+    def require_disk(self, folder: Path, rows: int, joined: int) -> None:
+        """Refuse ``rows`` rows that do not fit on the disk, with a store of ``joined`` rows beside its parts."""
+        needed = (rows + joined) * (2 * len(self.source.sites) * self.stack.config.hidden_size + 12)
         free = shutil.disk_usage(folder).free
         log.info("%.3g GB to write, %.3g GB free", needed / 1e9, free / 1e9)
         if needed > free:
             raise SourceError(
-                f"{folder}: the stores need {needed / 1e9:.3g} GB, but the disk has {free / 1e9:.3g} GB free; lower "
-                "train_samples, put results elsewhere, or set stream"
+                f"{folder}: the stores and their parts need {needed / 1e9:.3g} GB, but the disk has "
+                f"{free / 1e9:.3g} GB free; lower train_samples, put results elsewhere, or set stream"
             )
 
 
@@ -200,7 +200,8 @@ def extract(
         resume_store(train_path, work.facts | {"split": "train"}, dtype="float16") as train,
         resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test,
     ):
-        work.require_disk(Path(train_path).parent, rows - train.rows - test.rows)
+        largest = max(source.train_samples, source.test_samples)
+        work.require_disk(Path(train_path).parent, rows - train.rows - test.rows, largest)
         last = work.fill(train, source.train_samples)
         work.fill(test, source.test_samples, last + 1, before=source.train_samples)
 
@@ -245,7 +246,7 @@ def extract_shard(
     share = Share(number, parts + 1)
     work = prepare(source, model, text, rows, share, threads, device)
     with resume_store(path, work.facts | {"split": split, "share": list(share)}, dtype="float16") as writer:
-        work.require_disk(Path(path).parent, rows - writer.rows)
+        work.require_disk(Path(path).parent, rows - writer.rows, rows)
         work.fill(writer, rows)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sdlcore.data.resume import ResumableWriter
+from sdlcore.data.parts import ResumableWriter
 from sdlcore.sources.language.forward import KEPT, KINDS, Batch, RowKinds
 from sdlcore.sources.language.tokens import following
 

@@ -22,7 +22,7 @@ import torch
 
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.pairs import make_pair
-from sdlcore.data.resume import resume_store
+from sdlcore.data.parts import resume_store
 from sdlcore.sources.language.extraction import Extraction, prepare
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.settings import LlamaSource
@@ -65,7 +65,7 @@ def write_recipe(
     rows = source.test_samples
     work = prepare(source, model, text, rows, threads=threads, device=device)
     with resume_store(test_path, work.facts | {"split": "test"}, dtype="float16") as test:
-        work.require_disk(Path(test_path).parent, rows - test.rows)
+        work.require_disk(Path(test_path).parent, rows - test.rows, rows)
         last = work.fill(test, rows)
     width = work.stack.config.hidden_size
     recipe = {

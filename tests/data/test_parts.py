@@ -3,6 +3,7 @@
 What is killed are real processes, by SIGKILL. They are forked from one that has imported what they need.
 """
 
+import errno
 import json
 import logging
 import os
@@ -11,7 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import tracemalloc
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import h5py
@@ -20,11 +22,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.block_sums import append_seal
 from sdlcore.data.layout import StoreError
+from sdlcore.data.parts import resume_store
 from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
-from sdlcore.data.resume import resume_store
-from sdlcore.data.writing import create_store
+from sdlcore.data.seals import append_seal
+from sdlcore.data.writing import NewFile, create_store
 from sdlcore.storage.files import sha256_of
 from tests.stores import contents
 
@@ -32,7 +34,8 @@ BLOCKS = 14
 FORKING = """
 import json, os, random, resource, signal, sys, time, traceback
 import numpy as np
-from sdlcore.data.resume import resume_store
+from sdlcore.data import writing
+from sdlcore.data.parts import resume_store
 
 def block(number):
     rng = np.random.default_rng(number)
@@ -44,32 +47,42 @@ def block(number):
         "references": {"path": [f"ü{number}/{i}.png" for i in range(rows)], "position": np.arange(rows)},
     }
 
-def write(path, blocks, every=3, hold=0, **_):
+def fill_the_disk(file_bytes):
+    # beyond so many bytes of a file it is as if it were full
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+def write(path, blocks, every=3, hold=0, full_at=None, **_):
     with resume_store(path, {"blocks": blocks}, "float16", ["a", "ç"]) as writer:
         print("from row", writer.rows, file=sys.stderr, flush=True)
         for number in range(writer.state.get("next", 0), blocks):
+            if number == full_at:
+                fill_the_disk(60_000)
             writer.append(**block(number))
             if number % every == every - 1:
                 writer.commit({"next": number + 1, "seen": ["x"] * number})
             time.sleep(hold)
 
 def die_at(number):
-    # in the middle of the file operation with this number
+    # at the file operation with this number, or in the middle of it
     seen = 0
-    def dying(name):
-        original = getattr(os, name)
+    def dying(owner, name):
+        original = getattr(owner, name)
         def call(*arguments, **options):
             nonlocal seen
             seen += 1
             if seen == number:
-                if name == "pwrite":
-                    file, content, place = arguments
-                    original(file, content[: len(content) // 2], place)
+                if name == "write":
+                    file, content = arguments
+                    original(file, content[: len(content) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(*arguments, **options)
-        setattr(os, name, call)
-    for name in ("pwrite", "ftruncate", "replace", "unlink"):
-        dying(name)
+        setattr(owner, name, call)
+    for name in ("open", "mkdir", "fsync", "replace", "unlink", "rmdir"):
+        dying(os, name)
+    dying(writing.NewFile, "write")
+    dying(writing.NewFile, "truncate")
+    dying(writing, "append_seal")
 
 print(os.getpid(), flush=True)
 for line in sys.stdin:
@@ -80,9 +93,8 @@ for line in sys.stdin:
         try:
             if "die_at" in request:
                 die_at(request["die_at"])
-            if "file_bytes" in request:  # beyond them it is as if the disk were full
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_bytes"],) * 2)
+            if "file_bytes" in request:
+                fill_the_disk(request["file_bytes"])
             write(**request)
         except BaseException:
             traceback.print_exc()
@@ -138,8 +150,17 @@ def writers(tmp_path_factory):
     writers.close()
 
 
-def unfinished(folder: Path) -> Path:
-    return folder / ".store.partial.h5"
+@pytest.fixture(scope="module")
+def interrupted(writers, tmp_path_factory) -> Path:
+    """A folder with three parts of a store."""
+    path = tmp_path_factory.mktemp("interrupted") / "store.h5"
+    assert writers.write(path, full_at=10) == 1
+    return path.parent
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """Return the parts of an unfinished store."""
+    return sorted((folder / ".store.h5.parts").glob("*.h5"))
 
 
 def test_a_writer_killed_at_ten_random_moments_leaves_the_store_of_one_that_was_not(writers, tmp_path):
@@ -178,11 +199,15 @@ def test_a_writer_that_dies_in_the_middle_of_a_file_operation_loses_no_commit(wr
     assert len(set(starts)) == 3, "every commit was gone on from"
 
 
-def test_a_full_disk_is_said_and_loses_no_commit(writers, tmp_path):
+@pytest.mark.parametrize(
+    ("full", "commits"), [({"full_at": 7}, 2), ({"file_bytes": 300_000}, 4)], ids=["in a part", "while they are joined"]
+)
+def test_a_full_disk_is_said_and_loses_no_commit(writers, tmp_path, full, commits):
     path = tmp_path / "store.h5"
-    assert writers.write(path, file_bytes=300_000) == 1
+    assert writers.write(path, **full) == 1
     assert "File too large" in writers.log(path)
     assert not path.exists()
+    assert len(parts_of(tmp_path)) == commits
     assert writers.write(path) == 0
     assert "from row 0" not in writers.log(path).splitlines()[-1]
     writers.assert_finished(path)
@@ -225,8 +250,7 @@ def test_what_is_there_after_an_interruption_is_what_was_committed_last(tmp_path
                     else:
                         if action == "raised":
                             raise InterruptedError
-                        for file in (folder / f"{attempt}").iterdir():
-                            shutil.copy(file, folder / f"{attempt + 1}")
+                        shutil.copytree(folder / f"{attempt}", folder / f"{attempt + 1}", dirs_exist_ok=True)
                         raise InterruptedError
                 finished = True
         except InterruptedError:
@@ -256,7 +280,7 @@ def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in
     changed = x.copy()
     changed[2999, 6] += 1
     for name, values, rows in (("a.h5", x, 3000), ("b.h5", x, 700), ("c.h5", changed, 3000)):
-        with resume_store(tmp_path / name, {}) as writer:
+        with resume_store(tmp_path / name, {"file": name}) as writer:
             for start in range(0, 3000, rows):
                 writer.append(values[start : start + rows])
                 writer.commit({})
@@ -299,7 +323,7 @@ def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):
     """Leave an unfinished store with so many commits."""
     with suppress(InterruptedError), resume_store(path, provenance or {"a": 1}, dtype) as writer:
         for number in range(commits):
-            writer.append(np.full((rows, 4), writer.rows))
+            writer.append(np.full((rows, 4), number + 1))
             writer.commit({"next": number + 1})
         writer.append(np.zeros((10, 4)))
         raise InterruptedError
@@ -314,7 +338,8 @@ def test_what_was_begun_with_other_settings_is_begun_anew_and_that_is_said(tmp_p
     with resume_store(path, **{"provenance": {"a": 1}, **changed}) as writer:
         assert (writer.rows, writer.state) == (0, {})
         writer.append(np.ones((2, 3)))
-    assert "other settings, inputs or code; it is removed, and the store begun anew" in caplog.text
+    assert "was begun with other settings, inputs or code; it is removed" in caplog.text
+    assert "the store is begun anew" in caplog.text
     assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
 
 
@@ -358,46 +383,169 @@ def test_a_finished_store_stays_until_its_successor_is_whole(tmp_path):
         assert store.rows == 5000
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign", "text", "changed", "no checksums"])
-def test_what_cannot_be_gone_on_with_is_begun_anew_and_that_is_said(tmp_path, caplog, damage):
+def cut(parts: list[Path]) -> None:
+    os.truncate(parts[1], parts[1].stat().st_size // 2)
+
+
+def replace_by_text(parts: list[Path]) -> None:
+    parts[1].write_text("hello")
+
+
+def replace_by_a_store(parts: list[Path]) -> None:
+    with create_store(parts[1], {"a": 1}) as writer:
+        writer.append(np.ones((2500, 4)))
+
+
+def replace_by_a_part_of_another_store(parts: list[Path]) -> None:
+    begun(parts[0].parent / "other.h5", {"a": 2})
+    (parts[0].parent / ".other.h5.parts" / parts[1].name).replace(parts[1])
+
+
+def repeat(parts: list[Path]) -> None:
+    shutil.copy(parts[0], parts[1])
+
+
+def change_without_a_trace_in_the_tables(parts: list[Path]) -> None:
+    with h5py.File(parts[1], "r+") as file:
+        file["input"][2000, 0] += 1
+
+
+def remove(parts: list[Path]) -> None:
+    parts[1].unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (cut, "is damaged: it does not end with its checksums"),
+        (replace_by_text, "is damaged: it does not end with its checksums"),
+        (replace_by_a_store, "is no part of a store"),
+        (replace_by_a_part_of_another_store, "was begun with other settings"),
+        (repeat, "does not go on from row 2500"),
+        (change_without_a_trace_in_the_tables, "is damaged: "),
+        (remove, None),
+    ],
+)
+def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_it(tmp_path, caplog, damage, said):
     path = tmp_path / "store.h5"
-    begun(path)
-    partial = unfinished(tmp_path)
-    content = partial.read_bytes()
-    if damage == "cut":
-        partial.write_bytes(content[: len(content) // 2])
-    elif damage == "text":
-        partial.write_text("hello")
-    elif damage == "foreign":
-        with h5py.File(partial, "w") as file:
-            file["input"] = np.ones((3, 2))
-    elif damage == "changed":  # by somebody else, without a trace in the tables
-        with h5py.File(partial, "r+") as file:
-            file["input"][2000, 0] += 1
-    else:
-        partial.with_name(f"{partial.name}.sums").unlink()
+    begun(path, commits=4)
+    damage(parts_of(tmp_path))
+    (tmp_path / ".store.h5.parts" / ".00004.h5.1.part").mkdir()
     with resume_store(path, {"a": 1}) as writer:
-        assert (writer.rows, writer.state) == (0, {})
-        writer.append(np.ones((2, 3)))
-    assert "is damaged" in caplog.text
-    assert "begun anew" in caplog.text
+        assert (writer.rows, writer.state) == (2500, {"next": 1})
+        assert [part.name for part in (tmp_path / ".store.h5.parts").iterdir()] == ["00000.h5"]
+        writer.append(np.full((2500, 4), 9))
+    problem = f"00001.h5: {said}"
+    assert said is None or problem in caplog.text
+    assert said is None or "removed with all parts that follow, and writing goes on from row 2500" in caplog.text
     verify(path)
+    with ActivationStore(path) as store:
+        assert store.read("input")[:, 0].tolist() == [1] * 2500 + [9] * 2500
+    assert [file.name for file in tmp_path.iterdir()] == ["store.h5"]
+
+
+def test_a_part_that_is_damaged_while_others_are_written_is_named_at_the_end(tmp_path):
+    path = tmp_path / "store.h5"
+    for attempt in range(2):
+        refused = pytest.raises(StoreError, match=r"00001\.h5: is damaged: bytes 0 to .*; run this again")
+        with refused if attempt == 0 else nullcontext(), resume_store(path, {"a": 1}) as writer:
+            assert writer.rows == 2000 * attempt
+            for number in range(writer.state.get("next", 0), 3):
+                writer.append(np.full((2000, 4), number))
+                writer.commit({"next": number + 1})
+            if attempt == 0:
+                damaged = parts_of(tmp_path)[1]
+                content = bytearray(damaged.read_bytes())
+                content[3000] ^= 1
+                damaged.write_bytes(content)
+        assert path.exists() == (attempt == 1)
+    with ActivationStore(path) as store:
+        assert store.read("input")[:, 0].tolist() == [0] * 2000 + [1] * 2000 + [2] * 2000
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
-def test_an_unfinished_store_damaged_anywhere_still_ends_right(writers, tmp_path_factory, place, bit, cut):
+@given(part=st.integers(0, 2), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_an_unfinished_store_damaged_anywhere_still_ends_right(
+    writers, interrupted, tmp_path_factory, part, place, bit, cut
+):
     path = tmp_path_factory.mktemp("damaged") / "store.h5"
-    assert writers.write(path, die_at=70) == -signal.SIGKILL
-    partial = unfinished(path.parent)
-    content = bytearray(partial.read_bytes())
+    shutil.copytree(interrupted, path.parent, dirs_exist_ok=True)
+    damaged = parts_of(path.parent)[part]
+    content = bytearray(damaged.read_bytes())
     if cut:
         del content[int(place * len(content)) :]
     else:
         content[int(place * len(content))] ^= 1 << bit
-    partial.write_bytes(content)
+    damaged.write_bytes(content)
     assert writers.write(path) == 0, writers.log(path)
+    assert f"{part:05}.h5: is damaged" in writers.log(path)
     writers.assert_finished(path)
+
+
+def full(_: NewFile) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_store_that_the_disk_has_no_room_for_is_named(tmp_path, monkeypatch):
+    def write() -> None:
+        with resume_store(tmp_path / "s.h5", {}) as writer:
+            writer.append(np.ones((2, 3)))
+            writer.commit({})
+
+    monkeypatch.setattr(NewFile, "check", full)
+    with pytest.raises(OSError, match=r"No space left on device: make room, and run this again: .*/s\.h5'"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_an_error_of_a_commit_lost_are_missed_at_the_end(tmp_path, monkeypatch):
+    """Whoever goes on after it must not get a store without them."""
+    path = tmp_path / "s.h5"
+    writing = resume_store(path, {})
+    writer = writing.__enter__()
+    writer.append(np.ones((2, 3)))
+    writer.commit({})
+    writer.append(np.ones((3, 3)))
+    with monkeypatch.context() as patch:
+        patch.setattr(NewFile, "check", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            writer.commit({})
+    with pytest.raises(StoreError, match=r"s\.h5: its parts have 2 of its 5 rows; run this again"):
+        writing.__exit__(None, None, None)
+    assert not path.exists()
+
+
+def test_columns_and_their_types_are_those_of_the_first_block_whatever_part_they_are_in(tmp_path):
+    x = np.random.default_rng(0).standard_normal((30, 4))
+    blocks = [{"small": np.arange(10, dtype=np.int64)}, {"small": np.arange(10, dtype=np.int8)}]
+    for name, commits in (("whole.h5", False), ("parts.h5", True)):
+        for interrupted in (True, False) if commits else (False,):
+            with suppress(InterruptedError), resume_store(tmp_path / name, {}) as writer:
+                for number in range(writer.state.get("next", 0), 3):
+                    references = {"small": blocks[number % 2]["small"] + (2**40 if number == 2 else 0)}
+                    writer.append(x[10 * number : 10 * number + 10], references=references)
+                    if commits:
+                        writer.commit({"next": number + 1})
+                    if interrupted:
+                        raise InterruptedError
+                with pytest.raises(ValueError, match="block has columns"):
+                    writer.append(x[:2])
+                with pytest.raises(ValueError, match="block has rows of shape"):
+                    writer.append(x[:2, :3], references={"small": [1, 2]})
+    assert contents(tmp_path / "whole.h5") == contents(tmp_path / "parts.h5")
+    with ActivationStore(tmp_path / "parts.h5") as store:
+        assert store.read("references/small").dtype == np.int64
+
+
+def test_joining_parts_takes_memory_for_a_few_chunks_of_them(tmp_path):
+    block = np.ones((10_000, 512), np.float16)
+    with resume_store(tmp_path / "s.h5", {}) as writer:
+        for _ in range(3):
+            writer.append(block)
+        tracemalloc.start()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * 2**20 < block.nbytes
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -464,7 +612,7 @@ def test_what_is_committed_is_logged_when_it_is_gone_on_with(tmp_path, caplog):
 def test_forked_children_of_a_killed_writer_hold_no_lock(writers, tmp_path):
     """Workers of a data loader live on for seconds."""
     code = (
-        "import os, signal, sys, time; import numpy as np; from sdlcore.data.resume import resume_store\n"
+        "import os, signal, sys, time; import numpy as np; from sdlcore.data.parts import resume_store\n"
         "with resume_store(sys.argv[1], {}) as writer:\n"
         "    child = os.fork()\n"
         "    if not child: time.sleep(20); os._exit(0)\n"
