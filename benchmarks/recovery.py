@@ -13,11 +13,10 @@ from typing import Any
 
 from benchmarks.cases import LATENTS, Setting
 from benchmarks.workers import Team, Worker, workers
+from sdlcore.data.recovery_rule import TAU
 
 log = logging.getLogger(__name__)
 
-TAU = 0.9
-"""A feature is recovered when the |cosine| of some decoder row with it exceeds this."""
 THRESHOLDS = (0.9, 0.99)
 """Shares of recovered features to be reached."""
 N_SAMPLES = 100_000

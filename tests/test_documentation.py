@@ -22,6 +22,7 @@ PAGES = [
     "docs/extending.md",
     "docs/figures.md",
     "docs/language-models.md",
+    "docs/metrics.md",
     "docs/peers.md",
     "docs/solvers.md",
     "docs/store.md",

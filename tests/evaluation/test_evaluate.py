@@ -7,6 +7,17 @@ from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.metrics import (
+    BENCH,
+    CLASSES,
+    CROSSCODERS,
+    EVERY_RUN,
+    HIERARCHY,
+    JUDGED,
+    KEPT,
+    METRICS,
+    WITH_ANCHORS,
+)
 from sdlcore.evaluation.recovery import recovery_metrics
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -239,5 +250,34 @@ def test_best_matches_feature_by_feature_give_the_metrics(store):
         model.W_enc += 0.1 * torch.randn(model.W_enc.shape, generator=torch_stream(0, "noise"))
     metrics, _, features = evaluate(model, store, TRUTH, stream(0, "chance"))
     for side in ("encoder", "decoder", "encoder_raw", "decoder_raw"):
-        again = recovery_metrics(side, np.array(features[side]), np.array(features["anchored"]))
+        again = recovery_metrics(KEPT[side], np.array(features[side]), np.array(features["anchored"]))
         assert {name: metrics[name] for name in again} == pytest.approx(again, abs=1e-6)
+
+
+def declared(*runs):
+    return {name for name, metric in METRICS.items() if metric.runs in runs}
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")  # these samples have no parents
+def test_runs_measure_what_is_declared_for_them_and_nothing_else(store, classes):
+    chance = stream(0, "chance")
+    plain, *_ = evaluate(ground_truth_model("sae"), store)
+    assert plain.keys() == declared(EVERY_RUN)
+    alone, *_ = evaluate(ground_truth_model("sae"), store, TRUTH._replace(anchored=np.zeros(0, int)), chance)
+    assert alone.keys() == declared(EVERY_RUN, JUDGED, BENCH)
+    crosscoder, levels, _ = evaluate(
+        ground_truth_model("crosscoder"), store, TRUTH._replace(hierarchy=Hierarchy(2, 3)), chance
+    )
+    assert crosscoder.keys() == declared(EVERY_RUN, JUDGED, BENCH, WITH_ANCHORS, HIERARCHY, CROSSCODERS)
+    assert levels.keys() >= {name for name, metric in METRICS.items() if metric.chance}
+    pictures, truth = classes
+    model = SparseCoder(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
+    labelled, *_ = evaluate(model, pictures, truth, chance)
+    assert labelled.keys() == declared(EVERY_RUN, JUDGED, WITH_ANCHORS, CLASSES)
+    assert METRICS.keys() == crosscoder.keys() | labelled.keys()
+
+
+def test_a_metric_that_is_not_declared_is_refused(store, monkeypatch):
+    monkeypatch.delitem(METRICS, "fvu")
+    with pytest.raises(ValueError, match=r"metric fvu is not declared, expected an entry in .*metrics\.py"):
+        evaluate(ground_truth_model("sae"), store)

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.data.references import References, save_references
-from sdlcore.evaluation.recovery import TAU, best_match, gt_recovery, normalise_rows
-from sdlcore.training import watch
+from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.training.watch import recovery_watch
 
 RNG = np.random.default_rng(0)
@@ -21,10 +20,6 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("watch") / "references.safetensors"
     save_references(path, References(W_P, W_R, None), {})
     return path
-
-
-def test_the_threshold_is_that_of_evaluation():
-    assert watch.TAU == TAU
 
 
 @given(st.sampled_from(sorted(WIDTHS)), st.sets(st.integers(0, 6)), st.floats(0.1, 10))

@@ -9,16 +9,32 @@ import torch
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import make_direction_pair, make_pair
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
+from sdlcore.evaluation.metrics import (
+    ALL,
+    ANCHORS_ONLY,
+    INNER,
+    METRICS,
+    NORM_QUANTILES,
+    ORACLE,
+    OTHERS,
+    PATTERN,
+    RAREST,
+    Matched,
+    baseline_name,
+    mip_name,
+    norm_name,
+    recovery_name,
+)
 from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.recovery import (
-    TAU,
-    TAU_STRICT,
     best_match,
     f1_scores,
     gt_recovery,
     hungarian,
+    match_metrics,
     mip,
     normalise_rows,
     recovery_metrics,
@@ -31,7 +47,7 @@ from sdlcore.sources.bench.hierarchy import Hierarchy
 ROWS_AT_ONCE = 1024
 DIGITS = 6
 """Decimals of the best matches that are kept feature by feature."""
-NORM_QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
+ENCODER_PATTERN = Matched("encoder", PATTERN)
 
 
 class GroundTruth(NamedTuple):
@@ -56,7 +72,7 @@ class Evaluation(NamedTuple):
 
     metrics: dict[str, float | None]
     chance: dict[str, float]
-    """``gt_recovery`` and ``mip`` of as many random directions of the same dimensions, or of their patterns."""
+    """Recovery and MIP of as many random directions of the same dimensions, or of their patterns, by name."""
     features: dict[str, list[float]]
     """What recovery was counted from: another threshold or another part of the features needs no weights. ``anchored``:
     the indices of the features that anchors give away; ``encoder`` and ``decoder`` (cosines), ``encoder_raw`` and
@@ -79,32 +95,15 @@ def evaluate(
     store
         Samples that training did not see.
     truth
-        The true features; without them only ``l0``, ``fvu`` and ``dead_fraction`` can be told.
+        The true features; without them only what every run has can be told.
     chance
         Stream for the random directions; needed with ``truth``.
 
     Returns
     -------
     metrics
-        By name. ``l0``: mean number of active latents. ``fvu``: sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, the mean
-        being the whole store's. ``dead_fraction``: share of latents that never fire on it. With ground truth:
-        ``gt_recovery``, ``mip``, ``hungarian`` of ``encoder`` rows and ``decoder`` columns, over all features and over
-        those ``_anchored`` and ``_unanchored`` (None where there are none), at tau = .9 and .95 (``_tau95``); sites of
-        a crosscoder one by one (``_site0``, ...); ``encoder_pattern``: of what encoder rows respond to
-        (`pattern.patterns`); ``encoder_raw`` and ``decoder_raw``: by inner products, as section 5.1 writes them;
-        ``norm_encoder_low``, ``_median`` and ``_high``: 5, 50 and 95 % quantiles of the norms of all encoder rows, and
-        of decoder columns; ``f1`` of "the latent whose decoder column
-        matches best fires when the feature does" (a class: when a sample is of it), the mean over features.
-        ``anchors_only_*``: the same recovery and MIP of the anchors themselves, without any training, which
-        for directions that lie close together is more than the share that they are. On a bench, ``oracle_l0`` and
-        ``oracle_fvu`` of the true features as a dictionary, with the model's sigma and k (`oracle`), ``splitting`` and
-        ``shrinkage`` (`splitting`, at tau = .9), ``gt_recovery_decoder_rarest`` of the quarter of features that are
-        least often active on the store, and with a hierarchy ``absorption``, the share of absorbed pairs
-        (`absorption`; None for fewer latents than features).
-
-        With classes: ``top_classes`` and ``top_purity``, how many classes share the samples that a latent responds to
-        most, and the share of the most frequent (`top_samples`), the means over all latents and over those whose
-        decoder columns match anchored and other classes best.
+        By name, as `sdlcore.evaluation.metrics` declares them, which says what each is and which runs have it. None
+        where there is nothing to take a mean over.
     chance, features
         See `Evaluation`.
     """
@@ -122,17 +121,17 @@ def evaluate(
     scores = _coefficient_scores(model, store, truth) if truth is not None and truth.classes is None else None
     metrics, detected, top = _on_samples(model, store, detectors, top, scores)
     if truth is None or chance is None:
-        return Evaluation(metrics, {}, {})
+        return Evaluation(_declared(metrics), {}, {})
 
-    similarity = {side: match.similarity for side, match in matches.items()}
-    similarity["encoder_raw"] = best_match(model.W_enc.numpy(), true_p).similarity
-    similarity["decoder_raw"] = best_match(model.W_dec.numpy(), true_r).similarity
-    for side, best in similarity.items():
-        metrics |= recovery_metrics(side, best, truth.anchored)
+    similarity = {Matched(side): match.similarity for side, match in matches.items()}
+    similarity[Matched("encoder", INNER)] = best_match(model.W_enc.numpy(), true_p).similarity
+    similarity[Matched("decoder", INNER)] = best_match(model.W_dec.numpy(), true_r).similarity
+    for matched, best in similarity.items():
+        metrics |= recovery_metrics(matched, best, truth.anchored)
     metrics |= _norms("encoder", model.W_enc) | _norms("decoder", model.W_dec)
     spread = covariance(x_p for x_p, _ in _samples(store, model.config.pair))
     pattern = best_match(normalise_rows(patterns(model.W_enc.numpy(), spread)), true_p)
-    metrics |= recovery_metrics("encoder_pattern", pattern.similarity, truth.anchored)
+    metrics |= recovery_metrics(ENCODER_PATTERN, pattern.similarity, truth.anchored)
     metrics["hungarian_encoder"] = hungarian(model.W_enc.numpy(), true_p)
     metrics["hungarian_decoder"] = hungarian(model.W_dec.numpy(), true_r)
     if len(model.target_sites) > 1:
@@ -147,30 +146,35 @@ def evaluate(
     if scores is not None:
         metrics |= _oracle(model, store, true_p, true_r) | scores.metrics()
         rarest = matches["decoder"].similarity[scores.rarest()]
-        metrics["gt_recovery_decoder_rarest"] = float((rarest > TAU).mean())
+        metrics[recovery_name("decoder", features=RAREST)] = float(recovered(rarest).mean())
     if top is not None:
         anchored = np.isin(np.arange(len(true_r)), truth.anchored)
         sharing = class_sharing(top, store.read("labels"))
         metrics |= sharing_metrics(sharing, matches["decoder"].latent, anchored)
 
     random = {
-        "encoder": simulated_chance(model.config.n_q, true_p, chance),
-        "decoder": simulated_chance(model.config.n_q, true_r, chance),
-        "encoder_pattern": simulated_chance(model.config.n_q, true_p, chance, spread),
+        Matched("encoder"): simulated_chance(model.config.n_q, true_p, chance),
+        Matched("decoder"): simulated_chance(model.config.n_q, true_r, chance),
+        ENCODER_PATTERN: simulated_chance(model.config.n_q, true_p, chance, spread),
     }
-    levels = {}
-    for side, match in random.items():
-        levels[f"gt_recovery_{side}"] = gt_recovery(match)
-        levels[f"gt_recovery_{side}_tau95"] = gt_recovery(match, TAU_STRICT)
-        levels[f"mip_{side}"] = mip(match)
-    features = {side: [round(float(value), DIGITS) for value in best] for side, best in similarity.items()}
-    return Evaluation(metrics, levels, {"anchored": [int(index) for index in truth.anchored], **features})
+    levels: dict[str, float] = {}
+    for matched, match in random.items():
+        levels |= match_metrics(matched, match.similarity)
+    features = {what.directions: [round(float(value), DIGITS) for value in best] for what, best in similarity.items()}
+    return Evaluation(_declared(metrics), levels, {"anchored": [int(index) for index in truth.anchored], **features})
+
+
+def _declared(metrics: dict[str, float | None]) -> dict[str, float | None]:
+    """Return metrics if the list has them all: no table would show another one."""
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise ValueError(f"metric {unknown[0]} is not declared, expected an entry in sdlcore/evaluation/metrics.py")
+    return metrics
 
 
 def _norms(side: str, W: torch.Tensor) -> dict[str, float]:
     """Return quantiles of the norms of the rows of ``W``."""
     norms = np.linalg.norm(W.numpy().astype(np.float64), axis=1)
-    return {f"norm_{side}_{name}": float(np.quantile(norms, q)) for name, q in NORM_QUANTILES.items()}
+    return {norm_name(side, name): float(np.quantile(norms, q)) for name, q in NORM_QUANTILES.items()}
 
 
 def _present(store: ActivationStore, truth: GroundTruth) -> np.ndarray:
@@ -189,8 +193,9 @@ def _anchors_only(side: str, anchors: np.ndarray, true: np.ndarray, anchored: np
     """Return recovery and MIP of a dictionary that consists of the anchors (k x d, beside n x d references)."""
     if not len(anchors):
         return {}
-    metrics = recovery_metrics(side, best_match(anchors, true).similarity, anchored)
-    return {f"anchors_only_{name}": value for name, value in metrics.items() if f"{side}_anchored" not in name}
+    alone = Matched(side, baseline=ANCHORS_ONLY)
+    # of the features that they are, they recover all
+    return recovery_metrics(alone, best_match(anchors, true).similarity, anchored, (ALL, OTHERS))
 
 
 def _oracle(model: SparseCoder, store: ActivationStore, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float]:
@@ -201,7 +206,10 @@ def _oracle(model: SparseCoder, store: ActivationStore, true_p: np.ndarray, true
         active += int((codes > 0).sum())
         error += float(np.square(x_r - codes @ true_r).sum())
         spread.add(x_r)
-    return {"oracle_l0": active / store.rows, "oracle_fvu": error / spread.total}
+    return {
+        baseline_name(ORACLE, "l0"): active / store.rows,
+        baseline_name(ORACLE, "fvu"): error / spread.total,
+    }
 
 
 class Spread:
@@ -284,6 +292,6 @@ def _by_site(model: SparseCoder, truth: GroundTruth) -> dict[str, float | None]:
         ):
             part = weights.split(list(sites), dim=1)[site].numpy()
             match = best_match(normalise_rows(part), W.T)
-            metrics[f"gt_recovery_{side}_site{site}"] = gt_recovery(match)
-            metrics[f"mip_{side}_site{site}"] = mip(match)
+            metrics[recovery_name(side, site=site)] = gt_recovery(match)
+            metrics[mip_name(side, site=site)] = mip(match)
     return metrics

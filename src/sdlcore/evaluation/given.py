@@ -7,8 +7,10 @@ import numpy as np
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import make_direction_pair
+from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.data.references import References
-from sdlcore.evaluation.recovery import TAU, best_match, normalise_rows
+from sdlcore.evaluation.metrics import mip_name, recovery_name
+from sdlcore.evaluation.recovery import best_match, normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 
 
@@ -26,9 +28,9 @@ def lie_near(anchors: Anchors, references: References, tau: float = TAU) -> np.n
     -------
     n booleans.
     """
-    near = best_match(anchors.w_p, references.W_p.T).similarity > tau
+    near = recovered(best_match(anchors.w_p, references.W_p.T).similarity, tau)
     if anchors.w_r is not None and references.W_r is not None:
-        near |= best_match(anchors.w_r, references.W_r.T).similarity > tau
+        near |= recovered(best_match(anchors.w_r, references.W_r.T).similarity, tau)
     return near
 
 
@@ -71,7 +73,7 @@ def best_cosines(model: SparseCoder, references: References) -> Best:
 
 
 def recovery_of(best: Best, left: np.ndarray) -> dict[str, float]:
-    """Return ``gt_recovery`` and ``mip`` of encoder and decoder over some of the n directions; NaN over none.
+    """Return recovery and MIP of encoder and decoder over some of the n directions; NaN over none.
 
     Parameters
     ----------
@@ -83,6 +85,6 @@ def recovery_of(best: Best, left: np.ndarray) -> dict[str, float]:
     metrics = {}
     for side, similarity in best._asdict().items():
         match = similarity[left]
-        metrics[f"gt_recovery_{side}"] = float((match > TAU).mean()) if len(match) else float("nan")
-        metrics[f"mip_{side}"] = float(match.mean()) if len(match) else float("nan")
+        metrics[recovery_name(side)] = float(recovered(match).mean()) if len(match) else float("nan")
+        metrics[mip_name(side)] = float(match.mean()) if len(match) else float("nan")
     return metrics

@@ -4,16 +4,17 @@ Two similarities: the absolute cosine, and the raw inner product of the paper's 
 true features and not the learned rows.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
 import scipy.special
 
-TAU = 0.9
-"""The smaller of the two thresholds of recovery that the paper names."""
-TAU_STRICT = 0.95
-"""The larger one, which the later revision states for Table 1."""
+from sdlcore.data.recovery_rule import TAU, TAUS, recovered
+from sdlcore.evaluation.metrics import ALL, GIVEN, GT_RECOVERY, MIP, OTHERS, WHOSE, Matched
+
 NEAR_ZERO = 1e-3
 """Fraction of variance unexplained below which a loss counts as near zero."""
 
@@ -43,7 +44,7 @@ def best_match(learned: np.ndarray, true: np.ndarray) -> Match:
 
 def gt_recovery(match: Match, tau: float = TAU) -> float:
     """Share of features whose best match exceeds tau (the paper's M_GT)."""
-    return float((match.similarity > tau).mean())
+    return float(recovered(match.similarity, tau).mean())
 
 
 def mip(match: Match) -> float:
@@ -51,31 +52,48 @@ def mip(match: Match) -> float:
     return float(match.similarity.mean())
 
 
-def recovery_metrics(name: str, similarity: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
+def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
+    """Return recovery at either tau, and MIP, by name.
+
+    Parameters
+    ----------
+    matched
+        What is matched with which features, and how.
+    best
+        Best match of each of these features, one at least.
+    """
+    match = Match(best, np.zeros(0, dtype=np.int64))
+    metrics = {replace(matched, measure=GT_RECOVERY, tau=tau).name: gt_recovery(match, tau) for tau in TAUS}
+    return metrics | {replace(matched, measure=MIP).name: mip(match)}
+
+
+def recovery_metrics(
+    matched: Matched, best: np.ndarray, anchored: np.ndarray, parts: Iterable[str] = WHOSE
+) -> dict[str, float | None]:
     """Return recovery and MIP over all features, over those that anchors give away, and over the others.
 
     Parameters
     ----------
-    name
-        What is matched, which the metrics are named by, such as ``encoder`` or ``decoder_raw``.
-    similarity
+    matched
+        What is matched, and how.
+    best
         Best match of each of n features.
     anchored
         Indices of the features that anchors give away.
+    parts
+        Some of these three.
 
     Returns
     -------
     dict
-        ``gt_recovery_NAME`` at tau = .9, ``gt_recovery_NAME_tau95`` at .95 and ``mip_NAME``; ``_anchored`` and
-        ``_unanchored`` after the name stand for a part of the features. None over no feature.
+        As `match_metrics` for each part of the features. None over no feature.
     """
-    chosen = np.isin(np.arange(len(similarity)), anchored)
+    given = np.isin(np.arange(len(best)), anchored)
     metrics: dict[str, float | None] = {}
-    for suffix, part in (("", similarity), ("_anchored", similarity[chosen]), ("_unanchored", similarity[~chosen])):
-        match = Match(part, np.zeros(0, dtype=np.int64))
-        metrics[f"gt_recovery_{name}{suffix}"] = gt_recovery(match, TAU) if len(part) else None
-        metrics[f"gt_recovery_{name}{suffix}_tau95"] = gt_recovery(match, TAU_STRICT) if len(part) else None
-        metrics[f"mip_{name}{suffix}"] = mip(match) if len(part) else None
+    for part in parts:
+        chosen = {ALL: best, GIVEN: best[given], OTHERS: best[~given]}[part]
+        found = match_metrics(replace(matched, features=part), chosen if len(chosen) else np.zeros(1))
+        metrics |= found if len(chosen) else dict.fromkeys(found)
     return metrics
 
 

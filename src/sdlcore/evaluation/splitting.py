@@ -8,7 +8,8 @@ Suppression in SAEs"). Both are told by the true coefficients, of features that 
 import numpy as np
 import scipy.sparse
 
-from sdlcore.evaluation.recovery import TAU, normalise_rows
+from sdlcore.data.recovery_rule import TAU, recovered
+from sdlcore.evaluation.recovery import normalise_rows
 
 
 class Splitting:
@@ -29,7 +30,7 @@ class Splitting:
 
     def __init__(self, W_dec: np.ndarray, true: np.ndarray, tau: float = TAU) -> None:
         cosines = normalise_rows(W_dec.astype(np.float64)) @ normalise_rows(true.astype(np.float64)).T
-        latents, features = np.nonzero(cosines > tau)
+        latents, features = np.nonzero(recovered(cosines, tau))
         # what one unit of a latent writes in a feature's direction, in units of the feature
         share = cosines[latents, features] * np.linalg.norm(W_dec[latents], axis=1)
         share /= np.linalg.norm(true[features], axis=1)

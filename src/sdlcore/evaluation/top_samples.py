@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdlcore.evaluation.metrics import ALL, GIVEN, OTHERS, part_name
+
 TOP = 100
 """Samples that a latent is judged by."""
 FEWEST = 20
@@ -81,12 +83,12 @@ def sharing_metrics(sharing: Sharing, matched: np.ndarray, anchored: np.ndarray)
     anchored
         n booleans.
     """
-    groups = {"": slice(None), "_anchored": matched[anchored], "_unanchored": matched[~anchored]}
+    groups = {ALL: slice(None), GIVEN: matched[anchored], OTHERS: matched[~anchored]}
     metrics: dict[str, float | None] = {}
-    for suffix, latents in groups.items():
+    for part, latents in groups.items():
         for name, values in (("top_classes", sharing.classes[latents]), ("top_purity", sharing.purity[latents])):
             known = values[~np.isnan(values)]
-            metrics[f"{name}{suffix}"] = float(known.mean()) if len(known) else None
+            metrics[part_name(name, part)] = float(known.mean()) if len(known) else None
     return metrics
 
 

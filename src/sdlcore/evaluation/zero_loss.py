@@ -7,7 +7,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from sdlcore.evaluation.recovery import NEAR_ZERO, TAU, Match, best_match, normalise_rows
+from sdlcore.data.recovery_rule import recovered
+from sdlcore.evaluation.recovery import NEAR_ZERO, Match, best_match, normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 
 
@@ -36,7 +37,7 @@ class Solution(NamedTuple):
     @property
     def recovered(self) -> tuple[int, int]:
         """How many features the encoder and the decoder recover."""
-        return int((self.encoder.similarity > TAU).sum()), int((self.decoder.similarity > TAU).sum())
+        return int(recovered(self.encoder.similarity).sum()), int(recovered(self.decoder.similarity).sum())
 
 
 def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array) -> float:

@@ -12,11 +12,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sdlcore.data.pairs import make_direction_pair
+from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.references import load_references
 from sdlcore.training.history import Row, Watch
-
-TAU = 0.9
-"""Threshold of recovery (section 5.1)."""
 
 
 def recovery_watch(references: str | Path, pair: str) -> Watch:
@@ -38,7 +36,7 @@ def recovery_watch(references: str | Path, pair: str) -> Watch:
         found = {}
         for side, W_QD in weights.items():
             cosines_nQ = true[side].to(W_QD) @ normalize(W_QD).T
-            found[f"gt_recovery_{side}"] = float((cosines_nQ.abs().amax(1) > TAU).float().mean())
+            found[f"gt_recovery_{side}"] = float(recovered(cosines_nQ.abs().amax(1)).float().mean())
         return found
 
     return watch

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.study.products.discovery_table import METRICS, RUN_COLUMNS, discovery_markdown, discovery_table
+from sdlcore.study.products.discovery_table import HEADS, RUN_COLUMNS, discovery_markdown, discovery_table
 from sdlcore.study.results.tables import paired_interval
 
 SEEDS = range(4)
@@ -15,8 +15,8 @@ def runs(references=True):
         for seed in SEEDS:
             row = {"source": "lrb", "method": "topk", "protocol": "best", "anchoring": anchoring, "seed": seed}
             row |= {"anchors": anchors, "near": anchors, "left": left, "l0": 16.0, "dead_fraction": 0.1}
-            row |= {f"{name}{end}": rng.random() for name in METRICS for end in ("", "_none")}
-            for name in METRICS:
+            row |= {f"{name}{end}": rng.random() for name in HEADS for end in ("", "_none")}
+            for name in HEADS:
                 if name != "fvu" and (left == 0 or not references):
                     row |= {name: np.nan, f"{name}_none": np.nan}
             rows.append(row | ({} if references else {"near": np.nan, "left": np.nan}))
@@ -28,7 +28,7 @@ def test_differences_are_to_the_same_run_without_anchors_on_the_same_features_pa
     table = discovery_table(frame).set_index("anchoring")
     assert list(table.index) == ["none", "ground_truth", "discovered_all"]
     given = frame[frame["anchoring"] == "ground_truth"]
-    for name in METRICS:
+    for name in HEADS:
         row = table.loc["ground_truth"]
         assert row[name] == pytest.approx(given[name].mean())
         expected = paired_interval((given[name] - given[f"{name}_none"]).to_numpy())
@@ -47,10 +47,10 @@ def test_people_read_differences_in_brackets_and_dashes_where_there_is_nothing()
     table = discovery_table(runs())
     none, given, everything = discovery_markdown(table).splitlines()[-3:]
     assert "(" not in none
-    assert given.count("(") == len(METRICS)
-    assert everything.count("–") == len(METRICS) - 1
+    assert given.count("(") == len(HEADS)
+    assert everything.count("–") == len(HEADS) - 1
     row = table.iloc[1]
     low, high = row["fvu_low"], row["fvu_high"]
     assert f"{row['fvu']:.4f} ({row['fvu_difference']:.4f}: {low:.4f} to {high:.4f})" in given
     # a source without directions to judge by has a loss alone
-    assert discovery_markdown(discovery_table(runs(references=False))).splitlines()[-1].count("–") == len(METRICS) + 1
+    assert discovery_markdown(discovery_table(runs(references=False))).splitlines()[-1].count("–") == len(HEADS) + 1

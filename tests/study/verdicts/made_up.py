@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from sdlcore.evaluation.metrics import OTHERS
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.variants import merge
 from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.paper import MEASURES, read_numbers
-from sdlcore.study.verdicts.readings import JUDGED, OTHERS, question, stated
+from sdlcore.study.verdicts.readings import JUDGED, question, stated
 from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT
 from tests.conftest import REPOSITORY
 

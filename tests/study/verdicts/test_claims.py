@@ -9,12 +9,13 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.evaluation.metrics import COSINE
 from sdlcore.study.verdicts.claim_rule import BLIND, CLAIM_COLUMNS, CLAIM_VERDICTS, FAILS, HOLDS, OPEN, claims, judge
 from sdlcore.study.verdicts.claims import ALL, CLAIMS, SELECTING, above, below, between
 from sdlcore.study.verdicts.contrasts import FIGURE6, Contrast, Observed, papers_numbers, under
 from sdlcore.study.verdicts.evidence import Evidence, Place
 from sdlcore.study.verdicts.judging import NOT_READ, NOT_RUN
-from sdlcore.study.verdicts.readings import COSINE, JUDGED, stated
+from sdlcore.study.verdicts.readings import JUDGED, stated
 from tests.study.verdicts import made_up
 
 NUMBERS = made_up.papers_numbers()

@@ -9,6 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdlcore.evaluation.metrics import COSINE
 from sdlcore.study.verdicts.contradictions import contradictions
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.judging import (
@@ -25,7 +26,7 @@ from sdlcore.study.verdicts.judging import (
     verdicts,
 )
 from sdlcore.study.verdicts.paper import KEY, MEASURES, bench_setting
-from sdlcore.study.verdicts.readings import COSINE, JUDGED, stated
+from sdlcore.study.verdicts.readings import JUDGED, stated
 from sdlcore.study.verdicts.scale import SWEPT
 from tests.study.verdicts.made_up import configuration, evidence, papers_numbers, papers_runs, together
 

@@ -2,13 +2,10 @@
 
 import pytest
 
+from sdlcore.evaluation.metrics import ALL, COSINE, INNER, OTHERS
 from sdlcore.study.verdicts.readings import (
-    ALL,
-    COSINE,
-    INNER,
     JUDGED,
     LATER,
-    OTHERS,
     VERSION_3,
     Question,
     describe,

@@ -4,51 +4,56 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metrics import METRICS, ORACLE, PATTERN, RAREST, baseline_name, mip_name, recovery_name
 from sdlcore.study.products.markup import label_method, number
 
 
 class BenchTable(NamedTuple):
     """What a table shows."""
 
-    columns: dict[str, tuple[str, int]]
-    """Metric -> head of its column, decimals."""
+    columns: dict[str, str]
+    """Metric -> head of its column."""
     caption: str
+    finer: tuple[str, ...] = ()
+    """Metrics with a decimal more than elsewhere."""
+
+    def digits(self, metric: str) -> int:
+        """Return the decimals of a metric."""
+        return METRICS[metric].digits + (metric in self.finer)
 
 
 TABLES = {
     "harder": BenchTable(
         {
-            "gt_recovery_decoder": ("recovery: decoder", 3),
-            "gt_recovery_decoder_rarest": ("of the rarest quarter", 3),
-            "gt_recovery_encoder": ("encoder", 3),
-            "mip_decoder": ("MIP: decoder", 3),
-            "fvu": ("FVU", 3),
-            "oracle_fvu": ("FVU of the true features", 3),
-            "l0": ("L0", 1),
-            "splitting": ("splitting", 2),
-            "shrinkage": ("shrinkage", 3),
-            "absorption": ("absorption", 2),
+            recovery_name("decoder"): "recovery: decoder",
+            recovery_name("decoder", features=RAREST): "of the rarest quarter",
+            recovery_name("encoder"): "encoder",
+            mip_name("decoder"): "MIP: decoder",
+            "fvu": METRICS["fvu"].symbol,
+            baseline_name(ORACLE, "fvu"): f"{METRICS['fvu'].symbol} of the true features",
+            **{name: METRICS[name].symbol for name in ("l0", "splitting", "shrinkage", "absorption")},
         },
         "Benches that are harder than the paper's: means over seeds. Recovery is the share of true features within a "
-        "cosine of 0.9 of some decoder column or encoder row. Of features that a decoder column matches, splitting is "
-        "the number of latents of each (1: not split), shrinkage how much of the coefficient is lost (0: nothing); "
-        "absorption is the share of absorbed pairs of parent and child, where a bench has such and dictionaries as "
+        f"cosine of {TAU:g} of some decoder column or encoder row. Of features that a decoder column matches, "
+        "splitting is the number of latents of each (1: not split), shrinkage how much of the coefficient is lost (0: "
+        f"nothing); absorption is the {METRICS['absorption'].caption}, where a bench has such and dictionaries as "
         "many latents as features.",
     ),
     "encoders": BenchTable(
         {
-            "gt_recovery_encoder": ("recovery: encoder rows", 3),
-            "gt_recovery_encoder_pattern": ("patterns of rows", 3),
-            "gt_recovery_decoder": ("decoder", 3),
-            "mip_encoder": ("MIP: encoder rows", 3),
-            "mip_encoder_pattern": ("patterns of rows", 3),
-            "mip_decoder": ("decoder", 3),
-            "fvu": ("FVU", 4),
-            "l0": ("L0", 1),
+            recovery_name("encoder"): "recovery: encoder rows",
+            recovery_name("encoder", PATTERN): "patterns of rows",
+            recovery_name("decoder"): "decoder",
+            mip_name("encoder"): "MIP: encoder rows",
+            mip_name("encoder", PATTERN): "patterns of rows",
+            mip_name("decoder"): "decoder",
+            **{name: METRICS[name].symbol for name in ("fvu", "l0")},
         },
         "What encoders show of the features, and what that costs: means over seeds. Recovery is the share of true "
-        "features within a cosine of 0.9 of some encoder row, of the pattern of some encoder row (the covariance of "
-        "inputs times the row) or of some decoder column; MIP is the mean best cosine.",
+        f"features within a cosine of {TAU:g} of some encoder row, of the pattern of some encoder row (the covariance "
+        "of inputs times the row) or of some decoder column; MIP is the mean best cosine.",
+        finer=("fvu",),
     ),
 }
 """By the key of a configuration that asks for it."""
@@ -74,11 +79,11 @@ def bench_table(name: str, runs: pd.DataFrame) -> pd.DataFrame:
 
 def bench_markdown(name: str, table: pd.DataFrame) -> str:
     """Return means over seeds of what `bench_table` returned, one row a source and method."""
-    columns, caption = TABLES[name]
+    asked = TABLES[name]
     rows = []
     for (source, method), runs in table.groupby(["source", "method"], sort=False):
-        means = [number(float(runs[metric].mean()), digits) for metric, (_, digits) in columns.items()]
+        means = [number(float(runs[metric].mean()), asked.digits(metric)) for metric in asked.columns]
         rows.append([str(source), label_method(str(method)), str(len(runs)), *means])
-    frame = pd.DataFrame(rows, columns=["bench", "method", "seeds", *(head for head, _ in columns.values())])
+    frame = pd.DataFrame(rows, columns=["bench", "method", "seeds", *asked.columns.values()])
     alignment = ["left"] * 2 + ["right"] * (len(frame.columns) - 2)
-    return f"{caption}\n\n{frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"
+    return f"{asked.caption}\n\n{frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)}\n"

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.evaluation.metrics import GT_RECOVERY, METRICS, MIP, ROWS
 from sdlcore.evaluation.top_samples import FEWEST, TOP
 from sdlcore.study.configuration.run_keys import (
     OWN,
@@ -90,16 +92,15 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
     ):
         return (
             f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
-            f"{' and '.join(config['tables'][table]['protocols'])}; {spread}. L0, FVU (fraction of variance "
-            "unexplained) and Dead (fraction of latents that never fire) are of samples that training did not see. "
-            f"T{here[1:]}"
+            f"{' and '.join(config['tables'][table]['protocols'])}; {spread}. {_reconstruction()} T{here[1:]}"
         )
     if is_labelled(source_settings(config, source)):
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
         given = "classes"
         more = (
-            f"Top classes: how many classes share the {TOP} held-out samples that a latent responds to most, "
-            f"the mean over latents that respond to {FEWEST} or more, and those that match the classes not given best. "
+            f"{METRICS['top_classes'].symbol}: how many classes share the {TOP} held-out samples that a latent "
+            f"responds to most, the mean over latents that respond to {FEWEST} or more, and those that match the "
+            "classes not given best. "
         )
     else:
         what, reference, given, more = (
@@ -111,16 +112,27 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
         )
     return (
         f"{what}{_swept(config, table)}; protocol {' and '.join(config['tables'][table]['protocols'])}; {spread}. "
-        f"GT recovery: the share of {reference} whose best absolute cosine exceeds τ = 0.9; "
-        "MIP: the mean of the best absolute cosines. "
-        "Encoder: rows of the encoder; decoder: columns of the decoder; inner products: with encoder rows that are not "
-        "normalised, at τ = 0.95, as the paper's formula and its later revision say (Table 1's anchored rows: not "
-        f"given); not given: only the {given} that anchoring does not give away, also where nothing is anchored. L0, "
-        "FVU (fraction of variance unexplained) and Dead (fraction of latents that never fire) are of samples that "
-        f"training did not see. {more}Chance: the same metric of as many random directions, as a range where rows "
-        "differ. Anchors only: of the anchors alone, without any training. "
+        f"{_measures(reference)} "
+        f"Encoder: {ROWS['encoder']}; decoder: {ROWS['decoder']}; inner products: with encoder rows that are not "
+        f"normalised, at τ = {TAU_STRICT:g}, as the paper's formula and its later revision say (Table 1's anchored "
+        f"rows: not given); not given: only the {given} that anchoring does not give away, also where nothing is "
+        f"anchored. {_reconstruction()} {more}Chance: the same metric of as many random directions, as a range where "
+        "rows differ. Anchors only: of the anchors alone, without any training. "
         + (f"T{here[1:]}" if table.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[table]}; {here}")
     )
+
+
+def _measures(features: str) -> str:
+    """Return what recovery and MIP are, as a sentence."""
+    said = (f"{measure.symbol}: {measure.caption}" for measure in (GT_RECOVERY, MIP))
+    return "; ".join(said).format(features=features, similarity="cosine", tau=TAU) + "."
+
+
+def _reconstruction() -> str:
+    """Return what the metrics that every run has are, as a sentence."""
+    l0, *others = (METRICS[name] for name in ("l0", "fvu", "dead_fraction"))
+    named = " and ".join(f"{metric.symbol} ({metric.caption})" for metric in others)
+    return f"{l0.symbol}, {named} are of samples that training did not see."
 
 
 def _swept(config: Mapping[str, Any], table: str) -> str:

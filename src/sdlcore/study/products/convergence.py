@@ -10,14 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from sdlcore.evaluation.metrics import recovery_name
 from sdlcore.study.products.figures import PALETTE, style
 from sdlcore.study.products.markup import label_method
 
-COURSE_COLUMNS = ["method", "protocol", "seed", "step", "seconds", "fvu", "gt_recovery_decoder", "gt_recovery_encoder"]
+DECODER, ENCODER = recovery_name("decoder"), recovery_name("encoder")
+COURSE_COLUMNS = ["method", "protocol", "seed", "step", "seconds", "fvu", DECODER, ENCODER]
 MEASURES = {
     "fvu": "variance unexplained\n(training batches)",
-    "gt_recovery_decoder": "recovered by the decoder\n(share of features)",
-    "gt_recovery_encoder": "recovered by the encoder\n(share of features)",
+    DECODER: "recovered by the decoder\n(share of features)",
+    ENCODER: "recovered by the encoder\n(share of features)",
 }
 RECOVERED = 0.99
 """Share of features that `seconds_to_recovery` waits for."""
@@ -54,7 +56,7 @@ def seconds_to_recovery(rows: pd.DataFrame) -> dict[tuple[str, str | None], list
     """
     found: dict[tuple[str, str | None], list[float | None]] = {}
     for _, run in rows.groupby(["method", "protocol", "seed"], sort=False, dropna=False):
-        there = run.loc[run["gt_recovery_decoder"] >= RECOVERED, "seconds"]
+        there = run.loc[run[DECODER] >= RECOVERED, "seconds"]
         protocol = None if run["protocol"].isna().all() else str(run["protocol"].iloc[0])
         key = str(run["method"].iloc[0]), protocol
         found.setdefault(key, []).append(None if there.empty else float(there.iloc[0]))

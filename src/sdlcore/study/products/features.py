@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.evaluation.recovery import TAU
+from sdlcore.data.recovery_rule import TAU
 from sdlcore.study.products.figures import GREY, PALETTE, style
 from sdlcore.study.products.markup import label_method
 

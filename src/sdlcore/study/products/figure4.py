@@ -8,7 +8,8 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from sdlcore.evaluation.recovery import TAU, Match, chance_recovery, normalise_rows
+from sdlcore.data.recovery_rule import TAU, recovered
+from sdlcore.evaluation.recovery import Match, chance_recovery, normalise_rows
 from sdlcore.evaluation.zero_loss import Solution
 from sdlcore.study.products.figures import PALETTE, style
 from sdlcore.study.products.space import draw_features, draw_sphere, frame, open_view
@@ -102,8 +103,8 @@ def _losses(found: Solution) -> str:
 
 def _cosines(match: Match) -> str:
     best = ", ".join(f"$w_{{{d + 1}}}$ {value:.2f}" for d, value in enumerate(match.similarity))
-    recovered = int((match.similarity > TAU).sum())
-    return f"best |cosine|: {best}\n{recovered} of {len(match.similarity)} recovered (above {TAU:g})"
+    found = int(recovered(match.similarity).sum())
+    return f"best |cosine|: {best}\n{found} of {len(match.similarity)} recovered (above {TAU:g})"
 
 
 def _activity(found: Solution) -> str:

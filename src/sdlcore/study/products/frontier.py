@@ -12,13 +12,13 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from sdlcore.study.products.captions import symbol
 from sdlcore.study.products.figures import GREY, PALETTE, style
 from sdlcore.study.products.markup import label_method
-from sdlcore.study.products.solvers_table import last_row, solvers_table
+from sdlcore.study.products.solvers_table import DECODER, last_row, solvers_table
 from sdlcore.study.results.runs import RunsError
 
 COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1]]
 """Of methods."""
 ROWS = {
-    "gt_recovery_decoder": "recovered by the decoder\n(share, cosine above .9)",
+    DECODER: "recovered by the decoder\n(share, cosine above .9)",
     "found": "atoms or active latents\nby true features",
     "samples_taken": "samples that search\nor training took",
 }
@@ -86,7 +86,7 @@ def figure_frontier(table: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
             panels[row, 0].set_ylabel(label, fontsize=8)
             if quantity == "found" and _wide(table[quantity]):
                 panels[row, 0].set_yscale("log")
-            if quantity != "gt_recovery_decoder":
+            if quantity != DECODER:
                 panels[row, 0].yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         panels[-1, 0].set_ylim(bottom=0)
         panels[0, 0].set_ylim(-0.04, 1.04)

@@ -2,11 +2,28 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
 import pandas as pd
 
+from sdlcore.data.recovery_rule import TAU_STRICT
+from sdlcore.evaluation.metrics import (
+    ANCHORS_ONLY,
+    CHANCE,
+    GT_RECOVERY,
+    INNER,
+    METRICS,
+    MIP,
+    ORACLE,
+    OTHERS,
+    Matched,
+    baseline_name,
+    mip_name,
+    part_name,
+    recovery_name,
+)
 from sdlcore.study.products.captions import symbol
 from sdlcore.study.results.tables import PAPER_METHODS
 
@@ -58,32 +75,40 @@ class Column(NamedTuple):
     group: str
     heading: str
     name: str
-    digits: int = 3
+    digits: int
 
 
+def _ours(heading: str, name: str) -> Column:
+    """Return the column of a metric."""
+    return Column(METRICS[name].symbol, heading, name, METRICS[name].digits)
+
+
+def _papers(column: str, beside: str) -> Column:
+    """Return a column of the paper's numbers, written as the metric that they stand beside."""
+    return Column(METRICS[beside].symbol, "paper", column, METRICS[beside].digits)
+
+
+# as the paper's formula and its later revision say, which verdicts follow
+_STATED = Matched("encoder", INNER, tau=TAU_STRICT)
 COLUMNS = [
-    Column("GT recovery", "paper", "paper_gt_recovery"),
-    Column("GT recovery", "encoder", "gt_recovery_encoder"),
-    Column("GT recovery", "encoder, not given", "gt_recovery_encoder_unanchored"),
-    # as the paper's formula and its later revision say, which verdicts follow
-    Column("GT recovery", "encoder, inner products > .95", "gt_recovery_encoder_raw_tau95"),
-    Column("GT recovery", "the same, not given", "gt_recovery_encoder_raw_unanchored_tau95"),
-    Column("GT recovery", "decoder", "gt_recovery_decoder"),
-    Column("GT recovery", "decoder, not given", "gt_recovery_decoder_unanchored"),
-    Column("MIP", "paper", "paper_mip"),
-    Column("MIP", "encoder", "mip_encoder"),
-    Column("MIP", "encoder, inner products", "mip_encoder_raw"),
-    Column("MIP", "decoder", "mip_decoder"),
-    Column("L0", "paper", "paper_l0", 1),
-    Column("L0", "ours", "l0", 1),
-    Column("FVU", "ours", "fvu"),
-    Column("Dead", "ours", "dead_fraction"),
+    _papers("paper_gt_recovery", recovery_name("encoder")),
+    _ours("encoder", recovery_name("encoder")),
+    _ours("encoder, not given", recovery_name("encoder", features=OTHERS)),
+    _ours("encoder, inner products > .95", _STATED.name),
+    _ours("the same, not given", replace(_STATED, features=OTHERS).name),
+    _ours("decoder", recovery_name("decoder")),
+    _ours("decoder, not given", recovery_name("decoder", features=OTHERS)),
+    _papers("paper_mip", mip_name("encoder")),
+    _ours("encoder", mip_name("encoder")),
+    _ours("encoder, inner products", mip_name("encoder", INNER)),
+    _ours("decoder", mip_name("decoder")),
+    _papers("paper_l0", "l0"),
+    _ours("ours", "l0"),
+    _ours("ours", "fvu"),
+    _ours("ours", "dead_fraction"),
 ]
 # where samples have classes
-CLASS_COLUMNS = [
-    Column("Top classes", "all latents", "top_classes", 1),
-    Column("Top classes", "not given", "top_classes_unanchored", 1),
-]
+CLASS_COLUMNS = [_ours("all latents", "top_classes"), _ours("not given", part_name("top_classes", OTHERS))]
 
 
 class Cell(NamedTuple):
@@ -130,11 +155,11 @@ def readable(table: pd.DataFrame) -> Readable:
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
         values = [label_value(row["value"], row["paper_value"])] if swept else []
         rows.append((values + names, [_cell(row, column) for column in columns]))
-    baselines = [("Chance", [_baseline(table, column, "chance") for column in columns])] if "MIP" in measured else []
-    if _known(table, "anchors_only_mip_decoder_mean"):
-        baselines.append(("Anchors only", [_baseline(table, column, "anchors_only") for column in columns]))
-    if _known(table, "oracle_fvu_mean"):
-        baselines.append(("Oracle", [_baseline(table, column, "oracle") for column in columns]))
+    baselines = [("Chance", [_baseline(table, column, CHANCE) for column in columns])] if MIP.symbol in measured else []
+    if _known(table, f"{mip_name('decoder', baseline=ANCHORS_ONLY)}_mean"):
+        baselines.append(("Anchors only", [_baseline(table, column, ANCHORS_ONLY) for column in columns]))
+    if _known(table, f"{baseline_name(ORACLE, 'fvu')}_mean"):
+        baselines.append(("Oracle", [_baseline(table, column, ORACLE) for column in columns]))
     return Readable(swept + labels, columns, rows, baselines)
 
 
@@ -170,7 +195,7 @@ def _cell(row: pd.Series, column: Column) -> Cell:
 
 def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
     """Return a level as one number, or as a range where rows differ (directions of other dimensions)."""
-    name = f"{kind}_{column.name}_mean"
+    name = f"{baseline_name(kind, column.name)}_mean"
     if not _known(table, name):
         return Cell("–")
     levels = table[name]
@@ -230,8 +255,8 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """
     content = readable(table)
     panels = [
-        _latex_panel(content, lambda column: column.group == "GT recovery"),
-        _latex_panel(content, lambda column: column.group != "GT recovery"),
+        _latex_panel(content, lambda column: column.group == GT_RECOVERY.symbol),
+        _latex_panel(content, lambda column: column.group != GT_RECOVERY.symbol),
     ]
     lines = [
         "% needs \\usepackage{booktabs}",

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sdlcore.evaluation.metrics import SIDES, recovery_name
 from sdlcore.study.products.captions import symbol
 from sdlcore.study.products.figures import GREY, PALETTE, style
 from sdlcore.study.products.markup import label_anchoring, label_method
 
-SIDES = ["encoder", "decoder"]
 COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2]]
 """Of anchorings."""
 LINES: list[Literal["-", "--", ":"]] = ["-", "--", ":"]
@@ -59,10 +59,10 @@ def _draw(axes: Axes, rows: pd.DataFrame, side: str, values: list[float]) -> Non
         colour = COLOURS[i % len(COLOURS)]
         for j, (_, line) in enumerate(anchored.groupby("protocol", sort=False)):
             places = np.array([values.index(value) for value in line["value"]]) + SHIFT * (2 * i - 1)
-            spread = line[f"gt_recovery_{side}_std"]
+            spread = line[f"{recovery_name(side)}_std"]
             axes.errorbar(
                 places,
-                line[f"gt_recovery_{side}_mean"],
+                line[f"{recovery_name(side)}_mean"],
                 yerr=None if spread.isna().all() else spread.fillna(0),
                 color=colour,
                 linestyle=LINES[j % len(LINES)],

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sdlcore.evaluation.absorption import absorption_score
+from sdlcore.evaluation.metrics import ANCHORS_ONLY, OTHERS, mip_name, recovery_name
 from sdlcore.study.products.markup import label_method, number
 from sdlcore.study.verdicts.markup import counts_sentence
 
@@ -52,8 +53,8 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
 def _recovery(table: pd.DataFrame) -> Iterator[Finding]:
     plain = table[table["anchoring"] == "none"]
     for protocol, rows in plain.groupby("protocol", sort=False):
-        decoder, encoder = (rows[f"gt_recovery_{side}_mean"] for side in ("decoder", "encoder"))
-        mips = [f"{_range(rows[f'mip_{side}_mean'])} in the {side}" for side in ("decoder", "encoder")]
+        decoder, encoder = (rows[f"{recovery_name(side)}_mean"] for side in ("decoder", "encoder"))
+        mips = [f"{_range(rows[f'{mip_name(side)}_mean'])} in the {side}" for side in ("decoder", "encoder")]
         yield Finding(
             f"What is recovered, trained by {PROTOCOLS.get(str(protocol), protocol)}",
             f"Without anchors and by cosines above .9, decoders of the {len(rows)} methods recover "
@@ -70,10 +71,10 @@ def _anchoring(effects: pd.DataFrame) -> Iterator[Finding]:
         told = [
             f"{what} {_rises(rows[rows['metric'] == name])}"
             for name, what in (
-                ("gt_recovery_decoder_unanchored", "decoder recovery"),
-                ("gt_recovery_encoder_unanchored", "encoder recovery"),
-                ("mip_decoder_unanchored", "the decoder’s mean best |cosine|"),
-                ("mip_encoder_unanchored", "the encoder’s"),
+                (recovery_name("decoder", features=OTHERS), "decoder recovery"),
+                (recovery_name("encoder", features=OTHERS), "encoder recovery"),
+                (mip_name("decoder", features=OTHERS), "the decoder’s mean best |cosine|"),
+                (mip_name("encoder", features=OTHERS), "the encoder’s"),
             )
         ]
         said = f"By 95 % intervals over {seeds} paired seeds, {'; '.join(told)}."
@@ -101,12 +102,14 @@ def _classes(table: pd.DataFrame) -> Iterator[Finding]:
     plain, anchored = table[table["anchoring"] == "none"], table[table["anchoring"] != "none"]
     if plain.empty or anchored.empty:
         return
-    name = "gt_recovery_decoder_unanchored_mean"
+    name, alone = (
+        f"{recovery_name('decoder', features=OTHERS, baseline=baseline)}_mean" for baseline in (None, ANCHORS_ONLY)
+    )
     yield Finding(
         "Means of classes in CLIP embeddings",
         f"Of the means that were not given away, decoders have {_range(plain[name])} without anchors and "
         f"{_range(anchored[name])} with them, but the anchors alone, without any training, have "
-        f"{_range(table['anchors_only_gt_recovery_decoder_unanchored_mean'])}: their neighbours lie that close.",
+        f"{_range(table[alone])}: their neighbours lie that close.",
         "table2",
     )
 

@@ -15,20 +15,15 @@ import pandas as pd
 from sdlcore.sources.images.reference import TRAINED
 from sdlcore.storage.files import atomic_path, provenance
 from sdlcore.study.configuration.run_keys import OWN, SETTINGS_TABLE, TOP_IMAGES, source_kind, table_seeds
-from sdlcore.study.products.captions import symbol, table_caption
+from sdlcore.study.products.captions import table_caption
 from sdlcore.study.products.convergence import convergence_sentence
 from sdlcore.study.products.figures import NEVER_FIRED
-from sdlcore.study.products.markup import (
-    label_anchoring,
-    label_method,
-    label_value,
-    number,
-    readable,
-)
+from sdlcore.study.products.markup import label_anchoring, label_method, number, readable
 from sdlcore.study.products.settings_table import setting_text, settings_caption
 from sdlcore.study.report.bench_sentences import figure4_sentences, figure5_sentences
+from sdlcore.study.report.effects import effect_table
 from sdlcore.study.report.findings import findings
-from sdlcore.study.results.tables import EFFECT_METRICS, paired_interval
+from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.verdicts import markup as verdict_markup
 
 # Licences of what a source shows or is computed from, by the beginning of its configuration value.
@@ -182,7 +177,7 @@ def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFra
         "starts": {sum(width for _, width in groups[:i]) for i in range(len(groups))},
         "caption": table_caption(config, name),
         "first": {"seed": table_seeds(config, name)[0], "protocol": config["tables"][name]["protocols"][0]},
-        "effects": _effect_rows(effects) if effects is not None and len(effects) else None,
+        "effects": effect_table(effects) if effects is not None and len(effects) else None,
     }
 
 
@@ -273,35 +268,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _signed(value: float) -> str:
-    text = number(value, 3).replace("-", "−")
-    return f"+{text}" if value > 0 and float(text) != 0 else text
-
-
-def _effect_rows(effects: pd.DataFrame) -> dict[str, Any]:
-    """Return one row a point x method x anchoring x protocol; cells hold difference, interval and sign."""
-    bounds = ["difference_mean", "difference_low", "difference_high"]
-    swept = effects["value"].notna().any()
-    shown = [swept, True, effects["anchoring"].nunique() > 1, effects["protocol"].nunique() > 1]
-    heads = [symbol(effects["parameter"].iloc[0]) if swept else "", "Method", "Anchoring", "Protocol"]
-    labels = [name for name, several in zip(heads, shown, strict=True) if several]
-    rows = []
-    by = ["value", "method", "anchoring", "protocol"]
-    for (_, method, anchoring, protocol), group in effects.groupby(by, sort=False, dropna=False):
-        by_metric = group.set_index("metric")
-        cells = []
-        for name in EFFECT_METRICS:
-            mean, low, high = (float(value) for value in by_metric[bounds].loc[name].to_numpy())
-            interval = "" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
-            # an interval that excludes zero; which sign is good depends on the metric
-            sign = 0 if math.isnan(low) or low <= 0 <= high else (1 if low > 0 else -1)
-            cells.append({"mean": _signed(mean), "interval": interval, "sign": -sign if name == "fvu" else sign})
-        point = label_value(*by_metric[["value", "paper_value"]].iloc[0]) if swept else ""
-        names = [point, label_method(str(method)), label_anchoring(str(anchoring)), str(protocol)]
-        rows.append(([name for name, several in zip(names, shown, strict=True) if several], cells))
-    return {"labels": labels, "rows": rows, "seeds": int(effects["seeds"].iloc[0])}
 
 
 def _summary_rows(summary: pd.DataFrame) -> list[list[str]]:

@@ -9,21 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sdlcore.evaluation.metrics import CHANCE, GIVEN, KEPT, METRICS, OTHERS, baseline_name
 from sdlcore.evaluation.recovery import recovery_metrics
 from sdlcore.storage.files import seal_json
 
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
 
-# What every table needs: the runs of a bench have these; runs on real activations lack the first four.
-REQUIRED_METRICS = [
-    "gt_recovery_encoder",
-    "gt_recovery_decoder",
-    "mip_encoder",
-    "mip_decoder",
-    "l0",
-    "fvu",
-    "dead_fraction",
-]
+NEEDED_METRICS = [metric.name for metric in METRICS.values() if metric.needed]
+"""What every table needs. Runs without reference directions lack some of them (`unjudged`)."""
 
 
 class RunsError(ValueError):
@@ -57,8 +50,8 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read metrics files into a frame of one row a run.
 
     A run without anchors is scored on the same features as the runs beside it: where files have one anchoring of its
-    source and seed, ``_anchored`` and ``_unanchored`` metrics are counted anew on the features that this gives away.
-    What cannot be counted anew is NaN, as are all of these beside several anchorings.
+    source and seed, what hangs on anchors is counted anew on the features that this gives away. What cannot be counted
+    anew is NaN, as are all of these beside several anchorings.
 
     Returns
     -------
@@ -87,7 +80,7 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     for path, content in contents:
         key = tuple(content["run"][name] for name in KEY)
         content["metrics"] |= _scored_beside(path, content, given)
-        values = content["metrics"] | {f"chance_{name}": value for name, value in content["chance"].items()}
+        values = content["metrics"] | {baseline_name(CHANCE, name): value for name, value in content["chance"].items()}
         rows[key] = content["run"] | {name: np.nan if value is None else value for name, value in values.items()}
     if not rows:
         raise RunsError("no metrics file was given, expected at least one")
@@ -96,8 +89,8 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return runs with NaN for what they lack of `REQUIRED_METRICS`, as those do that nothing is judged against."""
-    return runs.reindex(columns=[*runs.columns, *(name for name in REQUIRED_METRICS if name not in runs)])
+    """Return runs with NaN for what they lack of `NEEDED_METRICS`, as those do that nothing is judged against."""
+    return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
 def _given_away(contents: Iterable[dict[str, Any]]) -> dict[tuple[str, int], set[tuple[int, ...]]]:
@@ -122,16 +115,18 @@ def _scored_beside(
         raise RunsError(f"{path}: features is missing, which the anchored runs beside it have; evaluate it anew")
     if anchorings == {tuple(content["features"]["anchored"])}:
         return {}
-    metrics: dict[str, float | None] = dict.fromkeys(
-        name for name in content["metrics"] if "anchored" in name or name.startswith("anchors_only")
-    )
+    metrics: dict[str, float | None] = dict.fromkeys(name for name in content["metrics"] if _by_anchors(name))
     if len(anchorings) == 1:
         anchored = np.array(next(iter(anchorings)), dtype=np.int64)
-        for side, similarity in content["features"].items():
-            if side != "anchored":
-                counted = recovery_metrics(side, np.array(similarity), anchored)
-                metrics |= {name: value for name, value in counted.items() if "anchored" in name}
+        for name, best in content["features"].items():
+            if name in KEPT:
+                metrics |= recovery_metrics(KEPT[name], np.array(best), anchored, (GIVEN, OTHERS))
     return metrics
+
+
+def _by_anchors(name: str) -> bool:
+    """Tell whether a metric hangs on anchors. Files of other versions may hold metrics that are not declared."""
+    return name in METRICS and METRICS[name].by_anchors
 
 
 def _describe(method: str, protocol: str, anchoring: str, seed: int) -> str:
@@ -181,7 +176,7 @@ def check_runs(
                 f"the run {_describe(*cells[0])} {what}, expected every method x anchoring x protocol once "
                 f"on each of the seeds {', '.join(map(str, axes['seed']))}"
             )
-    for name in REQUIRED_METRICS:
+    for name in NEEDED_METRICS:
         if name not in runs:
             raise RunsError(
                 f"metric {name} is missing from every run, expected the metrics of a bench with ground truth"

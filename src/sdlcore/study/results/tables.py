@@ -9,63 +9,29 @@ import numpy as np
 import pandas as pd
 import scipy.special
 
+from sdlcore.evaluation.metrics import CHANCE, METRICS, Metric, baseline_name
 from sdlcore.storage.files import atomic_path
 from sdlcore.study.results.runs import RunsError, check_runs
 
-SIDES = ("encoder", "decoder")
-WHOSE = ("", "_anchored", "_unanchored")
-"""Whose recovery a metric is: all features', those of anchors, and the others'."""
-_RECOVERY = ["gt_recovery_encoder", "gt_recovery_decoder"]
-_MIP = ["mip_encoder", "mip_decoder"]
+_SYMBOLS = list(dict.fromkeys(metric.symbol for metric in METRICS.values()))
 
-PRIMARY_METRICS = [
-    *_RECOVERY,
-    *(f"{name}_unanchored" for name in _RECOVERY),
-    *_MIP,
-    "l0",
-    "fvu",
-    "dead_fraction",
-]
-MORE_METRICS = [
-    *(f"{name}_tau95" for name in _RECOVERY),
-    *(f"{name}_unanchored_tau95" for name in _RECOVERY),
-    *(f"{name}_anchored{suffix}" for suffix in ("", "_tau95") for name in _RECOVERY),
-    *(f"{name}_{which}" for which in ("unanchored", "anchored") for name in _MIP),
-    *(f"{name}_encoder_pattern{which}" for which in ("", "_unanchored") for name in ("gt_recovery", "mip")),
-    "gt_recovery_encoder_pattern_tau95",
-    "hungarian_encoder",
-    "hungarian_decoder",
-    "f1",
-    *(f"gt_recovery_{side}_raw{which}{tau}" for side in SIDES for which in WHOSE for tau in ("", "_tau95")),
-    *(f"mip_{side}_raw{which}" for side in SIDES for which in WHOSE),
-    *(f"norm_{side}_{quantile}" for side in SIDES for quantile in ("low", "median", "high")),
-    *(f"{name}{which}" for which in ("", "_anchored", "_unanchored") for name in ("top_classes", "top_purity")),
-    *(f"anchors_only_{name}{which}" for which in ("", "_unanchored") for name in [*_RECOVERY, *_MIP]),
-    *(f"anchors_only_{name}{which}_tau95" for which in ("", "_unanchored") for name in _RECOVERY),
-    "oracle_l0",
-    "oracle_fvu",
-]
-CHANCE_METRICS = [*_RECOVERY, *_MIP, *(f"{name}_tau95" for name in _RECOVERY)]
-CHANCE_METRICS += ["gt_recovery_encoder_pattern", "mip_encoder_pattern"]
-EFFECT_METRICS = [
-    "gt_recovery_decoder",
-    "gt_recovery_decoder_unanchored",
-    "gt_recovery_encoder",
-    "gt_recovery_encoder_unanchored",
-    "mip_decoder",
-    "mip_decoder_unanchored",
-    "mip_encoder",
-    "mip_encoder_unanchored",
-    "fvu",
-]
+
+def _by_symbol(metric: Metric) -> tuple[int, str]:
+    """Order metrics by what they measure, then the decoder's before the encoder's."""
+    return _SYMBOLS.index(metric.symbol), metric.matched.side if metric.matched else ""
+
+
+TABLE_METRICS = [metric.name for metric in METRICS.values() if metric.in_tables]
+CHANCE_METRICS = [metric.name for metric in METRICS.values() if metric.chance]
+EFFECT_METRICS = [metric.name for metric in sorted(METRICS.values(), key=_by_symbol) if metric.effect]
 
 TABLE_COLUMNS = [
     "method",
     "anchoring",
     "protocol",
     "seeds",
-    *(f"{name}_{part}" for name in [*PRIMARY_METRICS, *MORE_METRICS] for part in ("mean", "std")),
-    *(f"chance_{name}_mean" for name in CHANCE_METRICS),
+    *(f"{name}_{part}" for name in TABLE_METRICS for part in ("mean", "std")),
+    *(f"{baseline_name(CHANCE, name)}_mean" for name in CHANCE_METRICS),
     "paper_gt_recovery",
     "paper_mip",
     "paper_l0",
@@ -177,11 +143,12 @@ def table1(
             "protocol": protocol,
             "seeds": len(cell),
         }
-        for name in [*PRIMARY_METRICS, *MORE_METRICS]:
+        for name in TABLE_METRICS:
             values = _values(cell, name)
             row[f"{name}_mean"] = values.mean()
             row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
-        row |= {f"chance_{name}_mean": _values(cell, f"chance_{name}").mean() for name in CHANCE_METRICS}
+        levels = [baseline_name(CHANCE, name) for name in CHANCE_METRICS]
+        row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
         numbers: Any = published.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
         if numbers is not None:
             # rounding undoes the binary dust of the division: 87.63 is .8763

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sdlcore.evaluation.metrics import COSINE, INNER
 from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.verdicts.claims import CLAIMS, Band, Claim
 from sdlcore.study.verdicts.contradictions import TOLERANCE
@@ -15,7 +16,7 @@ from sdlcore.study.verdicts.contrasts import Contrast, Lookup, Under, by_text, p
 from sdlcore.study.verdicts.evidence import MISSING, PROTOCOL, Evidence
 from sdlcore.study.verdicts.judging import NOT_READ, NOT_RUN
 from sdlcore.study.verdicts.paper import MEASURES
-from sdlcore.study.verdicts.readings import COSINE, INNER, JUDGED, TAUS, Reading
+from sdlcore.study.verdicts.readings import JUDGED, TAUS, Reading
 
 HOLDS = "holds"
 FAILS = "does not hold"

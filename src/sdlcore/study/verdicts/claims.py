@@ -1,19 +1,20 @@
 """What the paper claims in words, as data: the words, what is measured, and the band that it must lie in."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
+from sdlcore.evaluation.metrics import OTHERS, mip_name, recovery_name
 from sdlcore.study.verdicts.contrasts import (
     Contrasts,
     beyond_anchors,
     changes,
     grid,
     levels,
+    pairs,
     resampling,
     steps,
     steps_of_changes,
 )
-from sdlcore.study.verdicts.evidence import Place
 
 # a band's ends belong to it; what is above an end is so by more than rounding to nine decimals leaves
 HAIR = 5e-10
@@ -62,13 +63,11 @@ INTERFERENCES = (0.05, 0.1, 0.2, 0.5)
 # the paper's .005 and .1 are the probabilities that a feature is active
 DENSE, SPARSE = 0.9, 0.995
 
-RECOVERY, MIP = "gt_recovery_encoder", "mip_encoder"
+# by cosines, at tau = .9; a reading turns them into its own
+RECOVERY, MIP = recovery_name("encoder"), mip_name("encoder")
+RECOVERY_OF_OTHERS, MIP_OF_OTHERS = recovery_name("encoder", features=OTHERS), mip_name("encoder", features=OTHERS)
+DECODER, DECODER_OF_OTHERS = recovery_name("decoder"), recovery_name("decoder", features=OTHERS)
 PERFECT = between(99.95, 100)
-ENCODER = "encoder"
-
-
-def _at(method: str, anchoring: str, table: str, value: float) -> Place:
-    return grid(table, [method], [value], [anchoring])[0]
 
 
 CONSISTENT = "consistently improves GT Recovery and Maximum Inner Product (MIP) across all SDL methods"
@@ -79,7 +78,7 @@ CLAIMS = [
         "anchoring_recovery",
         "5.1, Table 1",
         CONSISTENT,
-        f"anchoring raises the recovery of all features, anchors included, which raise it by themselves ({ENCODER})",
+        "anchoring raises the recovery of all features, anchors included, which raise it by themselves (encoder)",
         above(0),
         changes(grid("table1", ALL), RECOVERY),
     ),
@@ -87,9 +86,9 @@ CLAIMS = [
         "anchoring_recovery_not_given",
         "5.1, Table 1",
         CONSISTENT,
-        f"anchoring raises the recovery of features that are no anchors ({ENCODER})",
+        "anchoring raises the recovery of features that are no anchors (encoder)",
         above(0),
-        changes(grid("table1", ALL), f"{RECOVERY}_unanchored"),
+        changes(grid("table1", ALL), RECOVERY_OF_OTHERS),
     ),
     Claim(
         "anchoring_recovery_decoder_not_given",
@@ -97,7 +96,7 @@ CLAIMS = [
         CONSISTENT,
         "anchoring raises the recovery of features that are no anchors in the decoder",
         above(0),
-        changes(grid("table1", ALL), "gt_recovery_decoder_unanchored"),
+        changes(grid("table1", ALL), DECODER_OF_OTHERS),
     ),
     Claim(
         "anchoring_mip",
@@ -113,13 +112,13 @@ CLAIMS = [
         CONSISTENT,
         "anchoring raises the MIP over features that are no anchors (encoder)",
         above(0),
-        changes(grid("table1", ALL), f"{MIP}_unanchored"),
+        changes(grid("table1", ALL), MIP_OF_OTHERS),
     ),
     Claim(
         "penalised_fail",
         "Appendix G",
         "The consistent failure of ReLU and JumpReLU SAEs without sufficient sparsity constraints",
-        f"without anchors, under penalties of ours, ReLU and JumpReLU recover next to nothing, at most 2 % ({ENCODER})",
+        "without anchors, under penalties of ours, ReLU and JumpReLU recover next to nothing, at most 2 % (encoder)",
         between(0, 2),
         levels(grid("table1", PENALISED), RECOVERY),
     ),
@@ -129,28 +128,21 @@ CLAIMS = [
         "The consistent failure of ReLU and JumpReLU SAEs without sufficient sparsity constraints",
         "without anchors, under penalties of ours, ReLU and JumpReLU recover at most 2 % in the decoder",
         between(0, 2),
-        levels(grid("table1", PENALISED), "gt_recovery_decoder"),
+        levels(grid("table1", PENALISED), DECODER),
     ),
     Claim(
         "penalised_fail_alone",
         "Appendix G",
         "The consistent failure of ReLU and JumpReLU SAEs without sufficient sparsity constraints",
-        f"without anchors, under penalties of ours, they recover less than TopK, BatchTopK and Matryoshka ({ENCODER})",
+        "without anchors, under penalties of ours, they recover less than TopK, BatchTopK and Matryoshka (encoder)",
         below(0),
-        steps(
-            [
-                (Place("table1", penalised), Place("table1", selecting))
-                for penalised in PENALISED
-                for selecting in SELECTING
-            ],
-            RECOVERY,
-        ),
+        steps(list(product(grid("table1", PENALISED), grid("table1", SELECTING))), RECOVERY),
     ),
     Claim(
         "superposition_none",
         "Appendix G, Table 4",
         "standard SAE training achieves 0% GT Recovery across all feature counts",
-        f"a ReLU SAE without anchors recovers next to nothing at each n, at most 2 % ({ENCODER})",
+        "a ReLU SAE without anchors recovers next to nothing at each n, at most 2 % (encoder)",
         between(0, 2),
         levels(grid("table4", ["ReLU SAE"], FEATURES), RECOVERY),
     ),
@@ -158,7 +150,7 @@ CLAIMS = [
         "superposition_perfect",
         "Appendix G, Table 4",
         "With feature anchoring, GT Recovery reaches 100% at n = 800",
-        f"a ReLU SAE with anchors recovers all features ({ENCODER})",
+        "a ReLU SAE with anchors recovers all features (encoder)",
         PERFECT,
         levels(grid("table4", ["ReLU SAE"], [800], ["anchored"]), RECOVERY),
     ),
@@ -166,12 +158,9 @@ CLAIMS = [
         "superposition_falls",
         "Appendix G, Table 4",
         "As superposition increases, GT Recovery gradually decreases",
-        f"a ReLU SAE with anchors recovers less at each n than at the n before ({ENCODER})",
+        "a ReLU SAE with anchors recovers less at each n than at the n before (encoder)",
         below(0),
-        steps(
-            [(b, a) for a, b in pairwise(grid("table4", ["ReLU SAE"], FEATURES, ["anchored"]))],
-            RECOVERY,
-        ),
+        steps([(b, a) for a, b in pairwise(grid("table4", ["ReLU SAE"], FEATURES, ["anchored"]))], RECOVERY),
     ),
     Claim(
         "superposition_mip",
@@ -185,7 +174,7 @@ CLAIMS = [
         "interference_gain",
         "Appendix G, Table 5",
         "with improvements ranging from 2-7 percentage points",
-        f"anchoring raises the recovery of all features, anchors included, by 2 to 7 points at each M ({ENCODER})",
+        "anchoring raises the recovery of all features, anchors included, by 2 to 7 points at each M (encoder)",
         between(2, 7),
         changes(grid("table5", SELECTING, INTERFERENCES), RECOVERY),
     ),
@@ -193,17 +182,9 @@ CLAIMS = [
         "interference_low",
         "Appendix G, Table 5",
         "performance degrades slightly at very low interference (M = 0.05)",
-        f"recovery is lower at M = .05 than at .1 and .2, with and without anchors ({ENCODER})",
+        "recovery is lower at M = .05 than at .1 and .2, with and without anchors (encoder)",
         below(0),
-        steps(
-            [
-                (_at(method, anchoring, "table5", 0.05), _at(method, anchoring, "table5", M))
-                for method in SELECTING
-                for M in (0.1, 0.2)
-                for anchoring in BOTH
-            ],
-            RECOVERY,
-        ),
+        steps(pairs("table5", SELECTING, 0.05, (0.1, 0.2), BOTH), RECOVERY),
     ),
     Claim(
         "interference_mip",
@@ -217,22 +198,15 @@ CLAIMS = [
         "sparsity_most",
         "Appendix G, Table 6",
         "feature anchoring provides the most dramatic improvements",
-        f"anchoring raises recovery by more at S = .995, the paper's .005, than at .99 and .9 ({ENCODER})",
+        "anchoring raises recovery by more at S = .995, the paper's .005, than at .99 and .9 (encoder)",
         above(0),
-        steps_of_changes(
-            [
-                (_at(method, "none", "table6", SPARSE), _at(method, "none", "table6", S))
-                for method in (*PENALISED, *SELECTING)
-                for S in (0.99, DENSE)
-            ],
-            RECOVERY,
-        ),
+        steps_of_changes(pairs("table6", (*PENALISED, *SELECTING), SPARSE, (0.99, DENSE)), RECOVERY),
     ),
     Claim(
         "sparsity_gain",
         "Appendix G, Table 6",
         "all TopK-family methods show 2-6 percentage point gains",
-        f"anchoring raises the recovery of all features by 2 to 6 points at S = .995, the paper's .005 ({ENCODER})",
+        "anchoring raises the recovery of all features by 2 to 6 points at S = .995, the paper's .005 (encoder)",
         between(2, 6),
         changes(grid("table6", SELECTING, [SPARSE]), RECOVERY),
     ),
@@ -240,21 +214,15 @@ CLAIMS = [
         "sparsity_moderate",
         "Appendix G, Table 6",
         "performance drops significantly across all methods",
-        f"recovery is lower at S = .95, the paper's .05, which its table lacks, than at .99 ({ENCODER})",
+        "recovery is lower at S = .95, the paper's .05, which its table lacks, than at .99 (encoder)",
         below(0),
-        steps(
-            [
-                (_at(method, "none", "table6", 0.95), _at(method, "none", "table6", 0.99))
-                for method in (*PENALISED, *SELECTING)
-            ],
-            RECOVERY,
-        ),
+        steps(pairs("table6", (*PENALISED, *SELECTING), 0.95, [0.99]), RECOVERY),
     ),
     Claim(
         "sparsity_near_perfect",
         "Appendix G, Table 6",
         "TopK-family methods achieve near-perfect recovery (98.8%-99.7%)",
-        f"TopK, BatchTopK and Matryoshka recover 98.8 % at least at S = .9, with anchors or not ({ENCODER})",
+        "TopK, BatchTopK and Matryoshka recover 98.8 % at least at S = .9, with anchors or not (encoder)",
         between(98.8, 100),
         levels(grid("table6", SELECTING, [DENSE], BOTH), RECOVERY),
     ),
@@ -262,21 +230,17 @@ CLAIMS = [
         "sparsity_matryoshka",
         "Appendix G, Table 6",
         "Matryoshka SAE benefits least from anchoring at extreme sparsity",
-        f"anchoring raises the recovery of TopK and BatchTopK by more than Matryoshka's, at S = .9 ({ENCODER})",
+        "anchoring raises the recovery of TopK and BatchTopK by more than Matryoshka's, at S = .9 (encoder)",
         above(0),
         steps_of_changes(
-            [
-                (_at(method, "none", "table6", DENSE), _at("Matryoshka SAE", "none", "table6", DENSE))
-                for method in SELECTING[:2]
-            ],
-            RECOVERY,
+            list(product(grid("table6", SELECTING[:2], [DENSE]), grid("table6", SELECTING[2:], [DENSE]))), RECOVERY
         ),
     ),
     Claim(
         "k_perfect",
         "Appendix G, Table 7",
         "achieve perfect (100%) GT Recovery at k = 32",
-        f"a TopK SAE recovers all features, with and without anchors ({ENCODER})",
+        "a TopK SAE recovers all features, with and without anchors (encoder)",
         PERFECT,
         levels(grid("table7", ["TopK SAE"], [32], BOTH), RECOVERY),
     ),
@@ -284,7 +248,7 @@ CLAIMS = [
         "k_minimal",
         "Appendix G, Table 7",
         "with minimal difference between standard and anchored training",
-        f"anchoring changes the recovery of all features, anchors included, by 2 points at most at k = 64 ({ENCODER})",
+        "anchoring changes the recovery of all features, anchors included, by 2 points at most at k = 64 (encoder)",
         between(-2, 2),
         changes(grid("table7", ["TopK SAE"], [64]), RECOVERY),
     ),
@@ -292,15 +256,15 @@ CLAIMS = [
         "k_minimal_not_given",
         "Appendix G, Table 7",
         "with minimal difference between standard and anchored training",
-        f"anchoring changes the recovery of features that are no anchors by at most 2 points at k = 64 ({ENCODER})",
+        "anchoring changes the recovery of features that are no anchors by at most 2 points at k = 64 (encoder)",
         between(-2, 2),
-        changes(grid("table7", ["TopK SAE"], [64]), f"{RECOVERY}_unanchored"),
+        changes(grid("table7", ["TopK SAE"], [64]), RECOVERY_OF_OTHERS),
     ),
     Claim(
         "k_beneficial",
         "Appendix G, Table 7",
         "feature anchoring becomes beneficial again",
-        f"anchoring raises the recovery of all features, anchors included, at k = 128 ({ENCODER})",
+        "anchoring raises the recovery of all features, anchors included, at k = 128 (encoder)",
         above(0),
         changes(grid("table7", ["TopK SAE"], [128]), RECOVERY),
     ),
@@ -308,9 +272,9 @@ CLAIMS = [
         "k_beneficial_not_given",
         "Appendix G, Table 7",
         "feature anchoring becomes beneficial again",
-        f"anchoring raises the recovery of features that are no anchors at k = 128 ({ENCODER})",
+        "anchoring raises the recovery of features that are no anchors at k = 128 (encoder)",
         above(0),
-        changes(grid("table7", ["TopK SAE"], [128]), f"{RECOVERY}_unanchored"),
+        changes(grid("table7", ["TopK SAE"], [128]), RECOVERY_OF_OTHERS),
     ),
     Claim(
         "k_mip",
@@ -324,7 +288,7 @@ CLAIMS = [
         "clip_recovery",
         "5.2, Table 2",
         ON_CLIP,
-        f"anchoring raises the recovery of all class means, anchors included, which raise it by themselves ({ENCODER})",
+        "anchoring raises the recovery of all class means, anchors included, which raise it by themselves (encoder)",
         above(0),
         changes(grid("table2", SELECTING), RECOVERY),
     ),
@@ -332,9 +296,9 @@ CLAIMS = [
         "clip_recovery_not_given",
         "5.2, Table 2",
         ON_CLIP,
-        f"anchoring raises the recovery of class means that are no anchors ({ENCODER})",
+        "anchoring raises the recovery of class means that are no anchors (encoder)",
         above(0),
-        changes(grid("table2", SELECTING), f"{RECOVERY}_unanchored"),
+        changes(grid("table2", SELECTING), RECOVERY_OF_OTHERS),
     ),
     Claim(
         "clip_recovery_decoder_not_given",
@@ -342,13 +306,13 @@ CLAIMS = [
         ON_CLIP,
         "anchoring raises the recovery of class means that are no anchors in the decoder",
         above(0),
-        changes(grid("table2", SELECTING), "gt_recovery_decoder_unanchored"),
+        changes(grid("table2", SELECTING), DECODER_OF_OTHERS),
     ),
     Claim(
         "clip_beyond_anchors",
         "5.2, Table 2",
         ON_CLIP,
-        f"anchored dictionaries recover more class means than their anchors do, without any training ({ENCODER})",
+        "anchored dictionaries recover more class means than their anchors do, without any training (encoder)",
         above(0),
         beyond_anchors(grid("table2", SELECTING), RECOVERY),
     ),
@@ -358,7 +322,7 @@ CLAIMS = [
         ON_CLIP,
         "anchored dictionaries recover more class means in the decoder than their anchors do",
         above(0),
-        beyond_anchors(grid("table2", SELECTING), "gt_recovery_decoder"),
+        beyond_anchors(grid("table2", SELECTING), DECODER),
     ),
     Claim(
         "resampling_loss",

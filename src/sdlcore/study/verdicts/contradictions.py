@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sdlcore.evaluation.metrics import COSINE, OTHERS
 from sdlcore.study.verdicts.paper import KEY, MEASURES, anchored, bench_setting, features, setting, title
-from sdlcore.study.verdicts.readings import COSINE, JUDGED, OTHERS, Reading, describe, readings, stated
+from sdlcore.study.verdicts.readings import JUDGED, Reading, describe, readings, stated
 
 TOLERANCE = {"gt_recovery_percent": 2.0, "mip": 0.02}
 """How far a run may be off a number and still reproduce it; `judging` adds L0, which is relative."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -9,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sdlcore.evaluation.metrics import ALL, ANCHORS_ONLY, METRICS, OTHERS, Matched
 from sdlcore.study.verdicts.contradictions import half_unit
 from sdlcore.study.verdicts.evidence import Cell, Evidence, Place, cells, shortfall
-from sdlcore.study.verdicts.paper import setting
-from sdlcore.study.verdicts.readings import INNER, JUDGED, OTHERS, WITH_K, Reading, stated
+from sdlcore.study.verdicts.paper import MEASURES, setting
+from sdlcore.study.verdicts.readings import JUDGED, MEASURED, WITH_K, Reading, stated
 from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, figure6_differences
 
 FIGURE6 = "figure6"
@@ -78,12 +80,15 @@ def by_text(table: str) -> Reading:
 def under(metric: str, reading: Reading) -> str:
     """Return the metric that stands for one of cosines and tau = .9 under a reading.
 
-    Decoder columns are compared by cosines under every reading: their norms are no part of the paper's formula.
+    Decoder columns are compared by cosines under every reading: their norms are no part of the paper's formula. What is
+    neither recovery nor MIP, such as Figure 6's loss, is the same under every reading.
     """
-    if "encoder" in metric and not metric.startswith("anchors_only"):
-        similarity = reading.recovery if "gt_recovery" in metric else reading.mip
-        metric = metric.replace("encoder", "encoder_raw") if similarity == INNER else metric
-    return f"{metric}_tau95" if "gt_recovery" in metric and reading.tau == 0.95 else metric
+    if metric not in METRICS or METRICS[metric].matched is None:
+        return metric
+    matched = _matched(metric)
+    if matched.side == "encoder" and matched.baseline is None:
+        matched = replace(matched, similarity=reading.similarity(matched.measure))
+    return replace(matched, tau=reading.tau).name
 
 
 def runs_of(evidence: Evidence, readings: Under = by_text, protocol: str | None = None) -> Lookup:
@@ -109,7 +114,7 @@ def runs_of(evidence: Evidence, readings: Under = by_text, protocol: str | None 
     def read(place: Place, metric: str) -> Observed:
         if place.table == FIGURE6:
             return Observed(NOTHING) if protocol else _figure6(evidence, place.method)
-        found = rows(place, "anchored" in metric)
+        found = rows(place, METRICS[metric].by_anchors)
         name = under(metric, readings(place.table))
         if protocol is not None:
             cell = found.get(protocol)
@@ -121,7 +126,7 @@ def runs_of(evidence: Evidence, readings: Under = by_text, protocol: str | None 
 
 
 def _observed(cell: Cell, metric: str, lacking: Sequence[str]) -> Observed:
-    values = cell.values(metric) * _unit(metric)
+    values = cell.values(metric) * MEASURES[_number(metric)].unit
     return Observed(values, tuple(lacking), cell.protocol, _end(values, metric))
 
 
@@ -130,21 +135,25 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
 
     Place a table's text scores its anchored rows on features that are no anchors, its numbers are of these.
     """
-    columns = {"gt_recovery_encoder": "gt_recovery_percent", "mip_encoder": "mip", "l0": "l0"}
     held = dict(iter(numbers.groupby(["table", "method", "anchoring", "number"])))
 
     def read(place: Place, metric: str) -> Observed:
-        base = metric.removesuffix("_unanchored")
+        if place.table == FIGURE6:
+            return Observed(NOTHING)
+        matched, number = _matched(metric), _number(metric)
+        not_given = matched.features == OTHERS
+        if (replace(matched, features=ALL) if not_given else matched) != Matched("encoder", measure=matched.measure):
+            return Observed(NOTHING)
         for table, value in _places(place):
-            rows = held.get((table, place.method, place.anchoring, columns.get(base)))
-            if rows is None or not _scores(table, place.anchoring, not_given=metric != base):
+            rows = held.get((table, place.method, place.anchoring, number))
+            if rows is None or not _scores(table, place.anchoring, not_given):
                 continue
-            if metric != base and table != place.table:  # another table's anchors are other ones
+            if not_given and table != place.table:  # another table's anchors are other ones
                 continue
             found = rows[np.isclose(rows["value"], value, equal_nan=True)]
             if len(found):
                 printed = float(found["paper"].iloc[0])
-                values, rounding = pd.Series([printed]), half_unit(printed, columns[base])
+                values, rounding = pd.Series([printed]), half_unit(printed, number)
                 return Observed(values, end=_end(values, metric), rounding=rounding)
         return Observed(NOTHING)
 
@@ -174,8 +183,7 @@ def _places(place: Place) -> Iterator[tuple[str, float]]:
 
 def levels(places: Sequence[Place], metric: str) -> Contrasts:
     """Return a metric at each place."""
-    number = "mip" if metric.startswith("mip") else "gt_recovery_percent"
-    return lambda read: [Contrast(name(place), read(place, metric), number) for place in places]
+    return lambda read: [Contrast(name(place), read(place, metric), _number(metric)) for place in places]
 
 
 def changes(places: Sequence[Place], metric: str) -> Contrasts:
@@ -197,9 +205,9 @@ def steps_of_changes(pairs: Sequence[tuple[Place, Place]], metric: str) -> Contr
 
 def beyond_anchors(places: Sequence[Place], metric: str) -> Contrasts:
     """Return what anchored dictionaries have at each place beyond the anchors alone, which need no training."""
+    alone = replace(_matched(metric), baseline=ANCHORS_ONLY).name
     return lambda read: [
-        Contrast(name(place), _anchored(read, place, metric) - _anchored(read, place, f"anchors_only_{metric}"))
-        for place in places
+        Contrast(name(place), _anchored(read, place, metric) - _anchored(read, place, alone)) for place in places
     ]
 
 
@@ -219,6 +227,21 @@ def grid(
     return [
         Place(table, method, anchoring, SWEPT[table], value)
         for method, value, anchoring in product(methods, values, anchorings)
+    ]
+
+
+def pairs(
+    table: str,
+    methods: Iterable[str],
+    value: float,
+    others: Iterable[float],
+    anchorings: Iterable[str] = ("none",),
+) -> list[tuple[Place, Place]]:
+    """Return the places of a table at a value, each with those at other values."""
+    places = product(methods, others, anchorings)
+    return [
+        (Place(table, method, anchoring, SWEPT[table], value), Place(table, method, anchoring, SWEPT[table], other))
+        for method, other, anchoring in places
     ]
 
 
@@ -248,14 +271,23 @@ def _figure6(evidence: Evidence, variant: str) -> Observed:
     return Observed(runs["final_loss"].astype(float), tuple(lacking), protocol)
 
 
-def _unit(metric: str) -> float:
-    return 100.0 if "gt_recovery" in metric else 1.0
+def _matched(metric: str) -> Matched:
+    matched = METRICS[metric].matched
+    if matched is None:
+        raise ValueError(f"{metric} has no reading, expected a recovery or an MIP")
+    return matched
+
+
+def _number(metric: str) -> str:
+    """Return as which number the paper prints a metric."""
+    return next(number for number, measure in MEASURED.items() if measure == _matched(metric).measure)
 
 
 def _end(values: pd.Series, metric: str) -> float | None:
-    """Return the end of recovery's scale that all values stand at, None where they do not."""
-    if "gt_recovery" in metric and len(values):
-        for end in (0.0, 100.0):
+    """Return the end of recovery's scale that all values stand at, None where they do not. MIP's is open."""
+    most = MEASURES[_number(metric)].most
+    if math.isfinite(most) and len(values):
+        for end in (0.0, most):
             if (values - end).abs().max() < 1e-9:
                 return end
     return None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sdlcore.evaluation.metrics import COSINE
 from sdlcore.study.verdicts.claim_rule import BLIND, FAILS, HOLDS, OPEN, PARTLY, span
 from sdlcore.study.verdicts.claims import PENALISED
 from sdlcore.study.verdicts.contradictions import WRONG
@@ -21,7 +22,7 @@ from sdlcore.study.verdicts.judging import (
     VERDICTS,
 )
 from sdlcore.study.verdicts.paper import MEASURES, describe
-from sdlcore.study.verdicts.readings import COSINE, JUDGED
+from sdlcore.study.verdicts.readings import JUDGED
 
 CAPTION = (
     "A verdict on each number of the paper's Tables 1, 2 and 4 to 7, under the reading that the later revision "
@@ -206,10 +207,10 @@ def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> 
         told.append(f"{where}: {_counted(numbers)}.")
     first = [claim.verdicts[0].partition(":")[0] for claim in found]
     named = [
-        (kind, [claim.quote for claim, verdict in zip(found, first, strict=True) if verdict == kind])
+        (kind, quotes)
         for kind in (HOLDS, _MIXED, FAILS, OPEN, BLIND, PARTLY, _NOT_RUN)
+        if (quotes := [claim.quote for claim, verdict in zip(found, first, strict=True) if verdict == kind])
     ]
-    named = [(kind, quotes) for kind, quotes in named if quotes]
     return AtAGlance(" ".join(told), named, ["Claim, and the statements that it is put as", *columns], found)
 
 

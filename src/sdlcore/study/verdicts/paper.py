@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from sdlcore.evaluation.metrics import GT_RECOVERY, METRICS, MIP
 from sdlcore.study.verdicts.readings import WITH_K, Reading, question
 from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, SYMBOLS, papers_value
 
@@ -13,7 +14,7 @@ NUMBER_COLUMNS = ["table", "method", "anchoring", "parameter", "value", "number"
 KEY = NUMBER_COLUMNS[:-1]
 
 
-class Measure(NamedTuple):
+class Printed(NamedTuple):
     """A column of the paper's tables. Which metric of runs it is, a reading says (`readings.question`)."""
 
     label: str
@@ -26,10 +27,10 @@ class Measure(NamedTuple):
 
 
 MEASURES = {
-    "gt_recovery_percent": Measure("GT recovery (%)", unit=100.0, most=100.0, decimals=1),
+    "gt_recovery_percent": Printed(f"{GT_RECOVERY.symbol} (%)", unit=100.0, most=100.0, decimals=1),
     # inner products with rows longer than 1 may exceed 1
-    "mip": Measure("MIP", unit=1.0, most=float("inf"), decimals=3),
-    "l0": Measure("L0", unit=1.0, most=float("inf"), decimals=1),
+    "mip": Printed(MIP.symbol, unit=1.0, most=float("inf"), decimals=3),
+    "l0": Printed(METRICS["l0"].symbol, unit=1.0, most=float("inf"), decimals=1),
 }
 
 

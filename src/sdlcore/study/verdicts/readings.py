@@ -11,8 +11,8 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
-COSINE, INNER = "cosines", "inner products"
-ALL, OTHERS = "all features", "features that are no anchors"
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.evaluation.metrics import ALL, COSINE, GT_RECOVERY, INNER, MIP, OTHERS, SIDES, Matched, Measure
 
 
 class Reading(NamedTuple):
@@ -32,6 +32,10 @@ class Reading(NamedTuple):
     """Anchors of the anchored rows."""
     k: int
     """Active latents of TopK and its kin, where the table does not vary them."""
+
+    def similarity(self, measure: Measure) -> str:
+        """Return the similarity whose best matches recovery counts, or MIP averages."""
+        return self.recovery if measure == GT_RECOVERY else self.mip
 
     @property
     def of_the_paper(self) -> tuple[str, str, str]:
@@ -54,7 +58,9 @@ JUDGED = LATER
 """The stated reading that tables are judged under."""
 WITH_K = ("TopK SAE", "BatchTopK SAE", "Matryoshka SAE", "Transcoder", "Crosscoder")
 """Methods that keep k latents."""
-TAUS = (0.95, 0.9)
+MEASURED = {"gt_recovery_percent": GT_RECOVERY, "mip": MIP}
+"""The paper's numbers that are made of the best matches of features."""
+TAUS = (TAU_STRICT, TAU)
 SIMILARITIES = ((INNER, INNER), (COSINE, COSINE), (COSINE, INNER))
 """Of recovery and of MIP."""
 ANCHORS = {"table2": (30,), "table4": (100,), "table7": (100,)}
@@ -75,8 +81,8 @@ def stated(table: str) -> dict[str, Reading]:
     others, and k, which is taken from the L0 of its BatchTopK, 65.0.
     """
     n_anchors = 30 if table == "table2" else 100
-    first = Reading(0.9, INNER, INNER, "encoder", ALL, n_anchors, 64)
-    later = first._replace(tau=0.95)
+    first = Reading(TAU, INNER, INNER, "encoder", ALL, n_anchors, 64)
+    later = first._replace(tau=TAU_STRICT)
     if table == "table1":
         later = later._replace(scored=OTHERS, n_anchors=30)
     return {LATER: later, VERSION_3: first}
@@ -89,7 +95,7 @@ def readings(table: str) -> list[Reading]:
         Reading(tau, recovery, mip, side, scored, n_anchors, k)
         for (recovery, mip), side, tau, scored, n_anchors, k in product(
             SIMILARITIES,
-            ("encoder", "decoder"),
+            SIDES,
             TAUS,
             (OTHERS, ALL),
             ANCHORS.get(table, (30, 100)),
@@ -106,13 +112,10 @@ def question(row: Any, reading: Reading) -> Question:
     k = reading.k if row["method"] in WITH_K and row["parameter"] != "k" else None
     if row["number"] == "l0":
         return Question("l0", n_anchors, k)
-    recovers = row["number"] == "gt_recovery_percent"
-    similarity = reading.recovery if recovers else reading.mip
-    name = f"{reading.side}{'_raw' if similarity == INNER else ''}"
-    name += "_unanchored" if anchored and reading.scored == OTHERS else ""
-    if not recovers:
-        return Question(f"mip_{name}", n_anchors, k)
-    return Question(f"gt_recovery_{name}{'_tau95' if reading.tau == 0.95 else ''}", n_anchors, k)
+    measure = MEASURED[row["number"]]
+    scored = reading.scored if anchored else ALL
+    matched = Matched(reading.side, reading.similarity(measure), scored, measure=measure, tau=reading.tau)
+    return Question(matched.name, n_anchors, k)
 
 
 def questions(row: Any) -> dict[Question, Reading]:
@@ -133,10 +136,10 @@ def describe(row: Any, reading: Reading) -> str:
 
 def _parts(row: Any, reading: Reading) -> Iterator[str]:
     anchored = row["anchoring"] != "none"
-    if row["number"] != "l0":
+    if measure := MEASURED.get(row["number"]):
         yield reading.side
-        yield reading.recovery if row["number"] == "gt_recovery_percent" else reading.mip
-        if row["number"] == "gt_recovery_percent":
+        yield reading.similarity(measure)
+        if measure == GT_RECOVERY:
             yield f"tau = {reading.tau:g}"
         if anchored:
             yield reading.scored

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdlcore.evaluation.recovery import TAU
+from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.study.theory.audits.instances import ACTIVATIONS, random_problem, share
@@ -297,9 +297,9 @@ def _without_recovery(rng: np.random.Generator, instances: int = 60) -> Claim:
                 continue
             found = max(float(cosines(part, problem.W_p).max()) for part in weights)
             best.append(found)
-            if found < TAU:
+            if not recovered(found):
                 break
-        missing += not best or best[-1] >= TAU
+        missing += not best or recovered(best[-1])
     return Claim(
         "Theorem 3.4, consequence",
         "Some solutions achieve zero loss without recovering any feature (Figure 4).",

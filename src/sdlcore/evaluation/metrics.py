@@ -1,0 +1,320 @@
+"""The one list of metrics: names, symbols, directions, decimals, captions, and which runs have which.
+
+`evaluate` computes them; tables, effects, verdicts, claims and `docs/metrics.md` read this list. A new metric is an
+entry here and the code that computes it.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+
+HIGHER, LOWER = "higher", "lower"
+"""The better direction of a metric."""
+
+EVERY_RUN = "every run"
+JUDGED = "runs with reference directions"
+WITH_ANCHORS = "runs with reference directions, where the source has anchors"
+CROSSCODERS = "crosscoders with reference directions"
+BENCH = "runs on a bench"
+HIERARCHY = "runs on a bench with a hierarchy"
+CLASSES = "runs with means of classes as reference directions"
+"""Which runs have a metric."""
+
+ROWS = {"encoder": "rows of the encoder", "decoder": "columns of the decoder"}
+"""The directions of a dictionary's two sides."""
+SIDES = tuple(ROWS)
+COSINE, INNER, PATTERN = "cosines", "inner products", "cosines of patterns"
+"""Similarities. Patterns are what encoder rows respond to (`sdlcore.evaluation.pattern`)."""
+ALL, GIVEN, OTHERS = "all features", "features that anchors give away", "features that are no anchors"
+WHOSE = (ALL, GIVEN, OTHERS)
+"""Parts of the features that a metric is taken over."""
+RAREST = "the quarter of features that are least often active"
+
+CHANCE, ANCHORS_ONLY, ORACLE = "chance", "anchors_only", "oracle"
+"""Baselines: random directions, the anchors without any training, the true features as a dictionary."""
+
+_SIMILARITY = {COSINE: "", INNER: "_raw", PATTERN: "_pattern"}
+_FEATURES = {ALL: "", GIVEN: "_anchored", OTHERS: "_unanchored", RAREST: "_rarest"}
+_TAU = {TAU: "", TAU_STRICT: "_tau95"}
+
+
+class Measure(NamedTuple):
+    """What is made of the best match of each feature."""
+
+    name: str
+    symbol: str
+    caption: str
+    """With ``{features}``, ``{similarity}`` and ``{tau}`` to be filled in."""
+
+
+GT_RECOVERY = Measure(
+    "gt_recovery", "GT recovery", "the share of {features} whose best absolute {similarity} exceeds τ = {tau:g}"
+)
+MIP = Measure("mip", "MIP", "the mean of the best absolute {similarity}s")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A recovery or an MIP: what is matched with which features, and how. All that its name hangs on."""
+
+    side: str
+    similarity: str = COSINE
+    features: str = ALL
+    baseline: str | None = None
+    """`ANCHORS_ONLY` where the anchors stand in the dictionary's place."""
+    site: int | None = None
+    """Of a crosscoder whose sites are matched one by one."""
+    measure: Measure = GT_RECOVERY
+    tau: float = TAU
+    """Threshold of recovery; MIP has none."""
+
+    @property
+    def name(self) -> str:
+        """Return the metric's name."""
+        site = "" if self.site is None else f"_site{self.site}"
+        tau = _TAU[self.tau] if self.measure == GT_RECOVERY else ""
+        name = f"{self.measure.name}_{self.directions}{site}{_FEATURES[self.features]}{tau}"
+        return name if self.baseline is None else baseline_name(self.baseline, name)
+
+    @property
+    def directions(self) -> str:
+        """Return the name of the directions and how they are matched, such as ``encoder`` or ``decoder_raw``."""
+        return f"{self.side}{_SIMILARITY[self.similarity]}"
+
+    @property
+    def caption(self) -> str:
+        """Return the metric in words."""
+        what = "inner product" if self.similarity == INNER else "cosine"
+        caption = self.measure.caption.format(features=self.features, similarity=what, tau=self.tau)
+        rows = f"{'patterns of ' if self.similarity == PATTERN else ''}{ROWS[self.side]}"
+        if self.baseline:
+            rows = f"anchors in the place of {rows}"
+        over = f", over {self.features}" if self.measure == MIP else ""
+        return f"{caption}{over}: {rows}" + ("" if self.site is None else f", site {self.site} alone")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a run."""
+
+    name: str
+    symbol: str
+    """The head of its column."""
+    caption: str
+    better: str | None = None
+    """`HIGHER` or `LOWER`; None where neither is better."""
+    runs: str = JUDGED
+    """Which runs have it."""
+    digits: int = 3
+    """Decimals in tables."""
+    in_tables: bool = True
+    """Whether tables over seeds summarise it."""
+    effect: bool = False
+    """Whether they say how anchoring changes it."""
+    chance: bool = False
+    """Whether they have the level of random directions beside it."""
+    needed: bool = False
+    """Whether a table refuses runs without it."""
+    by_anchors: bool = False
+    """Whether it hangs on which features the anchors give away."""
+    matched: Matched | None = None
+    """What a recovery or an MIP is of; None of other metrics."""
+
+
+def recovery_name(side: str, similarity: str = COSINE, features: str = ALL, **more: Any) -> str:
+    """Return the name of a recovery; ``more`` are further fields of `Matched`."""
+    return Matched(side, similarity, features, measure=GT_RECOVERY, **more).name
+
+
+def mip_name(side: str, similarity: str = COSINE, features: str = ALL, **more: Any) -> str:
+    """Return the name of an MIP; ``more`` are further fields of `Matched`."""
+    return Matched(side, similarity, features, measure=MIP, **more).name
+
+
+def part_name(name: str, features: str) -> str:
+    """Return the name of a metric over a part of the features."""
+    return f"{name}{_FEATURES[features]}"
+
+
+def baseline_name(baseline: str, name: str) -> str:
+    """Return the name of what a baseline has of a metric."""
+    return f"{baseline}_{name}"
+
+
+def norm_name(side: str, quantile: str) -> str:
+    """Return the name of a quantile of the norms of a side's directions, one of `NORM_QUANTILES`."""
+    return f"norm_{side}_{quantile}"
+
+
+NORM_QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
+KEPT = {
+    matched.directions: matched for matched in (Matched(side, how) for how, side in product((COSINE, INNER), SIDES))
+}
+"""What metrics files keep the best match of every feature of, by its name there."""
+
+
+def _matches(
+    measure: Measure,
+    sides: tuple[str, ...] = SIDES,
+    effect: bool = False,
+    chance: bool = False,
+    needed: bool = False,
+    in_tables: bool = True,
+    runs: str = JUDGED,
+    **matched: Any,
+) -> list[Metric]:
+    """Declare a recovery or an MIP of each side; ``matched`` are further fields of `Matched`."""
+    declared = [Matched(side, measure=measure, **matched) for side in sides]
+    return [
+        Metric(
+            found.name,
+            measure.symbol,
+            found.caption,
+            HIGHER if found.baseline is None else None,
+            runs,
+            in_tables=in_tables,
+            effect=effect,
+            chance=chance,
+            needed=needed,
+            by_anchors=found.features in (GIVEN, OTHERS) or found.baseline is not None,
+            matched=found,
+        )
+        for found in declared
+    ]
+
+
+def _sharing(part: str) -> list[Metric]:
+    """Declare what latents' top samples say: of all latents, or of those that match given or other classes best."""
+    of = {ALL: "all latents", GIVEN: "those that match classes given best", OTHERS: "those that match the others best"}
+    classes = f"mean number of classes that share the samples that a latent responds to most: {of[part]}"
+    purity = f"mean share of the most frequent class among the samples that a latent responds to most: {of[part]}"
+    by_anchors = part != ALL
+    return [
+        Metric(part_name("top_classes", part), "Top classes", classes, LOWER, CLASSES, 1, by_anchors=by_anchors),
+        Metric(part_name("top_purity", part), "Top purity", purity, HIGHER, CLASSES, by_anchors=by_anchors),
+    ]
+
+
+_PATTERNS: dict[str, Any] = {"sides": ("encoder",), "similarity": PATTERN}
+
+_DECLARED: list[Metric] = [
+    *_matches(GT_RECOVERY, effect=True, chance=True, needed=True),
+    *_matches(GT_RECOVERY, features=OTHERS, effect=True),
+    *_matches(MIP, effect=True, chance=True, needed=True),
+    Metric("l0", "L0", "mean number of active latents", None, EVERY_RUN, 1, needed=True),
+    Metric("fvu", "FVU", "fraction of variance unexplained", LOWER, EVERY_RUN, effect=True, needed=True),
+    Metric("dead_fraction", "Dead", "fraction of latents that never fire", LOWER, EVERY_RUN, needed=True),
+    *_matches(GT_RECOVERY, tau=TAU_STRICT, chance=True),
+    *_matches(GT_RECOVERY, features=OTHERS, tau=TAU_STRICT),
+    *_matches(GT_RECOVERY, features=GIVEN),
+    *_matches(GT_RECOVERY, features=GIVEN, tau=TAU_STRICT),
+    *_matches(MIP, features=OTHERS, effect=True),
+    *_matches(MIP, features=GIVEN),
+    *_matches(GT_RECOVERY, **_PATTERNS, chance=True),
+    *_matches(MIP, **_PATTERNS, chance=True),
+    *_matches(GT_RECOVERY, **_PATTERNS, features=OTHERS),
+    *_matches(MIP, **_PATTERNS, features=OTHERS),
+    *_matches(GT_RECOVERY, **_PATTERNS, tau=TAU_STRICT),
+    *(
+        Metric(f"hungarian_{side}", "Hungarian", f"mean |cosine| of the best one-to-one assignment: {rows}", HIGHER)
+        for side, rows in ROWS.items()
+    ),
+    Metric("f1", "F1", "mean F1 of latents as detectors of the features that their decoder columns match", HIGHER),
+    *(
+        metric
+        for side, part, tau in product(SIDES, WHOSE, (TAU, TAU_STRICT))
+        for metric in _matches(GT_RECOVERY, sides=(side,), similarity=INNER, features=part, tau=tau)
+    ),
+    *(
+        metric
+        for side, part in product(SIDES, WHOSE)
+        for metric in _matches(MIP, sides=(side,), similarity=INNER, features=part)
+    ),
+    *(
+        Metric(norm_name(side, quantile), "Norm", f"{share:.0%} quantile of the norms of {rows}")
+        for side, rows in ROWS.items()
+        for quantile, share in NORM_QUANTILES.items()
+    ),
+    *(metric for part in WHOSE for metric in _sharing(part)),
+    *(
+        metric
+        for part, measure in product((ALL, OTHERS), (GT_RECOVERY, MIP))
+        for metric in _matches(measure, features=part, baseline=ANCHORS_ONLY, runs=WITH_ANCHORS)
+    ),
+    *(
+        metric
+        for part in (ALL, OTHERS)
+        for metric in _matches(GT_RECOVERY, features=part, tau=TAU_STRICT, baseline=ANCHORS_ONLY, runs=WITH_ANCHORS)
+    ),
+    Metric(baseline_name(ORACLE, "l0"), "L0", "L0 of the true features as a dictionary", None, BENCH, 1),
+    Metric(baseline_name(ORACLE, "fvu"), "FVU", "FVU of the true features as a dictionary", None, BENCH),
+    # below, what the paper's tables leave out
+    *_matches(GT_RECOVERY, **_PATTERNS, features=OTHERS, tau=TAU_STRICT, in_tables=False),
+    *_matches(GT_RECOVERY, **_PATTERNS, features=GIVEN, in_tables=False),
+    *_matches(GT_RECOVERY, **_PATTERNS, features=GIVEN, tau=TAU_STRICT, in_tables=False),
+    *_matches(MIP, **_PATTERNS, features=GIVEN, in_tables=False),
+    *(
+        metric
+        for site, measure in product((0, 1), (GT_RECOVERY, MIP))
+        for metric in _matches(measure, site=site, runs=CROSSCODERS, in_tables=False)
+    ),
+    *_matches(GT_RECOVERY, sides=("decoder",), features=RAREST, runs=BENCH, in_tables=False),
+    Metric(
+        "splitting",
+        "splitting",
+        "mean number of latents of a feature that a decoder column matches",
+        LOWER,
+        BENCH,
+        2,
+        in_tables=False,
+    ),
+    Metric(
+        "shrinkage",
+        "shrinkage",
+        "share of the coefficient that is lost, of features that a decoder column matches: the median",
+        LOWER,
+        BENCH,
+        in_tables=False,
+    ),
+    Metric(
+        "absorption",
+        "absorption",
+        "share of absorbed pairs of parent and child",
+        LOWER,
+        HIERARCHY,
+        2,
+        in_tables=False,
+    ),
+]
+METRICS = {metric.name: metric for metric in _DECLARED}
+"""Every metric by its name, in the order in which tables have them."""
+
+
+def markdown() -> str:
+    """Return the list as a page of the documentation."""
+    rows = [f"| `{m.name}` | {m.caption} | {m.better or ''} | {m.runs} |" for m in METRICS.values()]
+    heads = ["| metric | what it is | better | which runs have it |", "|---|---|---|---|"]
+    return "\n".join([_PAGE, *heads, *rows])
+
+
+_PAGE = """# Which metrics are there?
+
+`metrics.json` of a run has these. The page is made from the list in `src/sdlcore/evaluation/metrics.py`:
+`python -m sdlcore.evaluation.metrics > docs/metrics.md`.
+
+Recovery and MIP match every feature with its best row of the encoder or column of the decoder. Their names say how:
+
+- `_raw`: by inner products, which the paper's formula takes (section 5.1), in the place of cosines;
+- `_pattern`: what encoder rows respond to ([solvers.md](solvers.md)) in the place of the rows;
+- `_anchored`, `_unanchored`: over the features that [anchors](anchors.md) give away, in this run or not, or the others;
+- `_tau95`: above the paper's second threshold;
+- `anchors_only_`: of the anchors, without any training.
+
+What random directions have is in `metrics.json` under `chance`, and in tables under `chance_`. A value is null where
+there is nothing to take it over.
+"""
+
+if __name__ == "__main__":
+    print(markdown())

@@ -1,0 +1,72 @@
+"""The list of metrics: names, and that they are made nowhere else."""
+
+import re
+from dataclasses import fields, replace
+
+import pytest
+
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.evaluation.metrics import (
+    ANCHORS_ONLY,
+    GIVEN,
+    INNER,
+    METRICS,
+    MIP,
+    OTHERS,
+    PATTERN,
+    Matched,
+    markdown,
+    mip_name,
+    part_name,
+    recovery_name,
+)
+from tests.conftest import REPOSITORY
+
+MADE_BY_HAND = re.compile(r"gt_recovery_(?!percent)|\bmip_(encoder|decoder|\{)|_tau95|_unanchored|anchors_only_")
+"""What makes the name of a recovery or an MIP, or takes it apart."""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (recovery_name("encoder"), "gt_recovery_encoder"),
+        (recovery_name("encoder", INNER, OTHERS, tau=TAU_STRICT), "gt_recovery_encoder_raw_unanchored_tau95"),
+        (recovery_name("encoder", PATTERN), "gt_recovery_encoder_pattern"),
+        (recovery_name("decoder", site=1), "gt_recovery_decoder_site1"),
+        (mip_name("encoder", features=OTHERS, baseline=ANCHORS_ONLY), "anchors_only_mip_encoder_unanchored"),
+        (mip_name("decoder", INNER, GIVEN), "mip_decoder_raw_anchored"),
+        (part_name("top_classes", OTHERS), "top_classes_unanchored"),
+    ],
+)
+def test_names_are_those_of_metrics_files(name, expected):
+    assert name == expected
+    assert METRICS[name].name == name
+
+
+def test_a_name_is_found_again_as_what_made_it():
+    for name, metric in METRICS.items():
+        assert metric.matched is None or metric.matched.name == name
+    assert METRICS["mip_encoder_raw"].matched == Matched("encoder", INNER, measure=MIP)
+
+
+def test_an_mip_has_no_threshold_and_everything_else_is_told_by_the_name():
+    base = METRICS["mip_encoder"].matched
+    assert replace(base, tau=TAU_STRICT).name == base.name
+    others = {"side": "decoder", "similarity": INNER, "features": OTHERS, "baseline": ANCHORS_ONLY, "site": 0}
+    others |= {"measure": MIP, "tau": TAU_STRICT}
+    assert others.keys() == {field.name for field in fields(Matched)}
+    recovery = Matched("encoder", tau=TAU)
+    names = {replace(recovery, **{field: value}).name for field, value in others.items()} | {recovery.name}
+    assert len(names) == 1 + len(others)
+
+
+def test_names_of_recovery_and_mip_are_made_nowhere_else():
+    sources = [path for part in ("src", "workflow") for path in sorted((REPOSITORY / part).rglob("*.py"))]
+    found = [path.name for path in sources if MADE_BY_HAND.search(path.read_text())]
+    # histories of trainings have a column of the same name, and training stands below evaluation
+    assert found == ["metrics.py", "watch.py"]
+
+
+def test_the_page_in_the_documentation_is_current():
+    page = (REPOSITORY / "docs/metrics.md").read_text()
+    assert page == markdown() + "\n", "run: python -m sdlcore.evaluation.metrics > docs/metrics.md"
