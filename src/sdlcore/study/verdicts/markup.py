@@ -89,7 +89,7 @@ def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
                 describe(row),
                 measure.label,
                 f"{row['paper']:.{digits}f}",
-                _number(row["ours"], digits),
+                "–" if math.isnan(row["ours"]) else f"{row['ours']:.{digits}f}",
                 "" if math.isnan(row["low"]) else f"{row['low']:.{digits}f} to {row['high']:.{digits}f}",
                 f"{row['seeds']}",
                 row["verdict"],
@@ -342,10 +342,6 @@ def _markdown(caption: str, heads: list[str], rows: list[list[str]]) -> str:
     cells = [[text.replace("|", "\\|") for text in row] for row in rows]
     table = pd.DataFrame(cells, columns=heads).to_markdown(index=False, disable_numparse=True)
     return f"{caption}\n\n{table}\n"
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _joined(*parts: Any) -> str:
