@@ -190,7 +190,10 @@ def _present(store: ActivationStore, truth: GroundTruth) -> np.ndarray:
 
 
 def _anchors_only(side: str, anchors: np.ndarray, true: np.ndarray, anchored: np.ndarray) -> dict[str, float | None]:
-    """Return recovery and MIP of a dictionary that consists of the anchors (k x d, beside n x d references)."""
+    """Return recovery and MIP of a dictionary that consists of the anchors (k x d, beside n x d references).
+
+    Where references lie close together, anchors recover more of them than they give away.
+    """
     if not len(anchors):
         return {}
     alone = Matched(side, baseline=ANCHORS_ONLY)
@@ -257,7 +260,8 @@ def _on_samples(
 ) -> tuple[dict[str, float | None], np.ndarray | None, TopSamples | None]:
     """Return l0, fvu and dead_fraction, when the latents ``detectors`` fire (N x n), and ``top`` of all samples.
 
-    ``scores`` get all latents.
+    ``fvu`` is sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, the mean being the whole store's; None of samples that are
+    all the same. ``scores`` get all latents.
     """
     active, error, fired, detected = 0, 0.0, torch.zeros(model.config.n_q, dtype=torch.bool), []
     spread, start = Spread(sum(model.target_sites)), 0
