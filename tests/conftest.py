@@ -1,6 +1,8 @@
 """Settings that all tests share."""
 
 import os
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 # before torch starts its threads: on busy cores, those that spin while they wait take ten times as long
@@ -24,3 +26,9 @@ os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that run pipelines: last, each would keep one process of xdist and leave the others idle."""
     items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
+def script(name: str) -> Callable[..., None]:
+    """Return the main function of a script of the workflow."""
+    main: Callable[..., None] = runpy.run_path(str(REPOSITORY / f"workflow/scripts/{name}.py"))["main"]
+    return main

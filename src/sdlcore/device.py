@@ -1,8 +1,12 @@
 """Where to compute."""
 
 import os
+from typing import Literal
 
 import torch
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a user may ask to compute."""
 
 
 def choose_device(name: str) -> torch.device:

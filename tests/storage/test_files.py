@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from sdlcore.storage.digest import source_digest
-from sdlcore.storage.files import atomic_path, check_writable, provenance, read_rows, sha256_of, write_json, write_rows
+from sdlcore.storage.files import (
+    atomic_path,
+    check_writable,
+    provenance,
+    read_rows,
+    sha256_of,
+    write_json,
+    write_rows,
+    write_text,
+)
 from tests.conftest import REPOSITORY
 
 
@@ -108,6 +117,16 @@ def test_others_can_read_a_file_as_far_as_the_umask_lets_them(tmp_path):
         part.touch(mode=0o600)
     (tmp_path / "plain").touch()
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_text_is_utf_8_and_replaces_a_file_as_a_whole(tmp_path):
+    path = tmp_path / "folder/page.md"
+    write_text(path, "\u03c3\n")
+    assert path.read_bytes() == b"\xcf\x83\n"
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \ud800")
+    assert path.read_bytes() == b"\xcf\x83\n"
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_json_refuses_what_is_not_json_and_keeps_the_old_file(tmp_path):

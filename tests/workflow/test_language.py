@@ -3,7 +3,6 @@ Snakemake to dictionaries of activations that are extracted in parts, or never s
 
 import hashlib
 import json
-import runpy
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
 from sdlcore.storage.files import sha256_of
-from tests.conftest import REPOSITORY
+from tests.conftest import script
 from tests.sources.language.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
 from tests.workflow.conftest import Checkout
 
@@ -73,7 +72,7 @@ def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converte
     target = f"results/tiny/models/local-{hashlib.sha256(b'model.gguf').hexdigest()[:12]}/model.gguf"
     first, second = tmp_path / "first" / target, Checkout(tmp_path / "second/sdlcore")
     cache = tmp_path / "cache/models"
-    run("language_model", "--gguf", tmp_path / "model.gguf", "--cache", cache, "--output", first)
+    script("language_model")(gguf=tmp_path / "model.gguf", cache=cache, output=first)
     (second.path / "model.gguf").write_bytes((tmp_path / "model.gguf").read_bytes()[:20_000])
     done = second.snakemake(target, change=change, check=False)
     assert done.returncode != 0
@@ -82,10 +81,6 @@ def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converte
     model = open_checkpoint(first)
     assert model.folder.resolve().parent == cache
     assert load_truncated(model.folder, 1).config.num_hidden_layers == 1
-
-
-def run(script: str, *arguments: object) -> None:
-    runpy.run_path(str(REPOSITORY / f"workflow/scripts/{script}.py"))["main"]([str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(
@@ -103,25 +98,21 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
     stores = {part: tmp_path / f"{part}.h5" for part in ("train", "test")}
     settings = {"model": "tiny", "text": "words", "layer": 2, "context_length": 16, **source}
     settings |= {"train_samples": 1000, "test_samples": 300}
-    given = ["--model", model, "--text", text, "--threads", 2, "--device", "cpu"]
-    run("activations", "--source", json.dumps(settings), *given, "--train", stores["train"], "--test", stores["test"])
+    given = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
+    script("activations")(source=settings, **given, **stores)
     training = {**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True}
-    outputs = [word for name in ("model", "config", "history") for word in (f"--{name}", tmp_path / f"run/{name}")]
-    run(
-        "train",
-        "--settings",
-        json.dumps(training),
-        "--seed",
-        0,
-        "--store",
-        stores["train"],
-        "--device",
-        "cpu",
-        *outputs,
+    outputs = [word for name in ("model", "config", "history") for word in (f"--{name}", f"{tmp_path}/run/{name}")]
+    told = ["--settings", json.dumps(training), "--seed", "0", "--store", str(stores["train"]), "--device", "cpu"]
+    script("train")([*told, *outputs])
+    script("language")(
+        cell=("tiny", "topk", "best", "none", 0),
+        dictionary=tmp_path / "run/model",
+        store=stores["test"],
+        latents=4,
+        output=tmp_path / "language.json",
+        page=tmp_path / "contexts.md",
+        **given,
     )
-    shown = ["--output", tmp_path / "language.json", "--page", tmp_path / "contexts.md", "--latents", 4]
-    cell = ["--cell", "tiny", "topk", "best", "none", 0]
-    run("language", *cell, "--dictionary", tmp_path / "run/model", "--store", stores["test"], *given, *shown)
 
     found = json.loads((tmp_path / "language.json").read_text())
     assert found["run"]["source"] == "tiny"

@@ -1,19 +1,20 @@
 """What configurations ask for, before anything of it has run."""
 
+import inspect
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from sdlcore.command_line import cli
 from sdlcore.data.reading import ActivationStore
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, run_tables, table_cells
 from sdlcore.study.configuration.variants import merge
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, script
 
 BASE = load_yaml(REPOSITORY / "config/config.yaml")
 SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
@@ -167,12 +168,17 @@ def test_the_makefile_explains_itself():
     assert {"run", "test", "paper", "check"} <= {line.split()[0] for line in done.stdout.splitlines()}
 
 
-@pytest.mark.parametrize("script", sorted((REPOSITORY / "workflow/scripts").glob("*.py")), ids=lambda path: path.stem)
-def test_scripts_say_what_they_take(script, capsys):
+@pytest.mark.parametrize("name", [path.stem for path in sorted((REPOSITORY / "workflow/scripts").glob("*.py"))])
+def test_scripts_say_what_they_take(name, capsys):
+    main = script(name)
     with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(script))["main"](["--help"])
+        cli(main, argv=["--help"])
     assert end.value.code == 0
-    assert "usage:" in capsys.readouterr().out
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert said.startswith("usage:")
+    # a name that is misspelt in the docstring would be left out
+    for line in (inspect.getdoc(main) or "").splitlines()[1:]:
+        assert line.partition(": ")[2] in said
 
 
 def test_the_papers_language_model_and_text_are_planned_from_the_hub(checkout):

@@ -26,8 +26,7 @@ def clip_folders(wildcards):
 
 
 def clip_test_images(wildcards):
-    folder = clip_folders(wildcards)[1]
-    return [] if folder is None else ["--test-images", folder]
+    return clip_folders(wildcards)[1] or []
 
 
 def clip_model(wildcards):

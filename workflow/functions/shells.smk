@@ -42,7 +42,9 @@ begin_jobs("python")
 
 
 # what trainings, evaluations and solvers take two or three seconds to load
-LIBRARIES = "torch torch.utils.tensorboard numba h5py safetensors.torch scipy.sparse scipy.optimize".split()
+LIBRARIES = (
+    "torch torch.utils.tensorboard numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard".split()
+)
 servers = []  # held on to, as their standard input is what keeps them
 
 

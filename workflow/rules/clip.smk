@@ -99,7 +99,7 @@ rule clip_activations:
         code=lambda wildcards: code_digest("clip_activations"),
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
-        " --pretrained {params.pretrained:q} --images {params.images:q} {params.test_images:q}"
+        " --pretrained {params.pretrained:q} --images {params.images:q} --test-images {params.test_images:q}"
         " --workers {resources.workers} --threads {threads} --device $DEVICE"
         " --train {output.train:q} --test {output.test:q} --skipped {output.skipped:q} > {log:q} 2>&1"
 
@@ -139,7 +139,7 @@ rule clip_shard:
         code=lambda wildcards: code_digest("clip_activations"),
     shell:
         'python "$SCRIPTS"/clip_activations.py --source {params.source:q} --model {params.model:q}'
-        " --pretrained {params.pretrained:q} --images {params.images:q} {params.test_images:q}"
+        " --pretrained {params.pretrained:q} --images {params.images:q} --test-images {params.test_images:q}"
         " --workers {resources.workers} --threads {threads} --device $DEVICE --shard {params.shard}"
         " --output {output.store:q} --skipped {output.skipped:q} > {log:q} 2>&1"
 

@@ -19,7 +19,7 @@ rule discover_anchors:
         runtime=60,
     params:
         settings=lambda wildcards: as_json(discover_settings(wildcards)),
-        n_anchors=lambda wildcards: as_json(config["anchorings"][wildcards.anchoring]["n_anchors"]),
+        n_anchors=lambda wildcards: config["anchorings"][wildcards.anchoring]["n_anchors"] or "",
         code=lambda wildcards: code_digest("discover_anchors"),
     shell:
         'python "$SCRIPTS"/discover_anchors.py --settings {params.settings:q} --n-anchors {params.n_anchors} --seed {wildcards.seed}'

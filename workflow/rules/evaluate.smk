@@ -21,12 +21,10 @@ rule evaluate:
     params:
         settings=lambda wildcards: as_json(evaluate_settings(wildcards)),
         trained_on=store("train"),
-        references=lambda wildcards: "--references" if references_file(wildcards) else "",
-        anchors=lambda wildcards: "--anchors" if evaluate_anchors(wildcards) else "",
         hierarchy=evaluate_hierarchy,
         code=lambda wildcards: code_digest("evaluate"),
     shell:
         '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model}"
         " --settings {params.settings:q} --trained-on {params.trained_on:q} --store {input.store}"
-        " {params.references} {input.references} {params.anchors} {input.anchors} --hierarchy {params.hierarchy:q} --output {output} > {log} 2>&1"
+        " --references {input.references} --anchors {input.anchors} --hierarchy {params.hierarchy:q} --output {output} > {log} 2>&1"

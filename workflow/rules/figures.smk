@@ -83,7 +83,7 @@ if "figure6" in config["figures"]:
             labels=figure6_labels,
             code=lambda wildcards: code_digest("figure6"),
         shell:
-            'python "$SCRIPTS"/figure6.py --with {params.with_:q} --without {params.without:q}'
+            'python "$SCRIPTS"/figure6.py --with-resampling {params.with_:q} --without-resampling {params.without:q}'
             " --labels {params.labels:q} --png {output.png:q} --pdf {output.pdf:q} --summary {output.summary:q}"
             " > {log:q} 2>&1"
 

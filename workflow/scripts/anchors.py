@@ -1,31 +1,29 @@
 """Pick anchors among ground-truth features or means of classes."""
 
-import argparse
 import logging
+from pathlib import Path
 
+from sdlcore.command_line import cli
 from sdlcore.data.anchors import number_of_anchors, random_anchors, save_anchors
 from sdlcore.data.references import load_references
 from sdlcore.random_streams import stream
 from sdlcore.storage.files import provenance
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n-anchors", type=float, required=True, help="how many, or, below 1, which share of all")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--references", required=True, help="feature matrices of a bench, or means of classes")
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-
-    W_p, W_r, classes = load_references(args.references)
-    n_anchors = number_of_anchors(args.n_anchors, W_p.shape[1])
-    anchors = random_anchors(W_p, W_r, n_anchors, stream(args.seed, "anchors"))
+def main(*, n_anchors: float, seed: int, references: Path, output: Path) -> None:
+    """
+    Args:
+        n_anchors: how many, or, below 1, which share of all
+        references: feature matrices of a bench, or means of classes
+    """
+    W_p, W_r, classes = load_references(references)
+    number = number_of_anchors(n_anchors, W_p.shape[1])
+    anchors = random_anchors(W_p, W_r, number, stream(seed, "anchors"))
     kind = "ground_truth" if classes is None else "class_means"
-    facts = provenance(__file__, kind=kind, n_anchors=n_anchors, seed=args.seed)
-    save_anchors(args.output, anchors, facts)
+    facts = provenance(__file__, kind=kind, n_anchors=number, seed=seed)
+    save_anchors(output, anchors, facts)
     logging.info("anchored features: %s", anchors.feature)
 
 
 if __name__ == "__main__":
-    main()
+    cli(main, log="%(message)s")

@@ -1,41 +1,55 @@
 """Write a CLIP model's embeddings of image folders to activation stores."""
 
-import argparse
-import json
-import logging
 from pathlib import Path
+from typing import Any
 
+from sdlcore.command_line import cli
+from sdlcore.device import Device
 from sdlcore.sources.images.embedding import extract, extract_shard
 from sdlcore.sources.images.settings import ClipSource
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", required=True, type=json.loads, help="settings of ClipSource, JSON")
-    parser.add_argument("--model", required=True, help="architecture: a name of open_clip's or a JSON file")
-    parser.add_argument("--pretrained", required=True, help="weights: a file, a tag, or hf-hub:<owner>/<name>")
-    parser.add_argument("--images", required=True, type=Path, help="image folder")
-    parser.add_argument(
-        "--test-images", type=Path, help="image folder of the evaluation store; else images are held out"
-    )
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode images")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--train", type=Path, help="training store to write")
-    parser.add_argument("--test", type=Path, help="evaluation store to write")
-    parser.add_argument("--shard", nargs=3, metavar=("SPLIT", "NUMBER", "OF"), help="write only this part, to --output")
-    parser.add_argument("--output", type=Path, help="store of the part")
-    parser.add_argument("--skipped", required=True, type=Path, help="CSV file to write: what could not be read")
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    source = ClipSource(**args.source)
-    where = {name: vars(args)[name] for name in ("model", "pretrained", "workers", "device", "threads")}
-    if args.shard:
-        split, number, parts = args.shard[0], *map(int, args.shard[1:])
-        extract_shard(source, split, (number, parts), args.images, args.test_images, args.output, args.skipped, **where)
+def main(
+    *,
+    source: dict[str, Any],
+    model: str,
+    pretrained: str,
+    images: Path,
+    test_images: Path | None = None,
+    workers: int = 0,
+    threads: int = 1,
+    device: Device = "cpu",
+    train: Path | None = None,
+    test: Path | None = None,
+    shard: tuple[str, int, int] | None = None,
+    output: Path | None = None,
+    skipped: Path,
+) -> None:
+    """
+    Args:
+        source: settings of ClipSource
+        model: architecture: a name of open_clip's or a JSON file
+        pretrained: weights: a file, a tag, or hf-hub:<owner>/<name>
+        images: image folder
+        test_images: image folder of the evaluation store; else images are held out
+        workers: processes that decode images
+        train: training store to write
+        test: evaluation store to write
+        shard: write only this part, to --output
+        output: store of the part
+        skipped: CSV file to write: what could not be read
+    """
+    settings = ClipSource(**source)
+    how: dict[str, Any] = {"model": model, "pretrained": pretrained}
+    how |= {"workers": workers, "device": device, "threads": threads}
+    if shard and output:
+        split, number, parts = shard
+        extract_shard(settings, split, (number, parts), images, test_images, output, skipped, **how)
+    elif train and test:
+        extract(settings, images, test_images, train, test, skipped, **how)
     else:
-        extract(source, args.images, args.test_images, args.train, args.test, args.skipped, **where)
+        raise ValueError("expected --train and --test, or --shard and --output")
 
 
 if __name__ == "__main__":
-    main()
+    cli(main, log="%(asctime)s %(levelname)s %(message)s")

@@ -1,48 +1,37 @@
 """Make the table of discovered anchors: CSV and Markdown of means and differences, and CSV of the runs."""
 
-import argparse
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.references import References, load_references
 from sdlcore.evaluation.given import Best, best_cosines, left_over, lie_near, recovery_of
 from sdlcore.model.saving import load_model
-from sdlcore.storage.files import atomic_path
+from sdlcore.storage.files import write_text
 from sdlcore.study.products.discovery_table import RUN_COLUMNS, discovery_markdown, discovery_table
 from sdlcore.study.results.runs import KEY, read_metrics
 from sdlcore.study.results.tables import write_csv
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--metrics", required=True, nargs="+", help="metrics.json of each run, its model beside it")
-    parser.add_argument(
-        "--judges",
-        required=True,
-        type=json.loads,
-        help="JSON: source, seed, references (a file or null), anchors (files by anchoring), all_stable (anchorings)",
-    )
-    parser.add_argument("--csv", required=True)
-    parser.add_argument("--table-runs", required=True)
-    parser.add_argument("--markdown", required=True)
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-
-    runs = _judged(arguments.metrics, arguments.judges)
+def main(*, metrics: list[Path], judges: list[dict[str, Any]], csv: Path, table_runs: Path, markdown: Path) -> None:
+    """
+    Args:
+        metrics: metrics.json of each run, its model beside it
+        judges: source, seed, references (a file or null), anchors (files by anchoring), all_stable (anchorings)
+    """
+    runs = _judged(metrics, judges)
     table = discovery_table(runs)
-    write_csv(arguments.table_runs, runs)
-    write_csv(arguments.csv, table)
-    with atomic_path(arguments.markdown) as part:
-        part.write_text(discovery_markdown(table), encoding="utf-8")
+    write_csv(table_runs, runs)
+    write_csv(csv, table)
+    write_text(markdown, discovery_markdown(table))
     logging.info("%d rows from %d runs", len(table), len(runs))
 
 
-def _judged(metrics: list[str], judges: list[dict[str, Any]]) -> pd.DataFrame:
+def _judged(metrics: list[Path], judges: list[dict[str, Any]]) -> pd.DataFrame:
     runs = [(path, read_metrics(path)) for path in metrics]
     by_name = {tuple(run["run"][key] for key in KEY): (path, run["metrics"]) for path, run in runs}
     rows = []
@@ -70,9 +59,9 @@ def _judged(metrics: list[str], judges: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=RUN_COLUMNS)
 
 
-def _cosines(metrics: str, references: References) -> Best:
-    return best_cosines(load_model(Path(metrics).with_name("model.safetensors")), references)
+def _cosines(metrics: Path, references: References) -> Best:
+    return best_cosines(load_model(metrics.with_name("model.safetensors")), references)
 
 
 if __name__ == "__main__":
-    main()
+    cli(main, log="%(message)s")

@@ -1,12 +1,13 @@
 """Evaluate one trained dictionary on samples that it did not see."""
 
-import argparse
-import json
 import logging
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import load_references
@@ -19,39 +20,46 @@ from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.storage.files import provenance, seal_json, sha256_of, write_json
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cell", nargs=5, metavar=("SOURCE", "METHOD", "PROTOCOL", "ANCHORING", "SEED"), required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--trained-on", required=True, help="what the run is to be trained on; it may be gone by now")
-    parser.add_argument("--settings", type=json.loads, required=True, help="JSON: the run's settings")
-    parser.add_argument("--store", required=True)
-    parser.add_argument("--references", help="the directions to judge by, where there are any")
-    parser.add_argument("--anchors", help="which features count as anchored")
-    parser.add_argument("--hierarchy", type=json.loads, help="JSON: parents and children of a bench that has them")
-    parser.add_argument("--output", required=True)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-
+def main(
+    *,
+    cell: tuple[str, str, str, str, int],
+    model: Path,
+    trained_on: Path,
+    settings: dict[str, Any],
+    store: Path,
+    references: Path | None = None,
+    anchors: Path | None = None,
+    hierarchy: dict[str, Any] | None = None,
+    output: Path,
+) -> None:
+    """
+    Args:
+        cell: source, method, protocol, anchoring and seed of the run
+        trained_on: what the run is to be trained on; it may be gone by now
+        settings: the run's settings
+        references: the directions to judge by, where there are any
+        anchors: which features count as anchored
+        hierarchy: parents and children of a bench that has them
+    """
     torch.set_num_threads(1)
-    source, method, protocol, anchoring, seed = args.cell
-    check_origin(args.model, args.settings, int(seed), args.trained_on)
+    source, method, protocol, anchoring, seed = cell
+    check_origin(model, settings, seed, trained_on)
     truth = None
-    if args.references:
-        references = load_references(args.references)
-        truth = GroundTruth(references.W_p, references.W_r, np.zeros(0, dtype=np.int64), references.classes)
-        truth = truth._replace(hierarchy=Hierarchy(**args.hierarchy) if args.hierarchy else None)
-        if args.anchors:
-            anchors = load_anchors(args.anchors)
-            truth = truth._replace(anchored=given_away(anchors, references), anchors=anchors)
-    with open_checked(args.store) as store:
-        found = evaluate(load_model(args.model), store, truth, stream(int(seed), "chance"))
-    facts = provenance(__file__, inputs={"model": sha256_of(args.model), "store": content_digest(args.store)})
-    cell = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": int(seed)}
-    write_json(args.output, seal_json({"run": cell, **found._asdict(), "provenance": facts}))
+    if references:
+        judges = load_references(references)
+        truth = GroundTruth(judges.W_p, judges.W_r, np.zeros(0, dtype=np.int64), judges.classes)
+        truth = truth._replace(hierarchy=Hierarchy(**hierarchy) if hierarchy else None)
+        if anchors:
+            given = load_anchors(anchors)
+            truth = truth._replace(anchored=given_away(given, judges), anchors=given)
+    with open_checked(store) as opened:
+        found = evaluate(load_model(model), opened, truth, stream(seed, "chance"))
+    facts = provenance(__file__, inputs={"model": sha256_of(model), "store": content_digest(store)})
+    run = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed}
+    write_json(output, seal_json({"run": run, **found._asdict(), "provenance": facts}))
     for name, value in found.metrics.items():
         logging.info("%s %s", name, value)
 
 
 if __name__ == "__main__":
-    main()
+    cli(main, log="%(message)s")

@@ -1,14 +1,13 @@
 """Draw, feature by feature, what a table's dictionaries of a bench recover."""
 
-import argparse
-import json
 import logging
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.given import best_cosines, given_away
@@ -18,24 +17,15 @@ from sdlcore.study.products.figures import save_figure
 from sdlcore.study.results.tables import write_csv
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--pairs",
-        required=True,
-        type=json.loads,
-        help="JSON: method, model and anchored (the model of the anchored run), references, anchors of each",
-    )
-    for name in ("--png", "--pdf", "--table"):
-        parser.add_argument(name, required=True)
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph that it embeds
-
-    features = pd.concat([_features(pair) for pair in arguments.pairs])
-    write_csv(arguments.table, features)
-    save_figure(figure_features(features), arguments.png, arguments.pdf)
-    logging.info("%d features of %d dictionaries", len(features), len(arguments.pairs))
+def main(*, pairs: list[dict[str, Any]], png: Path, pdf: Path, table: Path) -> None:
+    """
+    Args:
+        pairs: method, model and anchored (the model of the anchored run), references, anchors of each
+    """
+    features = pd.concat([_features(pair) for pair in pairs])
+    write_csv(table, features)
+    save_figure(figure_features(features), png, pdf)
+    logging.info("%d features of %d dictionaries", len(features), len(pairs))
 
 
 def _features(pair: dict[str, Any]) -> pd.DataFrame:
@@ -48,4 +38,4 @@ def _features(pair: dict[str, Any]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

@@ -1,12 +1,12 @@
 """Draw, of autoencoders with a loss near zero, the one that recovers fewest features (figure 4)."""
 
-import argparse
-import json
 import logging
-import sys
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from sdlcore.command_line import cli
 from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.zero_loss import Solution, least_recovering, solution
@@ -18,31 +18,25 @@ from sdlcore.study.report.bench_sentences import figure4_sentences
 from sdlcore.study.results.tables import write_csv
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--runs", required=True, type=json.loads, help="JSON: seed, model, store, references of each run"
-    )
-    parser.add_argument("--names", nargs=2, required=True, metavar=("METHOD", "SOURCE"), help="what was trained")
-    parser.add_argument("--png", required=True)
-    parser.add_argument("--pdf", required=True)
-    parser.add_argument("--summary", required=True, help="CSV file to write: one row a seed")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph that it embeds
-
+def main(*, runs: list[dict[str, Any]], names: tuple[str, str], png: Path, pdf: Path, summary: Path) -> None:
+    """
+    Args:
+        runs: seed, model, store, references of each run
+        names: method and source that were trained
+        summary: CSV file to write: one row a seed
+    """
     torch.set_num_threads(1)
-    solutions = [_judge(run) for run in arguments.runs]
+    solutions = [_judge(run) for run in runs]
     best = least_recovering(solutions)
-    run = arguments.runs[best]
+    run = runs[best]
     model, W = load_model(run["model"]), load_references(run["references"]).W_p
     learned = Learned(model.W_enc.detach().numpy(), model.W_dec.detach().numpy())
-    method, source = arguments.names
+    method, source = names
     title = f"{label_method(method)}, on {source}, seed {run['seed']}"
     figure = figure4(W, learned, solutions[best], title)
-    save_figure(figure, arguments.png, arguments.pdf)
-    rows = figure4_rows({run["seed"]: found for run, found in zip(arguments.runs, solutions, strict=True)}, run["seed"])
-    write_csv(arguments.summary, rows)
+    save_figure(figure, png, pdf)
+    rows = figure4_rows({run["seed"]: found for run, found in zip(runs, solutions, strict=True)}, run["seed"])
+    write_csv(summary, rows)
     for sentence in figure4_sentences(rows):
         logging.info("%s", sentence)
 
@@ -57,4 +51,4 @@ def _judge(run: dict[str, str]) -> Solution:
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

@@ -1,14 +1,13 @@
 """Measure the absorption of parents by their children, and draw what dictionaries make of one family (figure 5)."""
 
-import argparse
-import json
 import logging
-import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
+from sdlcore.command_line import cli
 from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.absorption import Family, absorption, absorption_score, families, match_latents
@@ -25,26 +24,18 @@ class Judged(NamedTuple):
     families: list[Family]
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--runs", required=True, type=json.loads, help="JSON: method, seed, model, store, references of each run"
-    )
-    parser.add_argument("--hierarchy", required=True, type=json.loads, help="JSON: parents and children of the bench")
-    parser.add_argument("--png", required=True)
-    parser.add_argument("--pdf", required=True)
-    parser.add_argument(
-        "--summary", required=True, help="CSV file to write: one row a pair of parent and child of a run"
-    )
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph that it embeds
-
+def main(*, runs: list[dict[str, Any]], hierarchy: dict[str, Any], png: Path, pdf: Path, summary: Path) -> None:
+    """
+    Args:
+        runs: method, seed, model, store, references of each run
+        hierarchy: parents and children of the bench
+        summary: CSV file to write: one row a pair of parent and child of a run
+    """
     torch.set_num_threads(1)
-    hierarchy = Hierarchy(**arguments.hierarchy)
-    judged = [_judge(run, hierarchy) for run in arguments.runs]
+    families_of = Hierarchy(**hierarchy)
+    judged = [_judge(run, families_of) for run in runs]
     # the family that the first run absorbs most of, in the runs of its seed
-    seed, parent = arguments.runs[0]["seed"], family_of(judged[0].pairs)
+    seed, parent = runs[0]["seed"], family_of(judged[0].pairs)
     shown = [
         Shown(
             name=f"{label_method(run['method'])}, seed {seed}",
@@ -52,16 +43,16 @@ def main(argv: list[str] | None = None) -> None:
             pairs=found.pairs[found.pairs["parent"] == parent],
             score=absorption_score(found.pairs),
         )
-        for run, found in zip(arguments.runs, judged, strict=True)
+        for run, found in zip(runs, judged, strict=True)
         if run["seed"] == seed
     ]
-    save_figure(figure5(shown), arguments.png, arguments.pdf)
+    save_figure(figure5(shown), png, pdf)
     frames = [
         found.pairs.assign(method=run["method"], seed=run["seed"])[["method", "seed", *found.pairs.columns]]
-        for run, found in zip(arguments.runs, judged, strict=True)
+        for run, found in zip(runs, judged, strict=True)
     ]
-    write_csv(arguments.summary, pd.concat(frames))
-    for run, found in zip(arguments.runs, judged, strict=True):
+    write_csv(summary, pd.concat(frames))
+    for run, found in zip(runs, judged, strict=True):
         logging.info("%s, seed %s: absorption %.3f", run["method"], run["seed"], absorption_score(found.pairs))
 
 
@@ -81,4 +72,4 @@ def _judge(run: dict[str, Any], hierarchy: Hierarchy) -> Judged:
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

@@ -1,12 +1,13 @@
 """Draw a bench's samples into activation stores, one for training and one for evaluation."""
 
-import argparse
-import json
 import logging
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from sdlcore.command_line import cli
 from sdlcore.data.references import load_references
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
@@ -18,18 +19,14 @@ from sdlcore.storage.files import provenance
 ROWS_AT_ONCE = 8192
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bench", type=json.loads, required=True, help="settings, JSON")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--feature-matrix", required=True)
-    parser.add_argument("--train", required=True)
-    parser.add_argument("--test", required=True)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-
-    W_p, W_r, _ = load_references(args.feature_matrix)
-    bench = args.bench
+def main(*, bench: dict[str, Any], seed: int, feature_matrix: Path, train: Path, test: Path) -> None:
+    """
+    Args:
+        bench: settings of the bench
+        train: store for training to write
+        test: store for evaluation to write
+    """
+    W_p, W_r, _ = load_references(feature_matrix)
     hierarchy = Hierarchy(**bench["hierarchy"]) if bench["hierarchy"] else None
     groups = Groups(bench["group_size"], bench["correlation"]) if bench["correlation"] else None
     n, sparsity, c_min, beta = W_p.shape[1], bench["sparsity"], bench["c_min"], bench["beta"]
@@ -39,12 +36,12 @@ def main(argv: list[str] | None = None) -> None:
         deviation = noise_deviation(bench["noise"], n, len(W), sparsity, c_min, beta)
         return noisy(made, deviation, rng) if deviation else made
 
-    for part, path in (("train", args.train), ("test", args.test)):
+    for part, path in (("train", train), ("test", test)):
         # streams of their own, so that what is drawn from one does not depend on whether another is asked
-        rng, groups_rng = stream(args.seed, "samples", part), stream(args.seed, "samples", part, "groups")
-        noise_p, noise_r = (stream(args.seed, "samples", part, "noise", side) for side in ("input", "target"))
+        rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")
+        noise_p, noise_r = (stream(seed, "samples", part, "noise", side) for side in ("input", "target"))
         rows = bench[f"{part}_samples"]
-        with create_store(path, provenance(__file__, bench=bench, seed=args.seed, part=part)) as store:
+        with create_store(path, provenance(__file__, bench=bench, seed=seed, part=part)) as store:
             for start in range(0, rows, ROWS_AT_ONCE):
                 size = min(ROWS_AT_ONCE, rows - start)
                 exponent = bench["frequency_exponent"]
@@ -55,4 +52,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli(main, log="%(message)s")

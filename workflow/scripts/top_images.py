@@ -1,15 +1,14 @@
 """Draw the images that activate a run's latents most (figures 9 and 10), and list them."""
 
-import argparse
-import json
 import logging
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import load_references
@@ -26,54 +25,55 @@ from sdlcore.study.results.tables import write_csv
 ROWS_AT_ONCE = 1024
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--store", required=True, help="activation store of images that training did not see")
-    parser.add_argument("--images", required=True, type=Path, help="folder that the store's paths are relative to")
-    parser.add_argument("--references", required=True, help="means of classes")
-    parser.add_argument(
-        "--anchors", required=True, help="which classes are anchored, in this run or those it is compared with"
-    )
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: the run, rows, images")
-    parser.add_argument("--png", required=True)
-    parser.add_argument("--pdf", required=True)
-    parser.add_argument("--summary", required=True, help="CSV file to write: one row an image")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph that it embeds
-
-    settings = arguments.settings
+def main(
+    *,
+    model: Path,
+    store: Path,
+    images: Path,
+    references: Path,
+    anchors: Path,
+    settings: dict[str, Any],
+    png: Path,
+    pdf: Path,
+    summary: Path,
+) -> None:
+    """
+    Args:
+        store: activation store of images that training did not see
+        images: folder that the store's paths are relative to
+        references: means of classes
+        anchors: which classes are anchored, in this run or those it is compared with
+        settings: the run, rows, images
+        summary: CSV file to write: one row an image
+    """
     anchored = settings["anchoring"] != "none"
-    model, references = load_model(arguments.model), load_references(arguments.references)
-    features = given_away(load_anchors(arguments.anchors), references)[: settings["rows"]]
-    match = one_to_one(model.W_dec.detach().numpy(), references.W_p.T[features])
-    with open_checked(arguments.store) as store:
-        if references.classes is None or not store.has("labels") or not store.has("references/path"):
-            raise ValueError(
-                f"{arguments.store}: expected a store of labelled images, judged by means of their classes"
-            )
-        top = _top(model, store, match.latent)
-        names, labels = store.class_names() or [], store.read("labels")
-        paths = store.read("references/path")
+    coder, means = load_model(model), load_references(references)
+    features = given_away(load_anchors(anchors), means)[: settings["rows"]]
+    match = one_to_one(coder.W_dec.detach().numpy(), means.W_p.T[features])
+    with open_checked(store) as opened:
+        if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
+            raise ValueError(f"{store}: expected a store of labelled images, judged by means of their classes")
+        top = _top(coder, opened, match.latent)
+        names, labels = opened.class_names() or [], opened.read("labels")
+        paths = opened.read("references/path")
     rows = []
     for i, feature in enumerate(features):
         samples = [int(sample) for sample in top.samples[i] if sample >= 0]
         rows.append(
             TopImages(
                 latent=int(match.latent[i]),
-                reference=names[references.classes[feature]],
+                reference=names[means.classes[feature]],
                 cosine=float(match.similarity[i]),
                 tied=anchored and int(match.latent[i]) == i,
-                images=[arguments.images / paths[sample] for sample in samples[: settings["images"]]],
+                images=[images / paths[sample] for sample in samples[: settings["images"]]],
                 names=[names[labels[sample]] for sample in samples[: settings["images"]]],
                 histogram=[(names[label], count) for label, count in class_histogram(top, labels, i)],
             )
         )
     how = f"anchored to {label_anchoring(settings['anchoring'])}" if anchored else "not anchored"
     title = f"{label_method(settings['method'])}, {how}, on {settings['source']}, seed {settings['seed']}"
-    save_figure(figure_top_images(rows, settings["images"], title), arguments.png, arguments.pdf)
-    write_csv(arguments.summary, pd.DataFrame(_records(rows, top, paths, labels, names)))
+    save_figure(figure_top_images(rows, settings["images"], title), png, pdf)
+    write_csv(summary, pd.DataFrame(_records(rows, top, paths, labels, names)))
     for row in rows:
         logging.info("latent %d (%s): %s", row.latent, row.reference, row.histogram)
 
@@ -108,4 +108,4 @@ def _records(
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

@@ -107,6 +107,12 @@ def check_writable(folder: str | Path, size: int = 1 << 16) -> None:
         raise OSError(error.errno, f"{why}: {remedy}, and run this again", str(folder)) from error
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, whole or not at all. NaN and infinity are refused: they are not JSON.
 
@@ -114,8 +120,7 @@ def write_json(path: str | Path, content: Any) -> None:
     """
     text = json.dumps(content, indent=2, allow_nan=False)
     text = re.sub(r"\[\n\s+([-+.\deE,\s]+?)\s+\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
-    with atomic_path(path) as part:
-        part.write_text(text + "\n")
+    write_text(path, text + "\n")
 
 
 def write_rows(path: str | Path, rows: Iterable[Sequence[str]]) -> None:

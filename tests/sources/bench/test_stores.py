@@ -1,8 +1,5 @@
 """What workflow/scripts/samples.py writes, with every option of a bench by itself."""
 
-import importlib.util
-import json
-
 import numpy as np
 import pytest
 
@@ -10,7 +7,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.storage.sealing import write_sealed
-from tests.conftest import REPOSITORY
+from tests.conftest import script
 
 N, N_P, N_R = 12, 10, 8
 PLAIN = {
@@ -22,9 +19,6 @@ PLAIN = {
 @pytest.fixture(scope="module")
 def draw(tmp_path_factory):
     """Run the script; returns input, target and coefficients of both stores."""
-    spec = importlib.util.spec_from_file_location("samples", REPOSITORY / "workflow/scripts/samples.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     folder = tmp_path_factory.mktemp("bench")
     W = {}
     for side, d in (("p", N_P), ("r", N_R)):
@@ -34,15 +28,7 @@ def draw(tmp_path_factory):
 
     def drawn(**options):
         paths = {part: folder / f"{part}.h5" for part in ("train", "test")}
-        arguments = [
-            "--bench",
-            json.dumps(PLAIN | options),
-            "--seed",
-            "5",
-            "--feature-matrix",
-            f"{folder}/W.safetensors",
-        ]
-        script.main([*arguments, "--train", str(paths["train"]), "--test", str(paths["test"])])
+        script("samples")(bench=PLAIN | options, seed=5, feature_matrix=folder / "W.safetensors", **paths)
         found = {}
         for part, path in paths.items():
             with ActivationStore(path) as store:

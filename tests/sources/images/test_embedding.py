@@ -8,7 +8,6 @@ import logging
 import multiprocessing
 import os
 import pickle
-import runpy
 import shutil
 import signal
 import subprocess
@@ -35,7 +34,7 @@ from sdlcore.sources.images.checkpoints import embedder, load_clip, register_arc
 from sdlcore.sources.images.embedding import extract, extract_shard
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.language.text import SourceError
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, script
 from tests.sources.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
 
 NAMES = ("train.h5", "test.h5", "skipped.csv")
@@ -172,8 +171,7 @@ def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_unit
     for number, table in enumerate(tables):
         extract_shard(source, "train", (number, 2), root, None, tmp_path / f"{number}.h5", table, **where)
     extract_shard(source, "test", (0, 1), root, None, tmp_path / "test.h5", tmp_path / "test.csv", **where)
-    unite_tables = runpy.run_path(str(REPOSITORY / "workflow/scripts/unite_tables.py"))["main"]
-    unite_tables(["--tables", *map(str, tables), str(tmp_path / "test.csv"), "--output", str(tmp_path / "all.csv")])
+    script("unite_tables")(tables=[*tables, tmp_path / "test.csv"], output=tmp_path / "all.csv")
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["path"] for row in rows) == sorted(f"dog/{name}" for name in odd)

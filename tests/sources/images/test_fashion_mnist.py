@@ -2,9 +2,9 @@
 
 import gzip
 import json
-import runpy
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from sdlcore.sources.images.fashion_mnist import (
 )
 from sdlcore.sources.images.listing import list_images
 from sdlcore.sources.language.text import SourceError
-from tests.conftest import REPOSITORY
+from tests.conftest import script
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -167,12 +167,11 @@ def test_more_images_than_there_are_is_an_error_and_leaves_nothing(by_hand: Path
 
 
 def test_checkouts_with_one_cache_share_the_tree_and_leave_it(by_hand: Path, tmp_path: Path):
-    script = runpy.run_path(str(REPOSITORY / "workflow/scripts/fashion_mnist.py"))["main"]
-    given = ["--train-images", "20", "--test-images", "10", "--cache", str(tmp_path / "cache"), "--by-hand"]
+    make = partial(script("fashion_mnist"), train_images=20, test_images=10, cache=tmp_path / "cache")
     links = [tmp_path / name / "results/images" for name in ("first", "second")]
-    script([*given, str(by_hand), "--output", str(links[0])])
+    make(by_hand=by_hand, output=links[0])
     before = {path: path.stat().st_mtime_ns for path in links[0].rglob("*")}
-    script([*given, str(tmp_path / "nothing"), "--output", str(links[1])])
+    make(by_hand=tmp_path / "nothing", output=links[1])
     assert {path: path.stat().st_mtime_ns for path in links[0].rglob("*")} == before
     assert links[0].resolve() == links[1].resolve() == tmp_path / "cache/fashion_mnist_20_10-1"
     links[1].unlink()  # as Snakemake does

@@ -1,8 +1,5 @@
 """Figures 4 and 5, made by the scripts of the workflow from files on disk."""
 
-import importlib.util
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,16 +22,9 @@ from sdlcore.study.products.figure4 import Learned, figure4, figure4_rows
 from sdlcore.study.products.figure5 import Shown, family_of, figure5
 from sdlcore.study.report.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.study.report.page import report
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, script
 
 HIERARCHY = {"parents": 2, "children": 3}
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"workflow/scripts/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def texts(figure):
@@ -59,9 +49,7 @@ def write_run(folder, method, seed, W, W_enc, W_dec, x):
 
 def run_script(name, folder, **options):
     outputs = {"png": folder / f"{name}.png", "pdf": folder / f"{name}.pdf", "summary": folder / f"{name}.csv"}
-    options = options | {key: [str(path)] for key, path in outputs.items()}
-    arguments = [part for key, words in options.items() for part in (f"--{key}", *words)]
-    script(name)(arguments)
+    script(name)(**options, **outputs)
     assert imread(outputs["png"]).shape[1] >= 1000
     assert outputs["pdf"].read_bytes().startswith(b"%PDF-")
     return pd.read_csv(outputs["summary"])
@@ -84,7 +72,7 @@ def zero_loss(tmp_path_factory):
     # one that recovers everything and loses something
     W, x, _ = spurious(6)
     runs.append(write_run(folder, "topk_3d", 6, W, W.T, W.T, x))
-    return folder, run_script("figure4", folder, runs=[json.dumps(runs)], names=["topk_3d", "lrb_3d"])
+    return folder, run_script("figure4", folder, runs=runs, names=("topk_3d", "lrb_3d"))
 
 
 def test_figure4_lists_every_seed_and_shows_the_one_that_recovers_fewest(zero_loss):
@@ -152,7 +140,7 @@ def absorbed(tmp_path_factory):
                     W_enc[parent] = 0
                     W_dec[list(hierarchy.family(parent))] += W[:, parent]
             runs.append(write_run(folder, method, seed, W, W_enc, W_dec, x))
-    return folder, run_script("figure5", folder, runs=[json.dumps(runs)], hierarchy=[json.dumps(HIERARCHY)])
+    return folder, run_script("figure5", folder, runs=runs, hierarchy=HIERARCHY)
 
 
 def test_figure5_tells_dictionaries_that_absorb_from_those_that_do_not(absorbed):
@@ -218,9 +206,9 @@ def test_stores_without_features_are_refused(tmp_path):
     (tmp_path / "topk_3d0/test.h5").unlink()
     with create_store(tmp_path / "topk_3d0/test.h5", {}) as store:
         store.append(input=synthesise(x, W))
-    for name, options in (("figure4", {"names": ["m", "s"]}), ("figure5", {"hierarchy": [json.dumps(HIERARCHY)]})):
+    for name, options in (("figure4", {"names": ("m", "s")}), ("figure5", {"hierarchy": HIERARCHY})):
         with pytest.raises(ValueError, match=r"test\.h5: has no features, expected the store of a bench"):
-            run_script(name, tmp_path, runs=[json.dumps([run])], **options)
+            run_script(name, tmp_path, runs=[run], **options)
 
 
 def test_the_report_shows_them_with_their_numbers(zero_loss, absorbed):

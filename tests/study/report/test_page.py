@@ -18,8 +18,8 @@ from sdlcore.storage.sealing import write_sealed
 from sdlcore.study.configuration.loading import configure, load_yaml, validate
 from sdlcore.study.report.page import figure6_sentences, report
 from sdlcore.study.results.tables import read_csv
+from tests.conftest import REPOSITORY, script
 
-REPOSITORY = Path(__file__).parents[3]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 PAPER = "https://arxiv.org/abs/2512.05534"
@@ -30,15 +30,6 @@ def sibling(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def script(name):
-    """Return the main function of a script of the workflow."""
-    path = REPOSITORY / f"workflow/scripts/{name}.py"
-    spec = importlib.util.spec_from_file_location(f"script_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 test_tables, test_figures = sibling("results/test_tables"), sibling("products/test_figures")
@@ -128,17 +119,6 @@ def config():
     return validate(content, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
 
 
-def call(name, **options):
-    """Call a script of the workflow; an option is a text or a path, or a list of them."""
-    arguments = []
-    for option, value in options.items():
-        arguments += [
-            f"--{option.replace('_', '-')}",
-            *map(str, value if isinstance(value, list) else [value]),
-        ]
-    script(name)(arguments)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, config):
     """All files of a report, made by the scripts."""
@@ -152,10 +132,9 @@ def made(tmp_path_factory, config):
         ],
     }
     for table, paths in metrics.items():
-        call(
-            "tables",
+        script("tables")(
             table=table,
-            spec=json.dumps(config),
+            spec=config,
             paper=test_tables.PAPER.with_name(f"{table}.csv"),
             metrics=paths,
             csv=folder / f"{table}.csv",
@@ -164,10 +143,9 @@ def made(tmp_path_factory, config):
             effects=folder / f"{table}_effects.csv",
             runs=folder / f"{table}_runs.csv",
         )
-    call("sweep", table=folder / "table4.csv", png=folder / "table4.png", pdf=folder / "table4.pdf")
-    call(
-        "settings_table",
-        bench=json.dumps(config["sources"]["bench"]["lrb"]),
+    script("sweep")(table=folder / "table4.csv", png=folder / "table4.png", pdf=folder / "table4.pdf")
+    script("settings_table")(
+        bench=config["sources"]["bench"]["lrb"],
         source="lrb",
         configuration="trial",
         paper=test_tables.PAPER.with_name("table3.csv"),
@@ -175,22 +153,20 @@ def made(tmp_path_factory, config):
         markdown=folder / "table3.md",
         latex=folder / "table3.tex",
     )
-    call(
-        "figure6",
-        **{"with": [test_figures.write_run(folder, "with", seed, [(4, 9)]) for seed in (0, 1, 2)]},
-        without=[test_figures.write_run(folder, "without", seed) for seed in (0, 1, 2)],
-        labels=json.dumps({**test_figures.LABELS, "method": "topk", "source": "smollm2"}),
+    script("figure6")(
+        with_resampling=[test_figures.write_run(folder, "with", seed, [(4, 9)]) for seed in (0, 1, 2)],
+        without_resampling=[test_figures.write_run(folder, "without", seed) for seed in (0, 1, 2)],
+        labels={**test_figures.LABELS, "method": "topk", "source": "smollm2"},
         png=folder / "figure6.png",
         pdf=folder / "figure6.pdf",
         summary=folder / "figure6.csv",
     )
     paper = [REPOSITORY / f"resources/paper/table{number}.csv" for number in (1, 2, 4, 5, 6, 7)]
-    call(
-        "verdicts",
-        config=json.dumps(config),
+    script("verdicts")(
+        config=config,
         paper=paper,
         runs=sorted(folder.glob("*_runs.csv")),
-        figure6=[folder / "figure6.csv"],
+        figure6=folder / "figure6.csv",
         verdicts=folder / "verdicts.csv",
         verdicts_markdown=folder / "verdicts.md",
         claims=folder / "claims.csv",
@@ -200,8 +176,7 @@ def made(tmp_path_factory, config):
     with create_store(folder / "train.h5", {}) as store:
         store.append(input=samples, features=coefficients)
     write_sealed(folder / "feature_matrix.safetensors", {"W_p": np.ascontiguousarray(W)}, {})
-    call(
-        "figure8",
+    script("figure8")(
         store=folder / "train.h5",
         feature_matrix=folder / "feature_matrix.safetensors",
         png=folder / "figure8.png",
@@ -225,8 +200,8 @@ def page(made, config):
         "verdicts": made / "verdicts.csv",
         "claims": made / "claims.csv",
     }
-    paths = json.dumps({name: str(path) for name, path in files.items()})
-    call("report", config=json.dumps(config), files=paths, output=made / "report.html")
+    paths = {name: str(path) for name, path in files.items()}
+    script("report")(config=config, files=paths, output=made / "report.html")
     return (made / "report.html").read_text(encoding="utf-8")
 
 
@@ -348,7 +323,7 @@ def test_the_table_of_ones_own_source_stands_without_the_papers(tmp_path, labels
             content["metrics"] = {name: content["metrics"][name] for name in ("l0", "fvu", "dead_fraction")}
             path.write_text(json.dumps(content | {"chance": {}}))
     outputs = {name: tmp_path / name for name in ("csv", "markdown", "latex", "effects", "runs")}
-    call("tables", table="own_mine", spec=json.dumps(config), paper=[], metrics=metrics, **outputs)
+    script("tables")(table="own_mine", spec=config, paper=None, metrics=metrics, **outputs)
     frames = {"own_mine": read_csv(outputs["csv"]), "own_mine_effects": read_csv(outputs["effects"])}
     text = " ".join(Page(report(config, frames, {})).text.split())
     assert "Activations of mine" in text

@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
 from sdlcore.sources.images.reference import TRAINED
-from sdlcore.storage.files import atomic_path, provenance
+from sdlcore.storage.files import provenance
 from sdlcore.study.configuration.run_keys import OWN, SETTINGS_TABLE, TOP_IMAGES, source_kind, table_seeds
 from sdlcore.study.products.captions import table_caption
 from sdlcore.study.products.convergence import convergence_sentence
@@ -210,12 +209,6 @@ def top_images_sentence(name: str, settings: Mapping[str, Any], summary: pd.Data
     number_of = name.removeprefix("figure")
     said = "; ".join(shown) or "no latent shown responds to any image"
     return f"Figure {number_of}, {label_method(settings['method'])}, {run}: {said}."
-
-
-def write_report(path: str | Path, page: str) -> None:
-    """Write the page, whole or not at all."""
-    with atomic_path(path) as part:
-        part.write_text(page, encoding="utf-8")
 
 
 def _scale(config: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,114 @@
+"""Command lines as rules and people write them, and what they are told where they err."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from sdlcore.command_line import cli
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of a run."""
+
+    store: Path
+    """what is read"""
+    seed: int = 0
+
+
+@pytest.fixture
+def called(capsys):
+    """Call a function by a command line; return what it is called with, or status, output and errors."""
+
+    def call(*argv: str) -> Any:
+        given: list[dict[str, Any]] = []
+
+        def main(
+            files: Files,
+            *,
+            cell: tuple[str, int] = ("bench", 0),
+            metrics: list[Path],
+            settings: dict[str, Any],
+            runs: list[dict[str, Any]] | None = None,
+            anchors: Path | None = None,
+            n_anchors: int | None = 3,
+            shard: tuple[int, int] | None = None,
+            device: Literal["auto", "cpu"] = "auto",
+        ) -> None:
+            """
+            Args:
+                metrics: files of runs
+            """
+            given.append(locals() | {"given": None})
+
+        try:
+            cli(main, argv=list(argv))
+        except SystemExit as end:
+            return end.code, *capsys.readouterr()
+        return given[0]
+
+    return call
+
+
+NEEDED = ("--store", "train.h5", "--metrics", "a.json", "b c.json", "--settings", '{"k": 2}')
+
+
+def test_options_are_the_parameters_and_the_fields_of_a_dataclass_among_them(called):
+    found = called(*NEEDED, "--seed", "4", "--cell", "sae", "7", "--n-anchors", "5", "--device", "cpu")
+    assert found["files"] == Files(Path("train.h5"), 4)
+    assert (found["cell"], found["n_anchors"], found["device"]) == (("sae", 7), 5, "cpu")
+    assert found["metrics"] == [Path("a.json"), Path("b c.json")]
+    assert found["settings"] == {"k": 2}
+    assert called(*NEEDED)["n_anchors"] == 3
+
+
+def test_what_may_be_none_may_stand_without_a_value(called):
+    found = called(*NEEDED, "--anchors", "--n-anchors", "--shard", "--runs", "null")
+    assert all(found[name] is None for name in ("anchors", "n_anchors", "shard", "runs"))
+    found = called(*NEEDED, "--anchors", "a.safetensors", "--shard", "1", "4", "--runs", '[{"seed": 0}]')
+    assert (found["anchors"], found["shard"], found["runs"]) == (Path("a.safetensors"), (1, 4), [{"seed": 0}])
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--store", "x", "--settings", "{}"), "--metrics [PATH [PATH ...]] files of runs (required)"),
+        ((*NEEDED, "--sed", "3"), "Unrecognized options: --sed, 3"),
+        ((*NEEDED, "--seed", "three"), "--seed: invalid literal for int() with base 10: 'three'"),
+        (
+            (*NEEDED, "--device", "gpu"),
+            "choice 'gpu' for argument '--device'. Expected one of ('auto', 'cpu')",
+        ),
+        (
+            (*NEEDED, "--settings", "{k: 2}"),
+            "--settings: expected JSON: Expecting property name",
+        ),
+        ((*NEEDED, "--anchors", "a", "b"), "--anchors: expected PATH or nothing, not a b"),
+        ((*NEEDED, "--shard", "1"), "--shard: expected INT INT or nothing, not 1"),
+        ((*NEEDED, "--n-anchors", "x"), "--n-anchors: invalid literal for int() with base 10: 'x'"),
+    ],
+)
+def test_what_is_wrong_is_said_on_one_line_that_names_the_option(called, argv, said):
+    status, _, line = called(*argv)
+    assert status == 2
+    assert said in line
+    assert line.count("\n") == 1
+    assert not set("│╭╮╰╯─") & set(line)
+
+
+def test_help_says_what_the_module_does_and_what_options_mean(called):
+    status, said, _ = called("--help")
+    assert status == 0
+    assert "Command lines as rules and people write them" in said
+    assert "files of runs" in said
+    assert "what is read" in said
+
+
+def test_an_error_of_the_function_itself_is_not_taken_for_one_of_its_arguments():
+    def main(*, store: Path) -> None:
+        raise ValueError(f"{store}: has no rows")
+
+    with pytest.raises(ValueError, match=r"train\.h5: has no rows"):
+        cli(main, argv=["--store", "train.h5"])
