@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdlcore.baselines import command
+from sdlcore.baselines import run_peer
 from sdlcore.baselines.settings import ARCHITECTURES, PeerConfig
 from sdlcore.model.sparse_coder import SparseCoder
 
@@ -86,7 +86,7 @@ def train(module: Any, config: PeerConfig) -> tuple[SparseCoder, list[Tensor]]:
 
 
 def compare(peer: str) -> dict[str, dict[str, float]]:
-    module = sys.modules[command.trainer_of(peer).__module__]
+    module = sys.modules[run_peer.trainer_of(peer).__module__]
     inference = {"saelens": saelens, "dictionary_learning": dictionary_learning, "sparsify": sparsify}[peer]
     convert, theirs, found = module.convert, [], {}
     held_out = samples(500, torch.Generator().manual_seed(2))

@@ -10,6 +10,8 @@ import pytest
 from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
 from sdlcore.storage.files import sha256_of
+from sdlcore.training.run_training import Options
+from sdlcore.training.runner import Run
 from tests.conftest import script
 from tests.sources.language.tiny_llama import documents, save_tiny_gguf, save_tiny_llama
 from tests.workflow.conftest import Checkout
@@ -101,9 +103,8 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
     given = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
     script("activations")(source=settings, **given, **stores)
     training = {**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True}
-    outputs = [word for name in ("model", "config", "history") for word in (f"--{name}", f"{tmp_path}/run/{name}")]
-    told = ["--settings", json.dumps(training), "--seed", "0", "--store", str(stores["train"]), "--device", "cpu"]
-    script("train")([*told, *outputs])
+    files = {name: tmp_path / "run" / name for name in ("model", "config", "history")}
+    script("train")(Run(seed=0, store=stores["train"], **files), Options(device="cpu"), settings=training)
     script("language")(
         cell=("tiny", "topk", "best", "none", 0),
         dictionary=tmp_path / "run/model",

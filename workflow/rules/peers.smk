@@ -22,11 +22,10 @@ rule train_peer:
         runtime=240,
     params:
         settings=lambda wildcards: as_json(train_settings(wildcards)),
-        watch=lambda wildcards: "--watch" if watch_references(wildcards) else "",
         code=lambda wildcards: code_digest("train_peer"),
     shell:
         'command -v "$PEERS_PYTHON" > /dev/null || {{ echo "$PEERS_PYTHON is missing, the interpreter that has other'
         ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train_peer.py'
         " --settings {params.settings:q} --seed {wildcards.seed} --threads {threads} --store {input.store}"
-        " {params.watch} {input.watch}"
+        " --watch {input.watch}"
         " --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"

@@ -23,13 +23,11 @@ rule solve:
         runtime=240,
     params:
         settings=lambda wildcards: as_json(solve_settings(wildcards)),
-        start=lambda wildcards: "--start" if start_model(wildcards) else "",
-        watch=lambda wildcards: "--watch" if watch_references(wildcards) else "",
         code=lambda wildcards: code_digest("solve"),
     shell:
         '$PYTHON "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
-        " --store {input.store} {params.start} {input.start}"
-        " {params.watch} {input.watch} --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"
+        " --store {input.store} --start {input.start} --watch {input.watch}"
+        " --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"
 
 
 if config["solvers"]:

@@ -25,16 +25,12 @@ rule train:
         gpu=lambda wildcards: config["processes"] * train_gpus(wildcards),
     params:
         settings=lambda wildcards: as_json(train_settings(wildcards)),
-        anchors=lambda wildcards: "" if wildcards.anchoring == "none" else "--anchors",
-        start=lambda wildcards: "--start" if start_model(wildcards) else "",
-        watch=lambda wildcards: "--watch" if watch_references(wildcards) else "",
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in STREAMED else "",
         script=train_script,
         code=lambda wildcards: code_digest(train_script(wildcards)),
     shell:
         '{params.environment} $TRAIN "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
-        " --split $SPLIT --threads {threads} --store {input.store} {params.anchors} {input.anchors} {params.start} {input.start}"
-        " {params.watch} {input.watch}"
+        " --split $SPLIT --threads {threads} --store {input.store} --anchors {input.anchors} --start {input.start} --watch {input.watch}"
         " --model {output.model} --config {output.config} --history {output.history}"
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'
         " > {log} 2>&1"

@@ -5,12 +5,22 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from sdlcore.solvers import command
+from pathlib import Path
+from typing import Any
+
+from sdlcore.command_line import cli
+from sdlcore.solvers.run_solver import run_solver
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.training.runner import Run
 
 
-def main(argv: list[str] | None = None) -> None:
-    command.main(__file__, __doc__, argv)
+def main(run: Run, *, settings: dict[str, Any], start: Path | None = None) -> None:
+    """
+    Args:
+        start: a model whose dictionary the solver starts from
+    """
+    run_solver(run, SolverConfig.from_dict(settings), __file__, start)
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

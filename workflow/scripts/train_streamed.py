@@ -5,13 +5,18 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from typing import Any
+
+from sdlcore.command_line import cli
+from sdlcore.run import RunConfig
 from sdlcore.sources.language.streaming import open_stream
-from sdlcore.training import command
+from sdlcore.training.run_training import Options, run_training
+from sdlcore.training.runner import Run
 
 
-def main(argv: list[str] | None = None) -> None:
-    command.main(__file__, open_stream, __doc__, argv)
+def main(run: Run, training: Options, *, settings: dict[str, Any]) -> None:
+    run_training(run, RunConfig.from_dict(settings), training, __file__, open_stream)
 
 
 if __name__ == "__main__":
-    main()
+    cli(main)

@@ -14,8 +14,9 @@ from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model.saving import load_model
-from sdlcore.solvers import command
-from sdlcore.solvers.settings import ENCODERS
+from sdlcore.solvers.run_solver import run_solver
+from sdlcore.solvers.settings import ENCODERS, SolverConfig
+from sdlcore.training.runner import Run
 
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
 
@@ -28,12 +29,10 @@ def store(bench, tmp_path):
     return path
 
 
-def solve(store, folder, settings=None, *more):
-    files = {name: str(folder / file) for name, file in FILES.items()}
-    arguments = ["--settings", json.dumps(SETTINGS | (settings or {})), "--seed", "0", "--store", str(store)]
-    for name, file in files.items():
-        arguments += [f"--{name}", file]
-    command.main(__file__, None, [*arguments, *more])
+def solve(store, folder, settings=None, watch=None, start=None):
+    files = {name: folder / file for name, file in FILES.items()}
+    run = Run(seed=0, store=store, watch=watch, **files)
+    run_solver(run, SolverConfig.from_dict(SETTINGS | (settings or {})), __file__, start)
     return load_model(folder / "model.safetensors")
 
 
@@ -91,7 +90,7 @@ def test_watching_tells_of_recovery_and_changes_nothing(bench, store, tmp_path, 
     settings = {"solver": solver, "max_steps": 8}
     alone = solve(store, tmp_path / "alone", settings)
     save_references(tmp_path / "references.safetensors", References(bench.features.numpy().T, None, None), {})
-    watched = solve(store, tmp_path / "watched", settings, "--watch", str(tmp_path / "references.safetensors"))
+    watched = solve(store, tmp_path / "watched", settings, tmp_path / "references.safetensors")
     assert torch.equal(alone.W_dec, watched.W_dec)
     with (tmp_path / "watched/history.csv").open() as file:
         told = [float(row["gt_recovery_decoder"]) for row in csv.DictReader(file)]
@@ -139,10 +138,10 @@ def test_centred_and_scaled_activations_give_raw_reconstructions(bench, tmp_path
 
 def test_a_solver_starts_from_another_ones_dictionary(bench, store, tmp_path):
     solve(store, tmp_path / "first")
-    again = solve(store, tmp_path / "again", {"max_steps": 1}, "--start", str(tmp_path / "first/model.safetensors"))
+    again = solve(store, tmp_path / "again", {"max_steps": 1}, start=tmp_path / "first/model.safetensors")
     assert bench.recovery(again.W_dec.detach()) == 1.0
     other = Path(tmp_path / "other.h5")
     with create_store(other, {}) as writer:
         writer.append(torch.randn(100, 8).numpy())
     with pytest.raises(ValueError, match="atoms of 32 dimensions, but x_r has 8"):
-        solve(other, tmp_path / "wrong", None, "--start", str(tmp_path / "first/model.safetensors"))
+        solve(other, tmp_path / "wrong", start=tmp_path / "first/model.safetensors")

@@ -7,8 +7,9 @@ from functools import partial
 import pytest
 import torch
 
-from sdlcore.baselines import command
+from sdlcore.baselines import run_peer
 from sdlcore.baselines.conversion import Weights, sparse_coder
+from sdlcore.baselines.settings import PeerConfig
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
@@ -16,6 +17,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.training.loop import DivergedError
+from sdlcore.training.runner import Run
 
 SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}
 
@@ -28,7 +30,7 @@ def store(tmp_path):
     return path
 
 
-def run(store, folder, monkeypatch, losses, *more):
+def run(store, folder, monkeypatch, losses, watch=None):
     """Train by a library that gives these losses; return the batches that it got, and its seed."""
     seen, seeds = [], []
     W = torch.nn.functional.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
@@ -43,12 +45,11 @@ def run(store, folder, monkeypatch, losses, *more):
             note(torch.tensor(loss), lambda: model)
         return model
 
-    monkeypatch.setattr(command, "trainer_of", lambda peer: train)
-    monkeypatch.setitem(command.DISTRIBUTIONS, "sparsify", "torch")
-    arguments = ["--settings", json.dumps(SETTINGS), "--seed", "5", "--store", str(store)]
-    for name, file in (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv")):
-        arguments += [f"--{name}", str(folder / file)]
-    command.main(__file__, None, [*arguments, *more])
+    monkeypatch.setattr(run_peer, "trainer_of", lambda peer: train)
+    monkeypatch.setitem(run_peer.DISTRIBUTIONS, "sparsify", "torch")
+    names = (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv"))
+    given = Run(seed=5, store=store, watch=watch, **{name: folder / file for name, file in names})
+    run_peer.run_peer(given, PeerConfig.from_dict(SETTINGS), __file__)
     return seen, seeds[0]
 
 
@@ -56,8 +57,7 @@ def test_a_library_gets_the_batches_of_our_trainings_and_leaves_the_files_of_any
     W = torch.nn.functional.normalize(torch.randn(6, 4), dim=0).numpy()
     save_references(tmp_path / "references.safetensors", References(W, None, None), {})
     losses = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
-    watch = ("--watch", str(tmp_path / "references.safetensors"))
-    seen, seed = run(store, tmp_path / "run", monkeypatch, losses, *watch)
+    seen, seed = run(store, tmp_path / "run", monkeypatch, losses, tmp_path / "references.safetensors")
     with ActivationStore(store) as opened:
         reader = BatchReader(opened, "sae", 16, partial(stream, 5, "order"))
         assert all(torch.equal(x, torch.from_numpy(reader(step)[0])) for step, x in enumerate(seen))

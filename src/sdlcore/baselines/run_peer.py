@@ -1,12 +1,10 @@
-"""The command that trains one dictionary by another library, and leaves the files of a run."""
+"""Train one dictionary by another library, and leave the files of a run."""
 
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,15 +12,12 @@ from torch import Tensor
 from sdlcore.baselines.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore.baselines.trainer import Train
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.reading import content_digest, open_checked
-from sdlcore.model.saving import save_model
+from sdlcore.data.reading import open_checked
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.storage.files import provenance, sha256_of, write_json
-from sdlcore.training.arguments import run_parser
 from sdlcore.training.history import History, Watch, csv_file
 from sdlcore.training.loop import DivergedError
-from sdlcore.training.watch import recovery_watch
+from sdlcore.training.runner import Run, leave_run
 
 log = logging.getLogger(__name__)
 
@@ -42,41 +37,27 @@ def trainer_of(peer: str) -> Train:
     return sparsify.train
 
 
-def main(script: str, description: str | None, argv: list[str] | None = None) -> None:
-    """Train by command line arguments, in the environment of other libraries.
+def run_peer(run: Run, config: PeerConfig, script: str) -> None:
+    """Train one dictionary by another library, in an environment that has it, and write its files.
 
     Parameters
     ----------
+    run, config
+        What is trained, on what, and how.
     script
         File of the script that this is called from; its code counts as the run's.
-    description
-        What the script is for.
-    argv
-        Arguments; None for the process's own.
     """
-    parser = run_parser(description)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    leave_run(run, config, lambda _: _train(run, config), script, libraries=[DISTRIBUTIONS[config.peer]])
 
-    torch.set_num_threads(args.threads)
-    config = PeerConfig.from_dict(args.settings)
-    inputs = {"store": content_digest(args.store)}
-    if args.watch:
-        inputs["watch"] = sha256_of(args.watch)
-    facts = provenance(script, settings=config.to_dict(), seed=args.seed, inputs=inputs, device="cpu")
-    library = DISTRIBUTIONS[config.peer]
-    facts["versions"][library] = version(library)
-    Path(args.model).parent.mkdir(parents=True, exist_ok=True)
+
+def _train(run: Run, config: PeerConfig) -> SparseCoder:
     train = trainer_of(config.peer)
-    with open_checked(args.store) as store:
-        reader = BatchReader(store, config.pair, config.batch_size, partial(stream, args.seed, "order"))
-        with History(sinks=[partial(csv_file, args.history)]) as history:
-            rows = _Rows(reader, config, history, recovery_watch(args.watch, config.pair) if args.watch else None)
-            seed = torch_stream(args.seed, "initialisation").initial_seed()
-            model = train(rows.batches(), store.n_p, config, seed, rows.note)
-    facts["threads"] = args.threads
-    write_json(args.config, facts)
-    save_model(args.model, model, facts)
+    with open_checked(run.store) as store:
+        reader = BatchReader(store, config.pair, config.batch_size, partial(stream, run.seed, "order"))
+        with History(sinks=[partial(csv_file, run.history)]) as history:
+            rows = _Rows(reader, config, history, run.watching(config.pair))
+            seed = torch_stream(run.seed, "initialisation").initial_seed()
+            return train(rows.batches(), store.n_p, config, seed, rows.note)
 
 
 class _Rows:

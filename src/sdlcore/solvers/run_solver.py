@@ -1,0 +1,62 @@
+"""Solve for one dictionary and leave the files of a run."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.pairs import pair_sites
+from sdlcore.data.reading import open_checked
+from sdlcore.model.saving import load_model
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.random_streams import stream, torch_stream
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.solve import solve
+from sdlcore.training import normalisation
+from sdlcore.training.history import History, csv_file
+from sdlcore.training.runner import Run, leave_run
+
+
+def run_solver(run: Run, config: SolverConfig, script: str, start: Path | None = None) -> None:
+    """Solve for one dictionary and write its files.
+
+    Parameters
+    ----------
+    run, config
+        What is solved for, on what, and how.
+    script
+        File of the script that this is called from; its code counts as the run's.
+    start
+        A model whose dictionary the solver starts from.
+    """
+    libraries = ["scikit-learn"] if config.solver == "odl" else []
+    leave_run(run, config, lambda _: _solve(run, config, start), script, {"start": start}, libraries=libraries)
+
+
+def _solve(run: Run, config: SolverConfig, start: Path | None) -> SparseCoder:
+    with open_checked(run.store) as store:
+        sites = pair_sites(config.pair, store.n_p, store.n_r)
+        order = partial(stream, run.seed, "order")
+        reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), order)
+        if config.normalise:
+            scaling = normalisation.fit(store, config.pair)
+        else:
+            scaling = normalisation.identity(*(sum(widths) for widths in sites))
+        atoms = None
+        if start:
+            atoms = load_model(start).W_dec.detach()
+            if atoms.shape[1] != sum(sites[1]):
+                raise ValueError(f"{start}: atoms of {atoms.shape[1]} dimensions, but x_r has {sum(sites[1])}")
+            atoms = atoms * scaling.scale_r
+
+        def pairs(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+            x_p, x_r = reader(step)
+            first = torch.from_numpy(x_p)
+            return first, first if x_r is x_p else torch.from_numpy(x_r)
+
+        with History(sinks=[partial(csv_file, run.history)]) as history:
+            generator = torch_stream(run.seed, "initialisation")
+            model = solve(pairs, config, sites, generator, scaling, history, atoms, run.watching(config.pair))
+    scaling.fold(model)
+    return model

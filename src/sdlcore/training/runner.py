@@ -1,0 +1,94 @@
+"""Run directories: what trainings, solvers and other libraries' trainers are given, and the files that they leave."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from sdlcore.data.reading import content_digest
+from sdlcore.model.saving import save_model
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.storage.files import provenance, sha256_of, write_json
+from sdlcore.training.history import Watch
+from sdlcore.training.watch import recovery_watch
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every run is given beside its settings, and where its files go."""
+
+    seed: int
+    store: Path
+    """activations that the dictionary is found on"""
+    model: Path
+    """safetensors file to write: the dictionary"""
+    config: Path
+    """JSON file to write: what made it"""
+    history: Path
+    """CSV file to write: how it got there"""
+    threads: int = 1
+    """of all processes on this machine together"""
+    watch: Path | None = None
+    """references; the history tells how many of these directions the dictionary has"""
+
+    def watching(self, pair: str) -> Watch | None:
+        """Return what tells the history of these directions, if it is asked for."""
+        return recovery_watch(self.watch, pair) if self.watch else None
+
+
+class Settings(Protocol):
+    """Settings of a run, of whatever kind."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def leave_run(
+    run: Run,
+    settings: Settings,
+    find: Callable[[str], SparseCoder | None],
+    script: str,
+    inputs: Mapping[str, Path | None] | None = None,
+    device: str = "cpu",
+    libraries: Iterable[str] = (),
+    noted: Mapping[str, Any] | None = None,
+) -> None:
+    """Find a dictionary, and write it with what made it: each file whole or not at all. ``find`` writes the history.
+
+    Parameters
+    ----------
+    run
+        Seed, store and files.
+    settings
+        Of the run; the files hold them as `to_dict` returns them.
+    find
+        Returns a dictionary for raw activations, or None in a process that is not to write it. It is given a digest of
+        what makes the run: settings, seed, checksums of inputs, device, code and versions.
+    script
+        File of the script that this is called from; its code counts as the run's.
+    inputs
+        Files beside the store and ``run.watch``, by what they are; None where one may be given and is not.
+    device
+        Where the dictionary is found.
+    libraries
+        Distributions whose versions matter beside those that always do.
+    noted
+        More to write down, a change of which makes no other run.
+    """
+    threads = max(1, run.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # torchrun's number of processes
+    torch.set_num_threads(threads)
+    files = {**(inputs or {}), **({"watch": run.watch} if run.watch else {})}
+    sums = {"store": content_digest(run.store), **{name: path and sha256_of(path) for name, path in files.items()}}
+    facts = provenance(script, settings=settings.to_dict(), seed=run.seed, inputs=sums, device=device)
+    facts["versions"] |= {library: version(library) for library in libraries}
+    run.model.parent.mkdir(parents=True, exist_ok=True)
+    model = find(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest())
+    if model is not None:
+        facts |= {"threads": threads, **(noted or {})}
+        write_json(run.config, facts)
+        save_model(run.model, model, facts)
