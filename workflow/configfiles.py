@@ -4,7 +4,6 @@ What --configfile names is read before the Snakefile is, and then Snakemake runs
 `__use_yte__`, goes over what aliases repeat for as long as that takes, and ends in errors that name no file.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,10 +12,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping
 
 
-def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
-    for path in parser.parse_known_args(argv)[0].configfile:
+def named(words: list[str]) -> list[str]:
+    """Return the files that the last --configfile in Snakemake's command line names."""
+    files: list[str] = []
+    taken = False  # whether a word that is no option is one more of them
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in ("--configfile", "--configfiles"):
+            files, taken = [value] if equals else [], not equals
+        elif word.startswith("-"):
+            taken = False
+        elif taken:
+            files.append(word)
+    return files
+
+
+def main(words: list[str]) -> None:
+    for path in named(words):
         try:
             mapping(load_yaml(path), path)
         except ConfigError as error:
