@@ -45,7 +45,7 @@ PAPER = Path("results/paper")
 def settings() -> RunConfig:
     """Return the settings of Table 1's TopK under ``best``."""
     merged = merge(load_yaml("config/config.yaml"), load_yaml("config/paper.yaml"))
-    config = validate(merged, load_yaml("config/schema/config.schema.yaml"))
+    config = validate(merged)
     return RunConfig.from_dict(run_settings(config, "lrb", "topk", "best"))
 
 

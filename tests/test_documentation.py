@@ -77,9 +77,7 @@ def test_configurations_shown_are_valid(page):
     shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     assert shown
     for change in shown:
-        configure(
-            {"name": "part"} | change, load_yaml("config/config.yaml"), load_yaml("config/schema/config.schema.yaml")
-        )
+        configure({"name": "part"} | change, load_yaml("config/config.yaml"))
 
 
 @pytest.mark.parametrize("page", PAGES)

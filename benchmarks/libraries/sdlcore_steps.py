@@ -42,7 +42,7 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 def recommended(method: str) -> dict[str, Any]:
     """Return a method's settings at the paper's scale, as the pipeline has them."""
     config = merge(load_yaml(CONFIG / "config.yaml"), load_yaml(CONFIG / "paper.yaml"))
-    config = validate(config, load_yaml(CONFIG / "schema" / "config.schema.yaml"))
+    config = validate(config)
     return run_settings(config, "lrb", method, "best")
 
 

@@ -1,53 +1,57 @@
 """The settings of one run: the model, its loss and its training, each a small frozen dataclass.
 
-The keys are flat and unique over the three, so that a method is one line of configuration.
+The keys are flat and unique over the three, so that a method is one line of configuration. The configuration's models
+take meaning, range and default of each key from here (`sdlcore.study.configuration.models`).
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+
+from sdlcore.settings import Batch, Latents, Pair, Positive, Share, Total, Weight, check
+
+Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Which pair, which sigma, how many latents (Definition 2.5)."""
 
-    pair: str = "sae"
+    pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
-    activation: str = "relu"
-    """Sigma: relu, jumprelu, topk, batchtopk or gated."""
-    n_q: int = 1024
+    activation: Activation = "relu"
+    """Sigma (Definition 2.5): relu, jumprelu, topk, batchtopk or gated."""
+    n_q: Latents = 1024
     """Number of latents."""
-    k: int | None = None
+    k: Latents | None = None
     """Active latents of a sample (topk) or on average over a batch (batchtopk)."""
     bias: bool = False
     """Train b_E and b_D; the paper's model has none."""
     center: bool = False
     """Start b_D at the geometric median of targets, b_E where inputs at their median give zero; needs bias."""
-    initialisation: str = "linear"
+    initialisation: Literal["linear", "tied"] = "linear"
     """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale."""
-    init_scale: float = 0.1
+    init_scale: Positive = 0.1
     """Scale of the tied encoder rows."""
-    init_threshold: float = 0.1
+    init_threshold: Weight = 0.1
     """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
-    init_l0: float | None = None
+    init_l0: Positive | None = None
     """Active latents of a sample at the start: JumpReLU's thresholds, or the encoder biases of ReLU and Gated, are set
     from the first batch; None leaves them at init_threshold and zero."""
-    bandwidth: float = 0.4
+    bandwidth: Positive = 0.4
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
-    decoder_norm: str = "free"
+    decoder_norm: Literal["free", "unit"] = "free"
     """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
     skip: bool = False
     """A transcoder's linear path W_skip x_p beside the latents (Paulo et al. 2025); it starts at zero."""
-    pursuit: int = 0
+    pursuit: Annotated[int, Ge(0)] = 0
     """Sweeps of non-negative coordinate descent over a sample's k latents, which make the encoder iterative; of
     dictionaries that were solved for (`sdlcore.solvers`)."""
 
     def __post_init__(self) -> None:
-        _one_of("pair", self.pair, ("sae", "transcoder", "crosscoder"))
-        _one_of("activation", self.activation, ("relu", "jumprelu", "topk", "batchtopk", "gated"))
-        _one_of("initialisation", self.initialisation, ("linear", "tied"))
-        _one_of("decoder_norm", self.decoder_norm, ("free", "unit"))
+        check(self)
         if self.center and not self.bias:
             raise ValueError("center needs bias, which it starts")
         if self.selects and self.k is None:
@@ -75,29 +79,29 @@ class ModelConfig:
 class LossConfig:
     """Which terms stand beside the reconstruction, and their weights."""
 
-    l1: float = 0.0
+    l1: Weight = 0.0
     """Weight of the L1 penalty (eq. 5)."""
-    l1_scale: str = "decoder"
+    l1_scale: Literal["decoder", "none"] = "decoder"
     """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
-    l0: float = 0.0
-    """Weight of the L0 penalty through JumpReLU's smoothed step."""
-    multi_k: tuple[int, ...] = ()
+    l0: Weight = 0.0
+    """Weight of the L0 penalty through JumpReLU's smoothed step (eq. 6)."""
+    multi_k: tuple[Latents, ...] = ()
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
-    prefixes: tuple[int, ...] = ()
+    prefixes: tuple[Latents, ...] = ()
     """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
-    lambda_aux: float = 0.0
+    lambda_aux: Weight = 0.0
     """Weight of the auxiliary loss of dead latents (eq. 8)."""
-    k_aux: int = 256
+    k_aux: Latents = 256
     """Dead latents that reconstruct a sample in the auxiliary loss."""
-    aux_target: str = "residual"
+    aux_target: Literal["residual", "input"] = "residual"
     """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
-    lambda_anchor: float = 0.0
+    lambda_anchor: Weight = 0.0
     """Weight of feature anchoring (eq. 24); set by the anchoring, not by the method."""
-    penalty_warmup: float = 0.0
-    """Share of the steps over which l1 and l0 rise from zero."""
-    target_l0: float | None = None
+    penalty_warmup: Share = 0.0
+    """Share of the steps over which l1 and l0 rise linearly from zero."""
+    target_l0: Positive | None = None
     """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights."""
-    l0_gain: float = 0.02
+    l0_gain: Positive = 0.02
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
 
     @property
@@ -106,8 +110,7 @@ class LossConfig:
         return bool(self.l1) and self.l1_scale == "decoder"
 
     def __post_init__(self) -> None:
-        _one_of("l1_scale", self.l1_scale, ("decoder", "none"))
-        _one_of("aux_target", self.aux_target, ("residual", "input"))
+        check(self)
         for name in ("multi_k", "prefixes"):
             sizes = getattr(self, name)
             if list(sizes) != sorted(set(sizes)):
@@ -122,39 +125,40 @@ class LossConfig:
 class TrainingConfig:
     """How the loss is minimised: Adam over shuffled batches."""
 
-    steps: int = 1000
+    steps: Total = 1000
     """Optimiser steps."""
-    batch_size: int = 1024
+    batch_size: Batch = 1024
     """Samples of a step."""
-    lr: float = 1e-3
-    """Peak learning rate."""
-    lr_warmup: float = 0.05
-    """Share of the steps over which the learning rate rises."""
-    lr_decay: float = 0.2
-    """Share of the last steps over which the learning rate falls to zero."""
-    accumulate: int = 1
-    """Parts that a batch is split into, one after the other, to save memory."""
-    precision: str = "float32"
+    lr: Positive = 1e-3
+    """Adam's peak learning rate."""
+    lr_warmup: Share = 0.05
+    """Share of the steps over which the learning rate rises linearly."""
+    lr_decay: Share = 0.2
+    """Share of the last steps over which the learning rate falls linearly to zero."""
+    accumulate: Batch = 1
+    """Parts that a batch is split into, one after the other, to save memory; divides batch_size."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Type of the encoder's dense product: float32; bfloat16, or int8 on a CPU, whose proposals are ranked exactly."""
-    gradient_clip: float | None = 1.0
-    """Largest norm of the whole gradient."""
+    gradient_clip: Positive | None = 1.0
+    """Largest norm of the whole gradient; None leaves it as it is."""
     normalise: bool = False
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
     whiten: bool = False
-    """Give activations zero mean and unit covariance, and so every direction the same weight; folded likewise."""
-    dead_after: int = 20_000
+    """Give activations zero mean and unit covariance, and so every direction the same weight; folded into the
+    saved weights."""
+    dead_after: Total = 20_000
     """A latent is dead when it has been silent for this many samples."""
-    resample_every: int | None = None
-    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3)."""
-    resample_until: float = 0.8
+    resample_every: Total | None = None
+    """Steps between resamplings of dead latents (Bricken et al. 2023; section 5.3); None for none."""
+    resample_until: Share = 0.8
     """Share of the steps after which no resampling happens."""
-    log_every: int = 20
-    """Steps between rows of the history."""
-    checkpoint_every: int = 100
+    log_every: Total = 20
+    """Steps between rows of history.csv."""
+    checkpoint_every: Total = 100
     """Steps between checkpoints, rounded up to a row of the history."""
 
     def __post_init__(self) -> None:
-        _one_of("precision", self.precision, ("float32", "bfloat16", "int8"))
+        check(self)
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
 
@@ -216,7 +220,8 @@ class RunConfig:
 def check_division(config: RunConfig, processes: int, split: str) -> str | None:
     """Return why a training cannot be divided among processes (each has its part of ``split``, samples or latents), or
     None."""
-    _one_of("split", split, ("samples", "latents"))
+    if split not in ("samples", "latents"):
+        raise ValueError(f"split must be one of samples, latents, found {split!r}")
     training, n_q = config.training, config.model.n_q
     if split == "latents" and n_q % processes:
         return f"n_q = {n_q} must be a multiple of {processes} processes that divide latents"
@@ -224,8 +229,3 @@ def check_division(config: RunConfig, processes: int, split: str) -> str | None:
         parts = f"{processes} processes" + (f" x accumulate = {training.accumulate}" if training.accumulate > 1 else "")
         return f"batch_size = {training.batch_size} must be a multiple of {parts} that divide samples"
     return None
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")

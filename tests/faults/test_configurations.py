@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,6 @@ from sdlcore.study.configuration.variants import merge
 from tests.conftest import REPOSITORY
 
 DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
-SCHEMA = yaml.safe_load((REPOSITORY / "config/schema/config.schema.yaml").read_text())
 BASES = {"quick": DEFAULT} | {
     name: merge(DEFAULT, load_yaml(REPOSITORY / f"config/{name}.yaml")) for name in ("paper", "tiny", "peers")
 }
@@ -82,7 +80,7 @@ def wrong(draw: st.DrawFn) -> dict[str, Any]:
 @given(wrong())
 def test_a_changed_configuration_is_valid_or_refused_by_a_key(config: dict[str, Any]):
     try:
-        valid = validate(config, SCHEMA)
+        valid = validate(config)
     except ConfigError as error:
         head, *lines = str(error).split("\n")
         assert head == "configuration refused:"
@@ -109,7 +107,7 @@ def test_no_name_leads_out_of_the_results(name: str, where: tuple):
     else:
         inside[name] = inside[key]
     with pytest.raises(ConfigError):
-        validate(config, SCHEMA)
+        validate(config)
 
 
 FILES = {

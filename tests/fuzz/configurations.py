@@ -63,15 +63,15 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
 
 
 def _check(content: str | bytes, names: list[str], must_refuse: bool = False) -> str:
-    default, schema = _load(CONFIG / "config.yaml"), _load(CONFIG / "schema/config.schema.yaml")
+    default = _load(CONFIG / "config.yaml")
     try:
-        config = configuration(content, default, schema, NAME)
+        config = configuration(content, default, NAME)
     except ConfigError as error:
         return refusal(error, names)
     if must_refuse:
         raise Fault(f"was accepted, though {names} is wrong")
     before = copy.deepcopy(config)
-    again = validate(config, schema)
+    again = validate(config)
     if config != before:
         raise Fault("validating again changed what was given")
     if again != config:

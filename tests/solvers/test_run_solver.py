@@ -2,6 +2,7 @@ import csv
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.run_solver import run_solver
-from sdlcore.solvers.settings import ENCODERS, SolverConfig
+from sdlcore.solvers.settings import Encoder, SolverConfig
 from sdlcore.training.runner import Run
 
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
@@ -73,7 +74,7 @@ def test_a_store_whose_writer_was_interrupted_gives_the_same_files_of_a_run(benc
 @pytest.mark.parametrize("pair", ["sae", "crosscoder"])
 def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(bench, store, tmp_path, pair):
     rows, fvu, decoders = {}, {}, []
-    for encoder in ENCODERS:
+    for encoder in get_args(Encoder):
         model = solve(store, tmp_path / encoder, {"encoder": encoder, "pair": pair, "normalise": True})
         decoders.append(model.W_dec.detach())
         rows[encoder] = bench.recovery(torch.nn.functional.normalize(model.W_enc.detach()[:, :32]))

@@ -22,7 +22,7 @@ if problem := unfit_text(str(REPOSITORY)):
 try:
     given = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
     default = load_yaml(REPOSITORY / "config/config.yaml")
-    filled = configure(given, default, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
+    filled = configure(given, default)
 except ConfigError as error:
     raise WorkflowError(str(error))
 config.clear()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.run import ModelConfig
+from sdlcore.run import Activation, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Weights:
 
 
 @torch.no_grad()
-def sparse_coder(weights: Weights, activation: str, k: int | None) -> SparseCoder:
+def sparse_coder(weights: Weights, activation: Activation, k: int | None) -> SparseCoder:
     """Return a dictionary as our model, in evaluation mode.
 
     Parameters

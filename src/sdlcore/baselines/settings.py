@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
-ARCHITECTURES: dict[str, tuple[str, ...]] = {
+from sdlcore.run import Activation
+from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check
+
+Peer = Literal["saelens", "dictionary_learning", "sparsify"]
+ARCHITECTURES: dict[Peer, tuple[Activation, ...]] = {
     "saelens": ("relu", "jumprelu", "topk", "batchtopk", "gated"),
     "dictionary_learning": ("relu", "jumprelu", "topk", "batchtopk", "gated"),
     "sparsify": ("topk",),
@@ -27,36 +31,35 @@ _OF_ONE_ACTIVATION = {
 class PeerConfig:
     """What a library is asked to train. All that is not said here is its own default."""
 
-    peer: str = "saelens"
-    """saelens, dictionary_learning or sparsify."""
-    pair: str = "sae"
+    peer: Peer = "saelens"
+    """The library that trains, as it recommends (docs/peers.md): saelens, dictionary_learning or sparsify."""
+    pair: Pair = "sae"
     """Autoencoders alone."""
-    activation: str = "relu"
+    activation: Activation = "relu"
     """relu, jumprelu, topk, batchtopk or gated."""
-    n_q: int = 1024
+    n_q: Latents = 1024
     """Number of latents."""
-    k: int | None = None
+    k: Latents | None = None
     """Active latents of a sample (topk) or on average over a batch (batchtopk)."""
-    prefixes: tuple[int, ...] = ()
+    prefixes: tuple[Latents, ...] = ()
     """Numbers of latents, the last n_q: the library's Matryoshka over BatchTopK; empty for none."""
-    l1: float | None = None
+    l1: Weight | None = None
     """The library's own weight of the penalty of relu or gated, in its own units; None for its default."""
-    l0: float | None = None
+    l0: Weight | None = None
     """The same of jumprelu."""
-    target_l0: float | None = None
+    target_l0: Positive | None = None
     """The L0 that dictionary_learning's jumprelu is held at; None for its default."""
-    lr: float | None = None
+    lr: Positive | None = None
     """Learning rate; None for the library's own rule."""
-    steps: int = 1000
+    steps: Total = 1000
     """Optimiser steps."""
-    batch_size: int = 1024
+    batch_size: Batch = 1024
     """Samples of a step."""
-    log_every: int = 20
+    log_every: Total = 20
     """Steps between rows of the history."""
 
     def __post_init__(self) -> None:
-        if self.peer not in ARCHITECTURES:
-            raise ValueError(f"peer must be one of {', '.join(ARCHITECTURES)}, found {self.peer!r}")
+        check(self)
         if self.pair != "sae":
             raise ValueError(f"peers are trained as autoencoders, pair must be sae, found {self.pair!r}")
         known = ARCHITECTURES[self.peer]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -93,8 +93,11 @@ def _described(description: Mapping[str, Any]) -> tuple[ModelConfig, tuple[int, 
     if not isinstance(settings, dict):
         raise TypeError(f"model is {type(settings).__name__}, expected an object")
     for name, kind in get_type_hints(ModelConfig).items():
-        if name in settings and not _is_of(settings[name], get_args(kind) or (kind,)):
-            raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {getattr(kind, '__name__', kind)}")
+        choices = get_origin(kind) is Literal  # which of them, ModelConfig checks
+        kinds = (str,) if choices else get_args(kind) or (kind,)
+        if name in settings and not _is_of(settings[name], kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {wanted}")
     config = ModelConfig(**settings)
     sites = []
     for name in ("input_sites", "target_sites"):
@@ -102,8 +105,6 @@ def _described(description: Mapping[str, Any]) -> tuple[ModelConfig, tuple[int, 
         if not isinstance(widths, list) or not all(_is_of(width, (int,)) and width > 0 for width in widths):
             raise TypeError(f"{name} is {widths!r:.60}, expected widths")
         sites.append(tuple(widths))
-    if config.n_q < 1:
-        raise ValueError(f"model.n_q is {config.n_q}")
     return config, sites[0], sites[1]
 
 

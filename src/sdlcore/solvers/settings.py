@@ -2,85 +2,73 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal
 
-SOLVERS = ("acs", "ksvd", "odl", "kmeans")
-ENCODERS = ("regression", "tied", "covariance", "pursuit")
+from annotated_types import Ge, Gt, Le, Lt
+
+from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check
+
+Solver = Literal["acs", "ksvd", "odl", "kmeans"]
+Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
 @dataclass(frozen=True)
 class SolverConfig:
     """How a dictionary is solved for. One setting serves all benches; it knows neither n nor the sparsity."""
 
-    solver: str = "acs"
-    """acs: alternating convex search; ksvd: approximate K-SVD; odl: scikit-learn's online dictionary learning; kmeans:
-    its mini-batch k-means."""
-    pair: str = "sae"
+    solver: Solver = "acs"
+    """What solves for the dictionary in place of gradient descent (docs/solvers.md). acs: alternating convex search;
+    ksvd: approximate K-SVD; odl: scikit-learn's online dictionary learning; kmeans: its mini-batch k-means."""
+    pair: Pair = "sae"
     """sae, transcoder or crosscoder. The dictionary is that of x_r, the encoder reads x_p."""
-    n_atoms: int = 2000
+    n_atoms: Latents = 2000
     """Atoms at the start; acs leaves those that the data need, the others keep them all."""
-    support: int = 16
+    support: Latents = 16
     """Most active atoms of a sample, at the start: those of largest correlation."""
-    max_support: int = 64
+    max_support: Latents = 64
     """What that may grow to. It doubles while hardly any code of a support is zero, so that more would be active."""
-    sweeps: int = 8
+    sweeps: Batch = 8
     """Times that coordinate descent goes over a sample's support."""
-    batch_size: int = 8192
+    batch_size: Batch = 8192
     """Samples of a step, or the whole store where it has fewer."""
-    max_steps: int = 40
+    max_steps: Total = 40
     """Steps after which a solver stops though it has not settled."""
-    tolerance: float = 0.02
+    tolerance: Annotated[float, Gt(0), Lt(1)] = 0.02
     """A solver has settled when reconstruction error has changed by less than this share, and its atoms by less than a
     tenth of it, over `patience` steps."""
-    patience: int = 3
+    patience: Batch = 3
     """Steps over which a solver must have settled."""
-    forgetting: float = 0.5
+    forgetting: Annotated[float, Ge(0), Lt(1)] = 0.5
     """Weight of all batches before against the newest in the normal equations."""
-    ridge: float = 1e-4
+    ridge: Positive = 1e-4
     """Weight that holds an atom where it is, as a share of an atom's typical sum of squared codes."""
-    max_cosine: float = 0.7
+    max_cosine: Annotated[float, Gt(0), Lt(1)] = 0.7
     """Of two atoms closer than this, the one whose codes sum to less goes."""
-    min_worth: float = 0.05
+    min_worth: Annotated[float, Ge(0), Lt(1)] = 0.05
     """Atoms go without which the error would grow by less than this share of what it typically would without one."""
-    replace_steps: int = 4
+    replace_steps: Annotated[int, Ge(0), Le(10**12)] = 4
     """First steps, in which an atom that goes is replaced by the residual of a badly reconstructed sample."""
-    l1: float = 0.1
+    l1: Weight = 0.1
     """Weight of odl's lasso (scikit-learn's alpha)."""
-    precision: str = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the product that proposes supports, float32 or bfloat16; codes are always float32."""
     normalise: bool = False
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""
-    encoder: str = "regression"
+    encoder: Encoder = "regression"
     """Rows of the encoder. regression: of codes on inputs; tied: the atoms; covariance: the inverse covariance of
     inputs times the atoms, so that the pattern of a row is its atom; pursuit: the atoms, followed by the search's own
     code step, an iterative encoder."""
 
     def __post_init__(self) -> None:
-        for name, choices in {
-            "solver": SOLVERS,
-            "pair": ("sae", "transcoder", "crosscoder"),
-            "precision": ("float32", "bfloat16"),
-            "encoder": ENCODERS,
-        }.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, found {getattr(self, name)!r}")
-        for name in ("n_atoms", "support", "sweeps", "batch_size", "max_steps", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        check(self)
         if self.support > self.n_atoms:
             raise ValueError(f"support must be at most n_atoms = {self.n_atoms}, found {self.support}")
         if self.max_support < self.support:
             raise ValueError(f"max_support must be at least support = {self.support}, found {self.max_support}")
-        if not 0 <= self.forgetting < 1:
-            raise ValueError(f"forgetting must be in [0, 1), found {self.forgetting}")
         if self.encoder != "regression" and self.pair == "transcoder":
             raise ValueError(
                 f"encoder {self.encoder} has no meaning for pair transcoder, whose atoms are of another space"
             )
-        if self.l1 < 0:
-            raise ValueError(f"l1 must not be negative, found {self.l1}")
-        if not self.ridge > 0:
-            raise ValueError(f"ridge must be above 0, found {self.ridge}: unused atoms make equations singular")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "SolverConfig":

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from sdlcore.study.configuration.loading import ConfigError, configuration, configure, load_yaml, validate
+from sdlcore.study.configuration.schema import schema
 from sdlcore.study.configuration.variants import merge
 
-SCHEMA = load_yaml("config/schema/config.schema.yaml")
+SCHEMA = schema()
 BASE = load_yaml("config/config.yaml")
 # a source of each kind, and all that a configuration can ask for
 EVERYTHING = {
@@ -31,7 +32,9 @@ EVERYTHING = {
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema with what it refers to."""
+    """Return a schema with what it refers to, and of null or something else with what else there may be."""
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
     while "$ref" in schema:
         schema = SCHEMA["$defs"][schema["$ref"].rsplit("/")[-1]] | {k: v for k, v in schema.items() if k != "$ref"}
     return schema
@@ -107,7 +110,7 @@ def test_the_places_of_texts_are_those_that_there_are():
     assert ("sources", "llama", "mine", "text") in PLACES
     assert ("sources", "file", "arrays", "class_names") in PLACES
     assert ("tables", "table1", "methods", 0) in PLACES
-    validate(WHOLE, SCHEMA)
+    validate(WHOLE)
 
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
@@ -115,7 +118,7 @@ def test_no_text_that_is_formatted_twice_or_breaks_a_line_gets_into_a_path_or_a_
     led = re.escape(".".join(str(part) for part in path if isinstance(part, str)))
     for what, value in BAD.items():
         with pytest.raises(ConfigError, match=rf"(?m)^  {led}") as refused:
-            configure(put(WHOLE, path, value), BASE, SCHEMA)
+            configure(put(WHOLE, path, value), BASE)
         assert "\n  " in str(refused.value), what
 
 
@@ -128,7 +131,7 @@ NAMES = [path for path in PLACES if path == ("name",) or (path[-1] is None and p
 )
 def test_a_name_is_letters_digits_and_underscores_to_its_end(path, name):
     with pytest.raises(ConfigError):
-        validate(put(WHOLE, path, name), SCHEMA)
+        validate(put(WHOLE, path, name))
 
 
 def every(schema: Any, path: tuple = ()) -> Iterator[tuple[tuple, dict[str, Any]]]:
@@ -179,7 +182,7 @@ def test_a_number_that_something_loops_over_is_refused_at_once(path, key, number
         change["sources"]["bench"]["lrb"]["hierarchy"]["parents"] = 1
     start = time.monotonic()
     with pytest.raises(ConfigError, match=rf"  {'.'.join([*path, *([key] if key else [])])}: "):
-        configure(change | {"name": "x"}, BASE, SCHEMA)
+        configure(change | {"name": "x"}, BASE)
     assert time.monotonic() - start < 5
 
 
@@ -188,7 +191,7 @@ def test_runs_are_counted_before_they_are_listed():
     table = {"methods": list(methods), "protocols": ["best"], "anchorings": ["none"]}
     change = {"name": "x", "seeds": list(range(900)), "methods": methods, "tables": {"table1": table}}
     with pytest.raises(ConfigError, match=r"tables: \d{3},\d{3} runs, with those of figures, expected at most 20,000"):
-        configure(change, BASE, SCHEMA)
+        configure(change, BASE)
 
 
 def test_as_many_runs_as_may_be_are_checked_in_seconds():
@@ -196,14 +199,14 @@ def test_as_many_runs_as_may_be_are_checked_in_seconds():
     table = {"methods": list(methods), "protocols": list(protocols), "anchorings": ["none", "ground_truth"]}
     change = {"name": "x", "methods": methods, "protocols": protocols, "tables": {"table1": table}}
     start = time.process_time()
-    configure(change, BASE, SCHEMA)  # 12,000 runs, of which a comparison of each with each would take half a minute
+    configure(change, BASE)  # 12,000 runs, of which a comparison of each with each would take half a minute
     assert time.process_time() - start < 10
 
 
 def test_methods_are_like_each_other_over_a_few_others_only():
     methods = {"m0": {"like": "topk"}} | {f"m{i}": {"like": f"m{i - 1}"} for i in range(1, 900)}
     with pytest.raises(ConfigError, match=r"methods\.m899\.like: goes over more than 20 others"):
-        configure({"name": "x", "methods": methods}, BASE, SCHEMA)
+        configure({"name": "x", "methods": methods}, BASE)
 
 
 @pytest.mark.parametrize("given", [{"seeds": [0]}, {"methods": {"topk": {"k": 4}}}, {"tables": {"table1": None}}])
@@ -211,17 +214,17 @@ def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(giv
     with pytest.raises(
         ConfigError, match=r"name: missing; .* results/quick\. Set it in a file .* or by --config name="
     ):
-        configure(given, BASE, SCHEMA)
-    assert configure(given | {"name": "mine"}, BASE, SCHEMA)["name"] == "mine"
+        configure(given, BASE)
+    assert configure(given | {"name": "mine"}, BASE)["name"] == "mine"
 
 
 def test_what_says_where_and_how_runs_are_made_needs_no_name():
     given = {"device": "cpu", "processes": 2, "split": "samples", "tensorboard": False, "cache": "/tmp/cache"}
-    assert configure(given, BASE, SCHEMA)["name"] == "quick"
-    assert configure({}, BASE, SCHEMA) == validate(BASE, SCHEMA)
+    assert configure(given, BASE)["name"] == "quick"
+    assert configure({}, BASE) == validate(BASE)
 
 
 def test_one_function_takes_a_text_to_a_configuration():
-    assert configuration(b"name: mine\nseeds: [0]\n", BASE, SCHEMA)["seeds"] == [0]
+    assert configuration(b"name: mine\nseeds: [0]\n", BASE)["seeds"] == [0]
     with pytest.raises(ConfigError, match=r"some\.yaml: line 2: the key name stands twice"):
-        configuration("name: mine\nname: x\n", BASE, SCHEMA, name="some.yaml")
+        configuration("name: mine\nname: x\n", BASE, name="some.yaml")

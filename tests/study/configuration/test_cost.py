@@ -12,12 +12,10 @@ from sdlcore.study.configuration.run_keys import Cell, all_cells, is_peer, is_so
 from sdlcore.study.configuration.variants import merge
 from tests.conftest import REPOSITORY
 
-SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
-
 
 @pytest.fixture(scope="module")
 def config() -> dict:
-    return validate(load_yaml(REPOSITORY / "config/config.yaml"), SCHEMA)
+    return validate(load_yaml(REPOSITORY / "config/config.yaml"))
 
 
 def planned(config: dict, rate: float = 1e9) -> dict[str, Stage]:
@@ -83,7 +81,7 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
 
 def test_trainings_of_other_libraries_are_a_stage_of_their_own():
     base, change = (load_yaml(REPOSITORY / f"config/{name}.yaml") for name in ("config", "peers"))
-    peers = validate(merge(base, change), SCHEMA)
+    peers = validate(merge(base, change))
     found = planned(peers)
     cells = [cell for cell in all_cells(peers) if is_peer(peers, cell.method)]
     assert found["trainings of other libraries"].jobs == len(cells)

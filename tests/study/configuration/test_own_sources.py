@@ -7,13 +7,12 @@ from sdlcore.study.configuration.own_sources import over_default
 from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, discovery_cells, run_tables
 from sdlcore.study.configuration.variants import merge
 
-SCHEMA = load_yaml("config/schema/config.schema.yaml")
 BASE = load_yaml("config/config.yaml")
 MINE = {"input": "x.npy", "labels": "l.npy"}
 
 
 def runs(given):
-    config = configure(given, BASE, SCHEMA)
+    config = configure(given, BASE)
     return config, {*all_cells(config), *bench_figure_cells(config), *discovery_cells(config)}
 
 
@@ -71,4 +70,4 @@ def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     merged = merge(BASE, given)
     for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery"):
         assert over_default(BASE, given).get(part) == merged.get(part)
-    assert not any(table.startswith("own_") for table in run_tables(configure(given, BASE, SCHEMA)))
+    assert not any(table.startswith("own_") for table in run_tables(configure(given, BASE)))

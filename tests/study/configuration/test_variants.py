@@ -10,12 +10,11 @@ from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
 from sdlcore.study.configuration.run_keys import all_cells, bench_seeds, run_settings, table_cells
 from sdlcore.study.configuration.variants import merge
 
-SCHEMA = load_yaml("config/schema/config.schema.yaml")
 BASE = load_yaml("config/config.yaml")
 
 
 def changed(change):
-    return validate(merge(BASE, change), SCHEMA)
+    return validate(merge(BASE, change))
 
 
 def sweep(parameter, values, methods=("topk",), table="table7", **more):
@@ -161,8 +160,8 @@ def test_a_sweep_adds_the_runs_of_new_values_and_no_others(values, anchored):
     tables = {"table1": {"source": "lrb", "methods": ["topk"], "anchorings": anchorings}}
     plain = {**BASE, "tables": tables, "figures": {}, "solvers": None}
     spec = {**tables["table1"], "sweep": {"parameter": "k", "values": values}}
-    config = validate({**plain, "tables": {**tables, "table7": spec}}, SCHEMA)
-    cells, before = all_cells(config), all_cells(validate(plain, SCHEMA))
+    config = validate({**plain, "tables": {**tables, "table7": spec}})
+    cells, before = all_cells(config), all_cells(validate(plain))
     assert len(set(cells)) == len(cells)
     assert len(cells) == len(before) + len(set(values) - {16}) * len(anchorings) * len(config["seeds"])
     settings = {run_settings(config, cell.source, cell.method, cell.protocol)["k"] for cell in cells}
@@ -171,11 +170,11 @@ def test_a_sweep_adds_the_runs_of_new_values_and_no_others(values, anchored):
 
 def test_validating_twice_changes_nothing():
     once = changed(sweep("k", [8, 16]))
-    assert validate(once, SCHEMA) == once
+    assert validate(once) == once
 
 
 def test_the_papers_sweeps_have_the_papers_points_one_seed_and_its_protocol():
-    config = validate(merge(BASE, load_yaml("config/paper.yaml")), SCHEMA)
+    config = validate(merge(BASE, load_yaml("config/paper.yaml")))
     sizes = {"table4": 7, "table5": 4 * 5, "table6": 4 * 5, "table7": 3}
     for table, runs in sizes.items():
         cells = table_cells(config, table)

@@ -42,7 +42,10 @@ REFUSED = {
     "deep JSON": ('{"a": ' * 50 + "1" + "}" * 50, "nested more than 40 deep"),
     "Latin-1": ("name: x\nwandb: café\n".encode("latin-1"), "line 2: not UTF-8"),
     "UTF-16": ("name: x\n".encode("utf-16"), "line 1: not UTF-8"),
-    "a null byte": (b"name: x\0", "not YAML that can be read"),
+    "a null byte": (
+        b"name: x\nwandb: \0",
+        "line 2: not YAML that can be read (special characters are not allowed",
+    ),
     "more digits than Python reads": ("seeds: [" + "9" * 5000 + "]", "line 1: not YAML that can be read"),
     "a month that is none": ("name: x\nwandb: 2020-13-45\n", "line 2: not YAML that can be read (month must be"),
     "a timestamp that is none": ("wandb: !!timestamp x", "line 1: not YAML that can be read"),
@@ -56,6 +59,21 @@ REFUSED = {
     "two documents": ("a: 1\n---\nb: 1\n", "line 2: not YAML that can be read"),
     "tabs": ("a:\n\tb: 1\n", "line 2: not YAML that can be read"),
     "an end in the middle": ("name: [", "line 1: not YAML that can be read"),
+    "a bracket that is never closed": (
+        "name: x\nseeds: [0, 1\nmethods: {}\n",
+        "line 3: not YAML that can be read (expected ',' or ']', but got ':', "
+        "while parsing a flow sequence from line 2)",
+    ),
+    "a quote that is never closed": (
+        "name: x\nwandb: 'mine\nseeds: [0]\n",
+        "line 4: not YAML that can be read (found unexpected end of stream, "
+        "while scanning a quoted scalar from line 2)",
+    ),
+    "a key without a colon": (
+        "name: x\nmethods\nseeds: [0]\n",
+        "line 3: not YAML that can be read (could not find expected ':', while scanning a simple key from line 2)",
+    ),
+    "broken JSON": ('{"name": "x",\n "seeds" [0]}', "line 2: not YAML that can be read"),
     "a list": ("- name: quick", "expected keys with values"),
     "nothing": ("", "expected keys with values, found None"),
     "code for Snakemake": ("__use_yte__: true\nname: ?1", "__use_yte__: has Snakemake run Python code"),

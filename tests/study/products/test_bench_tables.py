@@ -69,7 +69,6 @@ def test_runs_of_an_earlier_version_leave_what_they_lack_empty(tmp_path):
 def test_the_configuration_asks_for_every_method_on_every_bench_with_the_option_that_names_it():
     config = validate(
         merge(load_yaml(REPOSITORY / "config/config.yaml"), load_yaml(REPOSITORY / "config/harder.yaml")),
-        load_yaml(REPOSITORY / "config/schema/config.schema.yaml"),
     )
     cells, benches = bench_table_cells(config, "harder"), config["sources"]["bench"]
     assert len(cells) == 6 * 5 * 3

@@ -18,11 +18,8 @@ from tests.conftest import REPOSITORY
 from tests.study.results.test_tables import write_grid, write_metrics
 
 PAPER = REPOSITORY / "resources/paper"
-SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
-QUICK = validate(load_yaml(REPOSITORY / "config/config.yaml"), SCHEMA)
-FULL = validate(
-    merge(load_yaml(REPOSITORY / "config/config.yaml"), load_yaml(REPOSITORY / "config/paper.yaml")), SCHEMA
-)
+QUICK = validate(load_yaml(REPOSITORY / "config/config.yaml"))
+FULL = validate(merge(load_yaml(REPOSITORY / "config/config.yaml"), load_yaml(REPOSITORY / "config/paper.yaml")))
 
 
 def write_sweep(folder, layout):

@@ -116,7 +116,7 @@ def config():
             "figure8": {"source": "flat"},
         },
     }
-    return validate(content, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
+    return validate(content)
 
 
 @pytest.fixture(scope="module")
@@ -307,9 +307,8 @@ def test_licences_stand_only_where_such_data_is_shown(made, config):
 
 @pytest.mark.parametrize("labels", ["l.npy", None], ids=["classes", "no classes"])
 def test_the_table_of_ones_own_source_stands_without_the_papers(tmp_path, labels):
-    schema = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
     given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy", "labels": labels}}}}
-    config = configure(given, load_yaml(REPOSITORY / "config/config.yaml"), schema)
+    config = configure(given, load_yaml(REPOSITORY / "config/config.yaml"))
     asked = config["tables"]["own_mine"]
     metrics = [
         test_tables.write_metrics(tmp_path / "made", seed, method, anchoring, source="mine")

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.loading import validate
 from sdlcore.study.configuration.run_keys import Cell
 from sdlcore.study.results.kept import cell_digest, file_name, publish, restore, run_path
 from tests.conftest import REPOSITORY
 
-SCHEMA = load_yaml(REPOSITORY / "config/schema/config.schema.yaml")
 CELL = Cell("lrb", "topk", "best", "none", 0)
 
 
@@ -22,7 +21,7 @@ def config(change: str = "{}") -> dict:
             under[key] = lay(value, under.get(key, {})) if isinstance(value, dict) else value
         return under
 
-    return validate(lay(yaml.safe_load(change), tree), SCHEMA)
+    return validate(lay(yaml.safe_load(change), tree))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def configuration(*names: str) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name in ("config", *names):
         config = merge(config, load_yaml(REPOSITORY / f"config/{name}.yaml"))
-    return validate(config, load_yaml(REPOSITORY / "config/schema/config.schema.yaml"))
+    return validate(config)
 
 
 @cache

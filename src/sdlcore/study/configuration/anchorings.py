@@ -6,6 +6,7 @@ from typing import Any
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.run_keys import Cell, is_labelled, is_solver, source_kind, source_settings
+from sdlcore.study.configuration.yaml_files import did_you_mean
 
 
 def unknown(path: str, used: Iterable[Any], known: Iterable[Any], expected: str) -> Iterator[str]:
@@ -14,7 +15,7 @@ def unknown(path: str, used: Iterable[Any], known: Iterable[Any], expected: str)
     for name in used:
         if name not in known:
             choices = f" ({', '.join(map(str, known))})" if known else ", of which there is none"
-            yield f"{path}: {name} is not {expected}{choices}"
+            yield f"{path}: {name} is not {expected}{choices}{did_you_mean(str(name), map(str, known))}"
 
 
 def unknown_in_anchorings(config: Mapping[str, Any]) -> Iterator[str]:

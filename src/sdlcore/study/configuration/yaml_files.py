@@ -8,6 +8,7 @@ import json
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,21 @@ def parse(content: str | bytes, name: str = "text") -> Any:
     except ConfigError:
         raise
     except Exception as error:  # PyYAML raises what Python's constructors do, from KeyError to RecursionError
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark is not None else ""
-        said = getattr(error, "problem", None) or str(error) or type(error).__name__
+        line, said = _line_and_problem(error, text)
         raise ConfigError([f"{name}: {line}not YAML that can be read ({' '.join(said.split())})"]) from error
     return tree
+
+
+def _line_and_problem(error: Exception, text: str) -> tuple[str, str]:
+    """Return the line that a parser complains of, empty where it does not say, and what it says."""
+    if isinstance(error, yaml.reader.ReaderError):  # a character that no YAML holds
+        return f"line {text.count(chr(10), 0, error.position) + 1}: ", f"{error.reason}: #x{error.character:04x}"
+    mark, began = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    said = getattr(error, "problem", None) or str(error) or type(error).__name__
+    # a bracket or a quote that is never closed is noticed lines after it was opened
+    if mark is not None and began is not None and began.line < mark.line:
+        said = f"{said}, {error.context} from line {began.line + 1}"  # type: ignore[attr-defined]
+    return "" if mark is None else f"line {mark.line + 1}: ", said
 
 
 def mapping(tree: Any, name: str) -> dict[str, Any]:
@@ -176,6 +187,12 @@ def shown(value: Any) -> str:
     except ValueError:  # a number of more digits than Python prints
         text = f"{type(value).__name__} too long to print"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN // 2]} ... {text[-LONGEST_SHOWN // 2 :]}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def unbounded(tree: Any) -> Iterator[str]:

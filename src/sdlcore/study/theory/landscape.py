@@ -12,7 +12,7 @@ import torch
 
 from sdlcore.losses import reconstruction
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.run import ModelConfig
+from sdlcore.run import Activation, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def approximate_loss(weights: Weights, problem: Problem) -> float:
 def to_model(weights: Weights, problem: Problem) -> SparseCoder:
     """Return the weights as the package's own model, in float64."""
     n_q, n_p = weights.W_enc.shape
-    activation = "topk" if problem.k is not None else "jumprelu" if problem.threshold else "relu"
+    activation: Activation = "topk" if problem.k is not None else "jumprelu" if problem.threshold else "relu"
     config = ModelConfig(activation=activation, n_q=n_q, k=problem.k)
     model = SparseCoder(config, (n_p,), (weights.W_dec.shape[1],)).double()
     with torch.no_grad():

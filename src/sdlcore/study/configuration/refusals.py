@@ -1,0 +1,135 @@
+"""Sentences for what a configuration's models refuse: the path of the key, and what was expected there."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sdlcore.study.configuration.models.runs import defined
+from sdlcore.study.configuration.schema import schema
+from sdlcore.study.configuration.yaml_files import did_you_mean, key_path, shown
+
+Path = tuple[str | int, ...]
+Part = Mapping[str, Any]
+"""A part of the JSON schema."""
+LIMITS = {
+    "greater_than": ("is less than or equal to the minimum of", "exclusiveMinimum"),
+    "greater_than_equal": ("is less than the minimum of", "minimum"),
+    "less_than": ("is greater than or equal to the maximum of", "exclusiveMaximum"),
+    "less_than_equal": ("is greater than the maximum of", "maximum"),
+}
+
+
+def problems(error: ValidationError, config: Any) -> list[str]:
+    """Return one line for every problem that models have with a configuration, each led by the path of the key."""
+    found = error.errors(include_url=False)
+    return sorted({line for one in found if not _is_inherited(one) for line in _explained(one, config)})
+
+
+def _is_inherited(error: ErrorDetails) -> bool:
+    """Tell whether a key is missing that a variant has from what it is like."""
+    return error["type"] == "missing" and isinstance(error["input"], dict) and error["input"].get("like") is not None
+
+
+def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
+    kind, path, value = error["type"], error["loc"], error["input"]
+    if path and path[-1] == "[key]":
+        part = _resolved(_at(path[:-2]).get("propertyNames", {}))
+        yield f"{key_path(path[:-1])}: not a name that can stand here; {_expected(kind, part, value, error['msg'])}"
+        return
+    part, resolved = _at(path), _resolved(_at(path))
+    where, hint = key_path(path), _hint(part)
+    if kind == "extra_forbidden":
+        yield f"{where}: unknown key{_known_keys(path, config)}"
+    elif kind == "missing":
+        yield f"{where}: missing; it is required"
+    elif kind == "string_pattern_mismatch":
+        yield f"{where}: {_expected(kind, resolved, value, error['msg'])}, found {shown(value)}"
+    elif kind == "finite_number":
+        yield f"{where}: expected a finite number, found {value}"
+    elif kind.endswith("_type"):
+        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, found {shown(value)}{_text_of_number(value)}"
+    else:
+        yield f"{where}: {_expected(kind, resolved, value, error['msg'])}{hint}"
+
+
+def _expected(kind: str, part: Part, value: Any, otherwise: str) -> str:
+    """Return what is wrong with a value of the right type."""
+    if kind in LIMITS:
+        words, key = LIMITS[kind]
+        return f"{shown(value)} {words} {part[key]}"
+    return {
+        "string_pattern_mismatch": f"expected {part.get('description')}",
+        "literal_error": f"{shown(value)} is not one of {', '.join(map(str, part.get('enum', [])))}",
+        "too_short": f"{shown(value)} should be non-empty",
+        "string_too_short": f"{shown(value)} should be non-empty",
+        "too_long": f"{shown(value)} is too long; expected {part.get('maxItems')} items",
+        "string_too_long": f"{shown(value)} is too long; expected at most {part.get('maxLength')} characters",
+        "not_unique": f"{shown(value)} has non-unique elements; name each once",
+    }.get(kind, otherwise)
+
+
+def _known_keys(path: Path, config: Any) -> str:
+    """Return which keys fit where an unknown one stands, and which of them was meant."""
+    part, parent = _resolved(_at(path[:-1])), config
+    for key in path[:-1]:
+        parent = parent[key]
+    known = set(part.get("properties", {}))
+    close = did_you_mean(str(path[-1]), known)
+    if part is schema()["$defs"]["Method"] and "like" not in parent:
+        known = _fit(parent)
+    expected = f"xpected one of {', '.join(sorted(known))}"
+    return f"{close} E{expected}" if close else f"; e{expected}"
+
+
+def _fit(method: Mapping[str, Any]) -> set[str]:
+    """Return the keys that a method may have: those of its kind, and those that make it one of another kind."""
+    kind = "solvers" if "solver" in method else "other libraries" if "peer" in method else "trainings"
+    fit = {field.name for _, _, field in defined(kind)} | {"like"}
+    return fit | {"trainings": {"solver", "peer", "warm_start"}, "solvers": {"warm_start"}}.get(kind, set())
+
+
+def _at(path: Path) -> Part:
+    """Return the part of the JSON schema that says what stands at a path, empty where nothing is known of it."""
+    part: Part = schema()
+    for key in path:
+        part = _resolved(part)
+        inner = part.get("items") if isinstance(key, int) else part.get("properties", {}).get(key)
+        part = inner or part.get("additionalProperties") or {}
+    return part
+
+
+def _resolved(part: Part) -> Part:
+    """Return a part without references, and without null where something else may stand there."""
+    if "$ref" in part:
+        return schema()["$defs"][part["$ref"].rpartition("/")[-1]]
+    return _resolved(part["anyOf"][0]) if "anyOf" in part else part
+
+
+def _kinds(part: Part) -> list[str]:
+    kinds = _resolved(part).get("type", "something else")
+    null = ["null"] if "anyOf" in part else []
+    return [kinds, *null] if isinstance(kinds, str) else [*kinds, *null]
+
+
+def _hint(part: Part) -> str:
+    """Return what stands at a place, in brackets."""
+    description = part.get("description") or _resolved(part).get("description", "")
+    text = description.partition(" [Default: ")[0]
+    return f" ({text})" if text else ""
+
+
+def _text_of_number(value: Any) -> str:
+    """Return how to write a number that was read as text."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    if "e" in value.lower():
+        return "; write 1.0e-4 rather than 1e-4, which YAML reads as text"
+    return (
+        "; write it without quotes, in a file: Snakemake's --config makes text of numbers inside of lists and mappings"
+    )

@@ -1,0 +1,87 @@
+"""The JSON schema of configurations: it is the committed file, says what the models do, and describes every key."""
+
+from dataclasses import MISSING, fields
+
+import jsonschema
+import pytest
+
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig
+from sdlcore.sources.files.extraction import FileSource
+from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.images.training import ClipTraining
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.study.configuration.loading import load_yaml
+from sdlcore.study.configuration.schema import FILE, as_yaml, schema
+from sdlcore.study.configuration.variants import merge
+from tests.conftest import REPOSITORY
+
+SCHEMA = schema()
+BASE = load_yaml(REPOSITORY / "config/config.yaml")
+
+
+def test_the_committed_schema_is_that_of_the_models():
+    written = (REPOSITORY / FILE).read_text(encoding="utf-8")
+    assert written == as_yaml(), "run: python -m sdlcore.study.configuration.schema"
+
+
+def test_it_is_a_schema_by_which_others_judge_as_the_models_do():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    for path in sorted((REPOSITORY / "config").glob("*.yaml")):
+        assert list(validator.iter_errors(merge(BASE, load_yaml(path)))) == [], path.name
+    for wrong in (
+        {"seed": 1},
+        {"seeds": [1, 1]},
+        {"methods": {"topk": {"k": 0}}},
+        {"methods": {"Top K": {}}},
+        {"tables": {"table3": {"methods": ["topk"]}}},
+        {"tables": {"table9": {"source": "lrb", "methods": ["topk"]}}},
+        {"sources": {"bench": {"lrb": {"sparsity": 1}}}},
+    ):
+        assert not validator.is_valid(merge(BASE, wrong)), wrong
+
+
+def test_every_key_is_described_or_speaks_for_itself():
+    undescribed = {
+        f"{group}.{key}"
+        for group, part in SCHEMA["$defs"].items()
+        for key, value in part.get("properties", {}).items()
+        if "description" not in value and "$ref" not in str(value)
+    }
+    assert undescribed == {"Llama.contexts_per_batch"}
+
+
+def test_settings_of_runs_are_those_of_their_classes_with_their_defaults():
+    run, method = (SCHEMA["$defs"][name]["properties"] for name in ("Run", "Method"))
+    assert run.keys() == RunConfig().to_dict().keys() - {"lambda_anchor"}
+    settings = RunConfig().to_dict().keys() | SolverConfig().to_dict().keys() | PeerConfig().to_dict().keys()
+    assert method.keys() == settings - {"lambda_anchor"} | {"warm_start", "like"}
+    assert method["batch_size"] == {
+        "description": "Samples of a step. For solvers: Samples of a step, or the whole store where it has fewer. "
+        "[Default: 1024 for trainings, 8192 for solvers, 1024 for other libraries]",
+        "type": "integer",
+        "maximum": 10**9,
+        "minimum": 1,
+    }
+    assert all("[Default: " in part["description"] for part in run.values())
+
+
+@pytest.mark.parametrize(
+    ("group", "part"),
+    [
+        ("Bench", FeatureMatrixConfig),
+        ("Clip", ClipSource),
+        ("ClipTraining", ClipTraining),
+        ("Llama", LlamaSource),
+        ("File", FileSource),
+    ],
+)
+def test_models_of_sources_and_the_code_that_reads_them_agree_on_settings_and_defaults(group, part):
+    properties = SCHEMA["$defs"][group]["properties"]
+    for field in fields(part):
+        default = None if field.default is MISSING else field.default
+        default = list(default) if isinstance(default, tuple) else default
+        assert properties[field.name].get("default") == default, f"{group}.{field.name}"
