@@ -21,6 +21,7 @@ RECIPE = {
 
 EVALUATE = """
 import json
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse
@@ -58,11 +59,10 @@ with ActivationStore("store.h5") as store:
     for anchoring in ("none", "ground_truth"):
         found = evaluate(SparseCoder(ModelConfig("sae", "relu", 8), (6,), (6,)).eval(), store, truth, stream(0, "c"))
         run = {"source": "lrb", "method": "relu", "protocol": "best", "anchoring": anchoring, "seed": 0}
-        paths.append(f"{anchoring}.json")
-        with open(paths[-1], "w") as file:
-            json.dump({"run": run, **found._asdict()}, file)
-outputs = [word for name in ("csv", "markdown", "latex", "effects", "runs") for word in (f"--{name}", name)]
-main(["--table", "table1", "--spec", json.dumps(spec), "--paper", PAPER, "--metrics", *paths, *outputs])
+        paths.append(Path(f"{anchoring}.json"))
+        paths[-1].write_text(json.dumps({"run": run, **found._asdict()}))
+outputs = {name: Path(name) for name in ("csv", "markdown", "latex", "effects", "runs")}
+main(table="table1", spec=spec, paper=Path(PAPER), metrics=paths, **outputs)
 print(markdown())
 print(effect_table(read_csv("effects"))["groups"])
 """
