@@ -266,9 +266,21 @@ def test_of_a_method_only_the_keys_are_named_that_fit_its_kind(method, fit, unfi
     assert not unfit & keys
 
 
-def test_the_name_that_was_meant_is_suggested():
-    with pytest.raises(ConfigError, match=r"methods: tpok is not a key of methods \(.*\); did you mean topk\?"):
-        validate(merge(BASE, {"tables": {"table1": {"methods": ["tpok"]}}}))
+@pytest.mark.parametrize(
+    ("change", "meant"),
+    [
+        (
+            {"tables": {"table1": {"methods": ["tpok"]}}},
+            r"methods: tpok is not a key of methods \(.*\); did you mean topk",
+        ),
+        ({"methods": {"a": {"like": "matrioshka"}}}, r"like: matrioshka is not .*\); did you mean matryoshka"),
+        ({"methods": {"topk": {"warm_start": "kmean"}}}, r"warm_start: kmean is not .*\); did you mean kmeans"),
+        ({"figures": {"figure6": {"source": "smollm"}}}, r"source: smollm is not .*\); did you mean smollm2"),
+    ],
+)
+def test_the_name_that_was_meant_is_suggested(change, meant):
+    with pytest.raises(ConfigError, match=rf"{meant}\?"):
+        validate(merge(BASE, change))
 
 
 def test_a_number_stays_as_it_was_written():

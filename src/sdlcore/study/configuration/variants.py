@@ -16,6 +16,7 @@ from sdlcore.study.configuration.run_keys import (
     sweeps_source,
     table_points,
 )
+from sdlcore.study.configuration.yaml_files import did_you_mean
 
 Group = dict[str, dict[str, Any]]
 """Names -> settings, of the sources of one kind or of methods."""
@@ -43,7 +44,7 @@ def misnamed_variants(config: Mapping[str, Any]) -> Iterator[str]:
                 known = [other for other in group if other != name]
                 choices = f" ({', '.join(known)})" if known else ", of which there is no other"
                 elsewhere = [other for other, names in _groups(config).items() if base in names]
-                hint = f"; it is one of {elsewhere[0]}" if elsewhere else ""
+                hint = f"; it is one of {elsewhere[0]}" if elsewhere else did_you_mean(base, known)
                 yield f"{path}.{name}.like: {base} is not a key of {path}{choices}{hint}"
             elif name in (chain := _chain(group, base)):
                 yield f"{path}.{name}.like: goes round in a circle ({' -> '.join([name, *chain])})"
@@ -59,7 +60,8 @@ def unsound_starts(config: Mapping[str, Any]) -> Iterator[str]:
         while (base := methods[chain[-1]].get("warm_start")) is not None:
             if base not in methods:
                 if len(chain) == 1:
-                    yield f"{path}: {base} is not a key of methods ({', '.join(methods)})"
+                    choices = f"({', '.join(methods)}){did_you_mean(base, methods)}"
+                    yield f"{path}: {base} is not a key of methods {choices}"
                 break
             chain.append(base)
             if base in chain[:-1]:
