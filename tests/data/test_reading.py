@@ -1,0 +1,89 @@
+"""Finished stores are proven whole before anything is computed from them, by what they hold."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdlcore.data.layout import StoreError
+from sdlcore.data.parts import resume_store
+from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
+from sdlcore.data.seals import append_seal
+from sdlcore.data.writing import create_store
+from sdlcore.storage.files import sha256_of
+
+
+def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in_the_file(tmp_path):
+    x = np.random.default_rng(0).standard_normal((3000, 7))
+    changed = x.copy()
+    changed[2999, 6] += 1
+    for name, values, rows in (("a.h5", x, 3000), ("b.h5", x, 700), ("c.h5", changed, 3000)):
+        with resume_store(tmp_path / name, {"file": name}) as writer:
+            for start in range(0, 3000, rows):
+                writer.append(values[start : start + rows])
+                writer.commit({})
+    assert (tmp_path / "a.h5").read_bytes() != (tmp_path / "b.h5").read_bytes()
+    assert content_digest(tmp_path / "a.h5") == content_digest(tmp_path / "b.h5")
+    assert content_digest(tmp_path / "a.h5") != content_digest(tmp_path / "c.h5")
+    (tmp_path / "d.json").write_text("{}")
+    assert content_digest(tmp_path / "d.json") == sha256_of(tmp_path / "d.json")
+    damaged = bytearray((tmp_path / "a.h5").read_bytes())
+    damaged[5000] ^= 1
+    (tmp_path / "a.h5").write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"a\.h5: is damaged"):
+        content_digest(tmp_path / "a.h5")
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_of_a_finished_store_is_found_or_changes_no_sample(tmp_path_factory, place, bit):
+    folder = tmp_path_factory.mktemp("flipped")
+    whole, flipped = folder / "whole.h5", folder / "flipped.h5"
+    rng = np.random.default_rng(0)
+    with resume_store(whole, {"a": 1}, class_names=["x"]) as writer:
+        writer.append(rng.standard_normal((2500, 4)), labels=np.zeros(2500), references={"position": np.arange(2500)})
+    content = bytearray(whole.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    flipped.write_bytes(content)
+    try:
+        verify(flipped)
+    except StoreError:
+        return
+    with ActivationStore(whole) as expected, ActivationStore(flipped) as found:
+        for column in expected.columns():
+            np.testing.assert_array_equal(expected.read(column), found.read(column))
+
+
+def test_damage_of_a_finished_store_is_named(tmp_path):
+    path = tmp_path / "store.h5"
+    with create_store(path, {}) as writer:
+        writer.append(np.ones((3000, 4)), references={"path": ["a"] * 3000})
+    verify(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    for function in (verify, open_checked):
+        with pytest.raises(StoreError, match=r"store\.h5: is damaged: bytes 0 to 65535 are not what was written"):
+            function(path)
+    path.write_bytes(content)
+    for column, row, value in (("input", 2500, 2.0), ("references/path", 5, "b")):
+        with h5py.File(path, "r+") as file:
+            before = file[column][row]
+            file[column][row] = value
+        with pytest.raises(StoreError, match=r"store\.h5: does not end with its checksums"):
+            verify(path)
+        append_seal(path)
+        first = row // 1024 * 1024
+        with pytest.raises(StoreError, match=rf"store\.h5: {column} is damaged in rows {first} to"):
+            verify(path)
+        with h5py.File(path, "r+") as file:
+            file[column][row] = before
+    append_seal(path)
+    verify(path)
+    with h5py.File(path, "r+") as file:
+        del file["checksums"], file.attrs["checksum"]
+    append_seal(path)
+    with pytest.raises(StoreError, match="has no checksums"):
+        verify(path)
+    with ActivationStore(path) as store:
+        assert store.checksum is None
