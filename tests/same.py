@@ -22,7 +22,7 @@ from tests.stores import contents
 
 FOLDER = REPOSITORY / "cache/same"
 """Where versions run. Those of commits are kept, so that a base runs once."""
-WHO_MADE_IT = {"provenance", "code", "versions", "inputs", "crc32", "device", "threads", "settings_digest"}
+WHO_MADE_IT = {"provenance", "code", "versions", "inputs", "crc32", "device", "threads"}
 """Keys of JSON that tell what made a file."""
 TIMED = ("solvers.md",)
 """Tables with seconds among their cells; the CSV file beside each is compared."""

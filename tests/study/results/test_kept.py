@@ -7,7 +7,7 @@ import yaml
 
 from sdlcore.study.configuration.loading import validate
 from sdlcore.study.configuration.run_keys import Cell
-from sdlcore.study.results.kept import cell_digest, file_name, publish, restore, run_path
+from sdlcore.study.results.kept import agrees, file_name, publish, restore, run_path, settings_of
 from tests.conftest import REPOSITORY
 
 CELL = Cell("lrb", "topk", "best", "none", 0)
@@ -34,8 +34,8 @@ def config(change: str = "{}") -> dict:
         "{anchorings: {ground_truth: {n_anchors: 5}}}",
     ],
 )
-def test_every_setting_that_metrics_hang_on_is_in_the_digest(change):
-    assert cell_digest(config(change), CELL) != cell_digest(config(), CELL)
+def test_every_setting_that_metrics_hang_on_is_in_the_settings_of_a_run(change):
+    assert settings_of(config(change), CELL) != settings_of(config(), CELL)
 
 
 @pytest.mark.parametrize(
@@ -50,44 +50,67 @@ def test_every_setting_that_metrics_hang_on_is_in_the_digest(change):
     ],
 )
 def test_nothing_else_is(change):
-    assert cell_digest(config(change), CELL) == cell_digest(config(), CELL)
+    assert settings_of(config(change), CELL) == settings_of(config(), CELL)
 
 
 @pytest.mark.parametrize("change", ["frequency_exponent: 0.5", "correlation: 0.3", "noise: 0.1"])
-def test_options_that_came_later_are_in_it_where_they_are_used(change):
-    assert cell_digest(config(f"{{sources: {{bench: {{lrb: {{{change}}}}}}}}}"), CELL) != cell_digest(config(), CELL)
+def test_a_run_that_was_kept_before_a_setting_existed_agrees_with_its_default_alone(change):
+    older = settings_of(config(), CELL)
+    del older["source"]["bench"][change.partition(":")[0]]
+    assert agrees(older, config(), CELL)
+    assert not agrees(older, config(f"{{sources: {{bench: {{lrb: {{{change}}}}}}}}}"), CELL)
+
+
+def test_settings_of_runs_that_came_later_count_likewise():
+    older = settings_of(config(), CELL)
+    del older["run"]["whiten"]
+    assert agrees(older, config(), CELL)
+    assert not agrees(older, config("{methods: {topk: {whiten: true}}}"), CELL)
+    del older["run"]["n_q"]
+    assert not agrees(older, config(), CELL), "the configuration has another value than the default"
+
+
+def test_a_setting_that_is_no_more_is_not_passed_over():
+    newer = settings_of(config(), CELL)
+    newer["run"]["gone"] = 1
+    assert not agrees(newer, config(), CELL)
 
 
 def test_every_run_that_is_kept_still_has_the_settings_that_it_was_made_with():
     paper = config((REPOSITORY / "config/paper.yaml").read_text())
     kept = [json.loads(path.read_text()) for path in (REPOSITORY / "docs/results/paper/runs").glob("*.json")]
     assert kept
-    outdated = [run["run"] for run in kept if cell_digest(paper, Cell(**run["run"])) != run["settings_digest"]]
+    outdated = [run["run"] for run in kept if not agrees(run["settings"], paper, Cell(**run["run"]))]
     assert outdated == []
 
 
 def test_of_a_warm_start_the_run_that_it_starts_from_counts():
     warm = config("{methods: {topk: {warm_start: acs}}}")
     changed = config("{methods: {topk: {warm_start: acs}, acs: {ridge: 0.01}}}")
-    assert len({cell_digest(each, CELL) for each in (config(), warm, changed)}) == 3
+    assert different([settings_of(each, CELL) for each in (config(), warm, changed)])
 
 
 def test_of_discovered_anchors_the_solver_counts():
     found = dataclasses.replace(CELL, anchoring="discovered")
     finer = config("{anchorings: {discovered: {discover: {min_cosine: 0.8}}}}")
-    digests = {cell_digest(each, found) for each in (config(), config("{methods: {acs: {ridge: 0.01}}}"), finer)}
-    assert len(digests) == 3
-    assert cell_digest(config("{methods: {acs: {ridge: 0.01}}}"), CELL) == cell_digest(config(), CELL)
+    assert different(
+        [settings_of(each, found) for each in (config(), config("{methods: {acs: {ridge: 0.01}}}"), finer)]
+    )
+    assert settings_of(config("{methods: {acs: {ridge: 0.01}}}"), CELL) == settings_of(config(), CELL)
 
 
-def test_digests_of_cells_differ():
+def test_settings_of_cells_differ():
     others = [
         CELL,
         *(dataclasses.replace(CELL, **{key: value}) for key, value in (("method", "batchtopk"), ("seed", 1))),
     ]
     others.append(dataclasses.replace(CELL, anchoring="ground_truth"))
     others.append(dataclasses.replace(CELL, protocol="paper"))
-    assert len({cell_digest(config(), cell) for cell in others}) == len(others)
+    assert different([settings_of(config(), cell) for cell in others])
+
+
+def different(settings: list[dict]) -> bool:
+    return len({json.dumps(each, sort_keys=True) for each in settings}) == len(settings)
 
 
 def finish(results: Path, cell: Cell) -> bytes:
