@@ -129,17 +129,17 @@ def test_training_settings_do_not_redraw_the_bench(finished):
 @pytest.mark.parametrize(
     ("module", "first", "untouched"),
     [
-        ("bench/feature_matrix.py", "feature_matrix", set()),
-        ("bench/samples.py", "samples", {"feature_matrix", "anchors"}),
+        ("sources/bench/feature_matrix.py", "feature_matrix", set()),
+        ("sources/bench/samples.py", "samples", {"feature_matrix", "anchors"}),
         ("losses.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
-        ("rendering/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
-        ("verdicts/claims.py", "verdicts", {"train", "evaluate", "tables", "figure6"}),
+        ("study/results/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
+        ("study/verdicts/claims.py", "verdicts", {"train", "evaluate", "tables", "figure6"}),
     ],
 )
 def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):
-    with edited(finished.path / "src/sdlcore" / module, "\n# an edit\n"):
+    with edited(finished.path / "src/sdlcore" / module, "\nEDIT = 1\n"):
         plan = finished.plan()
     assert first in plan.rules()
     assert "report" in plan.rules()
@@ -147,8 +147,14 @@ def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, fir
 
 
 def test_editing_a_script_reruns_its_stage(finished):
-    with edited(finished.path / "workflow/scripts/figure8.py", "\n# an edit\n"):
+    with edited(finished.path / "workflow/scripts/figure8.py", "\nEDIT = 1\n"):
         assert finished.plan().rules() == {"figure8", "report"}
+
+
+def test_editing_prose_reruns_nothing(finished):
+    source = finished.path / "src/sdlcore"
+    with edited(source / "model/sigma.py", "\n# a comment\n"), edited(source / "losses.py", '\n"""A docstring."""\n'):
+        assert finished.plan().jobs == []
 
 
 def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
