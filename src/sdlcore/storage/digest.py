@@ -72,26 +72,31 @@ def _import_statements(text: str, name: str) -> list[tuple[str, int, list[str]]]
 
 @cache
 def _statements_digest(text: str, name: str) -> str:
-    return hashlib.sha256("".join(_flat(_parsed(text, name))).encode()).hexdigest()
+    parts: list[str] = []
+    _flatten(_parsed(text, name), parts)
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def _flat(value: Any) -> Iterator[str]:
-    """Yield a syntax tree as text, without strings that stand alone as statements.
+def _flatten(value: Any, parts: list[str]) -> None:
+    """Append a syntax tree as text to ``parts``, without strings that stand alone as statements.
 
     Not by `ast.dump` or `ast.unparse`, which write one tree in several ways, by the version of Python: empty fields,
     which versions add, are left out.
     """
     if isinstance(value, ast.AST):
-        yield f"({type(value).__name__}"
-        for field, inner in ast.iter_fields(value):
+        parts.append(f"({type(value).__name__}")
+        for field in value._fields:
+            inner = getattr(value, field, None)
             if inner is not None and inner != []:
-                yield f" {field}="
-                yield from _flat(inner)
-        yield ")"
+                parts.append(f" {field}=")
+                _flatten(inner, parts)
+        parts.append(")")
     elif isinstance(value, list):
-        yield from (text for inner in value if not _is_docstring(inner) for text in _flat(inner))
+        for inner in value:
+            if not _is_docstring(inner):
+                _flatten(inner, parts)
     else:
-        yield repr(value)
+        parts.append(repr(value))
 
 
 def _is_docstring(node: Any) -> bool:
