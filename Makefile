@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test slurm slurm-test slurm-quick same faults fuzz peers peers-test check format benchmark workflow-report lock packages clean
+.PHONY: help run paper test test-all slurm slurm-test slurm-quick same faults fuzz peers peers-test check format benchmark workflow-report lock packages clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -32,6 +32,9 @@ test: check ## set up, check and test everything (by WORKERS=2 processes)
 
 same: $(INSTALLED) ## run a commit and the working tree, and name every number that differs (BASE=commit, of tiny; quick by ARGS="tiny quick")
 	python -m tests.same $(BASE) $(ARGS)
+
+test-all: check ## what make test does, and the tests marked slow
+	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers' $(ARGS)
 
 slurm: $(SLURM_INSTALLED)
 	@{ command -v slurmctld && command -v munged; } > /dev/null \

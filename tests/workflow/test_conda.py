@@ -52,6 +52,7 @@ def checkout(tmp_path_factory) -> Checkout:
     return checkout
 
 
+@pytest.mark.slow
 def test_jobs_run_in_the_environment_that_was_made_for_them(checkout):
     (environment,) = checkout.path.glob(".snakemake/conda/*_")
     jobs = checkout.plan(*TARGETS, "--forceall").jobs
@@ -60,6 +61,7 @@ def test_jobs_run_in_the_environment_that_was_made_for_them(checkout):
     assert all((checkout.path / target).exists() for target in TARGETS)
 
 
+@pytest.mark.slow
 def test_the_environment_holds_what_every_stage_imports_and_the_package_comes_from_the_checkout(checkout):
     (environment,) = checkout.path.glob(".snakemake/conda/*_")
     code = """if True:

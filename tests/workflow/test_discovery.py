@@ -3,12 +3,15 @@
 import csv
 import json
 
+import pytest
+
 from sdlcore.data.anchors import load_anchors
 
 ASKED = {"methods": ["topk"], "protocols": ["best"], "anchorings": ["ground_truth", "discovered"]}
 CHANGE = {"discovery": {"seeds": [0], "runs": {"lrb": ASKED, "fashion_clip": None}}}
 
 
+@pytest.mark.slow
 def test_anchors_are_found_in_the_store_alone_and_compared(checkout):
     plan = checkout.plan("discovery", change=CHANGE)
     assert plan.rules() >= {"discover_anchors", "train", "evaluate", "discovery_table", "discovery"}

@@ -60,6 +60,7 @@ def pictures(tmp_path_factory):
     return checkout
 
 
+@pytest.mark.slow
 def test_table_2_and_figures_9_and_10_are_made(pictures):
     results = pictures.path / "results/tiny"
     for name in (
@@ -82,6 +83,7 @@ def test_table_2_and_figures_9_and_10_are_made(pictures):
         assert part in text
 
 
+@pytest.mark.slow
 def test_the_store_knows_classes_and_pictures(pictures):
     with ActivationStore(pictures.path / "results/tiny/activations/shapes/train.h5") as store:
         assert store.class_names() == ["blue square", "green square", "red square", "white square"]
@@ -94,6 +96,7 @@ def test_the_store_knows_classes_and_pictures(pictures):
     assert [row["samples"] for row in classes] == ["50"] * 4
 
 
+@pytest.mark.slow
 def test_an_anchored_latent_is_tied_to_the_mean_of_its_class(pictures):
     metrics = json.loads(
         (pictures.path / "results/tiny/runs/shapes/topk/best/class_means/seed0/metrics.json").read_text()
@@ -101,6 +104,7 @@ def test_an_anchored_latent_is_tied_to_the_mean_of_its_class(pictures):
     assert metrics["mip_decoder_anchored"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_images_shown_are_those_of_the_test_folder_by_descending_activation(pictures):
     with (pictures.path / "results/tiny/tables/figure9.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -113,10 +117,12 @@ def test_the_images_shown_are_those_of_the_test_folder_by_descending_activation(
         assert activations == sorted(activations, reverse=True)
 
 
+@pytest.mark.slow
 def test_afterwards_there_is_nothing_to_do(pictures):
     assert pictures.plan(change=CHANGE).jobs == []
 
 
+@pytest.mark.slow
 def test_a_lost_part_of_a_store_is_embedded_again_alone(pictures):
     part = pictures.path / "results/tiny/activations/shapes/train/part-00001.h5"
     saved = part.read_bytes()
@@ -130,6 +136,7 @@ def test_a_lost_part_of_a_store_is_embedded_again_alone(pictures):
         part.write_bytes(saved)
 
 
+@pytest.mark.slow
 def test_a_missing_folder_of_images_is_one_sentence(pictures):
     change = {**CHANGE, "sources": {"clip": {"shapes": {**CHANGE["sources"]["clip"]["shapes"], "images": "nowhere"}}}}
     done = pictures.snakemake("results/tiny/activations/shapes/train/part-00000.h5", change=change, check=False)

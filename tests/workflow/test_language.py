@@ -39,6 +39,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return checkout
 
 
+@pytest.mark.slow
 def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Checkout):
     for run in RUNS:
         metrics = json.loads((words.path / run / "metrics.json").read_text())["metrics"]
@@ -55,6 +56,7 @@ def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Chec
     assert facts["inputs"]["store"] == sha256_of(words.path / "results/tiny/activations/streamed/train.json")
 
 
+@pytest.mark.slow
 def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: Checkout):
     targets = [f"{run}/metrics.json" for run in RUNS]
     assert words.plan(*targets, change=CHANGE).jobs == []

@@ -181,6 +181,7 @@ def test_any_lost_result_is_missed(finished, lost):
     assert not plan.rules() & {"train", "evaluate"}
 
 
+@pytest.mark.slow
 def test_solvers_leave_runs_and_a_table_like_any_other(finished):
     asked = {"solvers": {"runs": {"lrb": {"methods": ["acs", "topk"]}}}}
     assert finished.plan("solvers", change=asked).rules() == {"solve", "evaluate", "solvers_table", "solvers"}
@@ -211,6 +212,7 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
         assert finished.plan().jobs == []
 
 
+@pytest.mark.slow
 def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finished):
     asked = {
         "harder": {"runs": {"lrb": {"methods": ["topk"]}}},

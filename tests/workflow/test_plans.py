@@ -112,7 +112,7 @@ def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
     ("change", "message"),
     [
         ({"seeds": []}, "seeds: "),
-        ({"sede": [0]}, "sede: unknown key; expected one of"),
+        ({"sede": [0]}, "sede: unknown key; did you mean seeds?"),
         ({"methods": {"topk": {"lr": "fast"}}}, "methods.topk.lr: expected number"),
         ({"name": "../elsewhere"}, "name: expected lower-case letters"),
     ],
@@ -197,6 +197,7 @@ def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(checkout)
     assert "MissingRuleException" in bench.stdout
 
 
+@pytest.mark.slow
 def test_figures_of_small_benches_are_trained_and_drawn(checkout):
     """Figures 4 and 5, which the tiny configuration leaves out, with runs as short as its own."""
     short = {"steps": 20, "batch_size": 64}

@@ -7,6 +7,8 @@ import pytest
 from sdlcore.study.theory.claim import CONDITIONAL, FAILS, HOLDS
 from tests.workflow.conftest import Checkout
 
+pytestmark = pytest.mark.slow
+
 VERDICTS = {
     ("Theorem 3.1", "|L - L~| is at most of order"): CONDITIONAL,
     ("Theorem 3.1, proof", "The error is bounded by a constant"): HOLDS,
