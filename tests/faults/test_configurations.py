@@ -118,7 +118,7 @@ FILES = {
         "bad.yaml: line 1: not YAML that can be read",
     ),
     "a wrong type": (b"seeds: three", "seeds: expected array"),
-    "an unknown key": (b"sead: [0]", "sead: unknown key; expected one of"),
+    "an unknown key": (b"sead: [0]", "sead: unknown key; did you mean seeds?"),
     "a name with a way out": (b"name: ../elsewhere", r"name: .*\.\./elsewhere"),
     "a method that is not there": (
         b"{name: mine, tables: {table1: {methods: [magic]}}}",

@@ -5,6 +5,7 @@ that has imported what the scripts import, since that takes longer than these ex
 batch, so that many a kill falls into a commit.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -137,8 +138,14 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 
 
 def unfinished(folder: Path) -> int:
-    """Return how much of stores is there that are not finished."""
-    return sum(path.stat().st_size for path in folder.glob(".*/*.h5"))
+    """Return how many bytes of stores are there that are not finished; files and folders may go meanwhile."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        if place != str(folder):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    size += Path(place, name).stat().st_size
+    return size
 
 
 @pytest.mark.parametrize(
