@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from sdlcore.command_line import cli
+from sdlcore.settings import FromJson
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,12 @@ class Files:
     store: Path
     """what is read"""
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Family(FromJson):
+    parents: int
+    children: int = 2
 
 
 @pytest.fixture
@@ -35,6 +42,7 @@ def called(capsys):
             anchors: Path | None = None,
             n_anchors: int | None = 3,
             shard: tuple[int, int] | None = None,
+            hierarchy: Family | None = None,
             device: Literal["auto", "cpu"] = "auto",
         ) -> None:
             """
@@ -64,6 +72,11 @@ def test_options_are_the_parameters_and_the_fields_of_a_dataclass_among_them(cal
     assert called(*NEEDED)["n_anchors"] == 3
 
 
+def test_settings_are_one_value_of_json(called):
+    assert called(*NEEDED, "--hierarchy", '{"parents": 3}')["hierarchy"] == Family(3)
+    assert called(*NEEDED, "--hierarchy", "null")["hierarchy"] is None
+
+
 def test_what_may_be_none_may_stand_without_a_value(called):
     found = called(*NEEDED, "--anchors", "--n-anchors", "--shard", "--runs", "null")
     assert all(found[name] is None for name in ("anchors", "n_anchors", "shard", "runs"))
@@ -85,6 +98,7 @@ def test_what_may_be_none_may_stand_without_a_value(called):
             (*NEEDED, "--settings", "{k: 2}"),
             "--settings: expected JSON: Expecting property name",
         ),
+        ((*NEEDED, "--hierarchy", '{"children": 1}'), "--hierarchy: missing settings: parents"),
         ((*NEEDED, "--anchors", "a", "b"), "--anchors: expected PATH or nothing, not a b"),
         ((*NEEDED, "--shard", "1"), "--shard: expected INT INT or nothing, not 1"),
         ((*NEEDED, "--n-anchors", "x"), "--n-anchors: invalid literal for int() with base 10: 'x'"),

@@ -3,7 +3,7 @@
 A parameter is an option: ``n_anchors: float`` is read from ``--n-anchors 0.1``. Help comes from the docstring of the
 function's module, and from ``Args:`` in its own. Two rules are added to tyro's:
 
-- a mapping, or a list of mappings, is one value of JSON;
+- a mapping, a list of mappings, or settings (`sdlcore.settings.FromJson`) are one value of JSON;
 - an option whose type allows None may stand without a value, and is None then, so that callers need not leave it out.
 """
 
@@ -21,6 +21,8 @@ from typing import Any, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from sdlcore.settings import FromJson
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
 """Loggers of libraries that tell of every glyph that they embed, and of every request."""
@@ -76,15 +78,21 @@ RULES = ConstructorRegistry()
 
 @RULES.primitive_rule
 def _json(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    values = get_args(info.type)
-    if info.type_origin is not dict and not (info.type_origin is list and get_origin(values[0]) is dict):
+    values, kind = get_args(info.type), info.type
+    settings = kind if isinstance(kind, type) and issubclass(kind, FromJson) else None
+    if (
+        not settings
+        and info.type_origin is not dict
+        and not (info.type_origin is list and get_origin(values[0]) is dict)
+    ):
         return None
 
     def read(texts: list[str]) -> Any:
         try:
-            return json.loads(texts[0])
+            found = json.loads(texts[0])
         except json.JSONDecodeError as error:
             raise ValueError(f"expected JSON: {error}") from None
+        return found if settings is None or found is None else settings.from_dict(found)
 
     return PrimitiveConstructorSpec(1, "JSON", read, lambda value: True, lambda value: [json.dumps(value)])
 

@@ -4,11 +4,12 @@ The configuration's models read the same annotations, so that a range stands in 
 """
 
 import operator
-from collections.abc import Iterator
-from dataclasses import fields
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 Pair = Literal["sae", "transcoder", "crosscoder"]
 Latents = Annotated[int, Ge(1), Le(10**8)]
@@ -20,6 +21,8 @@ Total = Annotated[int, Ge(1), Le(10**12)]
 Share = Annotated[float, Ge(0), Le(1)]
 Weight = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
+Text = Annotated[str, MinLen(1)]
+Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 _BOUNDS = {
     Ge: ("ge", operator.ge, "at least"),
@@ -27,6 +30,36 @@ _BOUNDS = {
     Le: ("le", operator.le, "at most"),
     Lt: ("lt", operator.lt, "below"),
 }
+
+
+@dataclass(frozen=True)
+class FromJson:
+    """Settings that JSON can hold. On a command line, they are one value (`sdlcore.command_line`)."""
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Build from what JSON holds; what is left out takes its default.
+
+        Raises
+        ------
+        ValueError
+            Naming keys that are unknown or missing, or the setting that has another value than it may have.
+        """
+        known = {field.name: field for field in fields(cls)}
+        if unknown := sorted(settings.keys() - known):
+            raise ValueError(f"unknown settings: {', '.join(unknown)}; expected some of {', '.join(known)}")
+        needed = {name for name, field in known.items() if field.default is MISSING}
+        if missing := sorted(needed - settings.keys()):
+            raise ValueError(f"missing settings: {', '.join(missing)}")
+        return cls(**{name: _from_json(known[name].type, value) for name, value in settings.items()})
+
+
+def _from_json(annotation: Any, value: Any) -> Any:
+    """Return a tuple for a list, and the settings within settings for a mapping."""
+    if isinstance(value, dict):
+        inner = [part for part in _kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]
+        return inner[0].from_dict(value) if inner else value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def check(settings: Any) -> None:
@@ -39,29 +72,43 @@ def check(settings: Any) -> None:
     """
     for field in fields(settings):
         value = getattr(settings, field.name)
-        for part in _parts(field.type):
-            if get_origin(part) is Literal and value not in get_args(part):
-                choices = ", ".join(map(str, get_args(part)))
-                raise ValueError(f"{field.name} must be one of {choices}, found {value!r}")
-            wanted = _outside(part, value) if isinstance(value, int | float) else None
-            if wanted is not None:
-                raise ValueError(f"{field.name} must be {wanted}, found {value}")
+        if value is None and type(None) in get_args(field.type):
+            continue
+        for kind in _kinds(field.type):
+            if wanted := _wanted(kind, value):
+                raise ValueError(f"{field.name} must be {wanted}, found {value!r}")
 
 
-def _parts(annotation: Any) -> Iterator[Any]:
-    """Yield what an annotation is made of: types, choices and bounds, but those of a tuple's items."""
-    yield annotation
-    if get_origin(annotation) is Annotated:
-        yield from annotation.__metadata__
-        yield from _parts(annotation.__origin__)
-    elif get_origin(annotation) is not tuple and get_origin(annotation) is not Literal:
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield what a value may be, but None."""
+    if get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
-            yield from _parts(part)
+            yield from _kinds(part)
+    elif annotation is not type(None):
+        yield annotation
 
 
-def _outside(bound: Any, value: float) -> str | None:
-    """Return what a bound wants of a number that does not keep it, else None."""
+def _wanted(kind: Any, value: Any) -> str | None:
+    """Return what is wanted of a value that is not what it may be, else None."""
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is tuple and isinstance(value, tuple):
+        return next((wanted for item in value if (wanted := _wanted(get_args(kind)[0], item))), None)
+    if get_origin(kind) is Annotated:
+        bounds = (_outside(bound, value) for bound in kind.__metadata__)
+        return next(filter(None, bounds), None) or _wanted(kind.__origin__, value)
+    return None
+
+
+def _outside(bound: Any, value: Any) -> str | None:
+    """Return what a bound wants of a value that does not keep it, else None."""
+    if isinstance(bound, MinLen) and isinstance(value, str) and len(value) < bound.min_length:
+        return f"at least {bound.min_length} characters long"
     for kind, (name, holds, words) in _BOUNDS.items():
-        if isinstance(bound, kind) and not holds(value, limit := getattr(bound, name)):
+        if (
+            isinstance(bound, kind)
+            and isinstance(value, int | float)
+            and not holds(value, limit := getattr(bound, name))
+        ):
             return f"{words} {limit}"
     return None

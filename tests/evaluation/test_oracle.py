@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
-from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 W = feature_matrix(16, 20, stream(0, "p"), FeatureMatrixConfig(0.5)).W
 x = coefficients(300, 20, 0.9, stream(0, "x"))

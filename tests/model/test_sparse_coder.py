@@ -10,7 +10,8 @@ from sdlcore.model.saving import load_model, save_model
 from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 CONFIGS = {
     "relu": ModelConfig(n_q=12, bias=True),

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 
 class Bench(NamedTuple):

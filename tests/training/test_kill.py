@@ -19,8 +19,9 @@ import pytest
 from sdlcore.data.anchors import random_anchors, save_anchors
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"

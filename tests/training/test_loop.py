@@ -9,8 +9,9 @@ from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig, feature_matrix
+from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, DivergedError, train
 from sdlcore.training.normalisation import identity

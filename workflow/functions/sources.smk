@@ -1,6 +1,8 @@
 # Sources of activations, their stores, and what those hang on.
+from dataclasses import fields
 from types import SimpleNamespace
 
+from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.files.reference import source_files
 from sdlcore.study.configuration.run_keys import is_labelled
 
@@ -11,6 +13,11 @@ LABELLED = {
     for source, settings in kind.items()
     if is_labelled(settings)
 }
+
+
+def settings_for(kind, settings):
+    """Return those of some settings that a dataclass has, as a script takes them."""
+    return {field.name: settings[field.name] for field in fields(kind)}
 
 
 def bench_settings(wildcards):

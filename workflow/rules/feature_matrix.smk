@@ -13,21 +13,7 @@ rule feature_matrix:
         mem_mb=2000,
         runtime=30,
     params:
-        bench=lambda wildcards: as_json(
-            {
-                key: bench_settings(wildcards)[key]
-                for key in (
-                    "n",
-                    "n_p",
-                    "n_r",
-                    "max_interference",
-                    "bound",
-                    "learning_rate",
-                    "max_iterations",
-                    "seed_leak",
-                )
-            }
-        ),
+        bench=lambda wildcards: as_json(settings_for(BenchFeatures, bench_settings(wildcards))),
         code=lambda wildcards: code_digest("feature_matrix"),
     shell:
         'python "$SCRIPTS"/feature_matrix.py --bench {params.bench:q} --seed {wildcards.seed}'

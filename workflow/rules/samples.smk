@@ -16,23 +16,7 @@ rule samples:
         mem_mb=2000,
         runtime=30,
     params:
-        bench=lambda wildcards: as_json(
-            {
-                key: bench_settings(wildcards)[key]
-                for key in (
-                    "train_samples",
-                    "test_samples",
-                    "sparsity",
-                    "c_min",
-                    "beta",
-                    "hierarchy",
-                    "frequency_exponent",
-                    "correlation",
-                    "group_size",
-                    "noise",
-                )
-            }
-        ),
+        bench=lambda wildcards: as_json(settings_for(BenchSamples, bench_settings(wildcards))),
         code=lambda wildcards: code_digest("samples"),
     shell:
         'python "$SCRIPTS"/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}'

@@ -29,7 +29,7 @@ def main(
     store: Path,
     references: Path | None = None,
     anchors: Path | None = None,
-    hierarchy: dict[str, Any] | None = None,
+    hierarchy: Hierarchy | None = None,
     output: Path,
 ) -> None:
     """
@@ -48,7 +48,7 @@ def main(
     if references:
         judges = load_references(references)
         truth = GroundTruth(judges.W_p, judges.W_r, np.zeros(0, dtype=np.int64), judges.classes)
-        truth = truth._replace(hierarchy=Hierarchy(**hierarchy) if hierarchy else None)
+        truth = truth._replace(hierarchy=hierarchy)
         if anchors:
             given = load_anchors(anchors)
             truth = truth._replace(anchored=given_away(given, judges), anchors=given)

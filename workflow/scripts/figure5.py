@@ -24,7 +24,7 @@ class Judged(NamedTuple):
     families: list[Family]
 
 
-def main(*, runs: list[dict[str, Any]], hierarchy: dict[str, Any], png: Path, pdf: Path, summary: Path) -> None:
+def main(*, runs: list[dict[str, Any]], hierarchy: Hierarchy, png: Path, pdf: Path, summary: Path) -> None:
     """
     Args:
         runs: method, seed, model, store, references of each run
@@ -32,8 +32,7 @@ def main(*, runs: list[dict[str, Any]], hierarchy: dict[str, Any], png: Path, pd
         summary: CSV file to write: one row a pair of parent and child of a run
     """
     torch.set_num_threads(1)
-    families_of = Hierarchy(**hierarchy)
-    judged = [_judge(run, families_of) for run in runs]
+    judged = [_judge(run, hierarchy) for run in runs]
     # the family that the first run absorbs most of, in the runs of its seed
     seed, parent = runs[0]["seed"], family_of(judged[0].pairs)
     shown = [

@@ -8,12 +8,12 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import (
     MARGIN,
     NEGATIVE_INTERFERENCE,
-    FeatureMatrixConfig,
     InterferenceError,
     _interference_gradient,
     feature_matrix,
     interference_loss,
 )
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 
 def interference(W):

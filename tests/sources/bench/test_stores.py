@@ -6,6 +6,7 @@ import pytest
 from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.settings import BenchSamples
 from sdlcore.storage.sealing import write_sealed
 from tests.conftest import script
 
@@ -28,7 +29,9 @@ def draw(tmp_path_factory):
 
     def drawn(**options):
         paths = {part: folder / f"{part}.h5" for part in ("train", "test")}
-        script("samples")(bench=PLAIN | options, seed=5, feature_matrix=folder / "W.safetensors", **paths)
+        script("samples")(
+            bench=BenchSamples.from_dict(PLAIN | options), seed=5, feature_matrix=folder / "W.safetensors", **paths
+        )
         found = {}
         for part, path in paths.items():
             with ActivationStore(path) as store:

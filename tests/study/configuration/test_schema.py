@@ -8,7 +8,7 @@ import pytest
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench.feature_matrix import FeatureMatrixConfig
+from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.extraction import FileSource
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.training import ClipTraining
@@ -72,7 +72,7 @@ def test_settings_of_runs_are_those_of_their_classes_with_their_defaults():
 @pytest.mark.parametrize(
     ("group", "part"),
     [
-        ("Bench", FeatureMatrixConfig),
+        ("Bench", BenchSource),
         ("Clip", ClipSource),
         ("ClipTraining", ClipTraining),
         ("Llama", LlamaSource),

@@ -140,7 +140,7 @@ def absorbed(tmp_path_factory):
                     W_enc[parent] = 0
                     W_dec[list(hierarchy.family(parent))] += W[:, parent]
             runs.append(write_run(folder, method, seed, W, W_enc, W_dec, x))
-    return folder, run_script("figure5", folder, runs=runs, hierarchy=HIERARCHY)
+    return folder, run_script("figure5", folder, runs=runs, hierarchy=Hierarchy(**HIERARCHY))
 
 
 def test_figure5_tells_dictionaries_that_absorb_from_those_that_do_not(absorbed):

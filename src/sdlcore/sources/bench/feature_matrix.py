@@ -1,27 +1,14 @@
 """Ground-truth feature matrices with bounded interference (Appendix C.1)."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
+
 
 class InterferenceError(ValueError):
     """The bound on interference was not reached; the message says what was."""
-
-
-@dataclass(frozen=True)
-class FeatureMatrixConfig:
-    """Settings of projected gradient descent (eq. 26-28)."""
-
-    max_interference: float = 0.1
-    """M: the bound to reach (Assumption 2.4)."""
-    bound: str = "signed"
-    """What M bounds: the signed inner product, as in the paper, or its absolute value."""
-    learning_rate: float = 0.1
-    """eta of eq. (28). Large values collapse columns onto each other, which is detected."""
-    max_iterations: int = 1000
-    """Steps after which the bound counts as out of reach."""
 
 
 # eq. (27) leaves the margin and the weight of its second term open; these reach M = .05 at n = 1000, n_p = 768

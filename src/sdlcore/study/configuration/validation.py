@@ -9,11 +9,11 @@ from typing import Any
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench.consistency import inconsistencies as bench_inconsistencies
 from sdlcore.sources.files.reference import inconsistencies as array_inconsistencies
 from sdlcore.sources.images.reference import clip_samples
 from sdlcore.sources.images.reference import inconsistencies as clip_inconsistencies
 from sdlcore.study.configuration.anchorings import unknown, unknown_in_anchorings, unsound_anchors
+from sdlcore.study.configuration.models.sources import Bench
 from sdlcore.study.configuration.run_keys import (
     BENCH_TABLES,
     OWN,
@@ -116,7 +116,7 @@ def _inconsistent_top_images(config: Mapping[str, Any], figure: str) -> Iterator
 
 def inconsistent_benches(benches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, bench in benches.items():
-        for key, problem in bench_inconsistencies(bench):
+        for key, problem in Bench.model_validate(bench).inconsistencies():
             yield f"sources.bench.{name}.{key}: {problem}"
 
 

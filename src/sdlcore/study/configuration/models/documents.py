@@ -24,4 +24,6 @@ def describe(schema: dict[str, Any], cls: Any) -> None:
     for base in cls.__mro__:
         own = cls.model_fields.keys() & vars(base).get("__annotations__", {}).keys()
         for name in own & (documents(base).keys() if own else set()):
-            schema["properties"][cls.model_fields[name].alias or name]["description"] = documents(base)[name]
+            # YAML says null
+            text = documents(base)[name].replace("None", "null")
+            schema["properties"][cls.model_fields[name].alias or name]["description"] = text

@@ -1,26 +1,29 @@
 """Settings of sources of activations, by kind."""
 
-from typing import Annotated, Literal
+from dataclasses import Field, fields, is_dataclass
+from typing import Annotated, Any, Literal
 
+import pydantic
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from sdlcore.settings import Batch, Positive, Share, Total, Weight
+from sdlcore.settings import Batch, Positive, Share, Total
+from sdlcore.sources.bench import hierarchy
+from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.study.configuration.models.fields import AsGiven, Identifier, Seed, Settings, Text, Unique, left_out
 from sdlcore.study.configuration.models.runs import Run
 
-Dimension = Annotated[int, Ge(2), Le(10**6)]
 Block = Annotated[int, Ge(1), Le(1000)]
 Shards = Annotated[int, Ge(1), Le(10**4)]
 Checksum = TypeAliasType(
-    "Checksum", Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z", description="64 digits of a SHA-256, in lower case")]
+    "Checksum",
+    Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}\Z", description="64 digits of a SHA-256, in lower case")],
 )
 Array = TypeAliasType(
     "Array",
     Annotated[
         str,
-        Field(
+        pydantic.Field(
             pattern=r"^[^#]+\.(npy|npz|h5|hdf5|safetensors)(#.+)?\Z",
             description="the path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key where it holds several "
             "arrays",
@@ -29,7 +32,22 @@ Array = TypeAliasType(
 )
 
 
-class Source(Settings):
+class _Taken(Settings):
+    """Settings that the library defines, in the dataclass that a subclass names as its last base."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        taken: tuple[Field[Any], ...] = fields(cls) if is_dataclass(cls) else ()
+        for field in taken:
+            cls.__annotations__.setdefault(field.name, _as_configured(field.type))
+
+
+def _as_configured(annotation: Any) -> Any:
+    """Return the type of a library's setting as configurations have it: numbers as written, lists for tuples."""
+    return Annotated[annotation, AsGiven]
+
+
+class Source(_Taken):
     """What sources of all kinds have."""
 
     like: Identifier | None = left_out()
@@ -38,60 +56,14 @@ class Source(Settings):
     """Settings of all runs on this source, over those of their protocols."""
 
 
-class Hierarchy(Settings):
+class Hierarchy(_Taken, hierarchy.Hierarchy):
     """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is."""
 
-    parents: Annotated[int, Ge(1), Le(10**6)]
-    """The first features."""
-    children: Annotated[int, Ge(1), Le(10**6)]
-    """Children of each, the features that follow, family by family."""
 
-
-class Bench(Source):
+class Bench(Source, BenchSource):
     """A variant of the Linear Representation Bench (Appendix C)."""
 
-    n: Dimension = 1000
-    """Number of ground-truth features."""
-    n_p: Dimension = 768
-    """Dimension of the input representation."""
-    n_r: Dimension | None = None
-    """Dimension of a second representation of the same features, the target of transcoders and second site of
-    crosscoders; null for none."""
-    train_samples: Total = 100000
-    """N of Table 3."""
-    test_samples: Total = 10000
-    """Samples for evaluation that training does not see."""
-    sparsity: Annotated[float, Ge(0), Lt(1), AsGiven] = 0.99
-    """S of Assumption 2.3; a feature is active with probability 1 - S."""
-    c_min: Annotated[Weight, AsGiven] = 0.0
-    """Smallest magnitude of an active feature (eq. 30)."""
-    beta: Annotated[Positive, AsGiven] = 1.0
-    """Scale of the exponential magnitude (eq. 30)."""
-    frequency_exponent: Annotated[Weight, AsGiven] = 0.0
-    """Features are active with probabilities that fall as this power of their place (Zipf's law), their mean being 1 -
-    S; 0 for all alike."""
-    correlation: Annotated[Share, AsGiven] = 0.0
-    """Correlation of the activity of two features of a group, as a share of the largest that their probabilities allow
-    (1 where they are alike)."""
-    group_size: Dimension = 8
-    """Features of a group that correlation is for: the first ones, then the next, and so on."""
-    noise: Annotated[Weight, AsGiven] = 0.0
-    """Standard deviation of Gaussian noise on input and target, as a share of the root mean square of a coordinate
-    without it."""
-    max_interference: Annotated[float, Gt(0), Lt(1), AsGiven] = 0.1
-    """M, the bound on inner products of features (Assumption 2.4)."""
-    bound: Literal["signed", "absolute"] = "signed"
-    """What M bounds: the signed inner product, as in the paper, or its absolute value."""
-    learning_rate: Annotated[Positive, AsGiven] = 0.1
-    """Step eta of projected gradient descent (eq. 28)."""
-    max_iterations: Total = 1000
-    """Give up with an error after this many steps of eq. 28."""
-    seed_leak: bool = False
-    """A mistake on purpose: features start where the first latents of models do, as if both were seeded alike
-    (docs/verdicts.md)."""
     hierarchy: Hierarchy | None = None
-    """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is; null
-    for none."""
 
 
 class ClassMeans(Settings):

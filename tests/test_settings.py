@@ -1,0 +1,53 @@
+"""Settings as annotated dataclasses: what they may be, and what is read from JSON."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+from annotated_types import Ge, Lt
+
+from sdlcore.settings import FromJson, Text, check
+
+
+@dataclass(frozen=True)
+class Inner(FromJson):
+    size: Annotated[int, Ge(1)]
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Outer(FromJson):
+    name: Text
+    share: Annotated[float, Ge(0), Lt(1)] = 0.5
+    side: Literal["input", "target"] | None = None
+    blocks: tuple[Annotated[int, Ge(1)], ...] | None = None
+    inner: Inner | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def test_json_becomes_settings_with_tuples_and_settings_within():
+    assert Outer.from_dict({"name": "a"}) == Outer("a")
+    given = {"name": "a", "share": 0, "side": "input", "blocks": [1, 2], "inner": {"size": 3}}
+    assert Outer.from_dict(given) == Outer("a", 0, "input", (1, 2), Inner(3))
+    assert Outer.from_dict({"name": "a", "blocks": None, "inner": None}) == Outer("a")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "missing settings: name"),
+        ({"name": "a", "sides": 1}, "unknown settings: sides; expected some of name, share, side, blocks, inner"),
+        ({"name": ""}, "name must be at least 1 characters long, found ''"),
+        ({"name": "a", "share": 1}, "share must be below 1, found 1"),
+        ({"name": "a", "side": "output"}, "side must be one of input, target, found 'output'"),
+        ({"name": "a", "blocks": [2, 0]}, r"blocks must be at least 1, found \(2, 0\)"),
+        ({"name": "a", "inner": {"size": 0}}, "size must be at least 1, found 0"),
+    ],
+)
+def test_what_settings_may_not_be_is_refused_by_name(settings, said):
+    with pytest.raises(ValueError, match=said):
+        Outer.from_dict(settings)
