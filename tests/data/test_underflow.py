@@ -10,7 +10,8 @@ from sdlcore.data.layout import StoreError
 from sdlcore.data.parts import resume_store
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.sources.files.extraction import FileSource, write_stores
+from sdlcore.sources.files.extraction import write_stores
+from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.text import SourceError
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)

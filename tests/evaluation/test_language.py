@@ -17,14 +17,18 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_whole
 from sdlcore.sources.language.forward import KINDS, RowKinds
-from sdlcore.sources.language.sites import Site, sites_of
+from sdlcore.sources.language.settings import LlamaSource, Site
 from sdlcore.sources.language.tokens import Tokens
 from tests.sources.language.tiny_llama import save_tiny_llama
 
 D, T, SEPARATOR = 24, 12, 0
 EVERYTHING = RowKinds(SEPARATOR, {}, ())
 ALL_DROPPED = RowKinds(SEPARATOR, {"input": 1e9}, KINDS[1:])
-SITES = {"residual": ("residual", 2, None), "mlp": ("mlp", 2, None), "layers": ("residual", 2, (1, 3))}
+SOURCES = {
+    "residual": LlamaSource("model", "text", layer=2),
+    "mlp": LlamaSource("model", "text", layer=2, site="mlp"),
+    "layers": LlamaSource("model", "text", layers=(1, 3)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +48,7 @@ def contexts() -> list[Tokens]:
 
 
 def sites(name: str) -> dict[str, Site]:
-    first, second = sites_of(*SITES[name])
-    return {"input": first} if second is None else {"input": first, "target": second}
+    return SOURCES[name].sites
 
 
 def librarys_loss(model: LlamaForCausalLM, contexts: list[Tokens]) -> float:

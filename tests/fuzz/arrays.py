@@ -12,7 +12,8 @@ import torch
 
 from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
-from sdlcore.sources.files.extraction import FileSource, write_stores
+from sdlcore.sources.files.extraction import write_stores
+from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.text import SourceError
 from tests.fuzz import array_files
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal

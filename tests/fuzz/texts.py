@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sdlcore.sources.language.corpus import TextOptions, open_text
+from sdlcore.sources.language.corpus import open_text
+from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.text import SourceError
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal
 

@@ -1,5 +1,5 @@
 # CLIP models and the images that they embed.
-from sdlcore.sources.images.reference import FASHION_MNIST, TRAINED, clip_samples
+from sdlcore.sources.images.settings import FASHION_MNIST, TRAINED, ClipSource
 
 
 def clip_source(wildcards):
@@ -14,7 +14,7 @@ def clip_prepared_images(wildcards):
     """The image folder that the pipeline itself makes; nothing where the user's own is taken."""
     if not is_fashion_mnist(wildcards):
         return []
-    train_images, test_images = clip_samples(clip_source(wildcards))
+    train_images, test_images = ClipSource.from_dict(extraction_settings(wildcards)).images_taken
     return f"{RESULTS}/images/fashion_mnist_{train_images}_{test_images}"
 
 

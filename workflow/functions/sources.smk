@@ -3,8 +3,10 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
-from sdlcore.sources.files.reference import source_files
-from sdlcore.study.configuration.run_keys import is_labelled
+from sdlcore.sources.files.settings import FileSource
+from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.study.configuration.run_keys import is_labelled, source_kind
 
 # sources whose samples have classes
 LABELLED = {
@@ -43,18 +45,13 @@ def references_file(wildcards):
     return f"{RESULTS}/references/{wildcards.source}.safetensors" if wildcards.source in LABELLED else []
 
 
-# what a source's rows are trained on, judged by and planned with, and how its model is made: not what is extracted
-NOT_EXTRACTED = (
-    *("run", "class_means", "samples_per_second", "training", "workers", "shards"),
-    *("stream", "buffer_rows"),
-)
+EXTRACTED_BY = {"clip": ClipSource, "llama": LlamaSource, "file": FileSource}
 
 
-def extraction_settings(kind, wildcards):
+def extraction_settings(wildcards):
     """What a source extracts. A change of anything else must not extract anew."""
-    settings = config["sources"][kind][wildcards.source]
-    others = (*NOT_EXTRACTED, "n_p") if kind == "llama" else NOT_EXTRACTED
-    return {key: value for key, value in settings.items() if key not in others}
+    kind = source_kind(config, wildcards.source)
+    return settings_for(EXTRACTED_BY[kind], config["sources"][kind][wildcards.source])
 
 
 # sources whose training store is extracted in parts, and those whose training rows are never stored
@@ -74,7 +71,7 @@ def shard_files(source, split, suffix):
 
 def array_files(wildcards):
     """Files of a source of kind file. Snakemake itself would take stores of files that are gone for good ones."""
-    files = source_files(config["sources"]["file"][wildcards.source])
+    files = FileSource.from_dict(extraction_settings(wildcards)).files
     missing = [file for file in files if not Path(file).exists()]
     if missing:
         raise WorkflowError(f"sources.file.{wildcards.source}: no such file: {', '.join(missing)}")

@@ -83,7 +83,7 @@ rule activations:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
+        source=lambda wildcards: as_json(extraction_settings(wildcards)),
         code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
@@ -115,7 +115,7 @@ rule language_shard:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
+        source=lambda wildcards: as_json(extraction_settings(wildcards)),
         # the evaluation store is the part after the last
         shard=lambda wildcards: [
             int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
@@ -151,7 +151,7 @@ rule stream_recipe:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(extraction_settings("llama", wildcards)),
+        source=lambda wildcards: as_json(extraction_settings(wildcards)),
         buffer_rows=lambda wildcards: config["sources"]["llama"][wildcards.source]["buffer_rows"],
         code=lambda wildcards: code_digest("activations"),
     shell:

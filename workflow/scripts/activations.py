@@ -1,7 +1,6 @@
 """Write a language model's activations over a text to activation stores: both, or one part, or the evaluation store."""
 
 from pathlib import Path
-from typing import Any
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device, choose_device
@@ -12,7 +11,7 @@ from sdlcore.sources.language.streaming import write_recipe
 
 def main(
     *,
-    source: dict[str, Any],
+    source: LlamaSource,
     model: str,
     text: str,
     threads: int = 1,
@@ -26,7 +25,7 @@ def main(
 ) -> None:
     """
     Args:
-        source: settings of LlamaSource
+        source: settings of the source
         model: folder of a transformers checkpoint, or OWNER/NAME at the hub
         text: file or folder of a text, or dataset:OWNER/NAME at the hub
         train: training store to write
@@ -36,7 +35,7 @@ def main(
         recipe: write this in place of a training store, for train_streamed.py
         buffer_rows: rows in memory that streamed batches are drawn from
     """
-    where = (LlamaSource.from_dict(source), model, text)
+    where = (source, model, text)
     place = choose_device(device)
     if shard and output:
         extract_shard(*where, output, *shard, threads=threads, device=place)

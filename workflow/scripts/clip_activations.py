@@ -11,7 +11,7 @@ from sdlcore.sources.images.settings import ClipSource
 
 def main(
     *,
-    source: dict[str, Any],
+    source: ClipSource,
     model: str,
     pretrained: str,
     images: Path,
@@ -27,7 +27,7 @@ def main(
 ) -> None:
     """
     Args:
-        source: settings of ClipSource
+        source: settings of the source
         model: architecture: a name of open_clip's or a JSON file
         pretrained: weights: a file, a tag, or hf-hub:<owner>/<name>
         images: image folder
@@ -39,14 +39,13 @@ def main(
         output: store of the part
         skipped: CSV file to write: what could not be read
     """
-    settings = ClipSource(**source)
     how: dict[str, Any] = {"model": model, "pretrained": pretrained}
     how |= {"workers": workers, "device": device, "threads": threads}
     if shard and output:
         split, number, parts = shard
-        extract_shard(settings, split, (number, parts), images, test_images, output, skipped, **how)
+        extract_shard(source, split, (number, parts), images, test_images, output, skipped, **how)
     elif train and test:
-        extract(settings, images, test_images, train, test, skipped, **how)
+        extract(source, images, test_images, train, test, skipped, **how)
     else:
         raise ValueError("expected --train and --test, or --shard and --output")
 

@@ -1,20 +1,20 @@
 """Write activations that lie in files already to activation stores."""
 
 from pathlib import Path
-from typing import Any
 
 from sdlcore.command_line import cli
-from sdlcore.sources.files.extraction import FileSource, write_stores
+from sdlcore.sources.files.extraction import write_stores
+from sdlcore.sources.files.settings import FileSource
 
 
-def main(*, source: dict[str, Any], train: Path, test: Path) -> None:
+def main(*, source: FileSource, train: Path, test: Path) -> None:
     """
     Args:
-        source: settings of FileSource
+        source: settings of the source
         train: training store to write
         test: evaluation store to write
     """
-    write_stores(FileSource(**source), train, test)
+    write_stores(source, train, test)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Train a small CLIP on an image folder."""
 
 from pathlib import Path
-from typing import Any
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device
 from sdlcore.sources.images.fashion_mnist import garment_of
-from sdlcore.sources.images.training import ClipTraining, train_clip
+from sdlcore.sources.images.settings import ClipTraining
+from sdlcore.sources.images.training import train_clip
 
 
 def main(
     *,
-    training: dict[str, Any],
+    training: ClipTraining,
     model: str,
     images: Path,
     test_images: Path,
@@ -24,7 +24,7 @@ def main(
 ) -> None:
     """
     Args:
-        training: settings of ClipTraining
+        training: settings of the training
         model: architecture: a name of open_clip's or a JSON file
         images: image folder to train on
         test_images: image folder to judge it on
@@ -34,7 +34,7 @@ def main(
         metrics: JSON file to write
     """
     train_clip(
-        ClipTraining(**training),
+        training,
         model,
         images,
         test_images,

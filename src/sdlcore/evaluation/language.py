@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
-from sdlcore.sources.language.sites import Site, watch
+from sdlcore.sources.language.settings import Site
+from sdlcore.sources.language.sites import watch
 from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 4096

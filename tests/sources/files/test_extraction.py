@@ -19,7 +19,8 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.files.arrays import open_array
-from sdlcore.sources.files.extraction import BLOCK_ROWS, FileSource, held_out, read_class_names, write_stores
+from sdlcore.sources.files.extraction import BLOCK_ROWS, held_out, read_class_names, write_stores
+from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.text import SourceError
 
 ROWS = 10_000
@@ -270,13 +271,13 @@ def test_arrays_that_do_not_serve_are_named(tmp_path, arrays, message):
         ({"test_labels": "l.npy"}, "test_labels: has no meaning without test_input"),
         ({"test_input": "t.npy", "labels": "l.npy"}, "test_labels: missing"),
         ({"test_input": "t.npy", "test_target": "t.npy"}, "target: missing"),
-        ({"test_share": 1.0}, "test_share is 1.0"),
-        ({"dtype": "int8"}, "dtype int8"),
+        ({"test_share": 1.0}, "test_share must be below 1, found 1.0"),
+        ({"dtype": "int8"}, "dtype must be one of float16, bfloat16, float32"),
         ({"target": "t.csv"}, "target: t.csv: expected a file of type"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changed, message):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ValueError, match=message):
         FileSource(**{"input": "x.npy", **changed})
 
 

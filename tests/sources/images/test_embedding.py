@@ -355,14 +355,14 @@ def test_a_tower_without_a_projection_has_no_pooled_embedding(clip_files: ClipFi
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "batch_size is 0, but must be at least 1"),
-        ({"embedding": "text"}, "embedding is 'text', but must be pooled or joint"),
-        ({"dtype": "float16"}, "dtype is 'float16', but must be float32 or bfloat16"),
-        ({"max_unreadable": 2}, "max_unreadable is 2, but must be a share from 0 to 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"embedding": "text"}, "embedding must be one of pooled, joint, found 'text'"),
+        ({"dtype": "float16"}, "dtype must be one of float32, bfloat16, found 'float16'"),
+        ({"max_unreadable": 2}, "max_unreadable must be at most 1, found 2"),
     ],
 )
 def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ValueError, match=message):
         dataclasses.replace(ClipSource("images", "model", "weights"), **change)
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.images.embedding import ClipSource, extract
-from sdlcore.sources.images.training import ClipTraining, train_clip
+from sdlcore.sources.images.settings import ClipTraining
+from sdlcore.sources.images.training import train_clip
 from sdlcore.sources.language.text import SourceError
 from tests.sources.conftest import ClipFiles
 
@@ -114,8 +115,8 @@ def test_too_few_images_and_other_classes_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"steps": 0}, "training.steps is 0"), ({"lr": 0.0}, "training.lr is 0.0, but must be")]
+    ("change", "message"), [({"steps": 0}, "steps must be at least 1, found 0"), ({"lr": 0.0}, "lr must be above 0")]
 )
 def test_wrong_settings_are_refused(change: dict[str, Any], message: str):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ValueError, match=message):
         ClipTraining(**change)

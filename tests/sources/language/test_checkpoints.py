@@ -26,7 +26,8 @@ from sdlcore.sources.language.checkpoints import (
     open_checkpoint,
     undisturbed,
 )
-from sdlcore.sources.language.sites import Site, watch
+from sdlcore.sources.language.settings import Site
+from sdlcore.sources.language.sites import watch
 from sdlcore.sources.language.text import SourceError
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, randomise, save_tiny_llama
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
 from sdlcore.sources.language import corpus
-from sdlcore.sources.language.corpus import TextOptions, open_text, shuffled
+from sdlcore.sources.language.corpus import open_text, shuffled
+from sdlcore.sources.language.settings import TextOptions
 
 NUMBER = 200
 

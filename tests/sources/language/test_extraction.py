@@ -23,7 +23,6 @@ from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.text import SourceError, read_documents
 from sdlcore.sources.language.tokens import opening_of, separator_of
 from sdlcore.sources.wheels import fetch, parse_reference
-from sdlcore.study.configuration.schema import schema
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
 
@@ -326,20 +325,6 @@ def test_stores_that_do_not_fit_on_the_disk_are_refused_before_they_are_written(
         extract(SOURCE, folder, text, tmp_path / "train.h5", tmp_path / "test.h5")
 
 
-def test_settings_and_defaults_are_those_of_the_schema():
-    settings = schema()["$defs"]["Llama"]
-    planning = ("like", "run", "n_p", "samples_per_second", "shards", "stream", "buffer_rows")
-    keys = {key: value for key, value in settings["properties"].items() if key not in planning}
-    fields = {field.name: field for field in dataclasses.fields(LlamaSource)}
-    assert set(fields) == set(keys)
-    for name, field in fields.items():
-        if name in settings["required"]:
-            assert field.default is dataclasses.MISSING
-        else:
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            assert default == keys[name]["default"]
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -357,7 +342,7 @@ def test_settings_and_defaults_are_those_of_the_schema():
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]):
-    with pytest.raises(SourceError, match=f"{next(iter(wrong))} is "):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}(:| must)"):
         dataclasses.replace(SOURCE, **wrong)
 
 

@@ -100,7 +100,8 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 STREAM = """
 import json, sys
-from sdlcore.sources.language.corpus import TextOptions, open_text
+from sdlcore.sources.language.corpus import open_text
+from sdlcore.sources.language.settings import TextOptions
 text = open_text(sys.argv[1], TextOptions(config="sample-10BT", shuffle_buffer=8))
 whole = list(text.documents())
 again = list(open_text(sys.argv[1], TextOptions(config="sample-10BT", shuffle_buffer=8)).documents(50))
@@ -135,7 +136,8 @@ REFUSED = {
 REFUSING = """
 import json, sys
 from sdlcore.sources.language.checkpoints import open_checkpoint
-from sdlcore.sources.language.corpus import TextOptions, open_text
+from sdlcore.sources.language.corpus import open_text
+from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.text import SourceError
 said = {}
 for name, (model, settings) in json.loads(sys.argv[1]).items():

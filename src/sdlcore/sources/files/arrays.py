@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from sdlcore.data.checking import data_elsewhere, never_written
 from sdlcore.data.layout import decode
-from sdlcore.sources.files.reference import FORMATS, parse_array
+from sdlcore.sources.files.settings import FORMATS, parse_array
 from sdlcore.storage.parsing import SourceError, in_a_sentence
 
 # names that safetensors gives to types; bfloat16, which numpy lacks, is read as the bits

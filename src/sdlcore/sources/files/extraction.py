@@ -5,18 +5,18 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdlcore.data.layout import StoreError, check_dtype, decode, encode
+from sdlcore.data.layout import decode, encode
 from sdlcore.data.parts import resume_store
 from sdlcore.data.underflow import UnderflowError, described, vanishing_row
 from sdlcore.random_streams import stream
 from sdlcore.sources.files.arrays import Array, open_array
-from sdlcore.sources.files.reference import inconsistencies, source_files
+from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.folders import NO_FILE, is_regular
 from sdlcore.storage.files import provenance, sha256_of
 from sdlcore.storage.parsing import SourceError, in_a_sentence
@@ -28,47 +28,6 @@ MOST_UNNAMED = 2**16
 """Classes without names: larger labels are numbers of something else, most likely."""
 MOST_NUMBERS = 2**30
 """Numbers of a block that may be in memory: wider arrays are dimension x samples, most likely."""
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """Settings of one source; `config/schema/config.schema.yaml` describes the same keys.
-
-    Attributes
-    ----------
-    input, target
-        Arrays as ``path`` or ``path#key``: N x n_p and N x n_r floating-point numbers.
-    labels
-        N integers, -1 for a sample without a class.
-    class_names
-        Text file with a name a line, or JSON file with a list of names; without it, classes are called by their labels.
-    test_input, test_target, test_labels
-        The same for evaluation; without them, a share of the rows is held out.
-    test_share
-        Share of the rows that is held out then.
-    dtype
-        Precision of the stores: float16, bfloat16 or float32.
-    """
-
-    input: str
-    target: str | None = None
-    labels: str | None = None
-    class_names: str | None = None
-    test_input: str | None = None
-    test_target: str | None = None
-    test_labels: str | None = None
-    test_share: float = 0.1
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        for key, problem in inconsistencies(asdict(self)):
-            raise SourceError(f"{key}: {problem}")
-        if not 0 < self.test_share < 1:
-            raise SourceError(f"test_share is {self.test_share}, but must be between 0 and 1")
-        try:
-            check_dtype(self.dtype)
-        except StoreError as error:
-            raise SourceError(str(error)) from error
 
 
 def write_stores(source: FileSource, train_path: str | Path, test_path: str | Path) -> None:
@@ -104,7 +63,7 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
             ]
         else:
             parts = [("train", train_path, given, _all), ("test", test_path, tested, _all)]
-        files = {path: sha256_of(path) for path in source_files(asdict(source))}
+        files = {path: sha256_of(path) for path in source.files}
         for split, path, arrays, chosen in parts:
             facts = provenance(
                 __file__, source=asdict(source), split=split, files=files, references="row: in its file, from 0"

@@ -18,7 +18,8 @@ from sdlcore.memory import keep_freed_memory
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
 from sdlcore.sources.images.listing import Batch, decoded
-from sdlcore.sources.images.settings import CONVENTIONS, ClipSource, Split, splits_of
+from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.images.splits import Split, splits_of
 from sdlcore.storage.files import provenance, write_rows
 from sdlcore.storage.parsing import SourceError
 
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 # on a GPU
 COMMIT_IMAGES = 1024
 NAMED = 5
+CONVENTIONS = {
+    "pooled": "the image tower's output after its last layer norm, before the projection into the joint space",
+    "joint": "the image's embedding in the space shared with texts, after the projection, not divided by its norm",
+}
 # what decides whether there is a store, but not what it holds
 UNTRACKED = ("max_unreadable", "n_p")
 

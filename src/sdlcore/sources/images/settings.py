@@ -1,142 +1,97 @@
-"""What a source of image embeddings is: its settings, and which images go where."""
+"""Settings of a source of image embeddings, and of a CLIP that is trained for one. Without torch: configurations are
+checked by them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal
 
-import numpy as np
+from annotated_types import Ge, Le
 
-from sdlcore.random_streams import stream
-from sdlcore.sources.images.listing import ImageFolder, list_images
-from sdlcore.storage.parsing import SourceError
+from sdlcore.settings import Batch, FromJson, Positive, Seed, Share, Text, Total, check
 
-KEYS = "(of a source under sources.clip)"
-CONVENTIONS = {
-    "pooled": "the image tower's output after its last layer norm, before the projection into the joint space",
-    "joint": "the image's embedding in the space shared with texts, after the projection, not divided by its norm",
-}
+FASHION_MNIST = "fashion_mnist"
+"""Stands for images that the pipeline prepares itself."""
+TRAINED = "trained"
+"""Stands for weights that the pipeline trains itself."""
+_FASHION_MNIST_IMAGES = {"train_samples": (20000, 60000), "test_samples": (4000, 10000)}
+"""How many of its images are taken unless told, and how many there are."""
 
 
 @dataclass(frozen=True)
-class ClipSource:
-    """Settings of one source; `config/schema/config.schema.yaml` describes the same keys.
+class ClipTraining(FromJson):
+    """How a CLIP is trained. An epoch's last images that do not fill a batch are left out."""
 
-    Attributes
-    ----------
-    images, test_images, model, pretrained
-        What the configuration calls the image folders, the architecture and the weights; kept as provenance.
-    embedding
-        ``pooled`` or ``joint``; see `embedder`.
-    dtype
-        Precision of the forward pass: float32 or bfloat16.
-    store_dtype
-        Precision of the stores: float16 or float32.
-    batch_size
-        Images that run at once.
-    train_samples, test_samples
-        Images for each store, drawn once and for all; None for all that there are. Unreadable ones are missing.
-    max_unreadable
-        Share of a store's images above which unreadable ones are an error.
-    n_p
-        Dimension that embeddings must have, if it is to be checked.
-    """
-
-    images: str
-    model: str
-    pretrained: str
-    test_images: str | None = None
-    embedding: str = "pooled"
-    dtype: str = "float32"
-    store_dtype: str = "float16"
-    batch_size: int = 64
-    train_samples: int | None = None
-    test_samples: int | None = None
-    max_unreadable: float = 0.01
-    n_p: int | None = None
+    steps: Total = 200
+    """Steps of AdamW."""
+    batch_size: Annotated[int, Ge(2), Le(10**9)] = 256
+    """Images of a step."""
+    lr: Positive = 1e-3
+    """Peak learning rate."""
+    seed: Seed = 0
+    """Of initialisation, order and flips."""
 
     def __post_init__(self) -> None:
-        for name, minimum in (("batch_size", 1), ("train_samples", 1), ("test_samples", 1)):
-            value = getattr(self, name)
-            if value is not None and value < minimum:
-                raise SourceError(f"{name} is {value}, but must be at least {minimum}")
-        known = {
-            "embedding": tuple(CONVENTIONS),
-            "dtype": ("float32", "bfloat16"),
-            "store_dtype": ("float16", "float32"),
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise SourceError(f"{name} is {getattr(self, name)!r}, but must be {' or '.join(values)}")
-        if not 0 <= self.max_unreadable <= 1:
-            raise SourceError(f"max_unreadable is {self.max_unreadable}, but must be a share from 0 to 1")
+        check(self)
 
 
-class Split(NamedTuple):
-    """The images of one store.
+@dataclass(frozen=True)
+class ClipSource(FromJson):
+    """Embeddings of images by a CLIP model."""
 
-    Attributes
-    ----------
-    folder
-        Where they are.
-    labels
-        Index of each of the folder's images among the *training* folder's classes.
-    order
-        Indices of those to embed, as they are to be stored.
-    """
+    images: Text
+    """Folder of training images in ImageFolder layout, <folder>/<class>/<image>.jpg, or the word fashion_mnist, which
+    prepares such a folder and one of test images."""
+    model: Text
+    """Architecture, a name that open_clip knows or a JSON file like its model_configs. Weights of openai, laion400m and
+    metaclip need a name that ends in -quickgelu."""
+    pretrained: Text
+    """Weights, a local file (safetensors, or one that torch loads with weights_only), a tag of open_clip for the model,
+    hf-hub:<owner>/<name>, or the word trained, which trains the model on images first."""
+    test_images: Text | None = None
+    """Folder of evaluation images with the same classes; None to hold out test_samples random ones of images, or for
+    fashion_mnist."""
+    embedding: Literal["pooled", "joint"] = "pooled"
+    """pooled: before the projection into the joint space, after the last layer norm; joint: after it, not divided by
+    its norm."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward pass."""
+    store_dtype: Literal["float16", "float32"] = "float16"
+    """Precision of the stores."""
+    batch_size: Batch = 64
+    """Images that run at once."""
+    train_samples: Total | None = None
+    """Images of the training store, drawn once and for all; None for all, of fashion_mnist for the first 20,000 of its
+    60,000."""
+    test_samples: Total | None = None
+    """Images of the evaluation store; None for all of test_images, of fashion_mnist for the first 4,000 of its
+    10,000."""
+    max_unreadable: Share = 0.01
+    """Share of a store's images that may be unreadable. They are skipped and listed in skipped.csv; above the share,
+    the extraction fails."""
+    n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
+    """Dimension of embeddings, checked on extraction; lets a plan say what disk is needed."""
 
-    folder: ImageFolder
-    labels: np.ndarray
-    order: np.ndarray
+    def __post_init__(self) -> None:
+        check(self)
 
+    @property
+    def images_taken(self) -> tuple[int | None, int | None]:
+        """How many images are trained and evaluated on; None for all that there are."""
+        if self.images != FASHION_MNIST:
+            return self.train_samples, self.test_samples
+        (train, _), (test, _) = _FASHION_MNIST_IMAGES.values()
+        return self.train_samples or train, self.test_samples or test
 
-def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | None) -> dict[str, Split]:
-    """Return which images go into the training and the evaluation store.
-
-    What a folder holds and a sample's number decide it, no order of a disk.
-
-    Raises
-    ------
-    SourceError
-        If a folder does not serve, or has too few images or other classes.
-    """
-    train = list_images(images, f"images {KEYS}")
-    if test_images is None:
-        if source.test_samples is None:
-            raise SourceError("test_samples is null, but without test_images it must say how many images to hold out")
-        if source.test_samples >= len(train.paths):
-            raise SourceError(
-                f"{images}: has {len(train.paths)} images, of which test_samples would hold out {source.test_samples} "
-                "and leave none; lower it, or name a folder test_images"
-            )
-        order = stream(0, "images", "held out").permutation(len(train.paths))
-        kept = _first(order[source.test_samples :], source.train_samples, images, "train_samples")
-        return {
-            "train": Split(train, train.labels, kept),
-            # what listing skipped is counted once
-            "test": Split(train._replace(skipped=[]), train.labels, order[: source.test_samples]),
-        }
-    test = list_images(test_images, f"test_images {KEYS}")
-    unknown = sorted(set(test.classes) - set(train.classes))
-    if unknown:
-        raise SourceError(
-            f"{test_images}: class folder {unknown[0]} is none of {images}; test_images must have the same classes"
-        )
-    index = np.array([train.classes.index(name) for name in test.classes], dtype=np.int32)
-    orders = {
-        name: stream(0, "images", name).permutation(len(folder.paths))
-        for name, folder in (("train", train), ("test", test))
-    }
-    return {
-        "train": Split(train, train.labels, _first(orders["train"], source.train_samples, images, "train_samples")),
-        "test": Split(
-            test, index[test.labels], _first(orders["test"], source.test_samples, test_images, "test_samples")
-        ),
-    }
-
-
-def _first(order: np.ndarray, samples: int | None, images: str | Path, key: str) -> np.ndarray:
-    if samples is not None and samples > len(order):
-        raise SourceError(
-            f"{images}: has {len(order)} images to take, but {key} is {samples}; lower it or set it to null"
-        )
-    return order[:samples]
+    def inconsistencies(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the problem of each setting that does not go with the others."""
+        if self.images == FASHION_MNIST:
+            if self.test_images is not None:
+                yield "test_images", f"must be null, since {FASHION_MNIST} has its own"
+            for key, (_, most) in _FASHION_MNIST_IMAGES.items():
+                if (getattr(self, key) or 0) > most:
+                    yield key, f"{getattr(self, key)} images, but {FASHION_MNIST} has {most}"
+        elif self.test_images is None:
+            if self.pretrained == TRAINED:
+                yield "test_images", "missing; a CLIP that is trained here is judged on a folder of its own"
+            if self.test_samples is None:
+                yield "test_samples", "missing; without test_images, it says how many images are held out"

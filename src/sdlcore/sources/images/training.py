@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import register_architecture, tokenizer_of
 from sdlcore.sources.images.listing import ImageFolder, decoded, list_images
+from sdlcore.sources.images.settings import ClipTraining
 from sdlcore.storage.files import atomic_path, provenance, write_json
 from sdlcore.storage.parsing import NO_CODE, SourceError, nothing_to_read, parsing
 
@@ -34,33 +35,6 @@ GRADIENT_NORM = 1.0
 LARGEST_LOGIT_SCALE = math.log(100)
 LOG_EVERY = 20
 EVALUATION_BATCH = 512
-
-
-@dataclass(frozen=True)
-class ClipTraining:
-    """Settings of a training; `config/schema/config.schema.yaml` describes the same keys.
-
-    Attributes
-    ----------
-    steps, batch_size
-        Number of steps, and images of one. An epoch's last images that do not fill a batch are left out.
-    lr
-        Peak learning rate of AdamW, reached after `WARMUP_STEPS` or a quarter of the steps, then a cosine down to 0.
-    seed
-        Of initialisation, order and flips.
-    """
-
-    steps: int = 200
-    batch_size: int = 256
-    lr: float = 1e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, minimum in (("steps", 1), ("batch_size", 2), ("seed", 0)):
-            if getattr(self, name) < minimum:
-                raise SourceError(f"training.{name} is {getattr(self, name)}, but must be at least {minimum}")
-        if not self.lr > 0:
-            raise SourceError(f"training.lr is {self.lr}, but must be above 0")
 
 
 class Loaded(NamedTuple):

@@ -23,6 +23,7 @@ import numpy as np
 
 from sdlcore.random_streams import stream
 from sdlcore.sources.language.hub_names import DATASET, is_hub_text
+from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.text import list_texts, read_documents
 from sdlcore.storage.files import sha256_of
 from sdlcore.storage.parsing import parsing
@@ -55,21 +56,6 @@ class Share(NamedTuple):
 
 
 WHOLE = Share()
-
-
-class TextOptions(NamedTuple):
-    """How a text is read."""
-
-    column: str = "text"
-    """Of JSON lines, Parquet files and data sets."""
-    config: str | None = None
-    """Configuration of a data set."""
-    split: str = "train"
-    """Split of a data set."""
-    revision: str | None = None
-    """Revision of a data set; None for the newest."""
-    shuffle_buffer: int = 10_000
-    """Documents of the buffer that streamed texts are shuffled by; 1 leaves their order."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.sources.language.sites import Site, watch
+from sdlcore.sources.language.settings import Site
+from sdlcore.sources.language.sites import watch
 from sdlcore.sources.language.tokens import Tokens
 
 KINDS = ("kept", "first_position", "separator", "outlier")

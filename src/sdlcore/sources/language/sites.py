@@ -6,39 +6,12 @@ last block, transformers gives the stream after the final norm; here it is that 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-
-class Site(NamedTuple):
-    """One place."""
-
-    block: int
-    """Counted from 1."""
-    part: str
-    """residual (the stream after the block), mlp_input (after the norm before the block's MLP) or mlp_output."""
-
-    def describe(self) -> str:
-        """Return what it is in terms of transformers."""
-        if self.part == "residual":
-            return (
-                f"hidden_states[{self.block}]: the residual stream after {self.block} blocks, i.e. the input of block "
-                f"index {self.block} (the first block has index 0), before any final norm"
-            )
-        if self.part == "mlp_input":
-            return f"the input of layers[{self.block - 1}].mlp, i.e. of the MLP of block {self.block}, after its norm"
-        return f"the output of layers[{self.block - 1}].mlp, before it is added to the residual stream"
-
-
-def sites_of(site: str, layer: int, layers: tuple[int, ...] | None) -> tuple[Site, Site | None]:
-    """Return the sites of input and target that settings of a source name; the target is None where there is none."""
-    if layers is not None:
-        return Site(layers[0], "residual"), Site(layers[1], "residual")
-    if site == "mlp":
-        return Site(layer, "mlp_input"), Site(layer, "mlp_output")
-    return Site(layer, "residual"), None
+from sdlcore.sources.language.settings import Site
 
 
 def watch(model: Any, site: Site, see: Callable[[Tensor], Tensor | None]) -> RemovableHandle:

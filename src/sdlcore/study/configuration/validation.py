@@ -9,11 +9,8 @@ from typing import Any
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.files.reference import inconsistencies as array_inconsistencies
-from sdlcore.sources.images.reference import clip_samples
-from sdlcore.sources.images.reference import inconsistencies as clip_inconsistencies
 from sdlcore.study.configuration.anchorings import unknown, unknown_in_anchorings, unsound_anchors
-from sdlcore.study.configuration.models.sources import Bench
+from sdlcore.study.configuration.models.sources import Bench, Clip, File, Llama
 from sdlcore.study.configuration.run_keys import (
     BENCH_TABLES,
     OWN,
@@ -41,11 +38,11 @@ def inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     names = [name for variants in sources.values() for name in variants]
     yield from doubled_sources(config)
     for name, source in sources["file"].items():
-        for key, problem in array_inconsistencies(source):
+        for key, problem in File.model_validate(source).inconsistencies():
             yield f"sources.file.{name}.{key}: {problem}"
     for name, source in sources["llama"].items():
-        if source["layers"] is not None and source["site"] != "residual":
-            yield f"sources.llama.{name}.layers: takes residual streams, but site is {source['site']}; leave one out"
+        for key, problem in Llama.model_validate(source).inconsistencies():
+            yield f"sources.llama.{name}.{key}: {problem}"
         if source["stream"] and source["shards"] > 1:
             yield f"sources.llama.{name}.stream: stores no rows, but shards is {source['shards']}; leave one out"
         if source["stream"] and config["processes"] > 1:
@@ -91,7 +88,7 @@ def inconsistencies(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _inconsistent_frontier(config)
     yield from unknown_in_anchorings(config)
     for name, source in sources["clip"].items():
-        for key, problem in clip_inconsistencies(source):
+        for key, problem in Clip.model_validate(source).inconsistencies():
             yield f"sources.clip.{name}.{key}: {problem}"
 
 
@@ -215,7 +212,7 @@ def _batch_beyond_rows(config: Mapping[str, Any], cell: Cell, path: str, batch_s
     kind = source_kind(config, cell.source)
     source = config["sources"][kind][cell.source]
     # how many rows a file has is known only when it is read
-    rows = clip_samples(source)[0] if kind == "clip" else source.get("train_samples")
+    rows = Clip.model_validate(source).images_taken[0] if kind == "clip" else source.get("train_samples")
     if rows is not None and batch_size > rows:
         yield f"{path}: batch_size {batch_size} exceeds the source's {rows} train_samples"
 

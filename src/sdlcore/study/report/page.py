@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from sdlcore.sources.images.reference import TRAINED
+from sdlcore.sources.images.settings import TRAINED
 from sdlcore.storage.files import provenance
 from sdlcore.study.configuration.run_keys import OWN, SETTINGS_TABLE, TOP_IMAGES, source_kind, table_seeds
 from sdlcore.study.products.captions import table_caption
