@@ -23,6 +23,7 @@ from PIL import Image
 
 from sdlcore.data.parts import resume_store
 from sdlcore.random_streams import stream
+from sdlcore.settings import Precision
 from sdlcore.sources.images import embedding as clip
 from sdlcore.sources.images.checkpoints import embedder, load_clip
 from sdlcore.sources.images.settings import ClipSource
@@ -32,6 +33,7 @@ from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.tokens import contexts_of
 from sdlcore.sources.wheels import parse_reference
 
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 ROUNDS, BATCHES, IMAGES, IMAGE_BATCH = 5, 12, 256, 64
 
 
@@ -53,7 +55,7 @@ def compare(what: str, unit: str, number: int, extraction: Callable[[], None], b
     )
 
 
-def language(model: Path, text: Path, layer: int, dtype: str, folder: Path) -> None:
+def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path) -> None:
     source = LlamaSource("benchmark", "benchmark", layer=layer, dtype=dtype)
     work = llama.prepare(source, model, text, 0, threads=torch.get_num_threads())
     path = folder / "rows.h5"
@@ -93,7 +95,7 @@ def photographs(folder: Path) -> Path:
     return folder
 
 
-def images(dtype: str, threads: int, workers: int, weights: Path, folder: Path) -> None:
+def images(dtype: Precision, threads: int, workers: int, weights: Path, folder: Path) -> None:
     model = "ViT-B-32-quickgelu"
     source = ClipSource(
         images="benchmark", model=model, pretrained="random", dtype=dtype, batch_size=IMAGE_BATCH, test_samples=1
@@ -137,12 +139,12 @@ def main() -> None:
     cores = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for dtype in ("float32", "bfloat16"):
+        for dtype in PRECISIONS:
             language(model, text, args.layer, dtype, folder)
         weights = folder / "random.pt"
         torch.save(open_clip.create_model("ViT-B-32-quickgelu").state_dict(), weights)
         pictures = photographs(folder / "pictures")
-        for dtype in ("float32", "bfloat16"):
+        for dtype in PRECISIONS:
             # all cores to the model, which decodes in between; and one of them to a worker
             for threads, workers in ((cores, 0), (max(1, cores - 1), 1)):
                 images(dtype, threads, workers, weights, pictures)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 Pair = Literal["sae", "transcoder", "crosscoder"]
+Precision = Literal["float32", "bfloat16"]
 Latents = Annotated[int, Ge(1), Le(10**8)]
 """A number of latents, or of atoms."""
 Batch = Annotated[int, Ge(1), Le(10**9)]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from sdlcore.settings import Batch, FromJson, Positive, Seed, Share, Text, Total, check
+from sdlcore.settings import Batch, FromJson, Positive, Precision, Seed, Share, Text, Total, check
 
 FASHION_MNIST = "fashion_mnist"
 """Stands for images that the pipeline prepares itself."""
@@ -53,7 +53,7 @@ class ClipSource(FromJson):
     embedding: Literal["pooled", "joint"] = "pooled"
     """pooled: before the projection into the joint space, after the last layer norm; joint: after it, not divided by
     its norm."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Precision = "float32"
     """Precision of the forward pass."""
     store_dtype: Literal["float16", "float32"] = "float16"
     """Precision of the stores."""

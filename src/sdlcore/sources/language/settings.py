@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
 
-from sdlcore.settings import Batch, FromJson, Text, Total, check
+from sdlcore.settings import Batch, FromJson, Precision, Text, Total, check
 from sdlcore.storage.parsing import SourceError
 
 Block = Annotated[int, Ge(1), Le(1000)]
@@ -95,7 +95,7 @@ class LlamaSource(FromJson):
     counted."""
     outlier_norm: Annotated[float, Gt(1)] = 10.0
     """Outliers are rows with a norm above this multiple of the median."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Precision = "float32"
     """Precision of the model's forward pass."""
 
     def __post_init__(self) -> None:
