@@ -2,8 +2,6 @@
 
 import copy
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
 from sdlcore.study.configuration.run_keys import all_cells, is_solver, run_settings
 from sdlcore.study.configuration.variants import merge
 from tests.conftest import REPOSITORY
+from tests.workflow.conftest import snakemake
 
 DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
 BASES = {"quick": DEFAULT} | {
@@ -131,20 +130,9 @@ FILES = {
 def test_snakemake_refuses_a_wrong_file_in_a_sentence_and_makes_nothing(what: str, tmp_path: Path):
     content, sentence = FILES[what]
     (tmp_path / "bad.yaml").write_bytes(content)
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(REPOSITORY / "Snakefile"),
-        "--cores",
-        "1",
-        "table1",
-    ]
-    command += ["--configfile", "bad.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
+    table = ["--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "1", "table1"]
+    done = snakemake(*table, "--configfile", "bad.yaml", where=tmp_path, check=False)
     assert done.returncode != 0
-    assert re.search(sentence, said), said
-    assert "Traceback" not in said, said
+    assert re.search(sentence, done.stdout), done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
     assert {path.name for path in tmp_path.iterdir()} <= {"bad.yaml", ".snakemake"}

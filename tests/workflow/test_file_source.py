@@ -20,7 +20,11 @@ SOURCE = {
     "class_names": f"{DATA}/names.txt",
     "test_share": 0.25,
 }
-CHANGE = {"sources": {"file": {"mine": {**SOURCE, "run": {"n_q": 32}}}}}
+CHANGE = {
+    "sources": {"file": {"mine": {**SOURCE, "run": {"n_q": 32}}}},
+    "own": {"methods": ["topk_real"]},
+    "methods": {"topk_real": {"k": 2}},
+}
 RUN = "results/tiny/runs/mine/transcoder/best/none/seed0/metrics.json"
 
 
@@ -36,7 +40,7 @@ def checkout(tmp_path_factory) -> Checkout:
     np.save(folder / "y.npy", x[:, :5].astype(np.float64))
     np.save(folder / "labels.npy", rng.integers(0, 2, 1200))
     (folder / "names.txt").write_text("a\nb\n")
-    checkout.snakemake(RUN, change=CHANGE)
+    checkout.snakemake(RUN, "own_mine", change=CHANGE)
     return checkout
 
 
@@ -49,8 +53,6 @@ def test_a_run_is_made_by_path(checkout):
 
 
 def test_a_source_that_only_one_configuration_has_gets_a_table_of_its_own(checkout):
-    change = {**CHANGE, "own": {"methods": ["topk_real"]}, "methods": {"topk_real": {"k": 2}}}
-    checkout.snakemake("own_mine", change=change)
     tables = checkout.path / "results/tiny/tables"
     table = pd.read_csv(tables / "own_mine.csv", keep_default_na=False, na_values=[""])
     assert list(table["anchoring"]) == ["none", "half_of_classes"]

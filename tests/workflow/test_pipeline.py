@@ -38,6 +38,7 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     expected += [f"tables/{name}.{suffix}" for name in ("verdicts", "claims") for suffix in ("csv", "md")]
     for name in [*expected, "report.html"]:
         assert (results / name).stat().st_size > 100, name
+    assert "Open results/tiny/report.html" in finished.said
     with (results / "tables/table1.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["anchoring"]) for row in rows] == [
@@ -164,7 +165,7 @@ def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
     plan = finished.plan()
     assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables", "verdicts"]
     assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "table1", "tables"]
-    finished.snakemake()
+    finished.snakemake(f"{RUN}/metrics.json")
     assert metrics.read_text() == before
     assert finished.plan().jobs == []
 
@@ -291,32 +292,28 @@ def test_a_damaged_store_stops_the_run_with_its_name(finished):
     finally:
         store.write_bytes(before)
         os.utime(store, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    finished.snakemake()
+    finished.snakemake(f"{RUN}/model.safetensors", f"{RUN}/metrics.json")
     assert finished.plan().jobs == []
 
 
-@pytest.mark.parametrize("hooks", [[], ["--no-hooks"]], ids=["as before", "in processes of their own"])
-def test_equal_configurations_make_equal_bits(finished, hooks):
+@pytest.mark.parametrize(("hooks", "warm"), [([], True), (["--no-hooks"], False)], ids=["forked", "of its own"])
+def test_a_run_made_again_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
     """The same run, asked for again, is the same model, and has the same metrics."""
     files = [finished.path / RUN / name for name in ("model.safetensors", "metrics.json")]
     before = [file.read_bytes() for file in files]
-    finished.snakemake(f"{RUN}/metrics.json", "--forcerun", "train", *hooks)
-    assert [file.read_bytes() for file in files] == before
-    finished.snakemake()
-
-
-@pytest.mark.parametrize(("hooks", "warm"), [([], True), (["--no-hooks"], False)])
-def test_trainings_and_evaluations_run_where_libraries_are_loaded(finished, hooks, warm):
-    file = finished.path / "workflow/warm.py"
-    text = file.read_text()
-    file.write_text(text.replace("    server = socket.", "    print('warm', file=sys.stderr)\n    server = socket."))
+    script = finished.path / "workflow/warm.py"
+    text = script.read_text()
+    script.write_text(text.replace("    server = socket.", "    print('warm', file=sys.stderr)\n    server = socket."))
     try:
-        finished.snakemake(f"{RUN}/metrics.json", "--forcerun", "train", *hooks)
+        done = finished.snakemake(f"{RUN}/metrics.json", "--forcerun", "train", *hooks)
     finally:
-        file.write_text(text)
+        script.write_text(text)
+    assert [file.read_bytes() for file in files] == before
     logs = [finished.path / f"logs/tiny/{rule}/lrb.topk.best.none.seed0.log" for rule in ("train", "evaluate")]
     assert [log.read_text().startswith("warm\n") for log in logs] == [warm, warm]
     assert not any("of its own" in log.read_text() for log in logs)
+    assert "Open" not in done.stdout, "the report was left alone"
+    assert finished.plan().jobs == []
 
 
 def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):

@@ -15,6 +15,7 @@ from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, run_tables, table_cells
 from sdlcore.study.configuration.variants import merge
 from tests.conftest import REPOSITORY, script
+from tests.workflow.conftest import snakemake
 
 BASE = load_yaml(REPOSITORY / "config/config.yaml")
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
@@ -93,15 +94,13 @@ def test_commands_that_the_readme_shows_are_planned(checkout):
     commands = re.findall(r"^snakemake .*?(?=\s+#|$)", text, flags=re.MULTILINE)
     assert len(commands) >= 5
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", *command.split(), "-n"], cwd=checkout.path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        snakemake(*command.split()[1:], "-n", where=checkout.path)
 
 
 def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
-    assert checkout.plan("table1", "--forceall").rules() >= {"tables", "train"}
-    assert "figure8" not in checkout.plan("table1", "--forceall").rules()
+    rules = checkout.plan("table1", "--forceall").rules()
+    assert rules >= {"tables", "train"}
+    assert "figure8" not in rules
     by_path = checkout.plan("results/tiny/figures/figure8.png", "--forceall")
     assert by_path.rules() == {"feature_matrix", "samples", "figure8"}
     one_run = checkout.plan(f"{RUN}/model.safetensors", "--forceall")
@@ -243,9 +242,16 @@ def test_models_and_texts_of_ones_own_are_planned(checkout):
 
 
 def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkout):
-    asked = {"methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
-    run = "results/tiny/runs/lrb/theirs/best/none/seed0"
+    asked = {"name": "theirs", "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
+    run = "results/theirs/runs/lrb/theirs/best/none/seed0"
     assert checkout.plan(f"{run}/metrics.json", change=asked).rules() >= {"train_peer", "evaluate"}
+    # as if they had been made
+    for path in (
+        "bench/lrb/seed0/feature_matrix.safetensors",
+        *(f"activations/lrb/seed0/{part}.h5" for part in ("train", "test")),
+    ):
+        (checkout.path / "results/theirs" / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.path / "results/theirs" / path).touch()
     done = checkout.snakemake(f"{run}/metrics.json", change=asked, check=False)
     assert done.returncode != 0
     missing = "benchmarks/.venv/bin/python is missing, the interpreter that has other libraries: make peers, or set"
