@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from sdlcore.model.sigma import Gated, JumpReLU
+from sdlcore.model.activations.gated import Gated
+from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.sparse import decode
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 from sdlcore.run import LossConfig

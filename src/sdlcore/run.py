@@ -13,6 +13,9 @@ from annotated_types import Ge
 from sdlcore.settings import Batch, Latents, Pair, Positive, Share, Total, Weight, check
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
+"""Each is a module in `sdlcore.model.activations`."""
+SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
+"""Those that keep a given number of latents, and so need k."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class ModelConfig:
     @property
     def selects(self) -> bool:
         """Whether sigma keeps a given number of latents."""
-        return self.activation in ("topk", "batchtopk")
+        return self.activation in SELECTING
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.model.activations.registry import make_sigma
+from sdlcore.model.sigma import Sigma
 from sdlcore.random_streams import stream
-from sdlcore.run import ModelConfig
+from sdlcore.run import SELECTING, Activation, ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
@@ -17,7 +21,7 @@ Z = np.maximum(SAMPLES @ W, 0)
 
 
 def codes(activation: str, k: int | None = None) -> np.ndarray:
-    return oracle_codes(SAMPLES, W.T, ModelConfig(activation=activation, k=k, n_q=20))
+    return oracle_codes(SAMPLES, W.T, make_sigma(ModelConfig(activation=activation, k=k, n_q=20)))
 
 
 @given(st.integers(1, 20))
@@ -35,12 +39,24 @@ def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_of
     kept = codes("jumprelu")
     np.testing.assert_array_equal(kept[kept > 0], Z[kept > 0])
     assert 0 < (kept > 0).sum() < (Z > 0).sum()
-    alone = oracle_codes(W.T, W.T, ModelConfig(activation="jumprelu", n_q=20))
+    alone = oracle_codes(W.T, W.T, make_sigma(ModelConfig(activation="jumprelu", n_q=20)))
     np.testing.assert_allclose(alone, np.eye(20), atol=1e-6)
 
 
 def test_orthonormal_features_reconstruct_without_error():
     basis = np.eye(12)
     samples = synthesise(coefficients(200, 12, 0.9, stream(1, "x")), basis)
-    found = oracle_codes(samples, basis, ModelConfig(activation="topk", k=12, n_q=12))
+    found = oracle_codes(samples, basis, make_sigma(ModelConfig(activation="topk", k=12, n_q=12)))
     assert found @ basis == pytest.approx(samples)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_every_activation_says_what_it_makes_of_true_features(activation):
+    found = codes(activation, 3 if activation in SELECTING else None)
+    np.testing.assert_array_equal(found, np.where(found > 0, Z, 0))
+    assert found.any()
+
+
+def test_an_activation_that_does_not_say_is_not_taken_for_another():
+    with pytest.raises(NotImplementedError, match="Sigma does not say what it makes of true features"):
+        oracle_codes(SAMPLES, W.T, Sigma())

@@ -1,15 +1,22 @@
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.model.activations.batchtopk import BatchTopK
+from sdlcore.model.activations.gated import Gated
+from sdlcore.model.activations.jumprelu import JumpReLU
+from sdlcore.model.activations.registry import make_sigma
+from sdlcore.model.activations.topk import TopK
 from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import BatchTopK, Gated, JumpReLU, TopK, keep, make_sigma
-from sdlcore.model.support import Support
+from sdlcore.model.support import Support, keep
 from sdlcore.processes import Group, Processes
+from sdlcore.run import SELECTING, Activation, ModelConfig
 
-NAMES = ["relu", "jumprelu", "topk", "batchtopk", "gated"]
+NAMES = get_args(Activation)
 seeds = st.integers(0, 10_000)
 
 
@@ -18,7 +25,7 @@ def pre_activations(seed, B=6, Q=10):
 
 
 def sigma_of(name, n_q=10, k=3):
-    return make_sigma(name, n_q, k if "topk" in name else None, init_threshold=0.3, bandwidth=0.4).double()
+    return make_sigma(ModelConfig("sae", name, n_q, k if name in SELECTING else None, init_threshold=0.3)).double()
 
 
 def given_as(z):
@@ -160,10 +167,10 @@ def test_gated_is_the_published_two_paths(seed):
 
 
 def test_unknown_names_and_missing_k_are_refused():
-    with pytest.raises(ValueError, match="unknown activation 'tanh'"):
-        make_sigma("tanh", 3, 1, 0, 1)
-    with pytest.raises(ValueError, match="topk needs k"):
-        make_sigma("topk", 3, None, 0, 1)
+    with pytest.raises(ValueError, match="activation must be one of relu"):
+        make_sigma(ModelConfig(activation="tanh"))
+    with pytest.raises(ValueError, match="TopK needs k"):
+        TopK(None)
 
 
 class Told(Group):

@@ -205,7 +205,7 @@ def _oracle(model: SparseCoder, store: ActivationStore, true_p: np.ndarray, true
     """Return how sparse and how good the true features are as a dictionary."""
     active, error, spread = 0, 0.0, Spread(sum(model.target_sites))
     for x_p, x_r in _samples(store, model.config.pair):
-        codes = oracle_codes(x_p, true_p, model.config)
+        codes = oracle_codes(x_p, true_p, model.sigma)
         active += int((codes > 0).sum())
         error += float(np.square(x_r - codes @ true_r).sum())
         spread.add(x_r)

@@ -5,15 +5,14 @@ loss.
 
 import numpy as np
 
-from sdlcore.run import ModelConfig
+from sdlcore.model.sigma import Sigma
 
 
-def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Return the codes (B x n) of samples by the true features.
+def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Sigma) -> np.ndarray:
+    """Return the codes (B x n) of samples by the true features, as a model's sigma has it (`Sigma.oracle`).
 
     ReLU keeps what is positive; TopK and BatchTopK the k largest of it, by sample or on average over the B samples;
-    JumpReLU and Gated what exceeds the largest inner product of two features, which a single active feature of
-    magnitude 1 does not exceed at any other.
+    JumpReLU and Gated what exceeds the largest inner product of two features.
 
     Parameters
     ----------
@@ -21,16 +20,7 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, config: ModelConfig) -> n
         Samples, B x n_p.
     true_p
         True features, n x n_p, unit rows.
-    config
-        The model whose sigma and k are taken.
+    sigma
+        The model's.
     """
-    z_BN = np.maximum(x_BP @ true_p.T, 0)
-    if config.activation in ("jumprelu", "gated"):
-        inner = true_p @ true_p.T
-        np.fill_diagonal(inner, -np.inf)
-        return np.where(z_BN > inner.max(), z_BN, 0)
-    if config.k is None or config.k >= z_BN.shape[1]:
-        return z_BN
-    rows, kept = (z_BN, config.k) if config.activation == "topk" else (z_BN.reshape(1, -1), config.k * len(z_BN))
-    least = np.partition(rows, -kept, axis=1)[:, -kept, None]
-    return np.where(rows >= np.maximum(least, np.finfo(rows.dtype).tiny), rows, 0).reshape(z_BN.shape)
+    return sigma.oracle(np.maximum(x_BP @ true_p.T, 0), true_p)

@@ -5,12 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sdlcore.model.activations.registry import make_sigma
 from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Kernels
 from sdlcore.model.kernels.row_norms import RowNorms
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.pursuit import refined
-from sdlcore.model.sigma import Selecting, Sigma, make_sigma, ranks_among
+from sdlcore.model.sigma import Selecting, Sigma, ranks_among
 from sdlcore.model.sparse import decode, encode_at
 from sdlcore.model.support import Support, assemble
 from sdlcore.processes import ALONE, Processes
@@ -120,7 +121,7 @@ class SparseCoder(nn.Module):
         self.b_dec = nn.Parameter(torch.zeros(n_r), requires_grad=config.bias)
         if config.skip:
             self.W_skip = nn.Parameter(torch.zeros(n_p, n_r))
-        self.sigma: Sigma = make_sigma(config.activation, n_q, config.k, config.init_threshold, config.bandwidth)
+        self.sigma: Sigma = make_sigma(config)
         if generator is not None:
             self._initialise(generator)
 

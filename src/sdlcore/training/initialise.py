@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model.sigma import JumpReLU
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group
 from sdlcore.training.geometric_median import geometric_median
@@ -23,10 +22,7 @@ def start_from_data(model: SparseCoder, x_BP: Tensor, x_BR: Tensor) -> None:
     if model.config.init_l0 is not None:
         pre_BQ = x_BP @ model.W_enc.T + model.b_enc
         threshold = _threshold(pre_BQ, model.config.init_l0, model.processes.latents)
-        if isinstance(model.sigma, JumpReLU):
-            model.sigma.start_at(threshold)
-        else:
-            model.b_enc.sub_(threshold)
+        model.sigma.start_at(threshold, model.b_enc)
 
 
 def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:

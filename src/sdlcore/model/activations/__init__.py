@@ -1,0 +1,1 @@
+"""Activation functions, each a module that is called as configurations call it (`registry.py`)."""

@@ -1,0 +1,39 @@
+"""Gated: one pre-activation decides whether a latent is active, and its own scale and offset how much."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdlcore.model.sigma import Sigma, above_interference
+from sdlcore.model.support import Support
+from sdlcore.run import ModelConfig
+
+
+class Gated(Sigma):
+    """(e^r z + c) H(z) with a scale r and an offset c a latent (Rajamanoharan et al. 2024a).
+
+    z is the gate's pre-activation; the magnitude's, e^r (W_E x) + b_mag, is the same up to c = b_mag - e^r b_gate. The
+    gate learns through the L1 penalty and the gate's own reconstruction (`sdlcore.losses.gate`).
+    """
+
+    def __init__(self, n_q: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(n_q))
+        self.offset = nn.Parameter(torch.zeros(n_q))
+
+    def initial(self, name: str) -> float:
+        return 0.0
+
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        scale, offset = (p.index_select(0, support.columns) for p in (self.log_scale, self.offset))
+        return torch.where(pre_N > 0, torch.relu(scale.exp() * pre_N + offset), 0.0)
+
+    def penalised(self, pre_N: Tensor, values_N: Tensor) -> Tensor:
+        return torch.relu(pre_N)
+
+    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
+        return above_interference(z_BN, true_p)
+
+
+def make(config: ModelConfig) -> Sigma:
+    return Gated(config.n_q)
