@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from sdlcore.settings import Batch, Latents, Pair, Positive, Share, Total, Weight, check
+from sdlcore.settings import Batch, Latents, Pair, Positive, Share, Total, Weight, check, used, used_by, weight_of
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 """Each is a module in `sdlcore.model.activations`."""
@@ -38,12 +38,12 @@ class ModelConfig:
     """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale."""
     init_scale: Positive = 0.1
     """Scale of the tied encoder rows."""
-    init_threshold: Weight = 0.1
+    init_threshold: Weight = used_by("activation", "jumprelu", default=0.1)
     """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
     init_l0: Positive | None = None
     """Active latents of a sample at the start: JumpReLU's thresholds, or the encoder biases of ReLU and Gated, are set
     from the first batch; None leaves them at init_threshold and zero."""
-    bandwidth: Positive = 0.4
+    bandwidth: Positive = used_by("activation", "jumprelu", default=0.4)
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
     decoder_norm: Literal["free", "unit"] = "free"
     """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
@@ -82,35 +82,37 @@ class ModelConfig:
 class LossConfig:
     """Which terms stand beside the reconstruction, and their weights."""
 
-    l1: Weight = 0.0
+    l1: Weight = weight_of("l1", default=0.0)
     """Weight of the L1 penalty (eq. 5)."""
-    l1_scale: Literal["decoder", "none"] = "decoder"
+    l1_scale: Literal["decoder", "none"] = used_by("l1", default="decoder")
     """decoder: latents count times the norms of their decoder rows; none: as eq. 5 is written."""
-    l0: Weight = 0.0
+    l0: Weight = weight_of("l0", default=0.0)
     """Weight of the L0 penalty through JumpReLU's smoothed step (eq. 6)."""
-    multi_k: tuple[Latents, ...] = ()
+    multi_k: tuple[Latents, ...] = weight_of("multi_scale", default=())
     """The k_i of the multi-scale loss (eq. 9), which takes the place of the reconstruction; empty for none."""
-    prefixes: tuple[Latents, ...] = ()
+    prefixes: tuple[Latents, ...] = weight_of("multi_scale", default=())
     """Numbers of latents, the last n_q: a multi-scale loss of nested dictionaries (Bussmann et al. 2025) instead."""
-    lambda_aux: Weight = 0.0
+    lambda_aux: Weight = weight_of("auxiliary", default=0.0)
     """Weight of the auxiliary loss of dead latents (eq. 8)."""
-    k_aux: Latents = 256
+    k_aux: Latents = used_by("lambda_aux", default=256)
     """Dead latents that reconstruct a sample in the auxiliary loss."""
-    aux_target: Literal["residual", "input"] = "residual"
+    aux_target: Literal["residual", "input"] = used_by("lambda_aux", default="residual")
     """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
-    lambda_anchor: Weight = 0.0
+    lambda_anchor: Weight = weight_of("anchor", default=0.0)
     """Weight of feature anchoring (eq. 24); set by the anchoring, not by the method."""
     penalty_warmup: Share = 0.0
     """Share of the steps over which l1 and l0 rise linearly from zero."""
     target_l0: Positive | None = None
     """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights."""
-    l0_gain: Positive = 0.02
+    l0_gain: Positive = used_by("target_l0", default=0.02)
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
 
     @property
-    def norms(self) -> bool:
-        """Whether a pass has to give the norms of decoder rows."""
-        return bool(self.l1) and self.l1_scale == "decoder"
+    def terms(self) -> tuple[str, ...]:
+        """The terms that are asked for, each a module in `sdlcore.losses`."""
+        return tuple(
+            dict.fromkeys(f.metadata["term"] for f in fields(self) if "term" in f.metadata and getattr(self, f.name))
+        )
 
     def __post_init__(self) -> None:
         check(self)
@@ -215,9 +217,23 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
-        flat = {**asdict(self.model), **asdict(self.loss), **asdict(self.training)}
-        del flat["pursuit"]  # no setting of a training
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in flat.items()}
+        return _flat(asdict(self.model), asdict(self.loss), asdict(self.training))
+
+    def used(self) -> dict[str, Any]:
+        """Return the flat settings without those of parts that the run does not have, e.g. of other activations."""
+        return _flat(used(self.model), used(self.loss), used(self.training))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The modules that the run needs by the names in its settings: those of its activation and its loss terms."""
+        losses = (f"sdlcore.losses.{term}" for term in self.loss.terms)
+        return (f"sdlcore.model.activations.{self.model.activation}", *losses)
+
+
+def _flat(*parts: dict[str, Any]) -> dict[str, Any]:
+    merged = {key: value for part in parts for key, value in part.items()}
+    del merged["pursuit"]  # no setting of a training
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in merged.items()}
 
 
 def check_division(config: RunConfig, processes: int, split: str) -> str | None:

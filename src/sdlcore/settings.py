@@ -3,6 +3,7 @@
 The configuration's models read the same annotations, so that a range stands in one place.
 """
 
+import dataclasses
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -61,6 +62,33 @@ def _from_json(annotation: Any, value: Any) -> Any:
         inner = [part for part in _kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]
         return inner[0].from_dict(value) if inner else value
     return tuple(value) if isinstance(value, list) else value
+
+
+def used_by(setting: str, *values: Any, default: Any) -> Any:
+    """Declare a field of a dataclass that means something only where another setting has one of some values.
+
+    Without values: only where that is given at all, that is no zero, nothing and not empty.
+    """
+    return dataclasses.field(default=default, metadata={"used_by": (setting, values)})
+
+
+def weight_of(term: str, default: Any) -> Any:
+    """Declare a field of a dataclass that asks for a loss term where it is given: its weight, or another setting."""
+    return dataclasses.field(default=default, metadata={"term": term})
+
+
+def used(settings: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that mean something, by name.
+
+    A setting of a part that a run does not have is left out, so that a new part's setting changes no run without it.
+    """
+    found = {}
+    for field in fields(settings):
+        setting, values = field.metadata.get("used_by") or (field.name if "term" in field.metadata else None, ())
+        other = getattr(settings, setting) if setting else True
+        if other in values if values else other:
+            found[field.name] = getattr(settings, field.name)
+    return found
 
 
 def check(settings: Any) -> None:

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from sdlcore.random_streams import torch_stream
-from sdlcore.solvers.acs import Settled, alternating_convex_search, initial_atoms, replace, surplus
+from sdlcore.solvers.acs import alternating_convex_search, replace, surplus
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.normal_equations import NormalEquations
+from sdlcore.solvers.search import Settled, initial_atoms
 from sdlcore.solvers.settings import SolverConfig
 from tests.solvers.conftest import draw
 

@@ -8,11 +8,11 @@ import torch
 from sklearn.decomposition import MiniBatchDictionaryLearning
 
 from sdlcore.random_streams import torch_stream
-from sdlcore.solvers.acs import initial_atoms
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.ksvd import update_atoms
+from sdlcore.solvers.registry import solver_of
+from sdlcore.solvers.search import initial_atoms
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.solve import SOLVERS
 
 CLASSICAL = {
     "ksvd": SolverConfig(solver="ksvd", n_atoms=60, support=4, batch_size=2048),
@@ -23,7 +23,7 @@ CLASSICAL = {
 def search(bench, name, start=None, **changes):
     config = dataclasses.replace(CLASSICAL[name], **changes)
     generator = torch_stream(0, "initialisation")
-    return list(SOLVERS[name](bench.batches(config.batch_size), config, generator, start))
+    return list(solver_of(name)(bench.batches(config.batch_size), config, generator, start))
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
@@ -34,7 +34,7 @@ def test_classical_solvers_find_most_features_and_no_better_than_acs(bench, name
     torch.testing.assert_close(atoms.norm(dim=1), torch.ones(60))
     assert bench.recovery(atoms) >= 0.7
     acs = SolverConfig(n_atoms=60, support=4, batch_size=2048)
-    found, best = list(SOLVERS["acs"](bench.batches(2048), acs, torch_stream(0, "initialisation"), None))[-1]
+    found, best = list(solver_of("acs")(bench.batches(2048), acs, torch_stream(0, "initialisation"), None))[-1]
     assert bench.recovery(found) == 1.0 >= bench.recovery(atoms)
     assert set(row) == set(best)
 
@@ -44,7 +44,7 @@ def test_centres_are_features_where_one_at_a_time_is_active_and_near_them_where_
     alone = bench.features[torch.arange(8192) % 40] * torch.rand(8192, 1).add(0.1)
     for x, exact in ((alone, True), (bench.x, False)):
         batches = bench._replace(x=x).batches(2048)
-        atoms, _ = list(SOLVERS["kmeans"](batches, config, torch_stream(0, "initialisation"), None))[-1]
+        atoms, _ = list(solver_of("kmeans")(batches, config, torch_stream(0, "initialisation"), None))[-1]
         torch.testing.assert_close(atoms.norm(dim=1), torch.ones(60))
         assert bench.recovery(atoms) > 0.7
         assert (float(((bench.features @ atoms.T).amax(0) > 0.999).float().mean()) > 0.7) == exact

@@ -132,7 +132,7 @@ def test_training_settings_do_not_redraw_the_bench(finished):
     [
         ("sources/bench/feature_matrix.py", "feature_matrix", set()),
         ("sources/bench/samples.py", "samples", {"feature_matrix", "anchors"}),
-        ("losses.py", "train", {"feature_matrix", "samples", "anchors"}),
+        ("losses/total.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
         ("study/results/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
@@ -154,7 +154,7 @@ def test_editing_a_script_reruns_its_stage(finished):
 
 def test_editing_prose_reruns_nothing(finished):
     source = finished.path / "src/sdlcore"
-    with edited(source / "model/sigma.py", "\n# a comment\n"), edited(source / "losses.py", '\n"""A docstring."""\n'):
+    with edited(source / "model/sigma.py", "\n# a comment\n"), edited(source / "losses/total.py", '\n"""A docstring."""\n'):
         assert finished.plan().jobs == []
 
 

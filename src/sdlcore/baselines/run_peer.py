@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -24,17 +25,8 @@ log = logging.getLogger(__name__)
 
 def trainer_of(peer: str) -> Train:
     """Import a library, which only its own environment has, and return how to train by it."""
-    if peer == "saelens":
-        from sdlcore.baselines import saelens
-
-        return saelens.train
-    if peer == "dictionary_learning":
-        from sdlcore.baselines import dictionary_learning
-
-        return dictionary_learning.train
-    from sdlcore.baselines import sparsify
-
-    return sparsify.train
+    train: Train = import_module(f"sdlcore.baselines.{peer}").train
+    return train
 
 
 def run_peer(run: Run, config: PeerConfig, script: str) -> None:

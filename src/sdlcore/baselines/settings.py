@@ -80,6 +80,11 @@ class PeerConfig:
             raise ValueError(f"target_l0 has no meaning for peer {self.peer}, which has fixed weights")
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The modules that the run needs by the names in its settings: those of its library and its activation."""
+        return (f"sdlcore.baselines.{self.peer}", f"sdlcore.model.activations.{self.activation}")
+
+    @property
     def method(self) -> str:
         """What libraries have a class for: the activation, or matryoshka."""
         return "matryoshka" if self.prefixes else self.activation
@@ -105,3 +110,7 @@ class PeerConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
         return asdict(self) | {"prefixes": list(self.prefixes)}
+
+    def used(self) -> dict[str, Any]:
+        """Return the flat settings; a library takes them all."""
+        return self.to_dict()

@@ -37,6 +37,20 @@ class Sigma(nn.Module):
         """Return what the L1 penalty sums (N)."""
         return values_N
 
+    def loss(self, x_BR: Tensor, pre_N: Tensor, support: Support, W_dec: Tensor, b_dec: Tensor) -> dict[str, Tensor]:
+        """Return what sigma adds to the loss by itself (0-d each, by the names that histories have), whatever the run.
+
+        Parameters
+        ----------
+        x_BR
+            The target.
+        pre_N, support
+            Pre-activations at the entries.
+        W_dec, b_dec
+            The decoder: n_q x n_r, n_r.
+        """
+        return {}
+
     def initial(self, name: str) -> float | Tensor:
         """Return the value at which the latents' parameters called ``name`` start."""
         raise KeyError(name)

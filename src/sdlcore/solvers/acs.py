@@ -8,9 +8,8 @@ by what is reconstructed badly, later pruned. Nothing here sees labels, the numb
 """
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -18,13 +17,11 @@ from torch import Tensor
 
 from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
 from sdlcore.solvers.normal_equations import NormalEquations, typical
+from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
 log = logging.getLogger(__name__)
 
-Batches = Callable[[int], Tensor]
-"""Gives x_r (B x n_r, float32) of a step, counted from 0."""
-Row = dict[str, float]
 FULL = 0.95
 """Share of the codes of all supports from which they are too small."""
 ALIVE = 1e-6
@@ -38,17 +35,6 @@ class Atoms(NamedTuple):
     """K booleans."""
     weak: Tensor
     """K booleans."""
-
-
-def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator) -> Tensor:
-    """Return unit atoms in the directions of random samples, each once; random directions beyond the samples.
-
-    Samples are sums of few features, and so start nearer to features than random directions do.
-    """
-    order = torch.randperm(len(x_BR), generator=generator)
-    order = order[x_BR[order].norm(dim=1) > 0][:n_atoms]
-    random = torch.randn(n_atoms - len(order), x_BR.shape[1], generator=generator)
-    return torch.nn.functional.normalize(torch.cat([x_BR[order], random]))
 
 
 def alternating_convex_search(
@@ -165,42 +151,4 @@ def replace(atoms_KR: Tensor, equations: NormalEquations, bad_K: Tensor, codes: 
     return len(bad)
 
 
-class Settled:
-    """Tells when neither error nor atoms change any more, from the history alone."""
-
-    def __init__(self, tolerance: float, patience: int) -> None:
-        self.tolerance, self.patience = tolerance, patience
-        self._seen: list[tuple[float, int]] = []
-
-    def __call__(self, fvu: float, atoms: int) -> bool:
-        """Take a step's error and number of atoms."""
-        self._seen.append((fvu, atoms))
-        if len(self._seen) <= self.patience:
-            return False
-        past = self._seen[-self.patience - 1 : -1]
-        best = min(error for error, _ in past)
-        few = max(1.0, self.tolerance / 10 * atoms)
-        return fvu >= (1 - self.tolerance) * best and all(abs(number - atoms) <= few for _, number in past)
-
-
-def fit_of(codes: Codes, x_BR: Tensor) -> Row:
-    """Return ``loss`` (mean squared error, summed over dimensions), ``fvu`` and ``l0`` of a batch's codes."""
-    loss = float(codes.errors.mean())
-    variance = float(x_BR.var(dim=0, correction=0).sum())
-    return {"loss": loss, "fvu": loss / variance if variance else math.nan, "l0": codes.l0}
-
-
-def read_batch(batches: Batches, step: int) -> Tensor:
-    """Return the batch of a step, or refuse it.
-
-    Raises
-    ------
-    ValueError
-        If activations are not finite, or nothing but zeros.
-    """
-    x_BR = batches(step)
-    if not bool(torch.isfinite(x_BR).all()):
-        raise ValueError(f"activations of step {step + 1} are not finite; look at the store")
-    if not bool(x_BR.any()):
-        raise ValueError(f"activations of step {step + 1} are all zero; there is nothing to find")
-    return x_BR
+SOLVER = alternating_convex_search

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sdlcore.solvers.acs import Batches, Row, initial_atoms, read_batch
-from sdlcore.solvers.online import learnt
+from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
 from sdlcore.solvers.settings import SolverConfig
+
+LIBRARIES = ("scikit-learn",)
+"""Distributions whose versions matter."""
 
 
 def kmeans(
@@ -37,3 +39,6 @@ def kmeans(
         return torch.from_numpy(learner.partial_fit(normalize(x_BR).numpy()).cluster_centers_)
 
     yield from learnt(batches, config, atoms, learn)
+
+
+SOLVER = kmeans

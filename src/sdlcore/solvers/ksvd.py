@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sdlcore.solvers.acs import Batches, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
+from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
 log = logging.getLogger(__name__)
@@ -83,3 +83,6 @@ def update_atoms(x_BR: Tensor, atoms_KR: Tensor, codes: Codes) -> tuple[Tensor, 
         values[entries] = (without @ atoms[atom]).clamp(min=0)
         residual[rows] = without - values[entries, None] * atoms[atom]
     return atoms, torch.tensor(unused, dtype=torch.int64)
+
+
+SOLVER = ksvd

@@ -11,6 +11,7 @@ from sdlcore.data.reading import open_checked
 from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
+from sdlcore.solvers.registry import libraries_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve
 from sdlcore.training import normalisation
@@ -30,7 +31,7 @@ def run_solver(run: Run, config: SolverConfig, script: str, start: Path | None =
     start
         A model whose dictionary the solver starts from.
     """
-    libraries = ["scikit-learn"] if config.solver == "odl" else []
+    libraries = libraries_of(config.solver)
     leave_run(run, config, lambda _: _solve(run, config, start), script, {"start": start}, libraries=libraries)
 
 

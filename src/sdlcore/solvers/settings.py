@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check
+from sdlcore.run import Activation
+from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used, used_by
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans"]
+"""Each is a module in `sdlcore.solvers`."""
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
@@ -25,7 +27,7 @@ class SolverConfig:
     """Atoms at the start; acs leaves those that the data need, the others keep them all."""
     support: Latents = 16
     """Most active atoms of a sample, at the start: those of largest correlation."""
-    max_support: Latents = 64
+    max_support: Latents = used_by("solver", "acs", default=64)
     """What that may grow to. It doubles while hardly any code of a support is zero, so that more would be active."""
     sweeps: Batch = 8
     """Times that coordinate descent goes over a sample's support."""
@@ -38,17 +40,17 @@ class SolverConfig:
     tenth of it, over `patience` steps."""
     patience: Batch = 3
     """Steps over which a solver must have settled."""
-    forgetting: Annotated[float, Ge(0), Lt(1)] = 0.5
+    forgetting: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.5)
     """Weight of all batches before against the newest in the normal equations."""
-    ridge: Positive = 1e-4
+    ridge: Positive = used_by("solver", "acs", default=1e-4)
     """Weight that holds an atom where it is, as a share of an atom's typical sum of squared codes."""
-    max_cosine: Annotated[float, Gt(0), Lt(1)] = 0.7
+    max_cosine: Annotated[float, Gt(0), Lt(1)] = used_by("solver", "acs", default=0.7)
     """Of two atoms closer than this, the one whose codes sum to less goes."""
-    min_worth: Annotated[float, Ge(0), Lt(1)] = 0.05
+    min_worth: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.05)
     """Atoms go without which the error would grow by less than this share of what it typically would without one."""
     replace_steps: Annotated[int, Ge(0), Le(10**12)] = 4
     """First steps, in which an atom that goes is replaced by the residual of a badly reconstructed sample."""
-    l1: Weight = 0.1
+    l1: Weight = used_by("solver", "odl", default=0.1)
     """Weight of odl's lasso (scikit-learn's alpha)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the product that proposes supports, float32 or bfloat16; codes are always float32."""
@@ -63,12 +65,22 @@ class SolverConfig:
         check(self)
         if self.support > self.n_atoms:
             raise ValueError(f"support must be at most n_atoms = {self.n_atoms}, found {self.support}")
-        if self.max_support < self.support:
+        if self.solver == "acs" and self.max_support < self.support:
             raise ValueError(f"max_support must be at least support = {self.support}, found {self.max_support}")
         if self.encoder != "regression" and self.pair == "transcoder":
             raise ValueError(
                 f"encoder {self.encoder} has no meaning for pair transcoder, whose atoms are of another space"
             )
+
+    @property
+    def activation(self) -> Activation:
+        """That of the dictionary that is found."""
+        return "topk" if self.encoder == "pursuit" else "jumprelu"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The modules that the run needs by the names in its settings: those of its solver and its activation."""
+        return (f"sdlcore.solvers.{self.solver}", f"sdlcore.model.activations.{self.activation}")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "SolverConfig":
@@ -88,3 +100,7 @@ class SolverConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the flat settings, as `from_dict` takes them."""
         return asdict(self)
+
+    def used(self) -> dict[str, Any]:
+        """Return the flat settings without those of other solvers."""
+        return used(self)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,12 +10,10 @@ from torch import Tensor
 
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.solvers.acs import Batches, Row, alternating_convex_search
 from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
 from sdlcore.solvers.encoder import EncoderFit
-from sdlcore.solvers.kmeans import kmeans
-from sdlcore.solvers.ksvd import ksvd
-from sdlcore.solvers.online import online_dictionary_learning
+from sdlcore.solvers.registry import solver_of
+from sdlcore.solvers.search import Batches, Row
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.history import History, Watch
 from sdlcore.training.normalisation import Normalisation
@@ -27,15 +25,6 @@ ENCODER_STEPS = 3
 
 Pairs = Callable[[int], tuple[Tensor, Tensor]]
 """Gives x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
-Solver = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
-
-SOLVERS: dict[str, Solver] = {
-    "acs": alternating_convex_search,
-    "ksvd": ksvd,
-    "odl": online_dictionary_learning,
-    "kmeans": kmeans,
-}
-"""By the name that configurations have. Adding one is a function here."""
 
 
 class Found(NamedTuple):
@@ -62,7 +51,7 @@ def find(
 ) -> Found:
     """Run the configured solver to its end; arguments as of `solve`, what it finds goes to ``keep`` as it comes."""
     rows: list[Row] = []
-    for atoms, row in SOLVERS[config.solver](batches, config, generator, start):
+    for atoms, row in solver_of(config.solver)(batches, config, generator, start):
         rows.append(row)
         if keep is not None:
             keep(atoms, row)
@@ -136,11 +125,11 @@ def _coder(
     atoms = found.atoms
     if config.encoder == "pursuit":
         k = min(int(found.rows[-1]["support"]), len(atoms))
-        model_config = ModelConfig(config.pair, "topk", len(atoms), k, bias=True, pursuit=config.sweeps)
+        model_config = ModelConfig(config.pair, config.activation, len(atoms), k, bias=True, pursuit=config.sweeps)
         weights = {"W_enc": atoms}
     else:
         encoder = fit.solve(config.encoder, atoms)
-        model_config = ModelConfig(config.pair, "jumprelu", len(atoms), bias=True)
+        model_config = ModelConfig(config.pair, config.activation, len(atoms), bias=True)
         weights = {"W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
     model = SparseCoder(model_config, *sites).eval()
     model.load_state_dict(model.state_dict() | weights | {"W_dec": atoms})
@@ -149,6 +138,7 @@ def _coder(
 
 def compile_loops(config: SolverConfig) -> None:
     """Have numba compile, or load, what solvers run: the seconds of a history are to be those of work."""
-    tiny = SolverConfig(n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision)
+    tiny = SolverConfig(config.solver, n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision)
     x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0))
-    next(alternating_convex_search(lambda step: x, tiny, torch.Generator().manual_seed(0)))
+    atoms, row = next(solver_of(config.solver)(lambda step: x, tiny, torch.Generator().manual_seed(0), None))
+    Found(atoms, [row]).codes(x, tiny)

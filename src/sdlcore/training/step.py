@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdlcore.losses import total_loss
+from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.memory import keep_freed_memory
 from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.row_norms import RowNorms
@@ -56,6 +56,7 @@ class TrainingStep:
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = torch.zeros((), device=device)
         """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
+        self._norms = needs_norms(config.loss)
         self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
@@ -91,7 +92,7 @@ class TrainingStep:
             part_p = x_BP[start : start + size]
             part_r = part_p if x_BR is x_BP else x_BR[start : start + size]
             out = self.model(
-                part_p, self._scales, self._auxiliary, self._precision, loss.norms, self.kernels, row_norms
+                part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
             terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, tied)
             (terms["loss"] / (training.accumulate * samples.size)).backward()

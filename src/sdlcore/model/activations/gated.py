@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from sdlcore.model.sigma import Sigma, above_interference
+from sdlcore.model.sparse import decode
 from sdlcore.model.support import Support
 from sdlcore.run import ModelConfig
 
@@ -13,7 +15,7 @@ class Gated(Sigma):
     """(e^r z + c) H(z) with a scale r and an offset c a latent (Rajamanoharan et al. 2024a).
 
     z is the gate's pre-activation; the magnitude's, e^r (W_E x) + b_mag, is the same up to c = b_mag - e^r b_gate. The
-    gate learns through the L1 penalty and the gate's own reconstruction (`sdlcore.losses.gate`).
+    gate learns through the L1 penalty and its own reconstruction.
     """
 
     def __init__(self, n_q: int) -> None:
@@ -30,6 +32,12 @@ class Gated(Sigma):
 
     def penalised(self, pre_N: Tensor, values_N: Tensor) -> Tensor:
         return torch.relu(pre_N)
+
+    def loss(self, x_BR: Tensor, pre_N: Tensor, support: Support, W_dec: Tensor, b_dec: Tensor) -> dict[str, Tensor]:
+        """Return E || x_r - W_D relu(z) - b_D ||^2 of gates z, the decoder held fixed (Rajamanoharan et al. 2024a)."""
+        decoded_BR = decode(torch.relu(pre_N), support, W_dec.detach()).rows.sum(1)
+        x_hat_BR = self.processes.latents.sum(decoded_BR) + b_dec.detach()
+        return {"gate": mse_loss(x_hat_BR, x_BR, reduction="sum") / len(x_BR)}
 
     def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
         return above_interference(z_BN, true_p)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.losses import reconstruction
+from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation, ModelConfig
 

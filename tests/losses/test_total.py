@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
-from sdlcore import losses
 from sdlcore.data.pairs import pair_sites
+from sdlcore.losses.l1 import l1
+from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model import sparse
 from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -72,7 +73,7 @@ class Case:
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
         return self.model(
-            self.x_p, Scales(self.config.multi_k, self.config.prefixes), auxiliary, norms=self.config.norms
+            self.x_p, Scales(self.config.multi_k, self.config.prefixes), auxiliary, norms=needs_norms(self.config)
         )
 
 
@@ -199,7 +200,7 @@ def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored
     for share, how in ((1.0, "by the sparse kernels"), (0.0, "by dense products")):
         monkeypatch.setattr(sparse, "DENSE", share)
         case.model.zero_grad()
-        terms = losses.total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
+        terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
         terms["loss"].backward()
         torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0, msg=how)
         for name, parameter in case.model.named_parameters():
@@ -209,7 +210,7 @@ def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored
 def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
     case = Case("sae", "jumprelu", "everything_jump", True)
     out = case.forward()
-    terms = losses.total_loss(case.model, case.x_r, out, case.config, case.anchors, penalty=0.25)
+    terms = total_loss(case.model, case.x_r, out, case.config, case.anchors, penalty=0.25)
     expected = terms["multi_scale"] + 0.25 * (0.2 * terms["l1"] + 0.4 * terms["l0_penalty"])
     expected = expected + 0.3 * terms["aux"] + 0.5 * terms["anchor"]
     torch.testing.assert_close(terms["loss"], expected)
@@ -218,16 +219,16 @@ def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
 
 def test_l1_does_not_fall_when_the_decoder_grows_and_latents_shrink():
     case = Case("crosscoder", "relu", "l1", False)
-    one = losses.l1(case.model, case.forward())
+    one = l1(case.model, case.forward())
     with torch.no_grad():
         for parameter in (case.model.W_enc, case.model.b_enc):
             parameter.div_(10)
         case.model.W_dec.mul_(10)
-    torch.testing.assert_close(losses.l1(case.model, case.forward()), one)
+    torch.testing.assert_close(l1(case.model, case.forward()), one)
 
 
 def test_terms_that_the_activation_lacks_are_refused():
     relu = Case("sae", "relu", "plain", False)
     out = relu.model(relu.x_p)
     with pytest.raises(TypeError, match="l0 needs activation jumprelu, found relu"):
-        losses.total_loss(relu.model, relu.x_r, out, LossConfig(l0=1.0), None)
+        total_loss(relu.model, relu.x_r, out, LossConfig(l0=1.0), None)

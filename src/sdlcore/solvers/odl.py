@@ -4,20 +4,18 @@ Its codes are those of LARS or coordinate descent on the lasso, its dictionary s
 descent on the running sums. Both are scikit-learn's; here is only what gives it batches and keeps its history.
 """
 
-import logging
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sdlcore.solvers.acs import Batches, Row, Settled, fit_of, initial_atoms, read_batch
-from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
-log = logging.getLogger(__name__)
+LIBRARIES = ("scikit-learn",)
+"""Distributions whose versions matter."""
 
 
 def online_dictionary_learning(
@@ -65,31 +63,4 @@ def online_dictionary_learning(
     yield from learnt(batches, config, atoms, learn)
 
 
-def learnt(
-    batches: Batches, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
-) -> Iterator[tuple[Tensor, Row]]:
-    """Yield what ``learn`` makes of batch after batch (K x n_r, of any norm), as unit rows with the history's row.
-
-    The row's error is that of the non-negative codes of `sdlcore.solvers.codes`, whose time is not counted.
-    """
-    precision = torch.bfloat16 if config.precision == "bfloat16" else None
-    settled = Settled(config.tolerance, config.patience)
-    samples, seconds = 0, 0.0
-    for step in range(config.max_steps):
-        x = read_batch(batches, step)
-        samples += len(x)
-        support = largest_correlations(x, atoms, config.support, precision)
-        codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
-        row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
-        began = time.perf_counter()
-        found = learn(x).to(torch.float32, copy=True)
-        seconds += time.perf_counter() - began
-        # atoms may be inside the sphere, and one that nothing uses at zero
-        norms = found.norm(dim=1, keepdim=True)
-        atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
-        row |= {"atoms": len(atoms), "replaced": 0, "pruned": 0}
-        yield atoms, row | {"seconds": round(seconds, 3)}
-        # not by the first steps, whose samples the first atoms were drawn from
-        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
-            return
-    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+SOLVER = online_dictionary_learning

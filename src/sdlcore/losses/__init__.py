@@ -1,0 +1,1 @@
+"""Loss terms: pure functions, a module each, put together by `total.py`."""

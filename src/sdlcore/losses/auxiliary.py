@@ -1,0 +1,25 @@
+"""The auxiliary loss, by which dead latents learn."""
+
+from torch import Tensor
+
+from sdlcore.losses.reconstruction import reconstruction
+from sdlcore.losses.term import Given, Term
+from sdlcore.model.sparse_coder import Forward
+
+
+def auxiliary(x_BR: Tensor, out: Forward, target: str) -> Tensor:
+    """E || e - W_D sigma_Top-k_aux(W_E x_p) ||^2 over dead latents (eq. 8).
+
+    The paper writes ``input`` for ``target``: e = x_r. Practice is ``residual``: what the living latents leave over,
+    not differentiated (Gao et al. 2024). Zero while no latent is dead.
+    """
+    if out.aux is None:
+        return x_BR.new_zeros(())
+    return reconstruction(x_BR if target == "input" else (x_BR - out.x_hat).detach(), out.aux)
+
+
+def _compute(given: Given) -> Tensor:
+    return auxiliary(given.target, given.out, given.config.aux_target)
+
+
+TERM = Term("aux", _compute, "lambda_aux")

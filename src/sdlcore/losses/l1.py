@@ -1,0 +1,27 @@
+"""The L1 penalty."""
+
+from torch import Tensor
+
+from sdlcore.losses.term import Given, Term
+from sdlcore.model.sparse_coder import Forward, SparseCoder
+
+
+def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
+    """E sum_i x_q,i sum_sites || W_D[site, i] || (eq. 5); of Gated the gate's pre-activations instead of x_q.
+
+    With ``scale`` decoder weighted by decoder norms, without which a free decoder makes the penalty vanish by growing;
+    for a crosscoder by the sum of the sites' norms (Lindsey et al. 2024). With none, as eq. 5 has it, it is not.
+    """
+    penalised_N = model.sigma.penalised(out.pre, out.values)
+    if scale == "decoder" and not model.decoder_is_unit:
+        if out.norms is None:
+            raise ValueError("l1 by decoder norms needs a pass that was asked for norms")
+        penalised_N = penalised_N * out.norms.index_select(0, out.support.columns)
+    return model.processes.latents.sum(penalised_N.sum()) / out.support.n_samples
+
+
+def _compute(given: Given) -> Tensor:
+    return l1(given.model, given.out, given.config.l1_scale)
+
+
+TERM = Term("l1", _compute, "l1", rises=True, norms=lambda config: config.l1_scale == "decoder")

@@ -1,0 +1,18 @@
+"""The multi-scale loss, which takes the place of the reconstruction error."""
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from sdlcore.losses.term import Given, Term
+
+
+def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
+    """sum_i E || x_r - W_D sigma_i(W_E x_p) ||^2 over B x scales x n_r reconstructions (eq. 9, with lambda_i = 1)."""
+    return mse_loss(scales_BSR, x_BR[:, None].expand_as(scales_BSR), reduction="sum") / len(x_BR)
+
+
+def _compute(given: Given) -> Tensor:
+    return multi_scale(given.target, given.out.scales)
+
+
+TERM = Term("multi_scale", _compute, None)

@@ -1,0 +1,67 @@
+"""The loss of a training: the reconstruction error and the terms that a run asks for (eq. 3)."""
+
+from torch import Tensor
+
+from sdlcore.losses.reconstruction import reconstruction
+from sdlcore.losses.term import Given, Term, term_of
+from sdlcore.model.sparse_coder import Forward, SparseCoder
+from sdlcore.run import LossConfig
+
+
+def needs_norms(config: LossConfig) -> bool:
+    """Tell whether a pass has to give the norms of decoder rows."""
+    return any(term_of(name).norms(config) for name in config.terms)
+
+
+def total_loss(
+    model: SparseCoder,
+    x_BR: Tensor,
+    out: Forward,
+    config: LossConfig,
+    anchors: tuple[Tensor, Tensor] | None = None,
+    penalty: float | Tensor = 1.0,
+    tied: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
+
+    Summed in this order: the reconstruction or what takes its place, penalties that rise, what sigma itself adds
+    (`Sigma.loss`), the others.
+
+    Parameters
+    ----------
+    model, x_BR, out
+        The model, the target and the model's pass over the input, with what ``config`` needs of it (`needs_norms`,
+        scales, auxiliary latents).
+    config
+        Which terms, with which weights.
+    anchors
+        k x n_p and k x n_r anchor directions, for ``lambda_anchor``, of the model's first k latents.
+    penalty
+        Factor of the l1 and l0 weights (their warm-up, and what holds ``target_l0``).
+    tied
+        k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads, and sends its gradient to; None
+        for the model's own.
+    """
+    given = Given(model, x_BR, out, config, anchors, tied)
+    asked = [term_of(name) for name in config.terms]
+    terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}
+    loss = terms["reconstruction"]
+    for term in asked:
+        if term.weight is None:
+            loss = terms[term.name] = term.compute(given)
+    for term in asked:
+        if term.rises:
+            terms[term.name] = term.compute(given)
+            loss = loss + penalty * _weight(term, config) * terms[term.name]
+    for name, value in model.sigma.loss(x_BR, out.pre, out.support, model.W_dec, model.b_dec).items():
+        terms[name] = value
+        loss = loss + value
+    for term in asked:
+        if term.weight is not None and not term.rises:
+            terms[term.name] = term.compute(given)
+            loss = loss + _weight(term, config) * terms[term.name]
+    return {"loss": loss, **terms}
+
+
+def _weight(term: Term, config: LossConfig) -> float:
+    return getattr(config, term.weight or "")

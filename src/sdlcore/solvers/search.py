@@ -1,0 +1,104 @@
+"""What searches for a dictionary share: their form, how they start, what they tell of a step, when they settle."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
+from sdlcore.solvers.settings import SolverConfig
+
+log = logging.getLogger(__name__)
+
+Batches = Callable[[int], Tensor]
+"""Gives x_r (B x n_r, float32) of a step, counted from 0."""
+Row = dict[str, float]
+"""Of a history: one step."""
+Search = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Iterator[tuple[Tensor, Row]]]
+"""Takes batches, settings, the stream that the first atoms are drawn from, and atoms to start from instead (K x n_r);
+yields the dictionary (K x n_r, unit rows) and the history's row of each step, until it settles."""
+
+
+def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator) -> Tensor:
+    """Return unit atoms in the directions of random samples, each once; random directions beyond the samples.
+
+    Samples are sums of few features, and so start nearer to features than random directions do.
+    """
+    order = torch.randperm(len(x_BR), generator=generator)
+    order = order[x_BR[order].norm(dim=1) > 0][:n_atoms]
+    random = torch.randn(n_atoms - len(order), x_BR.shape[1], generator=generator)
+    return torch.nn.functional.normalize(torch.cat([x_BR[order], random]))
+
+
+class Settled:
+    """Tells when neither error nor atoms change any more, from the history alone."""
+
+    def __init__(self, tolerance: float, patience: int) -> None:
+        self.tolerance, self.patience = tolerance, patience
+        self._seen: list[tuple[float, int]] = []
+
+    def __call__(self, fvu: float, atoms: int) -> bool:
+        """Take a step's error and number of atoms."""
+        self._seen.append((fvu, atoms))
+        if len(self._seen) <= self.patience:
+            return False
+        past = self._seen[-self.patience - 1 : -1]
+        best = min(error for error, _ in past)
+        few = max(1.0, self.tolerance / 10 * atoms)
+        return fvu >= (1 - self.tolerance) * best and all(abs(number - atoms) <= few for _, number in past)
+
+
+def fit_of(codes: Codes, x_BR: Tensor) -> Row:
+    """Return ``loss`` (mean squared error, summed over dimensions), ``fvu`` and ``l0`` of a batch's codes."""
+    loss = float(codes.errors.mean())
+    variance = float(x_BR.var(dim=0, correction=0).sum())
+    return {"loss": loss, "fvu": loss / variance if variance else math.nan, "l0": codes.l0}
+
+
+def read_batch(batches: Batches, step: int) -> Tensor:
+    """Return the batch of a step, or refuse it.
+
+    Raises
+    ------
+    ValueError
+        If activations are not finite, or nothing but zeros.
+    """
+    x_BR = batches(step)
+    if not bool(torch.isfinite(x_BR).all()):
+        raise ValueError(f"activations of step {step + 1} are not finite; look at the store")
+    if not bool(x_BR.any()):
+        raise ValueError(f"activations of step {step + 1} are all zero; there is nothing to find")
+    return x_BR
+
+
+def learnt(
+    batches: Batches, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield what ``learn`` makes of batch after batch (K x n_r, of any norm), as unit rows with the history's row.
+
+    The row's error is that of the non-negative codes of `sdlcore.solvers.codes`, whose time is not counted.
+    """
+    precision = torch.bfloat16 if config.precision == "bfloat16" else None
+    settled = Settled(config.tolerance, config.patience)
+    samples, seconds = 0, 0.0
+    for step in range(config.max_steps):
+        x = read_batch(batches, step)
+        samples += len(x)
+        support = largest_correlations(x, atoms, config.support, precision)
+        codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
+        row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
+        began = time.perf_counter()
+        found = learn(x).to(torch.float32, copy=True)
+        seconds += time.perf_counter() - began
+        # atoms may be inside the sphere, and one that nothing uses at zero
+        norms = found.norm(dim=1, keepdim=True)
+        atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
+        row |= {"atoms": len(atoms), "replaced": 0, "pruned": 0}
+        yield atoms, row | {"seconds": round(seconds, 3)}
+        # not by the first steps, whose samples the first atoms were drawn from
+        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
+            return
+    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
