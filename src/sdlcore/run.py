@@ -225,7 +225,7 @@ class RunConfig:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The modules that the run needs by the names in its settings: those of its activation and its loss terms."""
+        """The modules that the run imports by names in its settings: the dictionary's activation, then loss terms."""
         losses = (f"sdlcore.losses.{term}" for term in self.loss.terms)
         return (f"sdlcore.model.activations.{self.model.activation}", *losses)
 

@@ -1,6 +1,7 @@
 import pytest
 
 from sdlcore.storage.digest import imported_sources, source_digest
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -26,11 +27,13 @@ def tree(tmp_path):
 
 def test_imports_are_followed_to_the_end(tree):
     script, root = tree
-    found = {path.relative_to(root).as_posix() for path in imported_sources(script, root) if path != script}
-    assert found == {
-        *("pkg/__init__.py", "pkg/used.py", "pkg/lazy.py", "pkg/late.py"),
-        *("pkg/deep/__init__.py", "pkg/deep/leaf.py", "pkg/deep/sibling.py"),
-    }
+    assert list(imported_sources(script, root)) == sorted(
+        {
+            "script.py",
+            *("pkg/__init__.py", "pkg/used.py", "pkg/lazy.py", "pkg/late.py"),
+            *("pkg/deep/__init__.py", "pkg/deep/leaf.py", "pkg/deep/sibling.py"),
+        }
+    )
 
 
 @pytest.mark.parametrize("name", ["pkg/used.py", "pkg/deep/sibling.py", "pkg/lazy.py", "pkg/deep/__init__.py"])
@@ -49,12 +52,53 @@ def test_touching_and_editing_what_is_not_imported_does_not(tree):
     assert source_digest(script, root) == before
 
 
-def test_where_the_checkout_lies_does_not_matter(tree, tmp_path):
+@pytest.mark.parametrize("folder", ["a", "z"])
+def test_where_the_checkout_and_its_scripts_lie_does_not_matter(tree, tmp_path, folder):
     script, root = tree
-    moved = tmp_path / "elsewhere"
-    moved.mkdir()
+    moved = tmp_path / "elsewhere" / folder
+    moved.mkdir(parents=True)
     before = source_digest(script, root)
-    assert source_digest(script.rename(moved / "script.py"), root.rename(moved / "src")) == before
+    root = root.rename(moved.parent / "src")
+    assert source_digest(script.rename(moved / "script.py"), root) == before
+
+
+def test_parts_that_settings_name_count_where_they_are_named(tree):
+    script, root = tree
+    digests = {parts: source_digest(script, root, parts) for parts in [(), ("pkg.unused",)]}
+    assert len(set(digests.values())) == 2
+    (root / "pkg/unused.py").write_text("z = 1\n")
+    assert source_digest(script, root) == digests[()]
+    assert source_digest(script, root, ("pkg.unused",)) != digests[("pkg.unused",)]
+
+
+@pytest.mark.parametrize("part", ["pkg.nothing", "nowhere"])
+def test_a_part_that_is_no_module_is_named(tree, part):
+    with pytest.raises(ModuleNotFoundError, match=part):
+        source_digest(*tree, (part,))
+
+
+@pytest.mark.parametrize("name", ["pkg/settings.py", "pkg/run.py"])
+def test_declarations_of_settings_do_not_count(tree, name):
+    script, root = tree
+    script.write_text("import pkg.settings\nimport pkg.run\n")
+    (root / "pkg/settings.py").write_text("import pkg.late\nk = 1\n")
+    (root / "pkg/run.py").write_text("k = 1\n")
+    before = source_digest(script, root)
+    assert list(imported_sources(script, root)) == ["pkg/__init__.py", "script.py"]
+    (root / name).write_text("k = 2\n")
+    assert source_digest(script, root) == before
+
+
+def test_scripts_that_import_by_names_in_settings_are_those_whose_rules_name_the_parts():
+    """Others only read dictionaries, which are made anew where their parts change."""
+    root, rules = REPOSITORY / "src", "".join(path.read_text() for path in REPOSITORY.glob("workflow/*/*.smk"))
+    registries = {path for path in root.rglob("*.py") if 'import_module(f"' in path.read_text()}
+    assert {path.stem for path in registries} == {"registry", "term", "run_peer"}
+    for script in sorted(REPOSITORY.glob("workflow/scripts/*.py")):
+        named = f'code_digest("{script.stem}", *' in rules or script.stem in ("train", "train_streamed")
+        if registries & set(imported_sources(script, root).values()):
+            assert named or "load_model(" in script.read_text(), script.stem
+    assert "code_digest(train_script(wildcards), *" in rules
 
 
 PROSE = [

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import h5py
 import pytest
@@ -133,6 +133,7 @@ def test_training_settings_do_not_redraw_the_bench(finished):
         ("sources/bench/feature_matrix.py", "feature_matrix", set()),
         ("sources/bench/samples.py", "samples", {"feature_matrix", "anchors"}),
         ("losses/total.py", "train", {"feature_matrix", "samples", "anchors"}),
+        ("model/activations/topk.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
         ("study/results/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
@@ -147,6 +148,14 @@ def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, fir
     assert not plan.rules() & untouched
 
 
+def test_editing_parts_that_no_run_uses_and_declarations_of_settings_reruns_nothing(finished):
+    unused = ["model/activations/relu.py", "losses/l1.py", "solvers/acs.py", "run.py", "solvers/settings.py"]
+    with ExitStack() as edits:
+        for module in unused:
+            edits.enter_context(edited(finished.path / "src/sdlcore" / module, "\nEDIT = 1\n"))
+        assert finished.plan().jobs == []
+
+
 def test_editing_a_script_reruns_its_stage(finished):
     with edited(finished.path / "workflow/scripts/figure8.py", "\nEDIT = 1\n"):
         assert finished.plan().rules() == {"figure8", "report"}
@@ -154,7 +163,10 @@ def test_editing_a_script_reruns_its_stage(finished):
 
 def test_editing_prose_reruns_nothing(finished):
     source = finished.path / "src/sdlcore"
-    with edited(source / "model/sigma.py", "\n# a comment\n"), edited(source / "losses/total.py", '\n"""A docstring."""\n'):
+    with (
+        edited(source / "model/sigma.py", "\n# a comment\n"),
+        edited(source / "losses/total.py", '\n"""A docstring."""\n'),
+    ):
         assert finished.plan().jobs == []
 
 

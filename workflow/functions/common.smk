@@ -75,9 +75,12 @@ def as_json(value):
 # a plan of hundreds of runs would parse the same files as often. Rules ask by functions of wildcards, since what runs one
 # job on a node reads all rules, and needs the digest of one
 @cache
-def code_digest(script):
-    """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes."""
-    return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src")
+def code_digest(script, *parts):
+    """Digest of a script and all of sdlcore that it imports: as a param, it reruns the stage when that code changes.
+
+    `parts` are modules that it imports by names in its settings. What reads dictionaries needs none of their parts:
+    where one changes, they are made anew."""
+    return source_digest(SCRIPTS / f"{script}.py", REPOSITORY / "src", parts)
 
 
 def in_checkout(path):

@@ -1,6 +1,9 @@
 # Runs: where they lie, what they are made from and judged by, and what they take.
 import shutil
 
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.run_keys import (
     Cell,
     convergence_cells,
@@ -53,6 +56,17 @@ def evaluate_settings(wildcards):
     return solve_settings(wildcards) if wildcards.method in SOLVERS else train_settings(wildcards)
 
 
+def as_run(settings):
+    """The typed settings of a run."""
+    kind = SolverConfig if "solver" in settings else PeerConfig if "peer" in settings else RunConfig
+    return kind.from_dict(settings)
+
+
+def used_settings(settings):
+    """A param: the settings of a run as JSON, without those of parts that it does not have."""
+    return as_json(as_run(settings).used())
+
+
 def solver_threads(settings):
     return 1 if settings["n_atoms"] * settings["batch_size"] < 2**22 else 8
 
@@ -70,7 +84,13 @@ GIVEN = [name for name in config["anchorings"] if name not in DISCOVERED]
 
 def discover_settings(wildcards):
     """How a run's anchors are found."""
-    return discovery_settings(config, wildcards.anchoring)
+    settings = discovery_settings(config, wildcards.anchoring)
+    return settings | {"solver": as_run(settings["solver"]).used()}
+
+
+def discover_code(wildcards):
+    """The digest of what finds them, which makes no dictionary of them."""
+    return code_digest("discover_anchors", *as_run(discover_settings(wildcards)["solver"]).parts[1:])
 
 
 def train_script(wildcards):

@@ -20,7 +20,7 @@ rule discover_anchors:
     params:
         settings=lambda wildcards: as_json(discover_settings(wildcards)),
         n_anchors=lambda wildcards: config["anchorings"][wildcards.anchoring]["n_anchors"] or "",
-        code=lambda wildcards: code_digest("discover_anchors"),
+        code=discover_code,
     shell:
         'python "$SCRIPTS"/discover_anchors.py --settings {params.settings:q} --n-anchors {params.n_anchors} --seed {wildcards.seed}'
         " --threads {threads} --store {input:q} --output {output.anchors:q} --found {output.found:q} > {log:q} 2>&1"

@@ -19,10 +19,10 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wildcards: as_json(evaluate_settings(wildcards)),
+        settings=lambda wildcards: used_settings(evaluate_settings(wildcards)),
         trained_on=store("train"),
         hierarchy=evaluate_hierarchy,
-        code=lambda wildcards: code_digest("evaluate"),
+        code=lambda wildcards: code_digest("evaluate", *as_run(evaluate_settings(wildcards)).parts[:1]),
     shell:
         '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model}"

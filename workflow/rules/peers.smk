@@ -21,8 +21,8 @@ rule train_peer:
         mem_mb=peer_memory,
         runtime=240,
     params:
-        settings=lambda wildcards: as_json(train_settings(wildcards)),
-        code=lambda wildcards: code_digest("train_peer"),
+        settings=lambda wildcards: used_settings(train_settings(wildcards)),
+        code=lambda wildcards: code_digest("train_peer", *as_run(train_settings(wildcards)).parts),
     shell:
         'command -v "$PEERS_PYTHON" > /dev/null || {{ echo "$PEERS_PYTHON is missing, the interpreter that has other'
         ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train_peer.py'

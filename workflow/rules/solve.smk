@@ -22,8 +22,8 @@ rule solve:
         mem_mb=lambda wildcards: solver_memory(solve_settings(wildcards)),
         runtime=240,
     params:
-        settings=lambda wildcards: as_json(solve_settings(wildcards)),
-        code=lambda wildcards: code_digest("solve"),
+        settings=lambda wildcards: used_settings(solve_settings(wildcards)),
+        code=lambda wildcards: code_digest("solve", *as_run(solve_settings(wildcards)).parts),
     shell:
         '$PYTHON "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} --start {input.start} --watch {input.watch}"

@@ -24,10 +24,10 @@ rule train:
         runtime=lambda wildcards: 2880 if wildcards.source in STREAMED else 240,
         gpu=lambda wildcards: config["processes"] * train_gpus(wildcards),
     params:
-        settings=lambda wildcards: as_json(train_settings(wildcards)),
+        settings=lambda wildcards: used_settings(train_settings(wildcards)),
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in STREAMED else "",
         script=train_script,
-        code=lambda wildcards: code_digest(train_script(wildcards)),
+        code=lambda wildcards: code_digest(train_script(wildcards), *as_run(train_settings(wildcards)).parts),
     shell:
         '{params.environment} $TRAIN "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --split $SPLIT --threads {threads} --store {input.store} --anchors {input.anchors} --start {input.start} --watch {input.watch}"

@@ -39,7 +39,7 @@ def main(
     with open_checked(store) as opened:
         stable = stable_directions(opened, config, settings["min_cosine"], seed)
     anchors = strongest(stable, n_anchors)
-    facts = provenance(__file__, kind="discovered", settings=settings, n_anchors=n_anchors, seed=seed)
+    facts = provenance(__file__, config.parts[1:], kind="discovered", settings=settings, n_anchors=n_anchors, seed=seed)
     facts["inputs"] = {"store": content_digest(store)}
     save_anchors(output, anchors, facts)
     shared: dict[str, Any] = {"atoms": list(stable.atoms), "stable": len(stable.cosines), "anchors": len(anchors.w_p)}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdlcore.baselines.settings import PeerConfig
 from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import content_digest, open_checked
@@ -16,6 +17,8 @@ from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.origin import check_origin
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.storage.files import provenance, seal_json, sha256_of, write_json
 
@@ -36,14 +39,16 @@ def main(
     Args:
         cell: source, method, protocol, anchoring and seed of the run
         trained_on: what the run is to be trained on; it may be gone by now
-        settings: the run's settings
+        settings: the run's settings, some left out where they are the default's or mean nothing to it
         references: the directions to judge by, where there are any
         anchors: which features count as anchored
         hierarchy: parents and children of a bench that has them
     """
     torch.set_num_threads(1)
     source, method, protocol, anchoring, seed = cell
-    check_origin(model, settings, seed, trained_on)
+    kind = SolverConfig if "solver" in settings else PeerConfig if "peer" in settings else RunConfig
+    config = kind.from_dict(settings)
+    check_origin(model, config.to_dict(), seed, trained_on)
     truth = None
     if references:
         judges = load_references(references)
@@ -54,7 +59,7 @@ def main(
             truth = truth._replace(anchored=given_away(given, judges), anchors=given)
     with open_checked(store) as opened:
         found = evaluate(load_model(model), opened, truth, stream(seed, "chance"))
-    facts = provenance(__file__, inputs={"model": sha256_of(model), "store": content_digest(store)})
+    facts = provenance(__file__, config.parts[:1], inputs={"model": sha256_of(model), "store": content_digest(store)})
     run = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed}
     write_json(output, seal_json({"run": run, **found._asdict(), "provenance": facts}))
     for name, value in found.metrics.items():

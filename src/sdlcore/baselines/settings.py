@@ -81,8 +81,8 @@ class PeerConfig:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The modules that the run needs by the names in its settings: those of its library and its activation."""
-        return (f"sdlcore.baselines.{self.peer}", f"sdlcore.model.activations.{self.activation}")
+        """The modules that the run imports by names in its settings: the activation, then the library's."""
+        return (f"sdlcore.model.activations.{self.activation}", f"sdlcore.baselines.{self.peer}")
 
     @property
     def method(self) -> str:

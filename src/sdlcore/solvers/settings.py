@@ -79,8 +79,8 @@ class SolverConfig:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The modules that the run needs by the names in its settings: those of its solver and its activation."""
-        return (f"sdlcore.solvers.{self.solver}", f"sdlcore.model.activations.{self.activation}")
+        """The modules that the run imports by names in its settings: the dictionary's activation, then the solver."""
+        return (f"sdlcore.model.activations.{self.activation}", f"sdlcore.solvers.{self.solver}")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "SolverConfig":

@@ -1,14 +1,22 @@
-"""Digests of source code: the statements of a script and of what it imports. Comments and docstrings do not count."""
+"""Digests of source code: the statements of a script and of what it imports. Comments and docstrings do not count.
+
+Some modules are imported by names in settings: activations, loss terms, solvers, other libraries. Which of them a run
+uses, its settings say (``parts``), and only those count. Modules that declare settings do not count: whoever takes a
+digest has the settings themselves beside it.
+"""
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+DECLARATIONS = ("settings.py", "run.py")
+"""Modules of these names declare settings and do nothing else."""
 
-def source_digest(script: Path, root: Path) -> str:
+
+def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     """Return a digest of the statements of ``script`` and of each module below ``root`` that it imports, at any depth.
 
     Imports are read from the source, wherever in it they stand; nothing is executed. Packages on the way to a module
@@ -20,24 +28,41 @@ def source_digest(script: Path, root: Path) -> str:
         A Python file.
     root
         Folder that packages are imported from, e.g. ``src``.
+    parts
+        Modules that it imports by names in its settings, e.g. ``sdlcore.model.activations.topk``.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If one of ``parts`` is no module below ``root``.
     """
     digest = hashlib.sha256()
-    for path in imported_sources(script, root):
-        name = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
-        digest.update(f"{name.as_posix()} {_statements_digest(path.read_text(), str(path))}\n".encode())
+    for name, path in imported_sources(script, root, parts).items():
+        digest.update(f"{name} {_statements_digest(path.read_text(), str(path))}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def imported_sources(script: Path, root: Path) -> list[Path]:
-    """Return ``script`` and the files of all modules under ``root`` that it imports, directly or not, sorted."""
+def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dict[str, Path]:
+    """Return ``script`` and the files of all modules under ``root`` that it imports, directly or not, but declarations.
+
+    By their names below ``root``, sorted by these.
+    """
     found: set[Path] = set()
     waiting = [script]
+    for part in parts:
+        if not root.joinpath(*part.split(".")).with_suffix(".py").is_file():
+            raise ModuleNotFoundError(f"{part}: no such module below {root}", name=part)
+        waiting += _files(part, root)
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += [module for name in _imports(path, root) for module in _files(name, root)]
-    return sorted(found)
+            modules = (module for name in _imports(path, root) for module in _files(name, root))
+            waiting += [module for module in modules if module.name not in DECLARATIONS]
+    named = {
+        (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix(): path for path in found
+    }
+    return dict(sorted(named.items()))
 
 
 def _imports(path: Path, root: Path) -> Iterator[str]:

@@ -150,12 +150,13 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def provenance(script: str | Path, **facts: Any) -> dict[str, Any]:
+def provenance(script: str | Path, parts: Iterable[str] = (), **facts: Any) -> dict[str, Any]:
     """Return what made a file: ``facts`` (configuration, seed, ...), code and versions of libraries.
 
-    ``script`` is the file whose code, with all of this package that it imports, made it.
+    ``script`` is the file whose code, with all of this package that it imports, made it; ``parts`` are modules that it
+    imports by names in its settings.
     """
-    code = source_digest(Path(script), Path(__file__).parents[2])
+    code = source_digest(Path(script), Path(__file__).parents[2], parts)
     versions = {"sdlcore": __version__, "python": platform.python_version()}
     for library in ("numpy", "torch", "h5py", "transformers", "open_clip_torch", "torchvision", "pillow"):
         try:

@@ -45,7 +45,12 @@ class Run:
 class Settings(Protocol):
     """Settings of a run, of whatever kind."""
 
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+
     def to_dict(self) -> dict[str, Any]: ...
+
+    def used(self) -> dict[str, Any]: ...
 
 
 def leave_run(
@@ -68,7 +73,7 @@ def leave_run(
         Of the run; the files hold them as `to_dict` returns them.
     find
         Returns a dictionary for raw activations, or None in a process that is not to write it. It is given a digest of
-        what makes the run: settings, seed, checksums of inputs, device, code and versions.
+        what makes the run: the settings that it uses, seed, checksums of inputs, device, code and versions.
     script
         File of the script that this is called from; its code counts as the run's.
     inputs
@@ -84,10 +89,12 @@ def leave_run(
     torch.set_num_threads(threads)
     files = {**(inputs or {}), **({"watch": run.watch} if run.watch else {})}
     sums = {"store": content_digest(run.store), **{name: path and sha256_of(path) for name, path in files.items()}}
-    facts = provenance(script, settings=settings.to_dict(), seed=run.seed, inputs=sums, device=device)
+    made = {"settings": settings.to_dict(), "seed": run.seed, "inputs": sums, "device": device}
+    facts = provenance(script, settings.parts, **made)
     facts["versions"] |= {library: version(library) for library in libraries}
     run.model.parent.mkdir(parents=True, exist_ok=True)
-    model = find(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest())
+    used = json.dumps(facts | {"settings": settings.used()}, sort_keys=True)
+    model = find(hashlib.sha256(used.encode()).hexdigest())
     if model is not None:
         facts |= {"threads": threads, **(noted or {})}
         write_json(run.config, facts)

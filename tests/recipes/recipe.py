@@ -1,0 +1,115 @@
+"""A copy of the package that a recipe of docs/extending.md is applied to, and what its runs hang on."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from sdlcore.data.references import References, save_references
+from sdlcore.data.writing import create_store
+from tests.conftest import REPOSITORY
+
+SCRIPTS = REPOSITORY / "workflow/scripts"
+RUNS = """
+import json
+from functools import cache
+from pathlib import Path
+
+from sdlcore.run import RunConfig
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.storage.digest import source_digest
+from sdlcore.study.configuration.loading import configure, load_yaml
+from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, run_settings
+
+@cache
+def digest(script, parts):
+    return source_digest(scripts / f"{script}.py", Path("src"), parts)
+
+scripts, default = Path(SCRIPTS), load_yaml(Path(CONFIG) / "config.yaml")
+found = {}
+for name in ("config", "paper"):
+    config = configure({} if name == "config" else load_yaml(Path(CONFIG) / f"{name}.yaml"), default)
+    for cell in [*all_cells(config), *bench_figure_cells(config)]:
+        given = run_settings(config, cell.source, cell.method, cell.protocol)
+        if "solver" in given:
+            run, script = SolverConfig.from_dict(given), "solve"
+        elif "peer" in given:
+            run, script = PeerConfig.from_dict(given), "train_peer"
+        else:
+            if cell.anchoring != "none":
+                given["lambda_anchor"] = config["anchorings"][cell.anchoring]["lambda_anchor"]
+            run, script = RunConfig.from_dict(given), "train"
+        key = "/".join([name, cell.source, cell.method, cell.protocol, cell.anchoring, str(cell.seed)])
+        found[key] = [run.used(), digest(script, run.parts)]
+print(json.dumps(found))
+"""
+"""Prints each run of the default and the paper's configuration: its settings and the digest of its code, as params."""
+
+
+class Copy:
+    """A copy of the package, and processes that import it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.touched: set[str] = set()
+        # with what is compiled, which saves seconds, but for what another process is compiling
+        ignored = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")
+        shutil.copytree(REPOSITORY / "src/sdlcore", path / "src/sdlcore", ignore=ignored)
+        (path / "config/schema").mkdir(parents=True)
+
+    def add(self, name: str, text: str) -> None:
+        """Write a new module."""
+        assert not (self.path / "src/sdlcore" / name).exists()
+        (self.path / "src/sdlcore" / name).write_text(text)
+        self.touched.add(name)
+
+    def insert(self, name: str, before: str, text: str) -> None:
+        """Put text before some that a module has once."""
+        module = self.path / "src/sdlcore" / name
+        found = module.read_text()
+        assert found.count(before) == 1, f"{name} has changed: the recipe no longer fits"
+        module.write_text(found.replace(before, text + before))
+        self.touched.add(name)
+
+    def run(self, *arguments: object) -> str:
+        """Run Python with arguments in the copy, and return what it prints."""
+        path = os.pathsep.join([str(self.path / "src"), str(SCRIPTS)])
+        command = [sys.executable, *map(str, arguments)]
+        environment = os.environ | {"PYTHONPATH": path}
+        done = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def runs(self) -> dict[str, Any]:
+        """Return what would make each run anew: its settings, and the digest of its code."""
+        code = RUNS.replace("SCRIPTS", repr(str(SCRIPTS))).replace("CONFIG", repr(str(REPOSITORY / "config")))
+        found: dict[str, Any] = json.loads(self.run("-c", code))
+        return found
+
+    def schema(self) -> str:
+        """Renew the schema, as docs/extending.md says, and return it."""
+        self.run("-m", "sdlcore.study.configuration.schema")
+        return (self.path / "config/schema/config.schema.yaml").read_text()
+
+    def leave_run(self, script: str, settings: dict[str, Any]) -> Path:
+        """Run a script of the workflow that finds a dictionary, and its evaluation; return the folder of the run."""
+        rng, features = np.random.default_rng(0), np.eye(6, dtype=np.float32)
+        for part in ("train", "test"):
+            x = rng.random((200, 6)) * (rng.random((200, 6)) < 0.3)
+            with create_store(self.path / f"{part}.h5", {}) as writer:
+                writer.append(x.astype(np.float32), features=scipy.sparse.csr_array(x))
+        save_references(self.path / "references.safetensors", References(features, None, None), {})
+        files = ["--model", "run/model.safetensors", "--config", "run/config.json", "--history", "run/history.csv"]
+        given = ["--settings", json.dumps(settings)]
+        self.run(SCRIPTS / f"{script}.py", *given, "--seed", 0, "--store", "train.h5", *files)
+        judged = ["--cell", "trial", "trial", "best", "none", 0, *files[:2], "--trained-on", "train.h5"]
+        judged += ["--store", "test.h5", "--references", "references.safetensors", "--output", "run/metrics.json"]
+        self.run(SCRIPTS / "evaluate.py", *given, *judged)
+        return self.path / "run"

@@ -1,0 +1,57 @@
+"""A new loss term takes two files, its own and its weight among the settings of runs (docs/extending.md)."""
+
+import csv
+import json
+
+import pytest
+
+from tests.recipes.recipe import Copy
+
+L2 = '''"""The L2 penalty."""
+
+from torch import Tensor
+
+from sdlcore.losses.term import Given, Term
+from sdlcore.model.sparse_coder import Forward, SparseCoder
+
+
+def l2(model: SparseCoder, out: Forward) -> Tensor:
+    """E sum_i x_q,i^2."""
+    return model.processes.latents.sum(out.values.square().sum()) / out.support.n_samples
+
+
+TERM = Term("l2", lambda given: l2(given.model, given.out), "l2")
+'''
+WEIGHT = '''    l2: Weight = weight_of("l2", default=0.0)
+    """Weight of the L2 penalty."""
+'''
+SETTINGS = {"activation": "relu", "n_q": 8, "steps": 30, "batch_size": 64, "l2": 0.5}
+
+
+def test_a_loss_term_of_two_files_is_trained_with_and_makes_no_run_anew(tmp_path):
+    copy = Copy(tmp_path)
+    before = copy.runs()
+    copy.add("losses/l2.py", L2)
+    copy.insert("run.py", '    l0: Weight = weight_of("l0"', WEIGHT)
+    assert len(copy.touched) <= 2
+    assert "Weight of the L2 penalty." in copy.schema()
+    assert copy.runs() == before
+    run = copy.leave_run("train", SETTINGS)
+    with (run / "history.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    weighted = float(last["reconstruction"]) + 0.5 * float(last["l2"])
+    assert float(last["loss"]) == pytest.approx(weighted, rel=1e-5)
+    assert float(last["l2"]) > 0
+    assert json.loads((run / "config.json").read_text())["settings"]["l2"] == 0.5
+
+
+def test_an_edit_of_a_term_makes_the_runs_that_ask_for_it_anew_and_no_others(tmp_path):
+    copy = Copy(tmp_path)
+    before = copy.runs()
+    copy.insert("losses/multi_scale.py", "TERM = ", "EDIT = 1\n")
+    after = copy.runs()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {
+        name for name, (used, _) in before.items() if used.keys() & {"multi_k", "prefixes"} and "peer" not in used
+    }
+    assert 0 < len(changed) < len(before)

@@ -1,0 +1,77 @@
+"""A new activation takes two files, its own and its name among the settings of runs (docs/extending.md)."""
+
+import json
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from tests.recipes.recipe import Copy
+
+CUT = '''"""Cut: the latents are the pre-activations above a threshold that is given."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdlcore.model.preactivations import Entries, Preactivations
+from sdlcore.model.sigma import Sigma
+from sdlcore.model.support import Support
+from sdlcore.run import ModelConfig
+
+
+class Cut(Sigma):
+    """z H(z - c)."""
+
+    def __init__(self, cut: float) -> None:
+        super().__init__()
+        self.cut = cut
+
+    def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        return pre_BQ.above(torch.full((pre_BQ.shape[1],), self.cut))
+
+    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+        return torch.where(pre_N > self.cut, pre_N, 0.0)
+
+    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
+        return np.where(z_BN > self.cut, z_BN, 0)
+
+
+def make(config: ModelConfig) -> Sigma:
+    return Cut(config.cut)
+'''
+SETTING = '''    cut: Weight = used_by("activation", "cut", default=0.2)
+    """Threshold of cut."""
+'''
+
+
+def test_an_activation_of_two_files_is_trained_and_evaluated_and_makes_no_run_anew(tmp_path):
+    copy = Copy(tmp_path)
+    before = copy.runs()
+    copy.add("model/activations/cut.py", CUT)
+    copy.insert("run.py", ']\n"""Each is a module in `sdlcore.model.activations`."""', ', "cut"')
+    copy.insert("run.py", '    decoder_norm: Literal["free", "unit"]', SETTING)
+    assert len(copy.touched) <= 2
+    assert "[Default: 0.2 for trainings]" in copy.schema()
+    assert copy.runs() == before
+    run = copy.leave_run("train", {"activation": "cut", "cut": 0.4, "n_q": 8, "steps": 30, "batch_size": 64})
+    model = load_file(run / "model.safetensors")
+    test = json.loads((run / "metrics.json").read_text())["metrics"]
+    assert model["W_enc"].shape == (8, 6)
+    assert np.isfinite(test["fvu"])
+    # features of magnitude above 0.4, of six that are active three times in ten
+    assert 0.6 < test["oracle_l0"] < 1.4
+
+
+def test_an_edit_of_an_activation_makes_its_runs_anew_and_no_others(tmp_path):
+    copy = Copy(tmp_path)
+    before = copy.runs()
+    copy.insert("model/activations/topk.py", "class TopK", "EDIT = 1\n\n\n")
+    after = copy.runs()
+    changed = {name for name in before if before[name] != after[name]}
+    of_topk = {
+        name
+        for name, (settings, _) in before.items()
+        if settings.get("activation") == "topk" or settings.get("encoder") == "pursuit"
+    }
+    assert changed == of_topk
+    assert 0 < len(changed) < len(before)
