@@ -15,6 +15,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -47,8 +48,8 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     """
 
     # parsed apart from the call, so that only what is wrong with arguments is said as such
-    def given(**arguments: Any) -> dict[str, Any]:
-        return arguments
+    def given(**arguments: Any) -> Callable[[], None]:
+        return partial(main, **arguments)
 
     given.__signature__ = inspect.signature(main)  # type: ignore[attr-defined]
     given.__annotations__ = main.__annotations__
@@ -56,7 +57,7 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            arguments = tyro.cli(given, args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
+            call = tyro.cli(given, args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
     except SystemExit as end:
         if end.code:
             print(f"{Path(sys.argv[0]).name}: {_one_line(said.getvalue())}", file=sys.stderr)
@@ -64,7 +65,7 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     logging.basicConfig(level=logging.INFO, format=log)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    main(**arguments)
+    call()
 
 
 def _one_line(box: str) -> str:

@@ -57,11 +57,11 @@ class FromJson:
 
 
 def _from_json(annotation: Any, value: Any) -> Any:
-    """Return a tuple for a list, and the settings within settings for a mapping."""
+    """Return tuples for lists, and the settings within settings for a mapping."""
     if isinstance(value, dict):
         inner = [part for part in _kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]
         return inner[0].from_dict(value) if inner else value
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(_from_json(Any, item) for item in value) if isinstance(value, list) else value
 
 
 def used_by(setting: str, *values: Any, default: Any) -> Any:

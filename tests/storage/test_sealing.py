@@ -19,7 +19,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.storage.sealing import seal, unseal
-from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
+from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 W = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0].astype(np.float32)
 
@@ -32,7 +32,9 @@ def write_model(path: Path) -> None:
 FILES = {
     "model": (write_model, load_model),
     "checkpoint": (
-        lambda path: save_checkpoint(path, "me", {"a": torch.eye(5), "b": torch.tensor(3)}, {"step": 7, "x": [0.1]}),
+        lambda path: save_checkpoint(
+            path, "me", Checkpoint(7, 0.1, [{"step": 7.0}], {"a": torch.eye(5), "b": torch.tensor(3)})
+        ),
         lambda path: load_checkpoint(path, "me"),
     ),
     "anchors": (lambda path: save_anchors(path, Anchors(W.T[:2], None, np.arange(2)), {"seed": 1}), load_anchors),

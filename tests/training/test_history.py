@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.run import RunConfig
 from sdlcore.training.history import History, csv_file, progress, progress_line, tensorboard, weights_and_biases
 
 ROWS = [
@@ -235,11 +237,11 @@ class Service:
     """Stands in for wandb and what it keeps of a run: steps may only grow, and it warns of others."""
 
     def __init__(self):
-        self.runs, self.exit_codes = {}, []
+        self.runs, self.exit_codes, self.settings = {}, [], {}
 
     @contextlib.contextmanager
     def init(self, *, id, resume, **settings):
-        logged = self.runs.setdefault(id, [])
+        self.settings, logged = settings, self.runs.setdefault(id, [])
         assert resume == "allow" or not logged
 
         def log(row, step):
@@ -254,6 +256,10 @@ class Service:
         self.exit_codes.append(0)
 
 
+def sent_to_service(folder):
+    return partial(weights_and_biases, "sdlcore", "me", folder, RunConfig(), 3)
+
+
 @pytest.fixture
 def service(monkeypatch):
     service = Service()
@@ -262,16 +268,21 @@ def service(monkeypatch):
 
 
 @pytest.mark.parametrize("ahead", [0, 2])
-def test_a_resumed_training_goes_on_in_its_run(service, ahead):
-    sink = partial(weights_and_biases, {"id": "me", "project": "sdlcore"})
+def test_a_resumed_training_goes_on_in_its_run(service, ahead, tmp_path):
+    sink = sent_to_service(tmp_path)
     die_after([sink], [], ROWS[: 3 + ahead])
     record([sink], restored(ROWS[:3]), ROWS[3:])
     assert str(service.runs["me"]) == str(ROWS)  # a nan equals nothing
     assert service.exit_codes == [1, 0]
+    assert service.settings == {
+        "project": "sdlcore",
+        "dir": str(tmp_path),
+        "config": RunConfig().to_dict() | {"seed": 3},
+    }
 
 
-def test_rows_before_tracking_was_asked_for_are_sent_too(service):
-    record([partial(weights_and_biases, {"id": "me"})], ROWS[:3], ROWS[3:])
+def test_rows_before_tracking_was_asked_for_are_sent_too(service, tmp_path):
+    record([sent_to_service(tmp_path)], ROWS[:3], ROWS[3:])
     assert str(service.runs["me"]) == str(ROWS)
 
 
@@ -281,7 +292,7 @@ def test_rows_before_tracking_was_asked_for_are_sent_too(service):
 @pytest.mark.parametrize(
     ("package", "sink", "requirement"),
     [
-        ("wandb", partial(weights_and_biases, {"id": "me"}), r"sdlcore\[wandb\]"),
+        ("wandb", sent_to_service(Path("nowhere")), r"sdlcore\[wandb\]"),
         ("tensorboardX", partial(tensorboard, "nowhere"), "tensorboardX"),
     ],
 )

@@ -67,7 +67,7 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
     """Train by dictionary_learning; see `sdlcore.baselines.trainer.Train`."""
     torch.manual_seed(seed)  # JumpReLU does not read its seed
     thousand, two_thousand = pace(config.steps, 1000), pace(config.steps, 2000)
-    options: dict[str, Any] = {"steps": config.steps, "warmup_steps": thousand, "seed": seed}
+    options: dict[str, float | list[float]] = {"steps": config.steps, "warmup_steps": thousand, "seed": seed}
     if config.k is not None:
         memory = {"threshold_start_step": thousand, "threshold_beta": 1 - 1 / thousand}
         options |= {"k": config.k, **memory}

@@ -61,7 +61,7 @@ def make_sae(method: str, dimension: int, latents: int, **options: Any) -> Any:
 def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: int, note: Note) -> SparseCoder:
     """Train by SAELens; see `sdlcore.baselines.trainer.Train`."""
     torch.manual_seed(seed)
-    options: dict[str, Any] = {}
+    options: dict[str, float | list[int]] = {}
     if config.k is not None:
         options["k"] = config.k
     if config.activation == "batchtopk":
@@ -72,14 +72,14 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
         if weight is not None:
             options[name] = weight
     sae = make_sae(config.method, dimension, config.n_q, **options)
-    settings: dict[str, Any] = {} if config.lr is None else {"lr": config.lr}
+    lr = {} if config.lr is None else {"lr": config.lr}
     trainer = _Noted(
         SAETrainerConfig(
             total_training_samples=config.steps * config.batch_size,
             train_batch_size_samples=config.batch_size,
             # not reached: its schedule is constant
             lr_end=0.0,
-            **settings,
+            **lr,
         ),
         sae,
         data_provider=batches,

@@ -14,22 +14,48 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import h5py
 import numpy as np
 
 from sdlcore.data.layout import VERSION, StoreError, check_dtype, column_names, read_stored
 from sdlcore.data.seals import broken_seal
-from sdlcore.data.underflow import Underflow
+from sdlcore.data.underflow import Counts, Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
+from sdlcore.settings import FromJson
 from sdlcore.storage.files import naming_a_full_disk
 
 log = logging.getLogger(__name__)
 
 RECORD = "record"
+State = TypeVar("State", bound=FromJson)
 _in_use: set[Path] = set()
+
+
+class Record(NamedTuple):
+    """What a part says of itself and of all before it."""
+
+    identity: str
+    """What is being written."""
+    rows: int
+    """Samples of the store up to here."""
+    state: str
+    """Where the source stood then, as JSON."""
+    underflow: dict[str, Counts]
+    """What became zero, by column."""
+
+    @classmethod
+    def read(cls, file: h5py.File) -> "Record":
+        """Return a part's record."""
+        found = json.loads(file[RECORD].asstr()[()])
+        return cls(**found | {"underflow": {name: Counts(*counts) for name, counts in found["underflow"].items()}})
+
+    def write(self, file: h5py.File) -> None:
+        # no attribute, which must not be longer than 64 KiB
+        file.create_dataset(RECORD, data=json.dumps(self._asdict()))
 
 
 class ResumableWriter(BlockWriter):
@@ -39,8 +65,6 @@ class ResumableWriter(BlockWriter):
     ----------
     rows
         Samples written so far, in earlier attempts too.
-    state
-        What the last commit was given, as JSON gives it back; empty before the first.
     provenance
         What makes the store; what is known only at the end can be added until then.
     """
@@ -49,7 +73,7 @@ class ResumableWriter(BlockWriter):
         self, path: Path, dtype: str, provenance: Mapping[str, Any], class_names: Sequence[str] | None
     ) -> None:
         super().__init__(path, dtype, provenance, class_names)
-        self.state: dict[str, Any] = {}
+        self._state: str | None = None  # that the last commit was given
         identity = json.dumps([VERSION, dtype, class_names, provenance], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
         self._folder = path.with_name(f".{path.name}.parts")
@@ -58,20 +82,24 @@ class ResumableWriter(BlockWriter):
         self.open_part = ExitStack()
         self._columns: Columns | None = None  # of the open part
 
-    def commit(self, state: Mapping[str, Any]) -> None:
+    def state(self, kind: type[State]) -> State | None:
+        """Return where the source stood at the last commit, or None before the first."""
+        return None if self._state is None else kind.from_dict(json.loads(self._state))
+
+    def commit(self, state: FromJson) -> None:
         """Make sure that a kill loses nothing of what was appended before.
 
         Parameters
         ----------
         state
-            Plain JSON values that say where the source stands; the next attempt finds them as `state`.
+            Where the source stands; the next attempt finds it by `state`.
         """
-        copied = json.loads(json.dumps(dict(state), allow_nan=False))
-        self._seal_part(copied)
+        text = json.dumps(asdict(state), allow_nan=False)
+        self._seal_part(text)
         # not waiting for the disk: of what a loss of power leaves, seals say what can be used
         self._open.replace(self._path_of(self._parts))
         self._parts += 1
-        self.state = copied
+        self._state = text
 
     def append_stored(self, columns: Mapping[str, np.ndarray]) -> None:
         self._begun_part().append(columns)
@@ -87,8 +115,8 @@ class ResumableWriter(BlockWriter):
                 then = f"writing goes on from row {self.rows}" if self._parts else "the store is begun anew"
                 log.warning("%s; it is removed with all parts that follow, and %s", error, then)
                 break
-            self.rows, self.state = record["rows"], record["state"]
-            self._underflow = {name: Underflow.from_json(found) for name, found in record["underflow"].items()}
+            self.rows, self._state = record.rows, record.state
+            self._underflow = {name: Underflow.after(counts) for name, counts in record.underflow.items()}
             self._kinds = self._kinds or kinds
             self._parts += 1
         self.remove_uncommitted()
@@ -100,7 +128,7 @@ class ResumableWriter(BlockWriter):
         super().finish()
         parts = [self._path_of(number) for number in range(self._parts)]
         if self._columns is not None:  # of rows that no commit followed, which the next attempt would append again
-            self._seal_part({})
+            self._seal_part("")
             parts.append(self._open)
         with create_store(self._path, self.provenance, self._dtype, self._class_names) as store:
             for part in parts:
@@ -132,17 +160,15 @@ class ResumableWriter(BlockWriter):
             self._columns = Columns(self.open_part.enter_context(sealed_file(self._open)), self._dtype)
         return self._columns
 
-    def _seal_part(self, state: dict[str, Any]) -> None:
+    def _seal_part(self, state: str) -> None:
         """Complete the open part, or one without rows."""
-        underflow = {name: found.to_json() for name, found in self._underflow.items()}
-        record = {"identity": self._identity, "rows": self.rows, "state": state, "underflow": underflow}
-        # no attribute, which must not be longer than 64 KiB
-        self._begun_part().file.create_dataset(RECORD, data=json.dumps(record))
+        underflow = {name: found.counts() for name, found in self._underflow.items()}
+        Record(self._identity, self.rows, state, underflow).write(self._begun_part().file)
         self._columns = None
         self.open_part.close()
 
     @contextmanager
-    def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, dict[str, Any]]]:
+    def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, Record]]:
         """Open a part, with its record; a `StoreError` says why it is not what was written after ``before`` rows."""
         try:
             damage = broken_seal(path)
@@ -153,10 +179,10 @@ class ResumableWriter(BlockWriter):
         with h5py.File(path, "r") as file:
             if RECORD not in file:
                 raise StoreError(f"{path}: is no part of a store")
-            record = json.loads(file[RECORD].asstr()[()])
-            if record["identity"] != self._identity:
+            record = Record.read(file)
+            if record.identity != self._identity:
                 raise StoreError(f"{path}: was begun with other settings, inputs or code")
-            if record["rows"] != before + (len(file["input"]) if "input" in file else 0):
+            if record.rows != before + (len(file["input"]) if "input" in file else 0):
                 raise StoreError(f"{path}: does not go on from row {before}")
             yield file, record
 

@@ -6,7 +6,7 @@ store and is not in the data is lost, and nothing after the store could know.
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,21 @@ def remedy(dtype: str) -> str:
     return "multiply it by a constant" if dtype == "float32" else "set dtype float32, or multiply it by a constant"
 
 
+class Counts(NamedTuple):
+    """Where an `Underflow` stands, in values that JSON can hold."""
+
+    width: int
+    """Dimensions."""
+    numbers: int
+    """Of the data that are not zero."""
+    lost: int
+    """Of them that are zero in the store."""
+    given: str
+    """Which dimensions are not zero in the data: bits, as hexadecimal digits."""
+    kept: str
+    """Which are not zero in the store."""
+
+
 class Underflow:
     """What becomes zero of one column of activations, block by block."""
 
@@ -77,19 +92,18 @@ class Underflow:
             share = 100 * self._lost / self._numbers
             log.warning("%s: %.2g %% of %s are too small for %s, and zero in it", path, share, column, dtype)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        bits = {"given": self._given, "kept": self._kept}
-        packed = {name: np.packbits(values).tobytes().hex() for name, values in bits.items()}
-        return {"width": self._given.size, "numbers": self._numbers, "lost": self._lost, **packed}
+    def counts(self) -> Counts:
+        """Return where it stands."""
+        given, kept = (np.packbits(values).tobytes().hex() for values in (self._given, self._kept))
+        return Counts(self._given.size, self._numbers, self._lost, given, kept)
 
     @classmethod
-    def from_json(cls, found: dict[str, Any]) -> "Underflow":
-        """Return what `to_json` gave."""
-        state = cls()
-        state._numbers, state._lost = found["numbers"], found["lost"]
-        state._given, state._kept = (
-            np.unpackbits(np.frombuffer(bytes.fromhex(found[name]), np.uint8), count=found["width"]).astype(bool)
-            for name in ("given", "kept")
+    def after(cls, counts: Counts) -> "Underflow":
+        """Return one that stands where another stood."""
+        found = cls()
+        found._numbers, found._lost = counts.numbers, counts.lost
+        found._given, found._kept = (
+            np.unpackbits(np.frombuffer(bytes.fromhex(bits), np.uint8), count=counts.width).astype(bool)
+            for bits in (counts.given, counts.kept)
         )
-        return state
+        return found

@@ -39,7 +39,7 @@ class Snippet(NamedTuple):
     token: str
     after: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, float | str]:
         """Return what JSON holds of it."""
         parts = {"before": self.before, "token": self.token, "after": self.after}
         where = {name: getattr(self.peak, name) for name in ("activation", "document", "position")}

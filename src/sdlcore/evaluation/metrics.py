@@ -5,6 +5,7 @@ entry here and the code that computes it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -197,7 +198,7 @@ def _sharing(part: str) -> list[Metric]:
     ]
 
 
-_PATTERNS: dict[str, Any] = {"sides": ("encoder",), "similarity": PATTERN}
+_patterns = partial(_matches, sides=("encoder",), similarity=PATTERN)
 
 _DECLARED: list[Metric] = [
     *_matches(GT_RECOVERY, effect=True, chance=True, needed=True),
@@ -212,11 +213,11 @@ _DECLARED: list[Metric] = [
     *_matches(GT_RECOVERY, features=GIVEN, tau=TAU_STRICT),
     *_matches(MIP, features=OTHERS, effect=True),
     *_matches(MIP, features=GIVEN),
-    *_matches(GT_RECOVERY, **_PATTERNS, chance=True),
-    *_matches(MIP, **_PATTERNS, chance=True),
-    *_matches(GT_RECOVERY, **_PATTERNS, features=OTHERS),
-    *_matches(MIP, **_PATTERNS, features=OTHERS),
-    *_matches(GT_RECOVERY, **_PATTERNS, tau=TAU_STRICT),
+    *_patterns(GT_RECOVERY, chance=True),
+    *_patterns(MIP, chance=True),
+    *_patterns(GT_RECOVERY, features=OTHERS),
+    *_patterns(MIP, features=OTHERS),
+    *_patterns(GT_RECOVERY, tau=TAU_STRICT),
     *(
         Metric(f"hungarian_{side}", "Hungarian", f"mean |cosine| of the best one-to-one assignment: {rows}", HIGHER)
         for side, rows in ROWS.items()
@@ -251,10 +252,10 @@ _DECLARED: list[Metric] = [
     Metric(baseline_name(ORACLE, "l0"), "L0", "L0 of the true features as a dictionary", None, BENCH, 1),
     Metric(baseline_name(ORACLE, "fvu"), "FVU", "FVU of the true features as a dictionary", None, BENCH),
     # below, what the paper's tables leave out
-    *_matches(GT_RECOVERY, **_PATTERNS, features=OTHERS, tau=TAU_STRICT, in_tables=False),
-    *_matches(GT_RECOVERY, **_PATTERNS, features=GIVEN, in_tables=False),
-    *_matches(GT_RECOVERY, **_PATTERNS, features=GIVEN, tau=TAU_STRICT, in_tables=False),
-    *_matches(MIP, **_PATTERNS, features=GIVEN, in_tables=False),
+    *_patterns(GT_RECOVERY, features=OTHERS, tau=TAU_STRICT, in_tables=False),
+    *_patterns(GT_RECOVERY, features=GIVEN, in_tables=False),
+    *_patterns(GT_RECOVERY, features=GIVEN, tau=TAU_STRICT, in_tables=False),
+    *_patterns(MIP, features=GIVEN, in_tables=False),
     *(
         metric
         for site, measure in product((0, 1), (GT_RECOVERY, MIP))

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -14,8 +14,21 @@ from sdlcore.storage.sealing import seal, unseal
 log = logging.getLogger(__name__)
 
 
-def save_checkpoint(path: str | Path, identity: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write tensors and JSON-able state as one safetensors file, whole or not at all.
+class Checkpoint(NamedTuple):
+    """Where a training stands after a step."""
+
+    step: int
+    """Steps done."""
+    seconds: float
+    """That they took."""
+    history: list[dict[str, float]]
+    """Rows so far."""
+    tensors: dict[str, Tensor]
+    """Weights, moments and what else the next step needs. No two share memory."""
+
+
+def save_checkpoint(path: str | Path, identity: str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint as one safetensors file, whole or not at all.
 
     Parameters
     ----------
@@ -23,15 +36,16 @@ def save_checkpoint(path: str | Path, identity: str, tensors: dict[str, Tensor],
         File to make or replace.
     identity
         What is being trained; `load_checkpoint` gives the file only to the same.
-    tensors, state
-        What to keep. No two tensors may share memory.
+    checkpoint
+        What to keep.
     """
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    state = {name: value for name, value in checkpoint._asdict().items() if name != "tensors"}
     with atomic_path(path) as part:
         save_file(kept, part, metadata={"training": seal({"identity": identity, "state": state}, kept)})
 
 
-def load_checkpoint(path: str | Path, identity: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     """Read what `save_checkpoint` wrote, or return None where there is none or it belongs to another training.
 
     Raises
@@ -51,4 +65,4 @@ def load_checkpoint(path: str | Path, identity: str) -> tuple[dict[str, Tensor],
     if found["identity"] != identity:
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None
-    return tensors, found["state"]
+    return Checkpoint(**found["state"], tensors=tensors)

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdlcore.run import RunConfig
 from sdlcore.storage.files import naming_a_full_disk
 
 if TYPE_CHECKING:
@@ -171,15 +172,23 @@ def tensorboard(folder: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
 
 
 @contextmanager
-def weights_and_biases(settings: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Write]:
+def weights_and_biases(
+    project: str, identity: str, folder: Path, config: RunConfig, seed: int, rows: Sequence[Row]
+) -> Iterator[Write]:
     """Send rows to Weights & Biases.
+
+    Where and whether to send is said by the variables WANDB_MODE, WANDB_API_KEY and so on.
 
     Parameters
     ----------
-    settings
-        For ``wandb.init``: project, id, name, config, dir and the like. With an ``id`` of the training's own, a resumed
-        training goes on in the same run. Where and whether to send is said by the variables WANDB_MODE, WANDB_API_KEY
-        and so on.
+    project
+        Where to.
+    identity
+        The training's own, so that a resumed one goes on in the same run.
+    folder
+        For wandb's own files.
+    config, seed
+        Shown beside the rows.
     rows
         Rows so far; those that the run has already are not sent again.
 
@@ -189,7 +198,8 @@ def weights_and_biases(settings: Mapping[str, Any], rows: Sequence[Row]) -> Iter
         If wandb is not installed.
     """
     wandb = _package("wandb", "sdlcore[wandb]")
-    with wandb.init(resume="allow", **settings) as run:
+    settings = config.to_dict() | {"seed": seed}
+    with wandb.init(resume="allow", project=project, id=identity, dir=str(folder), config=settings) as run:
         # A step can be logged only once, and later ones only after it. Those between the checkpoint and the end of the
         # process before are there already, with equal numbers, since a resume is exact.
         first = run.step

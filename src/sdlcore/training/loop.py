@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import RunConfig
-from sdlcore.training.checkpoint import load_checkpoint, save_checkpoint
+from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.normalisation import Scaling, directions
@@ -101,10 +101,9 @@ def train(
     take_step = TrainingStep(model, config, anchors)
     first_step, earlier_seconds, rows = 0, 0.0, []
     if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
-        tensors, state = found
-        take_step.restore(tensors)
-        generator.set_state(tensors["generator"])
-        first_step, earlier_seconds, rows = state["step"], state["seconds"], state["history"]
+        take_step.restore(found.tensors)
+        generator.set_state(found.tensors["generator"])
+        first_step, earlier_seconds, rows = found.step, found.seconds, found.history
         log.info("going on from step %d of %d", first_step, settings.steps)
     if len(steps := set(processes.all.counts(first_step))) > 1:
         raise ValueError(f"processes found checkpoints of steps {sorted(steps)}; let them share the run's folder")
@@ -156,9 +155,9 @@ def train(
             # only here, where a window ends and its loss was finite: a checkpoint holds no open window
             if checkpointing and saved_step + settings.checkpoint_every <= done < settings.steps:
                 tensors = take_step.state() | {"generator": generator.get_state()}
-                state = {"step": done, "seconds": seconds, "history": history.rows}
                 if processes.all.rank == 0:
-                    save_checkpoint(checkpointing.path, checkpointing.identity, tensors, state)
+                    state = Checkpoint(done, seconds, history.rows, tensors)
+                    save_checkpoint(checkpointing.path, checkpointing.identity, state)
                 saved_step = done
                 saved = f"of step {done} in {checkpointing.path}"
     return history.rows

@@ -138,8 +138,7 @@ def _sinks(run: Run, config: RunConfig, options: Options, identity: str) -> list
         sinks.append(partial(tensorboard, options.tensorboard))
     if options.wandb:
         # the identity as the run's id: a training that goes on, goes on in the same run
-        settings = {"project": options.wandb, "id": identity[:32], "dir": str(run.model.parent)}
-        sinks.append(partial(weights_and_biases, settings | {"config": config.to_dict() | {"seed": run.seed}}))
+        sinks.append(partial(weights_and_biases, options.wandb, identity[:32], run.model.parent, config, run.seed))
     # closed first: what goes wrong with another cannot keep it from appearing
     sinks.append(partial(csv_file, run.history))
     return sinks

@@ -44,7 +44,9 @@ def train(colours: tuple[Path, Path], files: ClipFiles, out: Path, training: Cli
         return name.split()[-1]
 
     weights, metrics = out / "model.safetensors", out / "metrics.json"
-    return train_clip(training, files.architecture, *colours, weights, metrics, group_of=shape, threads=2)
+    train_clip(training, files.architecture, *colours, weights, metrics, group_of=shape, threads=2)
+    found: dict[str, Any] = json.loads(metrics.read_text())
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,6 @@ def test_it_learns_to_tell_the_classes_by_their_captions(trained: tuple[Path, di
     assert (groups["number"], groups["largest_class"]) == (3, pytest.approx(2 / 3))
     assert groups["top1"] > 0.9
     assert metrics["loss"] < 0.9 * metrics["chance_loss"]
-    assert json.loads((trained[0] / "metrics.json").read_text()) == metrics
 
 
 def test_without_training_it_cannot(colours: tuple[Path, Path], clip_files: ClipFiles, tmp_path: Path):

@@ -6,6 +6,7 @@ operands are read whole and in order, four at a time, which is what keeps these 
 rather than of single additions.
 """
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -14,9 +15,9 @@ from numba import prange
 
 # a sum may be added up in any order, and operands are finite: NaN is caught by the loop, by the loss
 _FAST = {"reassoc", "nsz", "contract", "arcp"}
-_options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
-parallel = numba.njit(parallel=True, fastmath=_FAST, **_options)
-serial = numba.njit(fastmath=_FAST, **_options)
+_njit = partial(numba.njit, nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+parallel = _njit(parallel=True)
+serial = _njit()
 
 _CHUNK = 64
 """Columns that a thread takes at once."""

@@ -36,12 +36,12 @@ class LoadedClip(NamedTuple):
     preprocess
         From a picture to a tensor, as the weights were trained for.
     architecture
-        open_clip's description of it.
+        The name that open_clip knows it by.
     """
 
     model: Any
     preprocess: Callable[[Image.Image], torch.Tensor]
-    architecture: dict[str, Any]
+    architecture: str
 
 
 def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str = "cpu") -> LoadedClip:
@@ -64,17 +64,16 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
         If there is no such architecture or no such weights, if they do not fit each other, or if one was trained with
         QuickGELU and the other has GELU, which would give other embeddings without a word.
     """
-    name = register_architecture(model)
-    architecture = open_clip.get_model_config(name)
+    name = architecture = register_architecture(model)
     where = f"weights {pretrained!r} of {name}"
     wanted = pretrained
     if pretrained.startswith(HUB):
-        _require_same_architecture(pretrained, name, architecture)
+        _require_same_architecture(pretrained, name)
         name, wanted = pretrained, ""
     elif Path(pretrained).suffix in WEIGHTS or Path(pretrained).exists():
-        _require_weights_file(pretrained, name, architecture)
+        _require_weights_file(pretrained, name)
     else:
-        _require_tag(name, pretrained, architecture)
+        _require_tag(name, pretrained)
     try:
         with nothing_to_read():
             loaded, _, preprocess = open_clip.create_model_and_transforms(
@@ -156,7 +155,7 @@ def weights_digest(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _require_weights_file(pretrained: str, name: str, architecture: dict[str, Any]) -> None:
+def _require_weights_file(pretrained: str, name: str) -> None:
     path = Path(pretrained)
     if not path.is_file() or path.suffix not in WEIGHTS:
         raise SourceError(f"pretrained {pretrained}: expected a file of weights ({', '.join(WEIGHTS)}), or a tag")
@@ -164,20 +163,20 @@ def _require_weights_file(pretrained: str, name: str, architecture: dict[str, An
     if beside.is_file():  # checkpoints of the hub come with one; a file alone does not say
         with parsing(beside, "open_clip's JSON"):
             found = json.loads(beside.read_text()).get("model_cfg", {})
-            _require_same_activation(found, name, architecture, f"{path.name} (by {beside.name})")
+            _require_same_activation(_has_quick_gelu(found), name, f"{path.name} (by {beside.name})")
 
 
-def _require_tag(name: str, tag: str, architecture: dict[str, Any]) -> None:
+def _require_tag(name: str, tag: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(name)
     found = open_clip.get_pretrained_cfg(name, tag)
     if not found:
         raise SourceError(
             f"pretrained {tag!r} is neither a file nor a tag of {name}; its tags are {', '.join(tags) or 'none'}"
         )
-    _require_same_activation(found, name, architecture, f"tag {tag}")
+    _require_same_activation(_has_quick_gelu(found), name, f"tag {tag}")
 
 
-def _require_same_architecture(pretrained: str, name: str, architecture: dict[str, Any]) -> None:
+def _require_same_architecture(pretrained: str, name: str) -> None:
     repository, _, revision = pretrained.removeprefix(HUB).partition("@")
     try:
         path = hf_hub_download(repository, "open_clip_config.json", revision=revision or None)
@@ -188,6 +187,7 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
     with parsing(pretrained, "open_clip's JSON"):
         found = json.loads(Path(path).read_text())["model_cfg"]
         _require_no_code(found, pretrained)
+    architecture = open_clip.get_model_config(name)
     different = [key for key in ("embed_dim", "vision_cfg") if found.get(key) != architecture[key]]
     if different:
         key = different[0]
@@ -195,7 +195,7 @@ def _require_same_architecture(pretrained: str, name: str, architecture: dict[st
             f"pretrained {pretrained} is of another architecture than model {name}: {key} is {found.get(key)}, "
             f"not {architecture[key]}"
         )
-    _require_same_activation(found, name, architecture, pretrained)
+    _require_same_activation(_has_quick_gelu(found), name, pretrained)
 
 
 def _require_no_code(found: Any, where: str) -> None:
@@ -209,8 +209,14 @@ def _require_no_code(found: Any, where: str) -> None:
             waiting += part.values()
 
 
-def _require_same_activation(found: dict[str, Any], name: str, architecture: dict[str, Any], what: str) -> None:
-    trained, built = (bool(settings.get("quick_gelu", False)) for settings in (found, architecture))
+def _has_quick_gelu(settings: Any) -> bool:
+    """Tell whether open_clip's settings of a model, or of weights, say QuickGELU."""
+    return bool(settings.get("quick_gelu", False))
+
+
+def _require_same_activation(trained: bool, name: str, what: str) -> None:
+    """Refuse weights that were trained with QuickGELU for a model without, and the other way round."""
+    built = _has_quick_gelu(open_clip.get_model_config(name))
     if trained == built:
         return
     kinds = {True: "QuickGELU", False: "GELU"}

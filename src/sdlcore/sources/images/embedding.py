@@ -6,15 +6,17 @@ index of its class and its path. What is unreadable is skipped, counted and list
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import open_clip
 import torch
 
 from sdlcore.data.parts import ResumableWriter, resume_store
 from sdlcore.memory import keep_freed_memory
+from sdlcore.settings import FromJson
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
 from sdlcore.sources.images.listing import Batch, decoded
@@ -139,6 +141,16 @@ def extract_shard(
         _write_skipped(skipped_path, {split: work.fill(writer, split)})
 
 
+@dataclass(frozen=True)
+class Progress(FromJson):
+    """Where the writing of a split stands."""
+
+    next: int
+    """Image of the split that comes next."""
+    skipped: tuple[tuple[str, str], ...]
+    """Those that could not be read so far, and why."""
+
+
 class Extraction(NamedTuple):
     """A source with its model loaded and its images listed."""
 
@@ -191,7 +203,7 @@ def prepare(
         source={key: value for key, value in asdict(source).items() if key not in UNTRACKED},
         input=CONVENTIONS[source.embedding],
         references="path: of the image, relative to the image folder",
-        architecture=clip.architecture,
+        architecture=open_clip.get_model_config(clip.architecture),
         weights_sha256=weights_digest(clip.model.visual),
         preprocessing={key: _plain(value) for key, value in clip.model.visual.preprocess_cfg.items()},
         precision={"forward": source.dtype, "stored": source.store_dtype},
@@ -240,9 +252,8 @@ def _fill(
     batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]],
 ) -> list[Skipped]:
     """Write the rows of a split from where the writer stands; return what was skipped of it, all in all."""
-    state = writer.state
-    start: int = state.get("next", 0)
-    skipped = [Skipped(*entry) for entry in state.get("skipped", part.folder.skipped)]
+    begun = writer.state(Progress) or Progress(0, tuple(part.folder.skipped))
+    start, skipped = begun.next, [Skipped(*entry) for entry in begun.skipped]
     every = max(1, COMMIT_IMAGES // source.batch_size)
     tenth = max(1, len(part.order) // 10)
     paths = np.array(part.folder.paths, dtype=object)
@@ -260,7 +271,7 @@ def _fill(
         skipped += batch.skipped
         before, start = start, min(start + source.batch_size, len(part.order))
         if number % every == 0 or start == len(part.order):
-            writer.commit({"next": start, "skipped": skipped})
+            writer.commit(Progress(start, tuple(skipped)))
         if before // tenth < start // tenth:
             log.info("%s: %d of %d images, %d skipped", split, start, len(part.order), len(skipped))
     writer.provenance |= {"skipped": [entry._asdict() for entry in skipped]}

@@ -55,6 +55,19 @@ class Loaded(NamedTuple):
     skipped: list[Skipped]
 
 
+class Accuracy(NamedTuple):
+    """How often the nearest caption is that of an image's class."""
+
+    number: int
+    """Of classes."""
+    top1: float
+    """Share of images."""
+    chance: float
+    """The same of guesses."""
+    largest_class: float
+    """The same where all are said to be of the largest class."""
+
+
 def train_clip(
     training: ClipTraining,
     model: str,
@@ -67,8 +80,8 @@ def train_clip(
     workers: int = 0,
     device: str = "cpu",
     threads: int = 1,
-) -> dict[str, Any]:
-    """Train a CLIP on an image folder, and judge it zero-shot on another; return what the metrics file holds.
+) -> None:
+    """Train a CLIP on an image folder, and judge it zero-shot on another.
 
     On a CPU, the same settings and number of threads give the same bits. Images are held in memory.
 
@@ -130,14 +143,13 @@ def train_clip(
         "losses": {str(step): losses[step - 1] for step in range(LOG_EVERY, training.steps + 1, LOG_EVERY)},
         "images": {"train": len(data.images), "test": len(test.images)},
         "skipped": {part: [s._asdict() for s in found.skipped] for part, found in (("train", data), ("test", test))},
-        "zero_shot": _zero_shot(clip, test, tokens, groups, device),
+        "zero_shot": {what: found._asdict() for what, found in _zero_shot(clip, test, tokens, groups, device).items()},
         "provenance": facts,
     }
     weights = {key: value.cpu().contiguous() for key, value in clip.state_dict().items()}
     with atomic_path(model_path) as part:
         save_file(weights, part, metadata={"provenance": json.dumps(facts, sort_keys=True)})
     write_json(metrics_path, metrics)
-    return metrics
 
 
 def _initialised(name: str, seed: int) -> tuple[Any, Any]:
@@ -217,7 +229,7 @@ def _rate(step: int, warmup: int, steps: int) -> float:
 @torch.inference_mode()
 def _zero_shot(
     clip: Any, test: Loaded, tokens: torch.Tensor, groups: list[str] | None, device: str
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Accuracy]:
     """Return the share of images whose nearest caption is that of their class, and with groups, of their group."""
     images_ND = torch.cat(
         [clip.encode_image(part.to(device), normalize=True) for part in test.images.split(EVALUATION_BATCH)]
@@ -232,10 +244,6 @@ def _zero_shot(
     return found
 
 
-def _top1(found_N: torch.Tensor, labels_N: torch.Tensor, number: int) -> dict[str, Any]:
-    return {
-        "number": number,
-        "top1": (found_N == labels_N).float().mean().item(),
-        "chance": 1 / number,
-        "largest_class": labels_N.bincount().max().item() / len(labels_N),
-    }
+def _top1(found_N: torch.Tensor, labels_N: torch.Tensor, number: int) -> Accuracy:
+    top1 = (found_N == labels_N).float().mean().item()
+    return Accuracy(number, top1, 1 / number, labels_N.bincount().max().item() / len(labels_N))

@@ -4,11 +4,12 @@ import logging
 import math
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from sdlcore.data.parts import ResumableWriter
+from sdlcore.settings import FromJson
 from sdlcore.sources.language.forward import KEPT, KINDS, Batch, RowKinds
 from sdlcore.sources.language.tokens import following
 
@@ -18,6 +19,24 @@ COMMIT_BATCHES = 16
 """Batches after which a store is made safe against a kill."""
 
 
+@dataclass(frozen=True)
+class Progress(FromJson):
+    """Where a filling stands after a batch."""
+
+    first_place: int
+    """Of the text, where it began."""
+    place: int
+    """Of the document that the next context begins in."""
+    position: int
+    """Of the token in it that it begins with."""
+    last_place: int
+    """Of the last document that a context used so far touches."""
+    contexts: int
+    """Used so far."""
+    rows_by_kind: dict[str, int]
+    """How many of their tokens are of each of `KINDS`."""
+
+
 class Filling:
     """Fills a store with the first ``wanted`` rows that are kept, from a place of the text on or where it was left."""
 
@@ -25,19 +44,19 @@ class Filling:
         self._writer = writer
         self._split = writer.provenance["split"]
         self._wanted = wanted
-        begin = {"first_place": place, "place": place, "position": 0, "last_place": place - 1, "contexts": 0}
-        self._state: dict[str, Any] = begin | {"rows_by_kind": dict.fromkeys(KINDS, 0)} | writer.state
+        begin = Progress(place, place, 0, place - 1, 0, dict.fromkeys(KINDS, 0))
+        self._progress = writer.state(Progress) or begin
         self._batches = 0
 
     @property
     def last_place(self) -> int:
         """Place of the last document that a context used so far touches."""
-        return self._state["last_place"]
+        return self._progress.last_place
 
     def run(self, batches_from: Callable[[int, int], Generator[Batch, None, None]], kinds: RowKinds) -> bool:
         """Return whether the text had as many rows."""
-        writer, state = self._writer, self._state
-        with closing(batches_from(state["place"], state["position"])) as batches:
+        writer = self._writer
+        with closing(batches_from(self._progress.place, self._progress.position)) as batches:
             while writer.rows < self._wanted:
                 batch = next(batches, None)
                 if batch is None:
@@ -45,11 +64,16 @@ class Filling:
                 self._append(batch, kinds)
                 self._batches += 1
                 if self._batches % COMMIT_BATCHES == 0 or writer.rows == self._wanted:
-                    writer.commit(state)
-        writer.provenance |= {name: state[name] for name in ("first_place", "contexts", "rows_by_kind")}
+                    writer.commit(self._progress)
+        done = self._progress
+        writer.provenance |= {
+            "first_place": done.first_place,
+            "contexts": done.contexts,
+            "rows_by_kind": done.rows_by_kind,
+        }
         log.info(
             "%s: %d contexts up to the document in place %d, rows by kind %s",
-            *(self._split, state["contexts"], state["last_place"], state["rows_by_kind"]),
+            *(self._split, done.contexts, done.last_place, done.rows_by_kind),
         )
         return True
 
@@ -63,11 +87,17 @@ class Filling:
         references = {name: getattr(tokens, name).ravel()[kept] for name in ("document", "position", "token")}
         columns = {name: values[kept] for name, values in batch.values.items()}
         self._writer.append(columns["input"], columns.get("target"), references=references)
-        self._state["contexts"] += used
-        for name, count in zip(KINDS, np.bincount(kind_N, minlength=len(KINDS)), strict=True):
-            self._state["rows_by_kind"][name] += int(count)
-        self._state["place"], self._state["position"] = following(tokens)
+        counts = dict(zip(KINDS, np.bincount(kind_N, minlength=len(KINDS)).tolist(), strict=True))
+        place, position = following(tokens)
         in_documents = tokens.document[:used] >= 0
-        self._state["last_place"] = int(tokens.place[:used][in_documents].max(initial=self._state["last_place"]))
+        last, done = self._progress, tokens.place[:used][in_documents]
+        self._progress = Progress(
+            first_place=last.first_place,
+            place=place,
+            position=position,
+            last_place=int(done.max(initial=last.last_place)),
+            contexts=last.contexts + used,
+            rows_by_kind={name: last.rows_by_kind[name] + count for name, count in counts.items()},
+        )
         if before * 10 // self._wanted < self._writer.rows * 10 // self._wanted:
             log.info("%s: %d of %d rows", self._split, self._writer.rows, self._wanted)
