@@ -5,13 +5,15 @@ The configuration's models read the same annotations, so that a range stands in 
 
 import dataclasses
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+"""What JSON can hold."""
 Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]
 Latents = Annotated[int, Ge(1), Le(10**8)]
@@ -39,7 +41,7 @@ class FromJson:
     """Settings that JSON can hold. On a command line, they are one value (`sdlcore.command_line`)."""
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+    def from_dict(cls, settings: Mapping[str, Json]) -> Self:
         """Build from what JSON holds; what is left out takes its default.
 
         Raises
@@ -56,7 +58,7 @@ class FromJson:
         return cls(**{name: _from_json(known[name].type, value) for name, value in settings.items()})
 
 
-def _from_json(annotation: Any, value: Any) -> Any:
+def _from_json(annotation: Any, value: Json) -> Any:
     """Return tuples for lists, and the settings within settings for a mapping."""
     if isinstance(value, dict):
         inner = [part for part in _kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]

@@ -18,6 +18,7 @@ from sdlcore.evaluation.origin import check_origin
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
+from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.storage.files import provenance, seal_json, sha256_of, write_json
@@ -60,8 +61,14 @@ def main(
     with open_checked(store) as opened:
         found = evaluate(load_model(model), opened, truth, stream(seed, "chance"))
     facts = provenance(__file__, config.parts[:1], inputs={"model": sha256_of(model), "store": content_digest(store)})
-    run = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed}
-    write_json(output, seal_json({"run": run, **found._asdict(), "provenance": facts}))
+    content: dict[str, Json] = {
+        "run": {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed},
+        "metrics": found.metrics,
+        "chance": found.chance,
+        "features": found.features,
+        "provenance": facts,
+    }
+    write_json(output, seal_json(content))
     for name, value in found.metrics.items():
         logging.info("%s %s", name, value)
 

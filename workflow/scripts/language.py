@@ -16,7 +16,7 @@ from sdlcore.model.saving import load_model
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.forward import RowKinds
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.made import Made, Part
 from sdlcore.sources.language.tokens import contexts_of
 from sdlcore.storage.files import provenance, sha256_of, write_json, write_text
 
@@ -51,11 +51,11 @@ def main(
     place = choose_device(device)
     coder = load_model(dictionary).to(place)
     with open_checked(store) as opened:
-        facts = opened.provenance
-        source = LlamaSource.from_dict(facts["source"])
-        checkpoint = open_checkpoint(model, facts["model"].get("commit"))
+        made, part = Made.read(store, opened.provenance), Part.read(store, opened.provenance)
+        source = made.source
+        checkpoint = open_checkpoint(model, made.model_commit)
         tokenizer = load_tokenizer(checkpoint.folder)
-        corpus = open_text(text, source.text_options._replace(revision=facts["text"].get("commit")))
+        corpus = open_text(text, source.text_options._replace(revision=made.text_commit))
         peaks = top_activating(coder, opened, latents_to_show(coder, opened, latents))
         mean = mean_of(opened, "target" if coder.config.pair == "transcoder" else "input")
 
@@ -63,14 +63,14 @@ def main(
     shown = {latent: list(islice(found, len(its))) for latent, its in peaks.items()}
     losses = None
     if coder.config.pair != "crosscoder":
-        held_out = contexts_of(corpus.documents(facts["first_place"]), tokenizer, source.context_length)
+        held_out = contexts_of(corpus.documents(part.first_place), tokenizer, source.context_length)
         losses = loss_recovered(
             load_whole(checkpoint.folder, source.dtype).to(place),
             lambda x: coder(x).x_hat,
-            islice(held_out, min(contexts, facts["contexts"])),
+            islice(held_out, min(contexts, part.contexts)),
             source.sites,
             coder.config.pair,
-            RowKinds(facts["separator"]["id"], facts["largest_norm"], source.drop),
+            RowKinds(made.separator, made.largest_norm, source.drop),
             torch.from_numpy(mean),
         )
         logging.info("%s", losses)

@@ -1,11 +1,13 @@
 """Anchors: directions that some latents are tied to (section 4.1)."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sdlcore.data.directions import check_directions
+from sdlcore.settings import Json
 from sdlcore.storage.sealing import read_sealed, write_sealed
 
 
@@ -44,7 +46,7 @@ def number_of_anchors(asked: float, n: int) -> int:
     return max(1, int(asked * n)) if asked < 1 else int(asked)
 
 
-def save_anchors(path: str | Path, anchors: Anchors, provenance: dict[str, Any]) -> None:
+def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:
     """Write anchors as safetensors, with ``provenance`` in the metadata."""
     write_sealed(path, {key: value for key, value in anchors._asdict().items() if value is not None}, provenance)
 

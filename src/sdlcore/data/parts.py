@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import h5py
 import numpy as np
@@ -25,7 +25,7 @@ from sdlcore.data.layout import VERSION, StoreError, check_dtype, column_names, 
 from sdlcore.data.seals import broken_seal
 from sdlcore.data.underflow import Counts, Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
-from sdlcore.settings import FromJson
+from sdlcore.settings import FromJson, Json
 from sdlcore.storage.files import naming_a_full_disk
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class ResumableWriter(BlockWriter):
     """
 
     def __init__(
-        self, path: Path, dtype: str, provenance: Mapping[str, Any], class_names: Sequence[str] | None
+        self, path: Path, dtype: str, provenance: Mapping[str, Json], class_names: Sequence[str] | None
     ) -> None:
         super().__init__(path, dtype, provenance, class_names)
         self._state: str | None = None  # that the last commit was given
@@ -190,7 +190,7 @@ class ResumableWriter(BlockWriter):
 @contextmanager
 def resume_store(
     path: str | Path,
-    provenance: Mapping[str, Any],
+    provenance: Mapping[str, Json],
     dtype: str | np.dtype = "float16",
     class_names: Sequence[str] | None = None,
 ) -> Iterator[ResumableWriter]:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -24,6 +23,7 @@ from sdlcore.data.layout import (
     read_stored,
 )
 from sdlcore.data.seals import broken_seal
+from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 
 
@@ -75,7 +75,7 @@ class ActivationStore:
         self.rows: int = self._file["input"].shape[0]
         self.n_p: int = self._file["input"].shape[1]
         self.n_r: int | None = self._file["target"].shape[1] if "target" in self._file else None
-        self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
+        self.provenance: dict[str, Json] = json.loads(attributes["provenance"])
         self.checksum: str | None = attributes.get("checksum")
         if not isinstance(self.provenance, dict) or not isinstance(self.checksum, str | None):
             raise StoreError(f"{self.path}: its provenance or checksum is not what a store has; write it anew")

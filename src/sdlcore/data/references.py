@@ -4,13 +4,15 @@ A bench has its true features. Real activations with labels have the means of th
 not claimed to be true features: they are directions that a dictionary of the data may be expected to have.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sdlcore.data.directions import check_directions
 from sdlcore.data.reading import ActivationStore
+from sdlcore.settings import Json
 from sdlcore.storage.sealing import read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ def _described(
     return frame
 
 
-def save_references(path: str | Path, references: References, provenance: dict[str, Any]) -> None:
+def save_references(path: str | Path, references: References, provenance: Mapping[str, Json]) -> None:
     """Write references as safetensors, with ``provenance`` in the metadata."""
     write_sealed(path, {key: value for key, value in references._asdict().items() if value is not None}, provenance)
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from sdlcore.data.layout import StoreError, begin, chunk_rows
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.seals import append_seal
+from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 
 
@@ -43,7 +43,7 @@ def shard_bounds(rows: int, row_bytes: int, shard_bytes: int, input_bytes: int |
     return [(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Any]) -> None:
+def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mapping[str, Json]) -> None:
     """Write an index that reads as one store with the samples of all shards, in their order.
 
     It copies none of them: it names them relative to itself, so that a folder that holds both can be moved. With the

@@ -23,6 +23,7 @@ from sdlcore.data.layout import (
 )
 from sdlcore.data.seals import append_seal
 from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
+from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 
 
@@ -133,7 +134,7 @@ class BlockWriter:
     """
 
     def __init__(
-        self, path: Path, dtype: str, provenance: Mapping[str, Any], class_names: Sequence[str] | None
+        self, path: Path, dtype: str, provenance: Mapping[str, Json], class_names: Sequence[str] | None
     ) -> None:
         self.provenance = dict(provenance)
         self.rows = 0
@@ -217,7 +218,7 @@ class StoreWriter(BlockWriter):
         file: h5py.File,
         path: Path,
         dtype: str,
-        provenance: Mapping[str, Any],
+        provenance: Mapping[str, Json],
         class_names: Sequence[str] | None,
     ) -> None:
         super().__init__(path, dtype, provenance, class_names)
@@ -268,7 +269,7 @@ class StoreWriter(BlockWriter):
 @contextmanager
 def create_store(
     path: str | Path,
-    provenance: Mapping[str, Any],
+    provenance: Mapping[str, Json],
     dtype: str | np.dtype = "float32",
     class_names: Sequence[str] | None = None,
 ) -> Iterator[StoreWriter]:

@@ -3,15 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sdlcore.data.reading import content_digest
 from sdlcore.model.origin import check_same
 from sdlcore.model.saving import load_provenance
+from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 
 
-def check_origin(model: str | Path, settings: Mapping[str, Any], seed: int, store: str | Path) -> None:
+def check_origin(model: str | Path, settings: Mapping[str, Json], seed: int, store: str | Path) -> None:
     """Compare what a model says of its making with its run.
 
     Parameters

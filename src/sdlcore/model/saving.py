@@ -13,13 +13,14 @@ from torch import Tensor
 from sdlcore.model.origin import check_beside
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
+from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 from sdlcore.storage.sealing import seal, unseal
 
 
-def save_model(path: str | Path, model: SparseCoder, provenance: dict[str, Any]) -> None:
+def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
     """Write ``model`` as safetensors. The metadata hold its configuration, so that the file alone can be opened."""
-    description = {
+    description: dict[str, Json] = {
         "model": vars(model.config),
         "input_sites": model.input_sites,
         "target_sites": model.target_sites,
@@ -65,7 +66,7 @@ def load_model(path: str | Path) -> SparseCoder:
     return model.eval()
 
 
-def load_provenance(path: str | Path) -> dict[str, Any]:
+def load_provenance(path: str | Path) -> dict[str, Json]:
     """Return what `save_model` was told of a model's making; errors as `load_model`, but for the weights."""
     found = _read(path)[0].get("provenance")
     if not isinstance(found, dict):
@@ -73,7 +74,7 @@ def load_provenance(path: str | Path) -> dict[str, Any]:
     return found
 
 
-def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: str | Path) -> tuple[dict[str, Json], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -87,7 +88,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return unseal(path, metadata["sdlcore"], tensors), tensors
 
 
-def _described(description: Mapping[str, Any]) -> tuple[ModelConfig, tuple[int, ...], tuple[int, ...]]:
+def _described(description: Mapping[str, Json]) -> tuple[ModelConfig, tuple[int, ...], tuple[int, ...]]:
     """Return the configuration and the sites of x_p and x_r; any error says what is wrong with them."""
     settings = description["model"]
     if not isinstance(settings, dict):

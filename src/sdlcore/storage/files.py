@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore import __version__
+from sdlcore.settings import Json
 from sdlcore.storage.digest import source_digest
 
 
@@ -138,7 +139,7 @@ def read_rows(path: str | Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def seal_json(content: Mapping[str, Any]) -> dict[str, Any]:
+def seal_json(content: Mapping[str, Json]) -> dict[str, Json]:
     """Return JSON-able content with a checksum of itself, ``crc32``, in the place of one that it may have."""
     rest = {key: value for key, value in content.items() if key != "crc32"}
     return {**rest, "crc32": zlib.crc32(json.dumps(rest, sort_keys=True).encode())}

@@ -7,24 +7,28 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 
-Tensors = Mapping[str, Any]
-"""By name: arrays of numpy, or tensors of torch on the CPU."""
+if TYPE_CHECKING:
+    import torch
+
+Tensors: TypeAlias = "Mapping[str, np.ndarray] | Mapping[str, torch.Tensor]"
+"""By name; those of torch on the CPU."""
 
 
-def seal(description: Mapping[str, Any], tensors: Tensors) -> str:
+def seal(description: Mapping[str, Json], tensors: Tensors) -> str:
     """Return a JSON-able description as text that ends with a checksum of itself and of tensors."""
     return _text({**description, "crc32": _crc(description, tensors)})
 
 
-def unseal(path: str | Path, text: str | None, tensors: Tensors) -> dict[str, Any]:
+def unseal(path: str | Path, text: str | None, tensors: Tensors) -> dict[str, Json]:
     """Return the description that `seal` made into ``text``.
 
     Raises
@@ -43,7 +47,7 @@ def unseal(path: str | Path, text: str | None, tensors: Tensors) -> dict[str, An
     return dict(description)
 
 
-def write_sealed(path: str | Path, arrays: Mapping[str, np.ndarray], provenance: Mapping[str, Any]) -> None:
+def write_sealed(path: str | Path, arrays: Mapping[str, np.ndarray], provenance: Mapping[str, Json]) -> None:
     """Write arrays as safetensors, with ``provenance`` in the metadata, sealed with them; whole or not at all."""
     kept = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     with atomic_path(path) as part:
@@ -68,12 +72,12 @@ def read_sealed(path: str | Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _text(description: Mapping[str, Any]) -> str:
+def _text(description: Mapping[str, Json]) -> str:
     # as it is read again: keys that were numbers are text then, and stand in another order
     return json.dumps(json.loads(json.dumps(description)), sort_keys=True)
 
 
-def _crc(description: Mapping[str, Any], tensors: Tensors) -> int:
+def _crc(description: Mapping[str, Json], tensors: Tensors) -> int:
     crc = zlib.crc32(_text(description).encode())
     for name in sorted(tensors):
         values = tensors[name]

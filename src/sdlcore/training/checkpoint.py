@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -65,4 +65,5 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     if found["identity"] != identity:
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None
-    return Checkpoint(**found["state"], tensors=tensors)
+    state: Any = found["state"]
+    return Checkpoint(**state, tensors=tensors)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from sdlcore.data.layout import decode, encode
 from sdlcore.data.parts import resume_store
 from sdlcore.data.underflow import UnderflowError, described, vanishing_row
 from sdlcore.random_streams import stream
-from sdlcore.settings import FromJson
+from sdlcore.settings import FromJson, Json
 from sdlcore.sources.files.arrays import Array, open_array
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.folders import NO_FILE, is_regular
@@ -150,7 +149,7 @@ def _write(
     path: str | Path,
     arrays: Mapping[str, Array],
     chosen: Callable[[int, int], np.ndarray],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Json],
     dtype: str,
     class_names: list[str] | None,
 ) -> None:

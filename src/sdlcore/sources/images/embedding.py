@@ -16,7 +16,7 @@ import torch
 
 from sdlcore.data.parts import ResumableWriter, resume_store
 from sdlcore.memory import keep_freed_memory
-from sdlcore.settings import FromJson
+from sdlcore.settings import FromJson, Json
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
 from sdlcore.sources.images.listing import Batch, decoded
@@ -156,14 +156,14 @@ class Extraction(NamedTuple):
 
     source: ClipSource
     splits: dict[str, Split]
-    facts: dict[str, Any]
+    facts: dict[str, Json]
     batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]]
 
     @property
     def class_names(self) -> list[str]:
         return self.splits["train"].folder.class_names
 
-    def facts_of(self, split: str) -> dict[str, Any]:
+    def facts_of(self, split: str) -> dict[str, Json]:
         return self.facts | _facts_of(split, self.splits[split])
 
     def part(self, split: str, number: int, parts: int) -> "Extraction":
@@ -295,7 +295,7 @@ def _write_skipped(path: str | Path, skipped: Mapping[str, list[Skipped]]) -> No
     write_rows(path, [["split", "path", "reason"], *rows])
 
 
-def _facts_of(split: str, part: Split) -> dict[str, Any]:
+def _facts_of(split: str, part: Split) -> dict[str, Json]:
     counts = np.bincount(part.labels[part.order], minlength=len(part.folder.classes))
     return {
         "split": split,

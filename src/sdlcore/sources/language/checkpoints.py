@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from sdlcore.settings import Json
 from sdlcore.sources.folders import NO_FILE
 from sdlcore.sources.language.hub import model_config, model_snapshot
 from sdlcore.sources.language.hub_names import is_hub_model
@@ -33,7 +34,7 @@ class Checkpoint(NamedTuple):
     commit: str | None
     """Of a model of the hub."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Json]:
         """Return what identifies the model, for provenance: a commit of the hub or the checksums of its weights."""
         if self.commit is not None:
             return {"name": self.name, "commit": self.commit}

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sdlcore.random_streams import stream
+from sdlcore.settings import Json
 from sdlcore.sources.language.hub_names import DATASET, is_hub_text
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.text import list_texts, read_documents
@@ -75,7 +76,7 @@ class Text:
     """
 
     name: str
-    facts: dict[str, Any]
+    facts: dict[str, Json]
     whole: bool
     read: Callable[[], Iterator[tuple[int, str]]]
 
@@ -99,7 +100,7 @@ def open_text(reference: str | Path, options: TextOptions | None = None) -> Text
     if is_hub_text(name):
         return _dataset(name.removeprefix(DATASET), options)
     files, skipped = list_texts(reference)
-    facts: dict[str, Any] = {"files": _checksums(files, Path(reference)), "column": options.column}
+    facts: dict[str, Json] = {"files": _checksums(files, Path(reference)), "column": options.column}
     if skipped:
         for entry in skipped:
             log.warning("%s: skipped %s: %s", name, *entry)
@@ -127,7 +128,7 @@ def _dataset(name: str, options: TextOptions) -> Text:
     from sdlcore.sources.language.hub import dataset_commit, dataset_texts
 
     commit = dataset_commit(name, options.revision)
-    facts = {
+    facts: dict[str, Json] = {
         "dataset": name,
         "config": options.config,
         "split": options.split,

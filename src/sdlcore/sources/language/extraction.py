@@ -21,6 +21,7 @@ import torch
 
 from sdlcore.data.parts import ResumableWriter, resume_store
 from sdlcore.memory import keep_freed_memory
+from sdlcore.settings import Json
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated, open_checkpoint
 from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
 from sdlcore.sources.language.filling import Filling
@@ -50,7 +51,7 @@ class Extraction(NamedTuple):
     stack: Any
     kinds: RowKinds
     """Which rows are left out."""
-    facts: dict[str, Any]
+    facts: dict[str, Json]
     """What identifies it, for provenance."""
 
     def batches(self, place: int = 0, position: int = 0, contexts: int | None = None) -> Generator[Batch, None, None]:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ import torch
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.parts import resume_store
+from sdlcore.settings import Json
 from sdlcore.sources.language.extraction import Extraction, prepare
 from sdlcore.sources.language.forward import KEPT
+from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
@@ -34,6 +36,23 @@ log = logging.getLogger(__name__)
 
 FORMAT = "sdlcore activation stream"
 VERSION = 1
+
+
+class Recipe(NamedTuple):
+    """Which rows a training makes."""
+
+    n_p: int
+    n_r: int | None
+    """Dimensions of input and, where there is one, target."""
+    model: str
+    text: str
+    """Where they are."""
+    first_place: int
+    """Place of the document that training begins with."""
+    buffer_rows: int
+    """Rows in memory that batches are drawn from."""
+    provenance: dict[str, Json]
+    """What makes the rows."""
 
 
 def write_recipe(
@@ -68,18 +87,16 @@ def write_recipe(
         work.require_disk(Path(test_path).parent, rows - test.rows, rows)
         last = work.fill(test, rows)
     width = work.stack.config.hidden_size
-    recipe = {
-        "format": FORMAT,
-        "version": VERSION,
-        "n_p": width,
-        "n_r": width if "target" in source.sites else None,
-        "model": str(model),
-        "text": str(text),
-        "first_place": last + 1,
-        "buffer_rows": buffer_rows,
-        "provenance": work.facts,
-    }
-    write_json(recipe_path, recipe)
+    recipe = Recipe(
+        n_p=width,
+        n_r=width if "target" in source.sites else None,
+        model=str(model),
+        text=str(text),
+        first_place=last + 1,
+        buffer_rows=buffer_rows,
+        provenance=work.facts,
+    )
+    write_json(recipe_path, {"format": FORMAT, "version": VERSION, **recipe._asdict()})
 
 
 class Rows(NamedTuple):
@@ -251,7 +268,7 @@ class StreamReader:
         return {}
 
 
-def load_recipe(path: str | Path) -> dict[str, Any]:
+def load_recipe(path: str | Path) -> Recipe:
     """Return a recipe.
 
     Raises
@@ -265,7 +282,10 @@ def load_recipe(path: str | Path) -> dict[str, Any]:
         raise SourceError(f"{path}: not a readable recipe of a stream ({error})") from error
     if not isinstance(recipe, dict) or recipe.get("format") != FORMAT or recipe.get("version") != VERSION:
         raise SourceError(f"{path}: not an {FORMAT} of version {VERSION}; make it anew")
-    return recipe
+    try:
+        return Recipe(**{name: recipe[name] for name in Recipe._fields})
+    except KeyError as error:
+        raise SourceError(f"{path}: its {error} is missing; make it anew") from error
 
 
 @contextmanager
@@ -293,17 +313,16 @@ def open_stream(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SourceError(f"{path}: a stream's rows are made in one process; train with one, or set stream to false")
     recipe = load_recipe(path)
-    facts = recipe["provenance"]
-    source = LlamaSource.from_dict(facts["source"])
+    made = Made.read(path, recipe.provenance)
     # the medians that outliers are told by are those of the recipe
-    work = prepare(source, recipe["model"], recipe["text"], 0, threads=torch.get_num_threads(), device=device)
+    work = prepare(made.source, recipe.model, recipe.text, 0, threads=torch.get_num_threads(), device=device)
     for what in ("model", "text"):
-        if json.loads(json.dumps(work.facts[what])) != facts[what]:
-            raise SourceError(f"{path}: its {what} is not what it was any more, {facts[what]}; make the recipe anew")
-    limits = {column: float(limit) for column, limit in facts["largest_norm"].items()}
-    work = work._replace(kinds=work.kinds._replace(largest_norm=limits))
+        was = recipe.provenance[what]
+        if json.loads(json.dumps(work.facts[what])) != was:
+            raise SourceError(f"{path}: its {what} is not what it was any more, {was}; make the recipe anew")
+    work = work._replace(kinds=work.kinds._replace(largest_norm=made.largest_norm))
     marks = folder / "stream.json"
-    arguments = (recipe["first_place"], recipe["buffer_rows"], pair, batch_size, order, marks, sha256_of(path))
+    arguments = (recipe.first_place, recipe.buffer_rows, pair, batch_size, order, marks, sha256_of(path))
     reader = StreamReader(work, *arguments)
-    yield TrainingRows(recipe["n_p"], recipe["n_r"], reader, reader.first_rows)
+    yield TrainingRows(recipe.n_p, recipe.n_r, reader, reader.first_rows)
     marks.unlink(missing_ok=True)

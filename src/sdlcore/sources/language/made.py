@@ -1,0 +1,61 @@
+"""What rows of a language model's activations say of how they were made, read for those who make more like them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdlcore.settings import Json
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.storage.parsing import SourceError
+
+
+class Made(NamedTuple):
+    """How rows were made."""
+
+    source: LlamaSource
+    model_commit: str | None
+    """Of a model of the hub."""
+    text_commit: str | None
+    """Of a data set of the hub."""
+    separator: int
+    """Id of the separator token."""
+    largest_norm: dict[str, float]
+    """Norm of a column's activations above which a row is an outlier."""
+
+    @classmethod
+    def read(cls, path: str | Path, provenance: Mapping[str, Json]) -> "Made":
+        """Return what the provenance of a store, or of a recipe, says.
+
+        Raises
+        ------
+        SourceError
+            Naming the file, if it says no such thing.
+        """
+        facts: Any = provenance
+        try:
+            return cls(
+                source=LlamaSource.from_dict(facts["source"]),
+                model_commit=facts["model"].get("commit"),
+                text_commit=facts["text"].get("commit"),
+                separator=int(facts["separator"]["id"]),
+                largest_norm={column: float(limit) for column, limit in facts["largest_norm"].items()},
+            )
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise SourceError(f"{path}: does not say how its rows were made ({error!r}); make it anew") from error
+
+
+class Part(NamedTuple):
+    """Which part of its text a store's rows are of."""
+
+    first_place: int
+    """Place of the document that its first context begins in."""
+    contexts: int
+
+    @classmethod
+    def read(cls, path: str | Path, provenance: Mapping[str, Json]) -> "Part":
+        """Return what the provenance of a store says; errors as `Made.read`."""
+        facts: Any = provenance
+        try:
+            return cls(int(facts["first_place"]), int(facts["contexts"]))
+        except (LookupError, TypeError, ValueError) as error:
+            raise SourceError(f"{path}: does not say where in its text it is from ({error!r}); make it anew") from error
