@@ -87,12 +87,20 @@ def _parsed(text: str, name: str) -> ast.Module:
 def _import_statements(text: str, name: str) -> list[tuple[str, int, list[str]]]:
     """Return the import statements of a source: from where, how many packages up, which names."""
     found = []
-    for node in ast.walk(_parsed(text, name)):
+    for node in _statements(_parsed(text, name).body):
         if isinstance(node, ast.Import):
             found.append(("", 0, [alias.name for alias in node.names]))
         elif isinstance(node, ast.ImportFrom):
             found.append((node.module or "", node.level, [alias.name for alias in node.names]))
     return found
+
+
+def _statements(body: list[Any]) -> Iterator[Any]:
+    """Yield statements, and those within them at any depth. Expressions, which are most of a tree, hold none."""
+    for node in body:
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, field, []))
 
 
 @cache
@@ -128,11 +136,11 @@ def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _files(name: str, root: Path) -> Iterator[Path]:
-    """Yield the files that importing ``name`` runs: packages on the way and the module itself."""
+# a plan asks for the same names dozens of times; modules do not come and go while one process makes it
+@cache
+def _files(name: str, root: Path) -> list[Path]:
+    """Return the files that importing ``name`` runs: packages on the way and the module itself."""
     parts = name.split(".")
-    for depth in range(1, len(parts) + 1):
-        base = root.joinpath(*parts[:depth])
-        for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
-            if path.is_file():
-                yield path
+    bases = [root.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    paths = [path for base in bases for path in (base / "__init__.py", base.with_name(f"{base.name}.py"))]
+    return [path for path in paths if path.is_file()]
