@@ -346,6 +346,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]):
         dataclasses.replace(SOURCE, **wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.registry
 def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     """Fetch what the default configuration names; the converted model must predict the text, not just load."""
