@@ -53,7 +53,12 @@ METHODS = {
     "anchored crosscoder": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "lambda_anchor": 0.5},
 }
 FORKING = """
-import json, os, runpy, signal, sys, traceback
+import gc, json, os, runpy, signal, sys, traceback
+from pathlib import Path
+
+import numba
+import sdlcore
+from sdlcore.storage.digest import source_digest
 
 def die_at(number, folder):
     seen = 0
@@ -72,6 +77,10 @@ def die_at(number, folder):
 runpy.run_path(sys.argv[1], run_name="warm-up")
 import sdlcore.model.kernels.cpu
 import torch._dynamo
+# and what else each would do again: half of its time, as in workflow/warm.py
+numba.njit(lambda: None)()
+source_digest(Path(sys.argv[1]), Path(sdlcore.__file__).parents[1])
+gc.freeze()
 print(os.getpid(), flush=True)
 for line in sys.stdin:
     request = json.loads(line)

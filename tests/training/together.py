@@ -5,6 +5,7 @@ variables, says which they are, and, when asked again, how they ended. Forked, s
 these trainings.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -12,6 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -90,6 +92,9 @@ def answer(request: dict) -> None:
 
 
 def main() -> None:
+    # what each process would do again, as in workflow/warm.py
+    numba.njit(lambda: None)()
+    gc.freeze()
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -29,7 +29,8 @@ SETTINGS = {"layer": 2, "context_length": 16, "contexts_per_batch": 2, "train_sa
 TRAINING = {"activation": "topk", "k": 4, "n_q": 48, "steps": 400, "batch_size": 64, "normalise": True}
 TRAINING |= {"log_every": 2, "checkpoint_every": 2}
 FORKING = """
-import json, os, runpy, sys, traceback
+import gc, json, os, runpy, sys, traceback
+import numba
 from sdlcore.sources.language import corpus
 from sdlcore.sources.language import filling
 import transformers.models.llama.modeling_llama
@@ -37,6 +38,9 @@ filling.COMMIT_BATCHES = 1
 for script in sys.argv[1:]:
     runpy.run_path(script, run_name="warm-up")
 import sdlcore.model.kernels.cpu
+# what else each would do again: half of its time, as in workflow/warm.py
+numba.njit(lambda: None)()
+gc.freeze()
 print("ready", flush=True)
 for line in sys.stdin:
     request = json.loads(line)
