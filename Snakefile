@@ -23,8 +23,7 @@ include: "workflow/functions/sources.smk"
 include: "workflow/functions/language.smk"
 include: "workflow/functions/clip.smk"
 include: "workflow/functions/runs.smk"
-include: "workflow/functions/tables.smk"
-include: "workflow/functions/figures.smk"
+include: "workflow/functions/products.smk"
 include: "workflow/functions/report.smk"
 include: "workflow/rules/feature_matrix.smk"
 include: "workflow/rules/samples.smk"
@@ -36,14 +35,10 @@ include: "workflow/rules/anchors.smk"
 include: "workflow/rules/discovery.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/solve.smk"
-include: "workflow/rules/frontier.smk"
-include: "workflow/rules/bench_tables.smk"
 include: "workflow/rules/peers.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/language.smk"
-include: "workflow/rules/tables.smk"
-include: "workflow/rules/figures.smk"
-include: "workflow/rules/verdicts.smk"
+include: "workflow/rules/products.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/published.smk"
@@ -51,15 +46,10 @@ include: "workflow/rules/plan.smk"
 
 
 rule all:
+    """Every table and figure that the configuration asks for, and the report"""
     default_target: True
     input:
-        [file for table in config["tables"] for file in table_files(table)],
-        [file for figure in config["figures"] for file in figure_files(figure)],
-        bench_table_files("solvers"),
-        bench_table_files("harder"),
-        bench_table_files("encoders"),
-        frontier_files(),
-        VERDICT_FILES if ANY_VERDICTS else [],
+        [file for name in WHOLE for file in product_files(name)],
         f"{RESULTS}/report.html",
 
 

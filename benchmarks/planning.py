@@ -31,6 +31,21 @@ for word in sys.argv[1:]:
     if word.startswith("results/") and not Path(word).exists():
         Path(word).write_text("")
 """
+# a product itself says what it is made as
+PRODUCT_STUB = """
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Part
+
+given = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+module, _, kind = given["--product"].rpartition(".")
+product = getattr(import_module(module), kind).model_validate_json(given["--settings"])
+for path in product.outputs(given["--name"], Files(Part.model_validate_json(given["--study"]))):
+    Path(path).write_text("")
+"""
 
 
 class Cost(NamedTuple):
@@ -61,7 +76,7 @@ def checkout(folder: Path) -> Path:
             shutil.copy2(source, folder / part)
     (folder / "src").symlink_to(REPOSITORY / "src")
     for script in (folder / "workflow/scripts").glob("*.py"):
-        script.write_text(STUB)
+        script.write_text(PRODUCT_STUB if script.stem == "product" else STUB)
     return folder
 
 

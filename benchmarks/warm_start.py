@@ -27,10 +27,9 @@ from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.study.configuration.loading import load_yaml, validate
-from sdlcore.study.configuration.run_keys import run_settings
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.configuration.loading import read_given, validate
 from sdlcore.study.results.tables import write_csv
+from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.training import normalisation
 from sdlcore.training.history import Row
 from sdlcore.training.initialise import start_from_model
@@ -44,9 +43,8 @@ PAPER = Path("results/paper")
 
 def settings() -> RunConfig:
     """Return the settings of Table 1's TopK under ``best``."""
-    merged = merge(load_yaml("config/config.yaml"), load_yaml("config/paper.yaml"))
-    config = validate(merged)
-    return RunConfig.from_dict(run_settings(config, "lrb", "topk", "best"))
+    study = validate(read_given(["config/config.yaml", "config/paper.yaml"], {}))
+    return trained_settings(study, Cell("lrb", "topk", "best", "none", seed=0))
 
 
 def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFrame:

@@ -16,10 +16,8 @@ from benchmarks.libraries import State, Trainee, fill
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.settings import Json
-from sdlcore.study.configuration.loading import load_yaml, validate
-from sdlcore.study.configuration.run_keys import run_settings
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.configuration.loading import read_given, validate
+from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.training.schedules import learning_rate
 from sdlcore.training.step import TrainingStep
 
@@ -42,14 +40,13 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 
 def recommended(method: str) -> dict[str, Any]:
     """Return a method's settings at the paper's scale, as the pipeline has them."""
-    config = merge(load_yaml(CONFIG / "config.yaml"), load_yaml(CONFIG / "paper.yaml"))
-    config = validate(config)
-    return run_settings(config, "lrb", method, "best")
+    study = validate(read_given([CONFIG / "config.yaml", CONFIG / "paper.yaml"], {}))
+    return trained_settings(study, Cell("lrb", method, "best", "none", seed=0)).to_dict()
 
 
 class _Ours:
     def __init__(self, setting: Setting, weights: State | None) -> None:
-        own: dict[str, Json] = {"n_q": setting.latents, "precision": setting.dtype}
+        own = {"n_q": setting.latents, "precision": setting.dtype}
         if setting.method in ("topk", "batchtopk", "matryoshka"):
             own["k"] = setting.k
         if setting.method == "matryoshka":

@@ -1,30 +1,16 @@
 """The settings of one run: the model, its loss and its training, each a small frozen dataclass.
 
 The keys are flat and unique over the three, so that a method is one line of configuration. The configuration's models
-take meaning, range and default of each key from here (`sdlcore.study.configuration.models`).
+take meaning, range and default of each key from here (`sdlcore.study.settings`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal, Self
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from sdlcore.settings import (
-    Batch,
-    FromJson,
-    Json,
-    Latents,
-    Pair,
-    Positive,
-    Share,
-    Total,
-    Weight,
-    check,
-    used,
-    used_by,
-    weight_of,
-)
+from sdlcore.settings import Batch, Latents, Pair, Positive, Share, Total, Weight, check, used, used_by, weight_of
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 """Each is a module in `sdlcore.model.activations`."""
@@ -33,7 +19,7 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 
 
 @dataclass(frozen=True)
-class ModelConfig(FromJson):
+class ModelConfig:
     """Which pair, which sigma, how many latents (Definition 2.5)."""
 
     pair: Pair = "sae"
@@ -93,7 +79,7 @@ class ModelConfig(FromJson):
 
 
 @dataclass(frozen=True)
-class LossConfig(FromJson):
+class LossConfig:
     """Which terms stand beside the reconstruction, and their weights."""
 
     l1: Weight = weight_of("l1", default=0.0)
@@ -141,7 +127,7 @@ class LossConfig(FromJson):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(FromJson):
+class TrainingConfig:
     """How the loss is minimised: Adam over shuffled batches."""
 
     steps: Total = 1000
@@ -183,7 +169,7 @@ class TrainingConfig(FromJson):
 
 
 @dataclass(frozen=True)
-class RunConfig(FromJson):
+class RunConfig:
     """All settings of a run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -210,7 +196,7 @@ class RunConfig(FromJson):
             )
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Json]) -> Self:
+    def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":
         """Build from flat settings; what is left out takes its default.
 
         Raises
@@ -218,21 +204,22 @@ class RunConfig(FromJson):
         ValueError
             For an unknown key or settings that do not go together.
         """
-        owners = {field.name: part for part in (ModelConfig, LossConfig, TrainingConfig) for field in fields(part)}
-        if unknown := sorted(settings.keys() - owners):
-            raise ValueError(f"unknown run settings: {', '.join(unknown)}")
+        parts = {"model": ModelConfig, "loss": LossConfig, "training": TrainingConfig}
+        left: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+        }
+        values: dict[str, dict[str, Any]] = {
+            name: {f.name: left.pop(f.name) for f in fields(part) if f.name in left} for name, part in parts.items()
+        }
+        if left:
+            raise ValueError(f"unknown run settings: {', '.join(sorted(left))}")
+        return cls(ModelConfig(**values["model"]), LossConfig(**values["loss"]), TrainingConfig(**values["training"]))
 
-        def of(part: type) -> dict[str, Json]:
-            return {key: value for key, value in settings.items() if owners[key] is part}
-
-        model, loss = ModelConfig.from_dict(of(ModelConfig)), LossConfig.from_dict(of(LossConfig))
-        return cls(model, loss, TrainingConfig.from_dict(of(TrainingConfig)))
-
-    def to_dict(self) -> dict[str, Json]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
-        return _flat(self.model.to_dict(), self.loss.to_dict(), self.training.to_dict())
+        return _flat(asdict(self.model), asdict(self.loss), asdict(self.training))
 
-    def used(self) -> dict[str, Json]:
+    def used(self) -> dict[str, Any]:
         """Return the flat settings without those of parts that the run does not have, e.g. of other activations."""
         return _flat(used(self.model), used(self.loss), used(self.training))
 
@@ -243,7 +230,7 @@ class RunConfig(FromJson):
         return (f"sdlcore.model.activations.{self.model.activation}", *losses)
 
 
-def _flat(*parts: dict[str, Json]) -> dict[str, Json]:
+def _flat(*parts: dict[str, Any]) -> dict[str, Any]:
     merged = {key: value for part in parts for key, value in part.items()}
     del merged["pursuit"]  # no setting of a training
     return {key: list(value) if isinstance(value, tuple) else value for key, value in merged.items()}

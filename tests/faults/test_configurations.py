@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
-from sdlcore.study.configuration.run_keys import all_cells, is_solver, run_settings
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.settings.cells import run_settings
+from sdlcore.study.settings.trees import merge
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import snakemake
 
@@ -86,9 +86,9 @@ def test_a_changed_configuration_is_valid_or_refused_by_a_key(config: dict[str, 
         assert all(re.match(r"  .+: ", line) for line in lines), lines
         return
     # what is valid can be planned
-    for cell in all_cells(valid):
-        steps = "max_steps" if is_solver(valid, cell.method) else "steps"
-        assert run_settings(valid, cell.source, cell.method, cell.protocol)[steps] >= 1
+    for cell in valid.all_cells():
+        steps = "max_steps" if cell.is_solved(valid) else "steps"
+        assert run_settings(valid, cell).to_dict()[steps] >= 1
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "", "a b", "-x", "A"])

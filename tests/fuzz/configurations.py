@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from sdlcore.study.configuration.loading import ConfigError, configuration, load_yaml, validate
-from sdlcore.study.configuration.run_keys import all_cells, run_settings
+from sdlcore.study.settings.cells import run_settings
 from tests.conftest import REPOSITORY
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, refusal
 
@@ -70,16 +70,16 @@ def _check(content: str | bytes, names: list[str], must_refuse: bool = False) ->
         return refusal(error, names)
     if must_refuse:
         raise Fault(f"was accepted, though {names} is wrong")
-    before = copy.deepcopy(config)
-    again = validate(config)
-    if config != before:
+    written = config.model_dump()
+    before = copy.deepcopy(written)
+    again = validate(written).model_dump()
+    if written != before:
         raise Fault("validating again changed what was given")
-    if again != config:
-        parts = [key for key in again.keys() | config.keys() if again.get(key) != config.get(key)]
+    if again != written:
+        parts = [key for key in again.keys() | written.keys() if again.get(key) != written.get(key)]
         raise Fault(f"validating again gives something else: {parts}")
-    for number, cell in enumerate(all_cells(config)):
-        if number < SOME_CELLS:
-            run_settings(config, cell.source, cell.method, cell.protocol)
+    for cell in config.all_cells()[:SOME_CELLS]:
+        run_settings(config, cell)
     return ACCEPTED
 
 

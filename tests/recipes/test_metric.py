@@ -33,9 +33,9 @@ from sdlcore.evaluation.metrics import markdown
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
+from sdlcore.study.configuration.loading import validate
 from sdlcore.study.report.effects import effect_table
 from sdlcore.study.results.tables import read_csv
-from tables import main
 
 x = np.abs(stream(0, "x").standard_normal((50, 6)))
 with create_store("store.h5", {}) as writer:
@@ -54,17 +54,17 @@ spec = {
         }
     },
 }
-paths = []
+config = validate(spec)
+table, files = config.tables["table1"], config.files(PAPER)
 with ActivationStore("store.h5") as store:
-    for anchoring in ("none", "ground_truth"):
+    for cell in table.cells(config):
         found = evaluate(SparseCoder(ModelConfig("sae", "relu", 8), (6,), (6,)).eval(), store, truth, stream(0, "c"))
-        run = {"source": "lrb", "method": "relu", "protocol": "best", "anchoring": anchoring, "seed": 0}
-        paths.append(Path(f"{anchoring}.json"))
-        paths[-1].write_text(json.dumps({"run": run, **found._asdict()}))
-outputs = {name: Path(name) for name in ("csv", "markdown", "latex", "effects", "runs")}
-main(table="table1", spec=spec, paper=Path(PAPER), metrics=paths, **outputs)
+        path = Path(files.metrics(cell))
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"run": vars(cell), **found._asdict()}))
+table.make("table1", files)
 print(markdown())
-print(effect_table(read_csv("effects"))["groups"])
+print(effect_table(read_csv(files.table("table1_effects"))).groups)
 """
 
 
@@ -77,15 +77,18 @@ def test_a_metric_of_two_lines_in_two_files_is_in_metrics_tables_effects_the_rep
         text = (package / name).read_text()
         assert text.count(after) == 1, f"{name} has changed: the recipe no longer fits"
         (package / name).write_text(text.replace(after, after + line))
-    code = EVALUATE.replace("PAPER", repr(str(REPOSITORY / "resources/paper/table1.csv")))
-    path = os.pathsep.join([str(tmp_path / "src"), str(REPOSITORY / "workflow/scripts")])
-    environment, command = os.environ | {"PYTHONPATH": path}, [sys.executable, "-c", code]
+    code = EVALUATE.replace("PAPER", repr(str(REPOSITORY / "resources/paper")))
+    environment, command = os.environ | {"PYTHONPATH": str(tmp_path / "src")}, [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "| `alive` | number of latents that fire | higher | every run |" in done.stdout
     assert "('Alive', ['held-out'])" in done.stdout
-    assert '"alive": ' in (tmp_path / "none.json").read_text()
-    heads = {name: (tmp_path / name).read_text().splitlines()[0].split(",") for name in ("runs", "csv")}
-    assert "alive" in heads["runs"]
-    assert {"alive_mean", "alive_std"} <= set(heads["csv"])
-    assert ",alive,1,0.0," in (tmp_path / "effects").read_text()
+    results = tmp_path / "results/trial"
+    assert '"alive": ' in (results / "runs/lrb/relu/best/none/seed0/metrics.json").read_text()
+    tables = {
+        name: (results / f"tables/{name}.csv").read_text() for name in ("table1", "table1_runs", "table1_effects")
+    }
+    heads = {name: text.splitlines()[0].split(",") for name, text in tables.items()}
+    assert "alive" in heads["table1_runs"]
+    assert {"alive_mean", "alive_std"} <= set(heads["table1"])
+    assert ",alive,1,0.0," in tables["table1_effects"]

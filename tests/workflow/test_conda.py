@@ -16,8 +16,8 @@ RULES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 
 def rules_of(text):
     """Return the rules of a file by name, each with its text."""
-    found = re.split(r"^ *rule (\w*):$", text, flags=re.MULTILINE)[1:]
-    return dict(zip(found[::2], found[1::2], strict=True))
+    found = re.split(r"^ *rule(?: (\w+):|:\n +name:\n +(.+))$", text, flags=re.MULTILINE)[1:]
+    return {name or given: body for name, given, body in zip(found[::3], found[1::3], found[2::3], strict=True)}
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
@@ -33,7 +33,7 @@ def test_every_rule_that_runs_a_command_names_its_environment(file):
 
 def test_rules_are_found_at_all():
     names = [name for file in RULES for name in rules_of(file.read_text())]
-    assert {"train", "evaluate", "figure8", "report", "fetch"} <= set(names)
+    assert {"train", "evaluate", 'f"make_{product_name}"', "report", "fetch"} <= set(names)
 
 
 TARGETS = ["results/tiny/runs/lrb/topk/best/none/seed0/metrics.json", "results/tiny/tables/table3.csv"]
@@ -56,7 +56,7 @@ def checkout(tmp_path_factory) -> Checkout:
 def test_jobs_run_in_the_environment_that_was_made_for_them(checkout):
     (environment,) = checkout.path.glob(".snakemake/conda/*_")
     jobs = checkout.plan(*TARGETS, "--forceall").jobs
-    assert {rule for rule, _ in jobs} == {"feature_matrix", "samples", "anchors", "train", "evaluate", "settings_table"}
+    assert {rule for rule, _ in jobs} == {"feature_matrix", "samples", "anchors", "train", "evaluate", "make_table3"}
     assert checkout.activated == [str(environment)] * len(jobs)
     assert all((checkout.path / target).exists() for target in TARGETS)
 

@@ -14,8 +14,8 @@ CHANGE = {"discovery": {"seeds": [0], "runs": {"lrb": ASKED, "fashion_clip": Non
 @pytest.mark.slow
 def test_anchors_are_found_in_the_store_alone_and_compared(checkout):
     plan = checkout.plan("discovery", change=CHANGE)
-    assert plan.rules() >= {"discover_anchors", "train", "evaluate", "discovery_table", "discovery"}
-    assert not plan.rules() & {"tables", "report"}
+    assert plan.rules() >= {"discover_anchors", "train", "evaluate", "make_discovery", "discovery"}
+    assert not plan.rules() & {"make_table1", "report"}
     assert len(plan.of("train")) == 3
     checkout.snakemake("discovery", change=CHANGE)
     assert checkout.plan("discovery", change=CHANGE).jobs == []

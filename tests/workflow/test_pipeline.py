@@ -106,26 +106,9 @@ def test_results_copied_with_snakemakes_records_are_finished(finished, tmp_path)
     assert "was copied here" not in plan.text
 
 
-def test_another_configuration_takes_the_runs_that_are_the_same(finished):
-    run = "runs/lrb/topk/best/none/seed0"
-    finished.snakemake(f"results/other/{run}/model.safetensors", change={"name": "other"})
-    said = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
-    assert f"results/tiny/{run} is the same run, and finished: its files are copied" in said
-    for file in ("model.safetensors", "config.json", "history.csv"):
-        one, other = (finished.path / "results" / name / run / file for name in ("tiny", "other"))
-        assert one.read_bytes() == other.read_bytes()
-    assert (
-        finished.plan().jobs
-        == finished.plan(f"results/other/{run}/model.safetensors", change={"name": "other"}).jobs
-        == []
-    )
-    for folder in ("results/other", "logs/other"):
-        shutil.rmtree(finished.path / folder)
-
-
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
     plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
-    assert plan.rules() == {"train", "evaluate", "tables", "features", "verdicts", "report"}
+    assert plan.rules() == {"train", "evaluate", "make_table1", "make_features", "make_verdicts", "report"}
     for rule in ("train", "evaluate"):
         assert len(plan.of(rule)) == 2
         assert all("method=topk" in wildcards for wildcards in plan.of(rule))
@@ -133,7 +116,7 @@ def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finis
 
 def test_the_number_of_anchors_reruns_what_knows_of_anchors(finished):
     plan = finished.plan(change={"anchorings": {"ground_truth": {"n_anchors": 4}}})
-    assert plan.rules() >= {"anchors", "train", "evaluate", "tables"}
+    assert plan.rules() >= {"anchors", "train", "evaluate", "make_table1"}
     assert all("anchoring=ground_truth" in wildcards for wildcards in plan.of("train"))
     assert not plan.rules() & {"feature_matrix", "samples"}
 
@@ -153,8 +136,8 @@ def test_training_settings_do_not_redraw_the_bench(finished):
         ("model/activations/topk.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
-        ("study/results/tables.py", "tables", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
-        ("study/verdicts/claims.py", "verdicts", {"train", "evaluate", "tables", "figure6"}),
+        ("study/results/tables.py", "make_table1", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
+        ("study/verdicts/claims.py", "make_verdicts", {"train", "evaluate", "make_table1", "make_figure6"}),
     ],
 )
 def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):
@@ -174,8 +157,13 @@ def test_editing_parts_that_no_run_uses_and_declarations_of_settings_reruns_noth
 
 
 def test_editing_a_script_reruns_its_stage(finished):
-    with edited(finished.path / "workflow/scripts/figure8.py", "\nEDIT = 1\n"):
-        assert finished.plan().rules() == {"figure8", "report"}
+    with edited(finished.path / "workflow/scripts/report.py", "\nEDIT = 1\n"):
+        assert finished.plan().rules() == {"report"}
+
+
+def test_editing_a_product_remakes_it_alone(finished):
+    with edited(finished.path / "src/sdlcore/study/products/figure8.py", "\nEDIT = 1\n"):
+        assert finished.plan().rules() == {"make_figure8", "report"}
 
 
 def test_editing_prose_reruns_nothing(finished):
@@ -192,8 +180,8 @@ def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
     before = metrics.read_text()
     metrics.unlink()
     plan = finished.plan()
-    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "report", "tables", "verdicts"]
-    assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "table1", "tables"]
+    assert sorted(rule for rule, _ in plan.jobs) == ["evaluate", "make_table1", "make_verdicts", "report"]
+    assert sorted(rule for rule, _ in finished.plan("table1").jobs) == ["evaluate", "make_table1", "table1"]
     finished.snakemake(f"{RUN}/metrics.json")
     assert metrics.read_text() == before
     assert finished.plan().jobs == []
@@ -207,14 +195,14 @@ def test_any_lost_result_is_missed(finished, lost):
     plan = finished.plan()
     path.write_bytes(before)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert plan.rules() & {"tables", "figure6", "verdicts"}
+    assert plan.rules() & {"make_table1", "make_figure6", "make_verdicts"}
     assert not plan.rules() & {"train", "evaluate"}
 
 
 @pytest.mark.slow
 def test_solvers_leave_runs_and_a_table_like_any_other(finished):
     asked = {"solvers": {"runs": {"lrb": {"methods": ["acs", "topk"]}}}}
-    assert finished.plan("solvers", change=asked).rules() == {"solve", "evaluate", "solvers_table", "solvers"}
+    assert finished.plan("solvers", change=asked).rules() == {"solve", "evaluate", "make_solvers", "solvers"}
     finished.snakemake("solvers", change=asked)
     assert finished.plan("solvers", change=asked).jobs == []
     with (finished.path / "results/tiny/tables/solvers.csv").open() as file:
@@ -230,7 +218,7 @@ def test_solvers_leave_runs_and_a_table_like_any_other(finished):
     assert model.config.n_q == int(acs["features_found"])
     assert "solvers" in (finished.path / "results/tiny/tables/solvers.md").read_text().lower()
     plan = finished.plan("solvers", change=asked | {"methods": {"acs": {"ridge": 0.01}}})
-    assert plan.rules() == {"solve", "evaluate", "solvers_table", "solvers"}
+    assert plan.rules() == {"solve", "evaluate", "make_solvers", "solvers"}
     # a training starts from what was solved for
     run = "results/tiny/runs/lrb/topk_warm/best/none/seed0"
     warm = asked | {"methods": {"topk_warm": {"like": "topk", "warm_start": "acs"}}}
@@ -270,7 +258,7 @@ def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finish
     # what is drawn otherwise is drawn anew, and nothing else
     changed = asked | {"sources": {"bench": {"lrb_noise_0_5": {"like": "lrb", "noise": 0.5, "correlation": 0.3}}}}
     plan = finished.plan("harder", "frontier", change=changed)
-    assert plan.rules() == {"samples", "train", "evaluate", "frontier_figure", "frontier"}
+    assert plan.rules() == {"samples", "train", "evaluate", "make_frontier", "frontier"}
 
 
 def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
@@ -306,7 +294,7 @@ def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_pat
     for path in ("tables/table4.md", "figures/table4.png", "figures/table4.pdf"):
         assert (results / path).stat().st_size > 1000
     (results / "figures/table4.pdf").unlink()
-    assert finished.plan("table4", change=change, where=where).rules() == {"sweep", "table4"}
+    assert finished.plan("table4", change=change, where=where).rules() == {"make_table4", "table4"}
 
 
 def test_a_damaged_store_stops_the_run_with_its_name(finished):
@@ -356,12 +344,13 @@ def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):
 
 def test_verdicts_are_planned_by_their_name(finished):
     change = {"tables": {"table1": None}}
-    assert finished.plan("verdicts", "--forceall").rules() >= {"verdicts", "tables", "figure6"}
-    assert "tables" not in finished.plan("verdicts", "--forceall", change=change).rules()
+    made = {"make_verdicts", "make_table1", "make_figure6"}
+    assert finished.plan("verdicts", "--forceall").rules() >= {"verdicts", *made}
+    assert "make_table1" not in finished.plan("verdicts", "--forceall", change=change).rules()
     nothing = finished.plan(change=change | {"figures": {"figure6": None}})
-    assert "verdicts" not in nothing.rules()
+    assert "make_verdicts" not in nothing.rules()
     other = finished.plan(change={"figures": {"figure8": None}})
-    assert "verdicts" not in other.rules()
+    assert "make_verdicts" not in other.rules()
 
 
 def test_stores_hold_what_the_bench_is_made_of(finished):
@@ -384,7 +373,7 @@ def test_published_metrics_are_restored_where_the_configuration_says_the_same(fi
         assert (finished.path / RUN.replace("topk", "crosscoder") / "metrics.json").exists()
         finished.snakemake("restore")
         assert (finished.path / RUN / "metrics.json").read_bytes() == before
-        assert finished.plan(table).rules() <= {"tables"}
+        assert finished.plan(table).rules() <= {"make_table1"}
     finally:
         shutil.rmtree(runs, ignore_errors=True)
         kept.rename(runs)

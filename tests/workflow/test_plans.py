@@ -12,8 +12,8 @@ import pytest
 from sdlcore.command_line import cli
 from sdlcore.data.reading import ActivationStore
 from sdlcore.study.configuration.loading import load_yaml, validate
-from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, run_tables, table_cells
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.products.tables import Table
+from sdlcore.study.settings.trees import merge
 from tests.conftest import REPOSITORY, script
 from tests.workflow.conftest import snakemake
 
@@ -61,8 +61,9 @@ def test_no_run_is_trained_twice_for_two_tables(checkout, name):
     five = {"seeds": [0, 1, 2, 3, 4], "tables": {table: {"seeds": None} for table in ("table4", "table5", "table6")}}
     plan = checkout.plan(base=name, change=five)
     config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five))
-    asked = [cell for table in run_tables(config) for cell in table_cells(config, table)]
-    distinct = {*all_cells(config), *bench_figure_cells(config)}
+    tables = [table for table in config.tables.values() if isinstance(table, Table)]
+    asked = [cell for table in tables for cell in table.cells(config)]
+    distinct = set(config.all_cells())
     runs = [*plan.of("train"), *plan.of("solve")]
     assert len(runs) == len(set(runs)) == len(distinct)
     # what tables share is not nothing
@@ -99,10 +100,10 @@ def test_commands_that_the_readme_shows_are_planned(checkout):
 
 def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
     rules = checkout.plan("table1", "--forceall").rules()
-    assert rules >= {"tables", "train"}
-    assert "figure8" not in rules
+    assert rules >= {"make_table1", "train"}
+    assert "make_figure8" not in rules
     by_path = checkout.plan("results/tiny/figures/figure8.png", "--forceall")
-    assert by_path.rules() == {"feature_matrix", "samples", "figure8"}
+    assert by_path.rules() == {"feature_matrix", "samples", "make_figure8"}
     one_run = checkout.plan(f"{RUN}/model.safetensors", "--forceall")
     assert len(one_run.of("train")) == 1
 
@@ -209,8 +210,9 @@ def test_figures_of_small_benches_are_trained_and_drawn(checkout):
             "figure5": {"source": "lrb_hierarchy", "methods": ["topk_few"]},
         },
     }
-    assert checkout.plan("figure4", change=change).rules() == {"feature_matrix", "samples", "train", "figure4"}
-    assert checkout.plan("figure5", change=change).rules() == {"feature_matrix", "samples", "train", "figure5"}
+    runs = {"feature_matrix", "samples", "train"}
+    for name in ("figure4", "figure5"):
+        assert checkout.plan(name, change=change).rules() == {*runs, f"make_{name}", name}
     checkout.snakemake("figure4", "figure5", change=change)
     results = checkout.path / "results/drawn"
     for name in ("figure4", "figure5"):
@@ -224,9 +226,9 @@ def test_figures_of_small_benches_are_trained_and_drawn(checkout):
     assert active[:, :8].any()
     # what they show is no reason to draw the bench anew, another hierarchy is
     change["figures"]["figure5"]["methods"] = ["topk_nested"]
-    assert checkout.plan("figure5", change=change).rules() == {"train", "figure5"}
+    assert checkout.plan("figure5", change=change).rules() == {"train", "make_figure5", "figure5"}
     change["sources"]["bench"]["lrb_hierarchy"]["hierarchy"] = {"parents": 4}
-    assert checkout.plan("figure5", change=change).rules() == {"samples", "train", "figure5"}
+    assert checkout.plan("figure5", change=change).rules() == {"samples", "train", "make_figure5", "figure5"}
 
 
 def test_models_and_texts_of_ones_own_are_planned(checkout):

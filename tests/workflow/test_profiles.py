@@ -4,6 +4,7 @@ import re
 
 import yaml
 
+from sdlcore.study.configuration.loading import load_yaml, validate
 from tests.conftest import REPOSITORY
 
 SLURM = yaml.safe_load((REPOSITORY / "workflow/profiles/slurm/config.yaml").read_text())
@@ -11,7 +12,8 @@ RULES = "".join(file.read_text() for file in sorted((REPOSITORY / "workflow/rule
 
 
 def test_only_rules_that_exist_are_grouped():
-    rules = set(re.findall(r"^ *rule (\w+):", RULES, flags=re.MULTILINE))
+    products = validate(load_yaml(REPOSITORY / "config/config.yaml")).products()
+    rules = {*re.findall(r"^ *rule (\w+):", RULES, flags=re.MULTILINE), *(f"make_{name}" for name in products)}
     assert SLURM["groups"].keys() <= rules
     assert SLURM["group-components"].keys() <= set(SLURM["groups"].values())
 

@@ -22,14 +22,12 @@ if problem := unfit_text(str(REPOSITORY)):
 try:
     given = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
     default = load_yaml(REPOSITORY / "config/config.yaml")
-    filled = configure(given, default)
+    study = configure(given, default)
 except ConfigError as error:
     raise WorkflowError(str(error))
-config.clear()
-config.update(filled)
-
-RESULTS = f"results/{config['name']}"
-CACHE = config["cache"]
+FILES = study.files(paper=os.path.relpath(REPOSITORY / "resources/paper"))
+RESULTS = FILES.results
+CACHE = study.cache
 
 
 # Snakemake keeps its records beside results/, not in it. Without them it goes by times, which `cp -r` makes those of copying
@@ -46,7 +44,7 @@ if workflow.is_main_process and any(Path(RESULTS, "activations").rglob("*.h5")):
 pathvars:
     cache=CACHE,
     results=RESULTS,
-    logs=f"logs/{config['name']}",
+    logs=f"logs/{study.name}",
 
 
 def pattern(names):
@@ -56,14 +54,14 @@ def pattern(names):
 
 def names_of(*kinds):
     """A pattern of the names of the sources of some kinds."""
-    return pattern(name for kind in kinds for name in config["sources"][kind])
+    return pattern(name for kind in kinds for name in getattr(study.sources, kind))
 
 
 wildcard_constraints:
-    source=names_of(*config["sources"]),
-    method="|".join(config["methods"]),
-    protocol="|".join(config["protocols"]),
-    anchoring="|".join(["none", *config["anchorings"]]),
+    source=pattern(study.all_sources()),
+    method="|".join(study.methods),
+    protocol="|".join(study.protocols),
+    anchoring="|".join(["none", *study.anchorings]),
     seed=r"\d+",
 
 
@@ -89,4 +87,4 @@ def in_checkout(path):
 
 
 def is_bench(source):
-    return source in config["sources"]["bench"]
+    return study.bench(source) is not None

@@ -8,17 +8,17 @@ from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
 def wheel_files():
     """The files that sources take out of wheels: path below the cache's wheels -> reference and checksum."""
     found = {}
-    for name, settings in config["sources"]["llama"].items():
+    for name, settings in study.sources.llama.items():
         for key in ("model", "text"):
-            if not settings[key].startswith(PREFIX):
+            if not getattr(settings, key).startswith(PREFIX):
                 continue
             try:
-                path = parse_reference(settings[key]).cached
+                path = parse_reference(getattr(settings, key)).cached
             except WheelError as error:
                 raise WorkflowError(f"sources.llama.{name}.{key}: {error}")
             file = {
-                "reference": settings[key],
-                "sha256": settings[f"{key}_sha256"] or "",
+                "reference": getattr(settings, key),
+                "sha256": getattr(settings, f"{key}_sha256") or "",
             }
             if found.setdefault(path, file) != file:
                 raise WorkflowError(
@@ -41,9 +41,9 @@ def local_gguf(model):
 
 
 GGUF_FILES = {
-    local_gguf(settings["model"]): settings["model"]
-    for settings in config["sources"]["llama"].values()
-    if settings["model"].endswith(".gguf") and not settings["model"].startswith(PREFIX)
+    local_gguf(settings.model): settings.model
+    for settings in study.sources.llama.values()
+    if settings.model.endswith(".gguf") and not settings.model.startswith(PREFIX)
 }
 
 
@@ -55,7 +55,7 @@ def gguf_file(wildcards):
 
 def language_model(wildcards):
     """The folder of a source's model, or its name at the hub."""
-    model = config["sources"]["llama"][wildcards.source]["model"]
+    model = study.llama(wildcards.source).model
     if model.startswith(PREFIX):
         return f"{RESULTS}/models/{parse_reference(model).cached}"
     return f"{RESULTS}/models/{local_gguf(model)}" if model.endswith(".gguf") else model
@@ -63,7 +63,7 @@ def language_model(wildcards):
 
 def language_text(wildcards):
     """The file or folder of a source's text, or its name at the hub."""
-    text = config["sources"]["llama"][wildcards.source]["text"]
+    text = study.llama(wildcards.source).text
     return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
 
 
@@ -94,6 +94,6 @@ def language_memory(wildcards):
 
 def language_minutes(wildcards):
     """Generous for a CPU: 20,000 tokens a minute."""
-    settings = config["sources"]["llama"][wildcards.source]
-    rows = settings["test_samples"] if settings["stream"] else settings["train_samples"] // settings["shards"]
+    settings = study.llama(wildcards.source)
+    rows = settings.test_samples if settings.stream else settings.train_samples // settings.shards
     return max(120, rows // 20000)

@@ -1,12 +1,11 @@
 # What is said of the whole: the plan before it runs, the report of it, and what of it is kept with the code.
 import shutil
 
-from sdlcore.study.configuration.run_keys import all_cells
 from sdlcore.study.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large
 from sdlcore.study.configuration.plan import lines as large_activations
 from sdlcore.study.results.kept import publish, restore
 
-PUBLISHED = REPOSITORY / "docs/results" / config["name"] / "runs"
+PUBLISHED = REPOSITORY / "docs/results" / study.name / "runs"
 
 
 def say(log, paths):
@@ -17,27 +16,14 @@ def say(log, paths):
 
 
 def report_inputs():
-    """Return the report's files by what they are; what the configuration lacks is left out."""
-    files = {}
-    for table in config["tables"]:
-        files[table] = f"{RESULTS}/tables/{table}.csv"
-        if table in RUN_TABLES:
-            files[f"{table}_effects"] = f"{RESULTS}/tables/{table}_effects.csv"
-        if table in SWEEPS:
-            files[f"{table}_sweep"] = f"{RESULTS}/figures/{table}.png"
-    for figure in config["figures"]:
-        files[figure] = f"{RESULTS}/figures/{figure}.png"
-        if figure != "figure8":
-            files[f"{figure}_summary"] = f"{RESULTS}/tables/{figure}.csv"
-    if FEATURE_FILES:
-        files["features"] = f"{RESULTS}/figures/features.png"
-    if ANY_VERDICTS:
-        files |= {name: f"{RESULTS}/tables/{name}.csv" for name in ("verdicts", "claims")}
-    # what the scale of this configuration cannot decide, runs at the paper's have, where the documentation is there
-    kept = {name: f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims")}
-    if config["name"] != "paper" and all((REPOSITORY / path).exists() for path in kept.values()):
-        files |= {f"published_{name}": in_checkout(path) for name, path in kept.items()}
-    return files
+    """The files that the report is made from: those of products, and what is kept with the code."""
+    files = [file for name in WHOLE for file in PRODUCTS[name].outputs(name, FILES)]
+    return [file for file in files if file.endswith((".csv", ".png")) and not file.endswith("_runs.csv")] + KEPT
+
+
+# what the scale of this configuration cannot decide, runs at the paper's have, where the documentation is there
+KEPT = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims")]
+KEPT = [in_checkout(path) for path in KEPT if study.name != "paper" and (REPOSITORY / path).exists()]
 
 
 def say_plan(log):
@@ -45,7 +31,7 @@ def say_plan(log):
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
     rate, runs = measured_rate(folder.parent) or (RATE, 0)
-    found = stages(config, all_cells(config), train_memory, extraction_memory, rate)
+    found = stages(study, train_memory, extraction_memory, rate)
     text = "\n".join(plan_lines(found, free, rate, runs))
     Path(log).write_text(f"{text}\n")
     print(text)
@@ -55,6 +41,5 @@ def say_plan(log):
 
 # before anything runs, and in a dry run too
 if workflow.is_main_process:
-    every_source = [source for kind in config["sources"].values() for source in kind]
-    for line in large_activations(config, every_source, Path(RESULTS).absolute(), extraction_memory):
+    for line in large_activations(study, study.all_sources(), Path(RESULTS).absolute(), extraction_memory):
         print(line, file=sys.stderr)

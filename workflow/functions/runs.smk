@@ -1,96 +1,70 @@
-# Runs: where they lie, what they are made from and judged by, and what they take.
+# Runs: what they are made from and judged by, and what they take.
 import shutil
 
-from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig
-from sdlcore.solvers.settings import SolverConfig
-from sdlcore.study.configuration.run_keys import (
+from sdlcore.study.settings.cells import (
     Cell,
-    convergence_cells,
-    discovery_settings,
-    is_peer,
-    is_solver,
-    reference_anchoring,
+    discovery_of,
     run_settings,
-    source_kind,
     start_cell,
+    trained_settings,
 )
 
-
-def run_directory(cell):
-    return f"{RESULTS}/runs/{cell.source}/{cell.method}/{cell.protocol}/{cell.anchoring}/seed{cell.seed}"
-
-
-def anchors_file(source, anchoring, seed):
-    return f"{RESULTS}/anchors/{source}/{anchoring}/seed{seed}.safetensors"
-
-
 # methods that solve for their dictionaries, those that other libraries train, and those that are trained here
-SOLVERS = [method for method in config["methods"] if is_solver(config, method)]
-PEERS = [method for method in config["methods"] if is_peer(config, method) and method not in SOLVERS]
-TRAINED_METHODS = [method for method in config["methods"] if method not in [*SOLVERS, *PEERS]]
-
-TRAINED_FILES = ("model.safetensors", "config.json", "history.csv")
+SOLVERS = [name for name, method in study.methods.items() if method.is_solver]
+PEERS = [name for name, method in study.methods.items() if method.is_peer and name not in SOLVERS]
+TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEERS]]
 
 
-def run_files(runs):
-    """Return the files that runs leave."""
-    return [f"{run}/{file}" for run in dict.fromkeys(runs) for file in (*TRAINED_FILES, "metrics.json")]
+def cell_of(wildcards):
+    names = (
+        wildcards.source,
+        wildcards.method,
+        wildcards.protocol,
+        wildcards.anchoring,
+    )
+    return Cell(*names, int(wildcards.seed))
 
 
-def train_settings(wildcards):
-    """All settings of a run; as a param, it reruns just the runs that a change of configuration concerns."""
-    settings = run_settings(config, wildcards.source, wildcards.method, wildcards.protocol)
-    if wildcards.anchoring != "none":
-        settings["lambda_anchor"] = config["anchorings"][wildcards.anchoring]["lambda_anchor"]
-    return settings
+def run_of(wildcards):
+    """All settings of a run."""
+    return run_settings(study, cell_of(wildcards))
 
 
-def solve_settings(wildcards):
-    """All settings of a solver's run."""
-    return run_settings(config, wildcards.source, wildcards.method, wildcards.protocol)
-
-
-def evaluate_settings(wildcards):
-    """All settings of the run whose dictionary is judged."""
-    return solve_settings(wildcards) if wildcards.method in SOLVERS else train_settings(wildcards)
-
-
-def as_run(settings):
-    """The typed settings of a run."""
-    kind = SolverConfig if "solver" in settings else PeerConfig if "peer" in settings else RunConfig
-    return kind.from_dict(settings)
-
-
-def used_settings(settings):
+def used_settings(wildcards):
     """A param: the settings of a run as JSON, without those of parts that it does not have."""
-    return as_json(as_run(settings).used())
+    return as_json(run_of(wildcards).used())
 
 
 def solver_threads(settings):
-    return 1 if settings["n_atoms"] * settings["batch_size"] < 2**22 else 8
+    return 1 if settings.n_atoms * settings.batch_size < 2**22 else 8
 
 
 def solver_memory(settings):
     """Megabytes for the Gram matrix, the normal equations and their factor, and for what a batch takes."""
-    atoms = settings["n_atoms"]
-    return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings["batch_size"] // 10**6
+    atoms = settings.n_atoms
+    return 3000 + 32 * atoms**2 // 10**6 + 8 * atoms * settings.batch_size // 10**6
 
 
 # anchorings whose directions are drawn from what is known, and those that a solver finds
-DISCOVERED = [name for name, asked in config["anchorings"].items() if asked.get("discover")]
-GIVEN = [name for name in config["anchorings"] if name not in DISCOVERED]
+DISCOVERED = [name for name, asked in study.anchorings.items() if asked.discover]
+GIVEN = [name for name in study.anchorings if name not in DISCOVERED]
+
+
+def discovering(wildcards):
+    """How a run's anchors are found."""
+    return discovery_of(study, wildcards.anchoring)
 
 
 def discover_settings(wildcards):
-    """How a run's anchors are found."""
-    settings = discovery_settings(config, wildcards.anchoring)
-    return settings | {"solver": as_run(settings["solver"]).used()}
+    """The settings of what finds them, without those of parts that it does not have."""
+    found = discovering(wildcards)
+    return as_json({"solver": found.solver.used(), "min_cosine": found.min_cosine})
 
 
 def discover_code(wildcards):
     """The digest of what finds them, which makes no dictionary of them."""
-    return code_digest("discover_anchors", *as_run(discover_settings(wildcards)["solver"]).parts[1:])
+    return code_digest("discover_anchors", *discovering(wildcards).solver.parts[1:])
 
 
 def train_script(wildcards):
@@ -107,26 +81,28 @@ def streamed_files(wildcards):
 def train_anchors(wildcards):
     if wildcards.anchoring == "none":
         return []
-    return anchors_file(wildcards.source, wildcards.anchoring, wildcards.seed)
+    return FILES.anchors(wildcards.source, wildcards.anchoring, wildcards.seed)
 
 
 def start_model(wildcards):
     """The model that a run starts from, where it does."""
-    cell = Cell(
-        wildcards.source,
-        wildcards.method,
-        wildcards.protocol,
-        wildcards.anchoring,
-        wildcards.seed,
-    )
-    start = start_cell(config, cell)
-    return [] if start is None else f"{run_directory(start)}/model.safetensors"
+    start = start_cell(study, cell_of(wildcards))
+    return [] if start is None else FILES.model(start)
+
+
+def latents_of_batch(settings):
+    """Latents of all samples of a batch."""
+    if isinstance(settings, RunConfig):
+        return settings.model.n_q * settings.training.batch_size
+    return settings.n_q * settings.batch_size
 
 
 def train_threads(wildcards):
     """A step of few latents is too short for a second core to help; runs side by side use it better."""
-    settings = train_settings(wildcards)
-    return max(config["processes"], 1 if settings["n_q"] * settings["batch_size"] < 2**22 else 8)
+    return max(
+        study.processes,
+        1 if latents_of_batch(run_of(wildcards)) < 2**22 else 8,
+    )
 
 
 def train_memory(wildcards):
@@ -134,53 +110,42 @@ def train_memory(wildcards):
 
     Where processes divide latents, each has the whole weights at first, a quarter of it all, and its part of the rest.
     """
-    settings = train_settings(wildcards)
-    source = config["sources"][source_kind(config, wildcards.source)][wildcards.source]
-    width = (source.get("n_p") or 1024) + (source.get("n_r") or 0)
-    processes = config["processes"]
-    copies = 1 if processes == 1 else processes if config["split"] == "samples" else 1 + processes / 4
-    needed = 4000 * processes + int(copies * 32 * settings["n_q"] * width) // 10**6
-    needed += 8 * settings["n_q"] * settings["batch_size"] // 10**6
+    settings = run_of(wildcards)
+    n_q = settings.model.n_q if isinstance(settings, RunConfig) else settings.n_q
+    n_p, n_r = study.source(wildcards.source).widths
+    processes = study.processes
+    copies = 1 if processes == 1 else processes if study.split == "samples" else 1 + processes / 4
+    needed = 4000 * processes + int(copies * 32 * n_q * ((n_p or 1024) + n_r)) // 10**6
+    needed += 8 * latents_of_batch(settings) // 10**6
     return needed + (language_memory(wildcards) if wildcards.source in STREAMED else 0)
 
 
 def peer_memory(wildcards):
     """Megabytes for the same, of libraries that keep all latents of a batch several times."""
-    settings = train_settings(wildcards)
-    return train_memory(wildcards) + 32 * settings["n_q"] * settings["batch_size"] // 10**6
+    return train_memory(wildcards) + 32 * latents_of_batch(run_of(wildcards)) // 10**6
 
 
 def train_gpus(wildcards):
     """What `device` asks for: auto claims a GPU only where this machine has one, lest a cluster without any wait for it."""
     here = shutil.which("nvidia-smi") is not None
-    return 1 if config["device"] == "cuda" or (config["device"] == "auto" and here) else 0
+    return 1 if study.device == "cuda" or (study.device == "auto" and here) else 0
 
 
 # runs whose histories tell how many features they have
-WATCHED = set(convergence_cells(config)) if "convergence" in config["figures"] else set()
+WATCHED = {cell for product in study.asked().values() for cell in product.watched(study)}
 
 
 def watch_references(wildcards):
     """The directions that a run's history tells of, where a figure asks for it."""
-    names = (
-        wildcards.source,
-        wildcards.method,
-        wildcards.protocol,
-        wildcards.anchoring,
-    )
-    return references_file(wildcards) if Cell(*names, int(wildcards.seed)) in WATCHED else []
+    return references_file(wildcards) if cell_of(wildcards) in WATCHED else []
 
 
 def evaluate_anchors(wildcards):
     """Which features count as anchored: this run's anchors, or those that the runs it is compared with have."""
-    source, anchoring = wildcards.source, wildcards.anchoring
-    if anchoring == "none":
-        anchoring = reference_anchoring(config, source)
-    if not references_file(wildcards) or anchoring is None:
-        return []
-    return anchors_file(source, anchoring, wildcards.seed)
+    return FILES.judging_anchors(cell_of(wildcards)) or []
 
 
 def evaluate_hierarchy(wildcards):
     """Parents and children of a run's bench, null where there are none."""
-    return as_json(bench_settings(wildcards)["hierarchy"] if is_bench(wildcards.source) else None)
+    bench = study.bench(wildcards.source)
+    return as_json(bench.hierarchy.model_dump() if bench and bench.hierarchy else None)

@@ -9,22 +9,21 @@ from snakemake.settings.types import DeploymentMethod
 # What every job's shell finds. The package comes in by PYTHONPATH, so it need not be installed in the rules'
 # environments. Passive waiting costs nothing on idle cores and keeps jobs that share them from spinning against each
 # other. The device and who else is told of the history stand here and not in params, because a change of them is no
-# reason to train again, and how many processes train is none either. A finished run of any configuration is copied where
-# another one is the same.
+# reason to train again, and how many processes train is none either.
 variables = {
     "PYTHONPATH": REPOSITORY / "src",
     "SCRIPTS": REPOSITORY / "workflow/scripts",
-    "DEVICE": config["device"],
-    "TENSORBOARD": "tensorboard" if config["tensorboard"] else "",
-    "WANDB": config["wandb"] or "",
-    "SPLIT": config["split"],
-    "FINISHED": "results/*/runs/*/*/*/*/*",
+    "DEVICE": study.device,
+    "TENSORBOARD": "tensorboard" if study.tensorboard else "",
+    "WANDB": study.wandb or "",
+    "SPLIT": study.split,
     "CACHE": CACHE,
+    "PAPER": FILES.paper,
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 # conda jobs take the interpreter of their environment, others the one that runs Snakemake, or that of other libraries
 WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-variables["PEERS_PYTHON"] = "python" if WITH_CONDA else os.path.relpath(REPOSITORY / config["peers_python"])
+variables["PEERS_PYTHON"] = "python" if WITH_CONDA else os.path.relpath(REPOSITORY / study.peers_python)
 exports = " ".join(f"{name}={quote(str(value))}" for name, value in variables.items())
 if not WITH_CONDA:
     exports += f" PATH={quote(str(Path(sys.executable).parent))}:$PATH"
@@ -33,8 +32,8 @@ if not WITH_CONDA:
 def begin_jobs(python, preparation=""):
     """Have the shells of jobs begin with what they need. Trainings, evaluations and solvers run by `python`."""
     train = python
-    if config["processes"] > 1:  # that many train one dictionary together
-        train = f"python -m torch.distributed.run --standalone --nproc-per-node {config['processes']}"
+    if study.processes > 1:  # that many train one dictionary together
+        train = f"python -m torch.distributed.run --standalone --nproc-per-node {study.processes}"
     prefix = f"set -euo pipefail; export {exports} PYTHON={python} TRAIN={quote(train)}; {preparation}"
     # Snakemake formats it, and would put in what a configuration has in braces, after it was quoted
     shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))

@@ -6,43 +6,24 @@ from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.language.settings import LlamaSource
-from sdlcore.study.configuration.run_keys import is_labelled, source_kind
 
 # sources whose samples have classes
-LABELLED = {
-    source: settings
-    for kind in config["sources"].values()
-    for source, settings in kind.items()
-    if is_labelled(settings)
-}
+LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]
 
 
-def settings_for(kind, settings):
-    """Return those of some settings that a dataclass has, as a script takes them."""
-    return {field.name: settings[field.name] for field in fields(kind)}
-
-
-def bench_settings(wildcards):
-    return config["sources"]["bench"][wildcards.source]
+def settings_for(kind, wildcards):
+    """Return those of a source's settings that a dataclass has, as a script takes them."""
+    return study.source(wildcards.source).model_dump(include={field.name for field in fields(kind)})
 
 
 def store(part):
     """Input function: the store of a run's source, drawn anew for each seed where it is a bench's."""
-
-    def path(wildcards):
-        source = wildcards.source
-        folder = f"{source}/seed{wildcards.seed}" if is_bench(source) else source
-        recipe = part == "train" and source in STREAMED
-        return f"{RESULTS}/activations/{folder}/{part}.{'json' if recipe else 'h5'}"
-
-    return path
+    return lambda wildcards: FILES.store(wildcards.source, getattr(wildcards, "seed", 0), part)
 
 
 def references_file(wildcards):
     """The directions that runs of a source are judged against, where there are any."""
-    if is_bench(wildcards.source):
-        return f"{RESULTS}/bench/{wildcards.source}/seed{wildcards.seed}/feature_matrix.safetensors"
-    return f"{RESULTS}/references/{wildcards.source}.safetensors" if wildcards.source in LABELLED else []
+    return FILES.references(wildcards.source, getattr(wildcards, "seed", 0)) or []
 
 
 EXTRACTED_BY = {"clip": ClipSource, "llama": LlamaSource, "file": FileSource}
@@ -50,18 +31,16 @@ EXTRACTED_BY = {"clip": ClipSource, "llama": LlamaSource, "file": FileSource}
 
 def extraction_settings(wildcards):
     """What a source extracts. A change of anything else must not extract anew."""
-    kind = source_kind(config, wildcards.source)
-    return settings_for(EXTRACTED_BY[kind], config["sources"][kind][wildcards.source])
+    return settings_for(EXTRACTED_BY[study.source(wildcards.source).kind], wildcards)
 
 
 # sources whose training store is extracted in parts, and those whose training rows are never stored
-EXTRACTED = {name: settings for kind in ("clip", "llama") for name, settings in config["sources"][kind].items()}
-SHARDED = [name for name, settings in EXTRACTED.items() if settings["shards"] > 1]
-STREAMED = [name for name, settings in config["sources"]["llama"].items() if settings["stream"]]
+SHARDED = [name for name, source in study.all_sources().items() if source.n_shards > 1]
+STREAMED = [name for name, source in study.all_sources().items() if source.is_streamed]
 
 
 def n_shards(source, split):
-    return EXTRACTED[source]["shards"] if split == "train" else 1
+    return study.source(source).n_shards if split == "train" else 1
 
 
 def shard_files(source, split, suffix):
@@ -71,7 +50,7 @@ def shard_files(source, split, suffix):
 
 def array_files(wildcards):
     """Files of a source of kind file. Snakemake itself would take stores of files that are gone for good ones."""
-    files = FileSource.from_dict(extraction_settings(wildcards)).files
+    files = study.file(wildcards.source).files
     missing = [file for file in files if not Path(file).exists()]
     if missing:
         raise WorkflowError(f"sources.file.{wildcards.source}: no such file: {', '.join(missing)}")
@@ -80,6 +59,6 @@ def array_files(wildcards):
 
 def extraction_memory(source):
     """Megabytes that a job of a source's extraction asks for, where it runs a model."""
-    if source in config["sources"]["llama"]:
+    if study.llama(source):
         return language_memory(SimpleNamespace(source=source))
-    return CLIP_MEMORY if source in config["sources"]["clip"] else None
+    return CLIP_MEMORY if study.clip(source) else None

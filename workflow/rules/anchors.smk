@@ -1,5 +1,6 @@
 # Anchor directions (section 4.1), and the means of classes that those of labelled activations are drawn from.
 rule class_means:
+    """Means of classes, which anchors are drawn from"""
     input:
         "<results>/activations/{source}/train.h5",
     output:
@@ -18,7 +19,7 @@ rule class_means:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda wildcards: as_json(LABELLED[wildcards.source]["class_means"]),
+        settings=lambda wildcards: as_json(study.source(wildcards.source).class_means.model_dump()),
         code=lambda wildcards: code_digest("class_means"),
     shell:
         'python "$SCRIPTS"/class_means.py --settings {params.settings:q} --store {input:q}'
@@ -26,6 +27,7 @@ rule class_means:
 
 
 rule anchors:
+    """Anchor directions, drawn from what is known (section 4.1)"""
     input:
         references_file,
     output:
@@ -43,7 +45,7 @@ rule anchors:
         mem_mb=1000,
         runtime=10,
     params:
-        n_anchors=lambda wildcards: config["anchorings"][wildcards.anchoring]["n_anchors"],
+        n_anchors=lambda wildcards: study.anchorings[wildcards.anchoring].n_anchors,
         code=lambda wildcards: code_digest("anchors"),
     shell:
         'python "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed}'

@@ -4,6 +4,7 @@
 
 # A local rule: nodes of a cluster often reach no mirror. The output is a link: the folder may be another checkout's, too.
 rule fashion_mnist:
+    """Folders of Fashion-MNIST images"""
     output:
         directory("<results>/images/fashion_mnist_{train_images}_{test_images}"),
     log:
@@ -30,6 +31,7 @@ rule fashion_mnist:
 
 
 rule train_clip:
+    """A CLIP, trained on images first"""
     input:
         images=clip_prepared_images,
         architecture=clip_architecture,
@@ -52,7 +54,7 @@ rule train_clip:
         # here and not in params: another number of them is no reason to train anew
         workers=clip_workers,
     params:
-        training=lambda wildcards: as_json(clip_source(wildcards)["training"]),
+        training=lambda wildcards: as_json(clip_source(wildcards).training.model_dump()),
         model=clip_model,
         images=lambda wildcards: clip_folders(wildcards)[0],
         test_images=lambda wildcards: clip_folders(wildcards)[1],
@@ -66,6 +68,7 @@ rule train_clip:
 
 
 rule clip_activations:
+    """Embeddings of images by a CLIP"""
     input:
         images=clip_prepared_images,
         architecture=clip_architecture,
@@ -79,7 +82,7 @@ rule clip_activations:
     benchmark:
         "<logs>/clip_activations/{source}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in config["sources"]["clip"] if name not in SHARDED),
+        source=pattern(name for name in study.sources.clip if name not in SHARDED),
     conda:
         ENVIRONMENT
     threads: 2
@@ -106,6 +109,7 @@ rule clip_activations:
 
 # The same in parts, jobs of their own, where a source has shards.
 rule clip_shard:
+    """One part of the embeddings of images"""
     input:
         images=clip_prepared_images,
         architecture=clip_architecture,
@@ -118,7 +122,7 @@ rule clip_shard:
     benchmark:
         "<logs>/clip_shard/{source}.{split}.{number}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in SHARDED if name in config["sources"]["clip"]),
+        source=pattern(name for name in SHARDED if name in study.sources.clip),
         split="train|test",
         number=r"\d{5}",
     conda:
@@ -145,6 +149,7 @@ rule clip_shard:
 
 
 rule unite_skipped:
+    """The images that could not be read, of all parts"""
     input:
         lambda wildcards: [
             path for split in ("train", "test") for path in shard_files(wildcards.source, split, "skipped.csv")
@@ -156,7 +161,7 @@ rule unite_skipped:
     benchmark:
         "<logs>/unite_skipped/{source}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in SHARDED if name in config["sources"]["clip"]),
+        source=pattern(name for name in SHARDED if name in study.sources.clip),
     conda:
         ENVIRONMENT
     threads: 1

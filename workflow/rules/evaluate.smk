@@ -1,5 +1,6 @@
 # Metrics of one run, against the ground truth or the means of classes where there are any.
 rule evaluate:
+    """Metrics of one run"""
     input:
         model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
         config="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/config.json",
@@ -19,10 +20,10 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=lambda wildcards: used_settings(evaluate_settings(wildcards)),
+        settings=used_settings,
         trained_on=store("train"),
         hierarchy=evaluate_hierarchy,
-        code=lambda wildcards: code_digest("evaluate", *as_run(evaluate_settings(wildcards)).parts[:1]),
+        code=lambda wildcards: code_digest("evaluate", *run_of(wildcards).parts[:1]),
     shell:
         '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model}"

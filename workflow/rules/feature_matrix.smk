@@ -1,5 +1,6 @@
 # Ground-truth feature matrices of the bench (Appendix C.1).
 rule feature_matrix:
+    """Ground-truth features of a bench (Appendix C.1)"""
     output:
         "<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
     log:
@@ -13,7 +14,7 @@ rule feature_matrix:
         mem_mb=2000,
         runtime=30,
     params:
-        bench=lambda wildcards: as_json(settings_for(BenchFeatures, bench_settings(wildcards))),
+        bench=lambda wildcards: as_json(settings_for(BenchFeatures, wildcards)),
         code=lambda wildcards: code_digest("feature_matrix"),
     shell:
         'python "$SCRIPTS"/feature_matrix.py --bench {params.bench:q} --seed {wildcards.seed}'

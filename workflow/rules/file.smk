@@ -2,6 +2,7 @@
 
 
 rule file_activations:
+    """Activations that lie in files already"""
     input:
         array_files,
     output:

@@ -1,6 +1,7 @@
 # What a language model loses when one run's reconstruction is spliced into it, and where its latents are most active. Not
 # part of the default; ask for the file of a run.
 rule language:
+    """What a language model loses when a run's reconstruction is spliced into it"""
     input:
         dictionary=rules.train.output.model,
         store=store("test"),
@@ -14,7 +15,7 @@ rule language:
     benchmark:
         "<logs>/language/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
     wildcard_constraints:
-        source="|".join(config["sources"]["llama"]) or "(?!)",
+        source="|".join(study.sources.llama) or "(?!)",
     conda:
         ENVIRONMENT
     threads: 2

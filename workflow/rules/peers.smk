@@ -1,5 +1,6 @@
 # One run that another library trains, in an environment of its own.
 rule train_peer:
+    """One run that another library trains"""
     input:
         store=store("train"),
         watch=watch_references,
@@ -21,11 +22,11 @@ rule train_peer:
         mem_mb=peer_memory,
         runtime=240,
     params:
-        settings=lambda wildcards: used_settings(train_settings(wildcards)),
-        code=lambda wildcards: code_digest("train_peer", *as_run(train_settings(wildcards)).parts),
+        settings=used_settings,
+        code=lambda wildcards: code_digest("train_peer", *run_of(wildcards).parts),
     shell:
         'command -v "$PEERS_PYTHON" > /dev/null || {{ echo "$PEERS_PYTHON is missing, the interpreter that has other'
         ' libraries: make peers, or set peers_python" | tee {log} >&2; exit 1; }}; "$PEERS_PYTHON" "$SCRIPTS"/train_peer.py'
         " --settings {params.settings:q} --seed {wildcards.seed} --threads {threads} --store {input.store}"
         " --watch {input.watch}"
-        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1'
+        " --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"

@@ -2,6 +2,7 @@
 
 
 rule plan:
+    """What the whole configuration takes"""
     log:
         "<logs>/plan.log",
     localrule: True

@@ -3,16 +3,18 @@
 
 
 rule publish:
+    """Keep metrics of finished runs with the code"""
     log:
         "<logs>/publish.log",
     localrule: True
     run:
-        say(log[0], publish(config, all_cells(config), Path(RESULTS), PUBLISHED))
+        say(log[0], publish(FILES, study.cells(), PUBLISHED))
 
 
 rule restore:
+    """Take kept metrics back where settings agree"""
     log:
         "<logs>/restore.log",
     localrule: True
     run:
-        say(log[0], restore(config, all_cells(config), PUBLISHED, Path(RESULTS)))
+        say(log[0], restore(FILES, study.cells(), PUBLISHED))

@@ -2,8 +2,9 @@
 
 
 rule report:
+    """One page of everything that the configuration makes"""
     input:
-        **report_inputs(),
+        parts=report_inputs(),
         # code_digest follows imports only
         template=in_checkout("src/sdlcore/study/report/page.html.j2"),
     output:
@@ -19,8 +20,8 @@ rule report:
         mem_mb=1000,
         runtime=5,
     params:
-        config=lambda wildcards: as_json(config),
-        files=lambda wildcards: as_json(report_inputs()),
+        config=lambda wildcards: as_json(study.model_dump()),
+        kept=KEPT,
         code=lambda wildcards: code_digest("report"),
     shell:
-        'python "$SCRIPTS"/report.py --config {params.config:q} --files {params.files:q} --output {output:q} > {log:q} 2>&1'
+        'python "$SCRIPTS"/report.py --config {params.config:q} --kept {params.kept:q} --output {output:q} > {log:q} 2>&1'

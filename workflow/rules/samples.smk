@@ -1,5 +1,6 @@
 # Samples of the bench, for training and for evaluation (Appendix C.2 and C.3).
 rule samples:
+    """Samples of a bench, for training and for evaluation (Appendix C.2 and C.3)"""
     input:
         rules.feature_matrix.output,
     output:
@@ -16,7 +17,7 @@ rule samples:
         mem_mb=2000,
         runtime=30,
     params:
-        bench=lambda wildcards: as_json(settings_for(BenchSamples, bench_settings(wildcards))),
+        bench=lambda wildcards: as_json(settings_for(BenchSamples, wildcards)),
         code=lambda wildcards: code_digest("samples"),
     shell:
         'python "$SCRIPTS"/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}'

@@ -2,6 +2,7 @@
 
 
 rule unite_shards:
+    """A store that was extracted in parts, as one"""
     input:
         lambda wildcards: shard_files(wildcards.source, wildcards.split, "h5"),
     output:

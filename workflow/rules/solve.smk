@@ -1,5 +1,5 @@
-# One run whose dictionary is solved for, and the table of such runs.
 rule solve:
+    """One run whose dictionary is solved for"""
     input:
         store=store("train"),
         start=start_model,
@@ -17,46 +17,14 @@ rule solve:
         anchoring="none",
     conda:
         ENVIRONMENT
-    threads: lambda wildcards: solver_threads(solve_settings(wildcards))
+    threads: lambda wildcards: solver_threads(run_of(wildcards))
     resources:
-        mem_mb=lambda wildcards: solver_memory(solve_settings(wildcards)),
+        mem_mb=lambda wildcards: solver_memory(run_of(wildcards)),
         runtime=240,
     params:
-        settings=lambda wildcards: used_settings(solve_settings(wildcards)),
-        code=lambda wildcards: code_digest("solve", *as_run(solve_settings(wildcards)).parts),
+        settings=used_settings,
+        code=lambda wildcards: code_digest("solve", *run_of(wildcards).parts),
     shell:
         '$PYTHON "$SCRIPTS"/solve.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
         " --store {input.store} --start {input.start} --watch {input.watch}"
-        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1'
-
-
-if config["solvers"]:
-
-    rule solvers_table:
-        input:
-            metrics=[f"{run}/metrics.json" for run in bench_table_runs("solvers")],
-            histories=[f"{run}/history.csv" for run in bench_table_runs("solvers")],
-            configs=[f"{run}/config.json" for run in bench_table_runs("solvers")],
-        output:
-            csv="<results>/tables/solvers.csv",
-            markdown="<results>/tables/solvers.md",
-        log:
-            "<logs>/tables/solvers.log",
-        benchmark:
-            "<logs>/tables/solvers.tsv"
-        conda:
-            ENVIRONMENT
-        threads: 1
-        resources:
-            mem_mb=1000,
-            runtime=5,
-        params:
-            benches=as_json(bench_facts(config["solvers"]["runs"])),
-            code=lambda wildcards: code_digest("solvers"),
-        shell:
-            'python "$SCRIPTS"/solvers.py --benches {params.benches:q} --metrics {input.metrics:q}'
-            " --csv {output.csv:q} --markdown {output.markdown:q} > {log:q} 2>&1"
-
-    rule solvers:
-        input:
-            bench_table_files("solvers"),
+        " --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1"

@@ -4,6 +4,7 @@ THEORY_PARTS = [f"sdlcore.model.activations.{name}" for name in ("relu", "jumpre
 
 
 rule theory:
+    """The paper's theorems, checked by computation"""
     output:
         csv="<results>/tables/theory.csv",
         markdown="<results>/tables/theory.md",

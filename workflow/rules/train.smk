@@ -1,5 +1,5 @@
-# One run: a dictionary trained by gradient descent.
 rule train:
+    """One run: a dictionary trained by gradient descent"""
     input:
         store=store("train"),
         anchors=train_anchors,
@@ -22,15 +22,15 @@ rule train:
     resources:
         mem_mb=train_memory,
         runtime=lambda wildcards: 2880 if wildcards.source in STREAMED else 240,
-        gpu=lambda wildcards: config["processes"] * train_gpus(wildcards),
+        gpu=lambda wildcards: study.processes * train_gpus(wildcards),
     params:
-        settings=lambda wildcards: used_settings(train_settings(wildcards)),
+        settings=used_settings,
         environment=lambda wildcards: language_environment(wildcards) if wildcards.source in STREAMED else "",
         script=train_script,
-        code=lambda wildcards: code_digest(train_script(wildcards), *as_run(train_settings(wildcards)).parts),
+        code=lambda wildcards: code_digest(train_script(wildcards), *run_of(wildcards).parts),
     shell:
         '{params.environment} $TRAIN "$SCRIPTS"/{params.script}.py --settings {params.settings:q} --seed {wildcards.seed} --device $DEVICE'
         " --split $SPLIT --threads {threads} --store {input.store} --anchors {input.anchors} --start {input.start} --watch {input.watch}"
-        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history}'
+        " --model {output.model} --config {output.config} --history {output.history}"
         ' ${{TENSORBOARD:+--tensorboard "$(dirname {output.model:q})/$TENSORBOARD"}} ${{WANDB:+--wandb "$WANDB"}}'
         " > {log} 2>&1"

@@ -6,21 +6,24 @@ from typing import Any
 
 from sdlcore.command_line import cli
 from sdlcore.storage.files import write_text
-from sdlcore.study.report.page import report
+from sdlcore.study.configuration.whole import Configuration
+from sdlcore.study.report.page import parts, report
 from sdlcore.study.results.tables import read_csv
 
 
-def main(*, config: dict[str, Any], files: dict[str, str], output: Path) -> None:
+def main(*, config: dict[str, Any], kept: list[Path], output: Path) -> None:
     """
     Args:
         config: the whole configuration
-        files: what each CSV and PNG file is -> its path
+        kept: CSV files of verdicts and claims by runs that are kept with the code
         output: HTML file to write
     """
-    paths = {name: Path(path) for name, path in files.items()}
+    configuration = Configuration.model_validate(config)
+    paths = {name: Path(path) for name, path in parts(configuration, configuration.files()).items()}
+    paths |= {f"published_{path.stem}": path for path in kept}
     frames = {name: read_csv(path) for name, path in paths.items() if path.suffix == ".csv"}
     images = {name: path.read_bytes() for name, path in paths.items() if path.suffix == ".png"}
-    page = report(config, frames, images)
+    page = report(configuration, frames, images)
     write_text(output, page)
     logging.info("%s: %d bytes", output, len(page.encode()))
 

@@ -1,10 +1,11 @@
 """The settings of a run that another library trains: one small frozen dataclass, flat like those of `sdlcore.run`."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from sdlcore.run import Activation
-from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check
+from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check
 
 Peer = Literal["saelens", "dictionary_learning", "sparsify"]
 ARCHITECTURES: dict[Peer, tuple[Activation, ...]] = {
@@ -27,10 +28,8 @@ _OF_ONE_ACTIVATION = {
 
 
 @dataclass(frozen=True)
-class PeerConfig(FromJson):
+class PeerConfig:
     """What a library is asked to train. All that is not said here is its own default."""
-
-    called: ClassVar[str] = "settings of a peer"
 
     peer: Peer = "saelens"
     """The library that trains, as it recommends (docs/peers.md): saelens, dictionary_learning or sparsify."""
@@ -90,6 +89,28 @@ class PeerConfig(FromJson):
         """What libraries have a class for: the activation, or matryoshka."""
         return "matryoshka" if self.prefixes else self.activation
 
-    def used(self) -> dict[str, Json]:
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "PeerConfig":
+        """Build from flat settings; what is left out takes its default.
+
+        Raises
+        ------
+        ValueError
+            For an unknown key or settings that do not go together.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f"unknown settings of a peer: {', '.join(unknown)}; expected some of {', '.join(known)}")
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+        }
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
+        return asdict(self) | {"prefixes": list(self.prefixes)}
+
+    def used(self) -> dict[str, Any]:
         """Return the flat settings; a library takes them all."""
         return self.to_dict()

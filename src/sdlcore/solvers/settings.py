@@ -1,12 +1,13 @@
 """The settings of a solver's run: one small frozen dataclass, flat like those of `sdlcore.run`."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.run import Activation
-from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check, used, used_by
+from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used, used_by
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans"]
 """Each is a module in `sdlcore.solvers`."""
@@ -14,10 +15,8 @@ Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
 @dataclass(frozen=True)
-class SolverConfig(FromJson):
+class SolverConfig:
     """How a dictionary is solved for. One setting serves all benches; it knows neither n nor the sparsity."""
-
-    called: ClassVar[str] = "settings of a solver"
 
     solver: Solver = "acs"
     """What solves for the dictionary in place of gradient descent (docs/solvers.md). acs: alternating convex search;
@@ -83,6 +82,25 @@ class SolverConfig(FromJson):
         """The modules that the run imports by names in its settings: the dictionary's activation, then the solver."""
         return (f"sdlcore.model.activations.{self.activation}", f"sdlcore.solvers.{self.solver}")
 
-    def used(self) -> dict[str, Json]:
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "SolverConfig":
+        """Build from flat settings; what is left out takes its default.
+
+        Raises
+        ------
+        ValueError
+            For an unknown key or settings that do not go together.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f"unknown settings of a solver: {', '.join(unknown)}; expected some of {', '.join(known)}")
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the flat settings, as `from_dict` takes them."""
+        return asdict(self)
+
+    def used(self) -> dict[str, Any]:
         """Return the flat settings without those of other solvers."""
         return used(self)

@@ -10,7 +10,7 @@ import pytest
 
 from sdlcore.study.configuration.loading import ConfigError, configuration, configure, load_yaml, validate
 from sdlcore.study.configuration.schema import schema
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.settings.trees import merge
 
 SCHEMA = schema()
 BASE = load_yaml("config/config.yaml")
@@ -215,16 +215,16 @@ def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(giv
         ConfigError, match=r"name: missing; .* results/quick\. Set it in a file .* or by --config name="
     ):
         configure(given, BASE)
-    assert configure(given | {"name": "mine"}, BASE)["name"] == "mine"
+    assert configure(given | {"name": "mine"}, BASE).name == "mine"
 
 
 def test_what_says_where_and_how_runs_are_made_needs_no_name():
     given = {"device": "cpu", "processes": 2, "split": "samples", "tensorboard": False, "cache": "/tmp/cache"}
-    assert configure(given, BASE)["name"] == "quick"
-    assert configure({}, BASE) == validate(BASE)
+    assert configure(given, BASE).name == "quick"
+    assert configure({}, BASE).model_dump() == validate(BASE).model_dump()
 
 
 def test_one_function_takes_a_text_to_a_configuration():
-    assert configuration(b"name: mine\nseeds: [0]\n", BASE)["seeds"] == [0]
+    assert configuration(b"name: mine\nseeds: [0]\n", BASE).seeds == [0]
     with pytest.raises(ConfigError, match=r"some\.yaml: line 2: the key name stands twice"):
         configuration("name: mine\nname: x\n", BASE, name="some.yaml")

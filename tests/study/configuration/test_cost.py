@@ -8,39 +8,42 @@ from safetensors.numpy import save_file
 
 from sdlcore.study.configuration.cost import Stage, measured_rate, plan_lines, samples, stages, too_large, weights
 from sdlcore.study.configuration.loading import load_yaml, validate
-from sdlcore.study.configuration.run_keys import Cell, all_cells, is_peer, is_solver, run_settings
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.configuration.whole import Configuration
+from sdlcore.study.settings.cells import Cell, trained_settings
+from sdlcore.study.settings.trees import merge
 from tests.conftest import REPOSITORY
+
+BASE = load_yaml(REPOSITORY / "config/config.yaml")
 
 
 @pytest.fixture(scope="module")
-def config() -> dict:
-    return validate(load_yaml(REPOSITORY / "config/config.yaml"))
+def config() -> Configuration:
+    return validate(BASE)
 
 
-def planned(config: dict, rate: float = 1e9) -> dict[str, Stage]:
-    found = stages(config, all_cells(config), lambda cell: 4000, lambda source: None, rate)
+def planned(config: Configuration, rate: float = 1e9) -> dict[str, Stage]:
+    found = stages(config, lambda cell: 4000, lambda source: None, rate)
     return {stage.name: stage for stage in found}
 
 
 def test_every_run_and_evaluation_is_counted_once(config):
     found = planned(config)
     trained = sum(stage.jobs for name, stage in found.items() if name.startswith("trainings"))
-    assert found["evaluations"].jobs == len(all_cells(config))
+    assert found["evaluations"].jobs == len(config.cells())
     # figures 4 and 5 ask for runs without metrics
-    assert trained + found["solvers"].jobs == found["evaluations"].jobs + 3 * len(config["seeds"])
+    assert trained + found["solvers"].jobs == found["evaluations"].jobs + 3 * len(config.seeds)
 
 
 def test_weights_are_those_of_the_pair(config):
-    n_p = config["sources"]["bench"]["lrb"]["n_p"]
-    n_q = run_settings(config, "lrb", "topk", "best")["n_q"]
+    n_p = config.sources.bench["lrb"].n_p
+    n_q = trained_settings(config, Cell("lrb", "topk", "best", "none", 0)).model.n_q
     for method, widths in (("topk", 2), ("transcoder", 2), ("crosscoder", 4)):
         assert weights(config, Cell("lrb", method, "best", "none", 0)) == n_q * n_p * widths
     assert weights(config, Cell("smollm2", "topk_real", "best", "none", 0)) is None
 
 
 def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
-    cells = [cell for cell in all_cells(config) if cell.source.startswith("lrb") and not is_solver(config, cell.method)]
+    cells = [cell for cell in config.cells() if cell.source.startswith("lrb") and not cell.is_solved(config)]
     work = sum(weights(config, cell) * samples(config, cell) for cell in cells)
     found = planned(config)
     seconds, faster = (planned(config, rate)["trainings on bench"].seconds for rate in (1e9, 1e10))
@@ -53,8 +56,9 @@ def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
 def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):
     alone = planned(config)["trainings on bench"].gpu_memory
     # rounded up to a megabyte by each cell, but for what is not divided at all
-    assert planned({**config, "processes": 2, "split": "latents"})["trainings on bench"].gpu_memory == alone // 2
-    assert alone // 2 <= planned({**config, "processes": 2})["trainings on bench"].gpu_memory < alone
+    latents, samples = (validate(BASE | {"processes": 2, "split": split}) for split in ("latents", "samples"))
+    assert planned(latents)["trainings on bench"].gpu_memory == alone // 2
+    assert alone // 2 <= planned(samples)["trainings on bench"].gpu_memory < alone
 
 
 def test_the_rate_is_that_of_runs_trained_here(tmp_path):
@@ -80,10 +84,9 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
 
 
 def test_trainings_of_other_libraries_are_a_stage_of_their_own():
-    base, change = (load_yaml(REPOSITORY / f"config/{name}.yaml") for name in ("config", "peers"))
-    peers = validate(merge(base, change))
+    peers = validate(merge(BASE, load_yaml(REPOSITORY / "config/peers.yaml")))
     found = planned(peers)
-    cells = [cell for cell in all_cells(peers) if is_peer(peers, cell.method)]
+    cells = [cell for cell in peers.cells() if cell.is_peers(peers)]
     assert found["trainings of other libraries"].jobs == len(cells)
     assert found["trainings of other libraries"].disk == len(cells) * 4 * 2 * 2048 * 96
-    assert found["trainings on bench"].jobs + len(cells) == len(all_cells(peers))
+    assert found["trainings on bench"].jobs + len(cells) == len(peers.cells())

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.baselines.settings import ARCHITECTURES, PeerConfig
-from sdlcore.solvers.settings import SolverConfig
+from sdlcore.baselines.settings import ARCHITECTURES
 from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
-from sdlcore.study.configuration.run_keys import Cell, bench_table_cells, figure6_cells, run_settings, table_cells
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
+from sdlcore.study.settings.trees import merge
 
 BASE = load_yaml("config/config.yaml")
 
@@ -19,13 +18,13 @@ BASE = load_yaml("config/config.yaml")
 @pytest.mark.parametrize("name", ["config", "tiny", "paper"])
 def test_the_configurations_that_come_with_it_are_valid(name):
     config = validate(merge(BASE, load_yaml(f"config/{name}.yaml")))
-    assert config["name"] == {"config": "quick"}.get(name, name)
-    assert table_cells(config, "table1")
-    assert figure6_cells(config, "with")
+    assert config.name == {"config": "quick"}.get(name, name)
+    assert config.tables["table1"].cells(config)
+    assert config.figures.figure6.runs(config, "with")
 
 
 def test_the_papers_configuration_holds_table_3():
-    bench = validate(merge(BASE, load_yaml("config/paper.yaml")))["sources"]["bench"]["lrb"]
+    bench = validate(merge(BASE, load_yaml("config/paper.yaml"))).sources.bench["lrb"]
     table3 = {
         "n": 1000,
         "n_p": 768,
@@ -34,38 +33,24 @@ def test_the_papers_configuration_holds_table_3():
         "sparsity": 0.99,
         "max_interference": 0.1,
     }
-    assert table3.items() <= bench.items()
-    assert bench["run"]["n_q"] == 16_000
+    assert table3.items() <= bench.model_dump().items()
+    assert bench.run.n_q == 16_000
 
 
 def test_runs_longer_than_a_minute_write_checkpoints():
     config = validate(merge(BASE, load_yaml("config/paper.yaml")))
-    settings = run_settings(config, "lrb", "topk", "best")
-    assert settings["checkpoint_every"] < settings["steps"] / 2
+    training = trained_settings(config, Cell("lrb", "topk", "best", "none", 0)).training
+    assert training.checkpoint_every < training.steps / 2
 
 
 def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
     before = copy.deepcopy(BASE)
     config = validate(BASE)
     assert before == BASE
-    assert config["sources"]["bench"]["lrb"]["beta"] == 1.0
-    assert config["sources"]["bench"]["lrb_3d"]["run"] == {}
-    assert config["sources"]["bench"]["lrb"]["hierarchy"] is None
-    assert config["device"] == "auto"
-
-
-def test_a_runs_settings_come_from_method_over_source_over_protocol():
-    config = validate(
-        merge(
-            BASE,
-            {
-                "sources": {"bench": {"lrb": {"run": {"lr": 0.5, "steps": 7}}}},
-                "methods": {"topk": {"steps": 9}},
-            },
-        ),
-    )
-    settings = run_settings(config, "lrb", "topk", "best")
-    assert (settings["batch_size"], settings["lr"], settings["steps"]) == (512, 0.5, 9)
+    assert config.sources.bench["lrb"].beta == 1.0
+    assert config.sources.bench["lrb_3d"].run.model_dump() == {}
+    assert config.sources.bench["lrb"].hierarchy is None
+    assert config.device == "auto"
 
 
 @pytest.mark.parametrize(
@@ -292,18 +277,19 @@ def test_a_number_stays_as_it_was_written():
         "frontier": {"source": "lrb", "methods": ["acs"], "panels": {"noise": {"values": [1, 0.5]}}},
     }
     config = validate(merge(BASE, given))
-    bench = config["sources"]["bench"]["lrb"]
+    whole = config.model_dump()
+    bench = whole["sources"]["bench"]["lrb"]
     assert [json.dumps(bench[key]) for key in ("beta", "noise", "c_min")] == [
         "2",
         "0",
         "0.0",
     ]
-    assert json.dumps(config["methods"]["mine"], sort_keys=True) == (
+    assert json.dumps(whole["methods"]["mine"], sort_keys=True) == (
         '{"activation": "topk", "gradient_clip": 2.0, "k": 16, "lambda_aux": 1, "multi_k": [4, 16]}'
     )
-    assert json.dumps(config["anchorings"]["ground_truth"]) == '{"n_anchors": 3, "lambda_anchor": 1}'
-    assert json.dumps(config["frontier"]["panels"]["noise"]["values"]) == "[1, 0.5]"
-    settings = run_settings(config, "lrb", "mine", "best")
+    assert json.dumps(whole["anchorings"]["ground_truth"]) == '{"n_anchors": 3, "lambda_anchor": 1}'
+    assert json.dumps(whole["frontier"]["panels"]["noise"]["values"]) == "[1, 0.5]"
+    settings = run_settings(config, Cell("lrb", "mine", "best", "none", 0)).to_dict()
     assert (json.dumps(settings["lr"]), json.dumps(settings["l1"])) == ("1", "0.0")
 
 
@@ -336,7 +322,7 @@ def test_any_value_anywhere_is_valid_or_refused(path, value):
         node = node[part]
     node[path[-1]] = value
     with suppress(ConfigError):  # anything else that is raised fails
-        assert validate(config)["name"]
+        assert validate(config).name
 
 
 @pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("a: [", "line 1: not YAML")])
@@ -394,7 +380,7 @@ def test_a_run_on_a_clip_source_needs_a_batch_of_images_where_their_number_is_kn
     config = merge(BASE, change)
     config["sources"]["clip"]["mine"]["run"] = {"batch_size": 20001}
     if train_samples is None:
-        assert validate(config)["sources"]["clip"]["mine"]["train_samples"] is None
+        assert validate(config).sources.clip["mine"].train_samples is None
         return
     with pytest.raises(ConfigError, match=f"batch_size 20001 exceeds the source's {train_samples} train_samples"):
         validate(config)
@@ -436,8 +422,8 @@ def test_solvers_that_cannot_be_are_refused(change, message):
 
 def test_solvers_take_real_activations_and_a_configuration_can_leave_out_a_bench_of_the_default():
     change = {"solvers": {"runs": {"lrb": None, "smollm2": {"methods": ["acs"], "seeds": [4]}}}}
-    cells = bench_table_cells(validate(merge(BASE, change)), "solvers")
-    assert cells == [Cell("smollm2", "acs", "best", "none", 4)]
+    config = validate(merge(BASE, change))
+    assert config.solvers.cells(config) == [Cell("smollm2", "acs", "best", "none", 4)]
 
 
 DISCOVERED = {"n_anchors": 3, "discover": {"method": "acs"}}
@@ -505,15 +491,8 @@ def test_a_crosscoders_anchors_are_discovered_by_a_crosscoder_and_any_stored_sou
         },
     }
     config = validate(merge(BASE, change))
-    assert config["anchorings"]["pairs"]["discover"]["min_cosine"] == 0.9
-    assert "discover" not in config["anchorings"]["ground_truth"]
-
-
-def test_a_solver_has_settings_of_its_own_and_none_of_protocols_and_sources():
-    config = validate(BASE)
-    settings = run_settings(config, "lrb", "acs", "best")
-    assert settings == SolverConfig().to_dict()
-    assert "solver" not in run_settings(config, "lrb", "topk", "best")
+    assert config.anchorings["pairs"].discover.min_cosine == 0.9
+    assert "discover" not in config.anchorings["ground_truth"].model_dump()
 
 
 PEER = {"peer": "saelens", "activation": "topk", "k": 16}
@@ -548,24 +527,15 @@ def test_peers_that_cannot_be_are_refused(change, message):
     assert message in str(refused.value)
 
 
-def test_a_peer_takes_batches_from_protocols_and_sources_and_nothing_else():
-    change = with_peer() | {"protocols": {"best": {"run": {"precision": "bfloat16"}}}}
-    config = validate(merge(BASE, change))
-    ours, theirs = (run_settings(config, "lrb", method, "best") for method in ("topk", "theirs"))
-    shared = {key: ours[key] for key in ("n_q", "steps", "batch_size", "log_every")}
-    assert theirs == PeerConfig().to_dict() | PEER | shared
-    assert shared == {"n_q": 2048, "steps": 250, "batch_size": 512, "log_every": 20}
-    assert theirs["lr"] is None
-
-
 def test_the_configuration_of_peers_gives_all_the_same_latents_batches_and_sparsity():
     config = validate(merge(BASE, load_yaml("config/peers.yaml")))
-    cells = table_cells(config, "table1")
-    runs = {cell.method: run_settings(config, cell.source, cell.method, cell.protocol) for cell in cells}
+    cells = config.tables["table1"].cells(config)
+    runs = {cell.method: run_settings(config, cell).to_dict() for cell in cells}
     assert {settings.get("peer") for settings in runs.values()} == {None, *ARCHITECTURES}
     assert len({(run["n_q"], run["steps"], run["batch_size"]) for run in runs.values()}) == 1
     assert {run["k"] for run in runs.values() if run["activation"] in ("topk", "batchtopk")} == {16}
     assert len({tuple(run["prefixes"]) for run in runs.values() if run["prefixes"]}) == 1
     # ours as Table 1 of the default has them
+    default = validate(BASE)
     for method in ("topk", "batchtopk", "jumprelu"):
-        assert runs[method] == run_settings(validate(BASE), "lrb", method, "best")
+        assert runs[method] == run_settings(default, Cell("lrb", method, "best", "none", 0)).to_dict()

@@ -4,8 +4,7 @@ import pytest
 
 from sdlcore.study.configuration.loading import configure, load_yaml
 from sdlcore.study.configuration.own_sources import over_default
-from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, discovery_cells, run_tables
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.settings.trees import merge
 
 BASE = load_yaml("config/config.yaml")
 MINE = {"input": "x.npy", "labels": "l.npy"}
@@ -13,16 +12,17 @@ MINE = {"input": "x.npy", "labels": "l.npy"}
 
 def runs(given):
     config = configure(given, BASE)
-    return config, {*all_cells(config), *bench_figure_cells(config), *discovery_cells(config)}
+    asked = config.asked().values()
+    return config, {cell for part in asked for cell in (*part.cells(config), *part.judged_here(config))}
 
 
 def test_a_source_of_ones_own_is_all_that_is_trained_on():
     config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}})
     assert {cell.source for cell in cells} == {"mine"}
     assert len(cells) == 2 * 2 * 3 + 3  # methods, with and without anchors, over seeds; and resampling
-    assert config["tables"]["own_mine"]["anchorings"] == ["none", "half_of_classes"]
-    assert config["figures"].keys() == {"figure6"}
-    assert all(config[part] is None for part in ("solvers", "harder", "encoders", "frontier", "discovery"))
+    assert config.tables["own_mine"].anchorings == ["none", "half_of_classes"]
+    assert config.figures.model_dump().keys() == {"figure6"}
+    assert all(getattr(config, part) is None for part in ("solvers", "harder", "encoders", "frontier", "discovery"))
 
 
 @pytest.mark.parametrize(
@@ -37,17 +37,17 @@ def test_a_source_of_ones_own_is_all_that_is_trained_on():
 )
 def test_classes_are_anchored_to_where_samples_have_them(sources, anchorings):
     config, _ = runs({"name": "mine", "sources": sources})
-    assert config["tables"]["own_mine"]["anchorings"] == anchorings
+    assert config.tables["own_mine"].anchorings == anchorings
 
 
 def test_what_the_configuration_names_itself_stays():
     figure6 = {"figures": {"figure6": {"source": "mine"}}}
     config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}} | figure6)
     assert {cell.source for cell in cells} == {"mine"}
-    assert (config["tables"], list(config["figures"])) == ({}, ["figure6"])
+    assert (config.tables, list(config.figures.model_dump())) == ({}, ["figure6"])
     table = {"tables": {"table2": {"source": "mine"}, "table1": {}}}
     config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}} | table)
-    assert config["tables"].keys() == {"table1", "table2"}
+    assert config.tables.keys() == {"table1", "table2"}
     assert {cell.source for cell in cells} == {"mine", "lrb"}
 
 
@@ -55,8 +55,8 @@ def test_the_table_itself_can_be_said():
     own = {"methods": ["relu"], "anchorings": ["none", "discovered"], "seeds": [1]}
     given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy"}}}, "own": own}
     config, _ = runs(given)
-    assert config["tables"]["own_mine"] == {**own, "source": "mine", "protocols": ["best"], "sweep": None}
-    assert runs(given | {"own": None})[0]["tables"] == {}
+    assert config.tables["own_mine"].model_dump() == {**own, "source": "mine", "protocols": ["best"], "sweep": None}
+    assert runs(given | {"own": None})[0].tables == {}
 
 
 @pytest.mark.parametrize("given", [{}, {"sources": {"bench": {"more": {"like": "lrb", "n": 99}}}}, {"seeds": [4]}])
@@ -70,4 +70,4 @@ def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     merged = merge(BASE, given)
     for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery"):
         assert over_default(BASE, given).get(part) == merged.get(part)
-    assert not any(table.startswith("own_") for table in run_tables(configure(given, BASE)))
+    assert not any(table.startswith("own_") for table in configure(given, BASE).tables)

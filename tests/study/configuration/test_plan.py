@@ -2,25 +2,32 @@ from pathlib import Path
 
 import pytest
 
+from sdlcore.study.configuration.loading import validate
 from sdlcore.study.configuration.plan import Need, describe, lines, need
 
-CONFIG = {
+CLIP = {"images": "photos", "test_images": "others", "model": "ViT-B-32", "pretrained": "weights.pt"}
+LLAMA = {"model": "models/llama", "text": "texts", "n_p": 4096}
+GIVEN = {
+    "name": "planned",
     "seeds": [0, 1],
     "sources": {
         "bench": {"lrb": {"n_p": 100, "n_r": 50, "train_samples": 900, "test_samples": 100}},
         "clip": {
-            "photos": {"n_p": 768, "store_dtype": "float16", "train_samples": None, "test_samples": 5},
-            "few": {"train_samples": 5, "test_samples": 5},
+            "photos": CLIP | {"n_p": 768, "store_dtype": "float16", "train_samples": None, "test_samples": 5},
+            "few": CLIP | {"train_samples": 5, "test_samples": 5},
         },
         "llama": {
-            "large": {"n_p": 4096, "train_samples": 10**9, "test_samples": 10**6, "samples_per_second": 1e5},
+            "large": LLAMA | {"train_samples": 10**9, "test_samples": 10**6, "samples_per_second": 1e5},
             "streamed": {
-                **{"n_p": 4096, "train_samples": 1, "test_samples": 10**3, "stream": True},
+                **(LLAMA | {"train_samples": 1, "test_samples": 10**3, "stream": True}),
                 "run": {"steps": 10**5, "batch_size": 10**3},
             },
         },
     },
+    "methods": {"topk": {"activation": "topk", "k": 4}},
+    "protocols": {"best": {"run": {"batch_size": 100}}},
 }
+CONFIG = validate(GIVEN)
 
 
 def test_a_bench_is_counted_for_each_seed():
@@ -38,14 +45,14 @@ def test_only_what_is_large_or_open_is_told(tmp_path):
 
 
 def test_a_bench_is_counted_for_the_seeds_that_ask_for_it():
-    spec = {"source": "lrb", "methods": [], "seeds": [1]}
-    assert need(CONFIG | {"tables": {"table4": spec}}, "lrb").bytes == 1000 * 150 * 4
+    table = {"source": "lrb", "methods": ["topk"], "seeds": [1]}
+    assert need(validate(GIVEN | {"tables": {"table4": table}}), "lrb").bytes == 1000 * 150 * 4
 
 
 def test_sources_that_are_large_together_are_told_in_one_line(tmp_path):
-    bench = CONFIG["sources"]["bench"]["lrb"] | {"train_samples": 10**6}
+    bench = GIVEN["sources"]["bench"]["lrb"] | {"train_samples": 10**6}
     points = {f"lrb_n_{n}": bench for n in range(3)}  # 600 MB each for one seed
-    config = CONFIG | {"seeds": [0], "sources": {"bench": points}}
+    config = validate(GIVEN | {"seeds": [0], "sources": {"bench": points}})
     (line,) = lines(config, points, tmp_path)
     assert line.startswith("activations of 3 smaller sources: 1.8")
 

@@ -7,7 +7,7 @@ from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.loading import load_yaml
 from sdlcore.study.configuration.schema import FILE, as_yaml, schema
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.settings.trees import merge
 from tests.conftest import REPOSITORY
 
 SCHEMA = schema()

@@ -1,46 +1,41 @@
-"""What dictionaries had after how many seconds, out of their histories."""
+"""The figure of loss and recovery over seconds, made from files on disk."""
 
-import numpy as np
 import pandas as pd
-import pytest
 
-from sdlcore.study.products.convergence import convergence_sentence, course, figure_convergence, seconds_to_recovery
+from tests.study.products import made
 
-
-def history(decoder: list[float], **more: list[float]) -> pd.DataFrame:
-    steps = range(1, len(decoder) + 1)
-    frame = pd.DataFrame({"step": [10 * s for s in steps], "seconds": [2.0 * s for s in steps], "lr": 0.1})
-    return frame.assign(fvu=[1 / s for s in steps], gt_recovery_decoder=decoder, **more)
+CONVERGENCE = {"source": "lrb", "methods": ["topk", "acs"], "protocols": ["best", "paper"], "seeds": [0, 2]}
 
 
-@pytest.fixture
-def rows() -> pd.DataFrame:
-    runs = [
-        ("topk", "best", 0, history([0.1, 0.98, 1.0], gt_recovery_encoder=[0.1, 0.2, 0.3])),
-        ("topk", "best", 1, history([0.1, 0.5, 0.9], gt_recovery_encoder=[0.1, 0.2, 0.3])),
-        ("topk", "paper", 0, history([0.0, 0.0], gt_recovery_encoder=[0.0, 0.0])),
-        ("acs", None, 0, history([0.5, 0.995])),
+def asked(**changes):
+    return made.alone({"figures": {"convergence": CONVERGENCE | changes}})
+
+
+def test_it_has_the_course_of_each_run_and_a_solvers_once(tmp_path):
+    config = asked()
+    cells = config.figures.convergence.judged_here(config)
+    for number, cell in enumerate(cells):
+        path = tmp_path / config.files().history(cell)
+        path.parent.mkdir(parents=True)
+        rows = {"step": [1, 2], "seconds": [1.0, 2.0], "fvu": [0.5, 0.25], "gt_recovery_decoder": [0.0, number / 10]}
+        pd.DataFrame(rows).to_csv(path, index=False)
+    rows = made.pictured(tmp_path, made.make(config, "convergence", tmp_path), "convergence")
+    last = rows[rows["step"] == 2].assign(protocol=lambda frame: frame["protocol"].fillna(""))
+    assert last[["method", "protocol", "seed", "gt_recovery_decoder"]].to_numpy().tolist() == [
+        ["topk", "best", 0, 0.0],
+        ["topk", "best", 2, 0.1],
+        ["topk", "paper", 0, 0.2],
+        ["topk", "paper", 2, 0.3],
+        ["acs", "", 0, 0.4],
+        ["acs", "", 2, 0.5],
     ]
-    return course((dict(zip(("method", "protocol", "seed"), run, strict=True)), rows) for *run, rows in runs)
+    assert rows["gt_recovery_encoder"].isna().all()
 
 
-def test_seconds_are_those_of_the_first_row_that_is_there_and_none_where_there_is_none(rows):
-    assert seconds_to_recovery(rows) == {
-        ("topk", "best"): [6.0, None],
-        ("topk", "paper"): [None],
-        ("acs", None): [4.0],
-    }
-    sentence = convergence_sentence(rows)
-    assert "TopK SAE (best) 6 s in 1 of 2 seeds; TopK SAE (paper) never; ACS 4 s" in sentence
-
-
-def test_a_solver_stands_beside_every_protocol(rows):
-    figure = figure_convergence(rows)
-    best, paper = np.reshape(figure.axes, (2, 3))
-    assert [axes.get_title(loc="left") for axes in (best[0], paper[0])] == ["protocol best", "protocol paper"]
-    for panels, runs in ((best, 3), (paper, 2)):
-        drawn = panels[1].lines
-        assert len(drawn) == runs
-        np.testing.assert_array_equal(drawn[-1].get_ydata(), [0.5, 0.995])
-        assert drawn[-1].get_linestyle() == "--"
-        assert np.isnan(panels[2].lines[-1].get_ydata()).all()
+def test_its_runs_are_watched_and_need_no_metrics():
+    config = asked(seeds=None)
+    convergence = config.figures.convergence
+    assert convergence.watched(config) == convergence.judged_here(config) == config.all_cells()
+    assert config.cells() == []
+    assert {cell.seed for cell in config.all_cells()} == {config.seeds[0]}
+    assert not any(path.endswith("metrics.json") for path in convergence.beside("convergence", config.files()))

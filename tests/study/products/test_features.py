@@ -1,37 +1,71 @@
-"""A picture of features one by one shows the numbers that it is given."""
+"""The figure of single features, made from files on disk."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from sdlcore.study.products.features import FEATURE_COLUMNS, figure_features
+from sdlcore.data.anchors import Anchors, save_anchors
+from tests.study.products import made
+
+TABLE1 = {
+    "source": "lrb",
+    "methods": ["topk", "relu"],
+    "anchorings": ["none", "ground_truth"],
+    "protocols": ["paper", "best"],
+    "seeds": [1],
+}
 
 
-@pytest.fixture
-def features() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    frames = []
-    for method in ("topk", "mine"):
-        frame = pd.DataFrame(rng.uniform(0, 1, (20, len(FEATURE_COLUMNS))), columns=FEATURE_COLUMNS)
-        frames.append(frame.assign(method=method, feature=range(20), given=np.arange(20) < 5))
-    return pd.concat(frames, ignore_index=True)
+def asked(**changes):
+    return made.alone({"tables": {"table1": TABLE1 | changes}})
 
 
-def test_every_feature_is_a_point_of_its_methods_panel(features):
-    panels = figure_features(features).axes
-    assert [axes.get_title() for axes in panels[:2]] == ["TopK SAE", "mine"]
-    for axes, method in zip(panels[:2], ("topk", "mine"), strict=True):
-        points = axes.lines[-1]
-        rows = features[features["method"] == method]
-        np.testing.assert_array_equal(points.get_xdata(), rows["decoder"])
-        np.testing.assert_array_equal(points.get_ydata(), rows["encoder"])
+def test_it_has_each_feature_of_each_dictionary_without_and_with_anchors(tmp_path):
+    config = asked()
+    files, product = config.files(), config.products()["features"]
+    W = np.eye(5, dtype=np.float32)
+    made.write_matrix(tmp_path / files.feature_matrix("lrb", 1), W)
+    save_anchors(tmp_path / files.anchors("lrb", "ground_truth", 1), Anchors(W[[3]], None, np.array([3])), {})
+    for pair in product.pairs():
+        # without anchors the encoder has the first feature alone, the decoder all; with them the encoder the second
+        made.write_dictionary(tmp_path / files.model(pair.plain), W[[0] * 5], W)
+        made.write_dictionary(tmp_path / files.model(pair.anchored), W[[1] * 5], -W)
+    rows = made.pictured(tmp_path, made.make(config, "features", tmp_path), "features", width=600)
+    assert rows["method"].tolist() == ["topk"] * 5 + ["relu"] * 5
+    for method in ("topk", "relu"):
+        own = rows[rows["method"] == method]
+        assert own["feature"].tolist() == [0, 1, 2, 3, 4]
+        assert own["given"].tolist() == [False, False, False, True, False]
+        assert own["encoder"].tolist() == [1, 0, 0, 0, 0]
+        assert own["encoder_anchored"].tolist() == [0, 1, 0, 0, 0]
+        assert own["decoder"].tolist() == own["decoder_anchored"].tolist() == [1] * 5
 
 
-def test_what_is_given_is_not_counted_as_moved(features):
-    features.loc[~features["given"], "decoder_anchored"] = features["decoder"] - 0.25
-    features.loc[~features["given"], "encoder_anchored"] = features["encoder"] + 0.125
-    features.loc[features["given"], ["decoder_anchored", "encoder_anchored"]] = 1.0
-    for axes in figure_features(features).axes[2:]:
-        medians = next(part for part in axes.collections if len(part.get_paths()) == 2)
-        heights = [path.vertices[:, 1].mean() for path in medians.get_paths()]
-        np.testing.assert_allclose(heights, [0.125, -0.25])
+def test_it_is_of_the_tables_first_protocol_and_seed():
+    config = asked()
+    assert config.products()["features"].inputs("features", config.files()) == [
+        *(
+            f"results/quick/runs/lrb/{method}/paper/{anchoring}/seed1/model.safetensors"
+            for method in ("topk", "relu")
+            for anchoring in ("none", "ground_truth")
+        ),
+        "results/quick/bench/lrb/seed1/feature_matrix.safetensors",
+        "results/quick/anchors/lrb/ground_truth/seed1.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"anchorings": ["none"]},
+        {"anchorings": ["ground_truth"]},
+        {"source": "fashion_clip", "anchorings": ["none", "class_means"]},
+    ],
+    ids=["no anchors", "nothing else", "no bench"],
+)
+def test_it_is_made_only_of_a_table_that_compares_anchors_on_a_bench(changes):
+    assert set(asked(**changes).products()) == {"table1", "verdicts"}
+
+
+def test_other_tables_have_none():
+    config = made.alone({"tables": {"own_more": TABLE1}})
+    assert list(config.products()) == ["own_more"]

@@ -1,17 +1,14 @@
 """Table 3, out of a configuration."""
 
-import pytest
+import pandas as pd
 
-from sdlcore.study.products.settings_table import settings_caption, settings_latex, settings_markdown, settings_table
-from sdlcore.study.results.runs import RunsError
-from tests.conftest import REPOSITORY
-
-PAPER = REPOSITORY / "resources/paper/table3.csv"
-BENCH = {"n": 128, "n_p": 96, "train_samples": 20000, "sparsity": 0.97, "max_interference": 0.2, "run": {"n_q": 9}}
+from tests.study.products import made
 
 
-def test_our_settings_stand_beside_the_papers():
-    table = settings_table(BENCH, PAPER)
+def test_the_settings_of_a_bench_stand_beside_the_papers(tmp_path):
+    config = made.alone({"name": "trial", "tables": {"table3": {"source": "lrb"}}})
+    files = made.make(config, "table3", tmp_path)
+    table = pd.read_csv(tmp_path / files.table("table3"), dtype=str)
     assert table.to_numpy().tolist() == [
         ["Number of features", "n", "1000", "128"],
         ["Representation dimension", "n_p", "768", "96"],
@@ -20,24 +17,13 @@ def test_our_settings_stand_beside_the_papers():
         ["Sparsity level", "S", "0.99", "0.97"],
         ["Maximum interference", "M", "0.1", "0.2"],
     ]
-
-
-def test_markdown_and_latex_hold_every_row_and_the_caption():
-    table, caption = settings_table(BENCH, PAPER), settings_caption("trial", "lrb")
-    text = settings_markdown(table, caption)
-    assert text.startswith(caption)
+    caption = config.tables["table3"].caption(config)
     assert "configuration trial, source lrb" in caption
-    assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 + 6
-    text = settings_latex(table, caption, "tab:table3")
-    assert r"Superposition ratio & n/n\_p & 1.3 & 1.333 \\" in text
-    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert (tmp_path / files.table("table3", "md")).read_text().startswith(caption)
+    assert r"\label{tab:table3}" in (tmp_path / files.table("table3", "tex")).read_text()
 
 
-def test_a_file_that_is_not_the_papers_is_refused(tmp_path):
-    path = tmp_path / "table3.csv"
-    path.write_text("parameter,symbol\nx,n\n")
-    with pytest.raises(RunsError, match=r"table3\.csv: column default is missing"):
-        settings_table(BENCH, path)
-    path.write_text("parameter,symbol,default\nx,Q,1\n")
-    with pytest.raises(RunsError, match=r"table3\.csv: symbol Q is not known"):
-        settings_table(BENCH, path)
+def test_it_needs_no_run():
+    config = made.alone({"tables": {"table3": {"source": "lrb"}}})
+    assert config.all_cells() == []
+    assert config.tables["table3"].inputs("table3", config.files("paper")) == ["paper/table3.csv"]

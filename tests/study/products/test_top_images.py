@@ -1,26 +1,116 @@
-"""Images in figures 9 and 10."""
-
-from pathlib import Path
+"""Figures 9 and 10, made from files on disk."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sdlcore.study.products.top_images import TopImages, figure_top_images
+from sdlcore.data.anchors import Anchors, save_anchors
+from sdlcore.data.references import References, save_references
+from sdlcore.data.writing import create_store
+from sdlcore.study.rendering import top_images
+from tests.study.products import made
+
+NAMES = ["cat", "dog", "owl"]
+MEANS = np.eye(4, dtype=np.float32)[:, :3]
 
 
-def row(*images: Path) -> TopImages:
-    return TopImages(0, "cat", 0.5, False, images, ["cat"] * len(images), [("cat", 3)])
+def asked(**images):
+    """Return a configuration of figure 9, with anchors, and figure 10, without."""
+    figure = {"source": "pictures", "method": "relu", "rows": 2, "images": 2}
+    source = {"model": "ViT-B-32-quickgelu", "pretrained": "openai", "test_samples": 6, "run": {"n_q": 64}}
+    return made.alone(
+        {
+            "seeds": [5, 6],
+            "sources": {"clip": {"pictures": source | images}},
+            "anchorings": {"class_means": {"n_anchors": 2}},
+            "figures": {
+                "figure9": figure | {"anchoring": "class_means"},
+                "figure10": figure,
+            },
+        }
+    )
 
 
-def test_an_image_is_shown_as_the_model_saw_it(tmp_path: Path):
-    Image.fromarray(np.full((4, 4), 65535 // 2, dtype=np.uint16)).save(tmp_path / "grey.png")
-    figure = figure_top_images([row(tmp_path / "grey.png")], 1, "title")
-    (shown,) = (image for axes in figure.axes for image in axes.images)
-    assert np.unique(shown.get_array()).tolist() == [127]
+def write_runs(folder, config, images):
+    """Write two pictures a class and a store of them, and runs whose latents are the means of classes, turned about."""
+    files = config.files()
+    (folder / images).mkdir(parents=True)
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    paths = [f"{i}.png" for i in range(6)]
+    for i, path in enumerate(paths):
+        Image.fromarray(np.full((4, 4, 3), 40 * i, dtype=np.uint8)).save(folder / images / path)
+    x = MEANS.T[labels] * np.arange(1, 7)[:, None] + 0.5 * MEANS.T[[1]]
+    with create_store(folder / files.store("pictures", 5, "test"), {}, class_names=NAMES) as store:
+        store.append(x, None, labels, {"path": np.array(paths)})
+    save_references(folder / files.references("pictures", 5), References(MEANS, None, np.arange(3)), {})
+    anchors = Anchors(MEANS.T[[1, 0]], None, np.array([1, 0]))
+    save_anchors(folder / files.anchors("pictures", "class_means", 5), anchors, {})
+    for figure, latents in ((config.figures.figure9, [1, 0, 2]), (config.figures.figure10, [2, 1, 0])):
+        weights = MEANS.T[latents]
+        made.write_dictionary(folder / files.model(figure.cell(config)), weights, weights)
 
 
-def test_an_image_that_is_broken_by_now_is_named(tmp_path: Path):
-    (tmp_path / "image.png").write_text("words")
-    with pytest.raises(ValueError, match=r"image\.png: not a readable image .*UnidentifiedImageError"):
-        figure_top_images([row(tmp_path / "image.png")], 1, "title")
+@pytest.fixture
+def shown(monkeypatch):
+    """Return what is drawn: rows and titles."""
+    drawn = []
+    draw = top_images.figure_top_images
+
+    def figure(rows, images, title):
+        drawn.append((rows, title))
+        return draw(rows, images, title)
+
+    monkeypatch.setattr(top_images, "figure_top_images", figure)
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("images", "folder"),
+    [
+        ({"images": "train"}, "train"),
+        ({"images": "train", "test_images": "test"}, "test"),
+        ({"images": "fashion_mnist", "test_samples": 7}, "results/quick/images/fashion_mnist_20000_7/test"),
+    ],
+    ids=["held out", "own folder", "made here"],
+)
+def test_rows_are_latents_that_match_the_first_anchored_classes_with_their_images(tmp_path, shown, images, folder):
+    config = asked(**images)
+    write_runs(tmp_path, config, folder)
+    rows = made.pictured(tmp_path, made.make(config, "figure9", tmp_path), "figure9", width=900)
+    columns = ["latent", "reference", "tied", "place", "class", "path"]
+    dogs = [[0, "dog", True, place, name, f"{i}.png"] for place, (name, i) in enumerate([("dog", 3), ("dog", 2)])]
+    # every sample is a little of a dog
+    assert rows[columns].to_numpy().tolist()[:2] == dogs
+    cats = rows[rows["reference"] == "cat"]
+    assert cats[columns].to_numpy().tolist() == [
+        [1, "cat", True, 0, "cat", "1.png"],
+        [1, "cat", True, 1, "cat", "0.png"],
+    ]
+    assert cats["activation"].tolist() == [2, 1]
+    assert rows["cosine"].tolist() == [1] * len(rows)
+    ((drawn, title),) = shown
+    assert [[str(path) for path in row.images] for row in drawn] == [
+        [f"{folder}/{i}.png" for i in pair] for pair in ([3, 2], [1, 0])
+    ]
+    assert drawn[1].histogram == [("cat", 2)]
+    assert title == "ReLU SAE, anchored to class means, on pictures, seed 5"
+
+
+def test_a_run_without_anchors_shows_the_same_classes_tied_to_none(tmp_path, shown):
+    config = asked(images="train")
+    write_runs(tmp_path, config, "train")
+    rows = made.pictured(tmp_path, made.make(config, "figure10", tmp_path), "figure10", width=900)
+    assert rows[["latent", "reference", "tied"]].drop_duplicates().to_numpy().tolist() == [
+        [1, "dog", False],
+        [2, "cat", False],
+    ]
+    assert shown[0][1] == "ReLU SAE, not anchored, on pictures, seed 5"
+
+
+def test_a_store_without_labels_is_refused(tmp_path):
+    config = asked(images="train")
+    write_runs(tmp_path, config, "train")
+    with create_store(tmp_path / config.files().store("pictures", 5, "test"), {}) as store:
+        store.append(MEANS.T)
+    with pytest.raises(ValueError, match=r"test\.h5: expected a store of labelled images, judged by means of their"):
+        made.make(config, "figure9", tmp_path)

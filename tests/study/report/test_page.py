@@ -1,38 +1,33 @@
-"""The report, made by the scripts of the workflow from files on disk."""
+"""The report, made of products that are made from files on disk."""
 
 import base64
-import importlib.util
 import json
 import re
+from contextlib import chdir
 from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
 
+from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.writing import create_store
-from sdlcore.storage.sealing import write_sealed
 from sdlcore.study.configuration.loading import configure, load_yaml, validate
-from sdlcore.study.report.page import figure6_sentences, report
+from sdlcore.study.configuration.whole import Figures
+from sdlcore.study.rendering.bench_sentences import figure4_sentences
+from sdlcore.study.report.page import figure6_sentences, parts, report
 from sdlcore.study.results.tables import read_csv
 from tests.conftest import REPOSITORY, script
+from tests.study.products import made as products
+from tests.study.products import test_figure4, test_figure5
+from tests.study.rendering import test_figures
+from tests.study.results import test_tables
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 PAPER = "https://arxiv.org/abs/2512.05534"
-
-
-def sibling(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-test_tables, test_figures = sibling("results/test_tables"), sibling("products/test_figures")
 
 
 class Page(HTMLParser):
@@ -121,101 +116,67 @@ def config():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, config):
-    """All files of a report, made by the scripts."""
-    folder = tmp_path_factory.mktemp("made")
-    metrics = {
-        "table1": test_tables.write_grid(folder / "runs", methods=test_tables.METHODS),
-        "table4": [
-            test_tables.write_metrics(folder / "runs", 0, "relu", anchoring, source=source)
-            for source in ("lrb", "lrb_n_30")
-            for anchoring in ("none", "ground_truth")
-        ],
-    }
-    for table, paths in metrics.items():
-        script("tables")(
-            table=table,
-            spec=config,
-            paper=test_tables.PAPER.with_name(f"{table}.csv"),
-            metrics=paths,
-            csv=folder / f"{table}.csv",
-            markdown=folder / f"{table}.md",
-            latex=folder / f"{table}.tex",
-            effects=folder / f"{table}_effects.csv",
-            runs=folder / f"{table}_runs.csv",
-        )
-    script("sweep")(table=folder / "table4.csv", png=folder / "table4.png", pdf=folder / "table4.pdf")
-    script("settings_table")(
-        bench=config["sources"]["bench"]["lrb"],
-        source="lrb",
-        configuration="trial",
-        paper=test_tables.PAPER.with_name("table3.csv"),
-        csv=folder / "table3.csv",
-        markdown=folder / "table3.md",
-        latex=folder / "table3.tex",
-    )
-    script("figure6")(
-        with_resampling=[test_figures.write_run(folder, "with", seed, [(4, 9)]) for seed in (0, 1, 2)],
-        without_resampling=[test_figures.write_run(folder, "without", seed) for seed in (0, 1, 2)],
-        labels={**test_figures.LABELS, "method": "topk", "source": "smollm2"},
-        png=folder / "figure6.png",
-        pdf=folder / "figure6.pdf",
-        summary=folder / "figure6.csv",
-    )
-    paper = [REPOSITORY / f"resources/paper/table{number}.csv" for number in (1, 2, 4, 5, 6, 7)]
-    script("verdicts")(
-        config=config,
-        paper=paper,
-        runs=sorted(folder.glob("*_runs.csv")),
-        figure6=folder / "figure6.csv",
-        verdicts=folder / "verdicts.csv",
-        verdicts_markdown=folder / "verdicts.md",
-        claims=folder / "claims.csv",
-        claims_markdown=folder / "claims.md",
-    )
+    """All products of a report, and where they lie."""
+    folder, files = tmp_path_factory.mktemp("made"), config.files()
+    for table in ("table1", "table4"):
+        for cell in config.tables[table].cells(config):
+            run = (cell.seed, cell.method, cell.anchoring, cell.protocol, cell.source)
+            test_tables.write_metrics(folder / files.results / "runs", *run)
+    for side, events in (("with", [(4, 9)]), ("without", ())):
+        for cell in config.figures.figure6.runs(config, side):
+            test_figures.write_history(folder / files.run(cell), side, cell.seed, events)
     W, samples, coefficients = test_figures.bench()
-    with create_store(folder / "train.h5", {}) as store:
+    with create_store(folder / files.store("flat", 0, "train"), {}) as store:
         store.append(input=samples, features=coefficients)
-    write_sealed(folder / "feature_matrix.safetensors", {"W_p": np.ascontiguousarray(W)}, {})
-    script("figure8")(
-        store=folder / "train.h5",
-        feature_matrix=folder / "feature_matrix.safetensors",
-        png=folder / "figure8.png",
-        pdf=folder / "figure8.pdf",
-    )
-    return folder
+    products.write_matrix(folder / files.feature_matrix("flat", 0), W)
+    eye = np.eye(10, dtype=np.float32)
+    products.write_matrix(folder / files.feature_matrix("lrb", 0), eye)
+    anchors = Anchors(eye[[2, 5]], None, np.array([2, 5]))
+    save_anchors(folder / files.anchors("lrb", "ground_truth", 0), anchors, {})
+    for cell in config.products()["features"].judged_here(config):
+        products.write_dictionary(folder / files.model(cell), eye, eye)
+    for name in ("table1", "table3", "table4", "features", "figure6", "figure8", "verdicts"):
+        products.make(config, name, folder)
+    return folder / files.results
 
 
 @pytest.fixture(scope="module")
 def page(made, config):
-    files = {
-        "table1": made / "table1.csv",
-        "table1_effects": made / "table1_effects.csv",
-        "table3": made / "table3.csv",
-        "table4": made / "table4.csv",
-        "table4_effects": made / "table4_effects.csv",
-        "table4_sweep": made / "table4.png",
-        "figure6": made / "figure6.png",
-        "figure6_summary": made / "figure6.csv",
-        "figure8": made / "figure8.png",
-        "verdicts": made / "verdicts.csv",
-        "claims": made / "claims.csv",
-    }
-    paths = {name: str(path) for name, path in files.items()}
-    script("report")(config=config, files=paths, output=made / "report.html")
+    with chdir(made.parents[1]):
+        script("report")(config=json.loads(json.dumps(config.model_dump())), kept=[], output=made / "report.html")
     return (made / "report.html").read_text(encoding="utf-8")
 
 
-def test_scripts_wrote_everything(made):
-    assert len(pd.read_csv(made / "table1.csv")) == 14
-    assert len(pd.read_csv(made / "table1_runs.csv")) == 42
-    assert len(pd.read_csv(made / "table1_effects.csv")) == 7 * 9
-    assert len(pd.read_csv(made / "table4.csv")) == len(pd.read_csv(made / "table4_runs.csv")) == 4
-    assert len(pd.read_csv(made / "table4_effects.csv")) == 2 * 9
-    assert len(pd.read_csv(made / "figure6.csv")) == 6
-    assert len(pd.read_csv(made / "verdicts.csv")) == 220
-    assert (made / "verdicts.md").read_text().count("not run at this scale |") == 220
-    assert len(pd.read_csv(made / "claims.csv")) >= 15
-    assert not list(made.glob(".*part*"))
+def test_it_takes_these_files_of_products(config):
+    results = "results/trial"
+    assert parts(config, config.files()) == {
+        "table1": f"{results}/tables/table1.csv",
+        "table1_effects": f"{results}/tables/table1_effects.csv",
+        "table3": f"{results}/tables/table3.csv",
+        "table4": f"{results}/tables/table4.csv",
+        "table4_effects": f"{results}/tables/table4_effects.csv",
+        "table4_sweep": f"{results}/figures/table4.png",
+        "features": f"{results}/figures/features.png",
+        "features_summary": f"{results}/tables/features.csv",
+        "figure6": f"{results}/figures/figure6.png",
+        "figure6_summary": f"{results}/tables/figure6.csv",
+        "figure8": f"{results}/figures/figure8.png",
+        "verdicts": f"{results}/tables/verdicts.csv",
+        "claims": f"{results}/tables/claims.csv",
+    }
+
+
+def test_everything_is_made(made):
+    assert len(pd.read_csv(made / "tables/table1.csv")) == 14
+    assert len(pd.read_csv(made / "tables/table1_runs.csv")) == 42
+    assert len(pd.read_csv(made / "tables/table1_effects.csv")) == 7 * 9
+    assert len(pd.read_csv(made / "tables/table4.csv")) == len(pd.read_csv(made / "tables/table4_runs.csv")) == 4
+    assert len(pd.read_csv(made / "tables/table4_effects.csv")) == 2 * 9
+    assert len(pd.read_csv(made / "tables/figure6.csv")) == 6
+    assert len(pd.read_csv(made / "tables/verdicts.csv")) == 220
+    assert (made / "tables/verdicts.md").read_text().count("not run at this scale |") == 220
+    assert len(pd.read_csv(made / "tables/claims.csv")) >= 15
+    assert not list(made.rglob(".*part*"))
 
 
 def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
@@ -229,13 +190,14 @@ def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
 
 def test_images_are_the_files(page, made):
     images = [base64.b64decode(image.split(",", 1)[1]) for image in Page(page).images]
-    assert images == [(made / f"{name}.png").read_bytes() for name in ("table4", "figure6", "figure8")]
+    names = ("features", "table4", "figure6", "figure8")
+    assert images == [(made / f"figures/{name}.png").read_bytes() for name in names]
     assert all(imread(BytesIO(image)).size for image in images)
 
 
 def test_page_says_what_a_reader_must_know(page, made):
     text = " ".join(Page(page).text.split())
-    table = pd.read_csv(made / "table1.csv")
+    table = pd.read_csv(made / "tables/table1.csv")
     for part in (
         "Crosscoder",
         "Chance",
@@ -258,9 +220,9 @@ def test_page_has_every_verdict_and_claim(page, made):
     text = " ".join(Page(page).text.split())
     assert "8 of the paper’s 220 numbers are inconsistent under every reading: 3 unlike" in text
     assert "though an average over runs may be. None was run at" in text
-    for _, claim in pd.read_csv(made / "claims.csv").iterrows():
+    for _, claim in pd.read_csv(made / "tables/claims.csv").iterrows():
         assert f"“{claim['quote']}” ({claim['section']})" in text
-    for _, row in pd.read_csv(made / "verdicts.csv").iterrows():
+    for _, row in pd.read_csv(made / "tables/verdicts.csv").iterrows():
         assert " ".join(row["reason"].split()) in text
     assert "n is 20, the paper's 1000" in text
     assert page.index('id="verdicts"') < page.index("All 220 numbers") < page.index('id="reading"')
@@ -280,7 +242,7 @@ def test_sweeps_and_settings_have_sections_with_the_papers_numbers(page):
 
 
 def test_what_is_absent_has_no_section(config):
-    bare = config | {"figures": {}, "tables": {}}
+    bare = config.model_copy(update={"figures": Figures(), "tables": {}})
     parsed = Page(report(bare, {}, {}))
     assert parsed.ids == ["words", "run", "reading", "made"]
     assert parsed.images == []
@@ -299,8 +261,8 @@ def test_what_is_absent_has_no_section(config):
 
 
 def test_licences_stand_only_where_such_data_is_shown(made, config):
-    only_bench = config | {"figures": {"figure8": config["figures"]["figure8"]}}
-    text = Page(report(only_bench, {}, {"figure8": (made / "figure8.png").read_bytes()})).text
+    only_bench = config.model_copy(update={"figures": Figures(figure8=config.figures.figure8)})
+    text = Page(report(only_bench, {}, {"figure8": (made / "figures/figure8.png").read_bytes()})).text
     assert "Licences" not in text
     assert "CC BY-SA" not in text
 
@@ -309,35 +271,64 @@ def test_licences_stand_only_where_such_data_is_shown(made, config):
 def test_the_table_of_ones_own_source_stands_without_the_papers(tmp_path, labels):
     given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy", "labels": labels}}}}
     config = configure(given, load_yaml(REPOSITORY / "config/config.yaml"))
-    asked = config["tables"]["own_mine"]
+    files = config.files()
     metrics = [
-        test_tables.write_metrics(tmp_path / "made", seed, method, anchoring, source="mine")
-        for method in asked["methods"]
-        for anchoring in asked["anchorings"]
-        for seed in config["seeds"]
+        test_tables.write_metrics(
+            tmp_path / files.results / "runs", cell.seed, cell.method, cell.anchoring, source="mine"
+        )
+        for cell in config.tables["own_mine"].cells(config)
     ]
     if labels is None:
         for path in metrics:
             content = json.loads(path.read_text())
             content["metrics"] = {name: content["metrics"][name] for name in ("l0", "fvu", "dead_fraction")}
             path.write_text(json.dumps(content | {"chance": {}}))
-    outputs = {name: tmp_path / name for name in ("csv", "markdown", "latex", "effects", "runs")}
-    script("tables")(table="own_mine", spec=config, paper=None, metrics=metrics, **outputs)
-    frames = {"own_mine": read_csv(outputs["csv"]), "own_mine_effects": read_csv(outputs["effects"])}
+    products.make(config, "own_mine", tmp_path)
+    frames = {name: read_csv(tmp_path / files.table(name)) for name in ("own_mine", "own_mine_effects")}
     text = " ".join(Page(report(config, frames, {})).text.split())
     assert "Activations of mine" in text
     assert "paper's numbers are at" not in text
     assert ("class means" in text) == (labels is not None)
-    heads = outputs["markdown"].read_text().split("\n")[2]
+    heads = (tmp_path / files.table("own_mine", "md")).read_text().split("\n")[2]
     assert "paper" not in heads
     assert ("GT recovery: decoder, not given" in heads) == (labels is not None)
     assert "FVU: ours" in heads
 
 
 def test_configuration_is_escaped(config):
-    text = report(config | {"name": "<script>alert(1)</script>"}, {}, {})
+    text = report(config.model_copy(update={"name": "<script>alert(1)</script>"}), {}, {})
     assert "<script>alert" not in text
     Page(text)
+
+
+def test_figures_of_a_bench_stand_with_their_numbers(tmp_path):
+    frames, images = {}, {}
+    for name, module in (("figure4", test_figure4), ("figure5", test_figure5)):
+        module.write_runs(tmp_path / name)
+        files = products.make(module.CONFIG, name, tmp_path / name)
+        frames[f"{name}_summary"] = read_csv(tmp_path / name / files.table(name))
+        images[name] = (tmp_path / name / files.figure(name)).read_bytes()
+    page = report(products.configuration().model_copy(update={"tables": {}}), frames, images)
+    for sentence in [*figure4_sentences(frames["figure4_summary"]), "ideal: absorption 0.00"]:
+        assert sentence in page
+    assert page.index('id="figure4"') < page.index('id="figure5"') < page.index('id="reading"')
+    assert "Licences" not in page
+
+
+def test_other_products_have_their_title_and_table():
+    config = products.configuration(
+        {"frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [90]}}}}
+    )
+    row = {"solver": "acs", "source": "lrb", "seed": 0, "n": 128, "activation_probability": 0.03, "train_samples": 9}
+    row |= dict.fromkeys(("seconds", "gt_recovery_decoder", "gt_recovery_encoder", "features_found", "fvu", "l0"), 0.5)
+    frames = {"solvers": pd.DataFrame([row])}
+    parsed = Page(report(config, frames, {"frontier": b"a picture"}))
+    text = " ".join(parsed.text.split())
+    assert config.solvers.title in text
+    assert config.solvers.text_table("solvers", frames["solvers"]).caption in text
+    assert config.frontier.title in text
+    assert parsed.images == [f"data:image/png;base64,{base64.b64encode(b'a picture').decode()}"]
+    assert {"solvers", "frontier"} <= set(parsed.ids)
 
 
 def summary(with_loss, without_loss, resampled):

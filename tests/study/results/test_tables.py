@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.storage.files import seal_json, write_json
+from sdlcore.study.configuration.loading import validate
 from sdlcore.study.products.captions import table_caption
-from sdlcore.study.products.markup import latex, latex_escape, markdown, readable
+from sdlcore.study.rendering.markup import latex, latex_escape, markdown, readable
 from sdlcore.study.results.runs import RunsError, read_metrics, read_runs
 from sdlcore.study.results.tables import (
     CHANCE_METRICS,
@@ -34,12 +35,12 @@ from sdlcore.study.results.tables import (
 
 PAPER = Path(__file__).parents[3] / "resources/paper/table1.csv"
 METHODS = ["relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder"]
-CONFIG = {
+TRIAL = {
     "name": "trial",
     "seeds": [0, 1, 2],
     "sources": {"bench": {"lrb": {"n": 20, "n_p": 10, "sparsity": 0.9, "train_samples": 50, "run": {"n_q": 40}}}},
     "methods": {"topk": {"activation": "topk", "k": 4}, "relu": {}},
-    "protocols": {"best": {"run": {"steps": 7}, "methods": {}}},
+    "protocols": {"best": {"run": {"steps": 7, "batch_size": 50}, "methods": {}}},
     "anchorings": {"ground_truth": {"n_anchors": 3, "lambda_anchor": 0.1}},
     "tables": {
         "table1": {
@@ -285,22 +286,6 @@ def test_no_interval_below_three_seeds_and_no_effect_without_pairs(tmp_path):
     assert anchoring_effect(read_runs(write_grid(tmp_path, anchorings=("none",)))).empty
 
 
-def test_caption_takes_settings_from_the_configuration():
-    caption = table_caption(CONFIG, "table1")
-    assert "3 seeds (0, 1, 2)" in caption
-    assert "configuration trial, source lrb" in caption
-    assert "n = 1000, n_p = 768, n_q = 16000" in caption
-    assert "n = 20, n_p = 10, S = 0.9, N = 50, n_q = 40, steps = 7" in caption
-    assert "n_anchors = 3, lambda_anchor = 0.1" in caption
-    assert "one seed" in table_caption(CONFIG | {"seeds": [4]}, "table1")
-    assert "Linear Representation Bench" in caption
-    clip = {"pictures": {"class_means": {"centred": False}, "train_samples": None, "run": {}}}
-    tables = {"table2": {**CONFIG["tables"]["table1"], "source": "pictures"}}
-    caption = table_caption(CONFIG | {"sources": {"clip": clip}, "tables": tables}, "table2")
-    assert "class means (eq. 23), which are no true features" in caption
-    assert "Top classes: how many classes share the 100" in caption
-
-
 def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
     table = table1(read_runs(write_grid(tmp_path)), read_paper(PAPER))
     lines = markdown(table, "Caption.").splitlines()
@@ -347,7 +332,9 @@ def test_latex_escape_leaves_no_special_character(text):
 
 def test_latex_has_its_parts_and_compiles(tmp_path):
     paths = [write_metrics(tmp_path, seed, "my_method", a) for a in ("none", "ground_truth") for seed in (0, 1)]
-    text = latex(table1(read_runs(paths), read_paper(PAPER)), table_caption(CONFIG, "table1"), "tab:table1")
+    config = validate(TRIAL)
+    caption = table_caption(config.tables["table1"], "table1", config)
+    text = latex(table1(read_runs(paths), read_paper(PAPER)), caption, "tab:table1")
     for part in (r"\toprule", r"\midrule", r"\bottomrule", r"my\_method", r"$\tau$", "Chance &"):
         assert part in text
     assert text.count(r"\begin{") == text.count(r"\end{")

@@ -1,7 +1,6 @@
 """Runs that are made up, at the paper's scale, whose verdicts are known."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -9,12 +8,13 @@ import pandas as pd
 
 from sdlcore.evaluation.metrics import OTHERS
 from sdlcore.study.configuration.loading import load_yaml, validate
-from sdlcore.study.configuration.variants import merge
+from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.results.tables import PAPER_METHODS
+from sdlcore.study.settings.trees import merge
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.paper import MEASURES, read_numbers
 from sdlcore.study.verdicts.readings import JUDGED, question, stated
-from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT
+from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, Resampling
 from tests.conftest import REPOSITORY
 
 PAPER = {table: REPOSITORY / f"resources/paper/{table}.csv" for table in SWEPT}
@@ -29,7 +29,7 @@ Value = Callable[[Any, int], float]
 """The value of a number's metric (a row of `read_numbers`) in a seed, in the paper's unit."""
 
 
-def configuration(*names: str) -> dict[str, Any]:
+def configuration(*names: str) -> Configuration:
     """Return a configuration that comes with the repository."""
     config: dict[str, Any] = {}
     for name in ("config", *names):
@@ -43,21 +43,29 @@ def papers_numbers() -> pd.DataFrame:
 
 
 @cache
-def _papers() -> dict[str, Any]:
-    return configuration("paper")
-
-
-def papers_configuration() -> dict[str, Any]:
+def papers_configuration() -> Configuration:
     """Return the paper's configuration with a source or method for each value that its tables vary."""
-    config = deepcopy(_papers())
+    config = configuration("paper")
+    lrb, topk = config.source("lrb"), config.methods["topk"]
     for _, row in papers_numbers().drop_duplicates(["parameter", "value"]).iterrows():
         if row["parameter"] == "k":
-            config["methods"][_variant("topk", row)] = config["methods"]["topk"] | {"k": int(row["value"])}
+            changed = topk.model_copy(update={"k": int(row["value"])})
+            config = with_setting(config, "methods", _variant("topk", row), value=changed)
         elif row["parameter"]:
-            source = config["sources"]["bench"]["lrb"] | {row["parameter"]: row["value"]}
-            config["sources"]["bench"][_variant("lrb", row)] = source
-    config["sources"]["bench"]["lrb_sparsity_0_95"] = config["sources"]["bench"]["lrb"] | {"sparsity": 0.95}
-    return config
+            value = int(row["value"]) if row["parameter"] == "n" else row["value"]
+            changed = lrb.model_copy(update={row["parameter"]: value})
+            config = config.with_source(_variant("lrb", row), changed)
+    return config.with_source("lrb_sparsity_0_95", lrb.model_copy(update={"sparsity": 0.95}))
+
+
+def with_setting(settings: Any, *path: str, value: Any) -> Any:
+    """Return settings with another value at a path of keys, whether it goes with the others or not."""
+    key, *rest = path
+    mapping = isinstance(settings, dict)
+    changed = value
+    if rest:
+        changed = with_setting(settings[key] if mapping else getattr(settings, key), *rest, value=value)
+    return settings | {key: changed} if mapping else settings.model_copy(update={key: changed})
 
 
 def _variant(name: str, row: Any) -> str:
@@ -110,8 +118,15 @@ def papers_runs(
     }
 
 
+def resampling(config: Configuration) -> Resampling:
+    """Return what Figure 6's runs of a configuration are of."""
+    figure6 = config.figures.figure6
+    return Resampling(figure6.source, figure6.sides(), figure6.protocol)
+
+
 def evidence(runs: dict[str, pd.DataFrame], figure6: pd.DataFrame | None = None) -> Evidence:
-    return Evidence(papers_configuration(), runs, figure6)
+    config = papers_configuration()
+    return Evidence(config, runs, resampling(config), figure6)
 
 
 def together(*parts: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

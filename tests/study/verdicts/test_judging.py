@@ -1,6 +1,7 @@
 """The verdict on a number: the rule at its borders, and what is said where runs are missing or the paper errs."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.evaluation.metrics import COSINE
+from sdlcore.study.settings.runs import Run
 from sdlcore.study.verdicts.contradictions import contradictions
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.judging import (
@@ -28,7 +30,15 @@ from sdlcore.study.verdicts.judging import (
 from sdlcore.study.verdicts.paper import KEY, MEASURES, bench_setting
 from sdlcore.study.verdicts.readings import JUDGED, stated
 from sdlcore.study.verdicts.scale import SWEPT
-from tests.study.verdicts.made_up import configuration, evidence, papers_numbers, papers_runs, together
+from tests.study.verdicts.made_up import (
+    configuration,
+    evidence,
+    papers_configuration,
+    papers_numbers,
+    papers_runs,
+    together,
+    with_setting,
+)
 
 RECOVERY = "gt_recovery_percent"
 VALUES = st.lists(st.floats(0, 100), min_size=1, max_size=9)
@@ -171,9 +181,9 @@ def other(row, seed):
 @pytest.mark.parametrize("protocol", ["best", "leaked"])
 def test_what_another_protocol_reproduces_is_noted(protocol):
     runs = together(papers_runs(protocol=protocol), papers_runs(other))
-    judge = evidence(runs)
-    judge.config["protocols"]["leaked"] = judge.config["protocols"]["paper"]
-    judged = verdicts(papers_numbers(), judge)
+    config = papers_configuration()
+    config = with_setting(config, "protocols", "leaked", value=config.protocols["paper"])
+    judged = verdicts(papers_numbers(), replace(evidence(runs), study=config))
     assert judged["protocol"].eq("paper").all()
     assert judged["verdict"].isin([NOT_REPRODUCED, INCONSISTENT]).all()
     assert judged["note"].str.contains(f"holds under protocol {protocol}: {JUDGED}").all()
@@ -236,9 +246,11 @@ def test_table_7s_runs_say_what_table_1s_topk_is_under_k_128():
 
 def test_another_protocol_at_another_scale_is_not_noted():
     runs = together(papers_runs(protocol="best"), papers_runs(other))
-    judge = evidence(runs)
-    judge.config["protocols"]["best"]["methods"]["matryoshka"] = {"n_q": 100}
-    judged = verdicts(papers_numbers(), judge).query("table == 'table1'").set_index("method")
+    path = ("protocols", "best", "methods", "matryoshka")
+    config = with_setting(papers_configuration(), *path, value=Run(n_q=100))
+    judged = (
+        verdicts(papers_numbers(), replace(evidence(runs), study=config)).query("table == 'table1'").set_index("method")
+    )
     assert not judged.loc["Matryoshka SAE", "note"].str.contains("holds under").any()
     assert judged.loc["Transcoder", "note"].str.contains("holds under protocol best").all()
 
@@ -256,8 +268,7 @@ def test_table_1s_runs_stand_in_only_where_they_have_the_value():
     asked = "table == 'table4' and value == 1000 and anchoring == 'none'"
     judged = verdicts(papers_numbers(), evidence(runs)).query(asked)
     assert judged["verdict"].ne(NOT_RUN).all()
-    config = evidence(runs).config
-    config["sources"]["bench"]["lrb"]["n"] = 999
+    config = with_setting(papers_configuration(), "sources", "bench", "lrb", "n", value=999)
     judged = verdicts(papers_numbers(), Evidence(config, runs)).query(asked)
     assert judged["ours"].isna().all()
     assert judged["reason"].str.startswith("no run of ReLU SAE").all()

@@ -1,41 +1,42 @@
 """Which runs are at the paper's scale, by validated configurations."""
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.study.configuration.run_keys import table_points
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.sources import Hierarchy
 from sdlcore.study.verdicts.readings import JUDGED, stated
 from sdlcore.study.verdicts.scale import SWEPT, differences, figure6_differences
-from tests.study.verdicts.made_up import configuration, papers_configuration
+from tests.study.verdicts.made_up import configuration, papers_configuration, resampling, with_setting
 
 
 def said_of(config, table, asked, swept=None):
     """What a run has other than its row, under the reading that its table is judged under."""
     reading = stated(table)[JUDGED]
-    k = None if asked["method"] in ("relu", "jumprelu") or table == "table7" else reading.k
+    k = None if asked.method in ("relu", "jumprelu") or table == "table7" else reading.k
     return differences(config, table, asked, swept or {}, reading.n_anchors, k)
 
 
 def run(source="lrb", method="topk", protocol="paper", anchoring="none"):
-    return {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring}
+    return Cell(source, method, protocol, anchoring, 0)
 
 
 def runs_of(config, table):
-    spec = config["tables"][table]
-    return [run(spec["source"], *picked) for picked in product(spec["methods"], spec["protocols"], spec["anchorings"])]
+    spec = config.tables[table]
+    return [run(spec.source, *picked) for picked in product(spec.methods, spec.protocols, spec.anchorings)]
 
 
 def changed(*path, value):
-    config = papers_configuration()
-    inner = config
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return config
+    return with_setting(papers_configuration(), *path, value=value)
+
+
+def of_figure6(config):
+    return figure6_differences(config, resampling(config))
 
 
 @pytest.mark.parametrize("protocol", ["paper", "best"])
@@ -43,16 +44,16 @@ def test_every_run_of_the_papers_configuration_is_at_its_scale(protocol):
     config = papers_configuration()
     for table in ("table1", "table2"):
         for asked in runs_of(config, table):
-            assert said_of(config, table, asked | {"protocol": protocol}) == [], (table, asked)
-    assert figure6_differences(config) == []
+            assert said_of(config, table, replace(asked, protocol=protocol)) == [], (table, asked)
+    assert of_figure6(config) == []
 
 
 @pytest.mark.parametrize("table", ["table4", "table5", "table6", "table7"])
 def test_every_run_of_the_papers_sweeps_is_at_the_scale_of_its_row(table):
     config = configuration("paper")
-    spec = config["tables"][table]
-    for point in table_points(config, table):
-        for method, protocol, anchoring in product(spec["methods"], spec["protocols"], spec["anchorings"]):
+    spec = config.tables[table]
+    for point in spec.points(config):
+        for method, protocol, anchoring in product(spec.methods, spec.protocols, spec.anchorings):
             asked = run(point.source, point.methods[method], protocol, anchoring)
             assert said_of(config, table, asked, {SWEPT[table]: point.value}) == [], point
 
@@ -60,12 +61,12 @@ def test_every_run_of_the_papers_sweeps_is_at_the_scale_of_its_row(table):
 @pytest.mark.parametrize("name", ["", "tiny"])
 def test_no_run_of_a_smaller_configuration_is(name):
     config = configuration(*([name] if name else []))
-    for table in {"table1", "table2"} & config["tables"].keys():
+    for table in {"table1", "table2"} & config.tables.keys():
         for asked in runs_of(config, table):
             said = said_of(config, table, asked)
             assert said
             assert all("paper's" in text for text in said)
-    assert figure6_differences(config)
+    assert of_figure6(config)
 
 
 def test_the_default_says_what_it_has():
@@ -96,7 +97,7 @@ BENCH = ("sources", "bench", "lrb")
     ],
 )
 def test_a_bench_with_an_option_that_the_papers_has_not_is_not_at_its_scale(name, value):
-    config = changed(*BENCH, name, value=value)
+    config = changed(*BENCH, name, value=Hierarchy(**value) if name == "hierarchy" else value)
     assert said_of(config, "table1", run()) == [f"{name} is {value}, the paper's bench has none"]
 
 
@@ -165,8 +166,7 @@ def test_another_kind_of_source_is_no_scale_at_all():
     config = papers_configuration()
     assert said_of(config, "table2", run()) == ["lrb is a source of kind bench, the paper's would be of kind clip"]
     assert "kind clip" in said_of(config, "table1", run("imagenet_clip"))[0]
-    config["figures"]["figure6"]["source"] = "lrb"
-    assert "kind bench" in figure6_differences(config)[0]
+    assert "kind bench" in of_figure6(changed("figures", "figure6", "source", value="lrb"))[0]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_another_kind_of_source_is_no_scale_at_all():
     ],
 )
 def test_figure_6_needs_the_papers_language_model(path, value, said):
-    (found,) = figure6_differences(changed(*path, value=value))
+    (found,) = of_figure6(changed(*path, value=value))
     assert found.startswith(said)
 
 
@@ -188,5 +188,5 @@ def test_configurations_are_left_as_they_are():
     config = papers_configuration()
     before = deepcopy(config)
     said_of(config, "table1", run(anchoring="ground_truth_30"))
-    figure6_differences(config)
+    of_figure6(config)
     assert config == before

@@ -3,23 +3,15 @@
 import csv
 import json
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.plan import need
-from sdlcore.study.configuration.run_keys import (
-    BENCH_TABLES,
-    Cell,
-    bench_figure_cells,
-    bench_seeds,
-    is_peer,
-    is_solver,
-    run_settings,
-    run_tables,
-    source_kind,
-    source_settings,
-)
+from sdlcore.study.configuration.whole import Configuration
+from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
 
 RATE = 8e10
 """Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
@@ -44,45 +36,27 @@ class Stage(NamedTuple):
     """Of all jobs, one after the other."""
 
 
-def number_of_runs(config: Mapping[str, Any]) -> int:
+def number_of_runs(config: Configuration) -> int:
     """Return how many runs tables and figures ask for at most, counted without a list of them."""
-    total = 0
-    for spec in run_tables(config).values():
-        points = len(spec["sweep"]["values"]) if spec["sweep"] else 1
-        sides = len(spec["methods"]) * len(spec["protocols"]) * len(spec["anchorings"])
-        total += points * sides * len(spec["seeds"] or config["seeds"])
-    for spec in config["figures"].values():
-        sides = len(spec.get("methods", ["with", "without"])) * len(spec.get("protocols", ["one"]))
-        total += sides * len(spec.get("seeds") or config["seeds"])
-    for asked in (asked for part in BENCH_TABLES if config[part] for asked in config[part]["runs"].values()):
-        total += len(asked["methods"]) * len(asked["seeds"] or config["seeds"])
-    if discovery := config["discovery"]:
-        for asked in discovery["runs"].values():
-            sides = len(asked["methods"]) * len(asked["protocols"]) * (1 + len(asked["anchorings"]))
-            total += sides * len(discovery["seeds"] or config["seeds"])
-    if frontier := config["frontier"]:
-        for panel in frontier["panels"].values():
-            methods = panel["methods"] or frontier["methods"]
-            total += len(panel["values"]) * len(methods) * len(frontier["seeds"] or config["seeds"])
-    return total
+    return sum(product.at_most(config) for product in config.asked().values())
 
 
-def weights(config: Mapping[str, Any], cell: Cell) -> int | None:
+def weights(config: Configuration, cell: Cell) -> int | None:
     """Return how many weights a run's dictionary has, None where its source's dimensions are known only later."""
-    settings = run_settings(config, cell.source, cell.method, cell.protocol)
-    source = source_settings(config, cell.source)
-    n_p = source.get("n_p")
+    n_p, n_r = config.source(cell.source).widths
     if n_p is None:
         return None
-    n_r = source.get("n_r") or n_p
-    width = {"sae": 2 * n_p, "transcoder": n_p + n_r, "crosscoder": 2 * (n_p + n_r)}[settings["pair"]]
-    return int(settings["n_q"]) * int(width)
+    run = run_settings(config, cell)
+    assert not isinstance(run, SolverConfig), "how many atoms a solver finds is not known before"
+    pair, n_q = (run.model.pair, run.model.n_q) if isinstance(run, RunConfig) else (run.pair, run.n_q)
+    target = n_r or n_p
+    return n_q * {"sae": 2 * n_p, "transcoder": n_p + target, "crosscoder": 2 * (n_p + target)}[pair]
 
 
-def samples(config: Mapping[str, Any], cell: Cell) -> int:
+def samples(config: Configuration, cell: Cell) -> int:
     """Return how many samples a run's training takes, each as often as it is taken."""
-    settings = run_settings(config, cell.source, cell.method, cell.protocol)
-    return int(settings["steps"]) * int(settings["batch_size"])
+    training = trained_settings(config, cell).training
+    return training.steps * training.batch_size
 
 
 def measured_rate(results: Path) -> tuple[float, int] | None:
@@ -103,8 +77,7 @@ def measured_rate(results: Path) -> tuple[float, int] | None:
 
 
 def stages(
-    config: Mapping[str, Any],
-    cells: Iterable[Cell],
+    config: Configuration,
     memory: Callable[[Cell], int],
     extraction_memory: Callable[[str], int | None],
     rate: float,
@@ -114,19 +87,16 @@ def stages(
     Parameters
     ----------
     config
-        A valid configuration.
-    cells
-        Runs whose metrics are asked for.
+        The configuration.
     memory, extraction_memory
         Megabytes that the training of a run, and a job of a source's extraction, asks for.
     rate
         Weights x samples that a training passes in a second.
     """
-    judged = list(cells)
-    trained = list(dict.fromkeys([*judged, *bench_figure_cells(config)]))
-    solved = [cell for cell in trained if is_solver(config, cell.method)]
-    peers = [cell for cell in trained if is_peer(config, cell.method)]
-    kinds = {cell.source: source_kind(config, cell.source) for cell in trained}
+    judged, trained = config.cells(), config.all_cells()
+    solved = [cell for cell in trained if cell.is_solved(config)]
+    peers = [cell for cell in trained if cell.is_peers(config)]
+    kinds = {cell.source: config.source(cell.source).kind for cell in trained}
     trained = [cell for cell in trained if cell not in {*solved, *peers}]
     extracted = []
     passed = []
@@ -142,7 +112,7 @@ def stages(
     return [*extracted, *passed, Stage("evaluations", len(judged), METRICS_BYTES * len(judged))]
 
 
-def _extraction(config: Mapping[str, Any], kind: str, sources: list[str], memory: Callable[[str], int | None]) -> Stage:
+def _extraction(config: Configuration, kind: str, sources: list[str], memory: Callable[[str], int | None]) -> Stage:
     needs = [need(config, source) for source in sources]
     # a stream's rows are made by each training
     seconds = [found.seconds for found in needs if found.seconds is not None and found.streamed is None]
@@ -155,15 +125,13 @@ def _extraction(config: Mapping[str, Any], kind: str, sources: list[str], memory
     )
 
 
-def _training(
-    config: Mapping[str, Any], kind: str, cells: list[Cell], memory: Callable[[Cell], int], rate: float
-) -> Stage:
+def _training(config: Configuration, kind: str, cells: list[Cell], memory: Callable[[Cell], int], rate: float) -> Stage:
     sizes = {cell: weights(config, cell) for cell in cells}
     known = {cell: size for cell, size in sizes.items() if size is not None}
     # what one of several processes has: of the dictionary all or its latents, and its part of a batch's latents
-    processes = config["processes"]
-    parts = processes if config["split"] == "latents" else 1
-    streamed = sum(need(config, cell.source).seconds or 0 for cell in cells if _is_streamed(config, cell.source))
+    processes = config.processes
+    parts = processes if config.split == "latents" else 1
+    streamed = sum(need(config, cell.source).seconds or 0 for cell in cells if config.source(cell.source).is_streamed)
     return Stage(
         f"trainings on {kind}",
         len(cells),
@@ -180,7 +148,7 @@ def _training(
     )
 
 
-def _models(config: Mapping[str, Any], cells: list[Cell]) -> int | None:
+def _models(config: Configuration, cells: list[Cell]) -> int | None:
     """Return the bytes of the models of runs."""
     sizes = [weights(config, cell) for cell in cells]
     return _sum([None if size is None else 4 * size for size in sizes])
@@ -221,19 +189,13 @@ def too_large(found: Iterable[Stage], free: int) -> str | None:
     return f"{sizes}; free some, or ask for less"
 
 
-def _stores(config: Mapping[str, Any], source: str) -> int:
-    if source_kind(config, source) == "bench":
-        return len(bench_seeds(config, source))
-    return int(source_settings(config, source).get("shards") or 1)
+def _stores(config: Configuration, source: str) -> int:
+    return config.source(source).n_shards if config.bench(source) is None else len(config.bench_seeds(source))
 
 
-def _is_streamed(config: Mapping[str, Any], source: str) -> bool:
-    return bool(source_settings(config, source).get("stream"))
-
-
-def _batch(config: Mapping[str, Any], cell: Cell) -> int:
-    settings = run_settings(config, cell.source, cell.method, cell.protocol)
-    return int(settings["n_q"]) * int(settings["batch_size"]) // int(settings["accumulate"])
+def _batch(config: Configuration, cell: Cell) -> int:
+    run = trained_settings(config, cell)
+    return run.model.n_q * run.training.batch_size // run.training.accumulate
 
 
 def _sum(sizes: list[int | None]) -> int | None:

@@ -1,21 +1,18 @@
 """Reading and validating configurations.
 
-A configuration is checked twice: by its models (`sdlcore.study.configuration.models`), which say what each setting may
-be and supply defaults, and then for what they cannot say: that names refer to something, and that settings go together.
+A configuration is checked twice. Its models (`whole.Configuration` and what it is made of) say what each setting may be
+and supply defaults. Then comes what they cannot say: that names refer to something, and that settings go together.
 Either refuses with the path of every offending key and what was expected there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from sdlcore.study.configuration.cost import MOST_RUNS, number_of_runs
-from sdlcore.study.configuration.models.whole import Configuration
 from sdlcore.study.configuration.own_sources import over_default
 from sdlcore.study.configuration.refusals import problems
-from sdlcore.study.configuration.run_keys import BENCH_TABLES
 from sdlcore.study.configuration.validation import (
     doubled_sources,
     inconsistencies,
@@ -23,15 +20,14 @@ from sdlcore.study.configuration.validation import (
     inconsistent_runs,
 )
 from sdlcore.study.configuration.variants import (
-    merge,
     misnamed_variants,
-    missed_values,
     unsound_starts,
-    unsound_sweeps,
     with_sweeps,
     without_like,
 )
+from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping, parse, unbounded
+from sdlcore.study.settings.trees import Json, Tree, merge
 
 __all__ = ["ConfigError", "configuration", "configure", "load_yaml", "read_given", "validate"]
 
@@ -39,7 +35,7 @@ UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "p
 """Keys that say where and how runs are made, and change no result."""
 
 
-def configuration(content: str | bytes, default: Mapping[str, Any], name: str = "text") -> dict[str, Any]:
+def configuration(content: str | bytes, default: Tree, name: str = "text") -> Configuration:
     """Return the whole valid configuration that the text of one file makes of the default.
 
     Raises
@@ -50,7 +46,7 @@ def configuration(content: str | bytes, default: Mapping[str, Any], name: str = 
     return configure(mapping(parse(content, name), name), default)
 
 
-def read_given(paths: Iterable[str | Path], changes: Mapping[str, Any]) -> dict[str, Any]:
+def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
     """Return what is given beside the default: files, each laid over those before, and single changes over all.
 
     Raises
@@ -58,14 +54,14 @@ def read_given(paths: Iterable[str | Path], changes: Mapping[str, Any]) -> dict[
     ConfigError
         Naming a file that is no configuration.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, Json] = {}
     for path in paths:
         given = merge(given, mapping(load_yaml(path), str(path)))
     _refuse(unbounded(changes))
     return merge(given, changes)
 
 
-def configure(given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+def configure(given: Tree, default: Tree) -> Configuration:
     """Return the whole valid configuration that is given as what differs from the default (`own.over_default`).
 
     Raises
@@ -87,7 +83,7 @@ def configure(given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str,
     return validate(over_default(default, given))
 
 
-def validate(config: Mapping[str, Any]) -> dict[str, Any]:
+def validate(config: Tree) -> Configuration:
     """Return ``config`` with defaults filled in, or refuse it.
 
     Raises
@@ -98,22 +94,23 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
     _refuse(unbounded(config))
     _refuse(_misshapen(config))
     _refuse(misnamed_variants(config))
-    filled = _typed(without_like(config)).model_dump()
-    filled["tables"] = {name: spec for name, spec in filled["tables"].items() if spec is not None}
-    for part in ("discovery", *BENCH_TABLES):
-        if filled[part] is not None:
-            runs = {source: asked for source, asked in filled[part]["runs"].items() if asked is not None}
-            filled[part]["runs"] = runs
-    if (asked_for := number_of_runs(filled)) > MOST_RUNS:
+    typed = _without_null(_typed(without_like(config)))
+    if (asked_for := number_of_runs(typed)) > MOST_RUNS:
         _refuse([f"tables: {asked_for:,} runs, with those of figures, expected at most {MOST_RUNS:,}"])
-    _refuse(inconsistencies(filled))
-    _refuse(unsound_starts(filled))
-    _refuse(unsound_sweeps(filled))
-    filled = with_sweeps(filled)
-    _refuse(_misshapen(filled))
-    _refuse(inconsistent_benches(filled["sources"]["bench"]))
-    _refuse([*doubled_sources(filled), *missed_values(filled), *inconsistent_runs(filled)])
+    _refuse(inconsistencies(typed))
+    _refuse(unsound_starts(typed))
+    _refuse(line for path, product in typed.asked().items() for line in product.unsound_sweep(path, typed))
+    # variants are copies with one setting changed, which has to be in range
+    filled = _typed(with_sweeps(typed).model_dump(warnings=False))
+    _refuse(inconsistent_benches(filled))
+    _refuse([*doubled_sources(filled), *inconsistent_runs(filled)])
     return filled
+
+
+def _without_null(config: Configuration) -> Configuration:
+    """Leave out tables, and sources of tables, that a configuration sets to null."""
+    tables = {name: table for name, table in config.tables.items() if table is not None}
+    return config.model_copy(update={"tables": tables})
 
 
 def _refuse(problems: Iterable[str]) -> None:
@@ -122,14 +119,14 @@ def _refuse(problems: Iterable[str]) -> None:
         raise ConfigError(found)
 
 
-def _typed(config: Mapping[str, Any]) -> Configuration:
+def _typed(config: Tree) -> Configuration:
     try:
         return Configuration.model_validate(config)
     except ValidationError as error:
         raise ConfigError(problems(error, config)) from error
 
 
-def _misshapen(config: Mapping[str, Any]) -> list[str]:
+def _misshapen(config: Tree) -> list[str]:
     try:
         Configuration.model_validate(config)
     except ValidationError as error:

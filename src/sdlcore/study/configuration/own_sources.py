@@ -1,17 +1,18 @@
 """What a configuration takes from the default: all of it, or, where it has activations of its own, no table of it."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from sdlcore.study.configuration.run_keys import BENCH_TABLES, OWN
-from sdlcore.study.configuration.variants import merge, without_like
+from sdlcore.settings import Json
+from sdlcore.study.configuration.variants import without_like
+from sdlcore.study.products.registry import registered
+from sdlcore.study.products.run_table import OWN
+from sdlcore.study.settings.trees import Tree, merge, part
 
 KINDS = ("clip", "llama", "file")
 """Kinds of sources that bring activations of one's own; one more bench is a variant of what the default asks for."""
-PARTS = ("discovery", "frontier", *BENCH_TABLES)
 
 
-def over_default(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def over_default(default: Tree, given: Tree) -> dict[str, Json]:
     """Return ``given`` laid over the default.
 
     Where it has activations of its own, a source of one of `KINDS` that the default lacks, tables, figures and other
@@ -27,38 +28,42 @@ def over_default(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     own = [
         source
         for kind in KINDS
-        for source in given.get("sources", {}).get(kind, {})
-        if source not in default.get("sources", {}).get(kind, {})
+        for source in part(given, "sources", kind)
+        if source not in part(default, "sources", kind)
     ]
     if not own:
         return merged
-    for part in ("tables", "figures"):
-        named = given.get(part, {})
-        merged[part] = {name: spec for name, spec in merged.get(part, {}).items() if name in named}
-    merged |= dict.fromkeys(part for part in PARTS if part not in given)
+    tables, figures = (
+        {name: spec for name, spec in part(merged, key).items() if name in part(given, key)}
+        for key in ("tables", "figures")
+    )
+    merged |= {"tables": tables, "figures": figures}
+    merged |= dict.fromkeys(key for key in registered() if "." not in key and key not in given)
     asked = set(_asked(merged))
     alone = [source for source in own if source not in asked]
     if merged.get("own") is not None:
-        merged["tables"] |= {f"{OWN}{source}": _own_table(merged, source) for source in alone}
-    figure6 = default.get("figures", {}).get("figure6")
-    if alone and figure6 is not None and "figure6" not in merged["figures"]:
-        merged["figures"]["figure6"] = figure6 | {"source": alone[0]}
+        merged["tables"] = tables | {f"{OWN}{source}": _own_table(merged, source) for source in alone}
+    figure6 = part(default, "figures", "figure6")
+    if alone and figure6 and "figure6" not in figures:
+        merged["figures"] = figures | {"figure6": figure6 | {"source": alone[0]}}
     return merged
 
 
-def _asked(config: Mapping[str, Any]) -> Iterator[str]:
+def _asked(config: Tree) -> Iterator[str]:
     """Yield the sources that tables and figures name."""
-    shown = [*config["tables"].values(), *config["figures"].values(), config.get("frontier")]
-    yield from (spec["source"] for spec in shown if spec is not None and "source" in spec)
-    for part in ("discovery", *BENCH_TABLES):
-        yield from (config.get(part) or {}).get("runs", {})
+    places = [(group, name) for group in ("tables", "figures") for name in part(config, group)]
+    for place in [*places, *((key,) for key in registered() if "." not in key)]:
+        spec = part(config, *place)
+        source = spec.get("source")
+        yield from [source] if isinstance(source, str) else part(spec, "runs")
 
 
-def _own_table(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _own_table(config: Tree, source: str) -> dict[str, Json]:
     """Return the table of a source; where its samples have no classes, without anchors that are drawn from them."""
-    spec, sources = config["own"], without_like({"sources": config["sources"]})["sources"]
-    kind = next(kind for kind in KINDS if source in sources.get(kind, {}))
-    labelled = kind == "clip" or sources[kind][source].get("labels") is not None
-    known = config.get("anchorings", {})
-    kept = [name for name in spec["anchorings"] if labelled or name == "none" or "discover" in known.get(name, {})]
+    spec, written = part(config, "own"), without_like({"sources": config["sources"]})
+    kind = next(kind for kind in KINDS if source in part(written, "sources", kind))
+    labelled = kind == "clip" or part(written, "sources", kind, source).get("labels") is not None
+    asked = spec.get("anchorings")
+    names = [name for name in asked if isinstance(name, str)] if isinstance(asked, list) else []
+    kept = [n for n in names if labelled or n == "none" or "discover" in part(config, "anchorings", n)]
     return spec | {"source": source, "anchorings": kept or ["none"]}

@@ -1,15 +1,14 @@
 """What activations will take on disk, in memory and in time, told before anything runs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from shutil import disk_usage
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sdlcore.study.configuration.run_keys import bench_seeds, source_kind
+from sdlcore.study.configuration.whole import Configuration
 
 WORTH_TELLING = 10**9
 """Bytes from which rows are worth a line before the work begins."""
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class Need(NamedTuple):
@@ -40,24 +39,21 @@ class Need(NamedTuple):
         return rows / self.rate if rows and self.rate else None
 
 
-def need(config: Mapping[str, Any], source: str) -> Need:
-    """Return what the activations of a source of a valid configuration take."""
-    kind = source_kind(config, source)
-    settings = config["sources"][kind][source]
-    streamed = None
-    parts = [settings.get(f"{part}_samples") for part in ("train", "test")]
-    if settings.get("stream"):
-        run = settings["run"]
-        streamed = run.get("steps", 0) * run.get("batch_size", 0) or settings["train_samples"]
-        parts = parts[1:]
-    rows = None if None in parts else sum(parts) * (len(bench_seeds(config, source)) if kind == "bench" else 1)
-    width = settings.get("n_p")
-    if kind == "bench":
-        width += settings["n_r"] or 0
-    dtype = settings.get("store_dtype", "float16" if kind == "llama" else "float32")
-    row_bytes = None if width is None else width * _BYTES[dtype]
-    rate = settings.get("samples_per_second")
-    return Need(source, rows, row_bytes, rate, streamed, settings.get("shards", 1))
+def need(config: Configuration, source: str) -> Need:
+    """Return what the activations of a source take."""
+    settings = config.source(source)
+    train, test = settings.rows
+    drawings = len(config.bench_seeds(source)) if config.bench(source) else 1
+    parts, streamed = [train, test], None
+    if settings.is_streamed:
+        run = settings.run
+        streamed = (run.steps or 0) * (run.batch_size or 0) or train
+        parts = [test]
+    known = [rows for rows in parts if rows is not None]
+    rows = sum(known) * drawings if len(known) == len(parts) else None
+    n_p, n_r = settings.widths
+    row_bytes = None if n_p is None else (n_p + n_r) * settings.bytes_of_number
+    return Need(source, rows, row_bytes, settings.rate, streamed, settings.n_shards)
 
 
 def describe(found: Need, free: int) -> str:
@@ -88,7 +84,7 @@ def describe(found: Need, free: int) -> str:
 
 
 def lines(
-    config: Mapping[str, Any],
+    config: Configuration,
     sources: Iterable[str],
     folder: Path,
     memory: Callable[[str], int | None] = lambda source: None,
@@ -100,7 +96,7 @@ def lines(
     Parameters
     ----------
     config
-        A valid configuration.
+        The configuration.
     sources
         Names of sources.
     folder
@@ -124,10 +120,9 @@ def _size(found: Need) -> int:
     return max(found.bytes or 0, (found.streamed or 0) * (found.row_bytes or 0))
 
 
-def _is_open(config: Mapping[str, Any], found: Need) -> bool:
+def _is_open(config: Configuration, found: Need) -> bool:
     """Tell whether a source's size hangs on what is not there yet, by its own settings."""
-    settings = config["sources"][source_kind(config, found.source)][found.source]
-    return found.rows is None and settings.get("n_p") is not None
+    return found.rows is None and config.source(found.source).widths[0] is not None
 
 
 def _gigabytes(number: int) -> str:

@@ -1,17 +1,19 @@
 """Sentences for what a configuration's models refuse: the path of the key, and what was expected there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
-from sdlcore.study.configuration.models.runs import defined
 from sdlcore.study.configuration.schema import schema
-from sdlcore.study.configuration.yaml_files import did_you_mean, key_path, shown
+from sdlcore.study.configuration.yaml_files import key_path, shown
+from sdlcore.study.settings.names import did_you_mean
+from sdlcore.study.settings.runs import defined
 
 Path = tuple[str | int, ...]
-Part = Mapping[str, Any]
+Part = JsonSchemaValue
 """A part of the JSON schema."""
 LIMITS = {
     "greater_than": ("is less than or equal to the minimum of", "exclusiveMinimum"),
@@ -83,7 +85,7 @@ def _known_keys(path: Path, config: Any) -> str:
     return f"{close} E{expected}" if close else f"; e{expected}"
 
 
-def _fit(method: Mapping[str, Any]) -> set[str]:
+def _fit(method: Collection[str]) -> set[str]:
     """Return the keys that a method may have: those of its kind, and those that make it one of another kind."""
     kind = "solvers" if "solver" in method else "other libraries" if "peer" in method else "trainings"
     fit = {field.name for _, _, field in defined(kind)} | {"like"}

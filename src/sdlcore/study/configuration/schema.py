@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from sdlcore.study.configuration.models.whole import Configuration
+from sdlcore.study.configuration.whole import Configuration
 
 FILE = Path("config/schema/config.schema.yaml")
 """Where editors and readers find it, below the checkout."""
-HEAD = "# Written by `python -m sdlcore.study.configuration.schema` from src/sdlcore/study/configuration/models.\n"
+HEAD = "# Written by `python -m sdlcore.study.configuration.schema` from the models of src/sdlcore/study.\n"
 
 
 class _Generator(GenerateJsonSchema):
@@ -21,14 +21,14 @@ class _Generator(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
-    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         found = super().model_schema(schema)
         found.pop("title", None)
         if "description" in found:
             found["description"] = " ".join(found["description"].split())
         return found
 
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> dict[str, Any]:
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         inner = self.generate_inner(schema["schema"])
         if isinstance(inner.get("type"), str) and "enum" not in inner:
             return inner | {"type": [inner["type"], "null"]}
@@ -49,7 +49,7 @@ def _description_first(part: Any) -> Any:
 
 
 @cache
-def schema() -> dict[str, Any]:
+def schema() -> JsonSchemaValue:
     """Return the JSON schema of a configuration. Only errors need it at run time."""
     found = Configuration.model_json_schema(schema_generator=_Generator)
     return {"$schema": GenerateJsonSchema.schema_dialect} | found

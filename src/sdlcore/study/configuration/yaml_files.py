@@ -8,11 +8,12 @@ import json
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from sdlcore.study.settings.trees import Json
 
 LARGEST_FILE = 2**18
 """Bytes of a configuration file; the largest that comes with the package has 2^14."""
@@ -42,7 +43,7 @@ class ConfigError(ValueError):
         super().__init__("\n".join(["configuration refused:", *lines]))
 
 
-def load_yaml(path: str | Path) -> Any:
+def load_yaml(path: str | Path) -> Json:
     """Read one YAML or JSON file, safely.
 
     Raises
@@ -62,7 +63,7 @@ def load_yaml(path: str | Path) -> Any:
     return parse(content, str(path))
 
 
-def parse(content: str | bytes, name: str = "text") -> Any:
+def parse(content: str | bytes, name: str = "text") -> Json:
     """Return what a YAML or JSON text says; ``name`` leads what an error says.
 
     Raises
@@ -78,7 +79,7 @@ def parse(content: str | bytes, name: str = "text") -> Any:
         number = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([f"{name}: line {number}: not UTF-8; save the file in that encoding"]) from error
     try:
-        tree: Any = _parse_json(text, name) if text.lstrip().startswith("{") else _parse_yaml(text, name)
+        tree = _parse_json(text, name) if text.lstrip().startswith("{") else _parse_yaml(text, name)
     except ConfigError:
         raise
     except Exception as error:  # PyYAML raises what Python's constructors do, from KeyError to RecursionError
@@ -99,22 +100,22 @@ def _line_and_problem(error: Exception, text: str) -> tuple[str, str]:
     return "" if mark is None else f"line {mark.line + 1}: ", said
 
 
-def mapping(tree: Any, name: str) -> dict[str, Any]:
+def mapping(tree: Json, name: str) -> dict[str, Json]:
     """Return the tree of a configuration file, or refuse it by ``name`` where it is no mapping or not `unbounded`."""
-    if not isinstance(tree, dict):
+    if not isinstance(tree, Mapping):
         raise ConfigError([f"{name}: expected keys with values, found {shown(tree)}"])
     if "__use_yte__" in tree:
         raise ConfigError([f"{name}: __use_yte__: has Snakemake run Python code that stands in the file; leave it out"])
     if problems := list(unbounded(tree)):
         raise ConfigError(f"{name}: {problem}" for problem in problems)
-    return tree
+    return dict(tree)
 
 
-def _parse_json(text: str, name: str) -> Any:
+def _parse_json(text: str, name: str) -> Json:
     """Snakemake, too, takes JSON first; what begins like it and is none may be YAML."""
 
-    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def each_key_once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        found: dict[str, Json] = {}
         for key, value in pairs:
             if key in found:
                 raise ConfigError([f"{name}: the key {key} stands twice in one mapping; leave one out"])
@@ -165,7 +166,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
 
 
-def _parse_yaml(text: str, name: str) -> Any:
+def _parse_yaml(text: str, name: str) -> Json:
     loader = _Loader(text)
     loader.name = name
     try:
@@ -187,12 +188,6 @@ def shown(value: Any) -> str:
     except ValueError:  # a number of more digits than Python prints
         text = f"{type(value).__name__} too long to print"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN // 2]} ... {text[-LONGEST_SHOWN // 2 :]}"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def unbounded(tree: Any) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Tables and figures."""
+"""Tables and figures: which runs each needs, and how it is made."""

@@ -1,20 +1,15 @@
 """What a reader must know to read a table's numbers, out of the configuration."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from sdlcore.data.recovery_rule import TAU, TAU_STRICT
 from sdlcore.evaluation.metrics import GT_RECOVERY, METRICS, MIP, ROWS
 from sdlcore.evaluation.top_samples import FEWEST, TOP
-from sdlcore.study.configuration.run_keys import (
-    OWN,
-    is_labelled,
-    run_settings,
-    source_kind,
-    source_settings,
-    table_points,
-    table_seeds,
-)
+from sdlcore.study.products.run_table import OWN, RunTable
+from sdlcore.study.rendering.symbols import SYMBOLS, symbol
+from sdlcore.study.settings.cells import Cell, run_settings
+from sdlcore.study.settings.study import Study
 
 # The settings of the paper's tables, with whose numbers ours stand side by side.
 PAPER_SETTINGS = {
@@ -25,76 +20,66 @@ PAPER_SETTINGS = {
     "table6": "n = 1000, n_p = 768, n_anchors = 100, where its table calls S what its Assumption 2.3 calls 1 - S",
     "table7": "n = 1000, n_p = 768, n_q = 16000, n_anchors = 100",
 }
-SYMBOLS = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M", "train_samples": "N"}
-"""Settings of a bench, as the paper calls them."""
 
 
-def symbol(parameter: str) -> str:
-    """Return the paper's sign of a setting, or the configuration's name where it has none."""
-    return SYMBOLS.get(parameter, parameter)
+def table_settings(table: RunTable, study: Study) -> dict[str, str]:
+    """Return the settings of a table's runs that its numbers hang on, as text.
 
-
-def table_settings(config: Mapping[str, Any], table: str) -> dict[str, str]:
-    """Return the settings of a table's runs that its numbers hang on, as text, out of a configuration.
-
-    The configuration may hold only what the table uses: name, seeds, tables, and the sources, methods,
-    protocols and anchorings that the table names, with the variants that it sweeps over.
+    The study may hold only what the table uses, with the variants that it sweeps over.
     """
-    asked = config["tables"][table]
-    points = table_points(config, table)
-    sources = [source_settings(config, point.source) for point in points]
+    points = table.points(study)
+    sources = [study.source(point.source) for point in points]
     runs = [
-        run_settings(config, point.source, method, protocol)
+        run_settings(study, Cell(point.source, method, protocol, "none", 0)).to_dict()
         for point in points
         for method in point.methods.values()
-        for protocol in asked["protocols"]
+        for protocol in table.protocols
     ]
     settings = {
-        label: _several(source[name] for source in sources)
+        label: _several(getattr(source, name) for source in sources)
         for name, label in SYMBOLS.items()
-        if sources[0].get(name) is not None
+        if getattr(sources[0], name, None) is not None
     }
-    swept = [asked["sweep"]["parameter"]] if asked.get("sweep") else []
+    swept = [table.sweep.parameter] if table.sweep else []
     for name in ("n_q", *(name for name in swept if name in runs[0]), "steps", "batch_size"):
         # solvers have neither latents nor steps that are given
         if told := [run[name] for run in runs if name in run]:
             settings[name] = _several(told)
-    for anchoring in asked["anchorings"]:
-        for name, value in config.get("anchorings", {}).get(anchoring, {}).items():
-            if name in ("n_anchors", "lambda_anchor"):
-                settings[name] = f"{settings[name]}/{value}" if name in settings else f"{value}"
+    for way in (study.anchorings[anchoring] for anchoring in table.anchorings if anchoring != "none"):
+        for name in ("lambda_anchor", "n_anchors"):
+            value = getattr(way, name)
+            settings[name] = f"{settings[name]}/{value}" if name in settings else f"{value}"
     return settings
 
 
-def table_caption(config: Mapping[str, Any], table: str) -> str:
+def table_caption(table: RunTable, name: str, study: Study) -> str:
     """Return what a reader must know to read a table's numbers, as one plain paragraph.
 
     Parameters
     ----------
-    config
-        As for `table_settings`.
     table
-        Name of the table in ``config["tables"]``.
+        What it consists of.
+    name
+        Its name.
+    study
+        As for `table_settings`.
     """
-    seeds = table_seeds(config, table)
+    seeds = table.seeds_of(study)
     spread = (
         f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
         if len(seeds) > 1
         else f"one seed ({seeds[0]}), so no spread"
     )
-    ours = ", ".join(f"{name} = {value}" for name, value in table_settings(config, table).items())
-    source = config["tables"][table]["source"]
-    here = f"this run (configuration {config['name']}, source {source}) is at {ours}."
-    if (
-        table.startswith(OWN)
-        and source_kind(config, source) != "bench"
-        and not is_labelled(source_settings(config, source))
-    ):
+    ours = ", ".join(f"{setting} = {value}" for setting, value in table_settings(table, study).items())
+    source, labelled = table.source, study.source(table.source).is_labelled
+    protocols = " and ".join(table.protocols)
+    here = f"this run (configuration {study.name}, source {source}) is at {ours}."
+    if name.startswith(OWN) and study.bench(source) is None and not labelled:
         return (
             f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
-            f"{' and '.join(config['tables'][table]['protocols'])}; {spread}. {_reconstruction()} T{here[1:]}"
+            f"{protocols}; {spread}. {_reconstruction()} T{here[1:]}"
         )
-    if is_labelled(source_settings(config, source)):
+    if labelled:
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
         given = "classes"
         more = (
@@ -111,14 +96,14 @@ def table_caption(config: Mapping[str, Any], table: str) -> str:
             "and k; they recover all. ",
         )
     return (
-        f"{what}{_swept(config, table)}; protocol {' and '.join(config['tables'][table]['protocols'])}; {spread}. "
+        f"{what}{_swept(table)}; protocol {protocols}; {spread}. "
         f"{_measures(reference)} "
         f"Encoder: {ROWS['encoder']}; decoder: {ROWS['decoder']}; inner products: with encoder rows that are not "
         f"normalised, at τ = {TAU_STRICT:g}, as the paper's formula and its later revision say (Table 1's anchored "
         f"rows: not given); not given: only the {given} that anchoring does not give away, also where nothing is "
         f"anchored. {_reconstruction()} {more}Chance: the same metric of as many random directions, as a range where "
         "rows differ. Anchors only: of the anchors alone, without any training. "
-        + (f"T{here[1:]}" if table.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[table]}; {here}")
+        + (f"T{here[1:]}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; {here}")
     )
 
 
@@ -135,17 +120,15 @@ def _reconstruction() -> str:
     return f"{l0.symbol}, {named} are of samples that training did not see."
 
 
-def _swept(config: Mapping[str, Any], table: str) -> str:
+def _swept(table: RunTable) -> str:
     """Return what a table sweeps and which of the paper's values stand beside, empty where it sweeps nothing."""
-    sweep = config["tables"][table].get("sweep")
+    sweep = table.sweep
     if sweep is None:
         return ""
-    values, papers = ([f"{value:g}" for value in part] for part in (sweep["values"], sweep["paper"] or sweep["values"]))
-    text = f" over {symbol(sweep['parameter'])} = {', '.join(values)}"
+    values, papers = ([f"{value:g}" for value in part] for part in (sweep.values, sweep.paper or sweep.values))
+    text = f" over {symbol(sweep.parameter)} = {', '.join(values)}"
     meant = (
-        " (which is 1 - S: the share of samples that a feature is active in)"
-        if sweep["parameter"] == "sparsity"
-        else ""
+        " (which is 1 - S: the share of samples that a feature is active in)" if sweep.parameter == "sparsity" else ""
     )
     return text if values == papers else f"{text}, beside the paper's {', '.join(papers)}{meant}"
 

@@ -1,54 +1,97 @@
-"""A picture of what dictionaries make of single true features."""
+"""Of Table 1's dictionaries, what they recover feature by feature, without and with anchors."""
 
-from typing import Any
+from typing import NamedTuple
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from sdlcore.data.recovery_rule import TAU
-from sdlcore.study.products.figures import GREY, PALETTE, style
-from sdlcore.study.products.markup import label_method
-
-FEATURE_COLUMNS = ["method", "feature", "given", "encoder", "decoder", "encoder_anchored", "decoder_anchored"]
-SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
+from sdlcore.study.products.product import Product
+from sdlcore.study.products.run_table import RunTable
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.fields import Identifier, Names, Seed
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
 
 
-def figure_features(features: pd.DataFrame) -> Figure:
-    """Draw encoder against decoder, and anchored against not, feature by feature, a column of panels a method.
+class Pair(NamedTuple):
+    """The runs of one method that are compared."""
 
-    Parameters
-    ----------
-    features
-        One row a method x true feature: `FEATURE_COLUMNS`. ``given``: whether anchoring gives it away; the others are
-        its best absolute cosine with a row of the encoder or a column of the decoder, without and with anchors.
+    plain: Cell
+    anchored: Cell
 
-    Returns
-    -------
-    Figure
-        Above, of dictionaries without anchors, the best cosine of encoder rows over that of decoder columns. Below, of
-        features that anchoring does not give away, how much these change when others are given.
-    """
-    methods = list(features["method"].unique())
-    with style():
-        figure = Figure(figsize=(max(4.0, 1.55 * len(methods) + 0.9), 4.6), layout="constrained")
-        panels: Any = figure.subplots(2, len(methods), sharex="row", sharey="row", squeeze=False)
-        for column, method in enumerate(methods):
-            rows = features[features["method"] == method]
-            above, below = panels[:, column]
-            above.axhline(TAU, color=GREY, linewidth=0.8, linestyle=":")
-            above.axvline(TAU, color=GREY, linewidth=0.8, linestyle=":")
-            above.plot(rows["decoder"], rows["encoder"], ".", markersize=3, color=PALETTE[0], alpha=0.5)
-            above.set_title(label_method(method), fontsize=9)
-            above.set_xlabel("decoder", fontsize=8)
-            left = rows[~rows["given"]]
-            below.axhline(0, color=GREY, linewidth=0.8)
-            changes = [(left[f"{side}_anchored"] - left[side]).to_numpy() for side in SIDES]
-            parts = below.violinplot(changes, showmedians=True, showextrema=False, widths=0.8)
-            for body, colour in zip(parts["bodies"], SIDES.values(), strict=True):
-                body.set_facecolor(colour)
-                body.set_alpha(0.6)
-            parts["cmedians"].set_color("black")
-            below.set_xticks([1, 2], list(SIDES), fontsize=8)
-        panels[0, 0].set_ylabel("best cosine:\nencoder over decoder", fontsize=8)
-        panels[1, 0].set_ylabel("its change by anchoring\nother features", fontsize=8)
-    return figure
+
+class Features(Product):
+    """A table's dictionaries without and with anchors, of its first protocol and seed."""
+
+    title = "Table 1's dictionaries feature by feature, without and with anchors"
+    memory = 4000
+    minutes = 15
+
+    source: Identifier
+    methods: Names
+    protocol: Identifier
+    anchoring: Identifier
+    seed: Seed
+
+    @classmethod
+    def of(cls, table: RunTable, study: Study) -> "Features | None":
+        """Return the figure of a table; None where it has no bench, or does not compare anchored runs with others."""
+        anchored = [name for name in table.anchorings if name != "none"]
+        if study.bench(table.source) is None or "none" not in table.anchorings or not anchored:
+            return None
+        return cls(
+            source=table.source,
+            methods=table.methods,
+            protocol=table.protocols[0],
+            anchoring=anchored[0],
+            seed=table.seeds_of(study)[0],
+        )
+
+    def pairs(self) -> list[Pair]:
+        """Return what is compared, method by method."""
+        return [
+            Pair(
+                Cell(self.source, method, self.protocol, "none", self.seed),
+                Cell(self.source, method, self.protocol, self.anchoring, self.seed),
+            )
+            for method in self.methods
+        ]
+
+    def judged_here(self, study: Study) -> list[Cell]:
+        return [cell for pair in self.pairs() for cell in pair]
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        models = [files.model(cell) for cell in self.judged_here(files.study)]
+        return [*models, *self._judges(files)]
+
+    def _judges(self, files: Files) -> tuple[str, str]:
+        """Return the true features and the anchors."""
+        anchors = files.anchors(self.source, self.anchoring, self.seed)
+        return files.feature_matrix(self.source, self.seed), anchors
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
+
+    def make(self, name: str, files: Files) -> None:
+        import numpy as np
+        import pandas as pd
+
+        from sdlcore.data.anchors import load_anchors
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.given import best_cosines, given_away
+        from sdlcore.model.saving import load_model
+        from sdlcore.study.rendering.features import FEATURE_COLUMNS, figure_features
+        from sdlcore.study.rendering.figures import save_figure
+        from sdlcore.study.results.tables import write_csv
+
+        features, anchors = self._judges(files)
+        references = load_references(features)
+        given = given_away(load_anchors(anchors), references)
+        frames = []
+        for pair in self.pairs():
+            number = np.arange(references.W_p.shape[1])
+            frame = pd.DataFrame({"method": pair.plain.method, "feature": number, "given": np.isin(number, given)})
+            for cell, suffix in ((pair.plain, ""), (pair.anchored, "_anchored")):
+                encoder, decoder = best_cosines(load_model(files.model(cell)), references)
+                frame[f"encoder{suffix}"], frame[f"decoder{suffix}"] = encoder, decoder
+            frames.append(frame[FEATURE_COLUMNS])
+        found = pd.concat(frames)
+        write_csv(files.table(name), found)
+        save_figure(figure_features(found), files.figure(name), files.figure(name, "pdf"))

@@ -1,106 +1,76 @@
-"""Figure 5: absorption of parents by their children, measured."""
+"""Figure 5: parents absorbed by their children."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import logging
 
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-
-from sdlcore.evaluation.absorption import Family
-from sdlcore.study.products.figures import style
-
-# diverging and sequential maps that the colour-blind can read
-COSINES, RESPONSES = "RdBu_r", "cividis"
+from sdlcore.study.products.bench_figure import BenchFigure, read_bench
+from sdlcore.study.settings.fields import Identifier, Names
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
 
 
-class Shown(NamedTuple):
-    """One dictionary of the figure."""
+class Figure5(BenchFigure):
+    """Absorption of parents by their children, for each method."""
 
-    name: str
-    """Method and seed."""
-    family: Family
-    """What it makes of the family that is shown."""
-    pairs: pd.DataFrame
-    """The rows of `absorption` of that family."""
-    score: float
-    """Its absorption score over all families."""
+    keys = ("figures.figure5",)
+    title = "Parents absorbed by their children"
 
+    source: Identifier
+    """A bench with a hierarchy."""
+    methods: Names
+    """Autoencoders, with as many latents as the bench has features or more."""
+    protocol: Identifier = "best"
 
-def figure5(shown: Sequence[Shown]) -> Figure:
-    """Draw what dictionaries make of one family (the paper's figure 5, measured), a row of panels each.
+    def asks(self) -> tuple[str, str, list[str], str]:
+        return self.source, "methods", self.methods, self.protocol
 
-    Returns
-    -------
-    Figure
-        Left the cosines of the latents' decoder columns with the directions of parent and children; right their
-        responses to the samples in which a single child is active, the parent therefore always. Outlined are the cells
-        of absorbed pairs: right the parent's latent, which is silent or weak, left the child's, which writes the
-        parent's direction instead.
-    """
-    children = len(shown[0].pairs)
-    members = ["parent", *(f"child {i + 1}" for i in range(children))]
-    highest = max(float(np.nanmax(one.family.response, initial=0)) for one in shown)
-    with style():
-        figure = Figure(figsize=(8.8, 0.9 + (0.42 * (1 + children) + 1.2) * len(shown)), layout="constrained")
-        panels: Any = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[1 + children, children + 0.6])
-        images = []
-        for (left, right), one in zip(panels, shown, strict=True):
-            owners = [
-                f"latent {latent} ({member}’s)" for latent, member in zip(one.family.latents, members, strict=True)
-            ]
-            directions = _heat_map(left, one.family.directions, COSINES, (-1, 1), members, owners)
-            responses = _heat_map(right, one.family.response, RESPONSES, (0, highest), members[1:])
-            images.append((directions, responses))
-            absorbed = np.flatnonzero(one.pairs["absorbed"].to_numpy())
-            for child in map(int, absorbed):
-                _outline(left, 1 + child, 0)
-                _outline(right, 0, child)
-            left.set_title(f"{one.name}\n{len(absorbed)} of {children} pairs absorbed (outlined)", loc="left")
-            right.set_title(f"\nover all families: {one.score:.2f} of the pairs", loc="left")
-        panels[-1, 0].set_xlabel("true direction", fontsize=8)
-        panels[-1, 1].set_xlabel("the only active child (the parent is active, too)", fontsize=8)
-        figure.colorbar(images[0][0], ax=panels[:, 0], location="bottom", shrink=0.7, aspect=35).set_label(
-            "what a latent writes: cosine of its decoder column and the true direction", fontsize=8
-        )
-        figure.colorbar(images[0][1], ax=panels[:, 1], location="bottom", shrink=0.8, aspect=30).set_label(
-            "its mean response (1: the child’s magnitude)", fontsize=8
-        )
-    return figure
+    def fitting(self, study: Study) -> tuple[list[str], str]:
+        return [name for name, bench in study.sources.bench.items() if bench.hierarchy], "with hierarchy"
 
+    def make(self, name: str, files: Files) -> None:
+        import pandas as pd
+        import torch
 
-def _heat_map(
-    axes: Any,
-    values: np.ndarray,
-    colours: str,
-    limits: tuple[float, float],
-    columns: list[str],
-    rows: Sequence[str] = (),
-) -> Any:
-    image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, fontsize=8)
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    for (row, column), value in np.ndenumerate(values):
-        red, green, blue, _ = image.cmap(image.norm(value))
-        ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-        text = "" if np.isnan(value) else f"{value:.2f}".replace("-", "\u2212")
-        axes.text(column, row, text, color=ink, ha="center", va="center", fontsize=8)
-    return image
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.absorption import absorption, absorption_score, families, match_latents
+        from sdlcore.model.saving import load_model
+        from sdlcore.study.rendering.figure5 import Shown, family_of, figure5
+        from sdlcore.study.rendering.figures import save_figure
+        from sdlcore.study.rendering.markup import label_method
+        from sdlcore.study.results.tables import write_csv
 
-
-def _outline(axes: Any, row: int, column: int) -> None:
-    # white in black is seen on every colour of both maps
-    place = (column - 0.45, row - 0.45)
-    for colour, width in (("black", 4.0), ("white", 1.6)):
-        axes.add_patch(Rectangle(place, 0.9, 0.9, fill=False, edgecolor=colour, linewidth=width, zorder=3))
-
-
-def family_of(pairs: pd.DataFrame) -> int:
-    """Return the parent whose family is shown: that with most absorbed pairs of a dictionary, the first of equals."""
-    absorbed = pairs.groupby("parent")["absorbed"].sum()
-    return int(absorbed.index[int(absorbed.to_numpy().argmax())])
+        torch.set_num_threads(1)
+        hierarchy = files.study.sources.bench[self.source].hierarchy
+        assert hierarchy is not None, "a bench without hierarchy is refused before"
+        cells = self.judged_here(files.study)
+        pairs, found = [], []
+        for cell in cells:
+            W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p
+            inputs, coefficients = read_bench(files.store(cell.source, cell.seed, "test"))
+            model = load_model(files.model(cell))
+            with torch.no_grad():
+                latents = model.encode(torch.from_numpy(inputs)).numpy()
+            decoder = model.W_dec.detach().numpy()
+            own = match_latents(decoder, W)
+            of_run = families(latents[:, own], coefficients, decoder[own], W, hierarchy)
+            found.append([family._replace(latents=own[family.latents]) for family in of_run])
+            pairs.append(absorption(latents[:, own], coefficients, decoder[own], W, hierarchy))
+        # the family that the first run absorbs most of, in the runs of its seed
+        seed, parent = cells[0].seed, family_of(pairs[0])
+        shown = [
+            Shown(
+                name=f"{label_method(cell.method)}, seed {seed}",
+                family=of_run[parent],
+                pairs=rows[rows["parent"] == parent],
+                score=absorption_score(rows),
+            )
+            for cell, of_run, rows in zip(cells, found, pairs, strict=True)
+            if cell.seed == seed
+        ]
+        save_figure(figure5(shown), files.figure(name), files.figure(name, "pdf"))
+        frames = [
+            rows.assign(method=cell.method, seed=cell.seed)[["method", "seed", *rows.columns]]
+            for cell, rows in zip(cells, pairs, strict=True)
+        ]
+        write_csv(files.table(name), pd.concat(frames))
+        for cell, rows in zip(cells, pairs, strict=True):
+            logging.info("%s, seed %s: absorption %.3f", cell.method, cell.seed, absorption_score(rows))

@@ -1,95 +1,45 @@
-"""Figure 8: the Linear Representation Bench in three dimensions."""
+"""Figure 8: the bench in three dimensions."""
 
-from typing import Any
+import logging
+from collections.abc import Iterator
 
-import numpy as np
-import scipy.sparse
-import seaborn
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
-from sdlcore.study.products.figures import GREY, PALETTE, style
-from sdlcore.study.products.space import draw_arrows, draw_features, draw_sphere, frame
-
-# Points beyond this many hide one another.
-SHOWN_SAMPLES = 1500
-# Samples above this quantile of the norm would shrink all others to a blob; they are left out and counted.
-NORM_QUANTILE = 0.99
+from sdlcore.study.products.bench_figure import read_bench
+from sdlcore.study.products.product import Product
+from sdlcore.study.settings.fields import Identifier
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import unknown
+from sdlcore.study.settings.study import Study
 
 
-def figure8(features: np.ndarray, samples: np.ndarray, coefficients: scipy.sparse.csr_array) -> Figure:
-    """Draw ground-truth features and samples of a bench with n_p = 3 (the paper's figure 8).
+class Figure8(Product):
+    """The bench in three dimensions."""
 
-    Parameters
-    ----------
-    features
-        W_p, 3 x n, unit columns.
-    samples
-        N x 3.
-    coefficients
-        N x n, what each sample is made of.
+    keys = ("figures.figure8",)
+    title = "The bench in three dimensions"
 
-    Returns
-    -------
-    Figure
-        Left the features as arrows on the unit sphere; right the first samples, coloured by largest feature.
+    source: Identifier
+    """A bench with n_p = 3."""
 
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
-    """
-    if features.ndim != 2 or features.shape[0] != 3:
-        raise ValueError(f"W_p has shape {features.shape}, expected 3 x n: figure 8 is of a bench with n_p = 3")
-    if samples.shape[1:] != (3,) or coefficients.shape != (len(samples), features.shape[1]):
-        raise ValueError(
-            f"samples {samples.shape} and coefficients {coefficients.shape} do not fit W_p {features.shape}, "
-            "expected N x 3 and N x n"
-        )
-    n = features.shape[1]
-    colours = PALETTE if n <= len(PALETTE) else seaborn.color_palette("viridis", n)
-    dense = coefficients[:SHOWN_SAMPLES].toarray()
-    shown = samples[:SHOWN_SAMPLES]
-    norms = np.linalg.norm(shown, axis=1)
-    limit = np.quantile(norms, NORM_QUANTILE)
-    inside, active = norms <= limit, dense.max(axis=1) > 0
-    with style():
-        figure = Figure(figsize=(8.6, 4.5))
-        # Any, since matplotlib's types know only flat axes
-        left: Any = figure.add_axes((0.0, 0.1, 0.5, 0.82), projection="3d")
-        right: Any = figure.add_axes((0.5, 0.1, 0.5, 0.82), projection="3d")
-        draw_sphere(left)
-        draw_features(left, features, colours)
-        chosen = inside & active
-        dominant = dense.argmax(axis=1)
-        right.scatter(
-            *shown[chosen].T,
-            c=[colours[d] for d in dominant[chosen]],
-            s=7,
-            alpha=0.55,
-            linewidths=0,
-            depthshade=False,
-            zorder=2,
-        )
-        silent = inside & ~active
-        right.scatter(*shown[silent].T, color=GREY, s=14, linewidths=0, depthshade=False, zorder=2)
-        draw_arrows(right, features, colours, float(limit))
-        frame(left, np.array([[-1.0] * 3, [1.0] * 3]), f"Ground-truth features ($n$ = {n})")
-        frame(right, np.vstack([shown[inside], limit * features.T]), f"Data samples ({inside.sum()} shown)")
-        handles: list[Any] = [
-            Line2D(
-                [],
-                [],
-                color=colours[d],
-                marker="o",
-                linestyle="",
-                markersize=5,
-                label=f"$w_{{{d + 1}}}$ largest",
-            )
-            for d in range(min(n, len(PALETTE)))
-        ]
-        if silent.any():
-            label = f"no active feature ({silent.sum()}, at the origin)"
-            handles.append(Line2D([], [], color=GREY, marker="o", linestyle="", markersize=5, label=label))
-        figure.legend(handles=handles, loc="lower center", ncols=len(handles), handletextpad=0.2, columnspacing=1.4)
-    return figure
+    def drawn(self, study: Study) -> Iterator[tuple[str, int]]:
+        yield self.source, study.seeds[0]
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        benches = [name for name, bench in study.sources.bench.items() if bench.n_p == 3]
+        yield from unknown(f"{path}.source", [self.source], benches, "a source under sources.bench with n_p = 3")
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        seed = files.study.seeds[0]
+        return [files.store(self.source, seed, "train"), files.feature_matrix(self.source, seed)]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.figure(name), files.figure(name, "pdf")]
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.data.references import load_references
+        from sdlcore.study.rendering.figure8 import figure8
+        from sdlcore.study.rendering.figures import save_figure
+
+        store, features = self.inputs(name, files)
+        W, (samples, coefficients) = load_references(features).W_p, read_bench(store)
+        save_figure(figure8(W, samples, coefficients), files.figure(name), files.figure(name, "pdf"))
+        logging.info("figure 8 of %d features", W.shape[1])

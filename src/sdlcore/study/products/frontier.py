@@ -1,135 +1,133 @@
-"""Where methods break: what they find over one setting of a bench after the other."""
+"""Where methods break: recovery over one setting of a bench after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, NamedTuple
 
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from annotated_types import MinLen
 
-from sdlcore.study.products.captions import symbol
-from sdlcore.study.products.figures import GREY, PALETTE, style
-from sdlcore.study.products.markup import label_method
-from sdlcore.study.products.solvers_table import DECODER, last_row, solvers_table
-from sdlcore.study.results.runs import RunsError
-
-COLOURS = [PALETTE[0], PALETTE[3], PALETTE[2], PALETTE[1]]
-"""Of methods."""
-ROWS = {
-    DECODER: "recovered by the decoder\n(share, cosine above .9)",
-    "found": "atoms or active latents\nby true features",
-    "samples_taken": "samples that search\nor training took",
-}
-WIDE = 4.0
-"""Ratio of largest to smallest number from which an axis is logarithmic."""
+from sdlcore.study.products.product import Product, S
+from sdlcore.study.settings.cells import Cell, variant_name
+from sdlcore.study.settings.fields import Identifier, Names, Numbers, Seeds, Settings
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
 
 
-def frontier_table(runs: Sequence[Mapping[str, Any]], benches: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row a run and point.
+class Panel(Settings):
+    """One setting of the bench that is varied."""
 
-    Parameters
-    ----------
-    runs
-        ``parameter``, ``value`` and ``folder`` of each; a run may stand at several points.
-    benches
-        Settings n, sparsity and train_samples of each source.
-
-    Returns
-    -------
-    DataFrame
-        ``parameter`` and ``value`` before the columns of `solvers_table`, and ``samples_taken``, each as often as it
-        was: unlike seconds, the same on any machine.
-
-    Raises
-    ------
-    RunsError
-        If a file is unreadable, or a history does not say how many samples were taken.
-    """
-    table = solvers_table([Path(run["folder"]) / "metrics.json" for run in runs], benches)
-    table.insert(0, "value", [run["value"] for run in runs])
-    table.insert(0, "parameter", [run["parameter"] for run in runs])
-    table["samples_taken"] = [_samples(Path(run["folder"])) for run in runs]
-    return table
+    values: Numbers
+    """What it is set to, in the order of the axis."""
+    methods: Names | None = None
+    """Methods of this panel; null for those of all."""
 
 
-def figure_frontier(table: pd.DataFrame, base: Mapping[str, Any]) -> Figure:
-    """Draw a column of panels for each parameter: recovery of the decoder, what was found, samples taken.
+class FrontierPoint(NamedTuple):
+    """One value of a panel, and what is run there."""
 
-    Parameters
-    ----------
-    table
-        As `frontier_table` returns it.
-    base
-        Settings of the bench that is varied, whose values are marked.
-
-    Returns
-    -------
-    Figure
-        Points are seeds, lines their medians. What calls itself sparsity is drawn as the probability of activity.
-    """
-    table = table.assign(found=table["features_found"] / table["n"])
-    parameters, methods = list(table["parameter"].unique()), list(table["solver"].unique())
-    with style():
-        figure = Figure(figsize=(max(5.2, 2.3 * len(parameters) + 0.6), 6.2), layout="constrained")
-        panels = figure.subplots(len(ROWS), len(parameters), sharex="col", sharey="row", squeeze=False)
-        for column, parameter in enumerate(parameters):
-            rows = _on_axis(table[table["parameter"] == parameter])
-            for row, quantity in enumerate(ROWS):
-                _draw(panels[row, column], rows, quantity, methods)
-                panels[row, column].axvline(
-                    _place(parameter, base[parameter]), color=GREY, linewidth=0.9, linestyle=":"
-                )
-            _set_axis(panels[-1, column], rows["x"], parameter)
-        for row, (quantity, label) in enumerate(ROWS.items()):
-            panels[row, 0].set_ylabel(label, fontsize=8)
-            if quantity == "found" and _wide(table[quantity]):
-                panels[row, 0].set_yscale("log")
-            if quantity != DECODER:
-                panels[row, 0].yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        panels[-1, 0].set_ylim(bottom=0)
-        panels[0, 0].set_ylim(-0.04, 1.04)
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(methods), fontsize=8)
-    return figure
+    parameter: str
+    value: float
+    source: str
+    """The bench with that value."""
+    methods: list[str]
 
 
-def _samples(folder: Path) -> int:
-    row = last_row(folder)
-    if "samples" not in row:
-        raise RunsError(f"{folder / 'history.csv'}: column samples is missing, expected the history of a run")
-    return int(row["samples"])
+class Frontier(Product):
+    """Where methods break, one setting of a bench after the other, a panel each (docs/solvers.md); null for none."""
 
+    keys = ("frontier",)
+    title = "Where methods break, one setting of a bench after the other"
 
-def _place(parameter: str, value: float) -> float:
-    return 1 - value if parameter == "sparsity" else value
+    source: Identifier
+    """A bench."""
+    methods: Names
+    """Solvers, and trained methods to hold them against."""
+    panels: Annotated[dict[str, Panel], MinLen(1)]
+    """The settings of the bench that are varied. Each value makes a variant that is named after it (lrb_n_1400), or is
+    the bench itself."""
+    seeds: Seeds | None = None
+    """Seeds; null for the configuration's."""
+    protocol: Identifier = "best"
+    """The protocol of those that are trained."""
 
+    def points(self, study: Study) -> list[FrontierPoint]:
+        """Return the points, panel by panel; the bench itself where it has the value already."""
+        bench = study.sources.bench[self.source]
+        return [
+            FrontierPoint(
+                parameter,
+                value,
+                self.source if value == getattr(bench, parameter) else variant_name(self.source, parameter, value),
+                panel.methods or self.methods,
+            )
+            for parameter, panel in self.panels.items()
+            for value in panel.values
+        ]
 
-def _on_axis(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(x=[_place(p, v) for p, v in zip(rows["parameter"], rows["value"], strict=True)])
+    def runs(self, study: Study) -> list[tuple[FrontierPoint, Cell]]:
+        """Return the runs, point by point: a run stands at every point that it belongs to."""
+        return [
+            (point, Cell(point.source, method, self.protocol, "none", seed))
+            for point in self.points(study)
+            for method in point.methods
+            for seed in self.seeds or study.seeds
+        ]
 
+    def cells(self, study: Study) -> list[Cell]:
+        return list(dict.fromkeys(cell for _, cell in self.runs(study)))
 
-def _wide(values: pd.Series) -> bool:
-    positive = values[values > 0]
-    return bool(len(positive)) and float(positive.max()) > WIDE * float(positive.min())
+    def used(self, study: Study) -> Study:
+        return super().used(study).with_source(self.source, study.source(self.source))
 
+    def at_most(self, study: Study) -> int:
+        seeds = len(self.seeds or study.seeds)
+        return sum(len(panel.values) * len(panel.methods or self.methods) * seeds for panel in self.panels.values())
 
-def _draw(axes: Axes, rows: pd.DataFrame, quantity: str, methods: Sequence[str]) -> None:
-    for colour, method in zip(COLOURS * len(methods), methods, strict=False):
-        chosen = rows[rows["solver"] == method]
-        medians = chosen.groupby("x")[quantity].median()
-        axes.plot(medians.index, medians, color=colour, linewidth=1.4, label=label_method(method))
-        axes.plot(chosen["x"], chosen[quantity], color=colour, linestyle="none", marker="o", markersize=3.5)
+    def with_variants(self, study: S) -> S:
+        for point in self.points(study):
+            if point.source not in study.sources.bench:
+                bench = study.source(self.source).model_copy(update={point.parameter: point.value})
+                study = study.with_source(point.source, bench)
+        return study
 
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
+        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
+        bench = study.bench(self.source)
+        for parameter, panel in self.panels.items():
+            yield from unknown(f"{path}.panels.{parameter}.methods", panel.methods or [], study.methods, METHOD)
+            if bench is not None:
+                numbers = [name for name, value in bench if type(value) in (int, float)]
+                expected = f"a number of sources.bench.{self.source}"
+                yield from unknown(f"{path}.panels", [parameter], numbers, expected)
 
-def _set_axis(axes: Axes, x: pd.Series, parameter: str) -> None:
-    labels = {"sparsity": "P(active)", "train_samples": "samples for training, N"}
-    axes.set_xlabel(labels.get(parameter, symbol(parameter)))
-    if (x > 0).all() and _wide(x) and parameter == "train_samples":
-        axes.set_xscale("log")
-        axes.set_xticks(sorted(x.unique()), [f"{value:g}" for value in sorted(x.unique())], fontsize=7, rotation=45)
-        axes.minorticks_off()
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.tick_params(axis="x", labelsize=7)
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for point in self.points(study):
+            value = getattr(study.source(point.source), point.parameter)
+            if value != point.value:
+                where = f"sources.{point.source}"
+                yield f"{path}.panels.{point.parameter}.values: {point.value}, but {where} has {value}"
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        cells = self.cells(files.study)
+        return [
+            f"{files.run(cell)}/{file}" for cell in cells for file in ("metrics.json", "history.csv", "config.json")
+        ]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.study.rendering.figures import save_figure
+        from sdlcore.study.rendering.frontier import At, figure_frontier, frontier_table
+        from sdlcore.study.rendering.solvers_table import bench_facts
+        from sdlcore.study.results.tables import write_csv
+
+        study, runs = files.study, self.runs(files.study)
+        at = [At(point.parameter, point.value, Path(files.run(cell))) for point, cell in runs]
+        table = frontier_table(at, bench_facts(study, [cell.source for _, cell in runs]))
+        write_csv(files.table(name), table)
+        figure = figure_frontier(table, study.sources.bench[self.source])
+        save_figure(figure, files.figure(name), files.figure(name, "pdf"))

@@ -1,93 +1,56 @@
 """Table 3: the settings of a bench, beside the paper's."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import pandas as pd
-
-from sdlcore.study.products.markup import latex_escape
-from sdlcore.study.results.runs import RunsError
-
-SETTINGS_COLUMNS = ["parameter", "symbol", "paper", "ours"]
-# by the paper's symbols
-_OURS: dict[str, Callable[[Mapping[str, Any]], float]] = {
-    "n": lambda bench: bench["n"],
-    "n_p": lambda bench: bench["n_p"],
-    "n/n_p": lambda bench: bench["n"] / bench["n_p"],
-    "N": lambda bench: bench["train_samples"],
-    "S": lambda bench: bench["sparsity"],
-    "M": lambda bench: bench["max_interference"],
-}
+from sdlcore.storage.files import write_text
+from sdlcore.study.products.product import Product, part_of
+from sdlcore.study.settings.fields import Identifier
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import BENCH, unknown
+from sdlcore.study.settings.study import Study
 
 
-def settings_table(bench: Mapping[str, Any], paper: str | Path) -> pd.DataFrame:
-    """Return the settings of a bench in the paper's words, in its order.
+class SettingsTable(Product):
+    """The settings of a bench beside those of the paper's Table 3."""
 
-    Parameters
-    ----------
-    bench
-        The settings of a source of kind bench.
-    paper
-        CSV file with columns parameter, symbol and default.
+    title = "The settings of a bench beside the paper's"
 
-    Returns
-    -------
-    DataFrame
-        Columns `SETTINGS_COLUMNS`; numbers are text, as `setting_text` writes them.
+    source: Identifier
+    """A bench."""
 
-    Raises
-    ------
-    RunsError
-        If a column is missing, or the file has a symbol that no setting is known for.
-    """
-    table = pd.read_csv(paper, dtype=str)
-    for column in ("parameter", "symbol", "default"):
-        if column not in table:
-            raise RunsError(f"{paper}: column {column} is missing, expected the paper's Table 3")
-    unknown = [name for name in table["symbol"] if name not in _OURS]
-    if unknown:
-        raise RunsError(f"{paper}: symbol {unknown[0]} is not known, expected one of {', '.join(_OURS)}")
-    ours = [setting_text(_OURS[name](bench)) for name in table["symbol"]]
-    return table.rename(columns={"default": "paper"}).assign(ours=ours)[SETTINGS_COLUMNS]
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
 
+    def used(self, study: Study) -> Study:
+        return part_of(study, {self.source}, set(), set(), set())
 
-def settings_caption(name: str, source: str) -> str:
-    """Return what Table 3 shows, of which configuration and source."""
-    return (
-        "Default parameters of the Linear Representation Bench: the paper's, and those of this run "
-        f"(configuration {name}, source {source})."
-    )
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [files.of_paper(name)]
 
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.table(name, ending) for ending in ("csv", "md", "tex")]
 
-def settings_markdown(table: pd.DataFrame, caption: str) -> str:
-    """Return Table 3 as GitHub-flavoured Markdown, caption above."""
-    text = table.to_markdown(index=False, colalign=["left", "left", "right", "right"], disable_numparse=True)
-    return f"{caption}\n\n{text}\n"
+    def caption(self, study: Study) -> str:
+        """Return what it shows, of which configuration and source."""
+        return (
+            "Default parameters of the Linear Representation Bench: the paper's, and those of this run "
+            f"(configuration {study.name}, source {self.source})."
+        )
 
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.study.rendering.settings_table import settings_latex, settings_markdown, settings_table
+        from sdlcore.study.results.tables import write_csv
 
-def settings_latex(table: pd.DataFrame, caption: str, label: str) -> str:
-    """Return Table 3 as a LaTeX ``table`` that needs only the package booktabs."""
-    rows = [" & ".join(map(latex_escape, row)) + r" \\" for row in table.itertuples(index=False)]
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{latex_escape(caption)}}}",
-        rf"\label{{{label}}}",
-        r"\par\medskip",
-        r"\begin{tabular}{llrr}",
-        r"\toprule",
-        " & ".join(SETTINGS_COLUMNS) + r" \\",
-        r"\midrule",
-        *rows,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def setting_text(value: float) -> str:
-    """Return a setting as text: whole numbers as they are, others with four digits."""
-    return f"{int(value)}" if float(value).is_integer() else f"{value:.4g}"
+        bench = files.study.sources.bench[self.source]
+        ours = {
+            "n": bench.n,
+            "n_p": bench.n_p,
+            "n/n_p": bench.n / bench.n_p,
+            "N": bench.train_samples,
+            "S": bench.sparsity,
+            "M": bench.max_interference,
+        }
+        table, caption = settings_table(ours, files.of_paper(name)), self.caption(files.study)
+        write_csv(files.table(name), table)
+        write_text(files.table(name, "md"), settings_markdown(table, caption))
+        write_text(files.table(name, "tex"), settings_latex(table, caption, f"tab:{name}"))

@@ -1,108 +1,151 @@
-"""The images that activate latents most, with the classes that they are of (figures 9 and 10)."""
+"""Figures 9 and 10: the images that activate a run's latents most."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from matplotlib.figure import Figure
+from annotated_types import Ge, Le
 
-from sdlcore.sources.images.pictures import open_picture
-from sdlcore.storage.parsing import described, printable
-from sdlcore.study.products.figures import GREY, PALETTE, style
+from sdlcore.study.products.product import Product
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.fields import Identifier
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
 
-CLASSES_SHOWN = 6
-"""Classes that a histogram names; the others are one bar."""
+if TYPE_CHECKING:
+    from sdlcore.data.reading import ActivationStore
+    from sdlcore.evaluation.top_samples import TopSamples
+    from sdlcore.model.sparse_coder import SparseCoder
 
-
-class TopImages(NamedTuple):
-    """What is shown of one latent."""
-
-    latent: int
-    """Its index."""
-    reference: str
-    """The class whose mean its decoder column matches, one to one with the latents of the other rows."""
-    cosine: float
-    """With that mean."""
-    tied: bool
-    """Whether the latent is anchored to that class in this run."""
-    images: Sequence[Path]
-    """Files, by descending activation."""
-    names: Sequence[str]
-    """Their classes."""
-    histogram: Sequence[tuple[str, int]]
-    """Class and count of all its top samples, most frequent first."""
+ROWS_AT_ONCE = 1024
+Images = Annotated[int, Ge(1), Le(1000)]
 
 
-def figure_top_images(rows: Sequence[TopImages], images: int, title: str) -> Figure:
-    """Draw one row a latent: its top images, and the histogram of the classes of its top samples.
+class TopImages(Product):
+    """The images that activate latents of a run most, one row a latent, with their classes."""
 
-    Parameters
-    ----------
-    rows
-        The latents.
-    images
-        Images of each; a latent with fewer leaves places empty.
-    title
-        What was trained.
+    keys = ("figures.figure9", "figures.figure10")
+    title = "The images that activate a run's latents most"
+    memory = 4000
+    minutes = 30
 
-    Raises
-    ------
-    ValueError
-        If an image cannot be read; the message names it.
-    """
-    with style():
-        figure = Figure(figsize=(1.0 * images + 3.4, 1.45 * len(rows) + 0.5), layout="constrained")
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-        grid = figure.add_gridspec(len(rows), images + 1, width_ratios=[*[1.0] * images, 3.2])
-        for i, row in enumerate(rows):
-            for j in range(images):
-                axes = figure.add_subplot(grid[i, j])
-                axes.set_axis_off()
-                if j < len(row.images):
-                    axes.imshow(_read(row.images[j]))
-                    # wrapped, or names run into one another
-                    axes.set_title(_wrapped(row.names[j]), fontsize=5.5, pad=2)
-            _draw_histogram(figure.add_subplot(grid[i, images]), row)
-    return figure
+    source: Identifier
+    """A source of images."""
+    method: Identifier
+    protocol: Identifier = "best"
+    anchoring: Identifier = "none"
+    """none, or the anchoring of the run."""
+    rows: Images = 4
+    """Latents shown, those whose decoder columns match the first anchored classes best, one a class; a run without
+    anchors shows the same classes."""
+    images: Images = 10
+    """Images of each."""
+
+    def cell(self, study: Study) -> Cell:
+        """Return the run that is shown, of the first seed."""
+        return Cell(self.source, self.method, self.protocol, self.anchoring, study.seeds[0])
+
+    def cells(self, study: Study) -> list[Cell]:
+        return [self.cell(study)]
+
+    def at_most(self, study: Study) -> int:
+        return 1
+
+    def anchorings_on(self, study: Study, source: str) -> set[str]:
+        return {self.anchoring} if source == self.source else set()
+
+    def used(self, study: Study) -> Study:
+        # of a run without anchors, the classes shown are those that others are anchored to
+        return super().used(study).model_copy(update={"anchorings": study.anchorings})
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.sources.clip, "a source under sources.clip")
+        yield from unknown(f"{path}.method", [self.method], study.methods, METHOD)
+        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        given = [name for name, way in study.anchorings.items() if way.discover is None]
+        expected = "none or an anchoring that is drawn from classes"
+        yield from unknown(f"{path}.anchoring", [self.anchoring], ["none", *given], expected)
+        if not study.anchorings:
+            yield f"{path}: shows the classes that anchors are drawn from; set anchorings"
+
+    def _judges(self, files: Files) -> tuple[str, str]:
+        """Return the means of classes, and the anchors that the latents are chosen by."""
+        cell = self.cell(files.study)
+        references, anchors = files.references(cell.source, cell.seed), files.judging_anchors(cell)
+        assert references is not None, "sources of images have classes"
+        assert anchors is not None, "a configuration without anchors is refused before"
+        return references, anchors
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        cell = self.cell(files.study)
+        return [files.model(cell), files.store(cell.source, cell.seed, "test"), *self._judges(files)]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
+
+    def make(self, name: str, files: Files) -> None:
+        import pandas as pd
+
+        from sdlcore.data.anchors import load_anchors
+        from sdlcore.data.reading import open_checked
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.given import given_away
+        from sdlcore.evaluation.recovery import one_to_one
+        from sdlcore.evaluation.top_samples import class_histogram
+        from sdlcore.model.saving import load_model
+        from sdlcore.study.rendering.figures import save_figure
+        from sdlcore.study.rendering.markup import label_anchoring, label_method
+        from sdlcore.study.rendering.top_images import ShownLatent, figure_top_images, records
+        from sdlcore.study.results.tables import write_csv
+
+        model_file, store, references, anchors = self.inputs(name, files)
+        model, means = load_model(model_file), load_references(references)
+        features = given_away(load_anchors(anchors), means)[: self.rows]
+        match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
+        with open_checked(store) as opened:
+            if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
+                raise ValueError(f"{store}: expected a store of labelled images, judged by means of their classes")
+            top = _top(model, opened, match.latent)
+            names, labels = opened.class_names() or [], opened.read("labels")
+            paths = opened.read("references/path")
+        # the store names images by their paths from where they lie
+        train, test = files.images(self.source)
+        folder, anchored = Path(test or train), self.anchoring != "none"
+        rows = []
+        for i, feature in enumerate(features):
+            samples = [int(sample) for sample in top.samples[i] if sample >= 0]
+            rows.append(
+                ShownLatent(
+                    latent=int(match.latent[i]),
+                    reference=names[means.classes[feature]],
+                    cosine=float(match.similarity[i]),
+                    tied=anchored and int(match.latent[i]) == i,
+                    images=[folder / paths[sample] for sample in samples[: self.images]],
+                    names=[names[labels[sample]] for sample in samples[: self.images]],
+                    histogram=[(names[label], count) for label, count in class_histogram(top, labels, i)],
+                )
+            )
+        how = f"anchored to {label_anchoring(self.anchoring)}" if anchored else "not anchored"
+        seed = self.cell(files.study).seed
+        title = f"{label_method(self.method)}, {how}, on {self.source}, seed {seed}"
+        save_figure(figure_top_images(rows, self.images, title), files.figure(name), files.figure(name, "pdf"))
+        write_csv(files.table(name), pd.DataFrame(records(rows, top, paths, labels, names)))
+        for row in rows:
+            logging.info("latent %d (%s): %s", row.latent, row.reference, row.histogram)
 
 
-def _draw_histogram(axes, row: TopImages) -> None:  # type: ignore[no-untyped-def]
-    shown = list(row.histogram[:CLASSES_SHOWN])
-    rest = sum(count for _, count in row.histogram[CLASSES_SHOWN:])
-    if rest:
-        shown.append((f"{len(row.histogram) - CLASSES_SHOWN} more classes", rest))
-    places = np.arange(len(shown))[::-1]
-    colours = [PALETTE[3] if name == row.reference else PALETTE[0] for name, _ in shown]
-    if rest:
-        colours[-1] = GREY
-    axes.barh(places, [count for _, count in shown], color=colours, height=0.7)
-    axes.set_yticks(places, [name for name, _ in shown], fontsize=6)
-    axes.tick_params(axis="x", labelsize=6)
-    axes.grid(visible=False, axis="y")
-    total, classes = sum(count for _, count in row.histogram), len(row.histogram)
-    link = "tied to" if row.tied else "nearest to"
-    axes.set_title(
-        f"latent {row.latent}, {link} {row.reference} (cosine {row.cosine:.2f}):\n"
-        f"{classes} class{'es' if classes != 1 else ''} share its top {total}",
-        fontsize=6.5,
-        loc="left",
-    )
+def _top(model: "SparseCoder", store: "ActivationStore", latents: np.ndarray) -> "TopSamples":
+    """Return the samples of a store that latents respond to most."""
+    import torch
 
+    from sdlcore.evaluation.top_samples import TopSamples
 
-def _wrapped(name: str, longest: int = 14) -> str:
-    lines = [""]
-    for word in name.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > longest:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines[:3])
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        with open_picture(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except Exception as error:  # over a broken file, decoders raise nearly anything
-        raise ValueError(f"{printable(path)}: not a readable image ({described(error, path)})") from error
+    top = TopSamples.none(len(latents))
+    with torch.no_grad():
+        for start in range(0, store.rows, ROWS_AT_ONCE):
+            x = torch.from_numpy(store.read("input", start, start + ROWS_AT_ONCE).astype(np.float32))
+            top = top.with_batch(model.encode(x)[:, torch.from_numpy(latents)].numpy(), start)
+    return top

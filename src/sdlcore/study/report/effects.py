@@ -1,21 +1,45 @@
 """What anchoring changes, as the report shows it: a difference, its interval, and whether it is for the better."""
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 
 from sdlcore.evaluation.metrics import ALL, GIVEN, HIGHER, LOWER, METRICS, OTHERS, Metric
-from sdlcore.study.products.captions import symbol
-from sdlcore.study.products.markup import label_anchoring, label_method, label_value, number
+from sdlcore.study.rendering.markup import label_anchoring, label_method, label_value, number
+from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.results.tables import EFFECT_METRICS
 
 FEATURES = {ALL: "all", GIVEN: "given", OTHERS: "not given"}
 BETTER = {HIGHER: 1, LOWER: -1, None: 0}
 
 
-def effect_table(effects: pd.DataFrame) -> dict[str, Any]:
-    """Return heads, and one row a point x method x anchoring x protocol; cells hold difference, interval and sign."""
+class Effect(NamedTuple):
+    """What anchoring changes of one metric."""
+
+    mean: str
+    interval: str
+    """Empty where there are too few seeds for one."""
+    sign: int
+    """1 where the interval says that it is for the better, -1 for the worse, else 0."""
+
+
+class EffectTable(NamedTuple):
+    """What anchoring changes, one row a point x method x anchoring x protocol."""
+
+    labels: list[str]
+    groups: list[tuple[str, list[str]]]
+    """Heads of neighbouring columns, and those below each."""
+    starts: list[int]
+    """The columns that groups begin with."""
+    lower: str
+    """The metrics of which less is better."""
+    rows: list[tuple[list[str], list[Effect]]]
+    seeds: int
+
+
+def effect_table(effects: pd.DataFrame) -> EffectTable:
+    """Return the table of the rows of `tables.anchoring_effect`, over sweeps or not."""
     bounds = ["difference_mean", "difference_low", "difference_high"]
     swept = effects["value"].notna().any()
     shown = [swept, True, effects["anchoring"].nunique() > 1, effects["protocol"].nunique() > 1]
@@ -31,20 +55,20 @@ def effect_table(effects: pd.DataFrame) -> dict[str, Any]:
             interval = "" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
             # an interval that excludes zero; which sign is good depends on the metric
             sign = 0 if math.isnan(low) or low <= 0 <= high else (1 if low > 0 else -1)
-            cells.append({"mean": _signed(mean), "interval": interval, "sign": sign * BETTER[METRICS[name].better]})
+            cells.append(Effect(_signed(mean), interval, sign * BETTER[METRICS[name].better]))
         point = label_value(*by_metric[["value", "paper_value"]].iloc[0]) if swept else ""
         names = [point, label_method(str(method)), label_anchoring(str(anchoring)), str(protocol)]
         rows.append(([name for name, several in zip(names, shown, strict=True) if several], cells))
     metrics = [METRICS[name] for name in EFFECT_METRICS]
     groups = _groups(metrics)
-    return {
-        "labels": labels,
-        "groups": groups,
-        "starts": [sum(len(below) for _, below in groups[:i]) for i in range(len(groups))],
-        "lower": " and ".join(metric.symbol for metric in metrics if metric.better == LOWER),
-        "rows": rows,
-        "seeds": int(effects["seeds"].iloc[0]),
-    }
+    return EffectTable(
+        labels=labels,
+        groups=groups,
+        starts=[sum(len(below) for _, below in groups[:i]) for i in range(len(groups))],
+        lower=" and ".join(metric.symbol for metric in metrics if metric.better == LOWER),
+        rows=rows,
+        seeds=int(effects["seeds"].iloc[0]),
+    )
 
 
 def _groups(metrics: list[Metric]) -> list[tuple[str, list[str]]]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sdlcore.evaluation.absorption import absorption_score
 from sdlcore.evaluation.metrics import ANCHORS_ONLY, OTHERS, mip_name, recovery_name
-from sdlcore.study.products.markup import label_method, number
+from sdlcore.study.rendering.markup import label_method, number
 from sdlcore.study.verdicts.markup import counts_sentence
 
 PROTOCOLS = {"best": "the field’s practice", "paper": "the paper’s text"}

@@ -3,26 +3,42 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import pandas as pd
 
 from sdlcore.sources.images.settings import TRAINED
 from sdlcore.storage.files import provenance
-from sdlcore.study.configuration.run_keys import OWN, SETTINGS_TABLE, TOP_IMAGES, source_kind, table_seeds
+from sdlcore.study.configuration.whole import SETTINGS_TABLE, Configuration
+from sdlcore.study.products.bench_figure import BenchFigure
 from sdlcore.study.products.captions import table_caption
-from sdlcore.study.products.convergence import convergence_sentence
-from sdlcore.study.products.figures import NEVER_FIRED
-from sdlcore.study.products.markup import label_anchoring, label_method, number, readable
-from sdlcore.study.products.settings_table import setting_text, settings_caption
-from sdlcore.study.report.bench_sentences import figure4_sentences, figure5_sentences
-from sdlcore.study.report.effects import effect_table
+from sdlcore.study.products.convergence import Convergence
+from sdlcore.study.products.features import Features
+from sdlcore.study.products.figure5 import Figure5
+from sdlcore.study.products.figure6 import Figure6
+from sdlcore.study.products.figure8 import Figure8
+from sdlcore.study.products.product import Product
+from sdlcore.study.products.run_table import OWN, RunTable
+from sdlcore.study.products.settings_table import SettingsTable
+from sdlcore.study.products.tables import WITH_FEATURES
+from sdlcore.study.products.top_images import TopImages
+from sdlcore.study.products.verdicts import Verdicts
+from sdlcore.study.rendering.bench_sentences import figure4_sentences, figure5_sentences
+from sdlcore.study.rendering.convergence import convergence_sentence
+from sdlcore.study.rendering.figures import NEVER_FIRED
+from sdlcore.study.rendering.markup import Readable, label_anchoring, label_method, number, readable
+from sdlcore.study.rendering.settings_table import setting_text
+from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.report.effects import EffectTable, effect_table
 from sdlcore.study.report.findings import findings
 from sdlcore.study.results.tables import paired_interval
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.sources import Bench, Clip, Llama, Source
 from sdlcore.study.verdicts import markup as verdict_markup
 
 # Licences of what a source shows or is computed from, by the beginning of its configuration value.
@@ -49,7 +65,94 @@ BENCH_FIGURES = {
 }
 
 
-def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]) -> str:
+SPECIAL = (RunTable, SettingsTable, Features, Verdicts, BenchFigure, Convergence, Figure6, Figure8, TopImages)
+"""Products whose sections the page words itself; any other has its title, its picture and its table."""
+
+
+class Section(NamedTuple):
+    """A figure of the page."""
+
+    name: str
+    title: str
+    image: str
+    """PNG, in base 64."""
+    settings: Product
+    sentences: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    source: Source | None = None
+    """Of the bench in three dimensions."""
+
+
+class OtherSection(NamedTuple):
+    """A table or figure that the page has no words of its own for."""
+
+    name: str
+    title: str
+    image: str | None
+    table: TextTable | None
+
+
+class SettingsSection(NamedTuple):
+    """Table 3."""
+
+    name: str
+    rows: list[tuple[str, str, str, str]]
+    caption: str
+
+
+class First(NamedTuple):
+    """The runs of a table that are shown feature by feature."""
+
+    seed: int
+    protocol: str
+
+
+class TableSection(NamedTuple):
+    """A table of runs."""
+
+    name: str
+    title: str
+    content: Readable
+    groups: list[tuple[str, int]]
+    """Heads over neighbouring columns, and how many these are."""
+    starts: set[int]
+    caption: str
+    first: First
+    effects: EffectTable | None
+    sweep: str | None
+    features: str | None
+
+
+class VerdictSection(NamedTuple):
+    """Verdicts on the paper's numbers and claims."""
+
+    title: str
+    at: str
+    counts: list[tuple[str, int]]
+    sentence: str
+    caption: str
+    numbers: tuple[list[str], list[list[str]]]
+    claims_caption: str
+    claims: list[verdict_markup.ClaimGroup]
+
+
+def parts(config: Configuration, files: Files) -> dict[str, str]:
+    """Return the files that the page takes from products, by the names that `report` has for them."""
+    found = {}
+    for name, product in config.products().items():
+        if product.alone:
+            continue
+        outputs = [Path(path) for path in product.outputs(name, files)]
+        pictured = any(path.suffix == ".png" for path in outputs) and not isinstance(product, RunTable)
+        for path in outputs:
+            if path.suffix == ".csv" and not path.stem.endswith("_runs"):
+                found[f"{path.stem}_summary" if pictured else path.stem] = str(path)
+            elif path.suffix == ".png":
+                found[f"{path.stem}_sweep" if isinstance(product, RunTable) else path.stem] = str(path)
+    return found
+
+
+def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Mapping[str, bytes]) -> str:
     """Return the report as HTML that asks nothing of the network.
 
     Parameters
@@ -61,8 +164,9 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         ``table3`` as `settings_table.settings_table` does, ``figure4_summary`` as `figure4.figure4_rows` does,
         ``figure5_summary`` as `absorption.absorption` does for each method and seed, ``figure6_summary`` as
         `figures.figure6_summary` does, ``convergence_summary`` as `convergence.course` does, ``figure9_summary`` and
-        ``figure10_summary`` as the script of these figures writes them; ``verdicts`` and ``claims`` as the rules of
-        `sdlcore.study.verdicts` do, and ``published_verdicts`` and ``published_claims``, those of runs that are kept.
+        ``figure10_summary`` as their product writes them, those of other products by their names; ``verdicts`` and
+        ``claims`` as the rules of `sdlcore.study.verdicts` do, and ``published_verdicts`` and ``published_claims``,
+        those of runs that are kept.
     images
         PNG images by name of the figure, ``figure4`` and so on, ``tableN_sweep`` where a table has one, and
         ``features`` of Table 1's dictionaries.
@@ -77,127 +181,159 @@ def report(config: Mapping[str, Any], frames: Mapping[str, pd.DataFrame], images
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"method": label_method, "anchoring": label_anchoring}
+    products = config.products()
     encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
-    context: dict[str, Any] = {
-        "config": config,
-        "configuration": json.dumps(config, indent=2, ensure_ascii=False),
-        "findings": findings(frames),
-        "scale": _scale(config),
-        "tables": [
-            _table(config, name, frames)
-            | {"sweep": encoded.get(f"{name}_sweep")}
-            | {"features": encoded.get("features") if name == "table1" else None}
-            for name in [*TABLE_TITLES, *(table for table in config["tables"] if table.startswith(OWN))]
-            if name in frames
+    return environment.get_template("page.html.j2").render(
+        config=config,
+        configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
+        findings=findings(frames),
+        scale=_scale(config),
+        tables=[
+            _table(config, name, table, frames, encoded)
+            for name, table in sorted(config.tables.items(), key=lambda item: _place(item[0]))
+            if name in frames and isinstance(table, RunTable)
         ],
-        "settings_table": None,
-        "figure6": None,
-        "bench_figures": [
-            _bench_figure(config, name, frames, encoded[name]) for name in BENCH_FIGURES if name in images
+        settings_table=_settings_table(config, frames),
+        bench_figures=[
+            _bench_figure(config, name, product, frames, encoded[name])
+            for name, product in products.items()
+            if isinstance(product, BenchFigure) and name in images
         ],
-        "convergence": None,
-        "figure8": None,
-        "top_images": [
-            {"name": name, "image": encoded[name], "settings": config["figures"][name]}
-            for name in TOP_IMAGES
-            if name in images
+        figure6=_worded("figure6", products, encoded, frames, figure6_sentences, _summary_rows),
+        convergence=_worded("convergence", products, encoded, frames, lambda rows: [convergence_sentence(rows)]),
+        figure8=_figure8(config, encoded),
+        top_images=[
+            Section(name, product.title, encoded[name], product)
+            for name, product in products.items()
+            if isinstance(product, TopImages) and name in images
         ],
-        "top_images_sentences": [
-            top_images_sentence(name, config["figures"][name], frames[f"{name}_summary"])
-            for name in TOP_IMAGES
-            if f"{name}_summary" in frames
+        top_images_sentences=[
+            top_images_sentence(name, product, frames[f"{name}_summary"])
+            for name, product in products.items()
+            if isinstance(product, TopImages) and f"{name}_summary" in frames
         ],
-        "verdicts": [
-            {"title": title, "at": at} | said
-            for title, at, name in (
-                ("By the runs of this page", "verdicts", "{}"),
-                ("At the paper’s scale, by runs that are kept with the code", "published", "published_{}"),
-            )
-            if (said := _verdicts(frames, name)) is not None
+        others=[
+            _other(name, product, frames, encoded.get(name))
+            for name, product in products.items()
+            if not isinstance(product, SPECIAL) and (name in frames or name in images)
         ],
-        "glance": None,
-        "short": [],
-        "licences": _licences(config, images),
-        "provenance": json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
-    }
-    if context["verdicts"]:
-        context["glance"] = verdict_markup.at_a_glance(frames["claims"], frames.get("published_claims"))
-        kept = "published_" if "published_verdicts" in frames else ""
-        context["short"] = verdict_markup.in_short(frames[f"{kept}verdicts"], frames[f"{kept}claims"])
-    if SETTINGS_TABLE in frames:
-        context["settings_table"] = {
-            "name": SETTINGS_TABLE,
-            "rows": [
-                (parameter, sign, setting_text(paper), setting_text(ours))
-                for parameter, sign, paper, ours in frames[SETTINGS_TABLE].to_numpy().tolist()
-            ],
-            "caption": settings_caption(config["name"], config["tables"][SETTINGS_TABLE]["source"]),
-        }
-    if "figure6" in images and "figure6_summary" in frames:
-        context["figure6"] = {
-            "image": encoded["figure6"],
-            "rows": _summary_rows(frames["figure6_summary"]),
-            "sentences": figure6_sentences(frames["figure6_summary"]),
-            "settings": config["figures"]["figure6"],
-        }
-    if "convergence" in images and "convergence_summary" in frames:
-        context["convergence"] = {
-            "image": encoded["convergence"],
-            "sentence": convergence_sentence(frames["convergence_summary"]),
-            "settings": config["figures"]["convergence"],
-        }
-    if "figure8" in images:
-        context["figure8"] = {
-            "image": encoded["figure8"],
-            "settings": config["figures"]["figure8"],
-            "source": config["sources"]["bench"][config["figures"]["figure8"]["source"]],
-        }
-    return environment.get_template("page.html.j2").render(context)
+        verdicts=list(_verdicts(frames)),
+        glance=verdict_markup.at_a_glance(frames["claims"], frames.get("published_claims"))
+        if "claims" in frames
+        else None,
+        short=_short(frames),
+        licences=_licences(config, images),
+        provenance=json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
+    )
+
+
+def _place(table: str) -> tuple[bool, str]:
+    """Order the paper's tables before those of sources of one's own."""
+    return table.startswith(OWN), table
+
+
+def _settings_table(config: Configuration, frames: Mapping[str, pd.DataFrame]) -> SettingsSection | None:
+    table, rows = config.tables.get(SETTINGS_TABLE), frames.get(SETTINGS_TABLE)
+    if rows is None or not isinstance(table, SettingsTable):
+        return None
+    texts = [
+        (str(parameter), str(sign), setting_text(paper), setting_text(ours))
+        for parameter, sign, paper, ours in rows.to_numpy().tolist()
+    ]
+    return SettingsSection(SETTINGS_TABLE, texts, table.caption(config))
 
 
 def _bench_figure(
-    config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFrame], image: str
-) -> dict[str, Any]:
-    settings, rows = config["figures"][name], frames[f"{name}_summary"]
-    source = config["sources"]["bench"][settings["source"]]
-    said = figure4_sentences(rows) if name == "figure4" else figure5_sentences(rows, source)
-    return {"name": name, "title": BENCH_FIGURES[name], "image": image, "sentences": said, "settings": settings}
+    config: Configuration, name: str, product: BenchFigure, frames: Mapping[str, pd.DataFrame], image: str
+) -> Section:
+    rows = frames[f"{name}_summary"]
+    bench = config.sources.bench[product.asks()[0]]
+    said = figure5_sentences(rows, bench) if isinstance(product, Figure5) else figure4_sentences(rows)
+    return Section(name, BENCH_FIGURES[name], image, product, said)
 
 
-def _table(config: Mapping[str, Any], name: str, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+def _worded(
+    name: str,
+    products: Mapping[str, Product],
+    images: Mapping[str, str],
+    frames: Mapping[str, pd.DataFrame],
+    sentences: Callable[[pd.DataFrame], list[str]],
+    rows: Callable[[pd.DataFrame], list[list[str]]] = lambda frame: [],
+) -> Section | None:
+    """Return the section of a figure whose numbers are put into sentences, None where there are none."""
+    summary = frames.get(f"{name}_summary")
+    if summary is None or name not in images:
+        return None
+    product = products[name]
+    return Section(name, product.title, images[name], product, sentences(summary), rows(summary))
+
+
+def _figure8(config: Configuration, images: Mapping[str, str]) -> Section | None:
+    figure8 = config.products().get("figure8")
+    if "figure8" not in images or not isinstance(figure8, Figure8):
+        return None
+    return Section("figure8", figure8.title, images["figure8"], figure8, source=config.source(figure8.source))
+
+
+def _other(name: str, product: Product, frames: Mapping[str, pd.DataFrame], image: str | None) -> OtherSection:
+    rows = frames.get(name)
+    return OtherSection(name, product.title, image, None if rows is None else product.text_table(name, rows))
+
+
+def _table(
+    config: Configuration,
+    name: str,
+    table: RunTable,
+    frames: Mapping[str, pd.DataFrame],
+    images: Mapping[str, str],
+) -> TableSection:
     content = readable(frames[name])
     groups = [(group, len(list(columns))) for group, columns in groupby(content.columns, key=lambda c: c.group)]
     effects = frames.get(f"{name}_effects")
-    return {
-        "name": name,
-        "title": TABLE_TITLES.get(name) or f"Activations of {config['tables'][name]['source']}",
-        "content": content,
-        "groups": groups,
-        "starts": {sum(width for _, width in groups[:i]) for i in range(len(groups))},
-        "caption": table_caption(config, name),
-        "first": {"seed": table_seeds(config, name)[0], "protocol": config["tables"][name]["protocols"][0]},
-        "effects": effect_table(effects) if effects is not None and len(effects) else None,
-    }
+    return TableSection(
+        name=name,
+        title=TABLE_TITLES.get(name) or f"Activations of {table.source}",
+        content=content,
+        groups=groups,
+        starts={sum(width for _, width in groups[:i]) for i in range(len(groups))},
+        caption=table_caption(table, name, config),
+        first=First(table.seeds_of(config)[0], table.protocols[0]),
+        effects=effect_table(effects) if effects is not None and len(effects) else None,
+        sweep=images.get(f"{name}_sweep"),
+        features=images.get("features") if name == WITH_FEATURES else None,
+    )
 
 
-def _verdicts(frames: Mapping[str, pd.DataFrame], name: str) -> dict[str, Any] | None:
-    """Return counts and rows of the verdicts on the paper's numbers and claims, None where there are none."""
-    numbers, claims = (frames.get(name.format(what)) for what in ("verdicts", "claims"))
-    if numbers is None or claims is None:
-        return None
-    return {
-        "counts": verdict_markup.counts(numbers),
-        "sentence": verdict_markup.counts_sentence(numbers),
-        "caption": verdict_markup.CAPTION,
-        "numbers": verdict_markup.verdict_rows(numbers),
-        "claims_caption": verdict_markup.CLAIMS_CAPTION,
-        "claims": verdict_markup.claim_groups(claims),
-    }
+def _verdicts(frames: Mapping[str, pd.DataFrame]) -> Iterator[VerdictSection]:
+    """Yield the verdicts on the paper's numbers and claims, by the runs of this page and by those that are kept."""
+    for title, at, name in (
+        ("By the runs of this page", "verdicts", "{}"),
+        ("At the paper’s scale, by runs that are kept with the code", "published", "published_{}"),
+    ):
+        numbers, claims = (frames.get(name.format(what)) for what in ("verdicts", "claims"))
+        if numbers is not None and claims is not None:
+            yield VerdictSection(
+                title=title,
+                at=at,
+                counts=verdict_markup.counts(numbers),
+                sentence=verdict_markup.counts_sentence(numbers),
+                caption=verdict_markup.CAPTION,
+                numbers=verdict_markup.verdict_rows(numbers),
+                claims_caption=verdict_markup.CLAIMS_CAPTION,
+                claims=verdict_markup.claim_groups(claims),
+            )
 
 
-def top_images_sentence(name: str, settings: Mapping[str, Any], summary: pd.DataFrame) -> str:
+def _short(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    kept = "published_" if "published_verdicts" in frames else ""
+    if f"{kept}verdicts" not in frames:
+        return []
+    return verdict_markup.in_short(frames[f"{kept}verdicts"], frames[f"{kept}claims"])
+
+
+def top_images_sentence(name: str, figure: TopImages, summary: pd.DataFrame) -> str:
     """Return what a figure of top images says in numbers: how many classes share the samples of each latent shown."""
-    anchoring = settings["anchoring"]
+    anchoring = figure.anchoring
     run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
     shown = []
     for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
@@ -208,49 +344,51 @@ def top_images_sentence(name: str, settings: Mapping[str, Any], summary: pd.Data
         )
     number_of = name.removeprefix("figure")
     said = "; ".join(shown) or "no latent shown responds to any image"
-    return f"Figure {number_of}, {label_method(settings['method'])}, {run}: {said}."
+    return f"Figure {number_of}, {label_method(figure.method)}, {run}: {said}."
 
 
-def _scale(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _scale(config: Configuration) -> list[tuple[str, str]]:
     """Return name and readable settings of each source that a table or figure uses."""
-    asked = [*config.get("tables", {}).values(), *config.get("figures", {}).values()]
+    asked = [*config.tables.values(), *(product for _, product in config.figures)]
     scale = []
-    for name in dict.fromkeys(content["source"] for content in asked):
-        kind = source_kind(config, name)
-        source = config["sources"][kind][name]
-        if kind == "bench":
+    for name in dict.fromkeys(product.source for product in asked if product is not None):
+        source = config.source(name)
+        if isinstance(source, Bench):
             fit = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M"}
-            parts = [f"{label} = {source[key]}" for key, label in fit.items() if source.get(key) is not None]
-            text = f"Linear Representation Bench, {', '.join(parts)}"
-        elif kind == "clip":
-            text = f"embeddings of {source['model']} ({source['pretrained']}) of the images {source['images']}"
-        elif kind == "llama":
-            text = f"activations of {source['model']} over {source['text']}, layer {source['layer']}"
+            said = [
+                f"{label} = {getattr(source, key)}" for key, label in fit.items() if getattr(source, key) is not None
+            ]
+            text = f"Linear Representation Bench, {', '.join(said)}"
+        elif isinstance(source, Clip):
+            text = f"embeddings of {source.model} ({source.pretrained}) of the images {source.images}"
+        elif isinstance(source, Llama):
+            text = f"activations of {source.model} over {source.text}, layer {source.layer}"
         else:
-            text = f"activations in {source['input']}"
-        latents = source.get("run", {}).get("n_q")
-        wanted = [source.get(f"{part}_samples") for part in ("train", "test")]
-        samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in wanted))
+            text = f"activations in {config.sources.file[name].input}"
+        latents = source.run.n_q
+        samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
         scale.append((name, f"{text}; {samples}" + (f"; {latents} latents" if latents else "")))
     return scale
 
 
-def _licences(config: Mapping[str, Any], images: Mapping[str, bytes]) -> list[tuple[str, str]]:
+def _licences(config: Configuration, images: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Return what is shown that others made, with its licence; nothing where only synthetic data is shown."""
-    figures = [config["figures"][name] for name in images if name in config["figures"] and name != "figure8"]
-    asked = [*config.get("tables", {}).values(), *figures]
+    figures = [product for name, product in config.figures if name in images and name != "figure8"]
     found: dict[str, str] = {}
-    for name in dict.fromkeys(content["source"] for content in asked):
-        kind = source_kind(config, name)
-        source = config["sources"][kind][name]
-        made_here = source.get("pretrained") == TRAINED
-        for part in (source[key] for key in ("model", "text", "images") if key in source):
-            if made_here and part == source["model"]:
-                continue
+    for name in dict.fromkeys(product.source for product in (*config.tables.values(), *figures) if product is not None):
+        for part in _made_by_others(config.source(name)):
             known = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
             what, licence = known[0] if known else (part, "see where it was obtained from")
             found[what] = licence
     return list(found.items())
+
+
+def _made_by_others(source: Source) -> list[str]:
+    if isinstance(source, Llama):
+        return [source.model, source.text]
+    if isinstance(source, Clip):
+        return [source.images] if source.pretrained == TRAINED else [source.model, source.images]
+    return []
 
 
 def _versions() -> dict[str, str]:

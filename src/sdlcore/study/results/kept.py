@@ -6,87 +6,73 @@ model. The metrics' provenance names the code; a change of code does not unpubli
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.run import RunConfig
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import write_json
-from sdlcore.study.configuration.models.sources import Bench, Clip, File, Llama, Source
-from sdlcore.study.configuration.run_keys import (
-    Cell,
-    discovery_settings,
-    is_peer,
-    is_solver,
-    reference_anchoring,
-    run_settings,
-    source_kind,
-    source_settings,
-    start_cell,
-)
+from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start_cell
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
+from sdlcore.study.settings.trees import Json, Tree, part
 
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
 """Settings of a source that say how its samples are made, not what they are; ``run`` counts as the run's."""
-WATCHING = ("log_every", "checkpoint_every")
-SOURCES: dict[str, type[Source]] = {"bench": Bench, "clip": Clip, "llama": Llama, "file": File}
+WATCHING = ("log_every", "checkpoint_every", "lambda_anchor")
+"""Settings of a run that say what is told of it; the weight of anchors counts as the anchoring's."""
 
 
-def settings_of(config: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
+def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
     """Return all settings that a run's metrics depend on, without the names that stand for settings."""
-    kind = source_kind(config, cell.source)
-    run = run_settings(config, cell.source, cell.method, cell.protocol)
-    anchorings = [name for name in (cell.anchoring, reference_anchoring(config, cell.source)) if name != "none"]
-    settings = {
-        "source": {kind: _without(source_settings(config, cell.source), PLANNING)},
-        "run": _without(run, WATCHING),
+    study, source = files.study, files.study.source(cell.source)
+    divided = files.divided_by.get(cell.source) if cell.anchoring == "none" else cell.anchoring
+    anchoring = None if divided is None else study.anchorings[divided]
+    settings: dict[str, Json] = {
+        "source": {source.kind: _without(source.model_dump(), PLANNING)},
+        "run": _without(run_settings(study, cell).to_dict(), WATCHING),
         "anchored": cell.anchoring != "none",
         # of a run without anchors, how many features count as given away
-        "anchoring": config["anchorings"].get(anchorings[0]) if anchorings else None,
+        "anchoring": None if anchoring is None else anchoring.model_dump(),
         "seed": cell.seed,
     }
-    discovery = discovery_settings(config, anchorings[0]) if anchorings and anchorings[0] else None
-    if discovery is not None:
-        settings["discovery"] = discovery
-    start = start_cell(config, cell)
+    discovering = None if divided is None else discovery_of(study, divided)
+    if discovering is not None:
+        settings["discovery"] = discovering.to_dict()
+    start = start_cell(study, cell)
     if start is not None:
-        settings["start"] = settings_of(config, start)
+        settings["start"] = settings_of(files, start)
     return settings
 
 
-def agrees(kept: Mapping[str, Any], config: Mapping[str, Any], cell: Cell) -> bool:
-    """Tell whether a run was kept with the settings that the configuration gives it.
+def agrees(kept: Tree, files: Files, cell: Cell) -> bool:
+    """Tell whether a run was kept with the settings that the study gives it.
 
     A setting that the kept run lacks is younger than the run, and has to have its default, which leaves things as they
     were.
     """
-    return bool(_completed(kept, config, cell) == settings_of(config, cell))
+    return bool(_completed(kept, files.study, cell) == settings_of(files, cell))
 
 
-def _completed(kept: Mapping[str, Any], config: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
+def _completed(kept: Tree, study: Study, cell: Cell) -> dict[str, Json]:
     """Return settings of a kept run with the defaults of those that it lacks."""
-    kind = source_kind(config, cell.source)
-    fields = SOURCES[kind].model_fields
+    fields = type(study.source(cell.source)).model_fields
     source = {name: field.get_default(call_default_factory=True) for name, field in fields.items() if name != "like"}
-    peer, solver = is_peer(config, cell.method), is_solver(config, cell.method)
-    run = PeerConfig().to_dict() if peer else SolverConfig().to_dict() if solver else RunConfig().to_dict()
-    completed = {
+    defaults = type(run_settings(study, cell))().to_dict()
+    completed: dict[str, Json] = {
         **kept,
-        "source": {name: _without(source, PLANNING) | settings for name, settings in kept["source"].items()},
-        "run": _without(run, WATCHING) | kept["run"],
+        "source": {kind: _without(source, PLANNING) | part(kept, "source", kind) for kind in part(kept, "source")},
+        "run": _without(defaults, WATCHING) | _without(part(kept, "run"), WATCHING),
     }
-    start = start_cell(config, cell)
+    start = start_cell(study, cell)
     if start is not None and "start" in kept:
-        completed["start"] = _completed(kept["start"], config, start)
+        completed["start"] = _completed(part(kept, "start"), study, start)
     return completed
 
 
-def _without(settings: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _without(settings: Tree, names: tuple[str, ...]) -> dict[str, Json]:
     return {name: value for name, value in settings.items() if name not in names}
 
 
-def publish(config: Mapping[str, Any], cells: Iterable[Cell], results: Path, folder: Path) -> list[Path]:
+def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
     """Copy the metrics of finished runs, with their settings and seconds of training, into ``folder``.
 
     Returns
@@ -95,11 +81,11 @@ def publish(config: Mapping[str, Any], cells: Iterable[Cell], results: Path, fol
     """
     written = []
     for cell in cells:
-        run = results / run_path(cell)
+        run = Path(files.run(cell))
         if not (run / "metrics.json").is_file():
             continue
         content = json.loads((run / "metrics.json").read_text())
-        content["settings"] = settings_of(config, cell)
+        content["settings"] = settings_of(files, cell)
         content["training_seconds"] = _seconds(run / "history.csv")
         path = folder / file_name(cell)
         if path.is_file():
@@ -113,7 +99,7 @@ def publish(config: Mapping[str, Any], cells: Iterable[Cell], results: Path, fol
     return written
 
 
-def restore(config: Mapping[str, Any], cells: Iterable[Cell], folder: Path, results: Path) -> list[Path]:
+def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
     """Write the metrics of kept runs whose settings the configuration still gives, where a run has none yet.
 
     Returns
@@ -122,21 +108,16 @@ def restore(config: Mapping[str, Any], cells: Iterable[Cell], folder: Path, resu
     """
     written = []
     for cell in cells:
-        published, path = folder / file_name(cell), results / run_path(cell) / "metrics.json"
+        published, path = folder / file_name(cell), Path(files.metrics(cell))
         if path.exists() or not published.is_file():
             continue
         content = json.loads(published.read_text())
-        if not agrees(content.pop("settings"), config, cell):
+        if not agrees(content.pop("settings"), files, cell):
             continue
         del content["training_seconds"]
         write_json(path, content)
         written.append(path)
     return written
-
-
-def run_path(cell: Cell) -> Path:
-    """Return a run's folder below the results of a configuration."""
-    return Path("runs", cell.source, cell.method, cell.protocol, cell.anchoring, f"seed{cell.seed}")
 
 
 def file_name(cell: Cell) -> str:

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from sdlcore.evaluation.metrics import CHANCE, GIVEN, KEPT, METRICS, OTHERS, baseline_name
 from sdlcore.evaluation.recovery import recovery_metrics
 from sdlcore.storage.files import seal_json
+from sdlcore.study.settings.cells import Cell
 
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
 
@@ -23,8 +25,19 @@ class RunsError(ValueError):
     """Metrics files are unreadable, or do not make the table that was asked for; the message names which."""
 
 
-def read_metrics(path: str | Path) -> dict[str, Any]:
-    """Return one metrics file as ``{"run": ..., "metrics": ..., "chance": ...}``.
+class RunMetrics(NamedTuple):
+    """What the metrics file of a run holds, but for its provenance."""
+
+    cell: Cell
+    metrics: dict[str, float | None]
+    chance: dict[str, float | None]
+    features: dict[str, list[float]]
+    """The best match of every reference direction, by side and similarity, and ``anchored``, the indices of those given
+    away; empty where nothing is judged, and of runs of an earlier version."""
+
+
+def read_metrics(path: str | Path) -> RunMetrics:
+    """Return what one metrics file says.
 
     Raises
     ------
@@ -43,7 +56,8 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
                 raise RunsError(f"{path}: run.{key} is missing, expected {', '.join(KEY)}")
     if "crc32" in content and content != seal_json(content):
         raise RunsError(f"{path}: is damaged: its numbers are not what was written; make it anew")
-    return content
+    cell = Cell(*(content["run"][key] for key in KEY))
+    return RunMetrics(cell, content["metrics"], content["chance"], content.get("features") or {})
 
 
 def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -66,25 +80,23 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
         If a file is unreadable, two files hold the same run, there is no file, or a run without anchors does not say
         feature by feature what the runs beside it do.
     """
-    contents = []
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    files: dict[tuple[Any, ...], str | Path] = {}
+    files: dict[Cell, str | Path] = {}
+    read: dict[Cell, RunMetrics] = {}
     for path in paths:
-        content = read_metrics(path)
-        key = tuple(content["run"][name] for name in KEY)
-        if key in files:
-            raise RunsError(f"{path}: the same run as {files[key]} ({_describe(*key[1:])}), expected each run once")
-        files[key] = path
-        contents.append((path, content))
-    given = _given_away(content for _, content in contents)
-    for path, content in contents:
-        key = tuple(content["run"][name] for name in KEY)
-        content["metrics"] |= _scored_beside(path, content, given)
-        values = content["metrics"] | {baseline_name(CHANCE, name): value for name, value in content["chance"].items()}
-        rows[key] = content["run"] | {name: np.nan if value is None else value for name, value in values.items()}
-    if not rows:
+        found = read_metrics(path)
+        cell = found.cell
+        if cell in files:
+            raise RunsError(f"{path}: the same run as {files[cell]} ({_describe(cell)}), expected each run once")
+        files[cell], read[cell] = path, found
+    if not read:
         raise RunsError("no metrics file was given, expected at least one")
-    runs = pd.DataFrame(list(rows.values()))
+    given = _given_away(read.values())
+    rows = []
+    for cell, found in read.items():
+        metrics = found.metrics | _scored_beside(files[cell], found, given)
+        values = metrics | {baseline_name(CHANCE, name): value for name, value in found.chance.items()}
+        rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
+    runs = pd.DataFrame(rows)
     return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]
 
 
@@ -93,32 +105,31 @@ def unjudged(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.reindex(columns=[*runs.columns, *(name for name in NEEDED_METRICS if name not in runs)])
 
 
-def _given_away(contents: Iterable[dict[str, Any]]) -> dict[tuple[str, int], set[tuple[int, ...]]]:
+def _given_away(read: Iterable[RunMetrics]) -> dict[tuple[str, int], set[tuple[float, ...]]]:
     """Return source and seed -> the features that anchored runs are given, once for each anchoring."""
-    given: dict[tuple[str, int], set[tuple[int, ...]]] = {}
-    for content in contents:
-        run = content["run"]
-        if run["anchoring"] != "none" and content.get("features"):
-            given.setdefault((run["source"], run["seed"]), set()).add(tuple(content["features"]["anchored"]))
+    given: dict[tuple[str, int], set[tuple[float, ...]]] = {}
+    for found in read:
+        cell = found.cell
+        if cell.anchoring != "none" and found.features:
+            given.setdefault((cell.source, cell.seed), set()).add(tuple(found.features["anchored"]))
     return given
 
 
 def _scored_beside(
-    path: str | Path, content: dict[str, Any], given: dict[tuple[str, int], set[tuple[int, ...]]]
+    path: str | Path, found: RunMetrics, given: dict[tuple[str, int], set[tuple[float, ...]]]
 ) -> dict[str, float | None]:
     """Return the metrics of a run without anchors that hang on anchors, by those of the anchored runs beside it."""
-    run = content["run"]
-    anchorings = given.get((run["source"], run["seed"]), set())
-    if run["anchoring"] != "none" or not anchorings:
+    anchorings = given.get((found.cell.source, found.cell.seed), set())
+    if found.cell.anchoring != "none" or not anchorings:
         return {}
-    if not content.get("features"):
+    if not found.features:
         raise RunsError(f"{path}: features is missing, which the anchored runs beside it have; evaluate it anew")
-    if anchorings == {tuple(content["features"]["anchored"])}:
+    if anchorings == {tuple(found.features["anchored"])}:
         return {}
-    metrics: dict[str, float | None] = dict.fromkeys(name for name in content["metrics"] if _by_anchors(name))
+    metrics: dict[str, float | None] = dict.fromkeys(name for name in found.metrics if _by_anchors(name))
     if len(anchorings) == 1:
         anchored = np.array(next(iter(anchorings)), dtype=np.int64)
-        for name, best in content["features"].items():
+        for name, best in found.features.items():
             if name in KEPT:
                 metrics |= recovery_metrics(KEPT[name], np.array(best), anchored, (GIVEN, OTHERS))
     return metrics
@@ -129,8 +140,8 @@ def _by_anchors(name: str) -> bool:
     return name in METRICS and METRICS[name].by_anchors
 
 
-def _describe(method: str, protocol: str, anchoring: str, seed: int) -> str:
-    return f"method {method}, protocol {protocol}, anchoring {anchoring}, seed {seed}"
+def _describe(cell: Cell) -> str:
+    return f"method {cell.method}, protocol {cell.protocol}, anchoring {cell.anchoring}, seed {cell.seed}"
 
 
 def check_runs(
@@ -172,8 +183,9 @@ def check_runs(
         "is not of this table": foreign,
     }.items():
         if cells:
+            run = _describe(Cell(sources[0], *cells[0]))
             raise RunsError(
-                f"the run {_describe(*cells[0])} {what}, expected every method x anchoring x protocol once "
+                f"the run {run} {what}, expected every method x anchoring x protocol once "
                 f"on each of the seeds {', '.join(map(str, axes['seed']))}"
             )
     for name in NEEDED_METRICS:

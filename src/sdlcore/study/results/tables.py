@@ -1,4 +1,4 @@
-"""Tables over runs: tidy data frames out of metrics files, before any markup (`sdlcore.study.products.markup`)."""
+"""Tables over runs: tidy data frames out of metrics files, before any markup (`sdlcore.study.rendering.markup`)."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -137,7 +137,7 @@ def table1(
     rows = []
     for method, anchoring, protocol in product(axes["method"], axes["anchoring"], axes["protocol"]):
         cell = _cell(runs, method, anchoring, protocol)
-        row: dict[str, Any] = {
+        row: dict[str, str | float] = {
             "method": method,
             "anchoring": anchoring,
             "protocol": protocol,

@@ -260,14 +260,14 @@ def _change(read: Lookup, place: Place, metric: str) -> Observed:
 
 
 def _figure6(evidence: Evidence, variant: str) -> Observed:
-    summary = evidence.figure6
-    if summary is None:
+    summary, asked = evidence.figure6, evidence.resampling
+    if summary is None or asked is None:
         return Observed(NOTHING, ("no runs of Figure 6",))
     runs = summary[summary["variant"] == variant].set_index("seed")
-    lacking = figure6_differences(evidence.config)
+    lacking = figure6_differences(evidence.study, asked)
     if variant == "with" and not runs["resampled"].any():
         lacking.append(NEVER_FIRED)
-    protocol = evidence.config["figures"][FIGURE6]["protocol"]
+    protocol = asked.protocol
     return Observed(runs["final_loss"].astype(float), tuple(lacking), protocol)
 
 

@@ -4,14 +4,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from sdlcore.study.results.runs import KEY
 from sdlcore.study.results.tables import PAPER_ANCHORINGS, PAPER_METHODS
+from sdlcore.study.settings.cells import Cell as Named
+from sdlcore.study.settings.study import Study
 from sdlcore.study.verdicts.paper import anchored, setting, title
-from sdlcore.study.verdicts.scale import beside_differences, differences, papers_value
+from sdlcore.study.verdicts.scale import Resampling, beside_differences, differences, papers_value
 
 PROTOCOL = "paper"
 """The protocol that numbers and claims are judged under."""
@@ -33,8 +35,8 @@ class Group(NamedTuple):
     """The runs of one name in a table, which differ in the seed alone."""
 
     table: str
-    run: dict[str, str]
-    """Source, method, protocol and anchoring, names of the configuration."""
+    run: Named
+    """The names that the configuration has for them, with one of their seeds."""
     parameter: str
     value: float
     """What the table varies, at the value of the paper's that the runs stand for; NaN where it varies nothing."""
@@ -49,14 +51,16 @@ class Group(NamedTuple):
 class Evidence:
     """All that verdicts are made from, beside the paper's own numbers."""
 
-    config: Mapping[str, Any]
-    """A valid configuration, or its sources, methods, protocols, anchorings and figures."""
+    study: Study
+    """What the runs are of."""
     runs: Mapping[str, pd.DataFrame]
     """Table -> its runs, as ``tableN_runs.csv`` has them: source, method, protocol, anchoring, seed, metrics.
 
     Where a table varies a parameter, there are ``parameter``, ``value``, ``paper_value`` (what the paper's table prints
     at the row that these runs stand beside) and ``paper_method`` too.
     """
+    resampling: Resampling | None = None
+    """What Figure 6's runs are of, where there are any."""
     figure6: pd.DataFrame | None = None
     """As ``figure6.csv`` has it: variant (without, with), seed, final_loss."""
 
@@ -75,9 +79,9 @@ class Evidence:
                 anchoring = PAPER_ANCHORINGS.get(first["anchoring"])
                 if method is None or anchoring is None:
                     continue
-                run = {name: str(first[name]) for name in KEY[:-1]}
+                run = Named(**{name: str(first[name]) for name in KEY[:-1]}, seed=int(first["seed"]))
                 parameter = first["parameter"] if isinstance(first["parameter"], str) else ""
-                ordered, beside = group.set_index("seed").sort_index(), tuple(given.get(run["source"], ()))
+                ordered, beside = group.set_index("seed").sort_index(), tuple(given.get(run.source, ()))
                 at = Group(table, run, parameter, float(first["at"]), ordered, beside)
                 found.setdefault((method, anchoring), []).append(at)
         return found
@@ -123,13 +127,13 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         if not own and "table2" in (group.table, place.table):
             continue
         # of several methods that go by the paper's name, a table's first
-        method = group.run["method"] if own and method is None else method
-        lacking = differences(evidence.config, place.table, group.run, swept, n_anchors, k)
+        method = group.run.method if own and method is None else method
+        lacking = differences(evidence.study, place.table, group.run, swept, n_anchors, k)
         if place.anchoring == "none" and n_anchors is not None:
-            lacking += beside_differences(evidence.config, group.beside, n_anchors)
-        if lacking and not (own and group.run["method"] == method):
+            lacking += beside_differences(evidence.study, group.beside, n_anchors)
+        if lacking and not (own and group.run.method == method):
             continue
-        rank, protocol = (not lacking, len(group.runs), own), group.run["protocol"]
+        rank, protocol = (not lacking, len(group.runs), own), group.run.protocol
         if protocol not in found or rank > found[protocol][0]:
             found[protocol] = rank, Cell(group.runs, protocol, lacking)
     first = [PROTOCOL] if PROTOCOL in found else []

@@ -111,19 +111,20 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
 
 def _judged(
     row: Any, place: Place, accusation: Accusation | None, found: Mapping[Reading, Mapping[str, Cell]]
-) -> dict[str, Any]:
+) -> dict[str, str | float]:
     measure, number, text = MEASURES[row["number"]], row["number"], next(iter(found))
     findings, excuse = accusation or Accusation([], "")
     wrong, inconsistent = "; ".join(finding.reason for finding in findings), bool(findings) and not excuse
     under = dict(_reproduced(row, found))
-    judged: dict[str, Any] = {
+    readings = sum(bool(len(_judgeable(row, reading, runs))) for reading, runs in found.items())
+    judged: dict[str, str | float] = {
         **{name: row[name] for name in NUMBER_COLUMNS},
         **dict.fromkeys(["ours", "low", "high"], math.nan),
         "seeds": 0,
         "protocol": "",
         "reading": JUDGED,
         "reproduced_under": "; ".join(under.pop(PROTOCOL, [])),
-        "readings": sum(bool(len(_judgeable(row, reading, runs))) for reading, runs in found.items()),
+        "readings": readings,
         "contradiction": ", ".join(dict.fromkeys(finding.kind for finding in findings)) if inconsistent else "",
     }
     excused = f"under the text's reading, {wrong}; not so with {excuse}" if excuse else ""
@@ -139,11 +140,10 @@ def _judged(
         judged |= {"ours": values.mean(), "low": max(low, 0.0), "high": min(high, measure.most), "seeds": len(values)}
     lacking = shortfall(runs, place)
     if lacking or not len(values):
-        elsewhere = judged["readings"] > 0
         if not lacking:
             lacking = [f"its runs have no {question(row, text).metric}"]
         notes = [f"{INCONSISTENT}: {wrong}" if inconsistent else "", *notes]
-        verdict = NOT_READ if elsewhere else NOT_RUN
+        verdict = NOT_READ if readings else NOT_RUN
         return judged | {"verdict": verdict, "reason": "; ".join(lacking), "note": _joined(notes)}
     good = matches(row["paper"], values, number)
     if inconsistent:

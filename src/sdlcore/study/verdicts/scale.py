@@ -1,9 +1,11 @@
 """At what scale the paper's tables are, and what a configuration has other than they, as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sdlcore.study.configuration.run_keys import run_settings, source_kind
+from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
+from sdlcore.study.settings.sources import Clip, Hierarchy
+from sdlcore.study.settings.study import Study
 
 SWEPT = {
     "table1": "",
@@ -44,24 +46,28 @@ def papers_value(parameter: str, printed: float) -> float:
     return round(1 - printed, 9) if parameter == "sparsity" else printed
 
 
+class Resampling(NamedTuple):
+    """What Figure 6's runs are of."""
+
+    source: str
+    methods: Mapping[str, str]
+    """The method of each of `SIDES`."""
+    protocol: str
+
+
 def differences(
-    config: Mapping[str, Any],
-    table: str,
-    run: Mapping[str, Any],
-    swept: Mapping[str, float],
-    n_anchors: int | None,
-    k: int | None,
+    study: Study, table: str, run: Cell, swept: Mapping[str, float], n_anchors: int | None, k: int | None
 ) -> list[str]:
     """Return what a run has other than the paper's row that it is to be compared with; nothing at the paper's scale.
 
     Parameters
     ----------
-    config
-        A valid configuration, or its sources, methods, protocols and anchorings.
+    study
+        What the run is of.
     table
         The paper's table.
     run
-        Source, method, protocol and anchoring, names of the configuration.
+        The run, of any seed.
     swept
         Values that the paper's row has in place of `BENCH_DEFAULTS`.
     n_anchors, k
@@ -73,33 +79,35 @@ def differences(
         Such as ``n is 128, the paper's 1000``. How long is trained, the paper does not say, so it is not compared; nor
         are Matryoshka's k's but the largest, nor Table 2's k.
     """
-    kind, expected = source_kind(config, run["source"]), "clip" if table == "table2" else "bench"
+    source, expected = study.source(run.source), "clip" if table == "table2" else "bench"
+    kind = source.kind
     if kind != expected:
-        return [f"{run['source']} is a source of kind {kind}, the paper's would be of kind {expected}"]
-    source, settings = _settings(config, run)
-    wanted: dict[str, Any] = {"n_q": LATENTS[kind]}
+        return [f"{run.source} is a source of kind {kind}, the paper's would be of kind {expected}"]
+    settings = run_settings(study, run).to_dict()
+    wanted: dict[str, float | None] = {"n_q": LATENTS[kind]}
     if kind == "bench":
         wanted |= {**BENCH, **BENCH_DEFAULTS, **({} if k is None else {"k": k}), **swept}
         if settings["pair"] == "sae":
             del wanted["n_r"]
-    found = {**source, **{name: settings[name] for name in ("n_q", "k")}}
-    if run["anchoring"] != "none":
+    found = {**dict(source), **{name: settings[name] for name in ("n_q", "k")}}
+    way = study.anchorings.get(run.anchoring)
+    if way is not None:
         wanted |= {"n_anchors": n_anchors, "lambda_anchor": LAMBDA_ANCHOR[kind]}
-        found |= config["anchorings"][run["anchoring"]]
+        found |= dict(way)
     said = [_said(name, found[name], value) for name, value in wanted.items() if not _equal(found[name], value)]
-    said += [f"{name} is {source[name]}, the paper's bench has none" for name in OPTIONS if source.get(name)]
-    if found.get("discover") is not None:
+    said += [f"{name} is {_written(found[name])}, the paper's bench has none" for name in OPTIONS if found.get(name)]
+    if way is not None and way.discover is not None:
         said.append("anchors are discovered, the paper's are given")
-    return [*_other_images(source), *said] if kind == "clip" else said
+    return [*_other_images(source), *said] if isinstance(source, Clip) else said
 
 
-def beside_differences(config: Mapping[str, Any], anchorings: Sequence[str], n_anchors: int) -> list[str]:
+def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) -> list[str]:
     """Return why features of runs without anchors are not divided as ``n_anchors`` anchors divide them.
 
     Parameters
     ----------
-    config
-        As for `differences`.
+    study
+        What the runs are of.
     anchorings
         Those of the runs beside them, which divide features if they are one.
     n_anchors
@@ -107,49 +115,52 @@ def beside_differences(config: Mapping[str, Any], anchorings: Sequence[str], n_a
     """
     if len(anchorings) != 1:
         return [f"{len(anchorings)} anchorings stand beside runs without anchors, one says which features are given"]
-    found = config["anchorings"][anchorings[0]]["n_anchors"]
+    found = study.anchorings[anchorings[0]].n_anchors
     return [] if _equal(found, n_anchors) else [_said("n_anchors", found, n_anchors)]
 
 
-def figure6_differences(config: Mapping[str, Any]) -> list[str]:
+def figure6_differences(study: Study, asked: Resampling) -> list[str]:
     """Return what Figure 6's runs have other than section 5.3; nothing at the paper's scale."""
-    asked = config["figures"]["figure6"]
-    kind = source_kind(config, asked["source"])
-    if kind != "llama":
-        return [f"{asked['source']} is a source of kind {kind}, the paper's would be of kind llama"]
-    source = config["sources"][kind][asked["source"]]
-    said = [_said(name, source[name], value) for name, value in LANGUAGE.items() if source[name] != value]
-    if "fineweb-edu" not in source["text"].lower():
-        said.append(f"text is {source['text']}, the paper's FineWeb-Edu")
-    settings = {side: run_settings(config, asked["source"], asked[side], asked["protocol"]) for side in SIDES}
+    source = study.llama(asked.source)
+    if source is None:
+        kind = study.source(asked.source).kind
+        return [f"{asked.source} is a source of kind {kind}, the paper's would be of kind llama"]
+    found = dict(source)
+    said = [_said(name, found[name], value) for name, value in LANGUAGE.items() if found[name] != value]
+    if "fineweb-edu" not in source.text.lower():
+        said.append(f"text is {source.text}, the paper's FineWeb-Edu")
+    runs = {
+        side: trained_settings(study, Cell(asked.source, asked.methods[side], asked.protocol, "none", study.seeds[0]))
+        for side in SIDES
+    }
     for name, value in LANGUAGE_RUN.items():
-        said += [_said(name, run[name], value) for run in settings.values() if run[name] != value]
-    every = settings["with"]["resample_every"]
+        settings = [run.to_dict()[name] for run in runs.values()]
+        said += [_said(name, own, value) for own in settings if own != value]
+    every = runs["with"].training.resample_every
     return list(dict.fromkeys([*said, *([] if every == RESAMPLE_EVERY else [_said("resample_every", every, 5000)])]))
 
 
-def _other_images(source: Mapping[str, Any]) -> Iterator[str]:
+def _other_images(source: Clip) -> Iterator[str]:
     """What images a folder holds, only its name and their number tell."""
-    if "imagenet" not in source["images"].lower():
-        yield f"images are {source['images']}, the paper's ImageNet-1K"
-    if not (source["model"].startswith("ViT-B-32") and source["pretrained"] == "openai"):
-        yield f"the CLIP is {source['model']} ({source['pretrained']}), the paper's ViT-B/32 of OpenAI"
-    if source["embedding"] != "pooled":
-        yield f"embedding is {source['embedding']}, the paper's is 768 wide, so pooled"
-    rows = source["train_samples"]
-    held_out = 0 if source["test_images"] else source["test_samples"] or 0
+    if "imagenet" not in source.images.lower():
+        yield f"images are {source.images}, the paper's ImageNet-1K"
+    if not (source.model.startswith("ViT-B-32") and source.pretrained == "openai"):
+        yield f"the CLIP is {source.model} ({source.pretrained}), the paper's ViT-B/32 of OpenAI"
+    if source.embedding != "pooled":
+        yield f"embedding is {source.embedding}, the paper's is 768 wide, so pooled"
+    rows = source.train_samples
+    held_out = 0 if source.test_images else source.test_samples or 0
     if rows is not None and rows + held_out != IMAGES:
         yield _said("train_samples", rows, IMAGES)
 
 
-def _settings(config: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of a run's source, and of the run."""
-    source = config["sources"][source_kind(config, run["source"])][run["source"]]
-    return source, run_settings(config, run["source"], run["method"], run["protocol"])
+def _written(value: Any) -> Any:
+    """Return a setting as a configuration writes it."""
+    return value.model_dump() if isinstance(value, Hierarchy) else value
 
 
-def _equal(ours: Any, papers: float) -> bool:
-    return ours is not None and abs(ours - papers) <= 1e-9
+def _equal(ours: Any, papers: float | None) -> bool:
+    return ours is not None and papers is not None and abs(ours - papers) <= 1e-9
 
 
 def _said(name: str, ours: Any, papers: Any) -> str:

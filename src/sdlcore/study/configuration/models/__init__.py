@@ -1,1 +1,0 @@
-"""The definition of every setting of a configuration: meaning, range, default, who uses it."""

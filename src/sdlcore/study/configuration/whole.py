@@ -1,0 +1,153 @@
+"""The whole configuration: a study, and the tables and figures that it asks for."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, create_model
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
+from typing_extensions import TypeAliasType
+
+from sdlcore.study.products.product import Product
+from sdlcore.study.products.registry import registered
+from sdlcore.study.products.run_table import Compared
+from sdlcore.study.products.settings_table import SettingsTable
+from sdlcore.study.products.tables import Table
+from sdlcore.study.products.verdicts import Verdicts
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.fields import Settings, left_out
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
+
+SETTINGS_TABLE = "table3"
+"""The table that shows settings of a bench; all others are made of runs."""
+VERDICTS = "verdicts"
+TableName = TypeAliasType(
+    "TableName",
+    Annotated[
+        str,
+        Field(
+            pattern=r"^(table[1-7]|own_[a-z][a-z0-9_]*)\Z",
+            description="table1 to table7, or own_<name>, which has no counterpart in the paper",
+        ),
+    ],
+)
+_APART = TypeAdapter(dict[Literal["table3"], SettingsTable | None])
+
+
+class _SettingsApart:
+    """Has table3, which shows settings, checked by a model of its own."""
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        others = handler.generate_schema(dict[TableName, Table | None])
+        return core_schema.no_info_wrap_validator_function(self.check, others)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        apart = handler(_APART.core_schema)
+        return handler(schema) | {"properties": {"table3": apart["additionalProperties"]}}
+
+    @staticmethod
+    def check(given: Any, others: Callable[[Any], Any]) -> Any:
+        if not isinstance(given, dict) or "table3" not in given:
+            return others(given)
+        tables = others({name: spec for name, spec in given.items() if name != "table3"})
+        tables |= _APART.validate_python({"table3": given["table3"]}, strict=True)
+        return {name: tables[name] for name in given}
+
+
+def _asked(part: str) -> dict[str, Any]:
+    """Return the fields for products that stand directly under a key of the configuration, by their names."""
+    found: dict[str, Any] = {}
+    for key, cls in registered().items():
+        above, _, name = key.rpartition(".")
+        if above == part:
+            text = " ".join((cls.__doc__ or "").split())
+            found[name] = (cls | None, left_out() if part else Field(default=None, description=text))
+    return found
+
+
+# what stands directly under the configuration and under figures, products say
+if TYPE_CHECKING:
+
+    class _Figures(Settings): ...
+
+    class _Asking(Study): ...
+else:
+    _Figures = create_model("_Figures", __base__=Settings, **_asked("figures"))
+    _Asking = create_model("_Asking", __base__=Study, **_asked(""))
+
+
+class Figures(_Figures):
+    """Figures; null leaves one of the default out."""
+
+
+class Configuration(_Asking):
+    """Every configuration is config/config.yaml with the files given by --configfile merged over it, less what own
+    leaves out. Unknown keys are refused.
+    """
+
+    own: Compared | None = None
+    """The table that a source of kind clip, llama or file gets where the default lacks it and no table or figure asks
+    for it, own_<source>; without anchors that are drawn from classes where its samples have none. Null for none."""
+    tables: Annotated[dict[TableName, Table | SettingsTable | None], _SettingsApart()] = {}
+    """Tables of runs (table3 of settings), by the name of the paper's table that they stand beside
+    (resources/paper/<name>.csv), or own_<name>; null leaves a table of the default out."""
+    figures: Figures = Figures()
+    """Figures of the paper, and of convergence."""
+
+    def asked(self) -> dict[str, Product]:
+        """Return the products that are asked for, by the path of their key."""
+        found: dict[str, Product] = {
+            f"tables.{name}": table for name, table in self.tables.items() if table is not None
+        }
+        for key in registered():
+            above, _, name = key.rpartition(".")
+            product = getattr(self.figures if above else self, name)
+            if product is not None:
+                found[key] = product
+        return found
+
+    def products(self) -> dict[str, Product]:
+        """Return the products by name, those that follow from others, too."""
+        asked = {path.rpartition(".")[-1]: product for path, product in self.asked().items()}
+        found = dict(asked)
+        for name, product in asked.items():
+            found |= product.companions(name, self)
+        verdicts = Verdicts.of(asked)
+        return found if verdicts is None else found | {VERDICTS: verdicts}
+
+    def whole(self) -> list[Product]:
+        """Return the products that are made together, without those that have to be asked for by name."""
+        return [product for product in self.asked().values() if not product.alone]
+
+    def cells(self) -> list[Cell]:
+        """Return every run whose metrics the whole takes, each once."""
+        return list(dict.fromkeys(cell for product in self.whole() for cell in product.cells(self)))
+
+    def all_cells(self) -> list[Cell]:
+        """Return every run of the whole, each once, those that need no metrics, too."""
+        here = (cell for product in self.whole() for cell in product.judged_here(self))
+        return list(dict.fromkeys([*self.cells(), *here]))
+
+    def reference_anchoring(self, source: str) -> str | None:
+        """Return the anchoring whose anchors divide the features of a source's runs without anchors, or None.
+
+        It is the first that a table or figure asks for beside them. On a bench that none asks anything of, it is the
+        first of all; other sources may have fewer classes than that has anchors. A table divides them by its own
+        anchoring.
+        """
+        asked = {name for product in self.asked().values() for name in product.anchorings_on(self, source)}
+        candidates = [name for name in self.anchorings if name in asked]
+        if not candidates and self.bench(source) is not None:
+            candidates = list(self.anchorings)
+        return next(iter(candidates), None)
+
+    def bench_seeds(self, source: str) -> list[int]:
+        """Return the seeds that a bench is drawn for: those of what asks for it, or all where nothing does."""
+        drawn = (at for product in self.whole() for at in product.drawn(self))
+        return sorted({seed for name, seed in drawn if name == source}) or list(self.seeds)
+
+    def files(self, paper: str = "resources/paper") -> Files:
+        """Return where the files of the study lie."""
+        divided = {source: self.reference_anchoring(source) for source in self.all_sources()}
+        return Files(self, {source: name for source, name in divided.items() if name is not None}, paper)

@@ -1,0 +1,92 @@
+"""Tables that have no counterpart in the paper, of methods without anchors on benches."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import MinLen
+
+from sdlcore.study.products.product import Product
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.fields import Identifier, Names, Seeds, Settings
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sdlcore.study.rendering.text_table import TextTable
+
+
+class OnSource(Settings):
+    """Which methods run on a source for one of the tables that the paper lacks."""
+
+    methods: Names
+    """Solvers, and trained methods to hold them against."""
+    seeds: Seeds | None = None
+    """Seeds; null for the configuration's."""
+
+
+class BenchTable(Product):
+    """A table that the paper lacks, of methods without anchors."""
+
+    columns: ClassVar[Mapping[str, str]] = {}
+    """Metric -> head of its column."""
+    finer: ClassVar[tuple[str, ...]] = ()
+    """Metrics with a decimal more than elsewhere."""
+    caption: ClassVar[str] = ""
+
+    runs: Annotated[dict[Identifier, OnSource | None], MinLen(1)]
+    """What is run on which benches, or, of solvers, stored sources of any kind; null leaves a source of the default
+    out."""
+    protocol: Identifier = "best"
+    """The protocol of those that are trained."""
+
+    def asked(self) -> dict[str, OnSource]:
+        """Return what is run on which sources."""
+        return {source: asked for source, asked in self.runs.items() if asked is not None}
+
+    def cells(self, study: Study) -> list[Cell]:
+        return [
+            Cell(source, method, self.protocol, "none", seed)
+            for source, asked in self.asked().items()
+            for method in asked.methods
+            for seed in asked.seeds or study.seeds
+        ]
+
+    def at_most(self, study: Study) -> int:
+        return sum(len(asked.methods) * len(asked.seeds or study.seeds) for asked in self.asked().values())
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        known, expected = self.judged_on(study)
+        for source, asked in self.asked().items():
+            yield from unknown(f"{path}.runs", [source], known, expected)
+            yield from unknown(f"{path}.runs.{source}.methods", asked.methods, study.methods, METHOD)
+
+    def judged_on(self, study: Study) -> tuple[list[str], str]:
+        """Return the sources that it can be of, and what they are."""
+        return list(study.sources.bench), BENCH
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.table(name, ending) for ending in ("csv", "md")]
+
+    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+        """Return a row for each run."""
+        from sdlcore.study.rendering.bench_tables import bench_table
+        from sdlcore.study.results.runs import read_runs
+
+        return bench_table(self.columns, read_runs(self.inputs(name, files)))
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlcore.study.rendering.bench_tables import bench_text
+
+        return bench_text(self.columns, self.caption, rows, self.finer)
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.storage.files import write_text
+        from sdlcore.study.results.tables import write_csv
+
+        rows = self.rows(name, files)
+        write_csv(files.table(name), rows)
+        write_text(files.table(name, "md"), self.text_table(name, rows).markdown())

@@ -1,0 +1,87 @@
+"""Figure 6: training with and without resampling of dead latents."""
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from sdlcore.study.products.product import Product
+from sdlcore.study.settings.cells import Cell, setting_of
+from sdlcore.study.settings.fields import Identifier
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
+
+
+class Figure6(Product):
+    """Loss with and without resampling of dead latents."""
+
+    keys = ("figures.figure6",)
+    title = "Training with and without resampling of dead latents"
+
+    source: Identifier
+    without: Identifier
+    """A method that does not resample."""
+    with_: Identifier = Field(alias="with")
+    """The same method with resampling."""
+    protocol: Identifier = "best"
+
+    def sides(self) -> dict[str, str]:
+        """Return the method of each side."""
+        return {"without": self.without, "with": self.with_}
+
+    def runs(self, study: Study, side: str) -> list[Cell]:
+        """Return the runs of one side, ``with`` or ``without``."""
+        return [Cell(self.source, self.sides()[side], self.protocol, "none", seed) for seed in study.seeds]
+
+    def cells(self, study: Study) -> list[Cell]:
+        return list(dict.fromkeys([*self.runs(study, "without"), *self.runs(study, "with")]))
+
+    def at_most(self, study: Study) -> int:
+        return 2 * len(study.seeds)
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.all_sources(), "a source")
+        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        for side, method in self.sides().items():
+            yield from unknown(f"{path}.{side}", [method], study.methods, METHOD)
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for side, method in self.sides().items():
+            kind = study.methods[method]
+            if kind.is_solver or kind.is_peer:
+                what = "a solver" if kind.is_solver else "another library's"
+                yield f"{path}.{side}: {method} is {what}, expected a method that is trained here"
+                continue
+            every = setting_of(study, self.source, method, self.protocol, "resample_every")
+            if (every is not None) != (side == "with"):
+                wanted = "set" if side == "with" else "null"
+                yield f"{path}.{side}: method {method} must have resample_every {wanted}"
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        runs = self.cells(files.study)
+        return [file for cell in runs for file in (files.history(cell), files.metrics(cell))]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
+
+    def make(self, name: str, files: Files) -> None:
+        import logging
+
+        from sdlcore.study.rendering.figures import figure6, figure6_summary, read_histories, save_figure
+        from sdlcore.study.rendering.markup import label_method
+        from sdlcore.study.results.tables import write_csv
+
+        study = files.study
+        histories = {
+            side: read_histories([files.run(cell) for cell in self.runs(study, side)]) for side in self.sides()
+        }
+        rows = figure6_summary(histories)
+        every = study.methods[self.with_].resample_every
+        labels = {
+            "with": f"resampled every {every} steps" if every else self.with_,
+            "without": "not resampled",
+        }
+        figure = figure6(histories, labels, f"{label_method(self.without)}, on {self.source}")
+        save_figure(figure, files.figure(name), files.figure(name, "pdf"))
+        write_csv(files.table(name), rows)
+        logging.info("figure 6 of %d runs:\n%s", len(rows), rows.to_string(index=False))

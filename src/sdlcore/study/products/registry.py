@@ -1,0 +1,27 @@
+"""The products that there are: every module of this package whose classes say where they stand in a configuration."""
+
+import re
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from sdlcore.study import products
+from sdlcore.study.products.product import Product
+
+
+@cache
+def registered() -> dict[str, type[Product]]:
+    """Return the classes of products by the key that asks for one, ``solvers`` or ``figures.figure4``, in order."""
+    for module in iter_modules(products.__path__):
+        import_module(f"{products.__name__}.{module.name}")
+    found = {key: cls for cls in _below(Product) for key in vars(cls).get("keys", ())}
+    return dict(sorted(found.items(), key=lambda item: _by_number(item[0])))
+
+
+def _below(cls: type[Product]) -> list[type[Product]]:
+    return [found for child in cls.__subclasses__() for found in (child, *_below(child))]
+
+
+def _by_number(key: str) -> list[tuple[str, int]]:
+    """Order figure9 before figure10."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", key)]

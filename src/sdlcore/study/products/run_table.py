@@ -1,0 +1,195 @@
+"""Tables over runs: the paper's Tables 1, 2 and 4 to 7, and those of sources of one's own."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.run import RunConfig
+from sdlcore.study.products.product import Product, S, part_of
+from sdlcore.study.rendering.layout import Layout, Point
+from sdlcore.study.settings.cells import Cell, setting_of, variant_name
+from sdlcore.study.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings
+from sdlcore.study.settings.names import ANCHORING, METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
+
+OWN = "own_"
+"""What the names of tables begin with that sources of one's own get; the paper has none of them."""
+
+
+class Sweep(Settings):
+    """One parameter that a table varies.
+
+    Each value makes a variant of the source or of the methods, named after it (lrb_n_800, topk_k_32); a value that they
+    have already stands for themselves, and its runs are those of other tables.
+    """
+
+    parameter: str
+    """A setting of the source, or else of runs."""
+    values: Numbers
+    """What it is set to, in the order of the rows."""
+    paper: list[Annotated[float, AsGiven]] | None = None
+    """The values of the paper's table whose numbers stand beside those of values, one for each; null for the same
+    values."""
+
+
+class Compared(Product):
+    """What is trained for a table on one source."""
+
+    methods: Names
+    anchorings: Names = ["none"]
+    protocols: Names = ["best"]
+    seeds: Seeds | None = None
+    """Some of the configuration's seeds; null for all of them."""
+
+
+class RunTable(Compared):
+    """What a table compares."""
+
+    source: Identifier
+    sweep: Sweep | None = None
+    """One parameter that the table varies; null for none."""
+
+    def seeds_of(self, study: Study) -> list[int]:
+        """Return the seeds of the table's runs: its own, or else the study's."""
+        return self.seeds or study.seeds
+
+    def sweeps_source(self, study: Study) -> bool:
+        """Tell whether the parameter that the table sweeps is one of its source."""
+        # what run holds is swept by its own names, and like is written out
+        swept = type(study.source(self.source)).model_fields.keys() - {"run", "like"}
+        return self.sweep is not None and self.sweep.parameter in swept
+
+    def sources(self, study: Study) -> list[str]:
+        """Return the source of each point of the table."""
+        if self.sweep is None:
+            return [self.source]
+        parameter, values = self.sweep.parameter, self.sweep.values
+        if not self.sweeps_source(study):
+            return [self.source] * len(values)
+        own = getattr(study.source(self.source), parameter)
+        return [self.source if value == own else variant_name(self.source, parameter, value) for value in values]
+
+    def points(self, study: Study) -> list[Point]:
+        """Return the points of the table's sweep, in its order; one without a value where it sweeps nothing.
+
+        A parameter of the source makes variants of the source, one of runs makes variants of the methods. Where one has
+        the value already it stands for itself, so that its runs are those of other tables.
+        """
+        if self.sweep is None:
+            return [Point(None, None, self.source, {method: method for method in self.methods})]
+        parameter, values = self.sweep.parameter, self.sweep.values
+        points = []
+        for value, printed, source in zip(values, self.sweep.paper or values, self.sources(study), strict=True):
+            swept = {method: method for method in self.methods}
+            if not self.sweeps_source(study):
+                for method in self.methods:
+                    ways = [setting_of(study, source, method, way, parameter) for way in self.protocols]
+                    if any(found != value for found in ways):
+                        swept[method] = variant_name(method, parameter, value)
+            points.append(Point(value, printed, source, swept))
+        return points
+
+    def layout(self, study: Study) -> Layout:
+        """Return what the table consists of."""
+        parameter = None if self.sweep is None else self.sweep.parameter
+        seeds = self.seeds_of(study)
+        return Layout(parameter, self.points(study), self.methods, self.anchorings, self.protocols, seeds)
+
+    def cells(self, study: Study) -> list[Cell]:
+        return [
+            Cell(point.source, point.methods[method], protocol, anchoring, seed)
+            for point in self.points(study)
+            for method in self.methods
+            for protocol in self.protocols
+            for anchoring in self.anchorings
+            for seed in self.seeds_of(study)
+        ]
+
+    def used(self, study: Study) -> Study:
+        # beside its variants what they vary, which may have none of the values
+        points = self.points(study)
+        sources = {self.source, *(point.source for point in points)}
+        methods = {*self.methods, *(variant for point in points for variant in point.methods.values())}
+        return part_of(study, sources, methods, set(self.protocols), set(self.anchorings))
+
+    def anchorings_on(self, study: Study, source: str) -> set[str]:
+        return set(self.anchorings) if source in self.sources(study) else set()
+
+    def at_most(self, study: Study) -> int:
+        points = len(self.sweep.values) if self.sweep else 1
+        sides = len(self.methods) * len(self.protocols) * len(self.anchorings)
+        return points * sides * len(self.seeds_of(study))
+
+    def with_variants(self, study: S) -> S:
+        for point in self.points(study):
+            if self.sweep is None or point.value is None:
+                continue
+            parameter = {self.sweep.parameter: point.value}
+            if point.source not in study.all_sources():
+                study = study.with_source(point.source, study.source(self.source).model_copy(update=parameter))
+            for method, variant in point.methods.items():
+                if variant in study.methods:
+                    continue
+                methods = {**study.methods, variant: study.methods[method].model_copy(update=parameter)}
+                ways = dict(study.protocols)
+                for name, way in ways.items():
+                    if method in way.methods and variant not in way.methods:
+                        own = way.methods | {variant: way.methods[method].model_copy(update=parameter)}
+                        ways[name] = way.model_copy(update={"methods": own})
+                study = study.model_copy(update={"methods": methods, "protocols": ways})
+        return study
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        every = study.all_sources()
+        if path.rpartition(".")[-1].startswith(OWN):
+            yield from unknown(f"{path}.source", [self.source], every, "a source")
+        else:
+            judged = [name for name, source in every.items() if name in study.sources.bench or source.is_labelled]
+            yield from unknown(f"{path}.source", [self.source], judged, "a bench or a source with class_means")
+        yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
+        yield from unknown(f"{path}.protocols", self.protocols, study.protocols, PROTOCOL)
+        yield from unknown(f"{path}.anchorings", self.anchorings, ["none", *study.anchorings], ANCHORING)
+        yield from unknown(f"{path}.seeds", self.seeds or [], study.seeds, "one of seeds")
+
+    def unsound_sweep(self, path: str, study: Study) -> Iterator[str]:
+        if self.sweep is None:
+            return
+        parameter, path = self.sweep.parameter, f"{path}.sweep"
+        if not self.sweeps_source(study):
+            if parameter not in RunConfig().to_dict():
+                kind = f"sources.{study.source(self.source).kind}"
+                yield f"{path}.parameter: {parameter} is a setting neither of {kind} nor of methods"
+            for method in self.methods:
+                if study.methods[method].is_solver:
+                    yield f"{path}.parameter: {parameter} is no setting of the solver {method}; sweep the source"
+            for method in self.methods:
+                if study.methods[method].is_peer and parameter not in PeerConfig().to_dict():
+                    yield f"{path}.parameter: {parameter} is no setting of the peer {method}"
+        if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):
+            counts = f"{len(self.sweep.paper)} values of the paper for {len(self.sweep.values)} of ours"
+            yield f"{path}.paper: {counts}; expected one for each, or null for the same values"
+
+    def _missed_values(self, path: str, study: Study) -> Iterator[str]:
+        for point in self.points(study):
+            if self.sweep is None or point.value is None:
+                continue
+            parameter = self.sweep.parameter
+            if self.sweeps_source(study):
+                found = {f"sources.{point.source}": getattr(study.source(point.source), parameter)}
+            else:
+                found = {
+                    f"methods.{method} under protocols.{way}": setting_of(study, point.source, method, way, parameter)
+                    for method in point.methods.values()
+                    for way in self.protocols
+                }
+            for where, value in found.items():
+                if value != point.value:
+                    yield f"{path}.sweep.values: {point.value}, but {where} has {value}"
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        yield from self._missed_values(path, study)
+        if "none" in self.anchorings and len(self.anchorings) > 2:
+            yield (
+                f"{path}.anchorings: runs without anchors are compared on the features that anchors do not give"
+                f" away; expected one anchoring beside none, found {len(self.anchorings) - 1}"
+            )

@@ -1,0 +1,71 @@
+"""Tables of runs: ours beside the paper's numbers, and what anchors change."""
+
+from collections.abc import Iterator
+
+from sdlcore.storage.files import write_text
+from sdlcore.study.products.features import Features
+from sdlcore.study.products.product import Product
+from sdlcore.study.products.run_table import OWN, RunTable
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
+
+WITH_FEATURES = "table1"
+"""The table whose dictionaries are compared feature by feature."""
+
+
+class Table(RunTable):
+    """What a table compares."""
+
+    def describe(self, name: str) -> str:
+        swept = f" over {self.sweep.parameter}" if self.sweep else ""
+        return f"{' and '.join(self.protocols)} runs on {self.source}{swept}: ours beside the paper's numbers"
+
+    def companions(self, name: str, study: Study) -> dict[str, Product]:
+        features = Features.of(self, study) if name == WITH_FEATURES else None
+        return {} if features is None else {"features": features}
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        metrics = [files.metrics(cell) for cell in self.cells(files.study)]
+        return metrics if name.startswith(OWN) else [*metrics, files.of_paper(name)]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        made = [files.table(name, ending) for ending in ("csv", "md", "tex")]
+        made += [files.table(f"{name}_{part}") for part in ("effects", "runs")]
+        return made + ([files.figure(name, ending) for ending in ("png", "pdf")] if self.sweep else [])
+
+    def beside(self, name: str, files: Files) -> list[str]:
+        return [*super().beside(name, files), *self._of_sources(files)]
+
+    def _of_sources(self, files: Files) -> Iterator[str]:
+        """Yield what the sources of the table leave beside their stores."""
+        for source in dict.fromkeys(self.sources(files.study)):
+            if files.study.source(source).is_labelled:
+                yield files.table(f"{source}_classes")
+            if files.study.clip(source) is not None:
+                yield from files.beside_images(source)
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.study.products.captions import table_caption
+        from sdlcore.study.rendering import markup
+        from sdlcore.study.rendering.sweeps import effects_over, runs_over, table_over
+        from sdlcore.study.results.runs import read_runs, unjudged
+        from sdlcore.study.results.tables import no_paper, read_paper, write_csv
+
+        layout = self.layout(files.study)
+        runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
+        if name.startswith(OWN):  # a source of one's own may have no classes
+            paper, runs = no_paper(), unjudged(runs)
+        else:
+            paper = read_paper(files.of_paper(name))
+        rows = table_over(runs, paper, layout)
+        caption = table_caption(self, name, files.study)
+        write_csv(files.table(name), rows)
+        write_csv(files.table(f"{name}_runs"), runs_over(runs, layout))
+        write_csv(files.table(f"{name}_effects"), effects_over(runs, layout))
+        write_text(files.table(name, "md"), markup.markdown(rows, caption))
+        write_text(files.table(name, "tex"), markup.latex(rows, caption, f"tab:{name}"))
+        if self.sweep:
+            from sdlcore.study.rendering.figures import save_figure
+            from sdlcore.study.rendering.sweep_figure import figure_sweep
+
+            save_figure(figure_sweep(rows), files.figure(name), files.figure(name, "pdf"))

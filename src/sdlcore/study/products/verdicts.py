@@ -1,0 +1,65 @@
+"""Verdicts on the paper's numbers and claims, by the runs of the tables that are made here."""
+
+import logging
+from pathlib import Path
+
+from sdlcore.storage.files import write_text
+from sdlcore.study.products.figure6 import Figure6
+from sdlcore.study.products.product import Product
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
+from sdlcore.study.verdicts.scale import SWEPT
+
+FIGURE6 = "figure6"
+
+
+class Verdicts(Product):
+    """A verdict on each number of the paper's tables, whether run here or not, and on what it claims in words."""
+
+    title = "Verdicts on the paper's numbers and claims"
+
+    tables: list[str]
+    """The tables made here whose numbers get verdicts."""
+    figure6: Figure6 | None = None
+    """Figure 6, where it is made here."""
+
+    @classmethod
+    def of(cls, products: dict[str, Product]) -> "Verdicts | None":
+        """Return the verdicts that products allow, None where no number or claim of the paper's is run."""
+        figure6 = products.get(FIGURE6)
+        tables = [table for table in SWEPT if table in products]
+        if not tables and figure6 is None:
+            return None
+        return cls(tables=tables, figure6=figure6 if isinstance(figure6, Figure6) else None)
+
+    def used(self, study: Study) -> Study:
+        return study  # all of it says at what scale runs are
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        runs = [files.table(f"{table}_runs") for table in self.tables]
+        figure6 = [files.table(FIGURE6)] if self.figure6 else []
+        return [*runs, *figure6, *(files.of_paper(table) for table in SWEPT)]
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.table(part, ending) for part in ("verdicts", "claims") for ending in ("csv", "md")]
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.study.results.tables import read_csv, write_csv
+        from sdlcore.study.verdicts import claim_rule, judging, markup
+        from sdlcore.study.verdicts.evidence import Evidence
+        from sdlcore.study.verdicts.paper import read_numbers
+        from sdlcore.study.verdicts.scale import Resampling
+
+        numbers = read_numbers({table: Path(files.of_paper(table)) for table in SWEPT})
+        tables = {table: read_csv(files.table(f"{table}_runs")) for table in self.tables}
+        asked, summary = None, None
+        if self.figure6:
+            asked = Resampling(self.figure6.source, self.figure6.sides(), self.figure6.protocol)
+            summary = read_csv(files.table(FIGURE6))
+        evidence = Evidence(files.study, tables, asked, summary)
+        judged, claimed = judging.verdicts(numbers, evidence), claim_rule.claims(numbers, evidence)
+        write_csv(files.table("verdicts"), judged)
+        write_csv(files.table("claims"), claimed)
+        write_text(files.table("verdicts", "md"), markup.verdicts_markdown(judged))
+        write_text(files.table("claims", "md"), markup.claims_markdown(claimed))
+        logging.info("%s %d claims", markup.counts_sentence(judged), len(claimed))

@@ -1,0 +1,69 @@
+"""What figures 4 and 5 say, in sentences made of their numbers."""
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.evaluation.absorption import HALF, absorption_score
+from sdlcore.evaluation.recovery import NEAR_ZERO
+from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.settings.sources import Bench
+
+
+def figure4_sentences(rows: pd.DataFrame) -> list[str]:
+    """Return what the runs of figure 4 say, no more: sentences made of the numbers of `figure4_rows`."""
+    shown = rows[rows["shown"]].iloc[0]
+    zero = rows[rows["near_zero"]]
+    n = int(shown["features"])
+    losses = (
+        f"{shown['loss']:.1e} ({shown['fvu']:.1e} of the variance), of single features {shown['approximate_loss']:.1e}"
+    )
+    first = f"Of {len(rows)} seeds, {len(zero)} end with less than {NEAR_ZERO:g} of the variance unexplained. "
+    if zero.empty:
+        return [f"{first}So nothing is shown of a zero loss; seed {shown['seed']} comes nearest: {losses}."]
+    none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
+    first += f"{none} of these recover{'s' if none == 1 else ''} no feature at all, neither in encoder nor in decoder."
+    means = [f"{zero[f'recovered_{side}'].mean():.1f} in the {side}" for side in ("encoder", "decoder")]
+    return [
+        first,
+        f"Seed {shown['seed']} is shown, which recovers fewest: its loss is {losses}, its encoder recovers "
+        f"{shown['recovered_encoder']} and its decoder {shown['recovered_decoder']} of {n} features "
+        f"(best |cosines| up to {_largest(shown, 'encoder'):.2f} and {_largest(shown, 'decoder'):.2f}).",
+        f"On average, the dictionaries of zero loss recover {' and '.join(means)} of {n} features; as many random "
+        f"directions in three dimensions {shown['chance']:.1f}. Which of them did, their loss does not tell.",
+    ]
+
+
+def _largest(row: pd.Series, side: str) -> float:
+    return float(max(row[name] for name in row.index if name.startswith(f"{side}_w")))
+
+
+def figure5_sentences(pairs: pd.DataFrame, bench: Bench) -> list[str]:
+    """Return what figure 5 says in numbers.
+
+    Parameters
+    ----------
+    pairs
+        The rows of `absorption` of all runs, with columns ``method`` and ``seed`` before them.
+    bench
+        The source, which has a hierarchy.
+    """
+    hierarchy = bench.hierarchy
+    assert hierarchy is not None, "a bench without hierarchy is refused before"
+    sentences = [
+        f"{hierarchy.parents} of the {bench.n} features are parents of {hierarchy.children} children each: a "
+        "parent is active whenever a child of it is. A pair of parent and child counts as absorbed where, while that "
+        f"child is the only active one, the parent’s latent writes less than {HALF:g} of the parent, and the child’s "
+        f"latent {HALF:g} of it or more; as lost, where neither does."
+    ]
+    for method, runs in pairs.groupby("method", sort=False):
+        scores = [absorption_score(run) for _, run in runs.groupby("seed", sort=False)]
+        known = runs[runs["samples"] > 0]
+        score = f"{np.mean(scores):.2f}"
+        if len(scores) > 1:
+            score += f" (by seed {', '.join(f'{one:.2f}' for one in scores)})"
+        sentences.append(
+            f"{label_method(str(method))}: absorption {score}; {known['lost'].mean():.2f} of the pairs are lost. "
+            f"Parents’ latents fire in {known['fires'].mean():.2f} of the samples in which they should and write "
+            f"{known['own'].mean():.2f} of the parent, children’s latents {known['carried'].mean():.2f} of it."
+        )
+    return sentences

@@ -1,0 +1,82 @@
+"""The table of discovered anchors: what they change, beside given ones, on features that none of them gives away."""
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metrics import METRICS, mip_name, recovery_name
+from sdlcore.study.rendering.markup import label_anchoring, label_method, number
+from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.results.tables import paired_interval
+
+GROUP = ["source", "method", "protocol", "anchoring"]
+HEADS = {
+    recovery_name("decoder"): "recovery: decoder",
+    mip_name("decoder"): "MIP: decoder",
+    recovery_name("encoder"): "recovery: encoder",
+    mip_name("encoder"): "MIP: encoder",
+    "fvu": METRICS["fvu"].symbol,
+}
+"""Metric -> head of its column."""
+COUNTS = {"anchors": "anchors", "near": "near", "left": "left"}
+RUN_COLUMNS = [*GROUP, "seed", *COUNTS, *HEADS, *(f"{name}_none" for name in HEADS), "l0", "dead_fraction"]
+"""Of the runs. ``near``: features that an anchor lies near; ``left``: those that the run is judged on. ``*_none``: the
+run without anchors that is otherwise the same, on the same features."""
+
+
+def discovery_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Summarise runs over seeds.
+
+    Parameters
+    ----------
+    runs
+        `RUN_COLUMNS`, one row a run.
+
+    Returns
+    -------
+    DataFrame
+        One row a source x method x protocol x anchoring: ``seeds``, means of `COUNTS` and `HEADS`, and of each metric
+        the mean difference to the runs without anchors, paired by seed, with its 95 % t interval. Those are NaN of runs
+        without anchors, and where a source has no directions to judge by or none of them is left.
+    """
+    rows = []
+    for key, cell in runs.groupby(GROUP, sort=False):
+        row: dict[str, str | float] = dict(zip(GROUP, map(str, key), strict=True)) | {"seeds": len(cell)}
+        # plain means: where one seed has no value, there is none
+        row |= {name: float(np.mean(cell[name].to_numpy(float))) for name in (*COUNTS, *HEADS)}
+        for name in HEADS:
+            values = cell[name].to_numpy(float)
+            plain = cell[f"{name}_none"].to_numpy(float) if row["anchoring"] != "none" else np.full(len(values), np.nan)
+            parts = (f"{name}_difference", f"{name}_low", f"{name}_high")
+            row |= dict(zip(parts, paired_interval(values - plain), strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def discovery_text(table: pd.DataFrame) -> TextTable:
+    """Return the table for people: differences and their intervals stand in brackets."""
+    rows = []
+    for _, row in table.iterrows():
+        names = [row["source"], label_method(row["method"]), row["protocol"], label_anchoring(row["anchoring"])]
+        counts = [number(row[name], 1) for name in COUNTS]
+        rows.append([*names, str(row["seeds"]), *counts, *(_cell(row, name) for name in HEADS)])
+    heads = [*GROUP, "seeds", *COUNTS.values(), *HEADS.values()]
+    frame = pd.DataFrame(rows, columns=heads)
+    caption = (
+        "Anchors that a solver found in the training data, beside given ones and none: means over seeds, in brackets "
+        "the difference to the same runs without anchors, paired by seed, and its 95 % interval. Recovery (cosine "
+        f"above {TAU:g}) and MIP are over the features that are *left*: no anchor of any anchoring of the source lies "
+        f"within {TAU:g} of them; an anchoring that takes all stable directions is judged on what it leaves of these. "
+        f"*Near* are the features that the row's anchors lie within {TAU:g} of. FVU is of all samples."
+    )
+    return TextTable(caption, frame, 4)
+
+
+def _cell(row: pd.Series, name: str) -> str:
+    # what anchoring changes of the error is small
+    digits = METRICS[name].digits + (name == "fvu")
+    value, difference = row[name], row[f"{name}_difference"]
+    if np.isnan(value) or np.isnan(difference):
+        return number(value, digits)
+    low, high = (number(row[f"{name}_{end}"], digits) for end in ("low", "high"))
+    return f"{number(value, digits)} ({number(difference, digits)}: {low} to {high})"

@@ -1,0 +1,313 @@
+"""Tables as people read them: Markdown, LaTeX, cells of the report."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
+from typing import NamedTuple
+
+import pandas as pd
+
+from sdlcore.data.recovery_rule import TAU_STRICT
+from sdlcore.evaluation.metrics import (
+    ANCHORS_ONLY,
+    CHANCE,
+    GT_RECOVERY,
+    INNER,
+    METRICS,
+    MIP,
+    ORACLE,
+    OTHERS,
+    Matched,
+    baseline_name,
+    mip_name,
+    part_name,
+    recovery_name,
+)
+from sdlcore.study.rendering.symbols import symbol
+from sdlcore.study.results.tables import PAPER_METHODS
+
+# of the default configuration, beside the paper's
+METHODS = {
+    "topk_3d": "TopK SAE",
+    "topk_few": "TopK SAE",
+    "topk_nested": "Nested TopK SAE",
+    "topk_real": "TopK SAE",
+    "topk_real_resampled": "TopK SAE with resampling",
+    "batchtopk_real": "BatchTopK SAE",
+    "topk_warm": "TopK SAE from ACS",
+    "acs": "ACS",
+    "ksvd": "K-SVD",
+    "odl": "Online dictionary learning",
+    # of config/encoders.yaml
+    "acs_tied": "ACS, encoder tied",
+    "acs_covariance": "ACS, encoder tied by the covariance",
+    "acs_pursuit": "ACS, encoder by pursuit",
+    "topk_white": "TopK SAE, whitened",
+    "relu_white": "ReLU SAE, whitened",
+    "jumprelu_white": "JumpReLU SAE, whitened",
+    # of config/peers.yaml
+    "nested": "Matryoshka SAE by prefixes",
+    "saelens_topk": "SAELens TopK",
+    "saelens_topk_3e3": "SAELens TopK at 3e-3",
+    "saelens_batchtopk": "SAELens BatchTopK",
+    "saelens_nested": "SAELens Matryoshka",
+    "saelens_jumprelu": "SAELens JumpReLU",
+    "dictionary_learning_topk": "dictionary_learning TopK",
+    "dictionary_learning_topk_3e3": "dictionary_learning TopK at 3e-3",
+    "dictionary_learning_batchtopk": "dictionary_learning BatchTopK",
+    "dictionary_learning_nested": "dictionary_learning Matryoshka",
+    "dictionary_learning_jumprelu": "dictionary_learning JumpReLU",
+    "sparsify_topk": "sparsify TopK",
+}
+ANCHORING_LABELS = {
+    "none": "none",
+    "ground_truth": "ground truth",
+    "ground_truth_30": "ground truth",
+    "class_means": "class means",
+    "half_of_classes": "half of the classes",
+}
+
+
+class Column(NamedTuple):
+    """One column of the readable table: its headings and the metric or ``paper_*`` column behind it."""
+
+    group: str
+    heading: str
+    name: str
+    digits: int
+
+
+def _ours(heading: str, name: str) -> Column:
+    """Return the column of a metric."""
+    return Column(METRICS[name].symbol, heading, name, METRICS[name].digits)
+
+
+def _papers(column: str, beside: str) -> Column:
+    """Return a column of the paper's numbers, written as the metric that they stand beside."""
+    return Column(METRICS[beside].symbol, "paper", column, METRICS[beside].digits)
+
+
+# as the paper's formula and its later revision say, which verdicts follow
+_STATED = Matched("encoder", INNER, tau=TAU_STRICT)
+COLUMNS = [
+    _papers("paper_gt_recovery", recovery_name("encoder")),
+    _ours("encoder", recovery_name("encoder")),
+    _ours("encoder, not given", recovery_name("encoder", features=OTHERS)),
+    _ours("encoder, inner products > .95", _STATED.name),
+    _ours("the same, not given", replace(_STATED, features=OTHERS).name),
+    _ours("decoder", recovery_name("decoder")),
+    _ours("decoder, not given", recovery_name("decoder", features=OTHERS)),
+    _papers("paper_mip", mip_name("encoder")),
+    _ours("encoder", mip_name("encoder")),
+    _ours("encoder, inner products", mip_name("encoder", INNER)),
+    _ours("decoder", mip_name("decoder")),
+    _papers("paper_l0", "l0"),
+    _ours("ours", "l0"),
+    _ours("ours", "fvu"),
+    _ours("ours", "dead_fraction"),
+]
+# where samples have classes
+CLASS_COLUMNS = [_ours("all latents", "top_classes"), _ours("not given", part_name("top_classes", OTHERS))]
+
+
+class Cell(NamedTuple):
+    """A number as text, and its spread as text (empty where there is none)."""
+
+    value: str
+    spread: str = ""
+
+
+class Readable(NamedTuple):
+    """The readable table: names of the label columns, then for each row its labels and one cell a column.
+
+    ``baselines`` are what no training reaches too: a name and one cell a column.
+    """
+
+    labels: list[str]
+    columns: list[Column]
+    rows: list[tuple[list[str], list[Cell]]]
+    baselines: list[tuple[str, list[Cell]]]
+
+
+def number(value: float, digits: int) -> str:
+    """Return a number with so many decimals, an en dash for NaN; never a negative zero."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def readable(table: pd.DataFrame) -> Readable:
+    """Format the part of a table that fits a page; protocols are named only where there are several."""
+    labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
+    swept = [symbol(table["parameter"].iloc[0])] if _known(table, "value") else []
+    # Appendix G's tables have no L0 of the paper, others nothing of it; where nothing is judged there is no recovery
+    measured = {column.group for column in COLUMNS if _known(table, f"{column.name}_mean")}
+    columns = [
+        column
+        for column in COLUMNS
+        if (_known(table, column.name) if column.name.startswith("paper_") else column.group in measured)
+    ]
+    columns += [column for column in CLASS_COLUMNS if _known(table, f"{column.name}_mean")]
+    rows = []
+    for _, row in table.iterrows():
+        names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
+        values = [label_value(row["value"], row["paper_value"])] if swept else []
+        rows.append((values + names, [_cell(row, column) for column in columns]))
+    baselines = [("Chance", [_baseline(table, column, CHANCE) for column in columns])] if MIP.symbol in measured else []
+    if _known(table, f"{mip_name('decoder', baseline=ANCHORS_ONLY)}_mean"):
+        baselines.append(("Anchors only", [_baseline(table, column, ANCHORS_ONLY) for column in columns]))
+    if _known(table, f"{baseline_name(ORACLE, 'fvu')}_mean"):
+        baselines.append(("Oracle", [_baseline(table, column, ORACLE) for column in columns]))
+    return Readable(swept + labels, columns, rows, baselines)
+
+
+def label_value(value: float, paper_value: float) -> str:
+    """Return the value of what is swept, with the paper's that stands beside where it is another."""
+    return f"{value:g}" if value == paper_value else f"{value:g} (paper: {paper_value:g})"
+
+
+def _known(table: pd.DataFrame, name: str) -> bool:
+    """Tell whether a column is there and any row has it."""
+    return name in table and bool(table[name].notna().any())
+
+
+def label_method(method: str) -> str:
+    """Return the paper's name of a method, one of ours where it has none, or else the configuration's."""
+    return PAPER_METHODS.get(method) or METHODS.get(method, method)
+
+
+def label_anchoring(anchoring: str) -> str:
+    """Return a readable name of an anchoring."""
+    return ANCHORING_LABELS.get(anchoring, anchoring)
+
+
+def _cell(row: pd.Series, column: Column) -> Cell:
+    if column.name.startswith("paper_"):
+        return Cell(number(row[column.name], column.digits))
+    spread = row[f"{column.name}_std"]
+    return Cell(
+        number(row[f"{column.name}_mean"], column.digits),
+        "" if math.isnan(spread) else number(spread, column.digits),
+    )
+
+
+def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
+    """Return a level as one number, or as a range where rows differ (directions of other dimensions)."""
+    name = f"{baseline_name(kind, column.name)}_mean"
+    if not _known(table, name):
+        return Cell("–")
+    levels = table[name]
+    low, high = number(levels.min(), column.digits), number(levels.max(), column.digits)
+    return Cell(low if low == high else f"{low} to {high}")
+
+
+def markdown(table: pd.DataFrame, caption: str) -> str:
+    """Return the readable table as GitHub-flavoured Markdown: caption above, baselines at the bottom."""
+    content = readable(table)
+    heads = content.labels + [f"{column.group}: {column.heading}" for column in content.columns]
+    body = [names + [_plain(cell) for cell in cells] for names, cells in content.rows]
+    for name, cells in content.baselines:
+        body.append([name] + [""] * (len(content.labels) - 1) + [_plain(cell) for cell in cells])
+    frame = pd.DataFrame(body, columns=heads)
+    alignment = ["left"] * len(content.labels) + ["right"] * len(content.columns)
+    text = frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)
+    return f"{caption}\n\n{text}\n"
+
+
+def _plain(cell: Cell) -> str:
+    return f"{cell.value} ± {cell.spread}" if cell.spread else cell.value
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+    "±": r"$\pm$",
+    "τ": r"$\tau$",
+    "λ": r"$\lambda$",
+    '"': r"\textquotedbl{}",
+}
+
+
+def latex_escape(text: str) -> str:
+    """Return text that LaTeX sets as it stands: special characters escaped, our few signs as mathematics."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex(table: pd.DataFrame, caption: str, label: str) -> str:
+    """Return the readable table as a LaTeX ``table`` that needs only the package booktabs.
+
+    All columns side by side are wider than a page, so recovery stands above the other metrics, each with
+    its own baselines.
+    """
+    content = readable(table)
+    panels = [
+        _latex_panel(content, lambda column: column.group == GT_RECOVERY.symbol),
+        _latex_panel(content, lambda column: column.group != GT_RECOVERY.symbol),
+    ]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{latex_escape(caption)}}}",
+        rf"\label{{{label}}}",
+        r"\par\medskip",
+        r"\scriptsize",
+        r"\setlength{\tabcolsep}{3pt}",
+        "\n\n\\medskip\n\n".join(panels),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_panel(content: Readable, chosen: Callable[[Column], bool]) -> str:
+    picked = [index for index, column in enumerate(content.columns) if chosen(column)]
+    columns = [content.columns[index] for index in picked]
+    first = len(content.labels) + 1
+    groups, rules = [], []
+    for group, members in groupby(columns, key=lambda column: column.group):
+        width = len(list(members))
+        groups.append(rf"\multicolumn{{{width}}}{{c}}{{{latex_escape(group)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    heads = [latex_escape(text) for text in content.labels + [column.heading for column in columns]]
+    lines = [
+        # centred over the margins, since wide numbers reach a little beyond the text
+        r"\makebox[\linewidth][c]{%",
+        rf"\begin{{tabular}}{{{'l' * len(content.labels)}{'r' * len(columns)}}}",
+        r"\toprule",
+        " & ".join([""] * len(content.labels) + groups) + r" \\",
+        " ".join(rules),
+        " & ".join(heads) + r" \\",
+        r"\midrule",
+    ]
+    for names, cells in content.rows:
+        numbers = [_latex_cell(cells[index]) for index in picked]
+        lines.append(" & ".join([*map(latex_escape, names), *numbers]) + r" \\")
+    lines.append(r"\midrule")
+    for name, cells in content.baselines:
+        numbers = [_latex_cell(cells[index]) for index in picked]
+        lines.append(" & ".join([name, *[""] * (len(content.labels) - 1), *numbers]) + r" \\")
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}}",
+    ]
+    return "\n".join(lines)
+
+
+def _latex_cell(cell: Cell) -> str:
+    value = latex_escape(cell.value)
+    return rf"{value}\,{{\tiny$\pm${cell.spread}}}" if cell.spread else value

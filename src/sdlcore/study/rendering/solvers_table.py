@@ -1,0 +1,139 @@
+"""The table of solvers: what they found on benches and in activations, how well, and in how many seconds."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metrics import METRICS, recovery_name
+from sdlcore.study.rendering.markup import number
+from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.results.runs import RunsError, read_metrics
+from sdlcore.study.settings.study import Study
+
+DECODER, ENCODER = recovery_name("decoder"), recovery_name("encoder")
+COLUMNS = [
+    "solver",
+    "n",
+    "activation_probability",
+    "seed",
+    "seconds",
+    DECODER,
+    ENCODER,
+    "features_found",
+    "fvu",
+    "source",
+    "train_samples",
+    "l0",
+]
+READABLE = {
+    "seconds": ("seconds", 1),
+    # a decimal more than elsewhere, since solvers come close to all and to nothing
+    DECODER: ("recovery: decoder", METRICS[DECODER].digits + 1),
+    ENCODER: ("recovery: encoder", METRICS[ENCODER].digits + 1),
+    "features_found": ("features found", 0),
+    "fvu": (METRICS["fvu"].symbol, METRICS["fvu"].digits + 1),
+    "l0": (METRICS["l0"].symbol, METRICS["l0"].digits),
+}
+
+
+class BenchFacts(NamedTuple):
+    """What is said of a source; others than benches have no n and sparsity."""
+
+    n: int | None
+    sparsity: float | None
+    train_samples: int | None
+
+
+def bench_facts(study: Study, sources: Iterable[str]) -> dict[str, BenchFacts]:
+    """Return what is said of sources."""
+    found = {}
+    for source in dict.fromkeys(sources):
+        bench, rows = study.bench(source), study.source(source).rows[0]
+        found[source] = BenchFacts(bench.n, bench.sparsity, rows) if bench else BenchFacts(None, None, rows)
+    return found
+
+
+def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFacts]) -> pd.DataFrame:
+    """Return one row a run.
+
+    Parameters
+    ----------
+    metrics
+        ``metrics.json`` of each run, with ``history.csv`` and ``config.json`` beside it.
+    benches
+        Each source's.
+
+    Returns
+    -------
+    DataFrame
+        The columns `COLUMNS`. Recovery is NaN where there is nothing to judge by. ``seconds`` are those of the history:
+        reading, solving or training, and the encoder, not evaluation or the start of the process. ``features_found``
+        are the atoms that a solver left, or the latents of a trained dictionary that are ever active.
+
+    Raises
+    ------
+    RunsError
+        If a file is unreadable.
+    """
+    rows = []
+    for path in metrics:
+        read = read_metrics(path)
+        run, found = read.cell, read.metrics
+        history = last_row(Path(path).parent)
+        bench = benches[run.source]
+        latents = _latents(Path(path).parent)
+        atoms = history.get("atoms", latents * (1 - (found["dead_fraction"] or 0)))
+        row = {"solver": run.method, "source": run.source, "seed": run.seed, "seconds": history["seconds"]}
+        if bench.sparsity is not None:
+            row |= {"n": bench.n, "activation_probability": round(1 - bench.sparsity, 12)}
+        row |= {"train_samples": bench.train_samples, "features_found": round(atoms)}
+        recovery = {name: found.get(name) for name in (DECODER, ENCODER)}
+        rows.append(row | recovery | {name: found[name] for name in ("fvu", "l0")})
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({"n": "Int64", DECODER: float, ENCODER: float})
+
+
+def solvers_text(table: pd.DataFrame) -> TextTable:
+    """Return medians over seeds, one row a source and method, with the least recovery of the decoder."""
+    rows = []
+    for (source, solver), runs in table.groupby(["source", "solver"], sort=False):
+        first = runs.iloc[0]
+        bench = ["–", "–"] if pd.isna(first["n"]) else [str(first["n"]), f"{first['activation_probability']:g}"]
+        facts = [source, solver, *bench, str(first["train_samples"])]
+        facts += [
+            str(len(runs)),
+            *(number(float(runs[name].median()), digits) for name, (_, digits) in READABLE.items()),
+        ]
+        rows.append([*facts, number(float(runs[DECODER].min()), READABLE[DECODER][1])])
+    heads = ["source", "solver", "n", "P(active)", "samples", "seeds", *(head for head, _ in READABLE.values())]
+    frame = pd.DataFrame(rows, columns=[*heads, "recovery: decoder, least"])
+    caption = (
+        "Solvers, which are told neither a number of features nor a sparsity: medians over seeds. Recovery is the "
+        f"share of true features, of labelled samples that of the means of classes, within a cosine of {TAU:g} of some "
+        "decoder column or encoder row; other activations have nothing to judge it by. Seconds are those of the "
+        "machine that ran it."
+    )
+    return TextTable(caption, frame, 2)
+
+
+def last_row(folder: Path) -> dict[str, float]:
+    """Return the last row of a run's history."""
+    try:
+        frame = pd.read_csv(folder / "history.csv")
+    except (OSError, ValueError) as error:
+        raise RunsError(f"{folder / 'history.csv'}: not a readable history ({error})") from error
+    if not len(frame) or "seconds" not in frame:
+        raise RunsError(f"{folder / 'history.csv'}: has no row with seconds, expected the history of a run")
+    return {str(name): value for name, value in frame.iloc[-1].items()}
+
+
+def _latents(folder: Path) -> int:
+    """Return a trained run's number of latents, 0 of a solver's."""
+    try:
+        return int(json.loads((folder / "config.json").read_text())["settings"].get("n_q", 0))
+    except (OSError, ValueError, KeyError) as error:
+        raise RunsError(f"{folder / 'config.json'}: not the settings of a run ({error})") from error

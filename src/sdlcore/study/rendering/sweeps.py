@@ -1,0 +1,96 @@
+"""Tables over the points of a sweep: at each, what a table without one has (`sdlcore.study.results.tables`)."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from sdlcore.study.rendering.layout import Layout, Point
+from sdlcore.study.results.runs import KEY, RunsError
+from sdlcore.study.results.tables import (
+    EFFECT_COLUMNS,
+    PAPER_METHODS,
+    TABLE_COLUMNS,
+    anchoring_effect,
+    table1,
+)
+
+SWEEP_COLUMNS = ["parameter", "value", "paper_value"]
+"""What is swept, its value, and the value of the paper's table that stands beside; empty where nothing is swept."""
+
+
+def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Summarise runs over seeds at each point, the paper's numbers for it beside ours.
+
+    Parameters
+    ----------
+    runs
+        As `runs.read_runs` returns them.
+    paper
+        As `tables.read_paper` returns it.
+    layout
+        What the table consists of.
+
+    Returns
+    -------
+    DataFrame
+        One row a point x method x anchoring x protocol: the columns `SWEEP_COLUMNS`, then those of `tables.table1`.
+        Methods are the table's, whatever variants of them ran.
+
+    Raises
+    ------
+    RunsError
+        If runs are missing, doubled or not of the table.
+    """
+    rows = []
+    for point, chosen in _by_point(runs, layout):
+        published = paper[paper["value"].isna() if point.paper_value is None else paper["value"] == point.paper_value]
+        part = table1(chosen, published, layout.methods, layout.anchorings, layout.protocols, layout.seeds)
+        rows += [_place(layout, point) | row for row in part.to_dict("records")]
+    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *TABLE_COLUMNS])
+
+
+def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Say what anchoring changes at each point: `SWEEP_COLUMNS`, then the columns of `tables.anchoring_effect`."""
+    rows = [
+        _place(layout, point) | row
+        for point, chosen in _by_point(runs, layout)
+        for row in anchoring_effect(chosen).to_dict("records")
+    ]
+    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *EFFECT_COLUMNS])
+
+
+def runs_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Return the runs of a table as they are named, each with its point and the paper's name of its method.
+
+    Columns are those of `runs.KEY`, ``paper_method`` (empty where the paper has no such method), `SWEEP_COLUMNS`,
+    then every metric.
+    """
+    found = {}
+    for point in layout.points:
+        for method, variant in point.methods.items():
+            found[point.source, variant] = {"paper_method": PAPER_METHODS.get(method), **_place(layout, point)}
+    places = [found[source, method] for source, method in zip(runs["source"], runs["method"], strict=True)]
+    columns = pd.DataFrame(places, index=runs.index, columns=["paper_method", *SWEEP_COLUMNS])
+    return pd.concat([runs[KEY], columns, runs.drop(columns=KEY)], axis=1)
+
+
+def _place(layout: Layout, point: Point) -> dict[str, str | float | None]:
+    return dict(zip(SWEEP_COLUMNS, (layout.parameter, point.value, point.paper_value), strict=True))
+
+
+def _by_point(runs: pd.DataFrame, layout: Layout) -> Iterator[tuple[Point, pd.DataFrame]]:
+    """Yield each point with its runs, their methods named as the table names them."""
+    left = pd.Series(True, index=runs.index)
+    for point in layout.points:
+        names = {variant: method for method, variant in point.methods.items()}
+        here = (runs["source"] == point.source) & runs["method"].isin(list(names))
+        left &= ~here
+        if not here.any():
+            raise RunsError(
+                f"no run of {layout.parameter} = {point.value} was given, expected those of source {point.source} "
+                f"with method {' or '.join(names)}"
+            )
+        yield point, runs[here].assign(method=runs.loc[here, "method"].map(names))
+    if left.any():
+        source, method = runs.loc[left, ["source", "method"]].iloc[0]
+        raise RunsError(f"a run of source {source} with method {method} is not of this table")

@@ -1,0 +1,1 @@
+"""What a study is made of: settings, runs, and where files lie."""

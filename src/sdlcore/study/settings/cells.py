@@ -1,0 +1,137 @@
+"""Runs, one cell each, and the settings that a study gives them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sdlcore.baselines.settings import SHARED, PeerConfig
+from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.study.settings.runs import Layer, Method
+from sdlcore.study.settings.study import Study
+
+RunSettings = RunConfig | SolverConfig | PeerConfig
+NAMES = ("warm_start", "like")
+"""Settings of methods that are none of runs, but say which others they hang on."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a model trained once."""
+
+    source: str
+    method: str
+    protocol: str
+    anchoring: str
+    seed: int
+
+    def is_solved(self, study: Study) -> bool:
+        """Tell whether a solver makes its dictionary."""
+        return study.methods[self.method].is_solver
+
+    def is_peers(self, study: Study) -> bool:
+        """Tell whether another library trains it."""
+        return study.methods[self.method].is_peer
+
+
+def run_settings(study: Study, cell: Cell) -> RunSettings:
+    """Return the settings of a run.
+
+    Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults. A
+    solver has settings of its own, and takes none from protocols and sources but what a protocol has for it; another
+    library takes from them what batches it sees (`sdlcore.baselines.settings.SHARED`). The weight of anchors is its
+    anchoring's.
+
+    Raises
+    ------
+    ValueError
+        If settings do not go together.
+    """
+    given = dict(_given(study, cell.source, cell.method, cell.protocol))
+    if cell.is_solved(study):
+        return SolverConfig.from_dict(given)
+    if cell.is_peers(study):
+        return PeerConfig.from_dict(given)
+    if cell.anchoring != "none":
+        given["lambda_anchor"] = study.anchorings[cell.anchoring].lambda_anchor
+    return RunConfig.from_dict(given)
+
+
+def trained_settings(study: Study, cell: Cell) -> RunConfig:
+    """Return the settings of a run that is trained here."""
+    found = run_settings(study, cell)
+    assert isinstance(found, RunConfig), f"{cell.method} is not trained here"
+    return found
+
+
+def setting_of(study: Study, source: str, method: str, protocol: str, name: str) -> Any:
+    """Return one setting of a run as it is given, or its default, whether its settings go together or not.
+
+    Raises
+    ------
+    KeyError
+        If the run has no such setting.
+    """
+    kind = study.methods[method]
+    default = SolverConfig() if kind.is_solver else PeerConfig() if kind.is_peer else RunConfig()
+    return (default.to_dict() | dict(_given(study, source, method, protocol)))[name]
+
+
+def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that the layers of a run give, those that count last."""
+    kind, layers = study.methods[method], study.protocols[protocol]
+    if not kind.is_solver:
+        for layer in (layers.run, study.source(source).run):
+            yield from ((name, value) for name, value in _own(layer) if not kind.is_peer or name in SHARED)
+    yield from _own(kind)
+    if kind.is_peer and kind.warm_start is not None:
+        yield "warm_start", kind.warm_start  # for another library to refuse: it starts from nothing of ours
+    if method in layers.methods:
+        yield from _own(layers.methods[method])
+
+
+def _own(layer: Layer) -> Iterator[tuple[str, Any]]:
+    yield from ((name, value) for name, value in layer if name in layer.model_fields_set and name not in NAMES)
+
+
+def start_cell(study: Study, cell: Cell) -> Cell | None:
+    """Return the run that a run starts from, or None. It has no anchors, and otherwise the same name."""
+    method = study.methods[cell.method].warm_start
+    return None if method is None else Cell(cell.source, method, cell.protocol, "none", cell.seed)
+
+
+def solver_settings(method: Method) -> SolverConfig:
+    """Return the settings of a method that is a solver, without what protocols have for it.
+
+    Raises
+    ------
+    ValueError
+        If settings do not go together.
+    """
+    return SolverConfig.from_dict(dict(_own(method)))
+
+
+def variant_name(name: str, parameter: str, value: float) -> str:
+    """Return what the variant of a source or method with another value of one parameter is called."""
+    return f"{name}_{parameter}_{re.sub('[^a-z0-9]+', '_', str(value))}"
+
+
+class Discovering(NamedTuple):
+    """What an anchoring's directions are discovered by."""
+
+    solver: SolverConfig
+    min_cosine: float
+    """How near what is found in one half of the data must be to what is found in the other."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON can hold them."""
+        return {"solver": self.solver.to_dict(), "min_cosine": self.min_cosine}
+
+
+def discovery_of(study: Study, anchoring: str) -> Discovering | None:
+    """Return what an anchoring's directions are discovered by, None of given ones."""
+    discover = study.anchorings[anchoring].discover
+    if discover is None:
+        return None
+    return Discovering(solver_settings(study.methods[discover.method]), discover.min_cosine)

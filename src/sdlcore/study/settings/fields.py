@@ -1,0 +1,98 @@
+"""What models of the configuration are made of: their base, and the types of values that several of them have."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le, MinLen
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WrapValidator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+from typing_extensions import TypeAliasType
+
+from sdlcore.study.settings.documents import describe
+
+
+class Settings(BaseModel):
+    """Settings under one key. The text below a field is its description in the schema, and a hint in errors."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        defer_build=True,
+        allow_inf_nan=False,
+        # Rust's regular expressions know no \Z
+        regex_engine="python-re",
+        validate_by_name=True,
+        serialize_by_alias=True,
+        json_schema_extra=describe,
+    )
+
+
+def _as_given(value: Any, check: Callable[[Any], Any]) -> Any:
+    check(value)
+    return value
+
+
+AsGiven = WrapValidator(_as_given)
+"""Keeps a value as it was written: 1 stays 1 where 1.0 is meant, else every digest of settings would change."""
+
+
+class _Unique:
+    """No item of a list stands in it twice."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"uniqueItems": True}
+
+    @staticmethod
+    def check(items: Any) -> Any:
+        if len(set(items)) < len(items):
+            raise PydanticCustomError("not_unique", "non-unique elements")
+        return items
+
+
+Unique = _Unique()
+
+
+def left_out() -> Any:
+    """Return the default of a field that stands in no written configuration unless it is given."""
+    return Field(default=None, exclude_if=lambda value: value is None)
+
+
+Identifier = TypeAliasType(
+    "Identifier",
+    Annotated[
+        str,
+        Field(
+            max_length=50,
+            pattern=r"^[a-z][a-z0-9_]*\Z",
+            description="lower-case letters, digits and underscores, beginning with a letter",
+        ),
+    ],
+)
+Text = Annotated[str, MinLen(1)]
+Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
+Names = Annotated[list[Identifier], MinLen(1), Unique]
+Seeds = Annotated[list[Seed], MinLen(1), Unique]
+Numbers = Annotated[list[Annotated[float, AsGiven]], MinLen(1), Unique]
+
+
+def _no_none(name: str) -> str:
+    if name == "none":
+        raise PydanticCustomError("none", "none is the name of what has no anchors")
+    return name
+
+
+AnchoringName = Annotated[Identifier, AfterValidator(_no_none)]
+"""The name of an anchoring that is given; "none" exists always."""

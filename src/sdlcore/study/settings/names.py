@@ -1,0 +1,25 @@
+"""Names that refer to nothing, and the ones that were probably meant."""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+METHOD = "a key of methods"
+PROTOCOL = "a key of protocols"
+ANCHORING = "none or a key of anchorings"
+BENCH = "a source under sources.bench"
+"""What names are expected to be, in messages."""
+
+
+def unknown(path: str, used: Iterable[object], known: Iterable[object], expected: str) -> Iterator[str]:
+    """Yield the names used that are not known, each led by the path of the key."""
+    known = list(known)
+    for name in used:
+        if name not in known:
+            choices = f" ({', '.join(map(str, known))})" if known else ", of which there is none"
+            yield f"{path}: {name} is not {expected}{choices}{did_you_mean(str(name), map(str, known))}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,295 @@
+"""Settings of sources of activations, by kind."""
+
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+
+import pydantic
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, PlainSerializer
+from typing_extensions import TypeAliasType
+
+from sdlcore.settings import Batch, Positive, Total
+from sdlcore.sources.bench import hierarchy
+from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.files.settings import FileSource
+from sdlcore.sources.images import settings as images
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
+from sdlcore.study.settings.runs import Run
+
+Shards = Annotated[int, Ge(1), Le(10**4)]
+Checksum = TypeAliasType(
+    "Checksum",
+    Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}\Z", description="64 digits of a SHA-256, in lower case")],
+)
+Array = TypeAliasType(
+    "Array",
+    Annotated[
+        str,
+        pydantic.Field(
+            pattern=r"^[^#]+\.(npy|npz|h5|hdf5|safetensors)(#.+)?\Z",
+            description="the path of an .npy, .npz, .h5, .hdf5 or .safetensors file, with #key where it holds several "
+            "arrays",
+        ),
+    ],
+)
+
+
+class _Taken(Settings):
+    """Settings that the library defines, in the dataclass that a subclass names as its last base."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        taken: tuple[Field[Any], ...] = fields(cls) if is_dataclass(cls) else ()
+        for field in taken:
+            cls.__annotations__.setdefault(field.name, _as_configured(field.type))
+
+
+def _as_configured(annotation: Any) -> Any:
+    """Return the type of a library's setting as configurations have it: numbers as written, lists for tuples."""
+    kind, *others = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    bare, *bounds = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    if get_origin(bare) is not tuple:
+        return Annotated[annotation, AsGiven]
+    parts = (list[get_args(bare)[0]], *bounds, Unique, AfterValidator(tuple), PlainSerializer(list))  # type: ignore[misc]
+    return Union[(Annotated[parts], *others)]
+
+
+class Source(_Taken):
+    """What sources of all kinds have."""
+
+    like: Identifier | None = left_out()
+    """Another source of the same kind, all of whose settings this one takes, with its own laid over them."""
+    run: Run = Run()
+    """Settings of all runs on this source, over those of their protocols."""
+    kind: ClassVar[str]
+    """The key of `Sources` that sources of this kind stand under."""
+    how_target: ClassVar[str]
+    """What gives a source of this kind a second representation; name stands for its name."""
+
+    @property
+    def has_target(self) -> bool:
+        """Whether samples have a second representation."""
+        raise NotImplementedError
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether samples have classes, whose means are taken."""
+        return False
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether rows are made while a dictionary is trained, and never stored."""
+        return False
+
+    @property
+    def n_shards(self) -> int:
+        """Parts that the training store is extracted in."""
+        return 1
+
+    @property
+    def rows(self) -> tuple[int | None, int | None]:
+        """Samples for training and for evaluation; None where that is known only when they are read."""
+        raise NotImplementedError
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        """Dimensions of input, None where not known yet, and of target, 0 for none or not known."""
+        raise NotImplementedError
+
+    @property
+    def bytes_of_number(self) -> int:
+        """Bytes of a number in a store."""
+        return 4
+
+    @property
+    def rate(self) -> float | None:
+        """Samples that a model makes in a second, as far as that is given."""
+        return None
+
+
+class Hierarchy(_Taken, hierarchy.Hierarchy):
+    """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is."""
+
+
+class Bench(Source, BenchSource):
+    """A variant of the Linear Representation Bench (Appendix C)."""
+
+    hierarchy: Hierarchy | None = None
+
+    kind = "bench"
+    how_target = "set sources.bench.{name}.n_r"
+
+    @property
+    def has_target(self) -> bool:
+        return self.n_r is not None
+
+    @property
+    def rows(self) -> tuple[int | None, int | None]:
+        return self.train_samples, self.test_samples
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        return self.n_p, self.n_r or 0
+
+
+class ClassMeans(Settings):
+    """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
+
+    centred: bool = False
+    """Take the mean of all activations from those of the classes first; for training on centred activations
+    (normalise)."""
+    min_class_size: Total = 10
+    """Classes with fewer training samples are left out."""
+
+
+class ClipTraining(_Taken, images.ClipTraining):
+    """How a CLIP is trained."""
+
+
+class Clip(Source, images.ClipSource):
+    """Embeddings of images by a CLIP model."""
+
+    workers: Annotated[int, Ge(0), Le(10**3)] = 2
+    """Processes that decode images, beside the one that runs the model; with 0, its own threads do. Not tracked."""
+    shards: Shards = 1
+    """Parts that the training store is extracted in, each a job of its own; 1 for one job that writes both stores."""
+    training: ClipTraining = ClipTraining()
+    """How the CLIP is trained, where pretrained is trained."""
+    class_means: ClassMeans = ClassMeans()
+    samples_per_second: Annotated[Positive, AsGiven] | None = None
+    """Images that a machine like yours embeds in a second; lets a plan say how long it takes."""
+
+    kind = "clip"
+    how_target = "embeddings of images have none"
+
+    @property
+    def has_target(self) -> bool:
+        return False
+
+    @property
+    def is_labelled(self) -> bool:
+        return True
+
+    @property
+    def n_shards(self) -> int:
+        return self.shards
+
+    @property
+    def rows(self) -> tuple[int | None, int | None]:
+        return self.train_samples, self.test_samples
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        return self.n_p, 0
+
+    @property
+    def bytes_of_number(self) -> int:
+        return {"float16": 2, "float32": 4}[self.store_dtype]
+
+    @property
+    def rate(self) -> float | None:
+        return self.samples_per_second
+
+    def inconsistencies(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the problem of each setting that does not go with the others."""
+        yield from super().inconsistencies()
+        rows, batch = self.images_taken[0], self.training.batch_size
+        if self.pretrained == images.TRAINED and rows is not None and batch > rows:
+            yield "training.batch_size", f"{batch} exceeds the source's {rows} train_samples"
+
+
+class Llama(Source, LlamaSource):
+    """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
+
+    model_sha256: Checksum | None = None
+    text_sha256: Checksum | None = None
+    n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
+    """Dimension of activations, where a plan should say what disk is needed before the model is there."""
+    shards: Shards = 1
+    """Parts that the training store is extracted in, each a job of its own, beside one for the evaluation store; 1 for
+    one job that writes both."""
+    stream: bool = False
+    """Whether training rows are made while a dictionary is trained, for every run anew, and never stored; train_samples
+    is then not read."""
+    buffer_rows: Batch = 65536
+    """Rows in memory that batches of a streamed source are drawn from; more mixes better."""
+    samples_per_second: Annotated[Positive, AsGiven] | None = None
+    """Tokens that a machine like yours extracts in a second; lets a plan say how long it takes."""
+
+    kind = "llama"
+    how_target = "set sources.llama.{name}.layers, or its site to mlp"
+
+    @property
+    def has_target(self) -> bool:
+        return self.layers is not None or self.site == "mlp"
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.stream
+
+    @property
+    def n_shards(self) -> int:
+        return self.shards
+
+    @property
+    def rows(self) -> tuple[int | None, int | None]:
+        return self.train_samples, self.test_samples
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        return self.n_p, 0
+
+    @property
+    def bytes_of_number(self) -> int:
+        return 2
+
+    @property
+    def rate(self) -> float | None:
+        return self.samples_per_second
+
+
+class File(Source, FileSource):
+    """Activations that lie in files."""
+
+    input: Array
+    target: Array | None = None
+    labels: Array | None = None
+    test_input: Array | None = None
+    test_target: Array | None = None
+    test_labels: Array | None = None
+    class_means: ClassMeans = ClassMeans()
+
+    kind = "file"
+    how_target = "set sources.file.{name}.target"
+
+    @property
+    def has_target(self) -> bool:
+        return self.target is not None
+
+    @property
+    def is_labelled(self) -> bool:
+        return self.labels is not None
+
+    @property
+    def rows(self) -> tuple[int | None, int | None]:
+        return None, None
+
+    @property
+    def widths(self) -> tuple[int | None, int]:
+        return None, 0
+
+
+class Sources(Settings):
+    """Sources by kind and name."""
+
+    bench: dict[Identifier, Bench] = {}
+    """Variants of the Linear Representation Bench (Appendix C), drawn anew for each seed."""
+    clip: dict[Identifier, Clip] = {}
+    """Image embeddings of CLIP models, shared by all seeds."""
+    llama: dict[Identifier, Llama] = {}
+    """Activations of Llama-family language models, shared by all seeds."""
+    file: dict[Identifier, File] = {}
+    """Activations that lie in files already, shared by all seeds."""

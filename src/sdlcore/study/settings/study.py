@@ -1,0 +1,118 @@
+"""What all tables and figures of a study share: its sources, methods, ways of training and of anchoring."""
+
+from typing import Annotated, Literal, TypeVar
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from sdlcore.settings import Positive
+from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Text, left_out
+from sdlcore.study.settings.runs import Method, Protocol
+from sdlcore.study.settings.sources import Bench, Clip, File, Llama, Source, Sources
+
+S = TypeVar("S", bound="Study")
+
+
+class Discover(Settings):
+    """Directions that a solver finds in both halves of the training data."""
+
+    method: Identifier
+    """A method that is a solver: with pair sae for directions of the input, with pair crosscoder for those of input and
+    target."""
+    min_cosine: Annotated[float, Gt(0), Le(1), AsGiven] = 0.9
+    """How near what it finds in one half must be to what it finds in the other."""
+
+
+class Anchoring(Settings):
+    """A way of anchoring (section 4)."""
+
+    n_anchors: Annotated[float, Gt(0), Le(10**8), AsGiven] | None
+    """Number of anchors, or, below 1, the share of the classes or features that are given away, one at least; of
+    discovered ones those of most energy, null for all that are stable."""
+    lambda_anchor: Annotated[Positive, AsGiven] = 0.1
+    """Weight of eq. (25)."""
+    discover: Discover | None = left_out()
+    """Take directions that a solver finds in both halves of the training data, instead of true features or means of
+    classes (docs/anchors.md)."""
+
+
+class Study(Settings):
+    """What a configuration has beside the tables and figures that it asks for."""
+
+    name: Identifier
+    """Results go to results/<name>, logs to logs/<name>."""
+    seeds: Seeds
+    """A seed redraws matrices, samples, initialisation, order and anchors, each from a stream of its own."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. auto takes a GPU where torch sees one. Not tracked, a change retrains nothing."""
+    processes: Annotated[int, Ge(1), Le(1000)] = 1
+    """Processes that train each dictionary together, on GPUs each on one of its own. Not tracked, a change retrains
+    nothing."""
+    split: Literal["samples", "latents"] = "samples"
+    """What these processes divide among them: the samples of each batch (data parallel), or the latents of a dictionary
+    (tensor parallel) that is too large for one GPU. Not tracked."""
+    tensorboard: bool = True
+    """Write the history of each run as TensorBoard event files too, into tensorboard/ beside the model. Not tracked."""
+    wandb: Text | None = None
+    """Project of Weights & Biases that the history of each run is sent to; null for none. Needs the package wandb. Not
+    tracked."""
+    cache: Text = "cache"
+    """Folder for what is downloaded once (wheels, models), relative to the working directory or absolute."""
+    peers_python: Text = "benchmarks/.venv/bin/python"
+    """Interpreter that has other libraries (docs/peers.md), relative to the checkout or absolute; without --use-conda,
+    runs of methods with peer take it. Not tracked."""
+    sources: Sources
+    """Where activations come from, by kind and name. Names are unique over kinds."""
+    methods: Annotated[dict[Identifier, Method], MinLen(1)]
+    """A method picks a pair, a sigma and loss terms (section 2.4); any run setting may stand here."""
+    protocols: Annotated[dict[Identifier, Protocol], MinLen(1)]
+    """Ways of training. A run's settings are its protocol's run, then its source's run, then its method, then what its
+    protocol has for that method."""
+    anchorings: dict[AnchoringName, Anchoring] = {}
+    """Named ways of anchoring (section 4); "none" exists always."""
+
+    def all_sources(self) -> dict[str, Source]:
+        """Return the sources of all kinds by name."""
+        found = self.sources
+        return {**found.bench, **found.clip, **found.llama, **found.file}
+
+    def source(self, name: str) -> Source:
+        """Return a source.
+
+        Raises
+        ------
+        KeyError
+            If there is none of this name.
+        """
+        found = self.sources
+        for group in (found.bench, found.clip, found.llama, found.file):
+            if name in group:
+                return group[name]
+        raise KeyError(name)
+
+    def bench(self, name: str) -> Bench | None:
+        """Return a bench, or None where the name is not one of a bench."""
+        return self.sources.bench.get(name)
+
+    def clip(self, name: str) -> Clip | None:
+        """Return a source of images, or None."""
+        return self.sources.clip.get(name)
+
+    def llama(self, name: str) -> Llama | None:
+        """Return a source of a language model's activations, or None."""
+        return self.sources.llama.get(name)
+
+    def file(self, name: str) -> File | None:
+        """Return a source of activations in files, or None."""
+        return self.sources.file.get(name)
+
+    def with_source(self: S, name: str, source: Source) -> S:
+        """Return the study with one more source, or another in its place."""
+        group = {**getattr(self.sources, source.kind), name: source}
+        return self.model_copy(update={"sources": self.sources.model_copy(update={source.kind: group})})
+
+
+class Part(Study):
+    """What of a study one table or figure hangs on; it may have no method at all."""
+
+    methods: dict[Identifier, Method]
+    protocols: dict[Identifier, Protocol]

@@ -1,0 +1,24 @@
+"""Configurations as they are written, before any model has read them: trees of plain values."""
+
+from collections.abc import Mapping
+
+from sdlcore.settings import Json
+
+Tree = Mapping[str, Json]
+
+
+def part(tree: Tree, *path: str) -> dict[str, Json]:
+    """Return a copy of the mapping that stands at a path, empty where none does."""
+    value: Json = tree
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def merge(base: Tree, over: Tree) -> dict[str, Json]:
+    """Return ``base`` with ``over`` laid on it; mappings merge key by key, anything else replaces."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged

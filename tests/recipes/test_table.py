@@ -1,0 +1,90 @@
+"""A new table takes two files: it is defined in one, and asked for in the other (docs/extending.md)."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+
+from tests.workflow.conftest import Checkout
+
+RECIPE = {
+    "src/sdlcore/study/products/rare.py": '''"""The table of features that are rarely active."""
+
+from sdlcore.study.products.bench_table import BenchTable
+
+
+class Rare(BenchTable):
+    """Runs of the table of rare features; null for none."""
+
+    keys = ("rare",)
+    title = "Features that are rarely active"
+    columns = {"fvu": "FVU", "dead_fraction": "dead latents"}
+    caption = "Benches with rare features: means over seeds."
+''',
+    "config/trial.yaml": "name: trial\nrare: {runs: {lrb: {methods: [topk, acs], seeds: [7, 8]}}}\n",
+}
+"""File -> what stands in it."""
+
+MAKE = """
+import json
+from pathlib import Path
+
+from sdlcore.study.configuration.cost import RATE, stages
+from sdlcore.study.configuration.loading import configure, load_yaml
+from sdlcore.study.configuration.schema import schema
+from sdlcore.study.report.page import parts, report
+from sdlcore.study.results.tables import read_csv
+
+
+def jobs(config):
+    return {stage.name: stage.jobs for stage in stages(config, lambda cell: 1, lambda source: 1, RATE)}
+
+
+default = load_yaml("config/config.yaml")
+without, config = configure({"name": "trial"}, default), configure(load_yaml("config/trial.yaml"), default)
+files, rare = config.files(), config.products()["rare"]
+for cell in rare.cells(config):
+    metrics = {"fvu": 0.25 + (cell.seed - 7) / 2, "dead_fraction": 0.125 if cell.method == "topk" else 0.0}
+    path = Path(files.metrics(cell))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"run": vars(cell), "metrics": metrics, "chance": {}}))
+rare.make("rare", files)
+frames = {name: read_csv(path) for name, path in parts(config, files).items() if Path(path).exists()}
+Path("report.html").write_text(report(config, frames, {}))
+said = [jobs(without), jobs(config), list(frames), schema()["properties"]["rare"]["description"]]
+Path("said.json").write_text(json.dumps(said))
+"""
+
+
+def test_a_table_of_one_file_is_planned_made_reported_and_described(tmp_path):
+    checkout = Checkout(tmp_path / "sdl core")
+    assert len(RECIPE) <= 2
+    for name, text in RECIPE.items():
+        assert not (checkout.path / name).exists(), f"{name} is there: the recipe no longer fits"
+        (checkout.path / name).write_text(text)
+    environment = os.environ | {"PYTHONPATH": str(checkout.path / "src")}
+    command = [sys.executable, "-c", MAKE]
+    done = subprocess.run(command, cwd=checkout.path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    without, planned, reported, described = json.loads((checkout.path / "said.json").read_text())
+    new = {stage: jobs - without[stage] for stage, jobs in planned.items() if jobs != without[stage]}
+    assert new == {"activations of bench": 2, "trainings on bench": 2, "solvers": 2, "evaluations": 4}
+    rows = pd.read_csv(checkout.path / "results/trial/tables/rare.csv")
+    assert list(rows) == ["source", "method", "seed", "fvu", "dead_fraction"]
+    assert rows["fvu"].tolist() == [0.25, 0.75] * 2
+    assert (checkout.path / "results/trial/tables/rare.md").read_text().splitlines() == [
+        "Benches with rare features: means over seeds.",
+        "",
+        "| bench   | method   |   seeds |   FVU |   dead latents |",
+        "|:--------|:---------|--------:|------:|---------------:|",
+        "| lrb     | TopK SAE |       2 | 0.500 |          0.125 |",
+        "| lrb     | ACS      |       2 | 0.500 |          0.000 |",
+    ]
+    assert reported == ["rare"]
+    section = (checkout.path / "report.html").read_text().partition('<section id="rare">')[2].partition("</section>")[0]
+    assert "<h2>Features that are rarely active</h2>" in section
+    assert '<td class="text">TopK SAE</td><td>2</td><td>0.500</td><td>0.125</td>' in section
+    assert described == "Runs of the table of rare features; null for none."
+    assert "\nrare (Features that are rarely active)\n" in checkout.snakemake("--list", base="trial").stdout

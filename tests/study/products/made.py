@@ -1,0 +1,98 @@
+"""What runs and sources leave, written for products to be made from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.image import imread
+
+from sdlcore.data.writing import create_store
+from sdlcore.model.saving import save_model
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.sources.bench.samples import synthesise
+from sdlcore.storage.sealing import write_sealed
+from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.whole import Configuration
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.trees import merge
+from tests.conftest import REPOSITORY, script
+
+PAPER = str(REPOSITORY / "resources/paper")
+NOTHING = {"own": None, "solvers": None, "discovery": None, "tables": {}, "figures": {}}
+"""Laid over a configuration, asks for no product."""
+
+
+def configuration(change: Mapping[str, Any] | None = None, *names: str) -> Configuration:
+    """Return the default with files and a change laid over."""
+    config = load_yaml(REPOSITORY / "config/config.yaml")
+    for name in names:
+        config = merge(config, load_yaml(REPOSITORY / f"config/{name}.yaml"))
+    return validate(merge(config, change or {}))
+
+
+def alone(change: Mapping[str, Any]) -> Configuration:
+    """Return the default with a change laid over, but for the products that the change does not ask for."""
+    return validate(merge(load_yaml(REPOSITORY / "config/config.yaml") | NOTHING, change))
+
+
+def make(config: Configuration, name: str, folder: Path) -> Files:
+    """Make a product in a folder as the workflow does, of its inputs alone, and return where its files lie."""
+    files, product = config.files(PAPER), config.products()[name]
+    shared = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
+    part = product.used(config).model_dump(include=shared)
+    with chdir(folder):
+        missing = [path for path in product.inputs(name, files) if not Path(path).is_file()]
+        assert not missing
+        script("product")(
+            name=name,
+            product=f"{type(product).__module__}.{type(product).__name__}",
+            settings=json.loads(json.dumps(product.model_dump())),
+            study=json.loads(json.dumps(part)),
+            divided_by=dict(files.divided_by),
+            paper=Path(PAPER),
+        )
+        lacking = [path for path in product.outputs(name, files) if not Path(path).is_file()]
+        assert not lacking
+    return files
+
+
+def pictured(folder: Path, files: Files, name: str, width: int = 1000) -> pd.DataFrame | None:
+    """Check the pictures of a product, which have ``width`` pixels or more, and return its table, where it has one."""
+    assert imread(folder / files.figure(name)).shape[1] >= width
+    assert (folder / files.figure(name, "pdf")).read_bytes().startswith(b"%PDF-")
+    table = folder / files.table(name)
+    return pd.read_csv(table) if table.is_file() else None
+
+
+def write_dictionary(path: Path, W_enc: np.ndarray, W_dec: np.ndarray) -> None:
+    """Write the model of a run, a ReLU autoencoder with n_q x n_p weights of encoder and decoder."""
+    model = SparseCoder(ModelConfig(n_q=len(W_enc)), (W_enc.shape[1],), (W_enc.shape[1],))
+    with torch.no_grad():
+        model.W_enc.copy_(torch.from_numpy(W_enc))
+        model.W_dec.copy_(torch.from_numpy(W_dec))
+    save_model(path, model, {})
+
+
+def write_matrix(path: Path, W: np.ndarray) -> None:
+    """Write the true features of a bench, n_p x n."""
+    write_sealed(path, {"W_p": np.ascontiguousarray(W, dtype=np.float32)}, {})
+
+
+def write_samples(path: Path, W: np.ndarray, x: Any) -> None:
+    """Write the samples of a bench, made of the coefficients x, N x n, and features W, n_p x n."""
+    with create_store(path, {}) as store:
+        store.append(input=synthesise(x, W), features=x)
+
+
+def write_run(folder: Path, files: Files, cell: Cell, W: np.ndarray, both: Sequence[np.ndarray], x: Any) -> None:
+    """Write what a run of a bench leaves, and the bench: its true features W, and held-out samples of x."""
+    write_dictionary(folder / files.model(cell), *both)
+    write_matrix(folder / files.feature_matrix(cell.source, cell.seed), W)
+    write_samples(folder / files.store(cell.source, cell.seed, "test"), W, x)

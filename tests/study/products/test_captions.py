@@ -1,0 +1,53 @@
+"""What a reader of a table must know, out of a configuration."""
+
+from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.products.captions import table_caption
+from sdlcore.study.settings.trees import merge
+from tests.conftest import REPOSITORY
+from tests.study.results.test_tables import TRIAL
+
+DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
+
+
+def caption(given, name):
+    config = validate(given)
+    return table_caption(config.tables[name], name, config)
+
+
+def test_it_takes_settings_from_the_configuration():
+    said = caption(TRIAL, "table1")
+    assert "3 seeds (0, 1, 2)" in said
+    assert "configuration trial, source lrb" in said
+    assert "n = 1000, n_p = 768, n_q = 16000" in said
+    assert "n = 20, n_p = 10, S = 0.9, M = 0.1, N = 50, n_q = 40, steps = 7" in said
+    assert "lambda_anchor = 0.1, n_anchors = 3" in said
+    assert "one seed" in caption(TRIAL | {"seeds": [4]}, "table1")
+    assert "Linear Representation Bench" in said
+
+
+def test_of_images_it_says_what_means_of_classes_are():
+    clip = {"pictures": {"images": "folder", "model": "ViT-B-32-quickgelu", "pretrained": "openai", "test_samples": 9}}
+    tables = {"table2": {**TRIAL["tables"]["table1"], "source": "pictures"}}
+    said = caption(TRIAL | {"sources": {"clip": clip}, "tables": tables}, "table2")
+    assert "class means (eq. 23), which are no true features" in said
+    assert "Top classes: how many classes share the 100" in said
+
+
+def test_it_says_what_is_swept_and_at_which_scale():
+    said = caption(DEFAULT, "table4")
+    assert "Bench over n = 102, 128, 154, beside the paper's 800, 1000, 1200; protocol best; one seed" in said
+    assert "is at n = 102/128/154, n_p = 96" in said
+    papers = merge(DEFAULT, load_yaml(REPOSITORY / "config/paper.yaml"))
+    said = caption(papers, "table7")
+    assert "over k = 32, 64, 128; protocol paper; one seed" in said
+    assert "n_q = 16000, k = 32/64/128, steps" in said
+    assert "calls S what its Assumption 2.3 calls 1 - S" in caption(papers, "table6")
+
+
+def test_it_leaves_out_of_solvers_what_they_are_not_given():
+    def beside(*methods):
+        table = {**DEFAULT["tables"]["table1"], "methods": [*methods], "anchorings": ["none"]}
+        return caption(DEFAULT | {"tables": {"table1": table}}, "table1")
+
+    assert "n_q = 2048, steps = 250" in beside("topk", "acs")
+    assert "steps" not in beside("acs")

@@ -1,0 +1,114 @@
+"""Tables of runs, made from files on disk."""
+
+import pandas as pd
+import pytest
+
+from sdlcore.study.products.captions import table_caption
+from sdlcore.study.results.runs import RunsError
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Part
+from tests.study.products import made
+from tests.study.results.test_tables import write_metrics
+
+TABLE = {"source": "lrb", "methods": ["topk", "relu"], "anchorings": ["none", "ground_truth"]}
+
+
+def write_runs(folder, config, name):
+    runs = folder / config.files().results / "runs"
+    for cell in config.tables[name].cells(config):
+        write_metrics(runs, cell.seed, cell.method, cell.anchoring, cell.protocol, cell.source)
+
+
+def made_of(folder, name, **table):
+    config = made.alone({"tables": {name: TABLE | table}})
+    write_runs(folder, config, name)
+    return config, made.make(config, name, folder)
+
+
+def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
+    config, files = made_of(tmp_path, "table1")
+    rows, runs, effects = (pd.read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs", "_effects"))
+    assert rows["method"].tolist() == ["topk", "topk", "relu", "relu"]
+    assert rows["paper_gt_recovery"].notna().all()
+    assert len(runs) == 4 * len(config.seeds)
+    assert set(effects["method"]) == {"topk", "relu"}
+    caption = table_caption(config.tables["table1"], "table1", config)
+    markdown, latex = ((tmp_path / files.table("table1", ending)).read_text() for ending in ("md", "tex"))
+    assert markdown.startswith(f"{caption}\n\n| Method")
+    assert r"\label{tab:table1}" in latex
+    assert not (tmp_path / files.figure("table1")).exists()
+
+
+def test_a_sweep_has_a_picture_and_rows_at_each_value(tmp_path):
+    _, files = made_of(
+        tmp_path, "table7", methods=["topk"], sweep={"parameter": "k", "values": [8, 16], "paper": [32, 64]}
+    )
+    rows = made.pictured(tmp_path, files, "table7")
+    assert rows["value"].tolist() == [8, 8, 16, 16]
+    runs = pd.read_csv(tmp_path / files.table("table7_runs"))
+    assert runs["method"].unique().tolist() == ["topk_k_8", "topk"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"), [("n", [100, 110]), ("k", [8, 9])], ids=["of the source", "of the method"]
+)
+def test_a_sweep_need_not_have_the_value_of_what_it_varies(tmp_path, parameter, values):
+    _, files = made_of(tmp_path, "own_more", methods=["topk"], sweep={"parameter": parameter, "values": values})
+    assert pd.read_csv(tmp_path / files.table("own_more"))["value"].unique().tolist() == values
+
+
+def test_a_table_that_the_paper_lacks_takes_no_file_of_it(tmp_path):
+    config, files = made_of(tmp_path, "own_more")
+    rows = pd.read_csv(tmp_path / files.table("own_more"))
+    assert rows[["paper_gt_recovery", "paper_mip", "paper_l0"]].isna().all(axis=None)
+    assert not any(path.startswith(made.PAPER) for path in config.tables["own_more"].inputs("own_more", files))
+
+
+def test_its_inputs_are_metrics_and_the_papers_table_and_its_outputs_what_it_writes():
+    config = made.alone({"seeds": [4], "tables": {"table1": TABLE | {"methods": ["topk"]}}})
+    table, files = config.tables["table1"], config.files("paper")
+    assert table.inputs("table1", files) == [
+        "results/quick/runs/lrb/topk/best/none/seed4/metrics.json",
+        "results/quick/runs/lrb/topk/best/ground_truth/seed4/metrics.json",
+        "paper/table1.csv",
+    ]
+    assert table.outputs("table1", files) == [
+        *(f"results/quick/tables/table1.{ending}" for ending in ("csv", "md", "tex")),
+        *(f"results/quick/tables/table1_{part}.csv" for part in ("effects", "runs")),
+    ]
+    run = "results/quick/runs/lrb/topk/best/none/seed4"
+    assert table.beside("table1", files)[:4] == [
+        f"{run}/{name}" for name in ("model.safetensors", "config.json", "history.csv", "metrics.json")
+    ]
+
+
+def test_beside_a_table_of_images_stands_what_its_source_leaves():
+    table = {"source": "fashion_clip", "methods": ["topk"], "anchorings": ["none", "class_means"]}
+    config = made.alone({"tables": {"table2": table}})
+    assert config.tables["table2"].beside("table2", config.files())[-4:] == [
+        "results/quick/tables/fashion_clip_classes.csv",
+        "results/quick/activations/fashion_clip/skipped.csv",
+        "results/quick/clip/fashion_clip/model.safetensors",
+        "results/quick/clip/fashion_clip/metrics.json",
+    ]
+
+
+@pytest.mark.parametrize("name", ["table1", "table4", "table5", "table6", "table7"])
+def test_the_part_of_a_study_that_it_hangs_on_says_the_same_of_it(name):
+    config = made.configuration()
+    table = config.tables[name]
+    part = Part.model_validate(table.used(config).model_dump(include=set(Part.model_fields) - {"device", "cache"}))
+    assert table.cells(part) == table.cells(config)
+    assert table_caption(table, name, part) == table_caption(table, name, config)
+    assert table.inputs(name, Files(part)) == table.inputs(name, Files(config))
+    assert len(part.methods) < len(config.methods)
+
+
+def test_a_run_that_is_missing_is_named(tmp_path):
+    config = made.alone({"tables": {"own_more": TABLE}})
+    write_runs(tmp_path, config, "own_more")
+    cell = config.tables["own_more"].cells(config)[1]
+    path = tmp_path / config.files().metrics(cell)
+    path.write_text("{}")
+    with pytest.raises(RunsError, match=r"seed1/metrics\.json: run is missing"):
+        made.make(config, "own_more", tmp_path)

@@ -1,0 +1,30 @@
+"""Settings of sources and the code that reads them."""
+
+from dataclasses import MISSING, fields
+
+import pytest
+
+from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.files.extraction import FileSource
+from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.images.training import ClipTraining
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.study.configuration.schema import schema
+
+
+@pytest.mark.parametrize(
+    ("group", "part"),
+    [
+        ("Bench", BenchSource),
+        ("Clip", ClipSource),
+        ("ClipTraining", ClipTraining),
+        ("Llama", LlamaSource),
+        ("File", FileSource),
+    ],
+)
+def test_models_of_sources_and_the_code_that_reads_them_agree_on_settings_and_defaults(group, part):
+    properties = schema()["$defs"][group]["properties"]
+    for field in fields(part):
+        default = None if field.default is MISSING else field.default
+        default = list(default) if isinstance(default, tuple) else default
+        assert properties[field.name].get("default") == default, f"{group}.{field.name}"

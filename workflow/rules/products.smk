@@ -1,0 +1,39 @@
+# Tables and figures: each is made by one rule, make_NAME, and asked for with what its runs leave by another, NAME.
+for product_name, product in PRODUCTS.items():
+
+    rule:
+        name:
+            f"make_{product_name}"
+        input:
+            product.inputs(product_name, FILES),
+        output:
+            product.outputs(product_name, FILES),
+        log:
+            product_log(product_name),
+        benchmark:
+            product_log(product_name, "tsv")
+        conda:
+            ENVIRONMENT
+        threads: 1
+        resources:
+            mem_mb=product.memory,
+            runtime=product.minutes,
+        params:
+            name=product_name,
+            product=f"{type(product).__module__}.{type(product).__name__}",
+            settings=product_settings(product_name),
+            study=product_study(product_name),
+            divided_by=product_divided_by(product_name),
+            code=product_code(product_name),
+        shell:
+            'python "$SCRIPTS"/product.py --name {params.name} --product {params.product} --settings {params.settings:q}'
+            ' --study {params.study:q} --divided-by {params.divided_by:q} --paper "$PAPER" > {log:q} 2>&1'
+
+    rule:
+        name:
+            product_name
+        input:
+            product_files(product_name),
+
+    workflow.get_rule(product_name).docstring = product.describe(product_name)
+    workflow.get_rule(f"make_{product_name}").docstring = f"{product_name} without the files of its runs"

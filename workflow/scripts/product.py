@@ -1,0 +1,33 @@
+"""Make one table or figure."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sdlcore.command_line import cli
+from sdlcore.study.products.product import Product
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Part
+
+
+def main(
+    *, name: str, product: str, settings: dict[str, Any], study: dict[str, Any], divided_by: dict[str, str], paper: Path
+) -> None:
+    """
+    Args:
+        name: what it is called
+        product: its class, with the module
+        settings: what the configuration says of it
+        study: the part of the study that it hangs on
+        divided_by: source -> the anchoring that divides the features of its runs without anchors
+        paper: folder with the paper's own tables
+    """
+    module, _, kind = product.rpartition(".")
+    found = getattr(import_module(module), kind).model_validate(settings)
+    if not isinstance(found, Product):
+        raise ValueError(f"{product}: not a product")
+    found.make(name, Files(Part.model_validate(study), divided_by, str(paper)))
+
+
+if __name__ == "__main__":
+    cli(main)
