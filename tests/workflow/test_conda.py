@@ -65,9 +65,12 @@ def test_jobs_run_in_the_environment_that_was_made_for_them(checkout):
 def test_the_environment_holds_what_every_stage_imports_and_the_package_comes_from_the_checkout(checkout):
     (environment,) = checkout.path.glob(".snakemake/conda/*_")
     code = """if True:
-        import importlib, pathlib, runpy, sys
+        import importlib, pathlib, pkgutil, runpy, sys
         for script in sorted(pathlib.Path("workflow/scripts").glob("*.py")):
             runpy.run_path(str(script), run_name="imported")
+        import sdlcore.study.rendering
+        for module in pkgutil.iter_modules(sdlcore.study.rendering.__path__):
+            importlib.import_module(f"sdlcore.study.rendering.{module.name}")
         for module in ["accelerate", "datasets", "gguf", "open_clip", "pyarrow", "torchvision", "transformers"]:
             importlib.import_module(module)
         import sdlcore
