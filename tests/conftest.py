@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import gc
 import os
 import runpy
 from collections.abc import Callable
@@ -26,6 +27,11 @@ os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that run pipelines: last, each would keep one process of xdist and leave the others idle."""
     items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the many objects of imported libraries out of the way of garbage collectors, those of forks included."""
+    gc.freeze()
 
 
 def script(name: str) -> Callable[..., None]:
