@@ -1,6 +1,7 @@
 import pytest
 
-from sdlcore.storage.digest import imported_sources, source_digest
+from sdlcore.storage import digest
+from sdlcore.storage.digest import DECLARATIONS, imported_sources, source_digest
 from tests.conftest import REPOSITORY
 
 
@@ -77,8 +78,13 @@ def test_a_part_that_is_no_module_is_named(tree, part):
         source_digest(*tree, (part,))
 
 
+def test_declarations_of_settings_are_files():
+    assert all((REPOSITORY / "src" / name).is_file() for name in DECLARATIONS)
+
+
 @pytest.mark.parametrize("name", ["pkg/settings.py", "pkg/run.py"])
-def test_declarations_of_settings_do_not_count(tree, name):
+def test_declarations_of_settings_do_not_count(tree, name, monkeypatch):
+    monkeypatch.setattr(digest, "DECLARATIONS", ("pkg/settings.py", "pkg/run.py"))
     script, root = tree
     script.write_text("import pkg.settings\nimport pkg.run\n")
     (root / "pkg/settings.py").write_text("import pkg.late\nk = 1\n")

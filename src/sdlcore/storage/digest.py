@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-DECLARATIONS = ("settings.py", "run.py")
-"""Modules of these names declare settings and do nothing else."""
+DECLARATIONS = ("sdlcore/settings.py", "sdlcore/run.py", "sdlcore/solvers/settings.py", "sdlcore/baselines/settings.py")
+"""Modules that declare settings of runs and do nothing else. Those of sources do more: they read references."""
 
 
 def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
@@ -58,7 +58,7 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
         if path not in found:
             found.add(path)
             modules = (module for name in _imports(path, root) for module in _files(name, root))
-            waiting += [module for module in modules if module.name not in DECLARATIONS]
+            waiting += [module for module in modules if module.relative_to(root).as_posix() not in DECLARATIONS]
     named = {
         (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix(): path for path in found
     }
