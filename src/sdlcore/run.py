@@ -6,11 +6,25 @@ take meaning, range and default of each key from here (`sdlcore.study.settings`)
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from sdlcore.settings import Batch, Latents, Pair, Positive, Share, Total, Weight, check, used, used_by, weight_of
+from sdlcore.settings import (
+    Batch,
+    FromJson,
+    Json,
+    Latents,
+    Pair,
+    Positive,
+    Share,
+    Total,
+    Weight,
+    check,
+    used,
+    used_by,
+    weight_of,
+)
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 """Each is a module in `sdlcore.model.activations`."""
@@ -19,7 +33,7 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(FromJson):
     """Which pair, which sigma, how many latents (Definition 2.5)."""
 
     pair: Pair = "sae"
@@ -79,7 +93,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(FromJson):
     """Which terms stand beside the reconstruction, and their weights."""
 
     l1: Weight = weight_of("l1", default=0.0)
@@ -127,7 +141,7 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(FromJson):
     """How the loss is minimised: Adam over shuffled batches."""
 
     steps: Total = 1000
@@ -196,7 +210,7 @@ class RunConfig:
             )
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":
+    def from_dict(cls, settings: Mapping[str, Json]) -> "RunConfig":
         """Build from flat settings; what is left out takes its default.
 
         Raises
@@ -204,22 +218,19 @@ class RunConfig:
         ValueError
             For an unknown key or settings that do not go together.
         """
-        parts = {"model": ModelConfig, "loss": LossConfig, "training": TrainingConfig}
-        left: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-        }
-        values: dict[str, dict[str, Any]] = {
-            name: {f.name: left.pop(f.name) for f in fields(part) if f.name in left} for name, part in parts.items()
-        }
-        if left:
-            raise ValueError(f"unknown run settings: {', '.join(sorted(left))}")
-        return cls(ModelConfig(**values["model"]), LossConfig(**values["loss"]), TrainingConfig(**values["training"]))
+        model, loss, training = (
+            {field.name: settings[field.name] for field in fields(part) if field.name in settings}
+            for part in (ModelConfig, LossConfig, TrainingConfig)
+        )
+        if unknown := sorted(settings.keys() - model.keys() - loss.keys() - training.keys()):
+            raise ValueError(f"unknown run settings: {', '.join(unknown)}")
+        return cls(ModelConfig.from_dict(model), LossConfig.from_dict(loss), TrainingConfig.from_dict(training))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
         return _flat(asdict(self.model), asdict(self.loss), asdict(self.training))
 
-    def used(self) -> dict[str, Any]:
+    def used(self) -> dict[str, Json]:
         """Return the flat settings without those of parts that the run does not have, e.g. of other activations."""
         return _flat(used(self.model), used(self.loss), used(self.training))
 
@@ -230,7 +241,7 @@ class RunConfig:
         return (f"sdlcore.model.activations.{self.model.activation}", *losses)
 
 
-def _flat(*parts: dict[str, Any]) -> dict[str, Any]:
+def _flat(*parts: dict[str, Json]) -> dict[str, Json]:
     merged = {key: value for part in parts for key, value in part.items()}
     del merged["pursuit"]  # no setting of a training
     return {key: list(value) if isinstance(value, tuple) else value for key, value in merged.items()}

@@ -79,7 +79,7 @@ def weight_of(term: str, default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"term": term})
 
 
-def used(settings: Any) -> dict[str, Any]:
+def used(settings: Any) -> dict[str, Json]:
     """Return the fields of a dataclass that mean something, by name.
 
     A setting of a part that a run does not have is left out, so that a new part's setting changes no run without it.

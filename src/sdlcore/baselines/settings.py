@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from sdlcore.run import Activation
-from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check
+from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check
 
 Peer = Literal["saelens", "dictionary_learning", "sparsify"]
 ARCHITECTURES: dict[Peer, tuple[Activation, ...]] = {
@@ -28,7 +28,7 @@ _OF_ONE_ACTIVATION = {
 
 
 @dataclass(frozen=True)
-class PeerConfig:
+class PeerConfig(FromJson):
     """What a library is asked to train. All that is not said here is its own default."""
 
     peer: Peer = "saelens"
@@ -90,7 +90,7 @@ class PeerConfig:
         return "matryoshka" if self.prefixes else self.activation
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> "PeerConfig":
+    def from_dict(cls, settings: Mapping[str, Json]) -> "PeerConfig":
         """Build from flat settings; what is left out takes its default.
 
         Raises
@@ -102,15 +102,12 @@ class PeerConfig:
         unknown = sorted(set(settings) - set(known))
         if unknown:
             raise ValueError(f"unknown settings of a peer: {', '.join(unknown)}; expected some of {', '.join(known)}")
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
-        }
-        return cls(**values)
+        return super().from_dict(settings)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
         return asdict(self) | {"prefixes": list(self.prefixes)}
 
-    def used(self) -> dict[str, Any]:
+    def used(self) -> dict[str, Json]:
         """Return the flat settings; a library takes them all."""
         return self.to_dict()

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.run import Activation
-from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used, used_by
+from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check, used, used_by
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans"]
 """Each is a module in `sdlcore.solvers`."""
@@ -15,7 +15,7 @@ Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
 @dataclass(frozen=True)
-class SolverConfig:
+class SolverConfig(FromJson):
     """How a dictionary is solved for. One setting serves all benches; it knows neither n nor the sparsity."""
 
     solver: Solver = "acs"
@@ -83,7 +83,7 @@ class SolverConfig:
         return (f"sdlcore.model.activations.{self.activation}", f"sdlcore.solvers.{self.solver}")
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> "SolverConfig":
+    def from_dict(cls, settings: Mapping[str, Json]) -> "SolverConfig":
         """Build from flat settings; what is left out takes its default.
 
         Raises
@@ -95,12 +95,12 @@ class SolverConfig:
         unknown = sorted(set(settings) - set(known))
         if unknown:
             raise ValueError(f"unknown settings of a solver: {', '.join(unknown)}; expected some of {', '.join(known)}")
-        return cls(**settings)
+        return super().from_dict(settings)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Return the flat settings, as `from_dict` takes them."""
         return asdict(self)
 
-    def used(self) -> dict[str, Any]:
+    def used(self) -> dict[str, Json]:
         """Return the flat settings without those of other solvers."""
         return used(self)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from sdlcore.data.reading import content_digest
 from sdlcore.model.saving import save_model
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.settings import Json
 from sdlcore.storage.files import provenance, sha256_of, write_json
 from sdlcore.training.history import Watch
 from sdlcore.training.watch import recovery_watch
@@ -48,9 +49,9 @@ class Settings(Protocol):
     @property
     def parts(self) -> tuple[str, ...]: ...
 
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> dict[str, Json]: ...
 
-    def used(self) -> dict[str, Any]: ...
+    def used(self) -> dict[str, Json]: ...
 
 
 def leave_run(
@@ -61,7 +62,7 @@ def leave_run(
     inputs: Mapping[str, Path | None] | None = None,
     device: str = "cpu",
     libraries: Iterable[str] = (),
-    noted: Mapping[str, Any] | None = None,
+    noted: Mapping[str, Json] | None = None,
 ) -> None:
     """Find a dictionary, and write it with what made it: each file whole or not at all. ``find`` writes the history.
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sdlcore.baselines.settings import SHARED, PeerConfig
 from sdlcore.run import RunConfig
+from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.settings.runs import Layer, Method
 from sdlcore.study.settings.study import Study
@@ -124,7 +125,7 @@ class Discovering(NamedTuple):
     min_cosine: float
     """How near what is found in one half of the data must be to what is found in the other."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Return the settings as JSON can hold them."""
         return {"solver": self.solver.to_dict(), "min_cosine": self.min_cosine}
 
