@@ -8,8 +8,9 @@ import scipy.sparse
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from sdlcore.study.rendering.figure6 import figure6, figure6_summary, read_histories
 from sdlcore.study.rendering.figure8 import figure8
-from sdlcore.study.rendering.figures import figure6, figure6_summary, read_histories, save_figure
+from sdlcore.study.rendering.figures import save_figure
 from sdlcore.study.results.runs import RunsError
 
 LABELS = {"with": "resampled", "without": "not resampled"}

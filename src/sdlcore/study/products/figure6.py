@@ -67,7 +67,8 @@ class Figure6(Product):
     def make(self, name: str, files: Files) -> None:
         import logging
 
-        from sdlcore.study.rendering.figures import figure6, figure6_summary, read_histories, save_figure
+        from sdlcore.study.rendering.figure6 import figure6, figure6_summary, read_histories
+        from sdlcore.study.rendering.figures import save_figure
         from sdlcore.study.rendering.markup import label_method
         from sdlcore.study.results.tables import write_csv
 

@@ -30,7 +30,7 @@ from sdlcore.study.products.top_images import TopImages
 from sdlcore.study.products.verdicts import Verdicts
 from sdlcore.study.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.study.rendering.convergence import convergence_sentence
-from sdlcore.study.rendering.figures import NEVER_FIRED
+from sdlcore.study.rendering.figure6 import NEVER_FIRED
 from sdlcore.study.rendering.markup import Readable, label_anchoring, label_method, number, readable
 from sdlcore.study.rendering.settings_table import setting_text
 from sdlcore.study.rendering.text_table import TextTable
