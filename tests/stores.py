@@ -1,15 +1,11 @@
 """What tests of activation stores share."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-
-from sdlcore.data.parts import ResumableWriter
-from sdlcore.settings import FromJson
 
 
 def contents(path: Path) -> dict[str, Any]:
@@ -29,15 +25,3 @@ def contents(path: Path) -> dict[str, Any]:
         look("", file)
         file.visititems(look)
     return found
-
-
-@dataclass(frozen=True)
-class Next(FromJson):
-    """What a source that is made of parts commits."""
-
-    part: int
-
-    @classmethod
-    def of(cls, writer: ResumableWriter) -> int:
-        """Return the part that comes next."""
-        return (writer.state(cls) or cls(0)).part

@@ -24,11 +24,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import resume_store
+from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.writing import NewFile, create_store
 from sdlcore.settings import FromJson
-from tests.stores import Next, contents
+from tests.stores import contents
 
 BLOCKS = 14
 FORKING = """
@@ -56,13 +56,13 @@ def fill_the_disk(file_bytes):
 
 @dataclass(frozen=True)
 class Progress(FromJson):
-    next: int
+    next: int = 0
     seen: tuple[str, ...] = ()
 
 def write(path, blocks, every=3, hold=0, full_at=None, **_):
     with resume_store(path, {"blocks": blocks}, "float16", ["a", "ç"]) as writer:
         print("from row", writer.rows, file=sys.stderr, flush=True)
-        for number in range((writer.state(Progress) or Progress(0)).next, blocks):
+        for number in range(writer.state(Progress()).next, blocks):
             if number == full_at:
                 fill_the_disk(60_000)
             writer.append(**block(number))
@@ -222,7 +222,7 @@ def test_a_full_disk_is_said_and_loses_no_commit(writers, tmp_path, full, commit
 
 @dataclass(frozen=True)
 class Sizes(FromJson):
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -249,7 +249,7 @@ def test_what_is_there_after_an_interruption_is_what_was_committed_last(tmp_path
         try:
             with resume_store(folder / f"{attempt}" / "store.h5", {"a": 1}, dtype, ["x"]) as writer:
                 assert writer.rows == sum(committed or [])
-                assert writer.state(Sizes) == (None if committed is None else Sizes(tuple(committed)))
+                assert writer.state(Sizes()) == Sizes(tuple(committed or ()))
                 written = list(committed or [])
                 while pending:
                     action = pending.pop(0)
@@ -315,7 +315,7 @@ def begun(path, provenance=None, rows=2500, commits=2, dtype="float16"):
     with suppress(InterruptedError), resume_store(path, provenance or {"a": 1}, dtype) as writer:
         for number in range(commits):
             writer.append(np.full((rows, 4), number + 1))
-            writer.commit(Next(number + 1))
+            writer.commit(Progress(number + 1))
         writer.append(np.zeros((10, 4)))
         raise InterruptedError
 
@@ -327,7 +327,7 @@ def test_what_was_begun_with_other_settings_is_begun_anew_and_that_is_said(tmp_p
     path = tmp_path / "store.h5"
     begun(path)
     with resume_store(path, **{"provenance": {"a": 1}, **changed}) as writer:
-        assert (writer.rows, writer.state(Next)) == (0, None)
+        assert (writer.rows, writer.state(Progress(7))) == (0, Progress(7))
         writer.append(np.ones((2, 3)))
     assert "was begun with other settings, inputs or code; it is removed" in caplog.text
     assert "the store is begun anew" in caplog.text
@@ -408,7 +408,7 @@ def test_a_part_that_cannot_be_used_is_named_and_written_anew_with_those_after_i
     damage(parts_of(tmp_path)[1])
     (tmp_path / ".store.h5.parts" / ".00004.h5.1.part").mkdir()
     with resume_store(path, {"a": 1}) as writer:
-        assert (writer.rows, writer.state(Next)) == (2500, Next(1))
+        assert (writer.rows, writer.state(Progress())) == (2500, Progress(1))
         assert [part.name for part in (tmp_path / ".store.h5.parts").iterdir()] == ["00000.h5"]
         writer.append(np.full((2500, 4), 9))
     if said is not None:
@@ -426,9 +426,9 @@ def test_a_part_that_is_damaged_while_others_are_written_is_named_at_the_end(tmp
         refused = pytest.raises(StoreError, match=r"00001\.h5: is damaged: bytes 0 to .*; run this again")
         with refused if attempt == 0 else nullcontext(), resume_store(path, {"a": 1}) as writer:
             assert writer.rows == 2000 * attempt
-            for number in range(Next.of(writer), 3):
+            for number in range(writer.state(Progress()).next, 3):
                 writer.append(np.full((2000, 4), number))
-                writer.commit(Next(number + 1))
+                writer.commit(Progress(number + 1))
             if attempt == 0:
                 damaged = parts_of(tmp_path)[1]
                 content = bytearray(damaged.read_bytes())
@@ -466,7 +466,7 @@ def test_a_store_that_the_disk_has_no_room_for_is_named(tmp_path, monkeypatch):
     def write() -> None:
         with resume_store(tmp_path / "s.h5", {}) as writer:
             writer.append(np.ones((2, 3)))
-            writer.commit(Next(0))
+            writer.commit(Progress(0))
 
     monkeypatch.setattr(NewFile, "check", full)
     with pytest.raises(OSError, match=r"No space left on device: make room, and run this again: .*/s\.h5'"):
@@ -480,12 +480,12 @@ def test_rows_that_an_error_of_a_commit_lost_are_missed_at_the_end(tmp_path, mon
     writing = resume_store(path, {})
     writer = writing.__enter__()
     writer.append(np.ones((2, 3)))
-    writer.commit(Next(0))
+    writer.commit(Progress(0))
     writer.append(np.ones((3, 3)))
     with monkeypatch.context() as patch:
         patch.setattr(NewFile, "check", full)
         with pytest.raises(OSError, match="No space left on device"):
-            writer.commit(Next(0))
+            writer.commit(Progress(0))
     with pytest.raises(StoreError, match=r"s\.h5: its parts have 2 of its 5 rows; run this again"):
         writing.__exit__(None, None, None)
     assert not path.exists()
@@ -497,11 +497,11 @@ def test_columns_and_their_types_are_those_of_the_first_block_whatever_part_they
     for name, commits in (("whole.h5", False), ("parts.h5", True)):
         for interrupted in (True, False) if commits else (False,):
             with suppress(InterruptedError), resume_store(tmp_path / name, {}) as writer:
-                for number in range(Next.of(writer), 3):
+                for number in range(writer.state(Progress()).next, 3):
                     references = {"small": blocks[number % 2]["small"] + (2**40 if number == 2 else 0)}
                     writer.append(x[10 * number : 10 * number + 10], references=references)
                     if commits:
-                        writer.commit(Next(number + 1))
+                        writer.commit(Progress(number + 1))
                     if interrupted:
                         raise InterruptedError
                 with pytest.raises(ValueError, match="block has columns"):

@@ -7,12 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import resume_store
+from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
 from sdlcore.data.seals import append_seal
 from sdlcore.data.writing import create_store
 from sdlcore.storage.files import sha256_of
-from tests.stores import Next
 
 
 def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in_the_file(tmp_path):
@@ -23,7 +22,7 @@ def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in
         with resume_store(tmp_path / name, {"file": name}) as writer:
             for start in range(0, 3000, rows):
                 writer.append(values[start : start + rows])
-                writer.commit(Next(0))
+                writer.commit(Progress(0))
     assert (tmp_path / "a.h5").read_bytes() != (tmp_path / "b.h5").read_bytes()
     assert content_digest(tmp_path / "a.h5") == content_digest(tmp_path / "b.h5")
     assert content_digest(tmp_path / "a.h5") != content_digest(tmp_path / "c.h5")

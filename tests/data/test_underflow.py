@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import resume_store
+from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.text import SourceError
-from tests.stores import Next
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
 TINY = {"float16": 1e-9, "bfloat16": 1e-60, "float32": 1e-60}
@@ -80,9 +79,9 @@ def test_an_interruption_changes_nothing_of_what_is_told(tmp_path, caplog):
         caplog.clear()
         for last in range(1, attempts + 1):
             with suppress(InterruptedError), resume_store(tmp_path / name, {}, "float16") as writer:
-                for part in range(Next.of(writer), 5):
+                for part in range(writer.state(Progress()).next, 5):
                     writer.append(x[100 * part : 100 * part + 100])
-                    writer.commit(Next(part + 1))
+                    writer.commit(Progress(part + 1))
                     if last < attempts:
                         raise InterruptedError
         said.append([text.replace(name, "") for text in caplog.messages if "too small" in text])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import resume_store
+from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
@@ -18,7 +18,6 @@ from sdlcore.model.saving import load_model
 from sdlcore.solvers.run_solver import run_solver
 from sdlcore.solvers.settings import Encoder, SolverConfig
 from sdlcore.training.runner import Run
-from tests.stores import Next
 
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
 
@@ -61,9 +60,9 @@ def test_a_store_whose_writer_was_interrupted_gives_the_same_files_of_a_run(benc
     for name, attempts in (("whole.h5", 1), ("resumed.h5", 3)):
         for last in range(1, attempts + 1):
             with suppress(InterruptedError), resume_store(tmp_path / name, {"file": name}) as writer:
-                for part in range(Next.of(writer), 3):
+                for part in range(writer.state(Progress()).next, 3):
                     writer.append(x[part * len(x) // 3 : (part + 1) * len(x) // 3])
-                    writer.commit(Next(part + 1))
+                    writer.commit(Progress(part + 1))
                     if last < attempts:
                         raise InterruptedError
         solve(tmp_path / name, tmp_path / name.removesuffix(".h5"), {"max_steps": 3})

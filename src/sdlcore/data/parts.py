@@ -1,4 +1,4 @@
-"""Writing activation stores that go on after an interruption, from where they were committed last.
+"""Write an activation store that goes on after an interruption from its last commit.
 
 An unfinished store is a folder of parts, ``.<name>.parts`` beside the store to be. Each commit adds one: an HDF5 file
 of the rows since the commit before, with a record of where the source stood. A part is sealed, whole or absent, and
@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -33,6 +33,14 @@ log = logging.getLogger(__name__)
 RECORD = "record"
 State = TypeVar("State", bound=FromJson)
 _in_use: set[Path] = set()
+
+
+@dataclass(frozen=True)
+class Progress(FromJson):
+    """Where a source of numbered blocks, or rows, stands."""
+
+    next: int = 0
+    """The one that comes next."""
 
 
 class Record(NamedTuple):
@@ -82,9 +90,9 @@ class ResumableWriter(BlockWriter):
         self.open_part = ExitStack()
         self._columns: Columns | None = None  # of the open part
 
-    def state(self, kind: type[State]) -> State | None:
-        """Return where the source stood at the last commit, or None before the first."""
-        return None if self._state is None else kind.from_dict(json.loads(self._state))
+    def state(self, begin: State) -> State:
+        """Return where the source stood at the last commit, or ``begin`` before the first."""
+        return begin if self._state is None else type(begin).from_dict(json.loads(self._state))
 
     def commit(self, state: FromJson) -> None:
         """Make sure that a kill loses nothing of what was appended before.

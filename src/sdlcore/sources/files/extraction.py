@@ -1,20 +1,20 @@
-"""Activations that lie in files already, as arrays of samples x dimension, perhaps with targets and labels."""
+"""Copy activations from arrays in files to activation stores."""
 
 import json
 import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from sdlcore.data.layout import decode, encode
-from sdlcore.data.parts import resume_store
+from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.underflow import UnderflowError, described, vanishing_row
 from sdlcore.random_streams import stream
-from sdlcore.settings import FromJson, Json
+from sdlcore.settings import Json
 from sdlcore.sources.files.arrays import Array, open_array
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.folders import NO_FILE, is_regular
@@ -28,14 +28,6 @@ MOST_UNNAMED = 2**16
 """Classes without names: larger labels are numbers of something else, most likely."""
 MOST_NUMBERS = 2**30
 """Numbers of a block that may be in memory: wider arrays are dimension x samples, most likely."""
-
-
-@dataclass(frozen=True)
-class Progress(FromJson):
-    """Where the writing of a store stands."""
-
-    next: int
-    """Row of the arrays that comes next."""
 
 
 def write_stores(source: FileSource, train_path: str | Path, test_path: str | Path) -> None:
@@ -155,8 +147,7 @@ def _write(
 ) -> None:
     rows = arrays["input"].shape[0]
     with resume_store(path, facts, dtype, class_names) as writer:
-        begun = writer.state(Progress) or Progress(0)
-        for start in range(begun.next, rows, BLOCK_ROWS):
+        for start in range(writer.state(Progress()).next, rows, BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, rows)
             block = {column: array.read(start, stop) for column, array in arrays.items()}
             for column, values in block.items():

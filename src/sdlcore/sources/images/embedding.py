@@ -1,4 +1,4 @@
-"""Image embeddings of CLIP models.
+"""Write CLIP embeddings of image folders to activation stores.
 
 Every readable image of a folder becomes a row of an activation store, in an order shuffled once and for all, with the
 index of its class and its path. What is unreadable is skipped, counted and listed.
@@ -252,7 +252,7 @@ def _fill(
     batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]],
 ) -> list[Skipped]:
     """Write the rows of a split from where the writer stands; return what was skipped of it, all in all."""
-    begun = writer.state(Progress) or Progress(0, tuple(part.folder.skipped))
+    begun = writer.state(Progress(0, tuple(part.folder.skipped)))
     start, skipped = begun.next, [Skipped(*entry) for entry in begun.skipped]
     every = max(1, COMMIT_IMAGES // source.batch_size)
     tenth = max(1, len(part.order) // 10)

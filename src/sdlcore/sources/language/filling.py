@@ -1,4 +1,4 @@
-"""Rows of a language model's passes into a store, from where it was left."""
+"""Fill a store with rows of a language model's passes, from where it was left."""
 
 import logging
 import math
@@ -44,8 +44,7 @@ class Filling:
         self._writer = writer
         self._split = writer.provenance["split"]
         self._wanted = wanted
-        begin = Progress(place, place, 0, place - 1, 0, dict.fromkeys(KINDS, 0))
-        self._progress = writer.state(Progress) or begin
+        self._progress = writer.state(Progress(place, place, 0, place - 1, 0, dict.fromkeys(KINDS, 0)))
         self._batches = 0
 
     @property
