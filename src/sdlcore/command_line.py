@@ -1,4 +1,4 @@
-"""Command lines from the signatures of functions: what every script of the workflow begins with.
+"""Make command lines from the signatures of functions, for every script of the workflow.
 
 A parameter is an option: ``n_anchors: float`` is read from ``--n-anchors 0.1``. Help comes from the docstring of the
 function's module, and from ``Args:`` in its own. Two rules are added to tyro's:

@@ -1,4 +1,4 @@
-"""What becomes of memory that torch frees on a CPU."""
+"""Make glibc keep freed memory."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""What processes that train one dictionary together divide among them, and have to tell each other.
+"""Process groups for data-parallel and latent-parallel training.
 
 `Group` is one process by itself, which has nothing to tell: its sums are what it has. `sdlcore.training.distributed`
 has the one of several processes. Every method of a group is called by all of its processes, in the same order.

@@ -1,4 +1,4 @@
-"""Independent streams of randomness from one seed.
+"""Named, independent streams of randomness from one seed.
 
 Everything random takes a stream of its own, named for what it draws. Two streams of one seed are as independent as
 streams of two seeds, so a model's initialisation cannot repeat the numbers that the ground truth was drawn from, which

@@ -1,4 +1,4 @@
-"""The settings of one run: the model, its loss and its training, each a small frozen dataclass.
+"""Settings of a run: the model, its loss and its training, three frozen dataclasses.
 
 The keys are flat and unique over the three, so that a method is one line of configuration. The configuration's models
 take meaning, range and default of each key from here (`sdlcore.study.settings`).

@@ -1,4 +1,4 @@
-"""Ranges and choices of settings, as annotations of dataclasses, and the check of a dataclass against its own.
+"""Ranges and choices of settings as annotations of dataclasses; check a dataclass against them, read it from JSON.
 
 The configuration's models read the same annotations, so that a range stands in one place.
 """

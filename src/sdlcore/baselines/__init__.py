@@ -1,1 +1,1 @@
-"""Other libraries' own trainers on our activation stores, their dictionaries turned into ours (docs/peers.md)."""
+"""Train dictionaries by other libraries on our activation stores, and convert them to our models (docs/peers.md)."""

@@ -1,4 +1,4 @@
-"""Other libraries' weights as ours: the same latents and the same reconstructions of every sample."""
+"""Convert other libraries' weights to a `SparseCoder` with the same latents and reconstructions."""
 
 from dataclasses import dataclass, replace
 

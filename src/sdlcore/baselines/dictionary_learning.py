@@ -1,4 +1,4 @@
-"""dictionary_learning: ``trainer.update(step, x)``, as its ``trainSAE`` calls it.
+"""Train by dictionary_learning: call ``trainer.update(step, x)`` as its ``trainSAE`` does.
 
 ReLU is ``StandardTrainerAprilUpdate``, whose loss is ours and SAELens'. All defaults are its own, but for counts of
 steps (`sdlcore.baselines.trainer.pace`). Its learning rates are 2e-4 / sqrt(n_q / 2^14) of TopK and its kin, 1e-3 of

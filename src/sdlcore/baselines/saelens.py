@@ -1,4 +1,4 @@
-"""SAELens: ``SAETrainer.fit`` on a ``TrainingSAE``.
+"""Train by SAELens: ``SAETrainer.fit`` on a ``TrainingSAE``.
 
 All defaults are its own, the learning rate of 3e-4 among them, but for counts of steps
 (`sdlcore.baselines.trainer.pace`). TopK and its kin rescale latents by decoder norms, and BatchTopK's are judged by a

@@ -1,4 +1,4 @@
-"""The settings of a run that another library trains: one small frozen dataclass, flat like those of `sdlcore.run`."""
+"""Settings of a run that another library trains: one frozen dataclass, flat like those of `sdlcore.run`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""sparsify: ``Trainer.fit``, which takes activations only out of a language model that it runs.
+"""Train by sparsify: ``Trainer.fit``, which takes activations only out of a language model that it runs.
 
 So it gets one whose tokens are numbers of steps and whose single layer gives the batch of its step. All defaults are
 its own: signum without a schedule at 5e-3 / sqrt(n_q / 2^14), unit decoder rows, no auxiliary loss. What is taken is

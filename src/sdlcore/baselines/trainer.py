@@ -1,4 +1,4 @@
-"""What the modules of libraries have in common: how they are called, and how their defaults fit a short run."""
+"""The interface of other libraries' trainers, and how their schedules shrink to short runs."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,1 +1,1 @@
-"""Activation stores, batches from them, and the directions that dictionaries are anchored to and judged against."""
+"""Activation stores, batches from them, and the directions that dictionaries are judged against and anchored to."""

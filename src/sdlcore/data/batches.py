@@ -1,4 +1,4 @@
-"""Shuffled batches out of a store, read by whole blocks."""
+"""Read shuffled batches from a store by whole blocks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Whether what an HDF5 file says of itself is so, before anything computes with it.
+"""Check the tables of an HDF5 store before anything computes with them.
 
 Seals prove that a file is what its writer left, not that its writer was right. scipy's kernels trust the indices of a
 sparse matrix: one that is out of range brings the process down. And HDF5 reads what is not there as fill values, zeros

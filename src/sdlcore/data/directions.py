@@ -1,4 +1,4 @@
-"""Directions out of files: unit vectors, or none."""
+"""Check directions read from files: unit vectors, or none."""
 
 from pathlib import Path
 

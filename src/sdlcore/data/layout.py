@@ -1,4 +1,4 @@
-"""The layout of activation stores: one HDF5 file of paired activations, whatever source they come from.
+"""The layout of activation stores: one HDF5 file of paired activations, whatever source fills it.
 
 With N samples:
 

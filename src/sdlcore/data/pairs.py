@@ -1,4 +1,4 @@
-"""What x_p and x_r are: the choice that makes a model an autoencoder, a transcoder or a crosscoder (section 2.4).
+"""Pair inputs with targets: x_p and x_r of an autoencoder, a transcoder or a crosscoder (section 2.4).
 
 A source has one or two representations of the same samples, its input and its target.
 """

@@ -1,4 +1,4 @@
-"""Reading activation stores, and proving them whole."""
+"""Read activation stores, and verify their checksums."""
 
 import json
 from pathlib import Path

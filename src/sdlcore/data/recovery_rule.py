@@ -1,4 +1,4 @@
-"""The rule of recovery, and its threshold tau (section 5.1).
+"""The recovery rule and its threshold tau (section 5.1).
 
 It stands below training and evaluation, since trainings count what they have recovered so far.
 """

@@ -1,4 +1,4 @@
-"""Reference directions: what dictionaries are judged against, and what anchors are drawn from.
+"""Reference directions: dictionaries are judged against them, and anchors are drawn from them.
 
 A bench has its true features. Real activations with labels have the means of their classes (eq. 22 and 23), which are
 not claimed to be true features: they are directions that a dictionary of the data may be expected to have.

@@ -1,4 +1,4 @@
-"""Checksums at the end of HDF5 files, so that no damaged byte is taken for what was written.
+"""Seal HDF5 files with checksums at their end, and find damaged bytes before HDF5 reads them.
 
 libhdf5 trusts what it reads: a table with one flipped bit may make it loop forever, or crash. So bytes are checked
 before it sees them. It ignores what stands behind its own end of a file.

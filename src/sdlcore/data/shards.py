@@ -1,4 +1,4 @@
-"""Stores of several files: shards of bounded size, and an index that reads like one store."""
+"""Unite several stores (shards) by an index that reads like one store."""
 
 import hashlib
 import json

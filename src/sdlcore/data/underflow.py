@@ -1,4 +1,4 @@
-"""Activations that are too small for the precision of a store, and become zero in it.
+"""Find activations that become zero in the precision of a store.
 
 float16 ends at 6e-8. A few zeros more do no harm and are counted; a sample, or a dimension, that is all zero in the
 store and is not in the data is lost, and nothing after the store could know.

@@ -1,4 +1,4 @@
-"""Writing activation stores at one go; `parts` writes those that may be interrupted."""
+"""Write an activation store at one go; `parts` writes those that may be interrupted."""
 
 import io
 import json

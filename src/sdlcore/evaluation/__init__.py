@@ -1,1 +1,1 @@
-"""Metrics of a trained model: against the ground truth, and of its reconstruction on samples that it did not see."""
+"""Measure dictionaries: recovery of known directions, and reconstruction of samples that training did not see."""

@@ -1,4 +1,4 @@
-"""Scores of a dictionary that true coefficients tell: splitting, shrinkage and absorption, in one pass over samples."""
+"""Measure splitting, shrinkage and absorption by the true coefficients, in one pass over the samples."""
 
 import numpy as np
 import scipy.sparse

@@ -1,4 +1,4 @@
-"""Where in a text latents are most active, as data and to be read."""
+"""Find the contexts in a text where latents are most active."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""All metrics of one run."""
+"""Compute all metrics of one run."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

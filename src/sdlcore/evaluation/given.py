@@ -1,4 +1,4 @@
-"""Which reference directions anchors give away. Only judgements need it: what finds anchors, or trains, sees none."""
+"""Find the reference directions that anchors give away. Only evaluation asks; training and discovery never see them."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a language model loses when a dictionary's reconstruction takes the place of its activations.
+"""Measure the loss that a language model recovers when reconstructions replace its activations.
 
 The next-token cross-entropy of the whole model, in nats a token, over contexts that training did not see: clean, with
 the reconstruction spliced in, and with the activations ablated, i.e. set to zero or to their mean. The share recovered,

@@ -1,4 +1,4 @@
-"""Whether a dictionary is what its run is asked to be. What lies beside it, whoever opens a model compares with it."""
+"""Check that a dictionary was made by the run that it is evaluated as."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What an encoder's rows respond to, which is not what they look like.
+"""The patterns of encoder rows: the directions that they respond to, which are not those that they point in.
 
 The best linear read-out of a feature is its direction times the inverse covariance Sigma of the input, so that it
 ignores what other features bring. What it responds to is its *pattern*, the covariance of the input with what is read

@@ -1,4 +1,4 @@
-"""Do learned directions match the true ones? (section 5.1)
+"""Recovery of true directions by learned ones (section 5.1).
 
 Two similarities: the absolute cosine, and the raw inner product of the paper's formula |W_E W_p|, which normalises the
 true features and not the learned rows.

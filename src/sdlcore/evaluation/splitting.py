@@ -1,4 +1,4 @@
-"""How many latents share a feature, and whether together they give it its size (feature splitting, shrinkage).
+"""Feature splitting and shrinkage: how many latents share a feature, and whether together they give its magnitude.
 
 A feature that several latents stand for is split (Bricken et al. 2023, "Towards Monosemanticity"); latents that write
 less of it than there is shrink it, as an L1 penalty makes them (Wright and Sharkey 2024, "Addressing Feature

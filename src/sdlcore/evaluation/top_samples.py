@@ -1,4 +1,4 @@
-"""The samples that latents respond to most, and how many classes share them."""
+"""Find the samples that latents respond to most, and count the classes that share them."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Loss near zero without recovery: what Theorem 3.4 allows, looked for in trained dictionaries."""
+"""Find trained dictionaries of near-zero loss that recover nothing, as Theorem 3.4 allows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

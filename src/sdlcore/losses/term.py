@@ -1,4 +1,4 @@
-"""What a loss term is, and terms by the names that settings give them."""
+"""The interface of loss terms, and terms by the names that settings give them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether a model is of the training that it lies with: a file that was put into a run's folder is not that run."""
+"""Check that a model belongs to the run in whose folder it lies."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Search over pre-activations W_E x_p + b_E, which are not kept."""
+"""Search pre-activations W_E x_p + b_E; the B x n_q matrix is never kept."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Codes that several steps compute, where one layer cannot: an iterative encoder.
+"""Non-negative pursuit: codes that an iterative encoder computes in several steps.
 
 Non-negative least squares over the latents that sigma chose, by coordinate descent, as a classical sparse coder has it
 and LISTA imitates (Gregor and LeCun 2010). Each sweep sets every latent of a sample to its best value, the others held.

@@ -1,4 +1,4 @@
-"""Models as files: one safetensors file each, whose metadata say what was trained and from what."""
+"""Save and load models: one safetensors file each, whose metadata say what was trained and from what."""
 
 import math
 from collections.abc import Mapping

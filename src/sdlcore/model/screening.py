@@ -1,4 +1,4 @@
-"""What a search of float32 pre-activations finds, found by a product in bfloat16.
+"""Propose candidates in bfloat16 for an exact float32 search of pre-activations.
 
 A CPU with instructions for bfloat16 computes W_E x in it in less than half of float32's time, and how far it can be off
 is known. With x' and w' for a sample x and an encoder row w as they are rounded,

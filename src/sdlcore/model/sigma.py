@@ -1,4 +1,4 @@
-"""What sparsity-inducing activation functions sigma have in common (section 2.4).
+"""The base class of sparsity-inducing activation functions sigma (section 2.4).
 
 Each maps pre-activations z to latents with sigma(z)_i in {0, z_i} and sigma(z) >= 0 (eq. 10; Gated rescales z_i). It
 does so in two steps, so that nothing else need be touched: `select` finds, among all pre-activations of a batch

@@ -1,4 +1,4 @@
-"""Sparse autoencoders, transcoders and crosscoders as the one model that they are (Definition 2.5)."""
+"""The sparse coder: autoencoder, transcoder and crosscoder as one model (Definition 2.5)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Where codes may differ from zero: the sparsity pattern of a batch."""
+"""The support of a batch's codes: which entries may differ from zero."""
 
 from functools import cached_property
 from typing import NamedTuple

@@ -1,1 +1,1 @@
-"""What is not gradient descent: alternating convex search and classical dictionary learning."""
+"""Find dictionaries without gradient descent: alternating convex search and classical dictionary learning."""

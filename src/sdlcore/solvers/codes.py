@@ -1,4 +1,4 @@
-"""The code step: sparse non-negative codes of samples for a dictionary that is held still."""
+"""The code step: sparse non-negative codes of samples for a fixed dictionary."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The encoder of a dictionary that was found without one.
+"""Fit an encoder to a dictionary that was found without one.
 
 Codes are a function of a sample that no single layer computes. The best linear read-out of code i is
 Sigma^-1 cov(x, c_i), the ridge or Wiener row, not the atom itself: where atoms are not orthogonal, the atom's own

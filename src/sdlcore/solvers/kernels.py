@@ -1,4 +1,4 @@
-"""The loops of the solvers that touch only active atoms, compiled by numba as those of `sdlcore.model.kernels.cpu`.
+"""Compiled loops of the solvers over active atoms, by numba as in `sdlcore.model.kernels.cpu`.
 
 Every row of an output is computed by one thread in a fixed order, so results do not depend on the number of threads.
 Patterns are in compressed sparse rows: sample r has the atoms ``columns[offsets[r]:offsets[r + 1]]``.

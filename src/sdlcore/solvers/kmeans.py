@@ -1,4 +1,4 @@
-"""Clusters in the place of a dictionary: k-means as scikit-learn has it, on the directions of samples.
+"""Mini-batch k-means (scikit-learn's) on the directions of samples, as a dictionary.
 
 A sample belongs to one cluster, so this is sparse coding with one active atom: a centre is the mean of the samples
 that one direction dominates, with what else is active in them averaged.

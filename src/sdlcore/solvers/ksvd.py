@@ -1,4 +1,4 @@
-"""Approximate K-SVD for non-negative codes, a given number of atoms, by passes over mini-batches.
+"""Approximate K-SVD with non-negative codes, by passes over mini-batches.
 
 Rubinstein, Zibulevsky and Elad (2008), "Efficient implementation of the K-SVD algorithm using batch orthogonal matching
 pursuit", algorithm 5: atom after atom, the rank-one part of the residual of the samples that use it is found by one

@@ -1,4 +1,4 @@
-"""The dictionary step: all atoms at once by ridge least squares, from running normal equations."""
+"""The dictionary step: ridge least squares for all atoms at once, from running normal equations."""
 
 import logging
 

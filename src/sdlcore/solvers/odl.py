@@ -1,4 +1,4 @@
-"""Online dictionary learning (Mairal et al. 2010) as scikit-learn has it, the well-kept baseline.
+"""Online dictionary learning (Mairal et al. 2010) by scikit-learn.
 
 Its codes are those of LARS or coordinate descent on the lasso, its dictionary step is one pass of block coordinate
 descent on the running sums. Both are scikit-learn's; here is only what gives it batches and keeps its history.

@@ -1,4 +1,4 @@
-"""What searches for a dictionary share: their form, how they start, what they tell of a step, when they settle."""
+"""The interface of dictionary searches: how they start, what they report of a step, when they have settled."""
 
 import logging
 import math

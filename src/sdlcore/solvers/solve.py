@@ -1,4 +1,4 @@
-"""From activations to a `SparseCoder`: a dictionary by the solver that is configured, then its encoder."""
+"""Solve for a dictionary, fit its encoder, and return a `SparseCoder`."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Anchors without labels: directions that a solver finds in either half of the data.
+"""Discover anchors without labels: directions that a solver finds in both halves of the data.
 
 A dictionary has atoms that the data ask for and atoms that the start left behind. Two searches, over two halves of the
 samples and from two starts, have in common what the data ask for. Nothing here sees labels, classes or true features.

@@ -1,1 +1,1 @@
-"""Fill activation stores: from the bench, from language models, from images, from files."""
+"""Fill activation stores from the bench, language models, images and files."""

@@ -1,4 +1,4 @@
-"""What a folder of images or texts holds: its files, and what is not taken and why.
+"""Walk folders of images or texts: the files to take, and the others with the reason.
 
 Links: the folder itself may be one, and a link to a file inside the folder is that file. Links that lead out of the
 folder and links to folders are not followed, since what lies elsewhere would stand in stores and figures under a name

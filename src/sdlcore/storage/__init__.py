@@ -1,1 +1,1 @@
-"""Files that are whole or absent, their checksums, and digests of the code that made them."""
+"""Write files whole or not at all, seal them, note what made them, and digest code."""

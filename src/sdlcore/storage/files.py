@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and that say where they came from."""
+"""Write files whole or not at all, and note what made them."""
 
 import csv
 import errno

@@ -1,4 +1,4 @@
-"""Errors of inputs: whatever a parser raises becomes one sentence that names the file."""
+"""Turn whatever a parser raises into one sentence that names the file."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Descriptions in safetensors files that damage of the file, or of themselves, is told by.
+"""Seal safetensors files: a checksum in their metadata reveals damage.
 
 safetensors checks shapes, not contents: a flipped bit of a weight is another weight.
 """

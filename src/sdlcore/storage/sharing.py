@@ -1,4 +1,4 @@
-"""Folders of a cache that several checkouts share: made once, under a lock, and never removed.
+"""Share folders of a cache between checkouts: made once, under a lock, and never removed.
 
 Snakemake removes outputs before a job and after one that failed, so no output may be such a folder; a link to it may.
 """

@@ -1,4 +1,4 @@
-"""Adam, with some parameters on the sphere."""
+"""Adam, with some parameters kept on the unit sphere."""
 
 from collections import defaultdict
 from collections.abc import Iterable

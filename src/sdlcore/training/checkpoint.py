@@ -1,4 +1,4 @@
-"""Checkpoints: everything that an interrupted training needs to go on as if nothing had happened."""
+"""Save and load checkpoints, from which an interrupted training goes on to the same bits."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Several processes that train one dictionary, by torch.distributed."""
+"""Divide one training among processes of torch.distributed."""
 
 import os
 from collections.abc import Iterator, Sequence

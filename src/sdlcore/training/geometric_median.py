@@ -1,4 +1,4 @@
-"""The geometric median: the centre of activations that a few huge ones do not move."""
+"""The geometric median: a centre of activations that a few huge ones do not move."""
 
 from typing import NamedTuple
 

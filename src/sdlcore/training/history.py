@@ -1,4 +1,4 @@
-"""The history of a training: rows of numbers, and the sinks that they go to as training goes on.
+"""Record the history of a training, and send its rows to CSV, TensorBoard or Weights & Biases as they come.
 
 A sink is a function that takes the rows so far (none, or those of the checkpoint that training goes on from) and gives
 a context manager, which gives a function that takes the next row. It starts from those rows, whatever an earlier

@@ -1,4 +1,4 @@
-"""What of a model starts from the data, or from another model."""
+"""Start a model from the data, or from another model."""
 
 import torch
 from torch import Tensor

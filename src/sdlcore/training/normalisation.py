@@ -1,4 +1,4 @@
-"""Centring, scaling and whitening of activations for training, and its removal from the trained weights."""
+"""Centre, scale or whiten activations for training, and fold that into the trained weights."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Batches read in the background, while the model trains on those before."""
+"""Read batches in the background while the model trains."""
 
 import threading
 from collections.abc import Callable, Iterator

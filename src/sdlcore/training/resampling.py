@@ -1,4 +1,4 @@
-"""Dead latents: counting them, and giving them something to do (Bricken et al. 2023; section 5.3)."""
+"""Count dead latents, and resample them (Bricken et al. 2023; section 5.3)."""
 
 import torch
 from torch import Tensor

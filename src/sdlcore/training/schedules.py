@@ -1,4 +1,4 @@
-"""What changes over training, as pure functions of the step (counted from 0)."""
+"""Schedules of learning rate and penalties, as pure functions of the step (counted from 0)."""
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float, decay: float) -> float:

@@ -1,4 +1,4 @@
-"""How many reference directions a dictionary has while it is made, for pictures of convergence.
+"""Count the reference directions recovered during training, for pictures of convergence.
 
 What is told here goes into the history; nothing that makes a dictionary hangs on it. It is worked out apart from
 `sdlcore.evaluation`, a change of which is no reason to train again.

@@ -1,4 +1,4 @@
-"""Calls of compiled loops with tensors.
+"""Call compiled loops with tensors.
 
 The loops take a moment to import, so that they are imported where they are called.
 """

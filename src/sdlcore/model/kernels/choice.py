@@ -1,4 +1,4 @@
-"""Choice of the kernels' backend."""
+"""Choose the backend of the sparse kernels by device."""
 
 import torch
 

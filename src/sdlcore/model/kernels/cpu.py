@@ -1,4 +1,4 @@
-"""The sparse kernels on the CPU, compiled by numba.
+"""Sparse kernels on the CPU, compiled by numba.
 
 Every row of an output is computed by one thread in a fixed order, so results do not depend on the number of threads.
 Arguments are numpy arrays; patterns are in compressed sparse rows, as `sdlcore.model.kernels` says. Rows of dense

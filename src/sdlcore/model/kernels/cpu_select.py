@@ -1,4 +1,4 @@
-"""The kernels on the CPU that look through pre-activations for the few that matter, compiled by numba.
+"""Search kernels on the CPU: select the few pre-activations that matter from tiles, compiled by numba.
 
 Pre-activations come in tiles, B rows x some columns, straight from a matrix product and still in the cache. A number in
 a tile stands for a pre-activation by its type: float32 and float64 are the product W_E x, int32 that of quantised

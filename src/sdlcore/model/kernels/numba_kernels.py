@@ -1,4 +1,4 @@
-"""The sparse kernels on the CPU: loops compiled by numba, called with tensors."""
+"""The numba backend of the sparse kernels: calls its compiled loops with tensors."""
 
 from collections.abc import Sequence
 

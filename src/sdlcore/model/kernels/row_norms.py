@@ -1,4 +1,4 @@
-"""Norms of the rows of gradients, taken while they are summed, for the optimiser that clips by them.
+"""Norms of the rows of gradients, summed in backward passes and read by Adam's clipping.
 
 autograd hands a gradient on as a tensor and nothing beside it, and to read two weight matrices' gradients again for
 their norms takes as long as decoding.

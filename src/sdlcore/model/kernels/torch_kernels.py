@@ -1,4 +1,4 @@
-"""The sparse kernels in torch operators: what GPUs use, and what the CPU's are tested against."""
+"""The torch backend of the sparse kernels: GPUs use it, and tests compare the CPU's with it."""
 
 from collections.abc import Sequence
 

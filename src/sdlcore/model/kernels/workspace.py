@@ -1,4 +1,4 @@
-"""Large buffers, used again.
+"""Reuse large buffers from step to step.
 
 A training step needs the same few arrays of tens of megabytes each time. Given back to the system and taken anew they
 cost a page fault for every 4 KiB, which takes longer than the arithmetic on them. torch's allocator for CUDA keeps

@@ -1,4 +1,4 @@
-"""Ground-truth feature matrices with bounded interference (Appendix C.1)."""
+"""Draw ground-truth feature matrices with bounded interference (Appendix C.1)."""
 
 from typing import NamedTuple
 

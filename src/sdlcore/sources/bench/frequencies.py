@@ -1,4 +1,4 @@
-"""How often features are active, where they are not all alike.
+"""Zipf-distributed frequencies of features.
 
 Without numpy: configurations are checked by it, and need not load that.
 """

@@ -1,4 +1,4 @@
-"""Features of a bench that are active together. Those of the paper are independent."""
+"""Groups of correlated features, where the paper's are independent."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Sparse coefficients and the representations synthesised from them (Appendix C.2 and C.3)."""
+"""Draw sparse coefficients, and synthesise representations from them (Appendix C.2 and C.3)."""
 
 import numpy as np
 import scipy.sparse

@@ -1,4 +1,4 @@
-"""A mistake put in on purpose: features and model drawn from equal states of one generator.
+"""Plant a mistake on purpose: draw features and model from equal states of one generator.
 
 Whoever seeds the generator before the features are drawn, and again before the model is made, gives the first n latents
 the features to start at. Whether the paper did cannot be known; what it does to recovery can (docs/verdicts.md).

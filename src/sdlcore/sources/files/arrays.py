@@ -1,4 +1,4 @@
-"""Arrays in files of several formats, read by blocks of rows: .npy, .npz, HDF5 and safetensors.
+"""Read arrays from .npy, .npz, HDF5 and safetensors files by blocks of rows.
 
 Nothing in these files is executed: pickled objects are refused. Nothing is believed: what a header says is held against
 the size of the file before memory is taken. Whatever a parser raises becomes one error with the file's name.

@@ -1,4 +1,4 @@
-"""CLIP models of open_clip: an architecture, weights from wherever they are, and the two embeddings of an image.
+"""Load CLIP models of open_clip: an architecture, its weights from a file, a tag or the hub, and both embeddings.
 
 Weights come as safetensors or as tensors that torch reads without unpickling anything else; no code that comes with a
 model is ever run.

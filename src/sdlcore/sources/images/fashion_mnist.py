@@ -1,4 +1,4 @@
-"""Fashion-MNIST as an image folder of 90 fine classes: real product photos that can be had without a hub.
+"""Make an image folder of 90 fine classes from Fashion-MNIST, real product photos that need no hub.
 
 The ten garments are the data set's own labels. The two adjectives are not: they are measured. Brightness (dark, grey,
 bright) and texture (plain, textured, patterned) are terciles, within each garment, of the mean brightness and the mean

@@ -1,4 +1,4 @@
-"""Image folders: which images there are, and batches of them decoded, whatever some of them hold.
+"""List image folders, and decode their images in batches.
 
 The layout is torchvision's ImageFolder: ``<root>/<class>/**/<image>``. An image that cannot be read is skipped with a
 reason, not an error, since a folder of a million images always has some. `folders` says what becomes of links,

@@ -1,4 +1,4 @@
-"""One image file to a picture whose numbers mean brightness, or the reason why not."""
+"""Decode one image file to an RGB picture, or say why not."""
 
 import stat
 from collections.abc import Iterator

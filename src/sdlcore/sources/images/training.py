@@ -1,4 +1,4 @@
-"""A small CLIP, trained on an image folder with open_clip's own model, tokenizer and loss.
+"""Train a small CLIP on an image folder, with open_clip's own model, tokenizer and loss.
 
 It stands in for the paper's ViT-B/32 where no weights can be fetched: the file that it leaves is loaded by the same
 call. Captions are made from the names of classes, so it knows those and nothing else.

@@ -1,4 +1,4 @@
-"""Checkpoints of Llama-family language models: finding them and loading them, whole or cut off.
+"""Find and load checkpoints of Llama-family language models, whole or cut off after a block.
 
 Only safetensors are read, and no code that comes with a model is ever run.
 """

@@ -1,4 +1,4 @@
-"""The documents of a text in the order that they are used in, whole in memory or streamed.
+"""Read the documents of a text in a fixed shuffled order, whole in memory or streamed.
 
 A text of at most `WHOLE_BYTES` on this machine (and any ``.json``) is read whole and its documents shuffled once. A
 larger one is streamed through a buffer: it is filled with the first documents, and from then on gives a random one away

@@ -1,4 +1,4 @@
-"""Activations of Llama-family language models.
+"""Write activations of Llama-family language models to activation stores.
 
 A text is cut into documents, tokenised, and packed into contexts of fixed length with a separator token
 between documents. The model runs only up to the last block that is asked for, and each token that is kept becomes a

@@ -1,4 +1,4 @@
-"""Passes of a language model over contexts, and which of their rows are kept."""
+"""Run a language model over contexts, and tell which rows to keep."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""GGUF files of Llama-family models, converted once to folders that transformers loads.
+"""Convert GGUF files of Llama-family models to folders that transformers loads, once.
 
 The folder is named by the file's content. Checkouts that share a cache so share what was converted, and none of them
 ever replaces or removes what another one made.

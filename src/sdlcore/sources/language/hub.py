@@ -1,4 +1,4 @@
-"""Models and data sets of the Hugging Face hub: what is fetched, at which commit, and what is said when it cannot be.
+"""Fetch models and data sets from the Hugging Face hub: files, commits and errors.
 
 Files come by the hub's own client, so that its variables hold: HF_TOKEN (access), HF_HOME (cache), HF_HUB_OFFLINE,
 HF_ENDPOINT (a mirror). Only configuration, tokenizer and safetensors are fetched; no code that comes with a model or a

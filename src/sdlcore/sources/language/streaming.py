@@ -1,4 +1,4 @@
-"""Activations that never touch the disk: the language model runs while a dictionary is trained, and makes its rows.
+"""Stream activations: the language model runs while a dictionary is trained, and nothing is stored.
 
 What is written is an evaluation store, of the first documents of the text, and a *recipe*: a small JSON file that says
 which model, which text, and where in it training begins. A training reads batches out of a buffer of rows in random

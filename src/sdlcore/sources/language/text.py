@@ -1,4 +1,4 @@
-"""Texts on this machine: files and folders, read document by document."""
+"""Read texts in files and folders, document by document."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Documents to contexts: tokens of one length, with a separator between documents."""
+"""Pack documents into contexts: tokens of one length, with a separator between documents."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
