@@ -17,7 +17,7 @@ configfile: str(REPOSITORY / "config/config.yaml")
 
 
 include: "workflow/functions/common.smk"
-include: "workflow/functions/room.smk"
+include: "workflow/functions/writable.smk"
 include: "workflow/functions/shells.smk"
 include: "workflow/functions/sources.smk"
 include: "workflow/functions/language.smk"

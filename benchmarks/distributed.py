@@ -1,4 +1,4 @@
-"""What a second process brings beside a second thread: `python -m benchmarks.distributed`, minutes on two quiet cores.
+"""Compare a second process with a second thread: `python -m benchmarks.distributed`, minutes on two quiet cores.
 
 Steps of one training (768 -> 16,000 latents, some 64 of them active, float32), always with the same batch: by one
 process on one core, by one on two cores, and by two processes on a core each that divide the batch's samples or the
@@ -23,12 +23,11 @@ from benchmarks.timing import turns
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.settings import Json
 from sdlcore.training.distributed import divide, processes_of
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.step import TrainingStep
 
-METHODS: dict[str, dict[str, Json]] = {
+METHODS = {
     "topk": {"activation": "topk", "k": 64},
     "batchtopk": {"activation": "batchtopk", "k": 64},
     "jumprelu": {"activation": "jumprelu", "l0": 1e-3, "init_l0": 64},
@@ -58,7 +57,7 @@ def work(method: str, batch: int, threads: int, split: str) -> None:
     """Be one process of a team: take as many steps as each line says, and answer with their seconds."""
     torch.set_num_threads(threads)
     # so small a rate that the number of active latents stays
-    settings: dict[str, Json] = {
+    settings = {
         **METHODS[method],
         "n_q": LATENTS,
         "batch_size": batch,

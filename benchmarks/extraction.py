@@ -1,4 +1,6 @@
-"""How much of the time of an extraction is the model's: `python -m benchmarks.extraction [--model FOLDER --text FILE]`.
+"""Measure the model's share of the time of an extraction.
+
+    python -m benchmarks.extraction [--model FOLDER --text FILE]
 
 Extraction from documents or pictures to the store, commits and all, beside the bare forward pass over the same batches,
 which are ready in memory: whole passes in turns, each first in every other round. What is printed is the throughput of

@@ -1,4 +1,4 @@
-"""What machine it is that was measured on."""
+"""Describe the machine that was measured on."""
 
 import os
 import platform

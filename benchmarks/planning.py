@@ -1,4 +1,4 @@
-"""What it costs to plan and schedule many runs: `python -m benchmarks.planning [RUNS ...]`.
+"""Measure what it costs to plan and schedule many runs: `python -m benchmarks.planning [RUNS ...]`.
 
 Seconds of CPU time of `snakemake -n`, where nothing is there yet and where everything is, and of running all jobs when
 each only makes its files: what Snakemake, its shells and a start of Python take for a job. Jobs are run for the first

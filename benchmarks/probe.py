@@ -1,4 +1,4 @@
-"""The dense product x @ W_enc.T, timed beside every step: what no training of a dense encoder can do without."""
+"""Time the dense product x @ W_enc.T beside every step: what no training of a dense encoder can do without."""
 
 import time
 

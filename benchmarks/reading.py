@@ -1,4 +1,4 @@
-"""What writing with commits and reading random batches cost: `python -m benchmarks.reading [FOLDER]`.
+"""Measure writing with commits and reading random batches: `python -m benchmarks.reading [FOLDER]`.
 
 100,000 samples of 768 dimensions in float16. The page cache is dropped before reading where that is allowed (root).
 """

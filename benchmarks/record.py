@@ -1,4 +1,4 @@
-"""What a run of the benchmark has measured so far, on disk after everything that it measures."""
+"""Keep on disk what a run of the benchmark has measured, after everything that it measures."""
 
 import time
 from dataclasses import dataclass, field

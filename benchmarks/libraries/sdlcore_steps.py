@@ -16,7 +16,6 @@ from benchmarks.libraries import State, Trainee, fill
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.settings import Json
 from sdlcore.study.configuration.loading import read_given, validate
 from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.training.schedules import learning_rate
@@ -47,7 +46,7 @@ def recommended(method: str) -> dict[str, Any]:
 
 class _Ours:
     def __init__(self, setting: Setting, weights: State | None) -> None:
-        own: dict[str, Json] = {"n_q": setting.latents, "precision": setting.dtype}
+        own = {"n_q": setting.latents, "precision": setting.dtype}
         if setting.method in ("topk", "batchtopk", "matryoshka"):
             own["k"] = setting.k
         if setting.method == "matryoshka":

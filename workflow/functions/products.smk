@@ -1,4 +1,4 @@
-# Tables and figures, which say themselves which runs they need and what they are made from.
+# The files, settings and digest of each table and figure. `product_files` decides what `snakemake NAME` makes.
 PRODUCTS = study.products()
 # those that are made together; others have to be asked for by name
 WHOLE = [name for name, product in PRODUCTS.items() if not product.alone]

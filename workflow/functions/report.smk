@@ -1,4 +1,4 @@
-# What is said of the whole: the plan before it runs, the report of it, and what of it is kept with the code.
+# The plan of the whole, its report, and the runs that are kept with the code.
 import shutil
 
 from sdlcore.study.configuration.cost import RATE, measured_rate, plan_lines, stages, too_large

@@ -1,4 +1,4 @@
-# Runs: what they are made from and judged by, and what they take.
+# Inputs, settings and resources of runs.
 import shutil
 
 from sdlcore.run import RunConfig

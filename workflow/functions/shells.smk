@@ -1,4 +1,4 @@
-# What the shells of jobs begin with, and the Python that trainings, evaluations and solvers are forked from.
+# Environment variables and interpreter of every job.
 import os
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-# Sources of activations, their stores, and what those hang on.
+# Stores and settings of sources.
 from dataclasses import fields
 from types import SimpleNamespace
 

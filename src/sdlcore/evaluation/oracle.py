@@ -1,6 +1,6 @@
-"""The ground-truth configuration (Theorem 3.3) as a dictionary: rows of the encoder and of the decoder are the true
-features, without biases. Its recovery is 1 by construction; how well it reconstructs says what recovery is worth to the
-loss.
+"""Codes of the dictionary that is the true features (Theorem 3.3): rows of encoder and decoder, without biases.
+
+Its recovery is 1 by construction; how well it reconstructs says what recovery is worth to the loss.
 """
 
 import numpy as np

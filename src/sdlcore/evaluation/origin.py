@@ -1,4 +1,4 @@
-"""Check that a dictionary was made by the run that it is evaluated as."""
+"""Compare a dictionary with the run that it is evaluated as: its settings, seed and training store."""
 
 import json
 from collections.abc import Mapping

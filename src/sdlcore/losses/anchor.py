@@ -1,4 +1,4 @@
-"""Feature anchoring, which ties the first latents to given directions."""
+"""The anchor loss (eq. 25): it ties the first latents to given directions."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""The auxiliary loss, by which dead latents learn."""
+"""The auxiliary loss (eq. 8): dead latents reconstruct the residual, or the input."""
 
 from torch import Tensor
 

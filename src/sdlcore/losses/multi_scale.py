@@ -1,4 +1,4 @@
-"""The multi-scale loss, which takes the place of the reconstruction error."""
+"""The multi-scale loss (eq. 9): reconstruction errors of several sparsities or sizes, in the place of one."""
 
 from torch import Tensor
 from torch.nn.functional import mse_loss

@@ -1,4 +1,4 @@
-"""The reconstruction error, which every loss has."""
+"""The reconstruction error, which every loss has: summed over dimensions, averaged over samples."""
 
 from torch import Tensor
 from torch.nn.functional import mse_loss

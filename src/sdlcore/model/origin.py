@@ -1,4 +1,4 @@
-"""Check that a model belongs to the run in whose folder it lies."""
+"""Compare a model with the config.json beside it: does it belong to the run in whose folder it lies?"""
 
 import json
 from collections.abc import Iterator

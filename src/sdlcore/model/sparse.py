@@ -1,4 +1,4 @@
-"""Encode and decode at the entries of a support, with gradients that touch nothing else."""
+"""Encode and decode at the entries of a support, with backward passes that touch nothing else."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""Train a dictionary: read batches, take steps, keep the history, checkpoint, and go on where a training ended."""
 
 import logging
 import math

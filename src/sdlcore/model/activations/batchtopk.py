@@ -1,4 +1,4 @@
-"""BatchTopK: the latents are the largest pre-activations of a batch, k a sample on average."""
+"""BatchTopK: keep the k B largest pre-activations of a batch, and learn the threshold for single samples."""
 
 from collections.abc import Iterator
 
@@ -79,7 +79,7 @@ class BatchTopK(Selecting):
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
         values_N = torch.relu(pre_N)
         if self.training:
-            self._follow(values_N.detach())
+            self._update_threshold(values_N.detach())
         return values_N
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
@@ -90,7 +90,7 @@ class BatchTopK(Selecting):
         return torch.empty_like(order).scatter_(0, order, places).view(every.shape)[everyone.rank, : len(pre_N)]
 
     @torch.no_grad()
-    def _follow(self, values_N: Tensor) -> None:
+    def _update_threshold(self, values_N: Tensor) -> None:
         # a batch in which nothing is positive says nothing about the threshold
         infinity = values_N.new_full((1,), torch.inf)
         smallest = torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min()

@@ -1,4 +1,4 @@
-"""What a configuration can say wrong of anchors: where they come from, and who has a use for them."""
+"""Check anchorings: their names, their numbers, and whether a run can use them."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a configuration's runs will take, told before any of them starts."""
+"""Estimate jobs, disk, memory and time of all stages, before any of them starts."""
 
 import csv
 import json

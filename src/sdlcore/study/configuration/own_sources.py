@@ -1,4 +1,4 @@
-"""What a configuration takes from the default: all of it, or, where it has activations of its own, no table of it."""
+"""Lay a configuration over the default, and leave out the default's tables where it brings activations of its own."""
 
 from collections.abc import Iterator
 

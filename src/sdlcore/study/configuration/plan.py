@@ -1,4 +1,4 @@
-"""What activations will take on disk, in memory and in time, told before anything runs."""
+"""Estimate what the activations of each source take on disk, in memory and in time."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sentences for what a configuration's models refuse: the path of the key, and what was expected there."""
+"""Turn the errors of models into a line for each key: what is wrong there, and what was expected."""
 
 from collections.abc import Collection, Iterator
 from typing import Any

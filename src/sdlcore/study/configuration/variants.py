@@ -1,4 +1,4 @@
-"""Sources and methods that are variants of others: those that say so by ``like``, and those that tables sweep over."""
+"""Write out sources and methods that are like others, and lay out sweeps."""
 
 from collections.abc import Iterator
 

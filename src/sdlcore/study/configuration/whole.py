@@ -1,4 +1,4 @@
-"""The whole configuration: a study, and the tables and figures that it asks for."""
+"""The whole configuration: a study, and the products that it asks for."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal

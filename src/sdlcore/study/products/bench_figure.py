@@ -1,4 +1,4 @@
-"""What figures of autoencoders on a bench share: their dictionaries are judged as the figure is made."""
+"""The base class of figures that judge the dictionaries of a bench as they are made."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Tables that have no counterpart in the paper, of methods without anchors on benches."""
+"""The base class of tables that the paper lacks. A subclass gives columns and a caption."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar

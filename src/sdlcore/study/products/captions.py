@@ -1,4 +1,4 @@
-"""What a reader must know to read a table's numbers, out of the configuration."""
+"""Write the captions of tables: what was run, and at which settings, beside the paper's."""
 
 from collections.abc import Iterable
 from typing import Any

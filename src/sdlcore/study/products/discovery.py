@@ -1,4 +1,4 @@
-"""The table that compares discovered anchors with none and with given ones."""
+"""The table that compares discovered anchors with given ones and with none."""
 
 import logging
 from collections.abc import Iterator

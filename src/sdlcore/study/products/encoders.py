@@ -1,4 +1,4 @@
-"""The table of encoders that can be read."""
+"""The table of encoders that can be read: recovery by their rows, by the patterns of these, and by decoders."""
 
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metrics import METRICS, PATTERN, mip_name, recovery_name

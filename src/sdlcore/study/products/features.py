@@ -1,4 +1,4 @@
-"""Of Table 1's dictionaries, what they recover feature by feature, without and with anchors."""
+"""Compare Table 1's dictionaries feature by feature, without and with anchors."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The table of benches that are harder than the paper's."""
+"""The table of benches that are harder than the paper's: recovery, splitting, shrinkage and absorption."""
 
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metrics import METRICS, ORACLE, RAREST, baseline_name, mip_name, recovery_name

@@ -1,4 +1,4 @@
-"""What a table or figure says of itself: which runs it needs, what it is made from, and how it is made."""
+"""The base class of tables and figures: the runs that one needs, its files, and how it is made."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, TypeVar

@@ -1,4 +1,4 @@
-"""The products that there are: every module of this package whose classes say where they stand in a configuration."""
+"""Find all products by the keys that their classes name. There is no list to edit."""
 
 import re
 from functools import cache

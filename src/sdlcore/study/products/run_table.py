@@ -1,4 +1,4 @@
-"""Tables over runs: the paper's Tables 1, 2 and 4 to 7, and those of sources of one's own."""
+"""The base class of tables over runs: it lays out their sweeps, lists their runs and checks their names."""
 
 from collections.abc import Iterator
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The table of solvers: what they found, how well, and in how many seconds."""
+"""The table of solvers: recovery, error and seconds on benches and activations."""
 
 from typing import TYPE_CHECKING
 

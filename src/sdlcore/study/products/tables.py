@@ -1,4 +1,4 @@
-"""Tables of runs: ours beside the paper's numbers, and what anchors change."""
+"""Make Tables 1, 2 and 4 to 7 and those of one's own sources: our runs beside the paper's numbers."""
 
 from collections.abc import Iterator
 

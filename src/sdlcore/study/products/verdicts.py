@@ -1,4 +1,4 @@
-"""Verdicts on the paper's numbers and claims, by the runs of the tables that are made here."""
+"""Judge the paper's numbers and claims by the tables that are made here."""
 
 import logging
 from pathlib import Path

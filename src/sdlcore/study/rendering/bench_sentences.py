@@ -1,4 +1,4 @@
-"""What figures 4 and 5 say, in sentences made of their numbers."""
+"""Put the numbers of figures 4 and 5 into sentences."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Tables of runs on benches, one row a bench and method."""
+"""Format tables of runs on benches, a row for each bench and method."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""What dictionaries of a bench had after how many seconds: of gradient training and of solvers in one picture."""
+"""Draw loss and recovery over seconds, of gradient training and of solvers."""
 
 from collections.abc import Iterable
 from itertools import cycle

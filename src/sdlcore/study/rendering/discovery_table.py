@@ -1,4 +1,4 @@
-"""The table of discovered anchors: what they change, beside given ones, on features that none of them gives away."""
+"""Summarise runs with discovered anchors, beside given ones and none."""
 
 import numpy as np
 import pandas as pd

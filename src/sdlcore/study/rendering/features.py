@@ -1,4 +1,4 @@
-"""A picture of what dictionaries make of single true features."""
+"""Draw each true feature's best match, without and with anchors."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Figure 4: a loss near zero without recovery of the features."""
+"""Draw Figure 4: a loss near zero without recovery of the features."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Figure 5: absorption of parents by their children, measured."""
+"""Draw Figure 5: parents absorbed by their children."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Figure 6: training with and without resampling of dead latents."""
+"""Draw Figure 6: training with and without resampling of dead latents."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

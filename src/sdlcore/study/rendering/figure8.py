@@ -1,4 +1,4 @@
-"""Figure 8: the Linear Representation Bench in three dimensions."""
+"""Draw Figure 8: the bench in three dimensions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Drawing without global state and without a display."""
+"""Style figures and save them, the same bytes each time, as PNG and PDF."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

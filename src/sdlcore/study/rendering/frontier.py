@@ -1,4 +1,4 @@
-"""Where methods break: what they find over one setting of a bench after the other."""
+"""Draw where methods break, over one setting of a bench after the other."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

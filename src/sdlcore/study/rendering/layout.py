@@ -1,4 +1,4 @@
-"""What a table over runs consists of."""
+"""The rows of a table over runs: its points, methods, anchorings, protocols and seeds."""
 
 from typing import NamedTuple
 

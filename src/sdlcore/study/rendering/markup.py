@@ -1,4 +1,4 @@
-"""Tables as people read them: Markdown, LaTeX, cells of the report."""
+"""Format the rows of Tables 1, 2 and 4 to 7 as Markdown, LaTeX and cells of the report."""
 
 import math
 from collections.abc import Callable

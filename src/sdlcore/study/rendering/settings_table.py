@@ -1,4 +1,4 @@
-"""Table 3: the settings of a bench, beside the paper's."""
+"""Format Table 3: the settings of a bench beside the paper's."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The table of solvers: what they found on benches and in activations, how well, and in how many seconds."""
+"""Summarise what solvers found, how well, and in how many seconds."""
 
 import json
 from collections.abc import Iterable, Mapping

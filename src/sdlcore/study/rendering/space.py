@@ -1,4 +1,4 @@
-"""Directions in three dimensions, as figures 4 and 8 draw them."""
+"""Draw directions in three dimensions, for figures 4 and 8."""
 
 from typing import Any
 

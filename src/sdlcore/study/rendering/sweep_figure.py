@@ -1,4 +1,4 @@
-"""Recovery over what a table sweeps, with and without anchors, beside the paper's numbers."""
+"""Draw recovery over what a table sweeps, beside the paper's numbers."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Tables over the points of a sweep: at each, what a table without one has (`sdlcore.study.results.tables`)."""
+"""Summarise runs at each point of a sweep, beside the paper's numbers."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the paper calls settings."""
+"""Name settings by the paper's symbols."""
 
 SYMBOLS = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M", "train_samples": "N"}
 """Settings of a bench, as the paper calls them."""

@@ -1,4 +1,4 @@
-"""Tables as people read them: a caption, and cells that are text."""
+"""A table of text with its caption, as Markdown."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What anchoring changes, as the report shows it: a difference, its interval, and whether it is for the better."""
+"""Format what anchoring changes: a difference, its interval, and whether it is for the better."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What was found, in words made of the numbers: the page that a report begins with."""
+"""Put the findings that a report begins with into words."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page of everything that a configuration made."""
+"""Write the report, one self-contained page of everything that a configuration made."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Reading the metrics of runs, and making sure that they are the runs of a table."""
+"""Read metrics files into one data frame, and check that they are the runs of a table."""
 
 import json
 from collections.abc import Iterable, Sequence

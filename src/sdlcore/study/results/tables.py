@@ -1,4 +1,4 @@
-"""Tables over runs: tidy data frames out of metrics files, before any markup (`sdlcore.study.rendering.markup`)."""
+"""Summarise runs over seeds: data frames out of metrics files, before any formatting."""
 
 from collections.abc import Sequence
 from itertools import product

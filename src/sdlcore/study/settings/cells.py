@@ -1,4 +1,4 @@
-"""Runs, one cell each, and the settings that a study gives them."""
+"""Name a run (a cell), and merge its settings, the weight of its anchors among them."""
 
 import re
 from collections.abc import Iterator

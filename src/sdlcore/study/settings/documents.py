@@ -1,4 +1,4 @@
-"""Descriptions of settings: the text below each field of a class."""
+"""Read the descriptions of settings: the text below each field of a class."""
 
 import ast
 import inspect

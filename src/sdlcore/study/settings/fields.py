@@ -1,4 +1,4 @@
-"""What models of the configuration are made of: their base, and the types of values that several of them have."""
+"""The base of all models of the configuration, and the types that several of them share."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Names that refer to nothing, and the ones that were probably meant."""
+"""Report names that refer to nothing, and suggest the closest one."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches

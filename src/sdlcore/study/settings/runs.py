@@ -1,4 +1,4 @@
-"""Settings of runs as protocols, sources and methods give them: some of those that the classes of runs define."""
+"""Models of protocols, methods and settings of runs, made of the library's dataclasses."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What all tables and figures of a study share: its sources, methods, ways of training and of anchoring."""
+"""The part of a configuration that all tables and figures share: sources, methods, protocols, anchorings, seeds."""
 
 from typing import Annotated, Literal, TypeVar
 

@@ -1,4 +1,4 @@
-"""Configurations as they are written, before any model has read them: trees of plain values."""
+"""Look into configurations and merge them as they are written, before any model has read them."""
 
 from collections.abc import Mapping
 

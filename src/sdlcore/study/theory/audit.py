@@ -1,4 +1,4 @@
-"""All claims, checked, as a table."""
+"""Check every claim of the theory, and return one table."""
 
 import logging
 import re

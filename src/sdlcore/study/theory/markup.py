@@ -1,4 +1,4 @@
-"""The audit as people read it: Markdown."""
+"""Format the audit as Markdown."""
 
 import pandas as pd
 

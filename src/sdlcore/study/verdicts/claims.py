@@ -1,4 +1,4 @@
-"""What the paper claims in words, as data: the words, what is measured, and the band that it must lie in."""
+"""The claims of the paper in words, as data: what is measured, and the band that it must lie in."""
 
 from itertools import pairwise, product
 from typing import NamedTuple

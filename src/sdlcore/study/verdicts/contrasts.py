@@ -1,4 +1,4 @@
-"""What claims are about: levels and differences of our runs, or of the paper's own numbers, read in the same way."""
+"""Compute the levels and differences that claims are judged by."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence

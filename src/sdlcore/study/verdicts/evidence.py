@@ -1,4 +1,4 @@
-"""What there is to judge by: the runs of tables, found by the names that the paper has for them."""
+"""Find the runs that correspond to a row of the paper's tables."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""At what scale the paper's tables are, and what a configuration has other than they, as text."""
+"""List the settings that a run has other than the paper's."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

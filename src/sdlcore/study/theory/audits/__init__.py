@@ -1,1 +1,1 @@
-"""What of each theorem was checked over how many instances, and what came out."""
+"""Checks of each theorem over many random instances."""

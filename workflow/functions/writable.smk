@@ -1,4 +1,4 @@
-# Whether there is room for what Snakemake keeps and for what jobs say. Its own errors name neither folder.
+# Fail early where .snakemake or logs cannot be written. Snakemake's own errors name neither folder.
 from sdlcore.storage.files import check_writable
 
 
