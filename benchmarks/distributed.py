@@ -23,6 +23,7 @@ from benchmarks.timing import turns
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
+from sdlcore.settings import Json
 from sdlcore.training.distributed import divide, processes_of
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.step import TrainingStep
@@ -57,7 +58,7 @@ def work(method: str, batch: int, threads: int, split: str) -> None:
     """Be one process of a team: take as many steps as each line says, and answer with their seconds."""
     torch.set_num_threads(threads)
     # so small a rate that the number of active latents stays
-    settings = {
+    settings: dict[str, Json] = {
         **METHODS[method],
         "n_q": LATENTS,
         "batch_size": batch,

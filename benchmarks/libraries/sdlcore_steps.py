@@ -7,7 +7,6 @@ latents are active is then decided by their exact pre-activations; parameters an
 """
 
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from benchmarks.libraries import State, Trainee, fill
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
+from sdlcore.settings import Json
 from sdlcore.study.configuration.loading import read_given, validate
 from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.training.schedules import learning_rate
@@ -23,7 +23,7 @@ from sdlcore.training.step import TrainingStep
 
 CONFIG = Path(__file__).parents[2] / "config"
 
-_METHODS: dict[str, dict[str, Any]] = {
+_METHODS: dict[str, dict[str, Json]] = {
     "topk": {"activation": "topk", "decoder_norm": "unit"},
     "batchtopk": {"activation": "batchtopk", "decoder_norm": "unit"},
     "matryoshka": {"activation": "batchtopk", "decoder_norm": "unit"},
@@ -38,7 +38,7 @@ def make(setting: Setting, weights: State | None) -> Trainee:
     return _Ours(setting, weights)
 
 
-def recommended(method: str) -> dict[str, Any]:
+def recommended(method: str) -> dict[str, Json]:
     """Return a method's settings at the paper's scale, as the pipeline has them."""
     study = validate(read_given([CONFIG / "config.yaml", CONFIG / "paper.yaml"], {}))
     return trained_settings(study, Cell("lrb", method, "best", "none", seed=0)).to_dict()
@@ -46,7 +46,7 @@ def recommended(method: str) -> dict[str, Any]:
 
 class _Ours:
     def __init__(self, setting: Setting, weights: State | None) -> None:
-        own = {"n_q": setting.latents, "precision": setting.dtype}
+        own: dict[str, Json] = {"n_q": setting.latents, "precision": setting.dtype}
         if setting.method in ("topk", "batchtopk", "matryoshka"):
             own["k"] = setting.k
         if setting.method == "matryoshka":
