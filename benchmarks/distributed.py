@@ -28,7 +28,7 @@ from sdlcore.training.distributed import divide, processes_of
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.step import TrainingStep
 
-METHODS = {
+METHODS: dict[str, dict[str, Json]] = {
     "topk": {"activation": "topk", "k": 64},
     "batchtopk": {"activation": "batchtopk", "k": 64},
     "jumprelu": {"activation": "jumprelu", "l0": 1e-3, "init_l0": 64},
