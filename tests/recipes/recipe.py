@@ -21,31 +21,23 @@ import json
 from functools import cache
 from pathlib import Path
 
-from sdlcore.run import RunConfig
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.digest import source_digest
 from sdlcore.study.configuration.loading import configure, load_yaml
-from sdlcore.study.configuration.run_keys import all_cells, bench_figure_cells, run_settings
+from sdlcore.study.settings.cells import run_settings
+
 
 @cache
 def digest(script, parts):
-    return source_digest(scripts / f"{script}.py", Path("src"), parts)
+    return source_digest(Path(SCRIPTS) / f"{script}.py", Path("src"), parts)
 
-scripts, default = Path(SCRIPTS), load_yaml(Path(CONFIG) / "config.yaml")
-found = {}
+
+folder, found = Path(CONFIG), {}
+default = load_yaml(folder / "config.yaml")
 for name in ("config", "paper"):
-    config = configure({} if name == "config" else load_yaml(Path(CONFIG) / f"{name}.yaml"), default)
-    for cell in [*all_cells(config), *bench_figure_cells(config)]:
-        given = run_settings(config, cell.source, cell.method, cell.protocol)
-        if "solver" in given:
-            run, script = SolverConfig.from_dict(given), "solve"
-        elif "peer" in given:
-            run, script = PeerConfig.from_dict(given), "train_peer"
-        else:
-            if cell.anchoring != "none":
-                given["lambda_anchor"] = config["anchorings"][cell.anchoring]["lambda_anchor"]
-            run, script = RunConfig.from_dict(given), "train"
+    study = configure({} if name == "config" else load_yaml(folder / f"{name}.yaml"), default)
+    for cell in study.all_cells():
+        run = run_settings(study, cell)
+        script = "solve" if cell.is_solved(study) else "train_peer" if cell.is_peers(study) else "train"
         key = "/".join([name, cell.source, cell.method, cell.protocol, cell.anchoring, str(cell.seed)])
         found[key] = [run.used(), digest(script, run.parts)]
 print(json.dumps(found))

@@ -15,7 +15,7 @@ Order = Callable[[int], np.random.Generator]
 """Gives the stream that shuffles an epoch, or a buffer."""
 
 
-class TextTable(Protocol):
+class Readable(Protocol):
     """Rows that can be read by number: a store's, or some in memory."""
 
     @property
@@ -24,7 +24,7 @@ class TextTable(Protocol):
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
-class Chunked(TextTable, Protocol):
+class Chunked(Readable, Protocol):
     """A store, or a part of one."""
 
     path: Path
@@ -64,7 +64,7 @@ class TrainingRows(NamedTuple):
     """Dimension of the target, where there is one."""
     batches: Callable[[int], tuple[np.ndarray, np.ndarray]]
     """Gives x_p and x_r of a step."""
-    sample: Callable[[], TextTable]
+    sample: Callable[[], Readable]
     """Gives the rows that normalisation is fitted to."""
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.data.batches import TextTable
+from sdlcore.data.batches import Readable
 from sdlcore.model.sparse_coder import SparseCoder
 
 RIDGE = 1e-3
@@ -110,7 +110,7 @@ def identity(n_p: int, n_r: int) -> Normalisation:
     return Normalisation(torch.zeros(n_p), torch.ones(n_p), torch.zeros(n_r), torch.ones(n_r))
 
 
-def fit(store: TextTable, pair: str, rows_at_once: int = 8192) -> Normalisation:
+def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
     """Return the normalisation that gives every site of a pair zero mean and a mean norm of sqrt(dimension)."""
     sites = {}
     columns = {"sae": ["input"], "transcoder": ["input", "target"], "crosscoder": ["input", "target"]}[pair]
@@ -127,7 +127,7 @@ def fit(store: TextTable, pair: str, rows_at_once: int = 8192) -> Normalisation:
     return Normalisation(*sites[columns[0]], *sites[columns[-1]])
 
 
-def fit_whitening(store: TextTable, pair: str, rows_at_once: int = 8192) -> Whitening:
+def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> Whitening:
     """Return the whitening of a pair; a crosscoder's sites are whitened apart."""
     columns = {"sae": ["input"], "transcoder": ["input", "target"], "crosscoder": ["input", "target"]}[pair]
     sites = [_whiten(store, column, rows_at_once) for column in columns]
@@ -138,7 +138,7 @@ def fit_whitening(store: TextTable, pair: str, rows_at_once: int = 8192) -> Whit
     return Whitening(*sites[0], *sites[-1])
 
 
-def _whiten(store: TextTable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor, Tensor]:
+def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean, Sigma^-1/2 and Sigma^1/2."""
     total, products = torch.zeros(()), torch.zeros(())
     for start in range(0, store.rows, rows_at_once):
@@ -151,5 +151,5 @@ def _whiten(store: TextTable, column: str, rows_at_once: int) -> tuple[Tensor, T
     return mean.float(), (vectors / roots @ vectors.T).float(), (vectors * roots @ vectors.T).float()
 
 
-def _read(store: TextTable, column: str, start: int, rows: int) -> Tensor:
+def _read(store: Readable, column: str, start: int, rows: int) -> Tensor:
     return torch.from_numpy(store.read(column, start, start + rows)).double()
