@@ -106,6 +106,23 @@ def test_results_copied_with_snakemakes_records_are_finished(finished, tmp_path)
     assert "was copied here" not in plan.text
 
 
+def test_another_configuration_takes_the_runs_that_are_the_same(finished):
+    run = "runs/lrb/topk/best/none/seed0"
+    finished.snakemake(f"results/other/{run}/model.safetensors", change={"name": "other"})
+    said = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
+    assert f"results/tiny/{run} is the same run, and finished: its files are copied" in said
+    for file in ("model.safetensors", "config.json", "history.csv"):
+        one, other = (finished.path / "results" / name / run / file for name in ("tiny", "other"))
+        assert one.read_bytes() == other.read_bytes()
+    assert (
+        finished.plan().jobs
+        == finished.plan(f"results/other/{run}/model.safetensors", change={"name": "other"}).jobs
+        == []
+    )
+    for folder in ("results/other", "logs/other"):
+        shutil.rmtree(finished.path / folder)
+
+
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
     plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
     assert plan.rules() == {"train", "evaluate", "make_table1", "make_features", "make_verdicts", "report"}

@@ -9,7 +9,8 @@ from snakemake.settings.types import DeploymentMethod
 # What every job's shell finds. The package comes in by PYTHONPATH, so it need not be installed in the rules'
 # environments. Passive waiting costs nothing on idle cores and keeps jobs that share them from spinning against each
 # other. The device and who else is told of the history stand here and not in params, because a change of them is no
-# reason to train again, and how many processes train is none either.
+# reason to train again, and how many processes train is none either. A finished run of any configuration is copied where
+# another one is the same.
 variables = {
     "PYTHONPATH": REPOSITORY / "src",
     "SCRIPTS": REPOSITORY / "workflow/scripts",
@@ -17,6 +18,7 @@ variables = {
     "TENSORBOARD": "tensorboard" if study.tensorboard else "",
     "WANDB": study.wandb or "",
     "SPLIT": study.split,
+    "FINISHED": "results/*/runs/*/*/*/*/*",
     "CACHE": CACHE,
     "PAPER": FILES.paper,
     "OMP_WAIT_POLICY": "PASSIVE",

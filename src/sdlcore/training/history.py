@@ -110,6 +110,21 @@ def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
     part.replace(path)
 
 
+def read_history(path: str | Path) -> list[Row]:
+    """Return the rows that `csv_file` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is no history; the message names it.
+    """
+    with Path(path).open(newline="") as file:
+        try:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a history ({error})") from error
+
+
 RECENT = 10
 """Rows over which `progress` measures speed."""
 

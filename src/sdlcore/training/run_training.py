@@ -22,7 +22,15 @@ from sdlcore.run import RunConfig
 from sdlcore.storage.files import remove_leftovers
 from sdlcore.training import normalisation
 from sdlcore.training.distributed import divide, processes_of, unite
-from sdlcore.training.history import Sink, csv_file, progress, tensorboard, weights_and_biases
+from sdlcore.training.history import (
+    History,
+    Sink,
+    csv_file,
+    progress,
+    read_history,
+    tensorboard,
+    weights_and_biases,
+)
 from sdlcore.training.initialise import start_from_model
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.runner import Run, leave_run
@@ -66,7 +74,7 @@ def run_training(run: Run, config: RunConfig, options: Options, script: str, ope
         if not leads:
             logging.getLogger().setLevel(logging.WARNING)
         device = choose_device(options.device)
-        leave_run(
+        copied = leave_run(
             run,
             config,
             lambda identity: _train(
@@ -77,6 +85,9 @@ def run_training(run: Run, config: RunConfig, options: Options, script: str, ope
             device.type,
             noted={"processes": processes.all.size, "split": options.split} if together else {},
         )
+        if copied is not None:  # whoever is told of histories hears this one
+            with History(read_history(run.history), _others(run, config, options, copied)):
+                pass
     if leads:
         checkpoint.unlink(missing_ok=True)
         remove_leftovers(checkpoint)  # which may not be written again after a kill
@@ -133,12 +144,20 @@ def _train(
 
 
 def _sinks(run: Run, config: RunConfig, options: Options, identity: str) -> list[Sink]:
-    sinks: list[Sink] = [partial(progress, config.training.steps)]
+    # the file is closed first: what goes wrong with another cannot keep it from appearing
+    return [
+        partial(progress, config.training.steps),
+        *_others(run, config, options, identity),
+        partial(csv_file, run.history),
+    ]
+
+
+def _others(run: Run, config: RunConfig, options: Options, identity: str) -> list[Sink]:
+    """Return who else is told of the history."""
+    sinks: list[Sink] = []
     if options.tensorboard:
         sinks.append(partial(tensorboard, options.tensorboard))
     if options.wandb:
         # the identity as the run's id: a training that goes on, goes on in the same run
         sinks.append(partial(weights_and_biases, options.wandb, identity[:32], run.model.parent, config, run.seed))
-    # closed first: what goes wrong with another cannot keep it from appearing
-    sinks.append(partial(csv_file, run.history))
     return sinks

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -17,6 +17,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.storage.files import provenance, sha256_of, write_json
 from sdlcore.training.history import Watch
+from sdlcore.training.reuse import copy_finished
 from sdlcore.training.watch import recovery_watch
 
 
@@ -37,6 +38,8 @@ class Run:
     """of all processes on this machine together"""
     watch: Path | None = None
     """references; the history tells how many of these directions the dictionary has"""
+    finished: str = ""
+    """pattern of the folders of finished runs, such as results/*/runs/*; one that is the same is copied"""
 
     def watching(self, pair: str) -> Watch | None:
         """Return what tells the history of these directions, if it is asked for."""
@@ -48,6 +51,9 @@ class Settings(Protocol):
 
     @property
     def parts(self) -> tuple[str, ...]: ...
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Json], /) -> Self: ...
 
     def to_dict(self) -> dict[str, Json]: ...
 
@@ -63,8 +69,10 @@ def leave_run(
     device: str = "cpu",
     libraries: Iterable[str] = (),
     noted: Mapping[str, Json] | None = None,
-) -> None:
+) -> str | None:
     """Find a dictionary, and write it with what made it: each file whole or not at all. ``find`` writes the history.
+
+    Where a finished run is the same (`Run.finished`), its files are copied instead.
 
     Parameters
     ----------
@@ -85,6 +93,10 @@ def leave_run(
         Distributions whose versions matter beside those that always do.
     noted
         More to write down, a change of which makes no other run.
+
+    Returns
+    -------
+    The digest that ``find`` would have been given, of a run whose files were copied; None of any other.
     """
     threads = max(1, run.threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # torchrun's number of processes
     torch.set_num_threads(threads)
@@ -94,9 +106,29 @@ def leave_run(
     facts = provenance(script, settings.parts, **made)
     facts["versions"] |= {library: version(library) for library in libraries}
     run.model.parent.mkdir(parents=True, exist_ok=True)
-    used = json.dumps(facts | {"settings": settings.used()}, sort_keys=True)
-    model = find(hashlib.sha256(used.encode()).hexdigest())
+    identity = _identity(facts, settings)
+    run.config.unlink(missing_ok=True)  # so that nobody takes what lies here for finished
+
+    def same(made: Any) -> bool:
+        try:
+            if any(made[name] != fact for name, fact in facts.items() if name != "settings"):
+                return False
+            return _identity(facts, type(settings).from_dict(made["settings"])) == identity
+        except (LookupError, TypeError, ValueError, AttributeError):  # of another kind, or no run's
+            return False
+
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"  # of several processes, each would look for itself
+    if run.finished and alone and copy_finished(run.finished, run.model, run.config, run.history, same):
+        return digest
+    model = find(digest)
     if model is not None:
         facts |= {"threads": threads, **(noted or {})}
         write_json(run.config, facts)
         save_model(run.model, model, facts)
+    return None
+
+
+def _identity(facts: Mapping[str, Json], settings: Settings) -> str:
+    """Return what makes a run as text: facts, of the settings those that it uses."""
+    return json.dumps({**facts, "settings": settings.used()}, sort_keys=True)
