@@ -5,8 +5,8 @@ take meaning, range and default of each key from here (`sdlcore.study.settings`)
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge
 
@@ -183,7 +183,7 @@ class TrainingConfig(FromJson):
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(FromJson):
     """All settings of a run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -210,7 +210,7 @@ class RunConfig:
             )
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Json]) -> "RunConfig":
+    def from_dict(cls, settings: Mapping[str, Json]) -> Self:
         """Build from flat settings; what is left out takes its default.
 
         Raises
@@ -228,7 +228,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Json]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
-        return _flat(asdict(self.model), asdict(self.loss), asdict(self.training))
+        return _flat(self.model.to_dict(), self.loss.to_dict(), self.training.to_dict())
 
     def used(self) -> dict[str, Json]:
         """Return the flat settings without those of parts that the run does not have, e.g. of other activations."""

@@ -6,9 +6,9 @@ The configuration's models read the same annotations, so that a range stands in 
 import dataclasses
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -40,6 +40,9 @@ _BOUNDS = {
 class FromJson:
     """Settings that JSON can hold. On a command line, they are one value (`sdlcore.command_line`)."""
 
+    called: ClassVar[str] = "settings"
+    """What errors call them."""
+
     @classmethod
     def from_dict(cls, settings: Mapping[str, Json]) -> Self:
         """Build from what JSON holds; what is left out takes its default.
@@ -51,11 +54,15 @@ class FromJson:
         """
         known = {field.name: field for field in fields(cls)}
         if unknown := sorted(settings.keys() - known):
-            raise ValueError(f"unknown settings: {', '.join(unknown)}; expected some of {', '.join(known)}")
+            raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}; expected some of {', '.join(known)}")
         needed = {name for name, field in known.items() if field.default is MISSING}
         if missing := sorted(needed - settings.keys()):
-            raise ValueError(f"missing settings: {', '.join(missing)}")
+            raise ValueError(f"missing {cls.called}: {', '.join(missing)}")
         return cls(**{name: _from_json(known[name].type, value) for name, value in settings.items()})
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return what `from_dict` takes, all that has a default too."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def _from_json(annotation: Any, value: Json) -> Any:
@@ -84,7 +91,7 @@ def used(settings: Any) -> dict[str, Json]:
 
     A setting of a part that a run does not have is left out, so that a new part's setting changes no run without it.
     """
-    found = {}
+    found: dict[str, Json] = {}
     for field in fields(settings):
         setting, values = field.metadata.get("used_by") or (field.name if "term" in field.metadata else None, ())
         other = getattr(settings, setting) if setting else True

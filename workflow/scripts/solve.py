@@ -6,7 +6,6 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pathlib import Path
-from typing import Any
 
 from sdlcore.command_line import cli
 from sdlcore.solvers.run_solver import run_solver
@@ -14,12 +13,12 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.runner import Run
 
 
-def main(run: Run, *, settings: dict[str, Any], start: Path | None = None) -> None:
+def main(run: Run, *, settings: SolverConfig, start: Path | None = None) -> None:
     """
     Args:
         start: a model whose dictionary the solver starts from
     """
-    run_solver(run, SolverConfig.from_dict(settings), __file__, start)
+    run_solver(run, settings, __file__, start)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from typing import Any
-
 from sdlcore.command_line import cli
 from sdlcore.data.batches import open_store
 from sdlcore.run import RunConfig
@@ -14,8 +12,8 @@ from sdlcore.training.run_training import Options, run_training
 from sdlcore.training.runner import Run
 
 
-def main(run: Run, training: Options, *, settings: dict[str, Any]) -> None:
-    run_training(run, RunConfig.from_dict(settings), training, __file__, lambda *where: open_store(*where[:4]))
+def main(run: Run, training: Options, *, settings: RunConfig) -> None:
+    run_training(run, settings, training, __file__, lambda *where: open_store(*where[:4]))
 
 
 if __name__ == "__main__":

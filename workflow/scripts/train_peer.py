@@ -5,16 +5,14 @@ import os
 # before torch starts its threads: those that wait must leave the cores to those of the kernels
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from typing import Any
-
 from sdlcore.baselines.run_peer import run_peer
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.command_line import cli
 from sdlcore.training.runner import Run
 
 
-def main(run: Run, *, settings: dict[str, Any]) -> None:
-    run_peer(run, PeerConfig.from_dict(settings), __file__)
+def main(run: Run, *, settings: PeerConfig) -> None:
+    run_peer(run, settings, __file__)
 
 
 if __name__ == "__main__":

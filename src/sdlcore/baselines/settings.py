@@ -1,8 +1,7 @@
 """Settings of a run that another library trains: one frozen dataclass, flat like those of `sdlcore.run`."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from sdlcore.run import Activation
 from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check
@@ -30,6 +29,8 @@ _OF_ONE_ACTIVATION = {
 @dataclass(frozen=True)
 class PeerConfig(FromJson):
     """What a library is asked to train. All that is not said here is its own default."""
+
+    called: ClassVar[str] = "settings of a peer"
 
     peer: Peer = "saelens"
     """The library that trains, as it recommends (docs/peers.md): saelens, dictionary_learning or sparsify."""
@@ -88,25 +89,6 @@ class PeerConfig(FromJson):
     def method(self) -> str:
         """What libraries have a class for: the activation, or matryoshka."""
         return "matryoshka" if self.prefixes else self.activation
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Json]) -> "PeerConfig":
-        """Build from flat settings; what is left out takes its default.
-
-        Raises
-        ------
-        ValueError
-            For an unknown key or settings that do not go together.
-        """
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise ValueError(f"unknown settings of a peer: {', '.join(unknown)}; expected some of {', '.join(known)}")
-        return super().from_dict(settings)
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
-        return asdict(self) | {"prefixes": list(self.prefixes)}
 
     def used(self) -> dict[str, Json]:
         """Return the flat settings; a library takes them all."""

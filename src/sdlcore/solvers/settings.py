@@ -1,8 +1,7 @@
 """Settings of a solver's run: one frozen dataclass, flat like those of `sdlcore.run`."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -17,6 +16,8 @@ Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 @dataclass(frozen=True)
 class SolverConfig(FromJson):
     """How a dictionary is solved for. One setting serves all benches; it knows neither n nor the sparsity."""
+
+    called: ClassVar[str] = "settings of a solver"
 
     solver: Solver = "acs"
     """What solves for the dictionary in place of gradient descent (docs/solvers.md). acs: alternating convex search;
@@ -81,25 +82,6 @@ class SolverConfig(FromJson):
     def parts(self) -> tuple[str, ...]:
         """The modules that the run imports by names in its settings: the dictionary's activation, then the solver."""
         return (f"sdlcore.model.activations.{self.activation}", f"sdlcore.solvers.{self.solver}")
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Json]) -> "SolverConfig":
-        """Build from flat settings; what is left out takes its default.
-
-        Raises
-        ------
-        ValueError
-            For an unknown key or settings that do not go together.
-        """
-        known = [f.name for f in fields(cls)]
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise ValueError(f"unknown settings of a solver: {', '.join(unknown)}; expected some of {', '.join(known)}")
-        return super().from_dict(settings)
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return the flat settings, as `from_dict` takes them."""
-        return asdict(self)
 
     def used(self) -> dict[str, Json]:
         """Return the flat settings without those of other solvers."""
