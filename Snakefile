@@ -25,24 +25,11 @@ include: "workflow/functions/clip.smk"
 include: "workflow/functions/runs.smk"
 include: "workflow/functions/products.smk"
 include: "workflow/functions/report.smk"
-include: "workflow/rules/feature_matrix.smk"
-include: "workflow/rules/samples.smk"
-include: "workflow/rules/activations.smk"
-include: "workflow/rules/clip.smk"
-include: "workflow/rules/shards.smk"
-include: "workflow/rules/file.smk"
-include: "workflow/rules/anchors.smk"
-include: "workflow/rules/discovery.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/solve.smk"
-include: "workflow/rules/peers.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/language.smk"
-include: "workflow/rules/products.smk"
-include: "workflow/rules/theory.smk"
-include: "workflow/rules/report.smk"
-include: "workflow/rules/published.smk"
-include: "workflow/rules/plan.smk"
+
+
+for rules_of_a_stage in sorted((REPOSITORY / "workflow/rules").glob("*.smk")):
+
+    include: str(rules_of_a_stage)
 
 
 rule all:

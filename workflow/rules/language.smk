@@ -3,7 +3,7 @@
 rule language:
     """What a language model loses when a run's reconstruction is spliced into it"""
     input:
-        dictionary=rules.train.output.model,
+        dictionary="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
         store=store("test"),
         model=language_model_files,
         text=language_text_files,

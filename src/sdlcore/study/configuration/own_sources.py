@@ -6,9 +6,10 @@ from sdlcore.settings import Json
 from sdlcore.study.configuration.variants import without_like
 from sdlcore.study.products.registry import registered
 from sdlcore.study.products.run_table import OWN
+from sdlcore.study.settings.sources import Sources
 from sdlcore.study.settings.trees import Tree, merge, part
 
-KINDS = ("clip", "llama", "file")
+KINDS = tuple(kind for kind in Sources.model_fields if kind != "bench")
 """Kinds of sources that bring activations of one's own; one more bench is a variant of what the default asks for."""
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jinja2
 import pandas as pd
 
-from sdlcore.sources.images.settings import TRAINED
 from sdlcore.storage.files import provenance
 from sdlcore.study.configuration.whole import SETTINGS_TABLE, Configuration
 from sdlcore.study.products.bench_figure import BenchFigure
@@ -38,7 +37,7 @@ from sdlcore.study.report.effects import EffectTable, effect_table
 from sdlcore.study.report.findings import findings
 from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.sources import Bench, Clip, Llama, Source
+from sdlcore.study.settings.sources import Source
 from sdlcore.study.verdicts import markup as verdict_markup
 
 # Licences of what a source shows or is computed from, by the beginning of its configuration value.
@@ -353,21 +352,9 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
     scale = []
     for name in dict.fromkeys(product.source for product in asked if product is not None):
         source = config.source(name)
-        if isinstance(source, Bench):
-            fit = {"n": "n", "n_p": "n_p", "n_r": "n_r", "sparsity": "S", "max_interference": "M"}
-            said = [
-                f"{label} = {getattr(source, key)}" for key, label in fit.items() if getattr(source, key) is not None
-            ]
-            text = f"Linear Representation Bench, {', '.join(said)}"
-        elif isinstance(source, Clip):
-            text = f"embeddings of {source.model} ({source.pretrained}) of the images {source.images}"
-        elif isinstance(source, Llama):
-            text = f"activations of {source.model} over {source.text}, layer {source.layer}"
-        else:
-            text = f"activations in {config.sources.file[name].input}"
         latents = source.run.n_q
         samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
-        scale.append((name, f"{text}; {samples}" + (f"; {latents} latents" if latents else "")))
+        scale.append((name, f"{source.described}; {samples}" + (f"; {latents} latents" if latents else "")))
     return scale
 
 
@@ -376,19 +363,11 @@ def _licences(config: Configuration, images: Mapping[str, bytes]) -> list[tuple[
     figures = [product for name, product in config.figures if name in images and name != "figure8"]
     found: dict[str, str] = {}
     for name in dict.fromkeys(product.source for product in (*config.tables.values(), *figures) if product is not None):
-        for part in _made_by_others(config.source(name)):
+        for part in config.source(name).taken_from:
             known = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
             what, licence = known[0] if known else (part, "see where it was obtained from")
             found[what] = licence
     return list(found.items())
-
-
-def _made_by_others(source: Source) -> list[str]:
-    if isinstance(source, Llama):
-        return [source.model, source.text]
-    if isinstance(source, Clip):
-        return [source.images] if source.pretrained == TRAINED else [source.model, source.images]
-    return []
 
 
 def _versions() -> dict[str, str]:

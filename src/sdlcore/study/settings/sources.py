@@ -69,10 +69,26 @@ class Source(_Taken):
     how_target: ClassVar[str]
     """What gives a source of this kind a second representation; name stands for its name."""
 
+    def inconsistencies(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the problem of each setting that does not go with the others."""
+        # the library's dataclass, the last base, says them where there are any
+        inherited = getattr(super(), "inconsistencies", None)
+        yield from () if inherited is None else inherited()
+
+    @property
+    def described(self) -> str:
+        """What the samples are, in words."""
+        raise NotImplementedError
+
+    @property
+    def taken_from(self) -> list[str]:
+        """What others made that it is computed from or shows, as the configuration names it."""
+        return []
+
     @property
     def has_target(self) -> bool:
         """Whether samples have a second representation."""
-        raise NotImplementedError
+        return False
 
     @property
     def is_labelled(self) -> bool:
@@ -92,12 +108,12 @@ class Source(_Taken):
     @property
     def rows(self) -> tuple[int | None, int | None]:
         """Samples for training and for evaluation; None where that is known only when they are read."""
-        raise NotImplementedError
+        return None, None
 
     @property
     def widths(self) -> tuple[int | None, int]:
         """Dimensions of input, None where not known yet, and of target, 0 for none or not known."""
-        raise NotImplementedError
+        return None, 0
 
     @property
     def bytes_of_number(self) -> int:
@@ -121,6 +137,12 @@ class Bench(Source, BenchSource):
 
     kind = "bench"
     how_target = "set sources.bench.{name}.n_r"
+
+    @property
+    def described(self) -> str:
+        symbols = {"n": self.n, "n_p": self.n_p, "n_r": self.n_r, "S": self.sparsity, "M": self.max_interference}
+        said = [f"{symbol} = {value}" for symbol, value in symbols.items() if value is not None]
+        return f"Linear Representation Bench, {', '.join(said)}"
 
     @property
     def has_target(self) -> bool:
@@ -166,8 +188,12 @@ class Clip(Source, images.ClipSource):
     how_target = "embeddings of images have none"
 
     @property
-    def has_target(self) -> bool:
-        return False
+    def described(self) -> str:
+        return f"embeddings of {self.model} ({self.pretrained}) of the images {self.images}"
+
+    @property
+    def taken_from(self) -> list[str]:
+        return [self.images] if self.pretrained == images.TRAINED else [self.model, self.images]
 
     @property
     def is_labelled(self) -> bool:
@@ -223,6 +249,14 @@ class Llama(Source, LlamaSource):
     how_target = "set sources.llama.{name}.layers, or its site to mlp"
 
     @property
+    def described(self) -> str:
+        return f"activations of {self.model} over {self.text}, layer {self.layer}"
+
+    @property
+    def taken_from(self) -> list[str]:
+        return [self.model, self.text]
+
+    @property
     def has_target(self) -> bool:
         return self.layers is not None or self.site == "mlp"
 
@@ -266,20 +300,16 @@ class File(Source, FileSource):
     how_target = "set sources.file.{name}.target"
 
     @property
+    def described(self) -> str:
+        return f"activations in {self.input}"
+
+    @property
     def has_target(self) -> bool:
         return self.target is not None
 
     @property
     def is_labelled(self) -> bool:
         return self.labels is not None
-
-    @property
-    def rows(self) -> tuple[int | None, int | None]:
-        return None, None
-
-    @property
-    def widths(self) -> tuple[int | None, int]:
-        return None, 0
 
 
 class Sources(Settings):

@@ -72,8 +72,7 @@ class Study(Settings):
 
     def all_sources(self) -> dict[str, Source]:
         """Return the sources of all kinds by name."""
-        found = self.sources
-        return {**found.bench, **found.clip, **found.llama, **found.file}
+        return {name: source for _, group in self.sources for name, source in group.items()}
 
     def source(self, name: str) -> Source:
         """Return a source.
@@ -83,10 +82,10 @@ class Study(Settings):
         KeyError
             If there is none of this name.
         """
-        found = self.sources
-        for group in (found.bench, found.clip, found.llama, found.file):
+        for _, group in self.sources:
             if name in group:
-                return group[name]
+                found: Source = group[name]
+                return found
         raise KeyError(name)
 
     def bench(self, name: str) -> Bench | None:

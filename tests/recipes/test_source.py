@@ -1,0 +1,146 @@
+"""A new source takes four files: what fills its stores, its kind among the settings, a script and a rule."""
+
+import yaml
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.storage.digest import source_digest
+from tests.conftest import REPOSITORY
+from tests.workflow.conftest import Checkout
+
+NEW = {
+    "src/sdlcore/sources/noise.py": '''"""Fill stores with Gaussian noise."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdlcore.data.parts import resume_store
+from sdlcore.random_streams import stream
+from sdlcore.settings import FromJson, Total, check
+
+
+@dataclass(frozen=True)
+class NoiseSource(FromJson):
+    """Gaussian noise."""
+
+    dimension: Total
+    """Of the samples."""
+    train_samples: Total = 1000
+    """Samples of the training store."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def write_stores(source: NoiseSource, train: Path, test: Path) -> None:
+    """Write a training store, and a tenth of its samples as evaluation store."""
+    for path, rows in ((train, source.train_samples), (test, source.train_samples // 10)):
+        with resume_store(path, {"kind": "noise"}, "float32") as writer:
+            if writer.rows < rows:
+                noise = stream(0, path.stem).standard_normal((rows, source.dimension)).astype("float32")
+                writer.append(noise[writer.rows :])
+''',
+    "workflow/scripts/noise.py": '''"""Fill stores with Gaussian noise."""
+
+from pathlib import Path
+
+from sdlcore.command_line import cli
+from sdlcore.sources.noise import NoiseSource, write_stores
+
+
+def main(*, source: NoiseSource, train: Path, test: Path) -> None:
+    write_stores(source, train, test)
+
+
+if __name__ == "__main__":
+    cli(main)
+''',
+    "workflow/rules/noise.smk": """rule noise:
+    output:
+        train="<results>/activations/{source}/train.h5",
+        test="<results>/activations/{source}/test.h5",
+    log:
+        "<logs>/noise/{source}.log",
+    wildcard_constraints:
+        source=names_of("noise"),
+    conda:
+        ENVIRONMENT
+    params:
+        source=lambda wildcards: as_json(settings_for(NoiseSource, wildcards)),
+        code=lambda wildcards: code_digest("noise"),
+    shell:
+        'python "$SCRIPTS"/noise.py --source {params.source:q} --train {output.train:q} --test {output.test:q}'
+        " > {log:q} 2>&1"
+
+
+from sdlcore.sources.noise import NoiseSource
+""",
+}
+"""Files that are new, and what stands in them."""
+KINDS = "src/sdlcore/study/settings/sources.py"
+RECIPE = {
+    "class Sources(Settings):": '''class Noise(Source, NoiseSource):
+    """Gaussian noise."""
+
+    kind = "noise"
+    how_target = "noise has none"
+
+    @property
+    def described(self) -> str:
+        return f"noise of {self.dimension} dimensions"
+
+    @property
+    def rows(self) -> tuple[int | None, int | None]:
+        return self.train_samples, self.train_samples // 10
+
+
+''',
+    "    file: dict[Identifier, File] = {}": '''    noise: dict[Identifier, Noise] = {}
+    """Gaussian noise."""
+''',
+    "from sdlcore.study.settings.fields import": "from sdlcore.sources.noise import NoiseSource\n",
+}
+"""Text of the file of kinds -> what is put before it."""
+MINE = {
+    "sources": {"noise": {"mine": {"dimension": 6, "run": {"n_q": 64, "steps": 5, "batch_size": 32}}}},
+    "name": "trial",
+    "seeds": [0],
+}
+
+
+def test_a_source_of_four_files_is_checked_planned_extracted_trained_on_and_shown(tmp_path):
+    checkout = Checkout(tmp_path / "sdl core")
+    assert len([*NEW, KINDS]) <= 4
+    before = _training(checkout)
+    for name, text in NEW.items():
+        assert not (checkout.path / name).exists(), f"{name} is there: the recipe no longer fits"
+        (checkout.path / name).write_text(text)
+    kinds = (checkout.path / KINDS).read_text()
+    for place, text in RECIPE.items():
+        assert kinds.count(place) == 1, f"{KINDS} has changed: the recipe no longer fits"
+        kinds = kinds.replace(place, text + place)
+    (checkout.path / KINDS).write_text(kinds)
+    assert _training(checkout) == before  # no training of another source is stale
+
+    (checkout.path / "config/trial.yaml").write_text(yaml.safe_dump(MINE))
+    plan = checkout.plan(base="trial")
+    assert plan.of("noise") == ["source=mine"]
+    assert set(plan.of("make_own_mine")) == {""}
+    assert all(wildcards.startswith("source=mine,") for wildcards in plan.of("train"))
+    run = "results/trial/runs/mine/topk/best/none/seed0"
+    checkout.snakemake(f"{run}/metrics.json", base="trial")
+    with ActivationStore(checkout.path / "results/trial/activations/mine/train.h5") as store:
+        assert store.rows == 1000
+        assert store.read("input").shape == (1000, 6)
+    assert (checkout.path / run / "metrics.json").exists()
+
+    wrong = {"sources": {"noise": {"mine": {"dimension": 0}}}}
+    assert "sources.noise.mine.dimension: 0 is less than the minimum of 1" in checkout.snakemake(
+        "-n", base="trial", change=wrong, check=False
+    ).stdout
+
+
+def _training(checkout: Checkout) -> str:
+    """Return the digest of the code of trainings."""
+    script, parts = checkout.path / "workflow/scripts/train.py", ("sdlcore.model.activations.topk",)
+    assert (REPOSITORY / "src/sdlcore/model/activations/topk.py").exists()
+    return source_digest(script, checkout.path / "src", parts)
