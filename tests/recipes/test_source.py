@@ -134,9 +134,10 @@ def test_a_source_of_four_files_is_checked_planned_extracted_trained_on_and_show
     assert (checkout.path / run / "metrics.json").exists()
 
     wrong = {"sources": {"noise": {"mine": {"dimension": 0}}}}
-    assert "sources.noise.mine.dimension: 0 is less than the minimum of 1" in checkout.snakemake(
-        "-n", base="trial", change=wrong, check=False
-    ).stdout
+    assert (
+        "sources.noise.mine.dimension: 0 is less than the minimum of 1"
+        in checkout.snakemake("-n", base="trial", change=wrong, check=False).stdout
+    )
 
 
 def _training(checkout: Checkout) -> str:
