@@ -2,26 +2,26 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import class_means, save_references
+from sdlcore.data.settings import ClassMeans
 from sdlcore.storage.files import provenance
 from sdlcore.study.results.tables import write_csv
 
 
-def main(*, settings: dict[str, Any], store: Path, references: Path, classes: Path) -> None:
+def main(*, settings: ClassMeans, store: Path, references: Path, classes: Path) -> None:
     """
     Args:
-        settings: centred and min_class_size
+        settings: which means are taken
         store: activation store with labels
         references: safetensors file of directions to write
         classes: CSV file to write: one row a class
     """
     with open_checked(store) as opened:
-        means, listed = class_means(opened, **settings)
-    facts = provenance(__file__, settings=settings, inputs={"store": content_digest(store)})
+        means, listed = class_means(opened, settings.centred, settings.min_class_size)
+    facts = provenance(__file__, settings=settings.to_dict(), inputs={"store": content_digest(store)})
     save_references(references, means, facts)
     write_csv(classes, listed)
     left_out = listed[listed["left_out"] != ""]

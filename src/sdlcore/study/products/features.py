@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+from sdlcore.settings import Seed
 from sdlcore.study.products.product import Product
 from sdlcore.study.products.run_table import RunTable
 from sdlcore.study.settings.cells import Cell
-from sdlcore.study.settings.fields import Identifier, Names, Seed
+from sdlcore.study.settings.fields import Identifier, Names
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
 

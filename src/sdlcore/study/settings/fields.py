@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import MinLen
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
+from sdlcore.settings import Seed
 from sdlcore.study.settings.documents import describe
 
 
@@ -81,8 +82,6 @@ Identifier = TypeAliasType(
         ),
     ],
 )
-Text = Annotated[str, MinLen(1)]
-Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Names = Annotated[list[Identifier], MinLen(1), Unique]
 Seeds = Annotated[list[Seed], MinLen(1), Unique]
 Numbers = Annotated[list[Annotated[float, AsGiven]], MinLen(1), Unique]

@@ -10,7 +10,8 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator, PlainSerializer
 from typing_extensions import TypeAliasType
 
-from sdlcore.settings import Batch, Positive, Total
+from sdlcore.data import settings as data
+from sdlcore.settings import Batch, Positive
 from sdlcore.sources.bench import hierarchy
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.settings import FileSource
@@ -157,14 +158,8 @@ class Bench(Source, BenchSource):
         return self.n_p, self.n_r or 0
 
 
-class ClassMeans(Settings):
+class ClassMeans(_Taken, data.ClassMeans):
     """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
-
-    centred: bool = False
-    """Take the mean of all activations from those of the classes first; for training on centred activations
-    (normalise)."""
-    min_class_size: Total = 10
-    """Classes with fewer training samples are left out."""
 
 
 class ClipTraining(_Taken, images.ClipTraining):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from sdlcore.settings import Positive
-from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Text, left_out
+from sdlcore.settings import Positive, Text
+from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, left_out
 from sdlcore.study.settings.runs import Method, Protocol
 from sdlcore.study.settings.sources import Bench, Clip, File, Llama, Source, Sources
 
