@@ -108,16 +108,16 @@ def test_results_copied_with_snakemakes_records_are_finished(finished, tmp_path)
 
 def test_another_configuration_takes_the_runs_that_are_the_same(finished):
     run = "runs/lrb/topk/best/none/seed0"
-    finished.snakemake(f"results/other/{run}/model.safetensors", change={"name": "other"})
+    finished.snakemake(f"results/other/{run}/metrics.json", change={"name": "other"})
     said = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
     assert f"results/tiny/{run} is the same run, and finished: its files are copied" in said
-    for file in ("model.safetensors", "config.json", "history.csv"):
+    said = (finished.path / "logs/other/evaluate/lrb.topk.best.none.seed0.log").read_text()
+    assert f"results/tiny/{run}/metrics.json is of the same dictionary, and finished: its metrics are taken" in said
+    for file in ("model.safetensors", "config.json", "history.csv", "metrics.json"):
         one, other = (finished.path / "results" / name / run / file for name in ("tiny", "other"))
         assert one.read_bytes() == other.read_bytes()
     assert (
-        finished.plan().jobs
-        == finished.plan(f"results/other/{run}/model.safetensors", change={"name": "other"}).jobs
-        == []
+        finished.plan().jobs == finished.plan(f"results/other/{run}/metrics.json", change={"name": "other"}).jobs == []
     )
     for folder in ("results/other", "logs/other"):
         shutil.rmtree(finished.path / folder)

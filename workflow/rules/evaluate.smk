@@ -28,4 +28,5 @@ rule evaluate:
         '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model}"
         " --settings {params.settings:q} --trained-on {params.trained_on:q} --store {input.store}"
-        " --references {input.references} --anchors {input.anchors} --hierarchy {params.hierarchy:q} --output {output} > {log} 2>&1"
+        ' --references {input.references} --anchors {input.anchors} --hierarchy {params.hierarchy:q} --finished "$FINISHED"'
+        " --output {output} > {log} 2>&1"

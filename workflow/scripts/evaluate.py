@@ -1,6 +1,7 @@
 """Evaluate one trained dictionary on samples that it did not see."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import load_references
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.finished import finished_metrics
 from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.origin import check_origin
 from sdlcore.model.saving import load_model
@@ -34,6 +36,7 @@ def main(
     references: Path | None = None,
     anchors: Path | None = None,
     hierarchy: Hierarchy | None = None,
+    finished: str = "",
     output: Path,
 ) -> None:
     """
@@ -44,12 +47,28 @@ def main(
         references: the directions to judge by, where there are any
         anchors: which features count as anchored
         hierarchy: parents and children of a bench that has them
+        finished: pattern of the folders of finished runs; metrics of the same dictionary are taken from there
     """
     torch.set_num_threads(1)
     source, method, protocol, anchoring, seed = cell
     kind = SolverConfig if "solver" in settings else PeerConfig if "peer" in settings else RunConfig
     config = kind.from_dict(settings)
     check_origin(model, config.to_dict(), seed, trained_on)
+    run: dict[str, Json] = {
+        "source": source,
+        "method": method,
+        "protocol": protocol,
+        "anchoring": anchoring,
+        "seed": seed,
+    }
+    inputs: dict[str, Json] = {"model": sha256_of(model), "store": content_digest(store)}
+    given_files = {"references": references, "anchors": anchors}
+    inputs |= {name: sha256_of(path) if path else None for name, path in given_files.items()}
+    judged_by = hierarchy and asdict(hierarchy)
+    facts = provenance(__file__, config.parts[:1], inputs=inputs, hierarchy=judged_by)
+    if there := finished_metrics(finished, output.name, facts, seed):
+        write_json(output, seal_json(there | {"run": run}))
+        return
     truth = None
     if references:
         judges = load_references(references)
@@ -60,9 +79,8 @@ def main(
             truth = truth._replace(anchored=given_away(given, judges), anchors=given)
     with open_checked(store) as opened:
         found = evaluate(load_model(model), opened, truth, stream(seed, "chance"))
-    facts = provenance(__file__, config.parts[:1], inputs={"model": sha256_of(model), "store": content_digest(store)})
     content: dict[str, Json] = {
-        "run": {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed},
+        "run": run,
         "metrics": found.metrics,
         "chance": found.chance,
         "features": found.features,
