@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.run import RunConfig
 from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
+from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.storage.files import sha256_of
 from sdlcore.training.run_training import Options
 from sdlcore.training.runner import Run
@@ -103,8 +105,8 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
     settings = {"model": "tiny", "text": "words", "layer": 2, "context_length": 16, **source}
     settings |= {"train_samples": 1000, "test_samples": 300}
     given = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
-    script("activations")(source=settings, **given, **stores)
-    training = {**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True}
+    script("activations")(source=LlamaSource.from_dict(settings), **given, **stores)
+    training = RunConfig.from_dict({**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True})
     files = {name: tmp_path / "run" / name for name in ("model", "config", "history")}
     script("train")(Run(seed=0, store=stores["train"], **files), Options(device="cpu"), settings=training)
     script("language")(
