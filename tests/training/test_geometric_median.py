@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import scipy.optimize
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -123,6 +124,7 @@ def test_any_finite_rows_have_a_finite_median_within_their_bounds(x):
     assert ((x.amin(0) - slack <= y) & (y <= x.amax(0) + slack)).all()
 
 
+@example(x=np.array([[-3.0, 0], [1, -1], [-3, 0], [-3, 1], [-3, 1]]))
 @given(
     x=arrays("float32", array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.integers(-3, 3).map(float)),
 )

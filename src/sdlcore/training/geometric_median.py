@@ -35,7 +35,7 @@ def geometric_median(x: Tensor, tolerance: float = 1e-6, max_iterations: int = 1
         The iteration ends where the mean of the unit vectors to the rows is no longer than this, but for the share of
         rows that lie there.
     max_iterations
-        It ends after so many in any case, with what it has.
+        It ends after so many in any case, with what it has, or with the nearest row where that is better.
 
     Returns
     -------
@@ -63,6 +63,10 @@ def geometric_median(x: Tensor, tolerance: float = 1e-6, max_iterations: int = 1
         if force <= pull.here + tolerance * len(x):
             break
         y = y + (1 - pull.here / force) * pull.force / pull.weight
+    else:
+        # it nears a median close to a row slowly; the row may still be the better of the two
+        row = points[int((points - y).norm(dim=1).argmin())]
+        y = min(y, row, key=lambda place: float((points - place).norm(dim=1).sum()))
     return (y * scale).to(x.dtype)
 
 
