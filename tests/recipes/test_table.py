@@ -34,7 +34,7 @@ from pathlib import Path
 from sdlcore.study.configuration.cost import RATE, stages
 from sdlcore.study.configuration.loading import configure, load_yaml
 from sdlcore.study.configuration.schema import schema
-from sdlcore.study.report.page import parts, report
+from sdlcore.study.report.page import report, report_files
 from sdlcore.study.results.tables import read_csv
 
 
@@ -51,7 +51,7 @@ for cell in rare.cells(config):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"run": vars(cell), "metrics": metrics, "chance": {}}))
 rare.make("rare", files)
-frames = {name: read_csv(path) for name, path in parts(config, files).items() if Path(path).exists()}
+frames = {name: read_csv(path) for name, path in report_files(config, files).items() if Path(path).exists()}
 Path("report.html").write_text(report(config, frames, {}))
 said = [jobs(without), jobs(config), list(frames), schema()["properties"]["rare"]["description"]]
 Path("said.json").write_text(json.dumps(said))

@@ -7,7 +7,6 @@ from sdlcore.study.settings.cells import (
     discovery_of,
     run_settings,
     start_cell,
-    trained_settings,
 )
 
 # methods that solve for their dictionaries, those that other libraries train, and those that are trained here

@@ -12,7 +12,7 @@ LABELLED = [name for name, source in study.all_sources().items() if source.is_la
 
 
 def settings_for(kind, wildcards):
-    """Return those of a source's settings that a dataclass has, as a script takes them."""
+    """Return those of a source's settings that a dataclass has, as a script takes them; a change of others makes nothing anew."""
     return study.source(wildcards.source).model_dump(include={field.name for field in fields(kind)})
 
 
@@ -24,14 +24,6 @@ def store(part):
 def references_file(wildcards):
     """The directions that runs of a source are judged against, where there are any."""
     return FILES.references(wildcards.source, getattr(wildcards, "seed", 0)) or []
-
-
-EXTRACTED_BY = {"clip": ClipSource, "llama": LlamaSource, "file": FileSource}
-
-
-def extraction_settings(wildcards):
-    """What a source extracts. A change of anything else must not extract anew."""
-    return settings_for(EXTRACTED_BY[study.source(wildcards.source).kind], wildcards)
 
 
 # sources whose training store is extracted in parts, and those whose training rows are never stored

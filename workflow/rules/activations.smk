@@ -86,7 +86,7 @@ rule activations:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(extraction_settings(wildcards)),
+        source=lambda wildcards: as_json(settings_for(LlamaSource, wildcards)),
         code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
@@ -119,7 +119,7 @@ rule language_shard:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(extraction_settings(wildcards)),
+        source=lambda wildcards: as_json(settings_for(LlamaSource, wildcards)),
         # the evaluation store is the part after the last
         shard=lambda wildcards: [
             int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
@@ -156,7 +156,7 @@ rule stream_recipe:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(extraction_settings(wildcards)),
+        source=lambda wildcards: as_json(settings_for(LlamaSource, wildcards)),
         buffer_rows=lambda wildcards: study.llama(wildcards.source).buffer_rows,
         code=lambda wildcards: code_digest("activations"),
     shell:

@@ -92,7 +92,7 @@ rule clip_activations:
         gpu=train_gpus,
         workers=clip_workers,
     params:
-        source=lambda wildcards: as_json(extraction_settings(wildcards)),
+        source=lambda wildcards: as_json(settings_for(ClipSource, wildcards)),
         model=clip_model,
         pretrained=clip_weights,
         # folders of the user's own are no inputs: a plan can be made before they are there, and where one is missing
@@ -134,7 +134,7 @@ rule clip_shard:
         gpu=train_gpus,
         workers=clip_workers,
     params:
-        source=lambda wildcards: as_json(extraction_settings(wildcards)),
+        source=lambda wildcards: as_json(settings_for(ClipSource, wildcards)),
         model=clip_model,
         pretrained=clip_weights,
         images=lambda wildcards: clip_folders(wildcards)[0],

@@ -21,7 +21,7 @@ rule file_activations:
         mem_mb=2000,
         runtime=240,
     params:
-        source=lambda wildcards: as_json(extraction_settings(wildcards)),
+        source=lambda wildcards: as_json(settings_for(FileSource, wildcards)),
         code=lambda wildcards: code_digest("file_activations"),
     shell:
         'python "$SCRIPTS"/file_activations.py --source {params.source:q} --train {output.train:q}'

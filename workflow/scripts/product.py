@@ -7,7 +7,7 @@ from typing import Any
 from sdlcore.command_line import cli
 from sdlcore.study.products.product import Product
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.study import Part
+from sdlcore.study.settings.study import PartialStudy
 
 
 def main(
@@ -26,7 +26,7 @@ def main(
     found = getattr(import_module(module), kind).model_validate(settings)
     if not isinstance(found, Product):
         raise ValueError(f"{product}: not a product")
-    found.make(name, Files(Part.model_validate(study), divided_by, str(paper)))
+    found.make(name, Files(PartialStudy.model_validate(study), divided_by, str(paper)))
 
 
 if __name__ == "__main__":

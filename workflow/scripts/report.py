@@ -7,7 +7,7 @@ from typing import Any
 from sdlcore.command_line import cli
 from sdlcore.storage.files import write_text
 from sdlcore.study.configuration.whole import Configuration
-from sdlcore.study.report.page import parts, report
+from sdlcore.study.report.page import report, report_files
 from sdlcore.study.results.tables import read_csv
 
 
@@ -19,7 +19,7 @@ def main(*, config: dict[str, Any], kept: list[Path], output: Path) -> None:
         output: HTML file to write
     """
     configuration = Configuration.model_validate(config)
-    paths = {name: Path(path) for name, path in parts(configuration, configuration.files()).items()}
+    paths = {name: Path(path) for name, path in report_files(configuration, configuration.files()).items()}
     paths |= {f"published_{path.stem}": path for path in kept}
     frames = {name: read_csv(path) for name, path in paths.items() if path.suffix == ".csv"}
     images = {name: path.read_bytes() for name, path in paths.items() if path.suffix == ".png"}

@@ -6,7 +6,7 @@ import pytest
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.study.rendering.bench_sentences import figure4_sentences
+from sdlcore.study.rendering.sentences import figure4_sentences
 from tests.study.products import made
 
 CONFIG = made.alone({"seeds": [3, 4, 5, 6], "figures": {"figure4": {"source": "lrb_3d", "method": "topk_3d"}}})

@@ -7,7 +7,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.study.rendering.bench_sentences import figure5_sentences
+from sdlcore.study.rendering.sentences import figure5_sentences
 from tests.study.products import made
 
 HIERARCHY = Hierarchy(parents=2, children=3)

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.study import Part
+from sdlcore.study.settings.study import PartialStudy
 from tests.study.products import made
 
 SHARED = {"name", "seeds", "sources", "methods", "protocols", "anchorings"}
@@ -24,7 +24,7 @@ def test_what_is_made_is_the_same_of_the_part_that_a_product_hangs_on(name):
     config = configuration(name)
     whole = config.files()
     for key, product in config.products().items():
-        part = Part.model_validate(json.loads(json.dumps(product.used(config).model_dump(include=SHARED))))
+        part = PartialStudy.model_validate(json.loads(json.dumps(product.used(config).model_dump(include=SHARED))))
         again = type(product).model_validate(json.loads(json.dumps(product.model_dump())))
         assert again == product
         files = Files(part, whole.divided_by)

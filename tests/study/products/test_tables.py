@@ -6,7 +6,7 @@ import pytest
 from sdlcore.study.products.captions import table_caption
 from sdlcore.study.results.runs import RunsError
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.study import Part
+from sdlcore.study.settings.study import PartialStudy
 from tests.study.products import made
 from tests.study.results.test_tables import write_metrics
 
@@ -97,7 +97,9 @@ def test_beside_a_table_of_images_stands_what_its_source_leaves():
 def test_the_part_of_a_study_that_it_hangs_on_says_the_same_of_it(name):
     config = made.configuration()
     table = config.tables[name]
-    part = Part.model_validate(table.used(config).model_dump(include=set(Part.model_fields) - {"device", "cache"}))
+    part = PartialStudy.model_validate(
+        table.used(config).model_dump(include=set(PartialStudy.model_fields) - {"device", "cache"})
+    )
     assert table.cells(part) == table.cells(config)
     assert table_caption(table, name, part) == table_caption(table, name, config)
     assert table.inputs(name, Files(part)) == table.inputs(name, Files(config))

@@ -16,8 +16,8 @@ from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.writing import create_store
 from sdlcore.study.configuration.loading import configure, load_yaml, validate
 from sdlcore.study.configuration.whole import Figures
-from sdlcore.study.rendering.bench_sentences import figure4_sentences
-from sdlcore.study.report.page import figure6_sentences, parts, report
+from sdlcore.study.rendering.sentences import figure4_sentences, figure6_sentences
+from sdlcore.study.report.page import report, report_files
 from sdlcore.study.results.tables import read_csv
 from tests.conftest import REPOSITORY, script
 from tests.study.products import made as products
@@ -149,7 +149,7 @@ def page(made, config):
 
 def test_it_takes_these_files_of_products(config):
     results = "results/trial"
-    assert parts(config, config.files()) == {
+    assert report_files(config, config.files()) == {
         "table1": f"{results}/tables/table1.csv",
         "table1_effects": f"{results}/tables/table1_effects.csv",
         "table3": f"{results}/tables/table3.csv",

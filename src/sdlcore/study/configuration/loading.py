@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sdlcore.settings import Json
 from sdlcore.study.configuration.cost import MOST_RUNS, number_of_runs
 from sdlcore.study.configuration.own_sources import over_default
 from sdlcore.study.configuration.refusals import problems
@@ -27,7 +28,7 @@ from sdlcore.study.configuration.variants import (
 )
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping, parse, unbounded
-from sdlcore.study.settings.trees import Json, Tree, merge
+from sdlcore.study.settings.trees import Tree, merge
 
 __all__ = ["ConfigError", "configuration", "configure", "load_yaml", "read_given", "validate"]
 
@@ -62,7 +63,7 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
 
 
 def configure(given: Tree, default: Tree) -> Configuration:
-    """Return the whole valid configuration that is given as what differs from the default (`own.over_default`).
+    """Return the whole valid configuration that is given as what differs from the default (`own_sources.over_default`).
 
     Raises
     ------
@@ -108,7 +109,7 @@ def validate(config: Tree) -> Configuration:
 
 
 def _without_null(config: Configuration) -> Configuration:
-    """Leave out tables, and sources of tables, that a configuration sets to null."""
+    """Leave out the tables that a configuration sets to null."""
     tables = {name: table for name, table in config.tables.items() if table is not None}
     return config.model_copy(update={"tables": tables})
 

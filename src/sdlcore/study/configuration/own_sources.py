@@ -7,7 +7,7 @@ from sdlcore.study.configuration.variants import without_like
 from sdlcore.study.products.registry import registered
 from sdlcore.study.products.run_table import OWN
 from sdlcore.study.settings.sources import Sources
-from sdlcore.study.settings.trees import Tree, merge, part
+from sdlcore.study.settings.trees import Tree, branch, merge
 
 KINDS = tuple(kind for kind in Sources.model_fields if kind != "bench")
 """Kinds of sources that bring activations of one's own; one more bench is a variant of what the default asks for."""
@@ -29,13 +29,13 @@ def over_default(default: Tree, given: Tree) -> dict[str, Json]:
     own = [
         source
         for kind in KINDS
-        for source in part(given, "sources", kind)
-        if source not in part(default, "sources", kind)
+        for source in branch(given, "sources", kind)
+        if source not in branch(default, "sources", kind)
     ]
     if not own:
         return merged
     tables, figures = (
-        {name: spec for name, spec in part(merged, key).items() if name in part(given, key)}
+        {name: spec for name, spec in branch(merged, key).items() if name in branch(given, key)}
         for key in ("tables", "figures")
     )
     merged |= {"tables": tables, "figures": figures}
@@ -44,7 +44,7 @@ def over_default(default: Tree, given: Tree) -> dict[str, Json]:
     alone = [source for source in own if source not in asked]
     if merged.get("own") is not None:
         merged["tables"] = tables | {f"{OWN}{source}": _own_table(merged, source) for source in alone}
-    figure6 = part(default, "figures", "figure6")
+    figure6 = branch(default, "figures", "figure6")
     if alone and figure6 and "figure6" not in figures:
         merged["figures"] = figures | {"figure6": figure6 | {"source": alone[0]}}
     return merged
@@ -52,19 +52,19 @@ def over_default(default: Tree, given: Tree) -> dict[str, Json]:
 
 def _asked(config: Tree) -> Iterator[str]:
     """Yield the sources that tables and figures name."""
-    places = [(group, name) for group in ("tables", "figures") for name in part(config, group)]
+    places = [(group, name) for group in ("tables", "figures") for name in branch(config, group)]
     for place in [*places, *((key,) for key in registered() if "." not in key)]:
-        spec = part(config, *place)
+        spec = branch(config, *place)
         source = spec.get("source")
-        yield from [source] if isinstance(source, str) else part(spec, "runs")
+        yield from [source] if isinstance(source, str) else branch(spec, "runs")
 
 
 def _own_table(config: Tree, source: str) -> dict[str, Json]:
     """Return the table of a source; where its samples have no classes, without anchors that are drawn from them."""
-    spec, written = part(config, "own"), without_like({"sources": config["sources"]})
-    kind = next(kind for kind in KINDS if source in part(written, "sources", kind))
-    labelled = kind == "clip" or part(written, "sources", kind, source).get("labels") is not None
+    spec, written = branch(config, "own"), without_like({"sources": config["sources"]})
+    kind = next(kind for kind in KINDS if source in branch(written, "sources", kind))
+    labelled = kind == "clip" or branch(written, "sources", kind, source).get("labels") is not None
     asked = spec.get("anchorings")
     names = [name for name in asked if isinstance(name, str)] if isinstance(asked, list) else []
-    kept = [n for n in names if labelled or n == "none" or "discover" in part(config, "anchorings", n)]
+    kept = [n for n in names if labelled or n == "none" or "discover" in branch(config, "anchorings", n)]
     return spec | {"source": source, "anchorings": kept or ["none"]}

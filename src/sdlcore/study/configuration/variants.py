@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from sdlcore.settings import Json
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.names import did_you_mean
 from sdlcore.study.settings.study import Study
-from sdlcore.study.settings.trees import Json, Tree, merge, part
+from sdlcore.study.settings.trees import Tree, branch, merge
 
 Group = dict[str, dict[str, Json]]
 """Names -> settings, of the sources of one kind or of methods."""
@@ -62,16 +63,16 @@ def without_like(config: Tree) -> dict[str, Json]:
     written = {name: _laid_over(methods, _chain(methods, name)) for name in methods}
     if "protocols" in config:
         ways = {}
-        for protocol in part(config, "protocols"):
+        for protocol in branch(config, "protocols"):
             layers = _group(config, "protocols", protocol, "methods")
             inherited = {name: _protocol_layer(methods, layers, name) for name in methods}
             own = layers | {name: layer for name, layer in inherited.items() if layer}
-            ways[protocol] = part(config, "protocols", protocol) | {"methods": own}
+            ways[protocol] = branch(config, "protocols", protocol) | {"methods": own}
         filled["protocols"] = ways
     if "methods" in config:
         filled["methods"] = written
     if "sources" in config:
-        kinds = {kind: _group(config, "sources", kind) for kind in part(config, "sources")}
+        kinds = {kind: _group(config, "sources", kind) for kind in branch(config, "sources")}
         filled["sources"] = {
             kind: {name: _laid_over(group, _chain(group, name)) for name in group} for kind, group in kinds.items()
         }
@@ -89,11 +90,11 @@ def with_sweeps(config: Configuration) -> Configuration:
 
 
 def _group(config: Tree, *path: str) -> Group:
-    return {name: part(config, *path, name) for name in part(config, *path)}
+    return {name: branch(config, *path, name) for name in branch(config, *path)}
 
 
 def _groups(config: Tree) -> dict[str, Group]:
-    kinds = {f"sources.{kind}": _group(config, "sources", kind) for kind in part(config, "sources")}
+    kinds = {f"sources.{kind}": _group(config, "sources", kind) for kind in branch(config, "sources")}
     return kinds | {"methods": _group(config, "methods")}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sdlcore.study.settings.trees import Json
+from sdlcore.settings import Json
 
 LARGEST_FILE = 2**18
 """Bytes of a configuration file; the largest that comes with the package has 2^14."""

@@ -1,17 +1,21 @@
 """The base class of figures that judge the dictionaries of a bench as they are made."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdlcore.study.products.product import Product
+from sdlcore.study.products.product import Picture
 from sdlcore.study.settings.cells import Cell, setting_of
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
 from sdlcore.study.settings.study import Study
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-class BenchFigure(Product):
+
+class BenchFigure(Picture):
     """A figure of autoencoders on a bench."""
 
     def asks(self) -> tuple[str, str, list[str], str]:
@@ -20,6 +24,10 @@ class BenchFigure(Product):
 
     def fitting(self, study: Study) -> tuple[list[str], str]:
         """Return the benches that it can be of, and what they are."""
+        raise NotImplementedError
+
+    def sentences(self, rows: "pd.DataFrame", study: Study) -> list[str]:
+        """Return what the rows of its table say, a sentence each."""
         raise NotImplementedError
 
     def judged_here(self, study: Study) -> list[Cell]:
@@ -55,9 +63,6 @@ class BenchFigure(Product):
             features = files.feature_matrix(cell.source, cell.seed)
             found += [files.model(cell), files.store(cell.source, cell.seed, "test"), features]
         return list(dict.fromkeys(found))
-
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
 
 
 def read_bench(store: str) -> tuple[np.ndarray, np.ndarray]:

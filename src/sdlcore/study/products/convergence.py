@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 
-from sdlcore.study.products.product import Product
+from sdlcore.study.products.product import Picture
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import Identifier, Names, Seeds
 from sdlcore.study.settings.files import Files
@@ -11,7 +11,7 @@ from sdlcore.study.settings.names import BENCH, METHOD, PROTOCOL, unknown
 from sdlcore.study.settings.study import Study
 
 
-class Convergence(Product):
+class Convergence(Picture):
     """Loss and recovery over seconds, without anchors, of methods that are trained and of solvers.
 
     These runs tell their recovery in each row of their histories.
@@ -51,19 +51,14 @@ class Convergence(Product):
     def inputs(self, name: str, files: Files) -> list[str]:
         return [files.history(cell) for cell in self.judged_here(files.study)]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
-
     def make(self, name: str, files: Files) -> None:
         from sdlcore.study.rendering.convergence import Course, course, figure_convergence
-        from sdlcore.study.rendering.figures import save_figure
-        from sdlcore.study.results.tables import read_csv, write_csv
+        from sdlcore.study.results.tables import read_csv
 
         courses = []
         for cell in self.judged_here(files.study):
             protocol = None if files.study.methods[cell.method].is_solver else cell.protocol
             courses.append(Course(cell.method, protocol, cell.seed, read_csv(files.history(cell))))
         found = course(courses)
-        write_csv(files.table(name), found)
-        save_figure(figure_convergence(found), files.figure(name), files.figure(name, "pdf"))
+        self.write(name, files, figure_convergence(found), found)
         logging.info("%d runs", len(courses))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sdlcore.settings import Seed
-from sdlcore.study.products.product import Product
+from sdlcore.study.products.product import Picture
 from sdlcore.study.products.run_table import RunTable
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import Identifier, Names
@@ -18,7 +18,7 @@ class Pair(NamedTuple):
     anchored: Cell
 
 
-class Features(Product):
+class Features(Picture):
     """A table's dictionaries without and with anchors, of its first protocol and seed."""
 
     title = "Table 1's dictionaries feature by feature, without and with anchors"
@@ -67,9 +67,6 @@ class Features(Product):
         anchors = files.anchors(self.source, self.anchoring, self.seed)
         return files.feature_matrix(self.source, self.seed), anchors
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
-
     def make(self, name: str, files: Files) -> None:
         import numpy as np
         import pandas as pd
@@ -79,8 +76,6 @@ class Features(Product):
         from sdlcore.evaluation.given import best_cosines, given_away
         from sdlcore.model.saving import load_model
         from sdlcore.study.rendering.features import FEATURE_COLUMNS, figure_features
-        from sdlcore.study.rendering.figures import save_figure
-        from sdlcore.study.results.tables import write_csv
 
         features, anchors = self._judges(files)
         references = load_references(features)
@@ -94,5 +89,4 @@ class Features(Product):
                 frame[f"encoder{suffix}"], frame[f"decoder{suffix}"] = encoder, decoder
             frames.append(frame[FEATURE_COLUMNS])
         found = pd.concat(frames)
-        write_csv(files.table(name), found)
-        save_figure(figure_features(found), files.figure(name), files.figure(name, "pdf"))
+        self.write(name, files, figure_features(found), found)

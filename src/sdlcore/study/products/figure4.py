@@ -1,11 +1,15 @@
 """Figure 4: zero loss without recovery."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from sdlcore.study.products.bench_figure import BenchFigure, read_bench
 from sdlcore.study.settings.fields import Identifier
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Figure4(BenchFigure):
@@ -26,17 +30,19 @@ class Figure4(BenchFigure):
     def fitting(self, study: Study) -> tuple[list[str], str]:
         return [name for name, bench in study.sources.bench.items() if bench.n_p == 3], "with n_p = 3"
 
+    def sentences(self, rows: "pd.DataFrame", study: Study) -> list[str]:
+        from sdlcore.study.rendering.sentences import figure4_sentences
+
+        return figure4_sentences(rows)
+
     def make(self, name: str, files: Files) -> None:
         import torch
 
         from sdlcore.data.references import load_references
         from sdlcore.evaluation.zero_loss import least_recovering, solution
         from sdlcore.model.saving import load_model
-        from sdlcore.study.rendering.bench_sentences import figure4_sentences
         from sdlcore.study.rendering.figure4 import Learned, figure4, figure4_rows
-        from sdlcore.study.rendering.figures import save_figure
         from sdlcore.study.rendering.markup import label_method
-        from sdlcore.study.results.tables import write_csv
 
         torch.set_num_threads(1)
         cells = self.judged_here(files.study)
@@ -50,8 +56,7 @@ class Figure4(BenchFigure):
         learned = Learned(model.W_enc.detach().numpy(), model.W_dec.detach().numpy())
         title = f"{label_method(self.method)}, on {self.source}, seed {seed}"
         figure = figure4(features[best], learned, solutions[best], title)
-        save_figure(figure, files.figure(name), files.figure(name, "pdf"))
         rows = figure4_rows({cell.seed: found for cell, found in zip(cells, solutions, strict=True)}, seed)
-        write_csv(files.table(name), rows)
-        for sentence in figure4_sentences(rows):
+        self.write(name, files, figure, rows)
+        for sentence in self.sentences(rows, files.study):
             logging.info("%s", sentence)

@@ -1,11 +1,15 @@
 """Figure 5: parents absorbed by their children."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from sdlcore.study.products.bench_figure import BenchFigure, read_bench
 from sdlcore.study.settings.fields import Identifier, Names
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Figure5(BenchFigure):
@@ -26,6 +30,11 @@ class Figure5(BenchFigure):
     def fitting(self, study: Study) -> tuple[list[str], str]:
         return [name for name, bench in study.sources.bench.items() if bench.hierarchy], "with hierarchy"
 
+    def sentences(self, rows: "pd.DataFrame", study: Study) -> list[str]:
+        from sdlcore.study.rendering.sentences import figure5_sentences
+
+        return figure5_sentences(rows, study.sources.bench[self.source])
+
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
         import torch
@@ -34,9 +43,7 @@ class Figure5(BenchFigure):
         from sdlcore.evaluation.absorption import absorption, absorption_score, families, match_latents
         from sdlcore.model.saving import load_model
         from sdlcore.study.rendering.figure5 import Shown, family_of, figure5
-        from sdlcore.study.rendering.figures import save_figure
         from sdlcore.study.rendering.markup import label_method
-        from sdlcore.study.results.tables import write_csv
 
         torch.set_num_threads(1)
         hierarchy = files.study.sources.bench[self.source].hierarchy
@@ -66,11 +73,10 @@ class Figure5(BenchFigure):
             for cell, of_run, rows in zip(cells, found, pairs, strict=True)
             if cell.seed == seed
         ]
-        save_figure(figure5(shown), files.figure(name), files.figure(name, "pdf"))
         frames = [
             rows.assign(method=cell.method, seed=cell.seed)[["method", "seed", *rows.columns]]
             for cell, rows in zip(cells, pairs, strict=True)
         ]
-        write_csv(files.table(name), pd.concat(frames))
+        self.write(name, files, figure5(shown), pd.concat(frames))
         for cell, rows in zip(cells, pairs, strict=True):
             logging.info("%s, seed %s: absorption %.3f", cell.method, cell.seed, absorption_score(rows))

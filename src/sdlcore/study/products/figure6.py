@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from sdlcore.study.products.product import Product
+from sdlcore.study.products.product import Picture
 from sdlcore.study.settings.cells import Cell, setting_of
 from sdlcore.study.settings.fields import Identifier
 from sdlcore.study.settings.files import Files
@@ -12,7 +12,7 @@ from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
 from sdlcore.study.settings.study import Study
 
 
-class Figure6(Product):
+class Figure6(Picture):
     """Loss with and without resampling of dead latents."""
 
     keys = ("figures.figure6",)
@@ -61,16 +61,11 @@ class Figure6(Product):
         runs = self.cells(files.study)
         return [file for cell in runs for file in (files.history(cell), files.metrics(cell))]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
-
     def make(self, name: str, files: Files) -> None:
         import logging
 
         from sdlcore.study.rendering.figure6 import figure6, figure6_summary, read_histories
-        from sdlcore.study.rendering.figures import save_figure
         from sdlcore.study.rendering.markup import label_method
-        from sdlcore.study.results.tables import write_csv
 
         study = files.study
         histories = {
@@ -83,6 +78,5 @@ class Figure6(Product):
             "without": "not resampled",
         }
         figure = figure6(histories, labels, f"{label_method(self.without)}, on {self.source}")
-        save_figure(figure, files.figure(name), files.figure(name, "pdf"))
-        write_csv(files.table(name), rows)
+        self.write(name, files, figure, rows)
         logging.info("figure 6 of %d runs:\n%s", len(rows), rows.to_string(index=False))

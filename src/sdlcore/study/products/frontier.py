@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import MinLen
 
-from sdlcore.study.products.product import Product, S
+from sdlcore.study.products.product import AnyStudy, Picture
 from sdlcore.study.settings.cells import Cell, variant_name
 from sdlcore.study.settings.fields import Identifier, Names, Numbers, Seeds, Settings
 from sdlcore.study.settings.files import Files
@@ -33,7 +33,7 @@ class FrontierPoint(NamedTuple):
     methods: list[str]
 
 
-class Frontier(Product):
+class Frontier(Picture):
     """Where methods break, one setting of a bench after the other, a panel each (docs/solvers.md); null for none."""
 
     keys = ("frontier",)
@@ -84,7 +84,7 @@ class Frontier(Product):
         seeds = len(self.seeds or study.seeds)
         return sum(len(panel.values) * len(panel.methods or self.methods) * seeds for panel in self.panels.values())
 
-    def with_variants(self, study: S) -> S:
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
         for point in self.points(study):
             if point.source not in study.sources.bench:
                 bench = study.source(self.source).model_copy(update={point.parameter: point.value})
@@ -116,18 +116,12 @@ class Frontier(Product):
             f"{files.run(cell)}/{file}" for cell in cells for file in ("metrics.json", "history.csv", "config.json")
         ]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
-
     def make(self, name: str, files: Files) -> None:
-        from sdlcore.study.rendering.figures import save_figure
         from sdlcore.study.rendering.frontier import At, figure_frontier, frontier_table
         from sdlcore.study.rendering.solvers_table import bench_facts
-        from sdlcore.study.results.tables import write_csv
 
         study, runs = files.study, self.runs(files.study)
         at = [At(point.parameter, point.value, Path(files.run(cell))) for point, cell in runs]
         table = frontier_table(at, bench_facts(study, [cell.source for _, cell in runs]))
-        write_csv(files.table(name), table)
         figure = figure_frontier(table, study.sources.bench[self.source])
-        save_figure(figure, files.figure(name), files.figure(name, "pdf"))
+        self.write(name, files, figure, table)

@@ -10,10 +10,11 @@ from sdlcore.study.settings.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from sdlcore.study.rendering.text_table import TextTable
 
-S = TypeVar("S", bound=Study)
+AnyStudy = TypeVar("AnyStudy", bound=Study)
 
 
 class Product(Settings):
@@ -64,7 +65,7 @@ class Product(Settings):
         """Return how many runs it asks for at most, counted without a list of them."""
         return 0
 
-    def with_variants(self, study: S) -> S:
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
         """Return a study with the variants of sources and methods that it sweeps over."""
         return study
 
@@ -93,7 +94,7 @@ class Product(Settings):
         runs = [*self.cells(study), *self.judged_here(study)]
         sources = {*(source for source, _ in self.drawn(study)), *(cell.source for cell in runs)}
         methods, protocols = {cell.method for cell in runs}, {cell.protocol for cell in runs}
-        return part_of(study, sources, methods, protocols, {cell.anchoring for cell in runs})
+        return partial_study(study, sources, methods, protocols, {cell.anchoring for cell in runs})
 
     def inputs(self, name: str, files: Files) -> list[str]:
         """Return the files that it is made from."""
@@ -121,7 +122,24 @@ class Product(Settings):
         return None
 
 
-def part_of(study: Study, sources: set[str], methods: set[str], protocols: set[str], anchorings: set[str]) -> Study:
+class Picture(Product):
+    """A product that is a picture, and a table of the numbers in it."""
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
+
+    def write(self, name: str, files: Files, figure: "Figure", rows: "pd.DataFrame") -> None:
+        """Write the picture and its table."""
+        from sdlcore.study.rendering.figures import save_figure
+        from sdlcore.study.results.tables import write_csv
+
+        save_figure(figure, files.figure(name), files.figure(name, "pdf"))
+        write_csv(files.table(name), rows)
+
+
+def partial_study(
+    study: Study, sources: set[str], methods: set[str], protocols: set[str], anchorings: set[str]
+) -> Study:
     """Return a study with some of its sources, methods, protocols and anchorings alone."""
     kinds = {
         kind: {name: settings for name, settings in group.items() if name in sources} for kind, group in study.sources

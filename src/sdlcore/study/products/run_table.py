@@ -5,7 +5,7 @@ from typing import Annotated
 
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig
-from sdlcore.study.products.product import Product, S, part_of
+from sdlcore.study.products.product import AnyStudy, Product, partial_study
 from sdlcore.study.rendering.layout import Layout, Point
 from sdlcore.study.settings.cells import Cell, setting_of, variant_name
 from sdlcore.study.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings
@@ -110,7 +110,7 @@ class RunTable(Compared):
         points = self.points(study)
         sources = {self.source, *(point.source for point in points)}
         methods = {*self.methods, *(variant for point in points for variant in point.methods.values())}
-        return part_of(study, sources, methods, set(self.protocols), set(self.anchorings))
+        return partial_study(study, sources, methods, set(self.protocols), set(self.anchorings))
 
     def anchorings_on(self, study: Study, source: str) -> set[str]:
         return set(self.anchorings) if source in self.sources(study) else set()
@@ -120,7 +120,7 @@ class RunTable(Compared):
         sides = len(self.methods) * len(self.protocols) * len(self.anchorings)
         return points * sides * len(self.seeds_of(study))
 
-    def with_variants(self, study: S) -> S:
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
         for point in self.points(study):
             if self.sweep is None or point.value is None:
                 continue

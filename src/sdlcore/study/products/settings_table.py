@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sdlcore.storage.files import write_text
-from sdlcore.study.products.product import Product, part_of
+from sdlcore.study.products.product import Product, partial_study
 from sdlcore.study.settings.fields import Identifier
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.names import BENCH, unknown
@@ -22,7 +22,7 @@ class SettingsTable(Product):
         yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
 
     def used(self, study: Study) -> Study:
-        return part_of(study, {self.source}, set(), set(), set())
+        return partial_study(study, {self.source}, set(), set(), set())
 
     def inputs(self, name: str, files: Files) -> list[str]:
         return [files.of_paper(name)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from sdlcore.study.products.product import Product
+from sdlcore.study.products.product import Picture
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import Identifier
 from sdlcore.study.settings.files import Files
@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 1024
 Images = Annotated[int, Ge(1), Le(1000)]
 
 
-class TopImages(Product):
+class TopImages(Picture):
     """The images that activate latents of a run most, one row a latent, with their classes."""
 
     keys = ("figures.figure9", "figures.figure10")
@@ -83,9 +83,6 @@ class TopImages(Product):
         cell = self.cell(files.study)
         return [files.model(cell), files.store(cell.source, cell.seed, "test"), *self._judges(files)]
 
-    def outputs(self, name: str, files: Files) -> list[str]:
-        return [files.figure(name), files.figure(name, "pdf"), files.table(name)]
-
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
@@ -96,10 +93,8 @@ class TopImages(Product):
         from sdlcore.evaluation.recovery import one_to_one
         from sdlcore.evaluation.top_samples import class_histogram
         from sdlcore.model.saving import load_model
-        from sdlcore.study.rendering.figures import save_figure
         from sdlcore.study.rendering.markup import label_anchoring, label_method
         from sdlcore.study.rendering.top_images import ShownLatent, figure_top_images, records
-        from sdlcore.study.results.tables import write_csv
 
         model_file, store, references, anchors = self.inputs(name, files)
         model, means = load_model(model_file), load_references(references)
@@ -131,8 +126,8 @@ class TopImages(Product):
         how = f"anchored to {label_anchoring(self.anchoring)}" if anchored else "not anchored"
         seed = self.cell(files.study).seed
         title = f"{label_method(self.method)}, {how}, on {self.source}, seed {seed}"
-        save_figure(figure_top_images(rows, self.images, title), files.figure(name), files.figure(name, "pdf"))
-        write_csv(files.table(name), pd.DataFrame(records(rows, top, paths, labels, names)))
+        figure = figure_top_images(rows, self.images, title)
+        self.write(name, files, figure, pd.DataFrame(records(rows, top, paths, labels, names)))
         for row in rows:
             logging.info("latent %d (%s): %s", row.latent, row.reference, row.histogram)
 

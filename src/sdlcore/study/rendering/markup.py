@@ -1,7 +1,7 @@
 """Format the rows of Tables 1, 2 and 4 to 7 as Markdown, LaTeX and cells of the report."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
@@ -258,6 +258,12 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
         _latex_panel(content, lambda column: column.group == GT_RECOVERY.symbol),
         _latex_panel(content, lambda column: column.group != GT_RECOVERY.symbol),
     ]
+    small = [r"\scriptsize", r"\setlength{\tabcolsep}{3pt}"]
+    return latex_float([*small, "\n\n\\medskip\n\n".join(panels)], caption, label)
+
+
+def latex_float(body: Sequence[str], caption: str, label: str) -> str:
+    """Return lines as a LaTeX ``table`` with its caption above; it needs only the package booktabs."""
     lines = [
         "% needs \\usepackage{booktabs}",
         r"\begin{table}[t]",
@@ -265,9 +271,7 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
         rf"\caption{{{latex_escape(caption)}}}",
         rf"\label{{{label}}}",
         r"\par\medskip",
-        r"\scriptsize",
-        r"\setlength{\tabcolsep}{3pt}",
-        "\n\n\\medskip\n\n".join(panels),
+        *body,
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

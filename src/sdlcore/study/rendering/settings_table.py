@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdlcore.study.rendering.markup import latex_escape
+from sdlcore.study.rendering.markup import latex_escape, latex_float
 from sdlcore.study.results.runs import RunsError
 
 SETTINGS_COLUMNS = ["parameter", "symbol", "paper", "ours"]
@@ -51,13 +51,7 @@ def settings_markdown(table: pd.DataFrame, caption: str) -> str:
 def settings_latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """Return Table 3 as a LaTeX ``table`` that needs only the package booktabs."""
     rows = [" & ".join(map(latex_escape, row)) + r" \\" for row in table.itertuples(index=False)]
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{latex_escape(caption)}}}",
-        rf"\label{{{label}}}",
-        r"\par\medskip",
+    body = [
         r"\begin{tabular}{llrr}",
         r"\toprule",
         " & ".join(SETTINGS_COLUMNS) + r" \\",
@@ -65,9 +59,8 @@ def settings_latex(table: pd.DataFrame, caption: str, label: str) -> str:
         *rows,
         r"\bottomrule",
         r"\end{tabular}",
-        r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    return latex_float(body, caption, label)
 
 
 def setting_text(value: float) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sdlcore.evaluation.top_samples import TopSamples
@@ -101,7 +102,7 @@ def records(
     ]
 
 
-def _draw_histogram(axes, row: ShownLatent) -> None:  # type: ignore[no-untyped-def]
+def _draw_histogram(axes: Axes, row: ShownLatent) -> None:
     shown = list(row.histogram[:CLASSES_SHOWN])
     rest = sum(count for _, count in row.histogram[CLASSES_SHOWN:])
     if rest:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -18,7 +17,6 @@ from sdlcore.study.products.bench_figure import BenchFigure
 from sdlcore.study.products.captions import table_caption
 from sdlcore.study.products.convergence import Convergence
 from sdlcore.study.products.features import Features
-from sdlcore.study.products.figure5 import Figure5
 from sdlcore.study.products.figure6 import Figure6
 from sdlcore.study.products.figure8 import Figure8
 from sdlcore.study.products.product import Product
@@ -27,15 +25,13 @@ from sdlcore.study.products.settings_table import SettingsTable
 from sdlcore.study.products.tables import WITH_FEATURES
 from sdlcore.study.products.top_images import TopImages
 from sdlcore.study.products.verdicts import Verdicts
-from sdlcore.study.rendering.bench_sentences import figure4_sentences, figure5_sentences
 from sdlcore.study.rendering.convergence import convergence_sentence
-from sdlcore.study.rendering.figure6 import NEVER_FIRED
 from sdlcore.study.rendering.markup import Readable, label_anchoring, label_method, number, readable
+from sdlcore.study.rendering.sentences import figure6_sentences, top_images_sentence
 from sdlcore.study.rendering.settings_table import setting_text
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.report.effects import EffectTable, effect_table
 from sdlcore.study.report.findings import findings
-from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.sources import Source
 from sdlcore.study.verdicts import markup as verdict_markup
@@ -55,12 +51,6 @@ TABLE_TITLES = {
     "table5": "Table 5: recovery under varying interference",
     "table6": "Table 6: recovery under varying sparsity",
     "table7": "Table 7: recovery under varying k of TopK",
-}
-
-
-BENCH_FIGURES = {
-    "figure4": "Figure 4: zero loss without recovery",
-    "figure5": "Figure 5: parents absorbed by their children",
 }
 
 
@@ -135,7 +125,7 @@ class VerdictSection(NamedTuple):
     claims: list[verdict_markup.ClaimGroup]
 
 
-def parts(config: Configuration, files: Files) -> dict[str, str]:
+def report_files(config: Configuration, files: Files) -> dict[str, str]:
     """Return the files that the page takes from products, by the names that `report` has for them."""
     found = {}
     for name, product in config.products().items():
@@ -207,7 +197,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
             if isinstance(product, TopImages) and name in images
         ],
         top_images_sentences=[
-            top_images_sentence(name, product, frames[f"{name}_summary"])
+            top_images_sentence(name, product.method, product.anchoring, frames[f"{name}_summary"])
             for name, product in products.items()
             if isinstance(product, TopImages) and f"{name}_summary" in frames
         ],
@@ -246,9 +236,8 @@ def _bench_figure(
     config: Configuration, name: str, product: BenchFigure, frames: Mapping[str, pd.DataFrame], image: str
 ) -> Section:
     rows = frames[f"{name}_summary"]
-    bench = config.sources.bench[product.asks()[0]]
-    said = figure5_sentences(rows, bench) if isinstance(product, Figure5) else figure4_sentences(rows)
-    return Section(name, BENCH_FIGURES[name], image, product, said)
+    title = f"Figure {name.removeprefix('figure')}: {product.title[0].lower()}{product.title[1:]}"
+    return Section(name, title, image, product, product.sentences(rows, config))
 
 
 def _worded(
@@ -330,22 +319,6 @@ def _short(frames: Mapping[str, pd.DataFrame]) -> list[str]:
     return verdict_markup.in_short(frames[f"{kept}verdicts"], frames[f"{kept}claims"])
 
 
-def top_images_sentence(name: str, figure: TopImages, summary: pd.DataFrame) -> str:
-    """Return what a figure of top images says in numbers: how many classes share the samples of each latent shown."""
-    anchoring = figure.anchoring
-    run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
-    shown = []
-    for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
-        most = group["class"].value_counts()
-        shown.append(
-            f"{len(most)} classes share the top {len(group)} of latent {latent} (matched to {reference}), "
-            f"of which {most.iloc[0]} are {most.index[0]}"
-        )
-    number_of = name.removeprefix("figure")
-    said = "; ".join(shown) or "no latent shown responds to any image"
-    return f"Figure {number_of}, {label_method(figure.method)}, {run}: {said}."
-
-
 def _scale(config: Configuration) -> list[tuple[str, str]]:
     """Return name and readable settings of each source that a table or figure uses."""
     asked = [*config.tables.values(), *(product for _, product in config.figures)]
@@ -388,40 +361,3 @@ def _summary_rows(summary: pd.DataFrame) -> list[list[str]]:
         numbers = [number(row[name], places) for name, places in digits.items()]
         rows.append([f"{row['variant']}", f"{row['seed']}", *numbers, f"{row['resampled']}", f"{row['events']}", note])
     return rows
-
-
-def figure6_sentences(summary: pd.DataFrame) -> list[str]:
-    """Return what the runs of figure 6 say, no more: sentences made of the summary's numbers."""
-    with_, without = (summary[summary["variant"] == name].set_index("seed") for name in ("with", "without"))
-    seeds = list(with_.index)
-    silent = [seed for seed in seeds if with_.loc[seed, "resampled"] == 0]
-    if len(silent) == len(seeds):
-        return [
-            f"{NEVER_FIRED.capitalize()}: no latent was resampled in any of the runs. "
-            "So these runs say nothing about what resampling does; fewer samples until a latent counts as "
-            "dead, more latents or a stronger penalty would bring it about."
-        ]
-    plural = "s" if len(seeds) > 1 else ""
-    sentences = [
-        f"Over {len(seeds)} seed{plural}, {with_['resampled'].mean():.4g} latents were resampled a run, "
-        f"at {with_['events'].mean():.3g} steps of the log."
-    ]
-    if silent:
-        sentences.append(f"In seed{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent))} {NEVER_FIRED}.")
-    for name, what in {
-        "final_loss": "training reconstruction loss at the end (last tenth of the log)",
-        "fvu": "held-out fraction of variance unexplained",
-        "dead_fraction": "held-out fraction of dead latents",
-    }.items():
-        sentences.append(_compare(with_[name], without[name], what))
-    return sentences
-
-
-def _compare(with_: pd.Series, without: pd.Series, what: str) -> str:
-    mean, low, high = paired_interval((with_ - without.loc[with_.index]).to_numpy())
-    text = f"The {what} is {with_.mean():.4g} with resampling and {without.mean():.4g} without: "
-    text += f"a difference of {mean:+.3g}"
-    if math.isnan(low):
-        return f"{text}, with too few seeds for an interval."
-    verdict = "which includes zero: no difference shown" if low <= 0 <= high else "which excludes zero"
-    return f"{text}, 95 % interval {low:+.3g} to {high:+.3g}, {verdict}."

@@ -9,11 +9,12 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from sdlcore.settings import Json
 from sdlcore.storage.files import write_json
 from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start_cell
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
-from sdlcore.study.settings.trees import Json, Tree, part
+from sdlcore.study.settings.trees import Tree, branch
 
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
 """Settings of a source that say how its samples are made, not what they are; ``run`` counts as the run's."""
@@ -59,12 +60,12 @@ def _completed(kept: Tree, study: Study, cell: Cell) -> dict[str, Json]:
     defaults = type(run_settings(study, cell))().to_dict()
     completed: dict[str, Json] = {
         **kept,
-        "source": {kind: _without(source, PLANNING) | part(kept, "source", kind) for kind in part(kept, "source")},
-        "run": _without(defaults, WATCHING) | _without(part(kept, "run"), WATCHING),
+        "source": {kind: _without(source, PLANNING) | branch(kept, "source", kind) for kind in branch(kept, "source")},
+        "run": _without(defaults, WATCHING) | _without(branch(kept, "run"), WATCHING),
     }
     start = start_cell(study, cell)
     if start is not None and "start" in kept:
-        completed["start"] = _completed(part(kept, "start"), study, start)
+        completed["start"] = _completed(branch(kept, "start"), study, start)
     return completed
 
 

@@ -38,7 +38,7 @@ Array = TypeAliasType(
 )
 
 
-class _Taken(Settings):
+class _FromLibrary(Settings):
     """Settings that the library defines, in the dataclass that a subclass names as its last base."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -58,7 +58,7 @@ def _as_configured(annotation: Any) -> Any:
     return Union[(Annotated[parts], *others)]
 
 
-class Source(_Taken):
+class Source(_FromLibrary):
     """What sources of all kinds have."""
 
     like: Identifier | None = left_out()
@@ -101,33 +101,35 @@ class Source(_Taken):
         """Whether rows are made while a dictionary is trained, and never stored."""
         return False
 
+    # these four follow from settings of these names, in kinds of sources that have them
+
     @property
     def n_shards(self) -> int:
         """Parts that the training store is extracted in."""
-        return 1
+        return getattr(self, "shards", 1)
 
     @property
     def rows(self) -> tuple[int | None, int | None]:
         """Samples for training and for evaluation; None where that is known only when they are read."""
-        return None, None
+        return getattr(self, "train_samples", None), getattr(self, "test_samples", None)
 
     @property
     def widths(self) -> tuple[int | None, int]:
         """Dimensions of input, None where not known yet, and of target, 0 for none or not known."""
-        return None, 0
+        return getattr(self, "n_p", None), getattr(self, "n_r", None) or 0
+
+    @property
+    def rate(self) -> float | None:
+        """Samples that a model makes in a second, as far as that is given."""
+        return getattr(self, "samples_per_second", None)
 
     @property
     def bytes_of_number(self) -> int:
         """Bytes of a number in a store."""
         return 4
 
-    @property
-    def rate(self) -> float | None:
-        """Samples that a model makes in a second, as far as that is given."""
-        return None
 
-
-class Hierarchy(_Taken, hierarchy.Hierarchy):
+class Hierarchy(_FromLibrary, hierarchy.Hierarchy):
     """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is."""
 
 
@@ -149,20 +151,12 @@ class Bench(Source, BenchSource):
     def has_target(self) -> bool:
         return self.n_r is not None
 
-    @property
-    def rows(self) -> tuple[int | None, int | None]:
-        return self.train_samples, self.test_samples
 
-    @property
-    def widths(self) -> tuple[int | None, int]:
-        return self.n_p, self.n_r or 0
-
-
-class ClassMeans(_Taken, data.ClassMeans):
+class ClassMeans(_FromLibrary, data.ClassMeans):
     """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
 
 
-class ClipTraining(_Taken, images.ClipTraining):
+class ClipTraining(_FromLibrary, images.ClipTraining):
     """How a CLIP is trained."""
 
 
@@ -195,24 +189,8 @@ class Clip(Source, images.ClipSource):
         return True
 
     @property
-    def n_shards(self) -> int:
-        return self.shards
-
-    @property
-    def rows(self) -> tuple[int | None, int | None]:
-        return self.train_samples, self.test_samples
-
-    @property
-    def widths(self) -> tuple[int | None, int]:
-        return self.n_p, 0
-
-    @property
     def bytes_of_number(self) -> int:
         return {"float16": 2, "float32": 4}[self.store_dtype]
-
-    @property
-    def rate(self) -> float | None:
-        return self.samples_per_second
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that does not go with the others."""
@@ -260,24 +238,8 @@ class Llama(Source, LlamaSource):
         return self.stream
 
     @property
-    def n_shards(self) -> int:
-        return self.shards
-
-    @property
-    def rows(self) -> tuple[int | None, int | None]:
-        return self.train_samples, self.test_samples
-
-    @property
-    def widths(self) -> tuple[int | None, int]:
-        return self.n_p, 0
-
-    @property
     def bytes_of_number(self) -> int:
         return 2
-
-    @property
-    def rate(self) -> float | None:
-        return self.samples_per_second
 
 
 class File(Source, FileSource):

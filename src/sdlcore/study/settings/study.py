@@ -1,6 +1,6 @@
 """The part of a configuration that all tables and figures share: sources, methods, protocols, anchorings, seeds."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -8,8 +8,6 @@ from sdlcore.settings import Positive, Text
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, left_out
 from sdlcore.study.settings.runs import Method, Protocol
 from sdlcore.study.settings.sources import Bench, Clip, File, Llama, Source, Sources
-
-S = TypeVar("S", bound="Study")
 
 
 class Discover(Settings):
@@ -104,13 +102,13 @@ class Study(Settings):
         """Return a source of activations in files, or None."""
         return self.sources.file.get(name)
 
-    def with_source(self: S, name: str, source: Source) -> S:
+    def with_source(self, name: str, source: Source) -> Self:
         """Return the study with one more source, or another in its place."""
         group = {**getattr(self.sources, source.kind), name: source}
         return self.model_copy(update={"sources": self.sources.model_copy(update={source.kind: group})})
 
 
-class Part(Study):
+class PartialStudy(Study):
     """What of a study one table or figure hangs on; it may have no method at all."""
 
     methods: dict[Identifier, Method]

@@ -7,7 +7,7 @@ from sdlcore.settings import Json
 Tree = Mapping[str, Json]
 
 
-def part(tree: Tree, *path: str) -> dict[str, Json]:
+def branch(tree: Tree, *path: str) -> dict[str, Json]:
     """Return a copy of the mapping that stands at a path, empty where none does."""
     value: Json = tree
     for key in path:

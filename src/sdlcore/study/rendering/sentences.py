@@ -1,11 +1,15 @@
-"""Put the numbers of figures 4 and 5 into sentences."""
+"""Put the numbers of figures into sentences."""
+
+import math
 
 import numpy as np
 import pandas as pd
 
 from sdlcore.evaluation.absorption import HALF, absorption_score
 from sdlcore.evaluation.recovery import NEAR_ZERO
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.figure6 import NEVER_FIRED
+from sdlcore.study.rendering.markup import label_anchoring, label_method
+from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.settings.sources import Bench
 
 
@@ -67,3 +71,55 @@ def figure5_sentences(pairs: pd.DataFrame, bench: Bench) -> list[str]:
             f"{known['own'].mean():.2f} of the parent, children’s latents {known['carried'].mean():.2f} of it."
         )
     return sentences
+
+
+def figure6_sentences(summary: pd.DataFrame) -> list[str]:
+    """Return what the runs of figure 6 say, no more: sentences made of the summary's numbers."""
+    with_, without = (summary[summary["variant"] == name].set_index("seed") for name in ("with", "without"))
+    seeds = list(with_.index)
+    silent = [seed for seed in seeds if with_.loc[seed, "resampled"] == 0]
+    if len(silent) == len(seeds):
+        return [
+            f"{NEVER_FIRED.capitalize()}: no latent was resampled in any of the runs. "
+            "So these runs say nothing about what resampling does; fewer samples until a latent counts as "
+            "dead, more latents or a stronger penalty would bring it about."
+        ]
+    plural = "s" if len(seeds) > 1 else ""
+    sentences = [
+        f"Over {len(seeds)} seed{plural}, {with_['resampled'].mean():.4g} latents were resampled a run, "
+        f"at {with_['events'].mean():.3g} steps of the log."
+    ]
+    if silent:
+        sentences.append(f"In seed{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent))} {NEVER_FIRED}.")
+    for name, what in {
+        "final_loss": "training reconstruction loss at the end (last tenth of the log)",
+        "fvu": "held-out fraction of variance unexplained",
+        "dead_fraction": "held-out fraction of dead latents",
+    }.items():
+        sentences.append(_compare(with_[name], without[name], what))
+    return sentences
+
+
+def _compare(with_: pd.Series, without: pd.Series, what: str) -> str:
+    mean, low, high = paired_interval((with_ - without.loc[with_.index]).to_numpy())
+    text = f"The {what} is {with_.mean():.4g} with resampling and {without.mean():.4g} without: "
+    text += f"a difference of {mean:+.3g}"
+    if math.isnan(low):
+        return f"{text}, with too few seeds for an interval."
+    verdict = "which includes zero: no difference shown" if low <= 0 <= high else "which excludes zero"
+    return f"{text}, 95 % interval {low:+.3g} to {high:+.3g}, {verdict}."
+
+
+def top_images_sentence(name: str, method: str, anchoring: str, summary: pd.DataFrame) -> str:
+    """Return what a figure of top images says in numbers: how many classes share the samples of each latent shown."""
+    run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"
+    shown = []
+    for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
+        most = group["class"].value_counts()
+        shown.append(
+            f"{len(most)} classes share the top {len(group)} of latent {latent} (matched to {reference}), "
+            f"of which {most.iloc[0]} are {most.index[0]}"
+        )
+    number_of = name.removeprefix("figure")
+    said = "; ".join(shown) or "no latent shown responds to any image"
+    return f"Figure {number_of}, {label_method(method)}, {run}: {said}."
