@@ -39,6 +39,12 @@ def latents(sigma, z):
     return support.dense(sigma(z[support.rows, support.columns.long()], support))
 
 
+def test_a_class_that_is_not_made_to_keep_k_latents_is_refused_where_its_name_says_so(monkeypatch):
+    monkeypatch.setattr("sdlcore.run.SELECTING", ("relu",))
+    with pytest.raises(TypeError, match=r"^ReLU: expected a subclass of Selecting, since SELECTING has its name"):
+        make_sigma(ModelConfig("sae", "relu", 10, k=3))
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("training", [True, False])
 @given(seed=seeds)

@@ -19,8 +19,6 @@ from sdlcore.processes import ALONE, Group, Processes
 class Sigma(nn.Module):
     """What all have in common."""
 
-    selects = False
-    """Whether a given number of latents is kept."""
     processes: Processes = ALONE
     """Those that have other latents, or other samples of the batch."""
 
@@ -78,9 +76,7 @@ class Sigma(nn.Module):
 
 
 class Selecting(Sigma):
-    """Keeps the largest positive pre-activations."""
-
-    selects = True
+    """Keeps a given number of latents, those of the largest positive pre-activations."""
 
     def __init__(self, k: int | None) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ def resample(
         norm = latents.sum(model.W_enc[~mask_Q].norm(dim=1).sum()) / living
         decoder_norm = latents.sum(model.W_dec[~mask_Q].norm(dim=1).sum()) / living
     model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(x_BR[chosen] - model.b_dec)
-    share = 1.0 if model.sigma.selects else ENCODER_SHARE
+    share = 1.0 if model.config.selects else ENCODER_SHARE
     model.W_enc[index] = share * norm * torch.nn.functional.normalize(x_BP[chosen])
     model.b_enc[index] = 0.0
     rows = [model.W_enc, model.W_dec, model.b_enc]
