@@ -28,6 +28,10 @@ def test_keys_are_unique_over_the_parts():
         ({"multi_k": [2]}, "multi_k needs activation topk or batchtopk"),
         ({"activation": "topk", "k": 4, "multi_k": [2, 8]}, "must be k = 4"),
         ({"l0": 0.1}, "l0 needs activation jumprelu"),
+        ({"tied": True, "pair": "transcoder"}, "tied needs pair sae or crosscoder"),
+        ({"tied": True, "frozen": "decoder"}, "frozen must be none or both, found decoder"),
+        ({"frozen": "encoder", "lambda_anchor": 1.0}, "moves both weights, but frozen is encoder"),
+        ({"weight_decay": -0.1}, "weight_decay"),
         ({"learning_rate": 0.1}, "unknown run settings: learning_rate"),
     ],
 )

@@ -59,6 +59,12 @@ class ModelConfig(FromJson):
     from the first batch; None leaves them at init_threshold and zero."""
     bandwidth: Positive = used_by("activation", "jumprelu", default=0.4)
     """Width of JumpReLU's straight-through kernel, as a share of the threshold at the start."""
+    tied: bool = False
+    """One matrix for encoder and decoder, W_D = W_E^T, throughout training; needs x_r = x_p. Both start as the encoder
+    does."""
+    frozen: Literal["none", "encoder", "decoder", "both"] = "none"
+    """Weights that stay as they were drawn: null baselines, which show what a score is worth. Biases and thresholds
+    are trained all the same."""
     decoder_norm: Literal["free", "unit"] = "free"
     """free, or unit: decoder rows are kept on the unit sphere, their gradients tangent to it."""
     skip: bool = False
@@ -83,6 +89,10 @@ class ModelConfig(FromJson):
             raise ValueError(f"init_l0 needs bias with activation {self.activation}")
         if self.skip and self.pair != "transcoder":
             raise ValueError(f"skip needs pair transcoder, found {self.pair}: another would copy its input")
+        if self.tied and self.pair == "transcoder":
+            raise ValueError("tied needs pair sae or crosscoder: a transcoder's encoder and decoder are of two spaces")
+        if self.tied and self.frozen in ("encoder", "decoder"):
+            raise ValueError(f"tied weights are one matrix: frozen must be none or both, found {self.frozen}")
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
 
@@ -158,6 +168,9 @@ class TrainingConfig(FromJson):
     """Parts that a batch is split into, one after the other, to save memory; divides batch_size."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Type of the encoder's dense product: float32; bfloat16, or int8 on a CPU, whose proposals are ranked exactly."""
+    weight_decay: Weight = 0.0
+    """Decoupled decay of the weights (AdamW, Loshchilov and Hutter 2019), as a share of lr a step. Biases, thresholds
+    and rows on the unit sphere do not decay."""
     gradient_clip: Positive | None = 1.0
     """Largest norm of the whole gradient; None leaves it as it is."""
     normalise: bool = False
@@ -202,6 +215,8 @@ class RunConfig(FromJson):
             raise ValueError("activation gated needs l1, without which its gates do not become sparse")
         if loss.l0 and model.activation != "jumprelu":
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
+        if loss.lambda_anchor and model.frozen != "none":
+            raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
         if self.training.whiten and (self.training.normalise or self.model.skip):

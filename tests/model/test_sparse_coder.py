@@ -129,6 +129,20 @@ def test_a_saved_model_computes_the_same(name, tmp_path):
         assert torch.equal(getattr(ours, field), getattr(theirs, field))
 
 
+@pytest.mark.parametrize("initialisation", ["linear", "tied"])
+def test_a_tied_model_is_one_matrix_and_its_file_has_both(initialisation, tmp_path):
+    config = ModelConfig(activation="topk", n_q=12, k=3, tied=True, initialisation=initialisation)
+    model = SparseCoder(config, (8,), (8,), torch_stream(0, "initialisation"))
+    assert [name for name, _ in model.named_parameters()] == ["W_enc", "b_enc", "b_dec"]
+    x = torch.randn(5, 8, generator=torch_stream(1, "samples"))
+    save_model(tmp_path / "model.safetensors", model, {})
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert torch.equal(loaded(x).x_hat, model(x).x_hat)
+    with torch.no_grad():
+        loaded.W_dec.zero_()
+    assert torch.equal(loaded.W_enc, model.W_enc), "what is loaded may be changed apart"
+
+
 def test_biases_are_trained_only_where_asked_for():
     assert make(CONFIGS["relu"]).b_enc.requires_grad
     assert not make(CONFIGS["topk"]).b_enc.requires_grad

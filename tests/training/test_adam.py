@@ -20,8 +20,9 @@ from sdlcore.training.adam import Adam
     lr=st.sampled_from([1e-4, 1e-2, 1.0]),
     clip=st.sampled_from([None, 0.1, 1e6]),
     sphere=st.booleans(),
+    decay=st.sampled_from([0.0, 0.1]),
 )
-def test_steps_are_those_of_torchs_adam_with_gradients_clipped(kernels, dtype, seed, steps, shape, lr, clip, sphere):
+def test_steps_are_those_of_torchs_adam_with_clipping(kernels, dtype, seed, steps, shape, lr, clip, sphere, decay):
     generator = torch.Generator().manual_seed(seed)
     starts = [
         torch.randn(*shape, generator=generator, dtype=dtype),
@@ -30,8 +31,12 @@ def test_steps_are_those_of_torchs_adam_with_gradients_clipped(kernels, dtype, s
     if sphere:
         starts[1] = torch.nn.functional.normalize(starts[1])
     ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
-    adam = Adam(ours, lr, clip, ours[1:] if sphere else (), kernels=kernels())
-    reference = torch.optim.Adam(theirs, lr=lr)
+    adam = Adam(ours, lr, clip, ours[1:] if sphere else (), kernels=kernels(), weight_decay=decay)
+    # vectors do not decay, nor does what is put back on the sphere
+    matrices = [p for p in theirs if p.ndim > 1 and not (sphere and p is theirs[1])]
+    vectors = [p for p in theirs if not any(p is matrix for matrix in matrices)]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW([group for group in groups if group["params"]], lr=lr)
     tolerance = 1e-3 if dtype == torch.float32 else 1e-9
     for _ in range(steps):
         for one, other in zip(ours, theirs, strict=True):

@@ -39,6 +39,9 @@ CASES = {
     "anchored": {"activation": "topk", "k": 1, "n_q": 256, "lambda_anchor": 0.5, **RESAMPLED},
     "transcoder": {"pair": "transcoder", "activation": "topk", "k": 4, "skip": True, "bias": True},
     "crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1},
+    "tied": {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.01, **RESAMPLED},
+    "tied crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1, "tied": True, "lambda_anchor": 0.5},
+    "frozen": {"activation": "topk", "k": 4, "frozen": "encoder"},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
 }

@@ -31,6 +31,7 @@ METHODS = {
     "aux": {"activation": "topk", "k": 1, "n_q": 512, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 600},
     "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True, "center": True},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
+    "tied": {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.01, "resample_every": 20, "dead_after": 600},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
     "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4], "decoder_norm": "unit"},
 }

@@ -80,6 +80,20 @@ def test_rows_along_normalised_directions_fold_into_rows_along_the_raw_ones(stor
         torch.testing.assert_close(torch.nn.functional.normalize(weights), raw)
 
 
+@pytest.mark.parametrize("fit", [fit, fit_whitening])
+def test_tied_weights_come_apart_where_raw_activations_need_it(store, fit):
+    """What is saved computes what was trained, and is read back as it is, though its settings say tied."""
+    config = ModelConfig("sae", "topk", 20, 4, tied=True)
+    model = SparseCoder(config, (8,), (8,), torch_stream(0, "x"))
+    x_p, x_r = (torch.from_numpy(x.astype(np.float32)) for x in make_pair("sae", INPUT, TARGET))
+    scaling = fit(store, "sae")
+    latents = model.encode(scaling(x_p, x_r)[0])
+    assert model.W_dec is model.W_enc
+    scaling.fold(model)
+    torch.testing.assert_close(model.encode(x_p), latents, rtol=1e-3, atol=1e-3)
+    assert not torch.equal(model.W_dec, model.W_enc)
+
+
 def test_identity_changes_nothing():
     x = torch.randn(3, 8)
     assert all(torch.equal(x, same) for same in identity(8, 8)(x, x))

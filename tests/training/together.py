@@ -75,7 +75,7 @@ def train_cases(folder: Path) -> None:
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
             for split in ("samples", "latents"):
                 model, history, own = training(settings, Processes(**{split: several}))
-                tensors = {f"whole/{name}": tensor.detach() for name, tensor in model.state_dict().items()}
+                tensors = {f"whole/{name}": tensor.clone() for name, tensor in model.state_dict().items()}
                 tensors |= {f"own/{name}": tensor for name, tensor in own.items()}
                 path = folder / f"{case}.{split}.{several.rank}.safetensors"
                 save_file(tensors, path, {"history": json.dumps(history)})

@@ -15,7 +15,7 @@ def _compute(given: Given) -> Tensor:
     if given.anchors is None:
         raise ValueError("lambda_anchor is given, but anchors are not")
     model = given.model
-    W_enc, W_dec = given.tied or (model.W_enc, model.W_dec)
+    W_enc, W_dec = given.held or (model.W_enc, model.W_dec)
     return model.processes.latents.sum(anchor(W_enc, W_dec, *given.anchors))
 
 

@@ -23,7 +23,7 @@ class Given(NamedTuple):
     config: LossConfig
     anchors: tuple[Tensor, Tensor] | None = None
     """k x n_p and k x n_r anchor directions of the model's first k latents."""
-    tied: tuple[Tensor, Tensor] | None = None
+    held: tuple[Tensor, Tensor] | None = None
     """k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads; None for the model's own."""
 
 

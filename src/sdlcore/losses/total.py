@@ -20,7 +20,7 @@ def total_loss(
     config: LossConfig,
     anchors: tuple[Tensor, Tensor] | None = None,
     penalty: float | Tensor = 1.0,
-    tied: tuple[Tensor, Tensor] | None = None,
+    held: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
 
@@ -38,11 +38,11 @@ def total_loss(
         k x n_p and k x n_r anchor directions, for ``lambda_anchor``, of the model's first k latents.
     penalty
         Factor of the l1 and l0 weights (their warm-up, and what holds ``target_l0``).
-    tied
+    held
         k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads, and sends its gradient to; None
         for the model's own.
     """
-    given = Given(model, x_BR, out, config, anchors, tied)
+    given = Given(model, x_BR, out, config, anchors, held)
     asked = [term_of(name) for name in config.terms]
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}
     loss = terms["reconstruction"]

@@ -27,6 +27,8 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
         "provenance": provenance,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if model.W_dec is model.W_enc:  # safetensors writes no memory twice
+        tensors["W_dec"] = tensors["W_enc"].clone()
     with atomic_path(path) as part:
         # one entry, since safetensors writes several in random order and equal models should be equal files
         save_file(tensors, part, metadata={"sdlcore": seal(description, tensors)})

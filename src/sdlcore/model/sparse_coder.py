@@ -97,6 +97,9 @@ class SparseCoder(nn.Module):
 
     Attributes
     ----------
+    W_enc, W_dec
+        n_q x n_p, n_q x n_r. With ``tied`` they are one parameter from the draw until the training is over; raw
+        activations may then need them apart (`untie`), and so does a saved model.
     processes
         Those that latents and samples are divided among. Weights are then those of this process's latents.
     """
@@ -136,12 +139,21 @@ class SparseCoder(nn.Module):
             directions = torch.randn(n_q, max(n_p, n_r), generator=generator)
             self.W_dec.copy_(nn.functional.normalize(directions[:, :n_r]))
             self.W_enc.copy_(self.config.init_scale * nn.functional.normalize(directions[:, :n_p]))
+        if self.config.tied:
+            self.W_dec = self.W_enc
+        self.W_enc.requires_grad_(self.config.frozen not in ("encoder", "both"))
+        self.W_dec.requires_grad_(self.config.frozen not in ("decoder", "both"))
         self.constrain()
 
     @property
     def latent_names(self) -> list[str]:
         """Names of the parameters of single latents, by their first dimension; others belong to all."""
         return ["W_enc", "b_enc", "W_dec", *(f"sigma.{name}" for name, _ in self.sigma.named_parameters())]
+
+    def untie(self) -> None:
+        """Give the decoder a matrix of its own where it shares the encoder's."""
+        if self.W_dec is self.W_enc:
+            self.W_dec = nn.Parameter(self.W_enc.detach().clone(), requires_grad=self.W_enc.requires_grad)
 
     @property
     def decoder_is_unit(self) -> bool:

@@ -39,6 +39,8 @@ class Adam:
         Those of the parameters that all of them have.
     kernels
         What computes; None for the parameters' device's own (`kernels_for`).
+    weight_decay
+        Share of lr by which matrices shrink in a step, before it (AdamW). Vectors, and rows on the sphere, do not.
 
     Attributes
     ----------
@@ -57,11 +59,13 @@ class Adam:
         group: Group | None = None,
         shared: Iterable[Tensor] = (),
         kernels: Kernels | None = None,
+        weight_decay: float = 0.0,
     ) -> None:
         self.parameters = list(parameters)
         self.kernels = kernels or kernels_for(self.parameters[0].device)
         self.lr = lr
         self.clip = clip
+        self.weight_decay = weight_decay
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
         self.gradient_norm = torch.zeros(())
         self._on_sphere = {id(p) for p in on_sphere}
@@ -95,6 +99,8 @@ class Adam:
                 moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
                 self.state[p] = {"step": torch.zeros((), dtype=torch.float32, device=p.device), **moments}
             state = self.state[p]
+            if self.weight_decay and p.ndim > 1 and id(p) not in self._on_sphere:
+                p.mul_(1 - self.lr * self.weight_decay)
             descents.append(Descent(p, gradient, state["exp_avg"], state["exp_avg_sq"], state["step"], along))
             if id(p) in self._counted_elsewhere:
                 squares[-1].zero_()

@@ -125,8 +125,7 @@ def unite(model: SparseCoder) -> None:
     """Undo `divide`: to the first process, ``model`` whole and on the CPU; to the others, something of no use."""
     latents = model.processes.latents
     if latents.size > 1:
-        for name in model.latent_names:
-            parameter = model.get_parameter(name)
+        for parameter in {model.get_parameter(name): None for name in model.latent_names}:  # tied ones once
             parameter.data = latents.whole(parameter)
         model.cpu()
     model.processes = model.sigma.processes = ALONE

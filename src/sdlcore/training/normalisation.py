@@ -42,6 +42,7 @@ class Normalisation(NamedTuple):
         Latents stay as they are; reconstructions come out in raw units.
         """
         mean_p, scale_p, mean_r, scale_r = self
+        model.untie()
         model.W_enc.mul_(scale_p)
         model.b_enc.sub_(model.W_enc @ mean_p)
         model.W_dec.div_(scale_r)
@@ -85,6 +86,7 @@ class Whitening(NamedTuple):
     @torch.no_grad()
     def fold(self, model: SparseCoder) -> None:
         """Change ``model``, trained on whitened activations, into the one that does the same to raw activations."""
+        model.untie()
         model.W_enc.copy_(model.W_enc @ self.inverse_root_p)
         model.b_enc.sub_(model.W_enc @ self.mean_p)
         model.W_dec.copy_(model.W_dec @ self.root_r)

@@ -51,7 +51,8 @@ class TrainingStep:
         device = model.W_enc.device
         self.kernels = kernels_for(device, Workspace())
         """What computes every step, and keeps its large buffers for the next."""
-        self.optimizer = Adam(self.names, config.training.lr, clip, on_sphere, latents, of_all, self.kernels)
+        decay = config.training.weight_decay
+        self.optimizer = Adam(self.names, config.training.lr, clip, on_sphere, latents, of_all, self.kernels, decay)
         keep_freed_memory()
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = torch.zeros((), device=device)
@@ -85,7 +86,7 @@ class TrainingStep:
         samples = self.processes.samples
         part = len(x_BP) // training.accumulate
         size = part // samples.size
-        tied = self._tied_rows()
+        held = self._held_rows()
         row_norms = RowNorms()
         # of each part, this process's samples
         for start in range(samples.rank * size, len(x_BP), part):
@@ -94,16 +95,17 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, tied)
-            (terms["loss"] / (training.accumulate * samples.size)).backward()
+            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, held)
+            if terms["loss"].requires_grad:  # nothing of a frozen model may be left to train
+                (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
                 fires_N = out.values > 0
                 fired_Q[out.support.columns[fires_N]] = True
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
-        if tied is not None:
-            self._add_gradients(tied, row_norms)
+        if held is not None:
+            self._add_gradients(held, row_norms)
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
             row_norms = RowNorms()  # what is known is of this process's part alone
@@ -119,7 +121,7 @@ class TrainingStep:
                 self.log_penalty += loss.l0_gain * off
         return sums
 
-    def _tied_rows(self) -> tuple[Tensor, Tensor] | None:
+    def _held_rows(self) -> tuple[Tensor, Tensor] | None:
         """Return the rows that anchors hold, apart from the weights: autograd would make their gradient one of all
         rows, zero but for a few, and adding up two of those takes as long as decoding."""
         if self.anchors is None:
@@ -129,9 +131,9 @@ class TrainingStep:
         return W_enc[: len(w_p)].requires_grad_(), W_dec[: len(w_r)].requires_grad_()
 
     @torch.no_grad()
-    def _add_gradients(self, tied: tuple[Tensor, Tensor], row_norms: RowNorms) -> None:
-        """Add the gradients of ``tied`` to those of the weights, and to what is known of them."""
-        for W, rows in zip((self.model.W_enc, self.model.W_dec), tied, strict=True):
+    def _add_gradients(self, held: tuple[Tensor, Tensor], row_norms: RowNorms) -> None:
+        """Add the gradients of ``held`` to those of the weights, and to what is known of them."""
+        for W, rows in zip((self.model.W_enc, self.model.W_dec), held, strict=True):
             if rows.grad is None:
                 continue
             if W.grad is None:
@@ -149,7 +151,7 @@ class TrainingStep:
         self.optimizer.lr = lr
         self.optimizer.step(row_norms)
         # the two gradients that kernels make; nothing would take others again
-        for weights in (self.model.W_enc, self.model.W_dec):
+        for weights in {self.model.W_enc: None, self.model.W_dec: None}:  # tied ones once
             if weights.grad is not None:
                 self.kernels.give(weights.grad)
         for p in self.names:
@@ -159,6 +161,8 @@ class TrainingStep:
     def state(self) -> dict[str, Tensor]:
         """Return everything that the next step depends on, of all latents; only the first process gets all of it."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.model.config.tied:
+            del tensors["model/W_dec"]  # the encoder's
         for p, name in self.names.items():
             tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
         tensors |= {"silent": self.dead.silent, "log_penalty": self.log_penalty}
@@ -177,7 +181,8 @@ class TrainingStep:
         chosen_Q[tensors["auxiliary"]] = True
         tensors = tensors | {"auxiliary": chosen_Q}
         tensors = {name: value[part] if self._is_by_latent(name) else value for name, value in tensors.items()}
-        self.model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
+        weights = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+        self.model.load_state_dict({"W_dec": weights["W_enc"], **weights})
         for p, name in self.names.items():
             state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
             if state:
