@@ -1,0 +1,1 @@
+"""Search for the protocol behind the paper's numbers."""
