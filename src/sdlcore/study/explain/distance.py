@@ -3,6 +3,7 @@
 Written down before the first training, with the stages of the search (docs/results/explain/README.md).
 """
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -54,35 +55,41 @@ READINGS = [
 ]
 
 
-def errors(looks: pd.DataFrame, paper: pd.DataFrame, reading: Reading, divisor: int) -> pd.DataFrame:
-    """Return how many tolerances each look is from the paper.
+def errors(looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> pd.DataFrame:
+    """Return how many tolerances looks are from the paper, whichever of their columns is read.
 
     Parameters
     ----------
     looks
-        Columns ``method``, ``anchored`` and those of looks.
+        Columns ``method``, ``anchored``, ``seed``, ``step`` and those of looks.
     paper
-        As `sdlcore.study.results.tables.read_paper` returns it, of Table 1.
-    reading
-        What the numbers mean.
+        Table 1, as `sdlcore.study.results.tables.read_paper` returns it.
     divisor
         Of the scale; L0 is multiplied by it.
 
     Returns
     -------
     DataFrame
-        The looks' index; columns `NUMBERS`.
+        Means over seeds: index ``method``, ``anchored``, ``step``; the looks' columns but ``fvu``.
     """
     published: dict[Any, Any] = {(row.method, row.anchoring): row for row in paper.itertuples(index=False)}
-    found = pd.DataFrame(np.nan, index=looks.index, columns=list(NUMBERS))
+    found = []
     for (method, anchored), part in looks.groupby(["method", "anchored"]):
         row = published[PAPER_METHODS[str(method)], "anchored" if anchored else "none"]
-        recovery, mip, l0 = (part[column] for column in reading.columns(str(method)))
-        unit = {"gt_recovery_percent": 100.0, "mip": 1.0, "l0": float(divisor)}
-        for number, ours in zip(NUMBERS, (recovery, mip, l0), strict=True):
+        values = part.set_index(["method", "anchored", "step"]).drop(columns=["seed", "fvu", "number"], errors="ignore")
+        wrong = {}
+        for column in values:
+            number = number_of(str(column))
+            unit = {"gt_recovery_percent": 100.0, "mip": 1.0, "l0": float(divisor)}[number]
             tolerance = TOLERANCE.get(number, L0_TOLERANCE * row.l0)
-            found.loc[part.index, number] = (unit[number] * ours - getattr(row, number)).abs() / tolerance
-    return found
+            wrong[column] = (unit * values[column] - getattr(row, number)).abs() / tolerance
+        found.append(pd.DataFrame(wrong).groupby(level=[0, 1, 2]).mean())
+    return pd.concat(found)
+
+
+def number_of(column: str) -> str:
+    """Return which of `NUMBERS` a column of looks may be."""
+    return "mip" if column.endswith("_mip") else "l0" if column.startswith("l0_") else "gt_recovery_percent"
 
 
 class Nearest(NamedTuple):
@@ -98,26 +105,33 @@ class Nearest(NamedTuple):
     reading: Reading
 
 
-def nearest(protocol: Protocol, looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> Nearest:
+def nearest(
+    protocol: Protocol,
+    looks: pd.DataFrame,
+    paper: pd.DataFrame,
+    divisor: int,
+    readings: Sequence[Reading] = READINGS,
+    step: int | None = None,
+) -> Nearest:
     """Return where a protocol is nearest to the paper: one step and one reading for all methods and seeds.
 
     Where the learning rate is constant any look may be the end of a training, else the last one alone. Rows that
-    diverged before count as wrong in all numbers.
+    diverged before count as wrong in all numbers. With a ``step``, only that one.
     """
-    rows = looks[["method", "anchored"]].drop_duplicates()
-    steps = sorted(looks["step"].unique()) if protocol.schedule == "constant" else [protocol.steps]
+    rows = list(looks[["method", "anchored"]].drop_duplicates().itertuples(index=False, name=None))
+    wrong = errors(looks, paper, divisor)
+    ends = sorted(looks["step"].unique()) if protocol.schedule == "constant" else [protocol.steps]
+    ends = ends if step is None else [step]
+    by_row = {row: wrong.loc[row].reindex(ends).fillna(np.inf) for row in rows}
     best: Nearest | None = None
-    for reading in READINGS:
-        wrong = errors(looks, paper, reading, divisor)
-        wrong[["method", "anchored", "step"]] = looks[["method", "anchored", "step"]]
-        means = wrong.groupby(["step", "method", "anchored"])[list(NUMBERS)].mean()
-        for step in steps:
-            at = means.loc[step] if step in means.index.get_level_values(0) else means.iloc[:0]
-            values = at.to_numpy()
-            missing = (len(rows) - len(at)) * len(NUMBERS)
-            total = len(rows) * len(NUMBERS)
-            distance = (np.minimum(values / CAP, 1).sum() + missing) / total
-            if best is None or distance < best.distance:
-                best = Nearest(float(distance), int((values <= 1).sum()), total, int(step), reading)
-    assert best is not None
+    for reading in readings:
+        # rows x numbers x steps
+        values = np.stack([by_row[row][list(reading.columns(str(row[0])))].to_numpy().T for row in rows])
+        distances = np.minimum(values / CAP, 1).mean(axis=(0, 1))
+        at = int(distances.argmin())
+        if best is None or distances[at] < best.distance:
+            given = int((values[:, :, at] <= 1).sum())
+            best = Nearest(float(distances[at]), given, values[:, :, at].size, int(ends[at]), reading)
+    if best is None:
+        raise ValueError("no reading to be near under")
     return best

@@ -36,37 +36,29 @@ scale a twelfth are empty), and for either side and similarity MIP and recovery 
 anchored, such as ``encoder_cosine_mip`` and ``decoder_inner_0.95``."""
 
 
-class Bench(NamedTuple):
-    """Features and samples of a bench."""
+class Side(NamedTuple):
+    """One representation of a bench's samples."""
 
-    W_p: np.ndarray
-    """n_p x n."""
-    W_r: np.ndarray
-    """n_p x n."""
-    x_p: np.ndarray
+    W: np.ndarray
+    """n_p x n features."""
+    x: np.ndarray
     """Training samples, then `TEST` others: x n_p."""
-    x_r: np.ndarray
 
 
 @cache
-def bench(scale: Scale, target: str, seed_leak: bool, seed: int) -> Bench:
-    """Draw a bench as the pipeline does, in memory."""
-    config = FeatureMatrixConfig(scale.max_interference)
-
-    def matrix(name: str) -> np.ndarray:
-        start = leaked_start(scale.n_p, scale.n, seed) if seed_leak else None
-        return feature_matrix(scale.n_p, scale.n, stream(seed, "feature matrix", name), config, start).W
-
-    W_p = matrix("W_p")
-    if target == "independent":
-        W_r = matrix("W_r")
-    elif target == "rotated":
+def side(scale: Scale, which: str, seed_leak: bool, seed: int) -> Side:
+    """Draw a side of a bench as the pipeline does, in memory: ``input``, or a target (`Protocol.target`)."""
+    if which == "same":
+        return side(scale, "input", seed_leak, seed)
+    if which == "rotated":
         rotation, _ = np.linalg.qr(stream(seed, "rotation").standard_normal((scale.n_p, scale.n_p)))
-        W_r = (rotation @ W_p).astype(np.float32)
+        W = (rotation @ side(scale, "input", seed_leak, seed).W).astype(np.float32)
     else:
-        W_r = W_p
+        start = leaked_start(scale.n_p, scale.n, seed) if seed_leak else None
+        drawn = stream(seed, "feature matrix", "W_p" if which == "input" else "W_r")
+        W = feature_matrix(scale.n_p, scale.n, drawn, FeatureMatrixConfig(scale.max_interference), start).W
     x = coefficients(SAMPLES + TEST, scale.n, SPARSITY, stream(seed, "samples"))
-    return Bench(W_p, W_r, synthesise(x, W_p), synthesise(x, W_r))
+    return Side(W, synthesise(x, W))
 
 
 def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bool = False) -> list[Look]:
@@ -77,11 +69,10 @@ def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bo
     """
     config = protocol.config(method, scale, anchored)
     pair, training = config.model.pair, config.training
-    drawn = bench(scale, protocol.target if pair != "sae" else "independent", protocol.seed_leak, seed)
-    x_p, x_r = (
-        torch.from_numpy(x) for x in make_pair(pair, _inputs(drawn.x_p, protocol), _inputs(drawn.x_r, protocol))
-    )
-    true_p, true_r = (torch.from_numpy(w) for w in make_direction_pair(pair, drawn.W_p.T, drawn.W_r.T))
+    sides = [side(scale, which, protocol.seed_leak, seed) for which in ("input", protocol.target)]
+    first, second = (_inputs(drawn.x, protocol) for drawn in (sides if pair != "sae" else sides[:1] * 2))
+    x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, first, second))
+    true_p, true_r = (torch.from_numpy(w) for w in make_direction_pair(pair, sides[0].W.T, sides[1].W.T))
     features = np.sort(stream(seed, "anchors").choice(scale.n, scale.n_anchors if anchored else 0, replace=False))
     others = np.setdiff1d(np.arange(scale.n), features)
     model = SparseCoder(config.model, *pair_sites(pair, scale.n_p, scale.n_p), torch_stream(seed, "initialisation"))
@@ -92,7 +83,7 @@ def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bo
     for step in range(training.steps):
         rows = next(order)
         x_BP = x_p[rows]
-        x_BR = x_BP if x_r is x_p else x_r[rows]
+        x_BR = x_BP if pair != "transcoder" else x_r[rows]
         lr = learning_rate(step, training.steps, training.lr, training.lr_warmup, training.lr_decay)
         take_step(x_BP, x_BR, lr, step=step)
         if (step + 1) % EVERY == 0 or step + 1 == training.steps:
