@@ -24,6 +24,7 @@ include: "workflow/functions/language.smk"
 include: "workflow/functions/clip.smk"
 include: "workflow/functions/runs.smk"
 include: "workflow/functions/products.smk"
+include: "workflow/functions/explain.smk"
 include: "workflow/functions/report.smk"
 
 

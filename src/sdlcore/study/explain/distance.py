@@ -34,8 +34,10 @@ _NAMES = {COSINE: "cosine", INNER: "inner"}
 class Reading(NamedTuple):
     """What the paper's three numbers are taken to mean, for all methods alike."""
 
-    recovery: str
-    mip: str
+    recovery_of: str
+    """Similarity whose best match recovery counts: cosines, or raw inner products."""
+    mip_of: str
+    """Similarity that MIP averages."""
     tau: float
     side: str
     """A key of `SIDES`."""
@@ -45,7 +47,7 @@ class Reading(NamedTuple):
     def columns(self, method: str) -> tuple[str, str, str]:
         """Return the columns of looks (`sdlcore.study.explain.looks.Look`) that hold `NUMBERS`."""
         side = SIDES[self.side][method in ("transcoder", "crosscoder")]
-        recovery, mip = f"{side}_{_NAMES[self.recovery]}_{self.tau:g}", f"{side}_{_NAMES[self.mip]}_mip"
+        recovery, mip = f"{side}_{_NAMES[self.recovery_of]}_{self.tau:g}", f"{side}_{_NAMES[self.mip_of]}_mip"
         return recovery, mip, f"l0_{self.above:g}"
 
 
@@ -135,3 +137,29 @@ def nearest(
     if best is None:
         raise ValueError("no reading to be near under")
     return best
+
+
+def distances(protocols: Sequence[Protocol], looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> pd.DataFrame:
+    """Return where each protocol is nearest to the paper, nearest first.
+
+    Parameters
+    ----------
+    protocols
+        The stage's list.
+    looks
+        Columns ``number`` (of the protocol), ``method``, ``anchored``, ``seed``, ``step`` and those of looks.
+    paper, divisor
+        As for `errors`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``number``, those of `Nearest`, those of `Reading`, then the protocol's settings.
+    """
+    rows = []
+    for _, part in looks.groupby("number"):
+        protocol = protocols[int(part["number"].iloc[0])]
+        near = nearest(protocol, part, paper, divisor)._asdict()
+        reading = near.pop("reading")._asdict()
+        rows.append({"number": int(part["number"].iloc[0]), **near, **reading, **vars(protocol)})
+    return pd.DataFrame(rows).sort_values(["distance", "number"], ignore_index=True)

@@ -1,0 +1,89 @@
+"""Draw how near protocols come to the paper, over the settings that matter most."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sdlcore.study.rendering.figures import GREY, PALETTE, style
+
+SETTINGS = (
+    "tied", "initialisation", "init_scale", "decoder_norm", "bias", "inputs", "lr", "schedule", "weight_decay",
+    "gradient_clip", "batch_size", "k", "target", "seed_leak", "side", "recovery_of", "tau", "step",
+)  # fmt: skip
+"""What may matter, of protocols and of the reading under which each is nearest."""
+SHOWN = 8
+
+
+def shares(table: pd.DataFrame) -> dict[str, float]:
+    """Return the share of the variance of distances that lies between the values of each setting, largest first."""
+    total = table["distance"].var(ddof=0)
+    found = {}
+    for name in SETTINGS:
+        means = table.groupby(name)["distance"].transform("mean")
+        found[name] = float(means.var(ddof=0) / total) if total else 0.0
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def figure_explain(table: pd.DataFrame) -> Figure:
+    """Draw the distance of the protocols of each stage, and of the largest over the settings that explain most of it.
+
+    Parameters
+    ----------
+    table
+        Column ``stage``, then those of `sdlcore.study.explain.distance.distances`.
+
+    Returns
+    -------
+    Figure
+        Points are protocols; a line joins the medians over a setting's values.
+    """
+    stages = list(table["stage"].unique())
+    most = max(stages, key=lambda stage: (table["stage"] == stage).sum())
+    first = table[table["stage"] == most]
+    ranked = list(shares(first).items())[:SHOWN]
+    with style():
+        figure = Figure(figsize=(9.6, 6.4), layout="constrained")
+        panels = figure.subplots(3, 3, sharey=True).ravel()
+        _stages(panels[0], table, stages)
+        for axes, (name, share) in zip(panels[1:], ranked, strict=False):
+            _over(axes, first, name)
+            axes.set_xlabel(f"{name} ({share:.0%} of the variance)", fontsize=8)
+        for axes in panels[::3]:
+            axes.set_ylabel("distance from Table 1", fontsize=8)
+        panels[0].set_ylim(0, 1)
+    return figure
+
+
+def _stages(axes: Axes, table: pd.DataFrame, stages: Sequence[str]) -> None:
+    for place, stage in enumerate(stages):
+        values = table.loc[table["stage"] == stage, "distance"]
+        axes.plot(_spread(place, len(values)), values, linestyle="none", marker=".", markersize=3, color=PALETTE[0])
+        axes.annotate(
+            f"{values.min():.2f}", (place, values.min()), (0, -10), textcoords="offset points", fontsize=7, ha="center"
+        )
+    axes.set_xticks(range(len(stages)), stages, fontsize=7)
+    axes.set_xlabel("stage, its smallest distance below", fontsize=8)
+
+
+def _over(axes: Axes, rows: pd.DataFrame, name: str) -> None:
+    values = sorted(rows[name].unique())
+    medians = []
+    for place, value in enumerate(values):
+        chosen = rows.loc[rows[name] == value, "distance"]
+        axes.plot(_spread(place, len(chosen)), chosen, linestyle="none", marker=".", markersize=3, color=GREY)
+        medians.append(chosen.median())
+    axes.plot(range(len(values)), medians, color=PALETTE[0], linewidth=1.4)
+    labels = [_label(value) for value in values]
+    axes.set_xticks(range(len(values)), labels, fontsize=7, rotation=30 if max(map(len, labels)) > 8 else 0)
+
+
+def _spread(place: float, number: int) -> np.ndarray:
+    """Return places beside each other, so that points do not hide each other."""
+    return place + 0.35 * (np.arange(number) * 0.618034 % 1 - 0.5)
+
+
+def _label(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

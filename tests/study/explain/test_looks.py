@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from sdlcore.study.explain import looks as module
+from sdlcore.study.explain.looks import looks, side
+from sdlcore.study.explain.protocols import Protocol, Scale
+
+TINY = Scale(40, 0.5)
+SHORT = Protocol(steps=90, batch_size=256, lr=3e-3, k=240)
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    monkeypatch.setattr(module, "SAMPLES", 3000)
+    monkeypatch.setattr(module, "SPARSITY", 0.9)
+    side.cache_clear()
+    yield
+    side.cache_clear()
+
+
+@pytest.mark.parametrize("method", ["relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder"])
+def test_a_training_is_looked_at_every_forty_steps_and_at_its_end(method):
+    found = looks(SHORT, method, TINY, seed=0)
+    assert [look["step"] for look in found] == [40, 80, 90]
+    assert found[-1]["fvu"] < found[0]["fvu"]
+    for look in found:
+        assert look["l0_0"] >= look["l0_0.01"] >= look["l0_0.1"] > 0
+        for name in ("encoder_cosine", "encoder_inner", "decoder_cosine", "decoder_inner"):
+            assert look[f"{name}_0.9"] >= look[f"{name}_0.95"] >= look[f"{name}_0.97"] >= 0
+        assert 0 < look["encoder_cosine_mip"] <= 1 + 1e-6
+
+
+def test_a_training_is_the_same_each_time_and_its_looks_change_nothing():
+    whole = looks(SHORT, "batchtopk", TINY, seed=1)
+    assert whole == looks(SHORT, "batchtopk", TINY, seed=1) != looks(SHORT, "batchtopk", TINY, seed=2)
+    first = looks(Protocol(**{**vars(SHORT), "steps": 40}), "batchtopk", TINY, seed=1)
+    assert first == whole[:1]
+
+
+def test_of_an_autoencoder_the_target_changes_nothing():
+    one, other = (
+        looks(Protocol(**{**vars(SHORT), "target": target}), "topk", TINY, seed=0) for target in ("same", "rotated")
+    )
+    assert one == other
+
+
+def test_targets_are_what_they_are_called():
+    x = {which: side(TINY, which, False, 0) for which in ("input", "independent", "rotated", "same")}
+    assert np.array_equal(x["same"].W, x["input"].W)
+    np.testing.assert_allclose(x["rotated"].W.T @ x["rotated"].W, x["input"].W.T @ x["input"].W, atol=1e-5)
+    assert np.abs((x["independent"].W * x["input"].W).sum(0)).max() < 0.99
+    for drawn in x.values():
+        np.testing.assert_allclose(np.linalg.norm(drawn.W, axis=0), 1, atol=1e-5)
+        assert np.linalg.matrix_rank(drawn.x[:200], tol=1e-3) <= TINY.n
+
+
+def test_inputs_are_scaled_as_they_say():
+    x = np.random.default_rng(0).standard_normal((3010, 19)).astype(np.float32) + 3
+    unit = module._inputs(x, Protocol(inputs="unit"))
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
+    scaled = module._inputs(x, Protocol(inputs="scaled"))[:3000]
+    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-3)
+    assert np.linalg.norm(scaled, axis=1).mean() == pytest.approx(19**0.5, rel=1e-3)
+
+
+def test_tied_rows_are_read_alike_on_both_sides_and_anchored_features_are_left_out():
+    """With every feature anchored but a few, and anchors that hold, only those few are scored."""
+    tied = looks(Protocol(**{**vars(SHORT), "tied": True}), "topk", TINY, seed=0)[-1]
+    assert tied["encoder_cosine_mip"] == tied["decoder_cosine_mip"]
+    anchored = looks(Protocol(**{**vars(SHORT), "lambda_anchor": 100.0}), "topk", TINY, seed=0, anchored=True)[-1]
+    assert anchored["decoder_cosine_mip"] < 0.999
+
+
+def test_a_training_that_diverges_is_looked_at_no_more():
+    found = looks(Protocol(**{**vars(SHORT), "lr": 1e4}), "topk", TINY, seed=0)
+    assert len(found) < 3
+
+
+def test_leaked_features_are_near_the_first_latents():
+    leaked = Protocol(**{**vars(SHORT), "seed_leak": True, "initialisation": "tied", "lr": 1e-9})
+    drawn = Protocol(**{**vars(leaked), "seed_leak": False})
+    near, far = (looks(p, "topk", TINY, seed=0)[0]["encoder_cosine_mip"] for p in (leaked, drawn))
+    assert near > 0.9 > far

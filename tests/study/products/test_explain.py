@@ -1,0 +1,72 @@
+"""The figure of the search for the paper's protocol, made from files on disk."""
+
+from itertools import product
+
+import pandas as pd
+import pytest
+
+from sdlcore.study.explain.looks import ABOVE, TAUS
+from sdlcore.study.explain.protocols import draw, write_protocols
+from tests.study.products import made
+
+SIDES = [f"{side}_{similarity}" for side, similarity in product(("encoder", "decoder"), ("cosine", "inner"))]
+
+
+def write_looks(path, numbers, rows, recovery):
+    values = {f"l0_{above:g}": 13.5 for above in ABOVE} | {"fvu": 0.1}
+    found = []
+    for number, row in product(numbers, rows):
+        near = {f"{side}_{tau:g}": recovery[number] for side in SIDES for tau in TAUS}
+        near |= {f"{side}_mip": 0.983 for side in SIDES}
+        place = {"method": row.removesuffix("+"), "anchored": row.endswith("+"), "seed": 0, "step": 40}
+        found.append({"number": number, **place, **values, **near})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(found).to_csv(path, index=False)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = draw(10, 0)
+    write_protocols(tmp_path / "first.csv", drawn)
+    write_protocols(tmp_path / "second.csv", [drawn[9], drawn[2]])
+    stages = {
+        "first": {"protocols": "first.csv", "rows": ["topk"]},
+        "second": {"protocols": "second.csv", "rows": ["relu"], "joined": "first"},
+    }
+    return made.alone({"explain": {"stages": stages}})
+
+
+def test_stages_are_made_of_jobs_of_eight_protocols(config):
+    stage = config.explain.stages["first"]
+    assert [stage.numbers(first) for first in stage.parts()] == [list(range(8)), [8, 9]]
+    assert config.explain.inputs("explain", config.files())[:3] == [
+        f"results/{config.name}/looks/{place}.csv" for place in ("first/0", "first/8", "second/0")
+    ]
+
+
+def test_a_joined_stage_counts_the_rows_of_the_one_before_protocol_by_protocol(config, tmp_path):
+    folder = tmp_path / f"results/{config.name}/looks"
+    recovery = {number: 0.849 - 0.02 * (9 - number) for number in range(10)}
+    write_looks(folder / "first/0.csv", range(8), ["topk"], recovery)
+    write_looks(folder / "first/8.csv", [8, 9], ["topk"], recovery)
+    write_looks(folder / "second/0.csv", [0, 1], ["relu"], {0: 0.0, 1: 0.0})
+    rows = made.pictured(tmp_path, made.make(config, "explain", tmp_path), "explain", width=900)
+    first, second = (rows[rows["stage"] == name] for name in ("first", "second"))
+    # what recovers more is nearer, but for those whose training has other ends than the one look
+    assert first["distance"].is_monotonic_increasing
+    assert len(first) == 10
+    assert (first["numbers"] == 3).all()
+    assert second["numbers"].tolist() == [6, 6]
+
+
+def test_what_a_stage_cannot_be_is_refused(config, tmp_path):
+    explain = config.explain
+    unread = explain.model_copy(
+        update={"stages": {"first": explain.stages["first"].model_copy(update={"protocols": "x"})}}
+    )
+    assert "stages.first.protocols" in next(unread.unsound("explain", config))
+    apart = {**explain.stages, "second": explain.stages["second"].model_copy(update={"scale": "full"})}
+    wrong = list(explain.model_copy(update={"stages": apart}).unknown_names("explain", config))
+    assert len(wrong) == 1
+    assert "joined" in wrong[0]

@@ -1,0 +1,29 @@
+# The search for the protocol behind Table 1 (docs/results/explain). It takes hours, so that it is asked for by itself.
+rule looks:
+    """Some protocols of the search, trained and looked at"""
+    input:
+        lambda wildcards: stage_of(wildcards).protocols,
+    output:
+        "<results>/looks/{stage}/{first}.csv",
+    log:
+        "<logs>/looks/{stage}.{first}.log",
+    benchmark:
+        "<logs>/looks/{stage}.{first}.tsv"
+    wildcard_constraints:
+        stage=pattern(STAGES),
+        first=r"\d+",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards: 3000 if stage_of(wildcards).scale == "quarter" else 8000,
+        runtime=240,
+    params:
+        scale=lambda wildcards: stage_of(wildcards).scale,
+        rows=lambda wildcards: stage_of(wildcards).rows,
+        seeds=lambda wildcards: stage_of(wildcards).seeds,
+        numbers=lambda wildcards: stage_of(wildcards).numbers(int(wildcards.first)),
+        code=lambda wildcards: code_digest("explain", *EXPLAIN_PARTS),
+    shell:
+        'python "$SCRIPTS"/explain.py --protocols {input:q} --numbers {params.numbers} --scale {params.scale} --rows {params.rows:q}'
+        " --seeds {params.seeds} --threads {threads} --output {output:q} > {log:q} 2>&1"
