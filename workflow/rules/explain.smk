@@ -20,10 +20,12 @@ rule looks:
         runtime=240,
     params:
         scale=lambda wildcards: stage_of(wildcards).scale,
-        rows=lambda wildcards: stage_of(wildcards).rows,
+        table=lambda wildcards: stage_of(wildcards).table,
+        rows=lambda wildcards: stage_of(wildcards).of_table(FILES)[0],
+        values=lambda wildcards: stage_of(wildcards).of_table(FILES)[1],
         seeds=lambda wildcards: stage_of(wildcards).seeds,
         numbers=lambda wildcards: stage_of(wildcards).numbers(int(wildcards.first)),
         code=lambda wildcards: code_digest("explain", *EXPLAIN_PARTS),
     shell:
-        'python "$SCRIPTS"/explain.py --protocols {input:q} --numbers {params.numbers} --scale {params.scale} --rows {params.rows:q}'
-        " --seeds {params.seeds} --threads {threads} --output {output:q} > {log:q} 2>&1"
+        'python "$SCRIPTS"/explain.py --protocols {input:q} --numbers {params.numbers} --scale {params.scale} --table {params.table}'
+        " --values {params.values} --rows {params.rows:q} --seeds {params.seeds} --threads {threads} --output {output:q} > {log:q} 2>&1"

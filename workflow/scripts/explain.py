@@ -1,6 +1,8 @@
 """Train some protocols of a stage of the search, and write what its looks see."""
 
 import logging
+import math
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +10,7 @@ import torch
 
 from sdlcore.command_line import cli
 from sdlcore.study.explain.looks import looks
-from sdlcore.study.explain.protocols import SCALES, read_protocols
+from sdlcore.study.explain.protocols import SCALES, read_protocols, varied
 from sdlcore.study.results.tables import write_csv
 
 
@@ -17,6 +19,8 @@ def main(
     protocols: Path,
     numbers: list[int],
     scale: str,
+    table: str,
+    values: list[float],
     rows: list[str],
     seeds: list[int],
     output: Path,
@@ -27,21 +31,20 @@ def main(
         protocols: the stage's list
         numbers: which of them, from 0
         scale: quarter or full
-        rows: methods to train, of Table 1; topk+ is topk with anchors
+        table: of the paper, which varies one parameter
+        values: of that parameter; of Table 1, none
+        rows: methods to train; topk+ is topk with anchors
         seeds: each trains all of them
         threads: of the training
     """
     torch.set_num_threads(threads)
     listed, found = read_protocols(protocols), []
-    for number in numbers:
-        logging.info("%d: %s", number, listed[number])
-        for seed in seeds:
-            for row in rows:
-                method, anchored = row.removesuffix("+"), row.endswith("+")
-                kept = looks(listed[number], method, SCALES[scale], seed, anchored)
-                found += [
-                    {"number": number, "method": method, "anchored": anchored, "seed": seed, **look} for look in kept
-                ]
+    for number, value, seed, row in product(numbers, values or [math.nan], seeds, rows):
+        protocol, bench = varied(listed[number], SCALES[scale], table, value)
+        logging.info("%d, %s, seed %d: %s", number, row, seed, protocol)
+        method, anchored = row.removesuffix("+"), row.endswith("+")
+        place = {"number": number, "method": method, "anchored": anchored, "value": value, "seed": seed}
+        found += [{**place, **look} for look in looks(protocol, method, bench, seed, anchored)]
     frame = pd.DataFrame(found)
     measured = frame.select_dtypes("float").columns
     write_csv(output, frame.assign(**{name: frame[name].map(lambda x: float(f"{x:.4g}")) for name in measured}))

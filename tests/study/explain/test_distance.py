@@ -23,7 +23,15 @@ def look(step, method="topk", seed=0, anchored=False, **changed):
     """A look that is wrong everywhere, but for what is given."""
     values = {f"l0_{above:g}": 1.0 for above in ABOVE}
     values |= {f"{side}_{tau:g}": 0.0 for side in SIDES for tau in TAUS} | {f"{side}_mip": 0.0 for side in SIDES}
-    place = {"number": 0, "method": method, "anchored": anchored, "seed": seed, "step": step, "fvu": 0.1}
+    place = {
+        "number": 0,
+        "method": method,
+        "anchored": anchored,
+        "value": np.nan,
+        "seed": seed,
+        "step": step,
+        "fvu": 0.1,
+    }
     return place | values | {name: float(value) for name, value in changed.items()}
 
 
@@ -89,3 +97,11 @@ def test_a_table_has_the_nearest_first(paper):
     table = distances(protocols, rows, paper, 4)
     assert list(table["number"]) == [1, 0]
     assert np.allclose(table["lr"], [0.5, Protocol().lr])
+
+
+def test_tables_without_an_l0_are_judged_by_what_they_print():
+    paper = read_paper(REPOSITORY / "resources/paper/table7.csv")
+    given = {"decoder_cosine_0.95": 1.0, "decoder_cosine_mip": 0.999}
+    rows = pd.DataFrame([look(80, **given) | {"value": 32.0}, look(80) | {"value": 64.0}])
+    found = nearest(Protocol(), rows, paper, 4)
+    assert (found.distance, found.given, found.numbers) == (pytest.approx(0.5), 2, 4)

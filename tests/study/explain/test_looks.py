@@ -5,14 +5,13 @@ from sdlcore.study.explain import looks as module
 from sdlcore.study.explain.looks import looks, side
 from sdlcore.study.explain.protocols import Protocol, Scale
 
-TINY = Scale(40, 0.5)
+TINY = Scale(40, 25, 19, 400, 1, 0.5, 0.9)
 SHORT = Protocol(steps=90, batch_size=256, lr=3e-3, k=240)
 
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
     monkeypatch.setattr(module, "SAMPLES", 3000)
-    monkeypatch.setattr(module, "SPARSITY", 0.9)
     side.cache_clear()
     yield
     side.cache_clear()

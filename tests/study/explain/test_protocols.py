@@ -2,7 +2,16 @@ from dataclasses import replace
 
 import pytest
 
-from sdlcore.study.explain.protocols import FULL, METHODS, QUARTER, Protocol, draw, read_protocols, write_protocols
+from sdlcore.study.explain.protocols import (
+    FULL,
+    METHODS,
+    QUARTER,
+    Protocol,
+    draw,
+    read_protocols,
+    varied,
+    write_protocols,
+)
 from tests.conftest import REPOSITORY
 
 
@@ -61,3 +70,16 @@ def test_a_list_with_other_columns_is_refused(tmp_path):
     (tmp_path / "list.csv").write_text("tied,lr\nTrue,0.1\n")
     with pytest.raises(ValueError, match="expected the settings of protocols"):
         read_protocols(tmp_path / "list.csv")
+
+
+def test_tables_vary_one_parameter_each():
+    protocol = Protocol()
+    assert varied(protocol, FULL, "table1", float("nan")) == (protocol, FULL)
+    hundred = FULL._replace(n_anchors=100)
+    assert varied(protocol, FULL, "table4", 1400) == (protocol, hundred._replace(n=1400))
+    assert varied(protocol, FULL, "table5", 0.2) == (protocol, hundred._replace(max_interference=0.2))
+    assert varied(protocol, FULL, "table6", 0.1) == (protocol, hundred._replace(sparsity=0.9))
+    assert varied(protocol, FULL, "table7", 128) == (replace(protocol, k=128), hundred)
+    assert varied(protocol, QUARTER, "table4", 800)[1].n == 200
+    with pytest.raises(ValueError, match="table2 is no table of the bench"):
+        varied(protocol, FULL, "table2", 1)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from sdlcore.study.explain.looks import ABOVE, TAUS
-from sdlcore.study.explain.protocols import draw, write_protocols
+from sdlcore.study.explain.protocols import TABLES, draw, write_protocols
 from tests.study.products import made
 
 SIDES = [f"{side}_{similarity}" for side, similarity in product(("encoder", "decoder"), ("cosine", "inner"))]
@@ -18,7 +18,7 @@ def write_looks(path, numbers, rows, recovery):
     for number, row in product(numbers, rows):
         near = {f"{side}_{tau:g}": recovery[number] for side in SIDES for tau in TAUS}
         near |= {f"{side}_mip": 0.983 for side in SIDES}
-        place = {"method": row.removesuffix("+"), "anchored": row.endswith("+"), "seed": 0, "step": 40}
+        place = {"method": row.removesuffix("+"), "anchored": row.endswith("+"), "value": None, "seed": 0, "step": 40}
         found.append({"number": number, **place, **values, **near})
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(found).to_csv(path, index=False)
@@ -39,7 +39,7 @@ def config(tmp_path, monkeypatch):
 
 def test_stages_are_made_of_jobs_of_eight_protocols(config):
     stage = config.explain.stages["first"]
-    assert [stage.numbers(first) for first in stage.parts()] == [list(range(8)), [8, 9]]
+    assert [stage.numbers(first) for first in (0, 8)] == [list(range(8)), [8, 9]]
     assert config.explain.inputs("explain", config.files())[:3] == [
         f"results/{config.name}/looks/{place}.csv" for place in ("first/0", "first/8", "second/0")
     ]
@@ -70,3 +70,28 @@ def test_what_a_stage_cannot_be_is_refused(config, tmp_path):
     wrong = list(explain.model_copy(update={"stages": apart}).unknown_names("explain", config))
     assert len(wrong) == 1
     assert "joined" in wrong[0]
+
+
+def test_a_stage_on_another_table_has_its_rows_and_values_but_those_that_repeat_table_1(config):
+    stage, files = config.explain.stages["first"], config.files(made.PAPER)
+    everything = {name: stage.model_copy(update={"table": name, "rows": None}).of_table(files) for name in TABLES}
+    assert len(everything["table1"][0]) == 14
+    assert everything["table1"][1] == []
+    numbers = sum(2 * len(rows) * len(values) for rows, values in everything.values())
+    assert numbers == 140
+    assert everything["table6"][1] == [0.005, 0.1]
+    assert everything["table7"] == (["topk", "topk+"], [32.0, 64.0, 128.0])
+
+
+def test_a_fixed_stage_takes_step_and_reading_of_the_nearest_before(config, tmp_path):
+    folder = tmp_path / f"results/{config.name}/looks"
+    tested = config.explain.stages["second"].model_copy(update={"joined": None, "rows": ["topk"], "fixed": "first"})
+    stages = {**config.explain.stages, "second": tested}
+    config = config.model_copy(update={"explain": config.explain.model_copy(update={"stages": stages})})
+    write_looks(folder / "first/0.csv", range(8), ["topk"], dict.fromkeys(range(8), 0.849))
+    write_looks(folder / "first/8.csv", [8, 9], ["topk"], {8: 0.1, 9: 0.1})
+    write_looks(folder / "second/0.csv", [0, 1], ["topk"], {0: 0.5, 1: 0.6})
+    rows = made.pictured(tmp_path, made.make(config, "explain", tmp_path), "explain", width=900)
+    best, second = rows.iloc[0], rows[rows["stage"] == "second"]
+    for name in ("recovery_of", "mip_of", "tau", "side", "above", "step"):
+        assert (second[name] == best[name]).all()

@@ -1,4 +1,4 @@
-"""How far a protocol is from the paper's Table 1, under which reading, and which of its numbers it gives.
+"""How far a protocol is from the paper's tables, under which reading, and which of its numbers it gives.
 
 Written down before the first training, with the stages of the search (docs/results/explain/README.md).
 """
@@ -21,6 +21,8 @@ TOLERANCE = {"gt_recovery_percent": 2.0, "mip": 0.02}
 L0_TOLERANCE = 0.05
 CAP = 10.0
 """Tolerances beyond which a number is wrong, and no more wrong than another."""
+ROW = ["method", "anchored", "value"]
+"""What names a row of a table."""
 NUMBERS = ("gt_recovery_percent", "mip", "l0")
 SIDES = {
     "encoder": ("encoder", "encoder"),
@@ -63,29 +65,33 @@ def errors(looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> pd.DataFra
     Parameters
     ----------
     looks
-        Columns ``method``, ``anchored``, ``seed``, ``step`` and those of looks.
+        Columns ``method``, ``anchored``, ``value`` (of what the table varies; NaN of Table 1), ``seed``, ``step`` and
+        those of looks.
     paper
-        Table 1, as `sdlcore.study.results.tables.read_paper` returns it.
+        The table, as `sdlcore.study.results.tables.read_paper` returns it.
     divisor
         Of the scale; L0 is multiplied by it.
 
     Returns
     -------
     DataFrame
-        Means over seeds: index ``method``, ``anchored``, ``step``; the looks' columns but ``fvu``.
+        Means over seeds: index ``method``, ``anchored``, ``value`` (0 for NaN), ``step``; the looks' columns but
+        ``fvu``. NaN for an L0 that the paper does not print.
     """
-    published: dict[Any, Any] = {(row.method, row.anchoring): row for row in paper.itertuples(index=False)}
+    published: dict[Any, Any] = {
+        (row.method, row.anchoring, row.value): row for row in paper.fillna({"value": 0}).itertuples(index=False)
+    }
     found = []
-    for (method, anchored), part in looks.groupby(["method", "anchored"]):
-        row = published[PAPER_METHODS[str(method)], "anchored" if anchored else "none"]
-        values = part.set_index(["method", "anchored", "step"]).drop(columns=["seed", "fvu", "number"], errors="ignore")
+    for (method, anchored, value), part in looks.fillna({"value": 0}).groupby(ROW):
+        row = published[PAPER_METHODS[str(method)], "anchored" if anchored else "none", value]
+        values = part.set_index([*ROW, "step"]).drop(columns=["seed", "fvu", "number"], errors="ignore")
         wrong = {}
         for column in values:
             number = number_of(str(column))
             unit = {"gt_recovery_percent": 100.0, "mip": 1.0, "l0": float(divisor)}[number]
             tolerance = TOLERANCE.get(number, L0_TOLERANCE * row.l0)
             wrong[column] = (unit * values[column] - getattr(row, number)).abs() / tolerance
-        found.append(pd.DataFrame(wrong).groupby(level=[0, 1, 2]).mean())
+        found.append(pd.DataFrame(wrong).groupby(level=[*ROW, "step"]).mean())
     return pd.concat(found)
 
 
@@ -120,26 +126,34 @@ def nearest(
     Where the learning rate is constant any look may be the end of a training, else the last one alone. Rows that
     diverged before count as wrong in all numbers. With a ``step``, only that one.
     """
-    rows = list(looks[["method", "anchored"]].drop_duplicates().itertuples(index=False, name=None))
+    rows = list(looks.fillna({"value": 0})[ROW].drop_duplicates().itertuples(index=False, name=None))
     wrong = errors(looks, paper, divisor)
     ends = sorted(looks["step"].unique()) if protocol.schedule == "constant" else [protocol.steps]
     ends = ends if step is None else [step]
-    by_row = {row: wrong.loc[row].reindex(ends).fillna(np.inf) for row in rows}
+    by_row = {row: wrong.loc[row].reindex(ends, fill_value=np.inf) for row in rows}
     best: Nearest | None = None
     for reading in readings:
         # rows x numbers x steps
         values = np.stack([by_row[row][list(reading.columns(str(row[0])))].to_numpy().T for row in rows])
-        distances = np.minimum(values / CAP, 1).mean(axis=(0, 1))
+        distances = np.nanmean(np.minimum(values / CAP, 1), axis=(0, 1))
         at = int(distances.argmin())
         if best is None or distances[at] < best.distance:
-            given = int((values[:, :, at] <= 1).sum())
-            best = Nearest(float(distances[at]), given, values[:, :, at].size, int(ends[at]), reading)
+            here = values[:, :, at]
+            given, numbers = int((here <= 1).sum()), int((~np.isnan(here)).sum())
+            best = Nearest(float(distances[at]), given, numbers, int(ends[at]), reading)
     if best is None:
         raise ValueError("no reading to be near under")
     return best
 
 
-def distances(protocols: Sequence[Protocol], looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> pd.DataFrame:
+def distances(
+    protocols: Sequence[Protocol],
+    looks: pd.DataFrame,
+    paper: pd.DataFrame,
+    divisor: int,
+    readings: Sequence[Reading] = READINGS,
+    step: int | None = None,
+) -> pd.DataFrame:
     """Return where each protocol is nearest to the paper, nearest first.
 
     Parameters
@@ -147,9 +161,11 @@ def distances(protocols: Sequence[Protocol], looks: pd.DataFrame, paper: pd.Data
     protocols
         The stage's list.
     looks
-        Columns ``number`` (of the protocol), ``method``, ``anchored``, ``seed``, ``step`` and those of looks.
+        Columns ``number`` (of the protocol), then as for `errors`.
     paper, divisor
         As for `errors`.
+    readings, step
+        As for `nearest`.
 
     Returns
     -------
@@ -159,7 +175,7 @@ def distances(protocols: Sequence[Protocol], looks: pd.DataFrame, paper: pd.Data
     rows = []
     for _, part in looks.groupby("number"):
         protocol = protocols[int(part["number"].iloc[0])]
-        near = nearest(protocol, part, paper, divisor)._asdict()
+        near = nearest(protocol, part, paper, divisor, readings, step)._asdict()
         reading = near.pop("reading")._asdict()
         rows.append({"number": int(part["number"].iloc[0]), **near, **reading, **vars(protocol)})
     return pd.DataFrame(rows).sort_values(["distance", "number"], ignore_index=True)

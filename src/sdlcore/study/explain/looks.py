@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.seed_leak import leaked_start
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
-from sdlcore.study.explain.protocols import SAMPLES, SPARSITY, Protocol, Scale
+from sdlcore.study.explain.protocols import SAMPLES, Protocol, Scale
 from sdlcore.training.schedules import learning_rate
 from sdlcore.training.step import TrainingStep
 
@@ -45,7 +45,7 @@ class Side(NamedTuple):
     """Training samples, then `TEST` others: x n_p."""
 
 
-@cache
+@lru_cache(6)  # a third of a gigabyte each at the paper's scale
 def side(scale: Scale, which: str, seed_leak: bool, seed: int) -> Side:
     """Draw a side of a bench as the pipeline does, in memory: ``input``, or a target (`Protocol.target`)."""
     if which == "same":
@@ -57,7 +57,7 @@ def side(scale: Scale, which: str, seed_leak: bool, seed: int) -> Side:
         start = leaked_start(scale.n_p, scale.n, seed) if seed_leak else None
         drawn = stream(seed, "feature matrix", "W_p" if which == "input" else "W_r")
         W = feature_matrix(scale.n_p, scale.n, drawn, FeatureMatrixConfig(scale.max_interference), start).W
-    x = coefficients(SAMPLES + TEST, scale.n, SPARSITY, stream(seed, "samples"))
+    x = coefficients(SAMPLES + TEST, scale.n, scale.sparsity, stream(seed, "samples"))
     return Side(W, synthesise(x, W))
 
 

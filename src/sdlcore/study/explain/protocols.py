@@ -6,7 +6,7 @@ A protocol says how all seven methods of Table 1 are trained. It is fitted on Ta
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,40 +17,28 @@ from sdlcore.storage.files import atomic_path
 
 
 class Scale(NamedTuple):
-    """Sizes of a bench and of its dictionaries."""
+    """A bench and the sizes of its dictionaries."""
 
     divisor: int
-    """What the paper's n, n_p, n_q, k and number of anchors are divided by."""
+    """What the paper's sizes are divided by: k, and L0 with it."""
+    n: int
+    n_p: int
+    n_q: int
+    n_anchors: int
     max_interference: float
     """M. Inner products of random directions grow as the root of the dimension falls, and M with them."""
-
-    @property
-    def n(self) -> int:
-        return 1000 // self.divisor
-
-    @property
-    def n_p(self) -> int:
-        return 768 // self.divisor
-
-    @property
-    def n_q(self) -> int:
-        return 16_000 // self.divisor
-
-    @property
-    def n_anchors(self) -> int:
-        return round(30 / self.divisor)
+    sparsity: float = 0.99
 
 
-FULL = Scale(1, 0.1)
+FULL = Scale(1, 1000, 768, 16_000, 30, 0.1)
 """The paper's."""
-QUARTER = Scale(4, 0.2)
+QUARTER = Scale(4, 250, 192, 4000, 8, 0.2)
 """A quarter of every size; sparsity, samples, batch and steps are the paper's. So features a latent, samples a feature,
 active latents an active feature (k = 16 of 2.5 active features, 64 of 10) and the noise of other features in an inner
 product stay as they are. Chance does not: `chance_mip` is .27 for 4,000 random rows, .15 for 16,000."""
 SCALES = {"quarter": QUARTER, "full": FULL}
 SAMPLES = 100_000
 """N of the training set, at either scale."""
-SPARSITY = 0.99
 
 METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder")
 
@@ -133,6 +121,34 @@ class Protocol(FromJson):
                 **own,
             }
         )
+
+
+TABLES = ("table1", "table4", "table5", "table6", "table7")
+
+
+def varied(protocol: Protocol, scale: Scale, table: str, value: float) -> tuple[Protocol, Scale]:
+    """Return a protocol and a scale at one value of what a table of the paper varies, as its CSV file gives it.
+
+    Table 4 varies n, Table 5 M, Table 6 what it calls S and is 1 - S, Table 7 k; all with 100 anchors. Table 1 varies
+    nothing.
+
+    Raises
+    ------
+    ValueError
+        For another table.
+    """
+    if table == "table1":
+        return protocol, scale
+    scale = scale._replace(n_anchors=100 // scale.divisor)
+    if table == "table4":
+        return protocol, scale._replace(n=round(value) // scale.divisor)
+    if table == "table5":
+        return protocol, scale._replace(max_interference=value * scale.divisor**0.5)
+    if table == "table6":
+        return protocol, scale._replace(sparsity=1 - value)
+    if table == "table7":
+        return replace(protocol, k=round(value)), scale
+    raise ValueError(f"{table} is no table of the bench, expected one of {', '.join(TABLES)}")
 
 
 SPACE: dict[str, tuple[Sequence[Any], Sequence[float] | None]] = {

@@ -15,6 +15,8 @@ from sdlcore.study.settings.study import Study
 
 AT_ONCE = 8
 """Protocols that one job trains, one after the other: they share the bench that they draw."""
+REPEATED = ("table6", 0.01)
+"""The block of Table 6 that is Table 1's."""
 Row = Literal[
     "relu",
     "relu+",
@@ -34,30 +36,38 @@ Row = Literal[
 
 
 class Stage(Settings):
-    """Some protocols, trained on some rows of Table 1."""
+    """Some protocols, trained on some rows of a table of the paper."""
 
     protocols: Text
     """CSV file with a protocol a row (`sdlcore.study.explain.protocols`), relative to the working directory."""
     scale: Literal["quarter", "full"] = "quarter"
     """The paper's scale, or a quarter of it."""
-    rows: Annotated[list[Row], MinLen(1), Unique]
-    """Methods of Table 1, with + for the row with anchors."""
+    table: Literal["table1", "table4", "table5", "table6", "table7"] = "table1"
+    """The paper's table."""
+    rows: Annotated[list[Row], MinLen(1), Unique] | None = None
+    """Methods, with + for the row with anchors; null for all of the table."""
     seeds: Seeds = [0]
     """Each trains all rows."""
     joined: Identifier | None = None
-    """An earlier stage of the same scale, whose rows count beside this one's, protocol by protocol; null for none."""
-
-    def parts(self) -> list[int]:
-        """Return the first protocol of each job."""
-        from sdlcore.study.explain.protocols import read_protocols
-
-        return list(range(0, len(read_protocols(Path(self.protocols))), AT_ONCE))
+    """An earlier stage of the same scale and table, whose rows count beside this one's, protocol by protocol."""
+    fixed: Identifier | None = None
+    """A stage before, whose nearest protocol's step and reading are this one's, so that it fits nothing."""
 
     def numbers(self, first: int) -> list[int]:
         """Return the protocols that the job beginning with ``first`` trains."""
         from sdlcore.study.explain.protocols import read_protocols
 
         return list(range(first, min(first + AT_ONCE, len(read_protocols(Path(self.protocols))))))
+
+    def of_table(self, files: Files) -> tuple[list[str], list[float]]:
+        """Return the rows of the table, and the values that it varies, but for those that repeat Table 1."""
+        from sdlcore.study.results.tables import PAPER_METHODS, read_paper
+
+        names = {title: name for name, title in PAPER_METHODS.items()}
+        paper = read_paper(files.of_paper(self.table))
+        values = [float(value) for value in paper["value"].dropna().unique()]
+        every = [f"{names[str(row.method)]}{'+' * (row.anchoring != 'none')}" for row in paper.itertuples(index=False)]
+        return list(self.rows or dict.fromkeys(every)), [v for v in values if (self.table, v) != REPEATED]
 
 
 class Explain(Picture):
@@ -75,6 +85,10 @@ class Explain(Picture):
             earlier = [other for other in self.stages if other != name and self.stages[other].scale == stage.scale]
             joined = [stage.joined] if stage.joined else []
             yield from unknown(f"{path}.stages.{name}.joined", joined, earlier, "another stage of that scale")
+            before = list(self.stages)[: list(self.stages).index(name)]
+            yield from unknown(
+                f"{path}.stages.{name}.fixed", [stage.fixed] if stage.fixed else [], before, "a stage before"
+            )
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         from sdlcore.study.explain.protocols import read_protocols
@@ -87,10 +101,17 @@ class Explain(Picture):
 
     def looks(self, files: Files, stage: str) -> list[str]:
         """Return the files that a stage's jobs write."""
-        return [f"{files.results}/looks/{stage}/{first}.csv" for first in self.stages[stage].parts()]
+        from sdlcore.study.explain.protocols import read_protocols
+
+        firsts = range(0, len(read_protocols(Path(self.stages[stage].protocols))), AT_ONCE)
+        return [f"{files.results}/looks/{stage}/{first}.csv" for first in firsts]
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [file for stage in self.stages for file in self.looks(files, stage)] + [files.of_paper("table1")]
+        return [file for stage in self.stages for file in self.looks(files, stage)] + self.papers(files)
+
+    def papers(self, files: Files) -> list[str]:
+        """Return the paper's tables that stages are held against."""
+        return sorted({files.of_paper(stage.table) for stage in self.stages.values()})
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [*super().outputs(name, files), *(files.table(f"{name}_{stage}") for stage in self.stages)]
@@ -98,13 +119,12 @@ class Explain(Picture):
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.study.explain.distance import distances
+        from sdlcore.study.explain.distance import READINGS, Reading, distances
         from sdlcore.study.explain.protocols import SCALES, read_protocols
         from sdlcore.study.rendering.explain import figure_explain
         from sdlcore.study.results.tables import read_csv, read_paper, write_csv
 
-        paper = read_paper(files.of_paper("table1"))
-        found, listed, looks = [], {}, {}
+        listed, looks, found = {}, {}, dict[str, pd.DataFrame]()
         for stage, spec in self.stages.items():
             listed[stage] = read_protocols(Path(spec.protocols))
             looks[stage] = pd.concat([read_csv(file) for file in self.looks(files, stage)], ignore_index=True)
@@ -114,7 +134,11 @@ class Explain(Picture):
                 places = {protocol: number for number, protocol in enumerate(listed[stage])}
                 number = looks[spec.joined]["number"].map(dict(enumerate(listed[spec.joined]))).map(places)
                 seen = pd.concat([seen, looks[spec.joined].assign(number=number).dropna(subset="number")])
-            near = distances(listed[stage], seen, paper, SCALES[spec.scale].divisor)
-            found.append(near.assign(stage=stage))
-        table = pd.concat(found, ignore_index=True)
+            readings, step = READINGS, None
+            if spec.fixed:
+                best = found[spec.fixed].iloc[0]
+                readings, step = [Reading(*best[list(Reading._fields)])], int(best["step"])
+            paper, divisor = read_paper(files.of_paper(spec.table)), SCALES[spec.scale].divisor
+            found[stage] = distances(listed[stage], seen, paper, divisor, readings, step).assign(stage=stage)
+        table = pd.concat(found.values(), ignore_index=True)
         self.write(name, files, figure_explain(table), table)
