@@ -38,7 +38,7 @@ def figure_explain(table: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        Points are protocols; a line joins the medians over a setting's values.
+        Points are protocols; bars are medians.
     """
     stages = list(table["stage"].unique())
     most = max(stages, key=lambda stage: (table["stage"] == stage).sum())
@@ -65,19 +65,17 @@ def _stages(axes: Axes, table: pd.DataFrame, stages: Sequence[str]) -> None:
             f"{values.min():.2f}", (place, values.min()), (0, -10), textcoords="offset points", fontsize=7, ha="center"
         )
     axes.set_xticks(range(len(stages)), stages, fontsize=7)
-    axes.set_xlabel("stage, its smallest distance below", fontsize=8)
+    axes.set_xlabel("stage (its smallest distance)", fontsize=8)
 
 
 def _over(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     values = sorted(rows[name].unique())
-    medians = []
     for place, value in enumerate(values):
         chosen = rows.loc[rows[name] == value, "distance"]
         axes.plot(_spread(place, len(chosen)), chosen, linestyle="none", marker=".", markersize=3, color=GREY)
-        medians.append(chosen.median())
-    axes.plot(range(len(values)), medians, color=PALETTE[0], linewidth=1.4)
+        axes.plot([place - 0.25, place + 0.25], [chosen.median()] * 2, color=PALETTE[0], linewidth=2)
     labels = [_label(value) for value in values]
-    axes.set_xticks(range(len(values)), labels, fontsize=7, rotation=30 if max(map(len, labels)) > 8 else 0)
+    axes.set_xticks(range(len(values)), labels, fontsize=7, rotation=20 if len(values) > 6 else 0)
 
 
 def _spread(place: float, number: int) -> np.ndarray:
