@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from sdlcore.run import Activation
 from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check, used, used_by
 
-Solver = Literal["acs", "ksvd", "odl", "kmeans"]
+Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
 """Each is a module in `sdlcore.solvers`."""
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
@@ -21,7 +21,8 @@ class SolverConfig(FromJson):
 
     solver: Solver = "acs"
     """What solves for the dictionary in place of gradient descent (docs/solvers.md). acs: alternating convex search;
-    ksvd: approximate K-SVD; odl: scikit-learn's online dictionary learning; kmeans: its mini-batch k-means."""
+    ksvd: approximate K-SVD; odl: scikit-learn's online dictionary learning; kmeans: its mini-batch k-means; dbksvd:
+    double-batch K-SVD."""
     pair: Pair = "sae"
     """sae, transcoder or crosscoder. The dictionary is that of x_r, the encoder reads x_p."""
     n_atoms: Latents = 2000
@@ -53,6 +54,12 @@ class SolverConfig(FromJson):
     """First steps, in which an atom that goes is replaced by the residual of a badly reconstructed sample."""
     l1: Weight = used_by("solver", "odl", default=0.1)
     """Weight of odl's lasso (scikit-learn's alpha)."""
+    atom_batch: Batch = used_by("solver", "dbksvd", default=64)
+    """Atoms that dbksvd updates at once, all by the same residual; 1 for K-SVD's one after the other."""
+    power_steps: Batch = used_by("solver", "dbksvd", default=4)
+    """Steps of the power method by which dbksvd finds an atom and its codes, from the codes that it has."""
+    signed: bool = used_by("solver", "dbksvd", default=True)
+    """Let dbksvd's codes be negative while it searches, as its paper does. Latents of the dictionary never are."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the product that proposes supports, float32 or bfloat16; codes are always float32."""
     normalise: bool = False

@@ -38,6 +38,7 @@ METHODS = {
     "topk_warm": "TopK SAE from ACS",
     "acs": "ACS",
     "ksvd": "K-SVD",
+    "dbksvd": "Double-batch K-SVD",
     "odl": "Online dictionary learning",
     # of config/encoders.yaml
     "acs_tied": "ACS, encoder tied",

@@ -1,0 +1,172 @@
+"""Double-batch K-SVD: matching pursuit, then rank-one updates of a few atoms at once, by mini-batches.
+
+Valentin, Katz, Vanhoucke and Kochenderfer (2025), "DB-KSVD: Scalable alternating optimization for disentangling
+high-dimensional embedding spaces" (arXiv 2505.18441). K-SVD (Aharon, Elad and Bruckstein 2006) is batched twice: a step
+sees a batch of samples, and the atoms are updated in batches, in shuffled order. All atoms of a batch see one residual
+of the samples, which is brought up to date before the next batch. docs/solvers.md says what differs from the paper.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from sdlcore.model.kernels.choice import kernels_for
+from sdlcore.model.support import Support
+from sdlcore.solvers import dbksvd_loops as loops
+from sdlcore.solvers.codes import Codes, threads_set
+from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
+from sdlcore.solvers.settings import SolverConfig
+
+log = logging.getLogger(__name__)
+
+PICKS = 4
+"""Picks of a pursuit for each atom that a sample may use: an atom that is picked again has its code corrected."""
+AT_ONCE = 1024
+"""Samples whose products with all atoms are kept at once."""
+
+
+def double_batch_ksvd(
+    batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None = None
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield the dictionary (n_atoms x n_r, unit rows) and the history's row of each step, until it settles.
+
+    Arguments, rows and errors as of `sdlcore.solvers.acs.alternating_convex_search`; none is pruned. Atoms that no
+    sample of a batch uses are replaced by residuals of the worst reconstructed. The row's error is that of the
+    pursuit's codes, before the batch moved any atom. Where codes are ``signed``, an atom points to where its codes have
+    more energy.
+    """
+    began = time.perf_counter()
+    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator)
+    if start is not None:
+        atoms = torch.nn.functional.normalize(start)
+    settled = Settled(config.tolerance, config.patience)
+    samples = 0
+    for step in range(config.max_steps):
+        x = read_batch(batches, step)
+        samples += len(x)
+        codes = matching_pursuit(x, atoms, config.support, config.signed)
+        row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
+        row["l0"] = len(codes.values) / len(x)
+        order = torch.randperm(len(atoms), generator=generator)
+        atoms, values = update_atoms(x, atoms, codes, order, config)
+        atoms *= orientations(codes.support, values)[:, None]
+        row |= {"atoms": len(atoms), "replaced": replace_unused(x, atoms, codes, values), "pruned": 0}
+        paused = time.perf_counter()
+        yield atoms.clone(), row | {"seconds": round(paused - began, 3)}
+        began += time.perf_counter() - paused
+        # not by the first steps, whose samples the first atoms were drawn from
+        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
+            return
+    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+
+
+def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool = False) -> Codes:
+    """Return codes of at most ``support`` atoms a sample, picked greedily.
+
+    Each pick takes the atom whose code, set to its best value while all others stay, lowers the error most; it may be
+    one that was picked before. The pursuit ends with the first pick that would be one atom too many.
+
+    Parameters
+    ----------
+    x_BR
+        B samples, float32.
+    atoms_KR
+        K unit atoms.
+    support
+        Most atoms of a sample.
+    signed
+        Allow negative codes.
+
+    Returns
+    -------
+    Codes
+        Without zeros. ``worth`` is not asked, and zero.
+    """
+    threads_set()
+    B, K = len(x_BR), len(atoms_KR)
+    s = min(support, K)
+    gram = (atoms_KR @ atoms_KR.T).numpy()
+    counts = torch.empty(B, dtype=torch.int64)
+    columns, values = torch.empty(B, s, dtype=torch.int32), x_BR.new_empty(B, s)
+    errors = x_BR.square().sum(1)
+    for begin in range(0, B, AT_ONCE):
+        part = slice(begin, begin + AT_ONCE)
+        products = x_BR[part] @ atoms_KR.T
+        loops.pursue(
+            products.numpy(),
+            gram,
+            PICKS * s,
+            signed,
+            columns[part].numpy(),
+            values[part].numpy(),
+            counts[part].numpy(),
+            errors[part].numpy(),
+        )
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    kept = torch.arange(s) < counts[:, None]
+    kernels = kernels_for(atoms_KR.device)
+    return Codes(
+        Support(offsets, columns[kept], K, kernels), values[kept], x_BR.new_zeros(int(offsets[-1])), errors.clamp(min=0)
+    )
+
+
+def update_atoms(
+    x_BR: Tensor, atoms_KR: Tensor, codes: Codes, order_K: Tensor, config: SolverConfig
+) -> tuple[Tensor, Tensor]:
+    """Return the atoms after one pass of rank-one updates, ``atom_batch`` at once, and the codes (N) that they leave.
+
+    Of E, the residual of the samples that use an atom, without that atom, the atom and its codes become the leading
+    singular pair, by ``power_steps`` of the power method from the codes that it has. Each half of such a step lowers
+    the batch's error, or leaves it. That is sure of the batch where ``atom_batch`` is 1: two atoms that are updated at
+    once may both make up for the same error of a sample that uses both.
+
+    Parameters
+    ----------
+    order_K
+        In which order atoms are updated.
+    """
+    threads_set()
+    atoms = atoms_KR.clone()
+    residual = x_BR - codes.reconstruct(atoms)
+    offsets, samples, entries = codes.support.by_latent
+    values = codes.values[entries.long()]
+    for some in order_K.split(config.atom_batch):
+        loops.update(
+            some.numpy(),
+            offsets.numpy(),
+            samples.numpy(),
+            config.power_steps,
+            config.signed,
+            atoms.numpy(),
+            values.numpy(),
+            residual.numpy(),
+        )
+    return atoms, torch.empty_like(values).index_copy_(0, entries.long(), values)
+
+
+def orientations(support: Support, values_N: Tensor) -> Tensor:
+    """Return -1 for each atom whose negative codes have more energy than its positive ones, 1 for others (K)."""
+    energy = values_N.new_zeros(support.n_q).index_add(0, support.columns, values_N * values_N.abs())
+    return torch.where(energy < 0, -1.0, 1.0)
+
+
+def replace_unused(x_BR: Tensor, atoms_KR: Tensor, codes: Codes, values_N: Tensor) -> int:
+    """Put residuals of the worst reconstructed samples in the place of atoms that no sample uses; return of how many.
+
+    ``values_N`` are the codes that updates have left.
+    """
+    used = torch.zeros(len(atoms_KR), dtype=torch.bool)
+    used[codes.support.columns[values_N != 0].long()] = True
+    unused = (~used).nonzero().squeeze(1)
+    worst = codes.errors.topk(min(len(unused), len(x_BR))).indices
+    residuals = (x_BR - codes.reconstruct(atoms_KR))[worst]
+    kept = residuals.norm(dim=1) > 0
+    unused = unused[: len(worst)][kept]
+    atoms_KR[unused] = torch.nn.functional.normalize(residuals[kept])
+    return len(unused)
+
+
+SOLVER = double_batch_ksvd
