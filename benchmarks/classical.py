@@ -82,7 +82,7 @@ def equal_l0(run: Path, supports: list[int]) -> dict[str, float]:
     """Return the error of held-out samples by pursuits of so many atoms, non-negative and signed."""
     model = load_model(run / "model.safetensors")
     with open_checked(store_of(run, "test")) as store:
-        x = torch.from_numpy(store.read("x_p")) - model.b_dec.detach()
+        x = torch.from_numpy(store.read("input")) - model.b_dec.detach()
     atoms = torch.nn.functional.normalize(model.W_dec.detach()).contiguous()
     variance = float(x.var(dim=0, correction=0).sum())
     found = {}
