@@ -55,8 +55,8 @@ def store_of(run: Path, part: str) -> Path:
     return of_a_seed if of_a_seed.exists() else activations / f"{part}.h5"
 
 
-def search_seconds(run: Path, config: SolverConfig) -> tuple[float, int]:
-    """Search again as the run did; return processor seconds, without those of reading, and steps."""
+def search_seconds(run: Path, config: SolverConfig) -> float:
+    """Search again as the run did; return processor seconds, without those of reading."""
     compile_loops(config)
     seed = int(run.name.removeprefix("seed"))
     with open_checked(store_of(run, "train")) as store:
@@ -74,8 +74,9 @@ def search_seconds(run: Path, config: SolverConfig) -> tuple[float, int]:
             return x
 
         began = time.process_time()
-        steps = sum(1 for _ in solver_of(config.solver)(batch, config, torch_stream(seed, "initialisation"), None))
-        return time.process_time() - began - reading, steps
+        for _ in solver_of(config.solver)(batch, config, torch_stream(seed, "initialisation"), None):
+            pass
+        return round(time.process_time() - began - reading, 3)
 
 
 def equal_l0(run: Path, supports: list[int]) -> dict[str, float]:
@@ -95,14 +96,15 @@ def equal_l0(run: Path, supports: list[int]) -> dict[str, float]:
     return found
 
 
-def measure(run: Path, supports: list[int]) -> dict[str, Any]:
-    """Return the row of a run."""
+def measure(run: Path, supports: list[int], seconds: bool) -> dict[str, Any]:
+    """Return the row of a run; ``seconds`` says whether it is searched for again, to time it."""
     metrics = json.loads((run / "metrics.json").read_text())["metrics"]
     config = SolverConfig.from_dict(json.loads((run / "config.json").read_text())["settings"])
-    seconds, steps = search_seconds(run, config)
+    # its last row is the finished dictionary's
+    steps = len(pd.read_csv(run / "history.csv")) - 1
     atoms = len(load_model(run / "model.safetensors").W_dec)
     row = {"source": run.parents[3].name, "method": run.parents[2].name, "seed": int(run.name.removeprefix("seed"))}
-    row |= {"atoms": atoms, "steps": steps, "processor_seconds": round(seconds, 3)}
+    row |= {"atoms": atoms, "steps": steps, "processor_seconds": search_seconds(run, config) if seconds else None}
     row |= {name: metrics.get(name) for name in MEASURED if name not in row}
     return row | equal_l0(run, supports)
 
@@ -126,6 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--supports", type=int, nargs="+", default=[4, 16])
+    parser.add_argument("--without-seconds", action="store_true", help="search for none again")
     parser.add_argument("--csv", type=Path, required=True)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -133,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     # by seeds, so that what else the machine does falls on all methods alike
     for run in sorted(arguments.runs, key=lambda run: (run.parents[3].name, run.name)):
-        rows.append(measure(run, arguments.supports))
+        rows.append(measure(run, arguments.supports, not arguments.without_seconds))
         logging.info("%s", rows[-1])
         frame = pd.DataFrame(rows)
         write_csv(arguments.csv, frame)
