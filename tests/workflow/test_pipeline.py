@@ -125,7 +125,15 @@ def test_another_configuration_takes_the_runs_that_are_the_same(finished):
 
 def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
     plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
-    assert plan.rules() == {"train", "evaluate", "make_table1", "make_features", "make_verdicts", "report"}
+    assert plan.rules() == {
+        "train",
+        "evaluate",
+        "make_table1",
+        "make_overview",
+        "make_features",
+        "make_verdicts",
+        "report",
+    }
     for rule in ("train", "evaluate"):
         assert len(plan.of(rule)) == 2
         assert all("method=topk" in wildcards for wildcards in plan.of(rule))

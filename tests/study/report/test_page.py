@@ -135,7 +135,7 @@ def made(tmp_path_factory, config):
     save_anchors(folder / files.anchors("lrb", "ground_truth", 0), anchors, {})
     for cell in config.products()["features"].judged_here(config):
         products.write_dictionary(folder / files.model(cell), eye, eye)
-    for name in ("table1", "table3", "table4", "features", "figure6", "figure8", "verdicts"):
+    for name in ("table1", "table3", "table4", "overview", "features", "figure6", "figure8", "verdicts"):
         products.make(config, name, folder)
     return folder / files.results
 
@@ -156,6 +156,8 @@ def test_it_takes_these_files_of_products(config):
         "table4": f"{results}/tables/table4.csv",
         "table4_effects": f"{results}/tables/table4_effects.csv",
         "table4_sweep": f"{results}/figures/table4.png",
+        "overview": f"{results}/figures/overview.png",
+        "overview_summary": f"{results}/tables/overview.csv",
         "features": f"{results}/figures/features.png",
         "features_summary": f"{results}/tables/features.csv",
         "figure6": f"{results}/figures/figure6.png",
@@ -190,7 +192,7 @@ def test_page_is_well_formed_and_asks_nothing_of_the_network(page):
 
 def test_images_are_the_files(page, made):
     images = [base64.b64decode(image.split(",", 1)[1]) for image in Page(page).images]
-    names = ("features", "table4", "figure6", "figure8")
+    names = ("overview", "features", "table4", "figure6", "figure8")
     assert images == [(made / f"figures/{name}.png").read_bytes() for name in names]
     assert all(imread(BytesIO(image)).size for image in images)
 

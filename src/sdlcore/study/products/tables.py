@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 from sdlcore.storage.files import write_text
 from sdlcore.study.products.features import Features
+from sdlcore.study.products.overview import Overview
 from sdlcore.study.products.product import Product
 from sdlcore.study.products.run_table import OWN, RunTable
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
 
 WITH_FEATURES = "table1"
-"""The table whose dictionaries are compared feature by feature."""
+"""The table that is shown at a glance, and whose dictionaries are compared feature by feature."""
 
 
 class Table(RunTable):
@@ -21,8 +22,10 @@ class Table(RunTable):
         return f"{' and '.join(self.protocols)} runs on {self.source}{swept}: ours beside the paper's numbers"
 
     def companions(self, name: str, study: Study) -> dict[str, Product]:
-        features = Features.of(self, study) if name == WITH_FEATURES else None
-        return {} if features is None else {"features": features}
+        if name != WITH_FEATURES:
+            return {}
+        found = {"overview": Overview.of(name, self, study), "features": Features.of(self, study)}
+        return {beside: product for beside, product in found.items() if product is not None}
 
     def inputs(self, name: str, files: Files) -> list[str]:
         metrics = [files.metrics(cell) for cell in self.cells(files.study)]

@@ -19,6 +19,7 @@ from sdlcore.study.products.convergence import Convergence
 from sdlcore.study.products.features import Features
 from sdlcore.study.products.figure6 import Figure6
 from sdlcore.study.products.figure8 import Figure8
+from sdlcore.study.products.overview import Overview
 from sdlcore.study.products.product import Product
 from sdlcore.study.products.run_table import OWN, RunTable
 from sdlcore.study.products.settings_table import SettingsTable
@@ -54,7 +55,7 @@ TABLE_TITLES = {
 }
 
 
-SPECIAL = (RunTable, SettingsTable, Features, Verdicts, BenchFigure, Convergence, Figure6, Figure8, TopImages)
+SPECIAL = (RunTable, SettingsTable, Overview, Features, Verdicts, BenchFigure, Convergence, Figure6, Figure8, TopImages)
 """Products whose sections the page words itself; any other has its title, its picture and its table."""
 
 
@@ -158,7 +159,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         those of runs that are kept.
     images
         PNG images by name of the figure, ``figure4`` and so on, ``tableN_sweep`` where a table has one, and
-        ``features`` of Table 1's dictionaries.
+        ``overview`` and ``features`` of Table 1's dictionaries.
 
     What is not given has no section.
     """
@@ -175,6 +176,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
     return environment.get_template("page.html.j2").render(
         config=config,
         configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
+        overview=encoded.get("overview"),
         findings=findings(frames),
         scale=_scale(config),
         tables=[

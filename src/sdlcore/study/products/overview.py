@@ -1,0 +1,34 @@
+"""Show Table 1 at a glance: the paper, our encoders and decoders, and chance, method by method."""
+
+from sdlcore.study.products.product import Picture
+from sdlcore.study.products.run_table import RunTable
+from sdlcore.study.settings.fields import Names
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
+
+
+class Overview(Picture):
+    """What the dictionaries of Table 1 without anchors recover, beside the paper's numbers."""
+
+    title = "Table 1 at a glance"
+
+    table: str
+    """The table that it is drawn from."""
+    methods: Names
+
+    @classmethod
+    def of(cls, name: str, table: RunTable, study: Study) -> "Overview | None":
+        """Return the figure of a table; None where it is not of a bench, or has no runs without anchors."""
+        if study.bench(table.source) is None or "none" not in table.anchorings:
+            return None
+        return cls(table=name, methods=table.methods)
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [files.table(self.table)]
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.study.rendering.overview import figure_overview, overview_rows
+        from sdlcore.study.results.tables import read_csv
+
+        rows = overview_rows(read_csv(files.table(self.table)), self.methods)
+        self.write(name, files, figure_overview(rows), rows)
