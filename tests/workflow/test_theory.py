@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from sdlcore.study.theory.claim import CONDITIONAL, FAILS, HOLDS
+from sdlcore.study.theory.claim import BOTH, CONDITIONAL, FAILS, HOLDS, LATER, VERSION_3
 from tests.workflow.conftest import Checkout
 
 pytestmark = pytest.mark.slow
@@ -12,14 +12,14 @@ pytestmark = pytest.mark.slow
 VERDICTS = {
     ("Theorem 3.1", "|L - L~| is at most of order"): CONDITIONAL,
     ("Theorem 3.1, proof", "The error is bounded by a constant"): HOLDS,
-    ("Theorem 3.1, proof", "The probability that two or more"): CONDITIONAL,
-    ("Theorem 3.1, eq. (11)", "M_d = Pr"): CONDITIONAL,
+    ("Theorem 3.1, proof", "The probability that two or more features are active is at most (1 - S)^2"): CONDITIONAL,
+    ("Theorem 3.1, definition of M_d", "M_d = Pr"): CONDITIONAL,
     ("Theorem 3.1 with Definition 3.9", "L~ stands for L"): CONDITIONAL,
     ("Theorem 3.2, consequence", "SDL itself"): CONDITIONAL,
     ("Theorem 3.2", "Where the activation pattern"): HOLDS,
     ("Theorem 3.2, proof", "The Hessian in W_E is block-diagonal"): CONDITIONAL,
     ("Theorem 3.2, proof", "The Hessian in W_E is positive semidefinite"): HOLDS,
-    ("Theorem 3.3", "At the ground truth"): CONDITIONAL,
+    ("Theorem 3.3", "At the ground truth L~ = O"): CONDITIONAL,
     ("Theorem 3.3", "It holds for every sigma"): CONDITIONAL,
     ("Theorem 3.3, proof", "K_d"): CONDITIONAL,
     ("Theorem 3.3, proof", "The probability that exactly one"): CONDITIONAL,
@@ -46,6 +46,16 @@ VERDICTS = {
     ("Appendix F, certificate", "Branch and bound proves global optimality: Top-1"): HOLDS,
     ("Appendix F, certificate", "Branch and bound proves global optimality to within"): HOLDS,
     ("Example 3.8", "A latent for one breed"): HOLDS,
+    ("Theorem 3.1", "|L - L~| <= n^2 C"): CONDITIONAL,
+    ("Theorem 3.1", "That bound needs no independence"): CONDITIONAL,
+    ("Theorem 3.1, proof", "The probability that two or more features are active is at most n^2"): CONDITIONAL,
+    ("Theorem 3.1, on the bench", "The paper's bench meets"): CONDITIONAL,
+    ("Theorem 3.1, on the bench", "C, the supremum"): CONDITIONAL,
+    ("Theorem 3.3", "At the ground truth L~ <= n^2 M^2"): CONDITIONAL,
+    ("Theorem 3.3, on the bench", "Its bound is below"): CONDITIONAL,
+    ("Theorem 3.4, proof, with Definition 3.9", "Each M_d is positive"): CONDITIONAL,
+    ("Theorem 3.7", "Two orthonormal features"): CONDITIONAL,
+    ("Theorem 3.10, proof", "(c + a_min) / 2"): CONDITIONAL,
 }
 
 
@@ -77,6 +87,24 @@ def test_what_is_false_has_a_counterexample_and_what_is_repaired_a_condition_tha
         if row["verdict"] == CONDITIONAL:
             assert row["condition"]
             assert int(row["condition_instances"]) > int(row["condition_violations"]) == 0
+
+
+def test_what_the_later_revision_alone_claims_says_so_and_what_it_keeps_has_its_numbers(page):
+    later = {row["statement"] for row in page[0] if row["version"] == LATER}
+    assert later == {
+        "Theorem 3.1",
+        "Theorem 3.1, proof",
+        "Theorem 3.1, on the bench",
+        "Theorem 3.3",
+        "Theorem 3.3, on the bench",
+    }
+    numbers = {row["statement"]: row["later_statement"] for row in page[0] if row["version"] == BOTH}
+    assert numbers["Theorem 3.7"] == "Theorem 3.6"
+    assert numbers["Theorem 3.10"] == "Theorem 3.8"
+    assert numbers["Theorem 3.4"] == "Theorem 3.4"
+    gone = {row["statement"] for row in page[0] if row["version"] == VERSION_3}
+    assert {"Section 2.4", "Theorem 3.2, proof"} < gone
+    assert "Of both versions (there Theorem 3.6)." in page[1]
 
 
 def test_the_page_shows_every_claim_in_the_summary_and_in_a_section(page):

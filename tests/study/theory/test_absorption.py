@@ -11,6 +11,7 @@ from sdlcore.study.theory.absorption import (
     paper_absorption,
     repaired_absorption,
     separating_row,
+    two_parents,
     without_threshold,
 )
 from sdlcore.study.theory.landscape import (
@@ -129,3 +130,17 @@ def test_of_a_group_of_two_the_absorbing_pattern_loses_nothing():
     problem = autoencoder(unit_columns(4, 2, stream(0, "W")))
     weights, _ = partial_minimum([[1], [0]], problem)
     assert approximate_loss(weights, problem) < 1e-20
+
+
+def test_of_two_parents_under_relu_no_child_can_be_separated():
+    W, groups, rows = two_parents()
+    np.testing.assert_array_equal(pattern(rows, autoencoder(W)), groups_to_pattern(groups, 6))
+    assert [separating_row(W, [child], 0.0) for child in range(6)] == [None] * 6
+    assert all(separating_row(W, [child], 0.1) is not None for child in range(6))
+
+
+def test_raising_the_threshold_loses_a_weak_child_of_another_parent():
+    features, rows = np.eye(4), np.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.5, 5.0]])
+    found = paper_absorption(rows, features, 0, threshold=1.0)
+    assert found.threshold == pytest.approx(2, abs=0.01)
+    assert pattern(found.W_enc, autoencoder(features, threshold=found.threshold))[1].tolist() == [False] * 3 + [True]

@@ -8,15 +8,18 @@ from sdlcore.sources.bench.samples import coefficients
 from sdlcore.study.theory.approximation import (
     States,
     exact_bend,
+    exclusive,
     explicit_constant,
     hierarchy,
     independent,
+    largest_error,
     losses,
     pair_constant,
     rate,
     several_chance,
     single_weights,
     state_errors,
+    together,
 )
 from sdlcore.study.theory.audits.instances import ACTIVATIONS, random_problem
 from sdlcore.study.theory.biconvexity import common_pattern
@@ -145,3 +148,61 @@ def test_random_instances_have_every_feature_in_some_latent(activation):
     problem, weights = random_problem(stream(0, "instance"), activation)
     assert (losses(weights, problem, independent(problem.n, 0.5, ONE, ONE)).exact) > 0
     assert (problem.threshold > 0) == (activation == "jumprelu")
+
+
+def largest(weights, problem, states):
+    return state_errors(weights, problem, states).max()
+
+
+@given(seeds, st.floats(1e-4, 1), st.sampled_from(["relu", "topk"]))
+def test_theorem_3_1_later_half_of_its_bound_holds_at_every_sparsity(seed, q, activation):
+    problem, weights = random_problem(stream(seed, "instance"), activation)
+    states = features(problem.n, q)
+    bound = problem.n * (problem.n - 1) / 2 * largest(weights, problem, states) * q**2
+    assert -1e-12 <= losses(weights, problem, states).difference <= bound * (1 + 1e-9)
+
+
+@given(seeds, st.floats(1e-4, 1))
+def test_and_the_difference_never_exceeds_the_largest_error_which_the_bound_does_from_1_over_n_on(seed, q):
+    problem, weights = random_problem(stream(seed, "instance"), "relu")
+    states = features(problem.n, q)
+    found = losses(weights, problem, states)
+    for loss in (found.exact, found.approximate, abs(found.difference)):
+        assert loss <= largest(weights, problem, states) * (1 + 1e-9)
+
+
+def test_theorem_3_1_later_fails_with_a_threshold():
+    one = np.ones((1, 1))
+    problem, weights = Problem(one, one, ONE, threshold=0.7), Weights(one, one)
+    for q in (0.1, 1e-3):
+        # half of the active have magnitude .5 and are lost
+        assert losses(weights, problem, features(1, q)).difference == pytest.approx(q * 0.5 * 0.25)
+        assert largest(weights, problem, features(1, q)) * q**2 < q * 0.5 * 0.25
+
+
+@given(st.integers(2, 6), st.floats(1e-4, 1))
+def test_theorem_3_1_later_fails_where_features_are_always_active_together_and_rare(n, p):
+    weights = Weights(np.zeros((1, n)), np.zeros((1, n)))
+    problem, states = autoencoder(np.eye(n)), together(n, p)
+    found = losses(weights, problem, states)
+    assert single_weights(states).tolist() == [0] * n
+    assert found.difference == pytest.approx(n * p)
+    assert (found.difference > n**2 * largest(weights, problem, states) * p**2) == (p < 1 / n**2)
+
+
+@given(st.integers(2, 6), st.floats(0.01, 1))
+def test_where_features_exclude_each_other_both_losses_are_one(n, share):
+    problem, weights = random_problem(stream(n, "instance"), "relu")
+    states = exclusive(problem.n, share / problem.n)
+    assert states.chance.sum() == pytest.approx(1)
+    assert losses(weights, problem, states).difference == pytest.approx(0, abs=1e-12)
+
+
+@given(seeds, st.floats(0.1, 10))
+def test_the_error_is_bounded_where_magnitudes_are_and_grows_with_their_square(seed, magnitude):
+    for activation in ("relu", "topk"):
+        problem, weights = random_problem(stream(seed, "instance"), activation)
+        states = independent(problem.n, 0.5, magnitude * ONE, ONE)
+        assert largest(weights, problem, states) <= largest_error(weights, problem, magnitude) * (1 + 1e-9)
+        twice = States(2 * states.x, states.chance)
+        assert largest(weights, problem, twice) == pytest.approx(4 * largest(weights, problem, states))

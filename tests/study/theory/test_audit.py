@@ -1,13 +1,13 @@
 """The page, from claims that are made up; the real ones are rendered in tests/workflow/test_theory.py."""
 
 from sdlcore.study.theory.audit import COLUMNS, PARTS, _place, claims_frame
-from sdlcore.study.theory.claim import CONDITIONAL, FAILS, HOLDS, Claim
+from sdlcore.study.theory.claim import BOTH, CONDITIONAL, FAILS, HOLDS, LATER, VERSION_3, Claim
 from sdlcore.study.theory.markup import counts_sentence, theory_markdown
 
 MADE_UP = [
-    Claim("Theorem 1", "Up |is| down.", "All of it.", 5, 0, "Nothing."),
-    Claim("Theorem 1", "Left is right.", "Some.", 4, 2, "Half.", "x = 3", "x < 3", 4, 0),
-    Claim("Example 2", "One is two.", "Both.", 1, 1, "No.", "1"),
+    Claim("Theorem 1", VERSION_3, "Up |is| down.", "All of it.", 5, 0, "Nothing."),
+    Claim("Theorem 1", LATER, "Left is right.", "Some.", 4, 2, "Half.", "x = 3", "x < 3", 4, 0),
+    Claim("Example 3.8", BOTH, "One is two.", "Both.", 1, 1, "No.", "1"),
 ]
 
 
@@ -23,6 +23,9 @@ def test_the_page_says_what_was_counted():
     text = theory_markdown(frame)
     assert counts_sentence(frame) in text
     assert "3 claims: 1 holds, 1 holds with a further condition, 1 fails as stated." in text
+    assert "1 of version 3 alone, 1 of the later revision alone, 1 of both versions." in text
+    assert "Of version 3 alone." in text
+    assert "Of both versions (there Example 3.7)." in text
     assert "| Up \\|is\\| down. " in text
     assert text.count("## Theorem 1") == 1
     assert "Violated in 2 of 4 instances." in text

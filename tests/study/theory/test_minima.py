@@ -162,3 +162,27 @@ def test_with_latents_of_their_own_zero_loss_determines_the_decoder_and_not_the_
     assert cosines(weights.W_dec, problem.W_r) == pytest.approx(1)
     other = own_latents(problem, rng)
     assert not np.allclose(cosines(other.W_enc, problem.W_p), cosines(weights.W_enc, problem.W_p))
+
+
+@given(seeds, st.sampled_from(ACTIVATIONS))
+def test_theorem_3_3_later_holds_for_unit_targets_and_features_that_activate_their_own_latents(seed, activation):
+    problem, _ = random_problem(stream(seed, "instance"), activation)
+    if interference(problem.W_p) < 0 or not np.diag(pattern(problem.W_p.T, problem)).all():
+        return
+    found = at_ground_truth(problem)
+    assert found.loss <= (problem.n * found.interference) ** 2 * problem.M.sum() + 1e-9
+
+
+def test_and_not_for_longer_targets_nor_where_a_threshold_silences_a_feature_s_own_latent():
+    # errors of 6 each, against n M = 1.2
+    assert at_ground_truth(Problem(PAIR, 10 * np.eye(2), np.ones(2))).loss == pytest.approx(72)
+    nearly = autoencoder(np.array([[1, 0.1], [0, np.sqrt(0.99)]]), threshold=1.0)
+    assert at_ground_truth(nearly).loss == pytest.approx(2)
+    assert 2 * (2 * interference(nearly.W_p)) ** 2 == pytest.approx(0.08)
+
+
+@given(seeds)
+def test_a_decoder_of_zeros_loses_the_sum_of_all_weights(seed):
+    problem, weights = random_problem(stream(seed, "instance"), "relu")
+    problem = replace(problem, W_r=problem.W_r / np.linalg.norm(problem.W_r, axis=0))
+    assert approximate_loss(Weights(weights.W_enc, 0 * weights.W_dec), problem) == pytest.approx(problem.M.sum())

@@ -193,3 +193,14 @@ def test_random_groups_are_a_partition_with_a_polysemantic_latent(seed):
     groups = random_groups(5, 5, stream(seed, "groups"))
     assert sorted(d for members in groups for d in members) == list(range(5))
     assert max(map(len, groups)) > 1
+
+
+@given(st.floats(0.01, 100))
+def test_the_loss_of_the_counterexample_s_rows_falls_towards_the_border(ratio):
+    problem = autoencoder(np.eye(2), np.array([2.0, 1.0]))
+
+    def profiled(r):
+        return approximate_loss(paper_point(np.array([[1.0, r]]), problem), problem)
+
+    assert profiled(ratio) == pytest.approx(3 - (4 + ratio**2) / (2 + ratio**2))
+    assert profiled(0.99 * ratio) < profiled(ratio)

@@ -146,3 +146,15 @@ def without_threshold() -> tuple[np.ndarray, list[int]]:
     """
     angles = np.radians([10, -10, -100, 100])
     return np.array([np.cos(angles), np.sin(angles)]), [0, 1]
+
+
+def two_parents() -> tuple[np.ndarray, list[list[int]], np.ndarray]:
+    """Return children of two parents in the plane (2 x 6), the two groups, and rows (2 x 2) that realise them by ReLU.
+
+    The first parent's children are at 0, 40 and -40 degrees, the other's opposite to them. No row activates one child
+    alone: that at 0 is a non-negative combination of its siblings; a row for that at 40 must be silent for both 0 and
+    180 degrees, so upright, and then activates 140.
+    """
+    angles = np.radians([0, 40, -40, 180, 140, 220])
+    W = np.array([np.cos(angles), np.sin(angles)])
+    return W, [[0, 1, 2], [3, 4, 5]], np.array([[1.0, 0.0], [-1.0, 0.0]])

@@ -51,6 +51,16 @@ def hierarchy(children: int, sparsity: float) -> States:
     return States(np.column_stack([below.x.max(axis=1), below.x]), below.chance)
 
 
+def together(n: int, p: float) -> States:
+    """Return n features of magnitude 1 that are active together with chance p, and never otherwise."""
+    return States(np.array([np.zeros(n), np.ones(n)]), np.array([1 - p, p]))
+
+
+def exclusive(n: int, p: float) -> States:
+    """Return n features of magnitude 1, each active with chance p <= 1/n and never beside another."""
+    return States(np.vstack([np.zeros(n), np.eye(n)]), np.r_[1 - n * p, np.full(n, p)])
+
+
 def single_weights(states: States, literal: bool = False) -> np.ndarray:
     """Return M_d = Pr(x = x_d e_d, x_d > 0) E[x_d^2 | x_d > 0] (n). ``literal``: so does x = 0, as eq. (11) reads."""
     active = states.x > 0
@@ -114,6 +124,19 @@ def pair_constant(weights: Weights, problem: Problem, magnitudes: np.ndarray, ch
     return total
 
 
+def largest_error(weights: Weights, problem: Problem, magnitude: float) -> float:
+    """Return what no squared error exceeds where no feature exceeds ``magnitude``: n magnitude^2 times a squared norm.
+
+    That of `explicit_constant`, since |x|^2 is at most n magnitude^2.
+    """
+    return problem.n * magnitude**2 * _error_norm(weights, problem) ** 2
+
+
+def _error_norm(weights: Weights, problem: Problem) -> float:
+    norms = [np.linalg.norm(part, 2) for part in (problem.W_r, weights.W_dec, weights.W_enc @ problem.W_p)]
+    return float(norms[0] + norms[1] * norms[2])
+
+
 def explicit_constant(weights: Weights, problem: Problem, second_moment: float) -> float:
     """Return a C with 0 <= L - L~ <= C (1 - S)^2 at every S, for every sigma with sigma(a z) = a sigma(z).
 
@@ -121,8 +144,7 @@ def explicit_constant(weights: Weights, problem: Problem, second_moment: float) 
     by the bracket times |x|^2, and E[|x|^2; two or more active] <= n (n - 1) (1 - S)^2 E[x_d^2 | x_d > 0], since each
     feature has to be active with some other one.
     """
-    norms = [np.linalg.norm(part, 2) for part in (problem.W_r, weights.W_dec, weights.W_enc @ problem.W_p)]
-    return float(problem.n * (problem.n - 1) * second_moment * (norms[0] + norms[1] * norms[2]) ** 2)
+    return problem.n * (problem.n - 1) * second_moment * _error_norm(weights, problem) ** 2
 
 
 def several_chance(n: int, sparsity: float) -> float:

@@ -12,6 +12,8 @@ from sdlcore.study.theory.claim import Claim
 PARTS = (approximation, biconvexity, minima, spurious, absorption, certificate)
 COLUMNS = [
     "statement",
+    "version",
+    "later_statement",
     "claim",
     "verdict",
     "checked",
@@ -46,6 +48,8 @@ def claims_frame(claims: list[Claim]) -> pd.DataFrame:
     rows = [
         (
             claim.statement,
+            claim.version,
+            claim.later_statement,
             claim.says,
             claim.verdict,
             claim.checked,

@@ -1,5 +1,6 @@
 """A claim of the paper and what became of it over instances: the verdict follows from counts and is written nowhere."""
 
+import re
 from typing import NamedTuple
 
 HOLDS = "holds"
@@ -7,12 +8,26 @@ CONDITIONAL = "holds with a further condition"
 FAILS = "fails as stated"
 VERDICTS = (HOLDS, CONDITIONAL, FAILS)
 
+VERSION_3, LATER, BOTH = "3", "later", "both"
+VERSIONS = (VERSION_3, LATER, BOTH)
+"""Of the paper: what only version 3 claims, only the later revision, or both."""
+RENUMBERED = {
+    "Definition 3.6": "Definition 3.1",
+    "Definition 3.9": "Definition 3.2",
+    "Theorem 3.7": "Theorem 3.6",
+    "Theorem 3.10": "Theorem 3.8",
+    "Example 3.8": "Example 3.7",
+}
+"""What version 3 numbers otherwise than the later revision."""
+
 
 class Claim(NamedTuple):
     """One claim, checked."""
 
     statement: str
-    """Where it stands: a theorem, an example, a step of a proof."""
+    """Where it stands: a theorem, an example, a step of a proof, by version 3's numbers where both claim it."""
+    version: str
+    """One of `VERSIONS`."""
     says: str
     """What it claims."""
     checked: str
@@ -31,6 +46,21 @@ class Claim(NamedTuple):
     """How often the claim was checked in that form."""
     condition_violations: int = 0
     """How often it was false all the same."""
+
+    @property
+    def later_statement(self) -> str:
+        """Return where it stands in the later revision; "" if only version 3 claims it.
+
+        Raises
+        ------
+        ValueError
+            If the version is none of `VERSIONS`.
+        """
+        if self.version not in VERSIONS:
+            raise ValueError(f"{self.statement}: version {self.version!r}, expected one of {', '.join(VERSIONS)}")
+        if self.version != BOTH:
+            return self.statement if self.version == LATER else ""
+        return re.sub(r"[A-Z][a-z]+ \d\.\d+", lambda place: RENUMBERED.get(place[0], place[0]), self.statement)
 
     @property
     def verdict(self) -> str:

@@ -6,16 +6,18 @@ import numpy as np
 
 from sdlcore.random_streams import stream
 from sdlcore.study.theory.absorption import (
+    Absorption,
     absorbed_pattern,
     dog_groups,
     dogs,
     paper_absorption,
     repaired_absorption,
     separating_row,
+    two_parents,
     without_threshold,
 )
 from sdlcore.study.theory.audits.instances import share
-from sdlcore.study.theory.claim import Claim
+from sdlcore.study.theory.claim import BOTH, Claim
 from sdlcore.study.theory.landscape import (
     Problem,
     approximate_loss,
@@ -47,6 +49,7 @@ def claims() -> list[Claim]:
     return [
         _example(rng),
         _construction(drawn, rng),
+        _any_epsilon(drawn, rng),
         _any_threshold(drawn, rng),
         _hierarchy(drawn, rng),
         _partial_minima(rng),
@@ -88,6 +91,7 @@ def _example(rng: np.random.Generator, instances: int = 20) -> Claim:
     less = sum(one < other for one, other in losses)
     return Claim(
         "Example 3.8",
+        BOTH,
         "A latent for one breed and another for the remaining three is a pattern that training is stuck in.",
         "Four breeds about a common direction and three other animals, ReLU; the point of Theorem 3.7 with this "
         "pattern: gradients, loss, pattern, and gradient descent from near it.",
@@ -114,25 +118,57 @@ def _construction(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         wrong += bool(differs.any())
         elsewhere += bool(np.delete(differs, latent, axis=0).any())
         ties += bool(differs[latent].any())
-    features, rows = np.eye(3), np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 0.2]])
-    example = paper_absorption(rows, features, 0, 0.1)
-    lost = not pattern(example.W_enc, autoencoder(features, threshold=example.threshold))[1, 2]
+    parents = np.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.5, 5.0]])
+    siblings = np.array([[3.0, 3.0, 4.0, 0.0], [0.0, 0.0, 0.0, 5.0]])
+    (example, kept), (tie, left) = (_constructed(rows) for rows in (parents, siblings))
+    lost = not kept[1, 2] and not left[0, :2].any()
     return Claim(
         "Theorem 3.10, proof",
+        BOTH,
         "The construction (one row shrunk, the threshold raised for all, a new row) has the pattern P'.",
         "The construction to the letter, for random encoders; in every fifth instance two members tie for the weakest.",
         len(drawn),
         wrong,
         f"It has not in {share(wrong, len(drawn))}: another latent loses a member whose activation lies below the "
         f"raised threshold in {elsewhere}, both of two tied members are lost in {ties}.",
-        f"Orthonormal features, rows (1, 2, 0) and (0, 0, .2), c = .1: the threshold becomes {example.threshold:.3g}, "
-        "and the second latent no longer responds to anything."
+        f"Orthonormal children, c = 1. The first parent has (3, 4), the second (1.5, 5): the threshold becomes "
+        f"{example.threshold:.3f}, and the second loses its child of 1.5. The first has (3, 3, 4): both children of 3 "
+        f"fall below {tie.threshold:.3f}."
         if lost
         else "",
         "The threshold left as it is: the row is shrunk until its weakest member falls below c, and turned a little "
         "before where two tie.",
         len(drawn),
         sum(_repaired_fails(each, rng) for each in drawn),
+    )
+
+
+def _constructed(rows: np.ndarray) -> tuple[Absorption, np.ndarray]:
+    """Return the construction for the first row over orthonormal features at c = 1, and its pattern."""
+    features = np.eye(rows.shape[1])
+    found = paper_absorption(rows, features, 0, 1.0)
+    return found, pattern(found.W_enc, autoencoder(features, threshold=found.threshold))
+
+
+def _any_epsilon(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
+    wrong = repaired = 0
+    for problem, W_enc, latent in drawn:
+        c, activations = problem.threshold, W_enc[latent] @ problem.W_p
+        least = float(activations[activations > c].min())
+        wrong += (c + least) / 2 >= c + float(10 ** rng.uniform(-9, -3)) * (least - c)
+        repaired += (c + least) / 2 >= c + float(rng.uniform(0.51, 2)) * (least - c)
+    return Claim(
+        "Theorem 3.10, proof",
+        BOTH,
+        "(c + a_min) / 2 < c + eps for any small eps > 0 (after eq. 98).",
+        "The weakest members of the same encoders, eps between 1e-9 and .001 of a_min - c.",
+        len(drawn),
+        wrong,
+        f"False in {share(wrong, len(drawn))}. Nothing hangs on it, since the threshold is raised afterwards.",
+        "c = 1, a_min = 3, eps = .1: 2 is not below 1.1." if wrong else "",
+        "eps > (a_min - c) / 2.",
+        len(drawn),
+        repaired,
     )
 
 
@@ -147,18 +183,25 @@ def _any_threshold(drawn: list[Drawn], rng: np.random.Generator, trials: int = 2
     W, members = without_threshold()
     whole = separating_row(W, members, 0.0) is not None
     apart = [_separable(W, members, feature, 0.0) for feature in members]
-    wrong = int(whole and not any(apart))
+    children, groups, rows = two_parents()
+    realised = (pattern(rows, autoencoder(children)) == groups_to_pattern(groups, 6)).all()
+    alone = [separating_row(children, [child], 0.0) is not None for child in range(6)]
+    parents = realised and not any(alone)
+    wrong = int(whole and not any(apart)) + int(parents)
     return Claim(
         "Theorem 3.10",
+        BOTH,
         "If P is realizable, so is P' for some member of any group, for every sigma (ReLU has c = 0).",
         "Whether a row exists that exactly the wanted features activate, by linear programs that also prove that there "
-        "is none; four random directions in the plane under ReLU, and one set that was built.",
-        trials + 1,
+        "is none; four random directions in the plane under ReLU, and two sets that were built.",
+        trials + 2,
         unreachable + wrong,
         f"Not for any member in {share(unreachable, trials)} of the random ones: scaling a row does not change which "
         "features have a positive product with it.",
         "Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two together, and for neither "
-        "of them alone, since each is a non-negative combination of the other one and of a third feature."
+        "of them alone, since each is a non-negative combination of the other one and of a third feature. Two parents, "
+        "children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, 0) and (-1, 0) realise "
+        "P, and no row activates any one child alone."
         if wrong
         else "",
         "A threshold c > 0 and different features (M < 1).",
@@ -178,12 +221,14 @@ def _hierarchy(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
     absorbed = sum(not _repaired_fails(each, rng) for each in drawn)
     return Claim(
         "Theorem 3.10, hypothesis",
+        BOTH,
         "It takes a hierarchy to make the absorbing pattern P' realizable.",
         "Features that are random directions, with no parent.",
         len(drawn),
         absorbed,
         f"It is realizable in {share(absorbed, len(drawn))} without any hierarchy. Definition 3.9 is nowhere used in "
-        "the proof, which holds for any features that share a latent; and it contradicts Assumption 2.4.",
+        "the proof, which holds for any features that share a latent; and it contradicts independence (Assumption "
+        "2.4), which the later revision drops.",
         f"Any of the {absorbed}." if absorbed else "",
     )
 
@@ -206,6 +251,7 @@ def _partial_minima(rng: np.random.Generator, instances: int = 200) -> Claim:
                 worse += approximate_loss(after[0], problem) >= approximate_loss(before[0], problem)
     return Claim(
         "Theorem 3.10, consequence",
+        BOTH,
         "The patterns P' manifest as partial minima.",
         "Groups of three to five features, half of them random directions, half with positive inner products; one "
         "member absorbed; the point of Theorem 3.7.",

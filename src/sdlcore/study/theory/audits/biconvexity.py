@@ -12,7 +12,7 @@ from sdlcore.study.theory.biconvexity import (
     hessian,
     largest_bend,
 )
-from sdlcore.study.theory.claim import Claim
+from sdlcore.study.theory.claim import BOTH, VERSION_3, Claim
 from sdlcore.study.theory.landscape import Problem, Weights
 
 TOLERANCE = 1e-8
@@ -44,6 +44,7 @@ def _biconvex(drawn: list[tuple[Problem, Weights]], curvatures: list[Curvature],
     joint = sum(found.least_joint < -TOLERANCE * _scale(*pair) for pair, found in zip(drawn, curvatures, strict=True))
     return Claim(
         "Theorem 3.2",
+        BOTH,
         "Where the activation pattern of single features is fixed, the approximate loss is convex in W_D and in W_E, "
         "each with the other fixed.",
         "Least eigenvalues of both Hessians by automatic differentiation; values of the loss itself at the middle of "
@@ -66,6 +67,7 @@ def _block_diagonal(
     entry = curvature(example[1], example[0]).off_diagonal
     return Claim(
         "Theorem 3.2, proof",
+        VERSION_3,
         "The Hessian in W_E is block-diagonal over latents (after eq. 50).",
         "Entries of the Hessian between rows of two latents.",
         len(drawn),
@@ -98,6 +100,7 @@ def _semidefinite(drawn: list[tuple[Problem, Weights]], curvatures: list[Curvatu
         )
     return Claim(
         "Theorem 3.2, proof",
+        BOTH,
         "The Hessian in W_E is positive semidefinite all the same.",
         "Its formula with the blocks that the proof leaves out, 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), V_d the "
         "decoder columns that d activates, against automatic differentiation; its least eigenvalue.",
@@ -125,6 +128,7 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
     none = common_threshold(example[1], example[0]) is None
     return Claim(
         "Section 2.4",
+        VERSION_3,
         "ReLU, JumpReLU, TopK and BatchTopK can all be written as z 1(z > c) with a threshold c, which Theorem 3.2's "
         "regions are defined by.",
         "Whether one c gives what TopK keeps of every single feature.",

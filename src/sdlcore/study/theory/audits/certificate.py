@@ -5,7 +5,7 @@ import numpy as np
 from sdlcore.random_streams import stream
 from sdlcore.study.theory.audits.instances import share
 from sdlcore.study.theory.certificate import certify, certify_top_1, nearly_opposite, rank_bound, realise
-from sdlcore.study.theory.claim import Claim
+from sdlcore.study.theory.claim import BOTH, Claim
 from sdlcore.study.theory.landscape import (
     Problem,
     Weights,
@@ -40,6 +40,7 @@ def _attained() -> Claim:
     sinks = losses[0] > losses[1] > losses[2] > 0
     return Claim(
         "Section 3.3, beyond the paper",
+        BOTH,
         "The approximate loss attains a least value for any number of latents (Theorem 3.3 has n_q >= n).",
         "Targets (1, 0), (-1, 0) and (0, 1), two latents, ReLU: columns (1, e) and (-1, e) with e = .1, .01 and .001.",
         len(slants),
@@ -89,6 +90,7 @@ def _top_1(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> C
         reached.append(end < found.upper + REACHED * _nothing(problem))
     return Claim(
         "Appendix F, certificate",
+        BOTH,
         "Branch and bound proves global optimality: Top-1, seven features, three latents.",
         "Branching over which latent a feature activates, bounded by eigenvalues: whether the lower bound meets the "
         "loss of actual weights, and no trained dictionary is below it.",
@@ -131,6 +133,7 @@ def _relu(rng: np.random.Generator, instances: int = 20, latents: int = 2) -> Cl
     closed = sum(gap <= RELATIVE_GAP + EXACT for gap in gaps)
     return Claim(
         "Appendix F, certificate",
+        BOTH,
         "Branch and bound proves global optimality to within 2 %: ReLU, five features in the plane, two latents.",
         "Branching over boxes of decoder columns, bounded by non-negative least squares on their corners; of all "
         f"encoders whose codes sum to {LARGEST:g} at most for columns with a largest entry of 1. Whether the gap "

@@ -8,7 +8,7 @@ import numpy as np
 from sdlcore.random_streams import stream
 from sdlcore.study.theory.audits.instances import share
 from sdlcore.study.theory.biconvexity import curvature
-from sdlcore.study.theory.claim import Claim
+from sdlcore.study.theory.claim import BOTH, Claim
 from sdlcore.study.theory.landscape import (
     Problem,
     Weights,
@@ -51,6 +51,7 @@ def claims() -> list[Claim]:
         _example(),
         _example_traps(rng),
         _exists(drawn, rng),
+        _instance(),
         _necessary(rng),
         _proof(drawn),
         _traps(drawn, rng),
@@ -85,6 +86,7 @@ def _example() -> Claim:
     wrong = abs(loss - 1) > 1e-12 or slope > GRADIENT or alternate(weights, problem, 10).left_after is not None
     return Claim(
         "Example 3.5",
+        BOTH,
         "One latent for two orthogonal features under Top-1 is a partial minimum with loss 1.",
         "The loss, both gradients through the package's model, and ten rounds of alternating minimisation from there.",
         1,
@@ -103,6 +105,7 @@ def _example_traps(rng: np.random.Generator, starts: int = 30) -> Claim:
         escaped[name] = sum(abs(end - 1) > 1e-3 for end in ends)
     return Claim(
         "Example 3.5",
+        BOTH,
         "Gradient descent is trapped there.",
         "Gradient descent under Top-1 from starts that are perturbed by noise of standard deviation .001.",
         starts,
@@ -135,6 +138,7 @@ def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
     left = [alternate(_counterexample(c)[1], _counterexample(c)[0], 100).left_after for c in (0.0, 0.1)]
     return Claim(
         "Theorem 3.7",
+        BOTH,
         "Every realizable polysemantic pattern that is a partition has a partial minimum with positive loss.",
         f"Random partitions of {N} random features in {N_P} dimensions, ReLU and JumpReLU, random M_d. Independent "
         "features make every pattern realizable.",
@@ -153,6 +157,39 @@ def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         "(w_p^d independent): checked are gradients, pattern, loss, and that alternating minimisation stays.",
         len(with_point),
         sum(not _is_partial_minimum(each) for each in with_point),
+    )
+
+
+def _instance(points: int = 999) -> Claim:
+    step, middle = np.pi / 2 / (points + 1), points // 2
+    rows = [np.array([np.cos(t), np.sin(t)]) for t in step * np.arange(1, points + 1)]
+
+    def profiled(M: tuple[float, float]) -> np.ndarray:
+        """Return the loss over directions of the row, each with its best decoder."""
+        problem = autoencoder(np.eye(2), np.array(M))
+        return np.array([approximate_loss(paper_point(row[None], problem), problem) for row in rows])
+
+    found = profiled((2.0, 1.0))
+    rise, flat = np.diff(found), np.abs(np.diff(profiled((1.0, 1.0))))
+    closed = np.array([3 - (4 * a**2 + b**2) / (2 * a**2 + b**2) for a, b in rows])
+    none = bool((rise > 0).all())
+    return Claim(
+        "Theorem 3.7",
+        BOTH,
+        "Two orthonormal features with M = (2, 1) have a partial minimum with the pattern ({1, 2}, {}).",
+        f"The loss with the best decoder at {points} directions (a, b) of the row, a and b above 0. Its scale does not "
+        "matter, as the decoder undoes it.",
+        1,
+        int(none),
+        f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(found - closed).max():.0e}. It rises in b / a "
+        f"throughout, from {found[0]:.3f} to {found[-1]:.3f}: no row is stationary, and "
+        "descent runs to the border b = 0.",
+        f"At a = b the loss is {found[middle]:.3f}, and rises with the angle by {rise[middle] / step:.3f} per radian."
+        if none
+        else "",
+        "Equal M_d, as in Example 3.5: the loss is the same in all directions.",
+        1,
+        int(flat.max() > 1e-12),
     )
 
 
@@ -183,6 +220,7 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
             apart.append(nearest)
     return Claim(
         "Theorem 3.7, beyond the paper",
+        BOTH,
         "That condition is necessary: a group without such an eigenvector has no stationary point.",
         "Nonlinear least squares on the gradient from ten starts each, which knows nothing of eigenvectors, over "
         "activations that differ by a factor of at most e^6; groups without an eigenvector.",
@@ -205,6 +243,7 @@ def _proof(drawn: list[Drawn]) -> Claim:
     wrong = sum(slope > GRADIENT for slope in slopes)
     return Claim(
         "Theorem 3.7, proof",
+        BOTH,
         "The encoder's gradient vanishes for any realizing encoder, with the decoder of eq. (76) (steps 85 to 88).",
         "The gradient for an encoder that realizes the pattern with equal activations.",
         len(drawn),
@@ -234,6 +273,7 @@ def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Clai
     text = ", ".join(f"{expected_share(m, largest=True):.1%} for {m}" for m in (2, 3, 4, 6))
     return Claim(
         "Theorem 3.7, consequence",
+        BOTH,
         "Gradient descent can become trapped at each of these points.",
         "Gradient descent under ReLU from starts that are perturbed by a hundredth of the least activation, .001 at "
         "most; the Hessian in both blocks.",
@@ -285,6 +325,7 @@ def _positive(rng: np.random.Generator, instances: int = 60) -> Claim:
         repaired += approximate_loss(paper_point(W_enc, problem), problem) < 1e-12
     return Claim(
         "Theorem 3.7, proof",
+        BOTH,
         "Its loss is positive by Assumption 2.4 (step 6).",
         "Transcoders with two features of different inputs and equal targets, one latent for both.",
         instances,
@@ -307,6 +348,7 @@ def _correlated(rng: np.random.Generator, instances: int = 200) -> Claim:
         wrong += len(points) != 1 or not points[0].largest
     return Claim(
         "Theorem 3.7, beyond the paper",
+        BOTH,
         "A group whose target features all have positive inner products has a partial minimum, and it is a local one.",
         "Groups of two to seven such features with random M_d: their eigenvectors.",
         instances,
