@@ -1,0 +1,58 @@
+"""Read the latents of a trained dictionary: how its encoder rows look like the features that its decoder has."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sdlcore.data.recovery_rule import recovered
+from sdlcore.evaluation.recovery import normalise_rows
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.study.theory.readout import nearest_ridge, own_cosines, own_products
+
+
+class Read(NamedTuple):
+    """How encoder rows look like the features that their latents decode: means over features."""
+
+    cosine: float
+    """Absolute cosine of the feature with the encoder row of the latent whose decoder column is nearest to it."""
+    inner_product: float
+    """Their absolute inner product, as the weights stand."""
+    gain: float
+    """The same with decoder columns of norm 1: how much of the feature this latent passes on."""
+    latents: float
+    """Decoder columns that are as near to the feature as recovery asks."""
+    cosine_together: float
+    """Cosine of the feature with the sum of their rows, each times the length of its column along the feature."""
+    gain_together: float
+    """Inner product of the feature with that sum: how much of the feature they pass on together."""
+    ridge: float
+    """The ridge whose least-squares read-outs the first rows are nearest to, as a share of a coordinate's variance."""
+    explained: float
+    """Share of their squared length that these read-outs account for."""
+    decoder_recovers: float
+    """Share of features with such a column. Others are left out of all that stands above."""
+
+
+def read(model: SparseCoder, W: np.ndarray) -> Read:
+    """Return how the encoder rows of an autoencoder look like true features, n_p x n; NaN where it decodes none."""
+    rows, columns = (weights.detach().double().numpy() for weights in (model.W_enc, model.W_dec))
+    lengths = np.linalg.norm(columns, axis=1)
+    cosines_QD = normalise_rows(columns) @ W
+    latent = np.abs(cosines_QD).argmax(axis=0)
+    near = recovered(np.abs(cosines_QD[latent, np.arange(W.shape[1])]))
+    if not near.any():
+        return Read._make([float("nan")] * 8 + [0.0])
+    features, latent, cosines_QD = W[:, near], latent[near], cosines_QD[:, near]
+    products = np.abs(own_products(rows[latent], features))
+    those_QD = recovered(np.abs(cosines_QD))
+    together = (np.where(those_QD, cosines_QD, 0.0) * lengths[:, None]).T @ rows
+    return Read(
+        float(np.abs(own_cosines(rows[latent], features)).mean()),
+        float(products.mean()),
+        float((products * lengths[latent]).mean()),
+        float(those_QD.sum(axis=0).mean()),
+        float(own_cosines(together, features).mean()),
+        float(own_products(together, features).mean()),
+        *nearest_ridge(rows[latent], W, near),
+        float(near.mean()),
+    )

@@ -1,0 +1,201 @@
+"""How much an encoder row looks like its feature: the law sqrt(1 - n_p / n).
+
+An untied encoder row that reads a feature best is not the feature. Its cosine with the feature depends on how many
+features there are, and on noise, and on nothing else.
+
+Assumptions
+-----------
+A sample is y = W x + noise. The n features w_d (columns of W, n_p x n) are unit vectors of random directions; n and
+n_p are large. The x_d are uncorrelated and of equal variance v. Noise is white; its variance, as a share of the mean
+variance of a coordinate of W x, is t. As W W^T has the mean eigenvalue n / n_p, the noise has the variance v s with
+s = t n / n_p. A ridge on the covariance acts as noise of that share does.
+
+Derivation
+----------
+1. The least-squares read-out of x_d is r = (W W^T + s I)^-1 w_d: the inverse of the covariance of y, times the
+   covariance of y and x_d.
+2. Leave the feature out. With R = (sum over i != d of w_i w_i^T + s I)^-1, the formula of Sherman and Morrison gives
+   r = R w_d / (1 + q), q = w_d^T R w_d. So r is parallel to R w_d, and R does not know w_d. This step is exact.
+3. Hence cos(r, w_d)^2 = (w_d^T R w_d)^2 / (w_d^T R^2 w_d). As w_d is independent of R, both products are nearly traces:
+   (tr R / n_p)^2 / (tr R^2 / n_p).
+4. Eigenvalues of (n_p / n) W W^T have the distribution of Marchenko and Pastur (1967) with ratio g = n_p / n. Its
+   Stieltjes transform m(z) solves g z m^2 - (1 - g - z) m + 1 = 0. Scale drops out of the cosine, so that it is
+   m(-t)^2 / m'(-t).
+5. With D = (1 - g + t)^2 + 4 g t the positive root is m = (sqrt(D) - (1 - g + t)) / (2 g t), and implicit
+   differentiation gives m' = m (1 + g m) / sqrt(D). So cos^2 = m sqrt(D) / (1 + g m).
+6. Without noise m = 1 / (1 - g) and m' = 1 / (1 - g)^3 for n > n_p: **cos^2 = 1 - n_p / n**. For n <= n_p the row is
+   what is left of w_d outside the span of the others, and cos^2 = 1 - n / n_p.
+
+The inner product of r with w_d is q / (1 + q), q = g m(-t): n_p / n without noise. A row that need only be right where
+its feature is active, as a sparse code's is, sees the feature's second moment 1 / P(active) times as large beside the
+others'. Step 2 shows that this changes the length of r and not its direction: the inner product becomes
+q / (q + P(active)), which is nearly 1.
+
+A regression on N samples adds an error to the row, and so turns it away. With the residual variance v / (1 + q) the
+error has an expected square of q / (1 + q) n_p / (N - n_p), and |r|^2 = g^2 m' / (1 + q)^2. Their ratio is
+n_p sqrt(D) / (g (N - n_p)), without noise n_p (1 - g) / (g (N - n_p)); cos^2 is divided by 1 plus that.
+
+Where it stops
+--------------
+- Near n = n_p it says 0, and a finite n, a ridge or a little noise says more.
+- Directions that cluster look less like themselves: the law is of random ones. The paper's bench pushes its features
+  apart, which raises the cosine a little.
+- Correlated activities and unequal variances hardly matter without noise. With noise they do.
+- A dictionary that misses features, or is not at its least squares, has other rows.
+- Under heavy noise the law stands and the cosine goes to 1, but no method finds the features any longer.
+- Tied weights are no read-out: a row is its decoder column.
+"""
+
+import math
+
+import numpy as np
+import scipy.optimize
+
+from sdlcore.evaluation.recovery import normalise_rows
+
+
+def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> float:
+    """Return the cosine of a linear read-out with its feature.
+
+    Parameters
+    ----------
+    n, n_p
+        Number of features; dimensions.
+    noise
+        t: variance of the noise, or ridge, as a share of the mean variance of a coordinate.
+    samples
+        Number of samples that the read-out is a regression on.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+    _check(n, n_p, noise)
+    if not samples > n_p:
+        raise ValueError(f"a regression in {n_p} dimensions needs more samples, found {samples}")
+    ratio = n_p / n
+    if noise == 0:
+        cosine = math.sqrt(1 - min(ratio, 1 / ratio))
+        # what |error|^2 / |row|^2 of the row is, times samples - n_p
+        error = n_p * max(1 - ratio, 0.0) / ratio
+    else:
+        m, root = _stieltjes(ratio, noise)
+        cosine = math.sqrt(m * root / (1 + ratio * m))
+        error = n_p * root / ratio
+    return cosine / math.sqrt(1 + error / (samples - n_p))
+
+
+def gain(n: float, n_p: float, noise: float = 0.0, active: float = 1.0) -> float:
+    """Return the inner product of a read-out with its feature, which is the code of the feature alone.
+
+    Parameters
+    ----------
+    n, n_p, noise
+        See `law`.
+    active
+        P(active) where the row is fitted where its feature is active; 1 where it is fitted to all samples.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+    _check(n, n_p, noise)
+    if not 0 < active <= 1:
+        raise ValueError(f"active must be above 0 and at most 1, found {active}")
+    ratio = n_p / n
+    if noise == 0:
+        # q = g / (1 - g) for n > n_p, and infinite for n <= n_p
+        return ratio / (ratio + active * (1 - ratio)) if ratio < 1 else 1.0
+    q = ratio * _stieltjes(ratio, noise)[0]
+    return q / (q + active)
+
+
+def stieltjes(ratio: float, t: float) -> tuple[float, float]:
+    """Return m(-t) and m'(-t) of the distribution of Marchenko and Pastur with a ratio n_p / n, for t > 0."""
+    m, root = _stieltjes(ratio, t)
+    return m, m * (1 + ratio * m) / root
+
+
+def _stieltjes(ratio: float, t: float) -> tuple[float, float]:
+    """Return m(-t) and sqrt(D)."""
+    b = 1 - ratio + t
+    root = float(np.sqrt(b * b + 4 * ratio * t))
+    # the same root twice: of a small t, each form cancels where the other does not
+    return (2 / (b + root) if b > 0 else (root - b) / (2 * ratio * t)), root
+
+
+def _check(n: float, n_p: float, noise: float) -> None:
+    if n <= 0 or n_p <= 0 or noise < 0:
+        raise ValueError(f"n and n_p must be above 0 and noise at least 0, found {n}, {n_p} and {noise}")
+
+
+def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None = None) -> np.ndarray:
+    """Return the least-squares read-out of each feature, n x n_p.
+
+    Parameters
+    ----------
+    W
+        n_p x n features.
+    noise
+        See `law`.
+    covariance
+        n x n, of the features' magnitudes; the identity if left out. Noise is then a share of its mean variance.
+
+    Returns
+    -------
+    Without noise the shortest rows, where several read out as well.
+    """
+    n_p, n = W.shape
+    C = np.eye(n) if covariance is None else covariance
+    s = noise * np.trace(C) / n_p
+    both = W @ C
+    return np.linalg.lstsq(both @ W.T + s * np.eye(n_p), both, rcond=None)[0].T
+
+
+def own_products(rows: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Return the inner product of each row (n x n_p) with the feature in the same place (n_p x n)."""
+    return np.einsum("dp,pd->d", rows, W)
+
+
+def own_cosines(rows: np.ndarray, W: np.ndarray) -> np.ndarray:
+    """Return the cosine of each row (n x n_p) with the unit feature in the same place (n_p x n); 0 of rows of zeros."""
+    return own_products(normalise_rows(rows), W)
+
+
+def nearest_ridge(rows: np.ndarray, W: np.ndarray, chosen: np.ndarray | None = None) -> tuple[float, float]:
+    """Return the noise, or ridge, whose read-outs are nearest to given rows, and how near they are.
+
+    Parameters
+    ----------
+    rows
+        m x n_p. Their lengths and signs do not matter.
+    W
+        n_p x n features.
+    chosen
+        Which m of the features they belong to, n booleans; all if left out.
+
+    Returns
+    -------
+    noise
+        See `law`; between 1e-9 and 1e6.
+    explained
+        Share of the rows' squared length, each taken as 1, that one multiple of the unit read-outs accounts for.
+    """
+    n_p, n = W.shape
+    own = W if chosen is None else W[:, chosen]
+    rows = normalise_rows(rows)
+    rows = rows * np.sign(own_products(rows, own))[:, None]
+    values, vectors = np.linalg.eigh(W @ W.T)
+    along, features = vectors.T @ rows.T, vectors.T @ own
+    shared, lengths = (along * features).sum(axis=1), np.square(features).sum(axis=1)
+
+    def explained(logarithm: float) -> float:
+        shrunk = 1 / (values + np.exp(logarithm) * n / n_p)
+        return float((shared @ shrunk) ** 2 / (lengths @ shrunk**2) / len(rows))
+
+    found = scipy.optimize.minimize_scalar(
+        lambda logarithm: -explained(logarithm), bounds=(np.log(1e-9), np.log(1e6)), method="bounded"
+    )
+    return float(np.exp(found.x)), explained(found.x)
