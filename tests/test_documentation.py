@@ -24,6 +24,7 @@ PAGES = [
     "docs/language-models.md",
     "docs/metrics.md",
     "docs/peers.md",
+    "docs/reading-latents.md",
     "docs/solvers.md",
     "docs/store.md",
     "docs/theory.md",
@@ -62,11 +63,22 @@ def test_what_the_page_of_the_theorems_shows_runs():
     assert "True" in done.stdout.splitlines()[-1]
 
 
+def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
+    (code,) = blocks("docs/reading-latents.md", "python")
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *found, shrunk = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
+    for cosine, said in found:
+        assert cosine == pytest.approx(said, abs=0.02)
+    assert shrunk == pytest.approx((0.785, 0.765), abs=5e-4)
+
+
 WITHOUT_YAML = (
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/cluster.md",
     "docs/metrics.md",
+    "docs/reading-latents.md",
     "docs/theory.md",
     "docs/verdicts.md",
 )

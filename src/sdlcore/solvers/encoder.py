@@ -15,8 +15,6 @@ from torch import Tensor
 
 from sdlcore.solvers.codes import Codes
 
-RIDGE = 1e-3
-"""Ridge, as a share of the mean variance of a dimension."""
 AT_ONCE = 256
 """Atoms whose read-outs are sorted at once."""
 
@@ -35,11 +33,11 @@ class Encoder(NamedTuple):
 class EncoderFit:
     """Regression of codes on inputs, over as many batches as are added.
 
-    Thresholds and gains are fitted to the last of them.
+    Thresholds and gains are fitted to the last of them. ``ridge`` is a share of the mean variance of a dimension.
     """
 
-    def __init__(self, K: int, n_p: int) -> None:
-        self._samples = 0
+    def __init__(self, K: int, n_p: int, ridge: float = 1e-3) -> None:
+        self._samples, self._ridge = 0, ridge
         self._x, self._c = torch.zeros(n_p), torch.zeros(K)
         self._xx, self._cx = torch.zeros(n_p, n_p), torch.zeros(K, n_p)
         self._last: tuple[Tensor, Codes] | None = None
@@ -75,7 +73,7 @@ class EncoderFit:
         n = self._samples
         mean_x, mean_c = self._x / n, self._c / n
         covariance = (self._xx / n - torch.outer(mean_x, mean_x)).double()
-        covariance.diagonal().add_(max(RIDGE * float(covariance.diagonal().mean()), 1e-12))
+        covariance.diagonal().add_(max(self._ridge * float(covariance.diagonal().mean()), 1e-12))
         common = (self._cx / n - torch.outer(mean_c, mean_x)).double()
         if kind == "regression":
             W = torch.linalg.solve(covariance, common.T).T

@@ -68,6 +68,9 @@ class SolverConfig(FromJson):
     """Rows of the encoder. regression: of codes on inputs; tied: the atoms; covariance: the inverse covariance of
     inputs times the atoms, so that the pattern of a row is its atom; pursuit: the atoms, followed by the search's own
     code step, an iterative encoder."""
+    encoder_ridge: Positive = used_by("encoder", "regression", "covariance", default=1e-3)
+    """Ridge of these two regressions, as a share of the mean variance of an input dimension. It turns the rows as noise
+    of that share would (docs/reading-latents.md)."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -102,7 +102,7 @@ def solve(
     found = find(lambda step: batch(step)[1], config, generator, start, keep)
     atoms, step = found.atoms, int(found.rows[-1]["step"])
     began = time.perf_counter()
-    fit, loss, fvu, l0 = EncoderFit(len(atoms), sum(sites[0])), 0.0, 0.0, 0.0
+    fit, loss, fvu, l0 = EncoderFit(len(atoms), sum(sites[0]), config.encoder_ridge), 0.0, 0.0, 0.0
     for later in range(step, step + ENCODER_STEPS):
         x_p, x_r = batch(later)
         codes = found.codes(x_r, config)

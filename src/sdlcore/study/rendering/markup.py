@@ -47,6 +47,9 @@ METHODS = {
     "topk_white": "TopK SAE, whitened",
     "relu_white": "ReLU SAE, whitened",
     "jumprelu_white": "JumpReLU SAE, whitened",
+    # of config/law.yaml
+    "acs_bare": "ACS, encoder without ridge",
+    "topk_tied": "TopK SAE, tied",
     # of config/peers.yaml
     "nested": "Matryoshka SAE by prefixes",
     "saelens_topk": "SAELens TopK",

@@ -1,0 +1,193 @@
+"""How much encoder rows look like their features, beside the law that says how much they can."""
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from annotated_types import MinLen
+
+from sdlcore.study.products.product import AnyStudy, Picture
+from sdlcore.study.settings.cells import Cell, setting_of, variant_name
+from sdlcore.study.settings.fields import AsGiven, Identifier, Numbers, Seeds, Settings, Unique
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Some = Annotated[list[Annotated[float, AsGiven]], Unique]
+N, NOISE = "n", "noise"
+
+
+class Where(Settings):
+    """Where a method is run."""
+
+    n: Some = []
+    """Numbers of features, at the bench's own noise."""
+    noise: Some = []
+    """Amounts of noise, at the bench's own number of features."""
+    seeds: Seeds | None = None
+    """Null for the configuration's."""
+
+
+class LawPoint(NamedTuple):
+    """A bench of the picture."""
+
+    parameter: str
+    value: float
+    source: str
+
+
+class LawRun(NamedTuple):
+    """A run at a point of the picture."""
+
+    point: LawPoint
+    cell: Cell
+
+
+class Law(Picture):
+    """How much the encoder rows of runs look like their features, over n and over noise (docs/reading-latents.md)."""
+
+    keys = ("law",)
+    title = "How much an encoder row looks like its feature"
+    memory = 2000
+    minutes = 15
+
+    source: Identifier
+    """A bench without noise."""
+    n: Numbers
+    """Numbers of features for which the least-squares read-out of the true features is computed."""
+    noise: Numbers
+    """Amounts of noise for which it is."""
+    runs: Annotated[dict[Identifier, Where], MinLen(1)]
+    """Autoencoders, trained or solved for. Each value makes a variant of the bench that is named after it
+    (lrb_n_1400), or is the bench itself."""
+    protocol: Identifier = "best"
+    """The protocol of those that are trained."""
+
+    def point(self, study: Study, parameter: str, value: float) -> LawPoint:
+        """Return the bench with a value of one parameter; the bench itself where it has that already."""
+        own = getattr(study.sources.bench[self.source], parameter)
+        return LawPoint(parameter, value, self.source if value == own else variant_name(self.source, parameter, value))
+
+    def matrices(self, study: Study) -> list[tuple[LawPoint, int]]:
+        """Return the benches and seeds whose true features are read out; noise needs no other features."""
+        points = [self.point(study, N, value) for value in self.n]
+        points += [LawPoint(NOISE, value, self.source) for value in self.noise]
+        return [(point, seed) for point in points for seed in study.seeds]
+
+    def laid_out(self, study: Study) -> list[LawRun]:
+        """Return the runs, point by point: a run stands at every point that it belongs to."""
+        return [
+            LawRun(point, Cell(point.source, method, self.protocol, "none", seed))
+            for method, where in self.runs.items()
+            for parameter, values in ((N, where.n), (NOISE, where.noise))
+            for point in (self.point(study, parameter, value) for value in values)
+            for seed in where.seeds or study.seeds
+        ]
+
+    def judged_here(self, study: Study) -> list[Cell]:
+        return list(dict.fromkeys(run.cell for run in self.laid_out(study)))
+
+    def used(self, study: Study) -> Study:
+        part = super().used(study).with_source(self.source, study.source(self.source))
+        for point, _ in self.matrices(study):
+            part = part.with_source(point.source, study.source(point.source))
+        return part
+
+    def at_most(self, study: Study) -> int:
+        return sum((len(where.n) + len(where.noise)) * len(where.seeds or study.seeds) for where in self.runs.values())
+
+    def with_variants(self, study: AnyStudy) -> AnyStudy:
+        points = [point for point, _ in self.matrices(study)] + [run.point for run in self.laid_out(study)]
+        for point in points:
+            if point.source not in study.sources.bench:
+                bench = study.source(self.source).model_copy(update={point.parameter: point.value})
+                study = study.with_source(point.source, bench)
+        return study
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
+        yield from unknown(f"{path}.protocol", [self.protocol], study.protocols, PROTOCOL)
+        yield from unknown(f"{path}.runs", self.runs, study.methods, METHOD)
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        if noise := study.sources.bench[self.source].noise:
+            yield f"{path}.source: {self.source} has noise {noise:g}, expected a bench without"
+        for point in dict.fromkeys(run.point for run in self.laid_out(study)):
+            value = getattr(study.source(point.source), point.parameter)
+            if value != point.value:
+                yield f"{path}.runs: {point.parameter} {point.value}, but sources.{point.source} has {value}"
+        for method in self.runs:
+            pair = setting_of(study, self.source, method, self.protocol, "pair")
+            if pair != "sae":
+                yield f"{path}.runs: {method} is a {pair}, expected an autoencoder (pair: sae)"
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        study = files.study
+        found = [files.feature_matrix(point.source, seed) for point, seed in self.matrices(study)]
+        for run in self.laid_out(study):
+            found += [files.model(run.cell), files.feature_matrix(run.cell.source, run.cell.seed)]
+        return list(dict.fromkeys(found))
+
+    def make(self, name: str, files: Files) -> None:
+        from sdlcore.study.rendering.law import figure_law, law_sentences
+
+        rows = self._rows(files)
+        self.write(name, files, figure_law(rows, self._curves(files.study)), rows)
+        for sentence in law_sentences(rows):
+            logging.info("%s", sentence)
+
+    def _rows(self, files: Files) -> "pd.DataFrame":
+        """Return one row a read-out of true features and one a run, as `figure_law` takes them."""
+        import numpy as np
+        import pandas as pd
+
+        from sdlcore.data.references import load_references
+        from sdlcore.model.saving import load_model
+        from sdlcore.study.rendering.law import COLUMNS, EXACT
+        from sdlcore.study.theory.reading import Read, read
+        from sdlcore.study.theory.readout import law, nearest_ridge, own_cosines, own_products, read_outs
+
+        study, rows = files.study, []
+        bench = study.sources.bench[self.source]
+
+        def add(point: LawPoint, method: str, seed: int, found: Read) -> None:
+            n, noise = (point.value, 0.0) if point.parameter == N else (bench.n, point.value)
+            said = law(n, bench.n_p, noise**2)
+            rows.append((point.parameter, point.value, method, seed, said, found.cosine - said, *found))
+
+        for point, seed in self.matrices(study):
+            W = load_references(files.feature_matrix(point.source, seed)).W_p.astype(np.float64)
+            readers = read_outs(W, point.value**2 if point.parameter == NOISE else 0.0)
+            cosine, product = (float(of(readers, W).mean()) for of in (own_cosines, own_products))
+            add(
+                point,
+                EXACT,
+                seed,
+                Read(cosine, product, product, 1.0, cosine, product, *nearest_ridge(readers, W), 1.0),
+            )
+        for point, cell in self.laid_out(study):
+            W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
+            add(point, cell.method, cell.seed, read(load_model(files.model(cell)), W))
+        return pd.DataFrame(rows, columns=[*COLUMNS, *Read._fields])
+
+    def _curves(self, study: Study) -> "pd.DataFrame":
+        """Return the law over n and over noise, `sdlcore.study.rendering.law.CURVES`."""
+        import numpy as np
+        import pandas as pd
+
+        from sdlcore.study.rendering.law import CURVES
+        from sdlcore.study.theory.readout import gain, law
+
+        bench = study.sources.bench[self.source]
+        # from the first number of features above n_p on, where the law begins
+        sizes = np.arange(bench.n_p + 2, max(self.n) + 1)
+        noises = np.linspace(min(self.noise), max(self.noise), 201)
+        places = [(N, n, float(n), 0.0) for n in sizes] + [(NOISE, t, float(bench.n), float(t) ** 2) for t in noises]
+        rows = [
+            (parameter, value, law(n, bench.n_p, t), gain(n, bench.n_p, t), gain(n, bench.n_p, t, 1 - bench.sparsity))
+            for parameter, value, n, t in places
+        ]
+        return pd.DataFrame(rows, columns=CURVES)
