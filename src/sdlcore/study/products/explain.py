@@ -50,6 +50,8 @@ class Stage(Settings):
     """Each trains all rows."""
     joined: Identifier | None = None
     """An earlier stage of the same scale and table, whose rows count beside this one's, protocol by protocol."""
+    compared: Identifier | None = None
+    """A stage before, of another scale: what both say of the protocols that both have is ranked and compared."""
     fixed: Identifier | None = None
     """A stage before, whose nearest protocol's step and reading are this one's, so that it fits nothing."""
 
@@ -86,6 +88,8 @@ class Explain(Picture):
             joined = [stage.joined] if stage.joined else []
             yield from unknown(f"{path}.stages.{name}.joined", joined, earlier, "another stage of that scale")
             before = list(self.stages)[: list(self.stages).index(name)]
+            compared = [stage.compared] if stage.compared else []
+            yield from unknown(f"{path}.stages.{name}.compared", compared, before, "a stage before")
             yield from unknown(
                 f"{path}.stages.{name}.fixed", [stage.fixed] if stage.fixed else [], before, "a stage before"
             )
@@ -114,12 +118,13 @@ class Explain(Picture):
         return sorted({files.of_paper(stage.table) for stage in self.stages.values()})
 
     def outputs(self, name: str, files: Files) -> list[str]:
-        return [*super().outputs(name, files), *(files.table(f"{name}_{stage}") for stage in self.stages)]
+        compared = [f"{stage}_scales" for stage, spec in self.stages.items() if spec.compared]
+        return [*super().outputs(name, files), *(files.table(f"{name}_{part}") for part in (*self.stages, *compared))]
 
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.study.explain.distance import READINGS, Reading, distances
+        from sdlcore.study.explain.distance import READINGS, Reading, agreement, distances
         from sdlcore.study.explain.protocols import SCALES, read_protocols
         from sdlcore.study.rendering.explain import figure_explain
         from sdlcore.study.results.tables import read_csv, read_paper, write_csv
@@ -140,5 +145,8 @@ class Explain(Picture):
                 readings, step = [Reading(*best[list(Reading._fields)])], int(best["step"])
             paper, divisor = read_paper(files.of_paper(spec.table)), SCALES[spec.scale].divisor
             found[stage] = distances(listed[stage], seen, paper, divisor, readings, step).assign(stage=stage)
+            if spec.compared:
+                sides = [(listed[side], looks[side], found[side]) for side in (spec.compared, stage)]
+                write_csv(files.table(f"{name}_{stage}_scales"), agreement(*sides))
         table = pd.concat(found.values(), ignore_index=True)
         self.write(name, files, figure_explain(table), table)
