@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.study.explain.distance import CAP, READINGS, agreement, distances, errors, nearest
+from sdlcore.study.explain.distance import CAP, READINGS, agreement, by_row, distances, errors, nearest
 from sdlcore.study.explain.looks import ABOVE, TAUS
 from sdlcore.study.explain.protocols import Protocol, draw
 from sdlcore.study.results.tables import read_paper
@@ -122,3 +122,16 @@ def test_scales_that_rank_alike_agree():
     assert table.loc["distance", ["protocols", "rank_correlation"]].tolist() == [3, 1]
     assert table.loc["fvu", ["method", "protocols", "rank_correlation"]].tolist() == ["topk", 3, -1]
     assert np.isnan(table.loc["l0_0", "rank_correlation"]), "nothing to rank"
+
+
+def test_a_row_by_itself_is_given_by_more_protocols_than_all_rows(paper):
+    protocols = [Protocol(), Protocol(lr=0.5), Protocol(lr=0.25)]
+    transcoder = {"encoder_inner_0.95": 0.236, "encoder_inner_mip": 0.838, "l0_0": 50.6 / 4}
+    # the first gives TopK, by the decoder; the second the transcoder, by raw encoder rows; the third nothing
+    rows = [the_papers(80), look(80, "transcoder"), look(80) | {"number": 1}]
+    rows += [look(80, "transcoder", **transcoder) | {"number": 1}, look(80) | {"number": 2}]
+    rows.append(look(80, "transcoder") | {"number": 2})
+    table = by_row(protocols, pd.DataFrame(rows), paper, 4).set_index("method")
+    assert table[["protocols", "giving", "readings"]].to_numpy().tolist() == [[3, 1, 81], [3, 1, 81]]
+    assert table["number"].to_dict() == {"topk": 0, "transcoder": 1}
+    assert table["side"].to_dict() == {"topk": "decoder", "transcoder": "encoder"}

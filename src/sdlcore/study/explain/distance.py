@@ -3,7 +3,7 @@
 Written down before the first training, with the stages of the search (docs/results/explain/README.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -128,24 +128,35 @@ def nearest(
     Where the learning rate is constant any look may be the end of a training, else the last one alone. Rows that
     diverged before count as wrong in all numbers. With a ``step``, only that one.
     """
+    best: Nearest | None = None
+    for reading, end, wrong in _candidates(protocol, looks, paper, divisor, readings, step):
+        distance = float(np.nanmean(np.minimum(wrong / CAP, 1)))
+        if best is None or distance < best.distance:
+            best = Nearest(distance, int((wrong <= 1).sum()), int((~np.isnan(wrong)).sum()), end, reading)
+    if best is None:
+        raise ValueError("no reading to be near under")
+    return best
+
+
+def _candidates(
+    protocol: Protocol,
+    looks: pd.DataFrame,
+    paper: pd.DataFrame,
+    divisor: int,
+    readings: Sequence[Reading] = READINGS,
+    step: int | None = None,
+) -> Iterator[tuple[Reading, int, np.ndarray]]:
+    """Yield errors in tolerances (rows x `NUMBERS`) for every reading and end of a training."""
     rows = list(looks.fillna({"value": 0})[ROW].drop_duplicates().itertuples(index=False, name=None))
     wrong = errors(looks, paper, divisor)
     ends = sorted(looks["step"].unique()) if protocol.schedule == "constant" else [protocol.steps]
     ends = ends if step is None else [step]
     by_row = {row: wrong.loc[row].reindex(ends, fill_value=np.inf) for row in rows}
-    best: Nearest | None = None
     for reading in readings:
-        # rows x numbers x steps
+        # rows x numbers x ends
         values = np.stack([by_row[row][list(reading.columns(str(row[0])))].to_numpy().T for row in rows])
-        distances = np.nanmean(np.minimum(values / CAP, 1), axis=(0, 1))
-        at = int(distances.argmin())
-        if best is None or distances[at] < best.distance:
-            here = values[:, :, at]
-            given, numbers = int((here <= 1).sum()), int((~np.isnan(here)).sum())
-            best = Nearest(float(distances[at]), given, numbers, int(ends[at]), reading)
-    if best is None:
-        raise ValueError("no reading to be near under")
-    return best
+        for place, end in enumerate(ends):
+            yield reading, int(end), values[:, :, place]
 
 
 def distances(
@@ -181,6 +192,42 @@ def distances(
         reading = near.pop("reading")._asdict()
         rows.append({"number": int(part["number"].iloc[0]), **near, **reading, **vars(protocol)})
     return pd.DataFrame(rows).sort_values(["distance", "number"], ignore_index=True)
+
+
+def by_row(protocols: Sequence[Protocol], looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> pd.DataFrame:
+    """Return, for each row of the paper's table by itself, which protocols give all of its numbers.
+
+    Arguments as for `distances`. Each row may be read in its own way, so this asks far less than one protocol and one
+    reading for all rows.
+
+    Returns
+    -------
+    DataFrame
+        Columns `ROW`; ``protocols`` tried and ``readings``; ``giving``, how many protocols give all numbers of the row
+        at some end under some reading; then the nearest: ``number``, ``distance``, ``step``, columns of `Reading`.
+    """
+    rows = []
+    for key, part in looks.fillna({"value": 0}).groupby(ROW):
+        runs = {int(str(number)): own for number, own in part.groupby("number")}
+        near = {number: nearest(protocols[number], own, paper, divisor) for number, own in runs.items()}
+        giving = sum(_gives_all(protocols[number], own, paper, divisor) for number, own in runs.items())
+        best = min(near, key=lambda number: near[number].distance)
+        found = near[best]
+        place = {
+            **dict(zip(ROW, key, strict=True)),
+            "protocols": len(runs),
+            "readings": len(READINGS),
+            "giving": giving,
+        }
+        rows.append(
+            {**place, "number": best, "distance": found.distance, "step": found.step, **found.reading._asdict()}
+        )
+    return pd.DataFrame(rows)
+
+
+def _gives_all(protocol: Protocol, looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> bool:
+    tried = _candidates(protocol, looks, paper, divisor)
+    return any(bool(((wrong <= 1) | np.isnan(wrong)).all()) for _, _, wrong in tried)
 
 
 def agreement(

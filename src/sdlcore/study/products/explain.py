@@ -118,13 +118,14 @@ class Explain(Picture):
         return sorted({files.of_paper(stage.table) for stage in self.stages.values()})
 
     def outputs(self, name: str, files: Files) -> list[str]:
-        compared = [f"{stage}_scales" for stage, spec in self.stages.items() if spec.compared]
-        return [*super().outputs(name, files), *(files.table(f"{name}_{part}") for part in (*self.stages, *compared))]
+        parts = [*self.stages, *(f"{stage}_rows" for stage in self.stages)]
+        parts += [f"{stage}_scales" for stage, spec in self.stages.items() if spec.compared]
+        return [*super().outputs(name, files), *(files.table(f"{name}_{part}") for part in parts)]
 
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.study.explain.distance import READINGS, Reading, agreement, distances
+        from sdlcore.study.explain.distance import READINGS, Reading, agreement, by_row, distances
         from sdlcore.study.explain.protocols import SCALES, read_protocols
         from sdlcore.study.rendering.explain import figure_explain
         from sdlcore.study.results.tables import read_csv, read_paper, write_csv
@@ -145,6 +146,7 @@ class Explain(Picture):
                 readings, step = [Reading(*best[list(Reading._fields)])], int(best["step"])
             paper, divisor = read_paper(files.of_paper(spec.table)), SCALES[spec.scale].divisor
             found[stage] = distances(listed[stage], seen, paper, divisor, readings, step).assign(stage=stage)
+            write_csv(files.table(f"{name}_{stage}_rows"), by_row(listed[stage], looks[stage], paper, divisor))
             if spec.compared:
                 sides = [(listed[side], looks[side], found[side]) for side in (spec.compared, stage)]
                 write_csv(files.table(f"{name}_{stage}_scales"), agreement(*sides))
