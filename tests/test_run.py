@@ -31,6 +31,11 @@ def test_keys_are_unique_over_the_parts():
         ({"tied": True, "pair": "transcoder"}, "tied needs pair sae or crosscoder"),
         ({"tied": True, "frozen": "decoder"}, "frozen must be none or both, found decoder"),
         ({"frozen": "encoder", "lambda_anchor": 1.0}, "moves both weights, but frozen is encoder"),
+        ({"frozen": "both", "anchor_cosine": 0.9}, "moves both weights, but frozen is both"),
+        ({"lambda_anchor": 1.0, "anchor_cosine": 0.9}, "anchor_cosine chooses lambda_anchor"),
+        ({"anchor_form": "cosine"}, "anchor_form needs lambda_anchor or anchor_cosine"),
+        ({"anchor_until": 0.5}, "anchor_until needs lambda_anchor or anchor_cosine"),
+        ({"lambda_anchor": 1.0, "anchor_until": 0.0}, "anchor_until must be above 0"),
         ({"weight_decay": -0.1}, "weight_decay"),
         ({"learning_rate": 0.1}, "unknown run settings: learning_rate"),
     ],
@@ -38,6 +43,18 @@ def test_keys_are_unique_over_the_parts():
 def test_settings_that_do_not_go_together_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RunConfig.from_dict(settings)
+
+
+def test_how_anchors_hold_makes_no_other_run_where_it_is_not_said():
+    """Runs from before these settings existed, anchored or not, are the same runs."""
+    younger = {"anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
+    for weight in (0.0, 0.1):
+        assert not RunConfig.from_dict({"lambda_anchor": weight}).used().keys() & younger
+    given = {"anchor_form": "matched", "anchor_until": 0.5, "anchor_fall": 0.25, "anchor_cosine": 0.95}
+    config = RunConfig.from_dict(given)
+    assert config.used().items() >= given.items()
+    assert "sdlcore.losses.anchor" in config.parts
+    assert "lambda_anchor" not in config.used()
 
 
 @pytest.mark.parametrize(

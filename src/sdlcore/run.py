@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal, Self
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.settings import (
     Batch,
@@ -30,6 +30,8 @@ Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 """Each is a module in `sdlcore.model.activations`."""
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 """Those that keep a given number of latents, and so need k."""
+AnchorForm = Literal["frobenius", "matched", "cosine"]
+"""How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,28 @@ class LossConfig(FromJson):
     """What they reconstruct: the residual of the living, or the input, as eq. (8) has it."""
     lambda_anchor: Weight = weight_of("anchor", default=0.0)
     """Weight of feature anchoring (eq. 24); set by the anchoring, not by the method."""
+    # Used by themselves: where they are left out, an anchored run stays the run that it was before they were there.
+    anchor_form: AnchorForm = used_by("anchor_form", "matched", "cosine", default="frobenius")
+    """frobenius: squared distance from rows to unit anchors (eq. 25); matched: to anchors of the row's own norm;
+    cosine: 1 - cosine."""
+    anchor_until: Annotated[float, Gt(0), Le(1)] | None = used_by("anchor_until", default=None)
+    """Share of the steps after which anchors are released; None for never."""
+    anchor_fall: Share = used_by("anchor_fall", default=0.0)
+    """Share of the steps, the last that have anchors, over which the weight of anchors falls linearly to zero."""
+    anchor_cosine: Annotated[float, Gt(0), Lt(1)] | None = weight_of("anchor", default=None)
+    """Choose lambda_anchor by trial trainings: the smallest of a grid with which anchored decoder columns come this
+    near to their anchors (`sdlcore.training.anchor_weight`); None takes lambda_anchor as given."""
     penalty_warmup: Share = 0.0
     """Share of the steps over which l1 and l0 rise linearly from zero."""
     target_l0: Positive | None = None
     """Active latents of a sample that l1 and l0 are adjusted to hold, from the weights given; None: fixed weights."""
     l0_gain: Positive = used_by("target_l0", default=0.02)
     """Change of their logarithm in a step for an L0 that is off by a factor of e."""
+
+    @property
+    def anchors(self) -> bool:
+        """Whether latents are anchored."""
+        return bool(self.lambda_anchor or self.anchor_cosine)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -148,6 +166,11 @@ class LossConfig(FromJson):
             raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
         if self.target_l0 is not None and not (self.l1 or self.l0):
             raise ValueError("target_l0 needs l1 or l0, whose weight it adjusts")
+        if self.lambda_anchor and self.anchor_cosine:
+            raise ValueError("anchor_cosine chooses lambda_anchor; set one of them")
+        for name in ("anchor_form", "anchor_until", "anchor_fall"):
+            if name in used(self) and not self.anchors:
+                raise ValueError(f"{name} needs lambda_anchor or anchor_cosine")
 
 
 @dataclass(frozen=True)
@@ -215,7 +238,7 @@ class RunConfig(FromJson):
             raise ValueError("activation gated needs l1, without which its gates do not become sparse")
         if loss.l0 and model.activation != "jumprelu":
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
-        if loss.lambda_anchor and model.frozen != "none":
+        if loss.anchors and model.frozen != "none":
             raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")

@@ -24,6 +24,13 @@ def test_anchors_are_a_random_subset_of_true_features(seed, k):
     np.testing.assert_array_equal(more.feature[:k], anchors.feature)
 
 
+def test_anchors_can_be_drawn_from_the_first_features_alone():
+    anchors = random_anchors(W_p, W_r, 3, stream(0), first=3)
+    assert set(anchors.feature) == {0, 1, 2}
+    with pytest.raises(ValueError, match="between 1 and n = 3, found 4"):
+        random_anchors(W_p, W_r, 4, stream(0), first=3)
+
+
 @pytest.mark.parametrize("k", [0, 10])
 def test_there_are_no_more_anchors_than_features(k):
     with pytest.raises(ValueError, match="between 1 and n = 9"):

@@ -26,6 +26,7 @@ LOSSES = {
     "everything_jump": {"l1": 0.2, "l0": 0.4, "lambda_aux": 0.3, "k_aux": 2, "prefixes": (2, 5, N_Q)},
 }
 DEAD = torch.tensor([0, 3, 8])
+FORMS = ("frobenius", "matched", "cosine")
 
 
 def supported(activation, loss):
@@ -46,7 +47,7 @@ CASES = [
 
 
 class Case:
-    def __init__(self, pair, activation, loss, anchored):
+    def __init__(self, pair, activation, loss, anchored, **anchoring):
         config = ModelConfig(
             *(pair, activation, N_Q, K if "topk" in activation else None, True),
             init_threshold=0.3,
@@ -68,7 +69,7 @@ class Case:
         if anchored:
             draws = [torch.randn(2, width, generator=generator, dtype=torch.float64) for width in (n_p, n_r)]
             self.anchors = tuple(torch.nn.functional.normalize(draw) for draw in draws)
-        self.config = LossConfig(**LOSSES[loss], lambda_anchor=0.5 if anchored else 0.0)
+        self.config = LossConfig(**LOSSES[loss], lambda_anchor=0.5 if anchored else 0.0, **anchoring)
 
     def forward(self):
         auxiliary = Auxiliary(DEAD, self.config.k_aux) if self.config.lambda_aux else None
@@ -185,11 +186,41 @@ def reference(case):
                 gradients["W_dec"][i] += 2 * config.lambda_aux * error * z[b, i] / B
                 to_pre(b, i, 2 * config.lambda_aux * error @ W_D[i] / B)
     if case.anchors is not None:
-        for i, (w_p, w_r) in enumerate(zip(*case.anchors, strict=True)):
-            loss += config.lambda_anchor * ((W_E[i] - w_p).square().sum() + (W_D[i] - w_r).square().sum())
-            gradients["W_enc"][i] += 2 * config.lambda_anchor * (W_E[i] - w_p)
-            gradients["W_dec"][i] += 2 * config.lambda_anchor * (W_D[i] - w_r)
+        for side, W, w in (("W_enc", W_E, case.anchors[0]), ("W_dec", W_D, case.anchors[1])):
+            for i in range(len(w)):
+                norm = W[i].norm()
+                if config.anchor_form == "cosine":
+                    cosine = W[i] @ w[i] / norm
+                    loss += config.lambda_anchor * (1 - cosine)
+                    gradients[side][i] += config.lambda_anchor * (cosine * W[i] / norm - w[i]) / norm
+                else:
+                    off = W[i] - (norm if config.anchor_form == "matched" else 1) * w[i]
+                    loss += config.lambda_anchor * off @ off
+                    gradients[side][i] += 2 * config.lambda_anchor * off
     return loss, gradients
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_anchors_of_other_forms_equal_the_reference(pair, form):
+    case = Case(pair, "topk", "plain", True, anchor_form=form)
+    expected, gradients = reference(case)
+    terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
+    terms["loss"].backward()
+    torch.testing.assert_close(terms["loss"].item(), float(expected), rtol=1e-10, atol=0)
+    for name, parameter in case.model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_along_their_anchors_are_pulled_by_no_form_but_that_which_knows_a_norm(form):
+    case = Case("sae", "topk", "plain", True, anchor_form=form)
+    with torch.no_grad():
+        for W, w in zip((case.model.W_enc, case.model.W_dec), case.anchors, strict=True):
+            W[: len(w)] = 0.2 * w
+    total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)["anchor"].backward()
+    pull = case.model.W_enc.grad.norm().item()
+    assert pull == pytest.approx(0 if form != "frobenius" else 2 * 0.8 * 2**0.5, abs=1e-6)
 
 
 @pytest.mark.parametrize(("pair", "activation", "loss", "anchored"), CASES)
@@ -215,6 +246,12 @@ def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
     expected = expected + 0.3 * terms["aux"] + 0.5 * terms["anchor"]
     torch.testing.assert_close(terms["loss"], expected)
     assert terms["l0_penalty"].item() == (out.values != 0).sum().item() / B
+
+
+def test_released_anchors_are_told_and_do_not_count():
+    case = Case("sae", "topk", "plain", True)
+    terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, anchoring=0.25)
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.25 * 0.5 * terms["anchor"])
 
 
 def test_l1_does_not_fall_when_the_decoder_grows_and_latents_shrink():

@@ -37,6 +37,11 @@ CASES = {
     "more than a process has": {"activation": "topk", "k": 30, "center": True, "bias": True, "accumulate": 4},
     "auxiliary": {"activation": "topk", "k": 1, "n_q": 256, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 200},
     "anchored": {"activation": "topk", "k": 1, "n_q": 256, "lambda_anchor": 0.5, **RESAMPLED},
+    "anchors matched and released": {
+        **{"activation": "topk", "k": 4, "lambda_anchor": 0.5, "anchor_form": "matched"},
+        **{"anchor_until": 0.5, "anchor_fall": 0.25},
+    },
+    "anchors by cosine": {"activation": "topk", "k": 4, "tied": True, "lambda_anchor": 0.5, "anchor_form": "cosine"},
     "transcoder": {"pair": "transcoder", "activation": "topk", "k": 4, "skip": True, "bias": True},
     "crosscoder": {"pair": "crosscoder", "activation": "relu", "l1": 0.1},
     "tied": {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.01, **RESAMPLED},

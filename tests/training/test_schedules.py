@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.training.schedules import learning_rate, penalty_share
+from sdlcore.training.schedules import anchor_share, learning_rate, penalty_share
 
 shares = st.floats(0, 1)
 
@@ -26,3 +26,23 @@ def test_penalties_rise_to_their_full_weight(steps, warmup):
     assert rise == sorted(rise)
     assert rise[-1] == pytest.approx(1.0)
     assert penalty_share(0, steps, 0.0) == 1.0
+
+
+@given(steps=st.integers(1, 500), until=st.none() | st.floats(0.01, 1), fall=shares)
+def test_the_weight_of_anchors_never_rises(steps, until, fall):
+    held = [anchor_share(step, steps, until, fall) for step in range(steps)]
+    assert held == sorted(held, reverse=True)
+    assert all(0 <= share <= 1 for share in held)
+
+
+def test_anchors_stay_fall_or_are_released():
+    kept, fallen, released, both = (
+        [anchor_share(step, 100, *when) for step in range(100)]
+        for when in ((None, 0.0), (None, 1.0), (0.5, 0.0), (0.5, 0.25))
+    )
+    assert set(kept) == {1.0}
+    assert fallen == pytest.approx([1 - 0.01 * i for i in range(100)])
+    assert released == [1.0] * 50 + [0.0] * 50
+    assert both[:26] == [1.0] * 26
+    assert both[25:50] == pytest.approx([1 - 0.04 * i for i in range(25)])
+    assert set(both[50:]) == {0.0}

@@ -14,6 +14,8 @@ METHODS = {
     "penalised": {"activation": "jumprelu", "l1": 0.1, "init_threshold": 1.0, "bandwidth": 0.1, "decoder_norm": "free"},
     "accumulated": {"activation": "topk", "k": 4, "decoder_norm": "unit", "accumulate": 4},
     "anchored": {"activation": "topk", "k": 4, "decoder_norm": "unit", "lambda_anchor": 1.0},
+    "matched": {"activation": "topk", "k": 4, "lambda_anchor": 1.0, "anchor_form": "matched", "anchor_until": 0.5},
+    "cosine": {"activation": "topk", "k": 4, "tied": True, "lambda_anchor": 1.0, "anchor_form": "cosine"},
     "dense": {"activation": "topk", "k": 90, "decoder_norm": "unit"},
     "tied": {"activation": "topk", "k": 4, "tied": True},
     "tied sphere": {"activation": "relu", "l1": 0.1, "tied": True, "decoder_norm": "unit", "lambda_anchor": 1.0},
@@ -45,10 +47,20 @@ def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
     monkeypatch.setattr(RowNorms, "of", lambda self, gradient: None)
     torch.testing.assert_close(known, gradient_norms(METHODS[method]), rtol=1e-5, atol=0)
     # what is not the whole gradient, or changed since, must not be taken for it
-    assert sum(noted) == 3 * {"sphere": 2, "free": 2, "penalised": 1, "anchored": 4, "frozen decoder": 1}.get(method, 0)
+    assert sum(noted) == 3 * {
+        "sphere": 2,
+        "free": 2,
+        "penalised": 1,
+        "anchored": 4,
+        "matched": 4,
+        "frozen decoder": 1,
+    }.get(method, 0)
 
 
-@pytest.mark.parametrize("settings", [METHODS[name] for name in ("anchored", "dense", "accumulated", "free", "tied")])
+ANCHORED = ("anchored", "matched", "cosine", "dense", "accumulated", "free", "tied")
+
+
+@pytest.mark.parametrize("settings", [METHODS[name] for name in ANCHORED])
 def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
     """Though it is added to that of the weights by hand: to the bit, but where products with decoder rows, or the
     gradients of two sides of one matrix, are summed in another order."""

@@ -50,6 +50,12 @@ DISCOVERED = [name for name, asked in study.anchorings.items() if asked.discover
 GIVEN = [name for name in study.anchorings if name not in DISCOVERED]
 
 
+def anchors_first(wildcards):
+    """How many features, the first of the bench, anchors are drawn from; empty for all."""
+    parents = study.anchorings[wildcards.anchoring].features == "parents"
+    return study.bench(wildcards.source).hierarchy.parents if parents else ""
+
+
 def discovering(wildcards):
     """How a run's anchors are found."""
     return discovery_of(study, wildcards.anchoring)

@@ -46,7 +46,8 @@ rule anchors:
         runtime=10,
     params:
         n_anchors=lambda wildcards: study.anchorings[wildcards.anchoring].n_anchors,
+        first=anchors_first,
         code=lambda wildcards: code_digest("anchors"),
     shell:
-        'python "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed}'
+        'python "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed} --first {params.first}'
         " --references {input} --output {output} > {log} 2>&1"

@@ -10,17 +10,18 @@ from sdlcore.random_streams import stream
 from sdlcore.storage.files import provenance
 
 
-def main(*, n_anchors: float, seed: int, references: Path, output: Path) -> None:
+def main(*, n_anchors: float, seed: int, references: Path, first: int | None = None, output: Path) -> None:
     """
     Args:
         n_anchors: how many, or, below 1, which share of all
         references: feature matrices of a bench, or means of classes
+        first: draw from the first directions alone, such as the parents of a hierarchy; without a number, from all
     """
     W_p, W_r, classes = load_references(references)
-    number = number_of_anchors(n_anchors, W_p.shape[1])
-    anchors = random_anchors(W_p, W_r, number, stream(seed, "anchors"))
+    number = number_of_anchors(n_anchors, first or W_p.shape[1])
+    anchors = random_anchors(W_p, W_r, number, stream(seed, "anchors"), first)
     kind = "ground_truth" if classes is None else "class_means"
-    facts = provenance(__file__, kind=kind, n_anchors=number, seed=seed)
+    facts = provenance(__file__, kind=kind, n_anchors=number, first=first, seed=seed)
     save_anchors(output, anchors, facts)
     logging.info("anchored features: %s", anchors.feature)
 

@@ -22,7 +22,9 @@ class Anchors(NamedTuple):
     """k integers: which of the reference directions each is; None where they were not drawn from any."""
 
 
-def random_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator) -> Anchors:
+def random_anchors(
+    W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator, first: int | None = None
+) -> Anchors:
     """Pick a random subset of reference directions (eq. 21): ground-truth features, or means of classes.
 
     The subset is the head of one random order, so a larger ``n_anchors`` from the same stream keeps the smaller one's.
@@ -33,8 +35,10 @@ def random_anchors(W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng:
         n_p x n and n_r x n unit directions.
     n_anchors
         k, at most n.
+    first
+        Draw from the first directions alone, such as the parents of a hierarchy; None for all n.
     """
-    n = W_p.shape[1]
+    n = W_p.shape[1] if first is None else first
     if not 1 <= n_anchors <= n:
         raise ValueError(f"n_anchors must be between 1 and n = {n}, found {n_anchors}")
     index = rng.permutation(n)[:n_anchors].astype(np.int64)

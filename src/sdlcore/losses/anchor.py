@@ -1,14 +1,30 @@
 """The anchor loss (eq. 25): it ties the first latents to given directions."""
 
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from sdlcore.losses.term import Given, Term
+from sdlcore.run import AnchorForm
 
 
-def anchor(W_enc_QP: Tensor, W_dec_QR: Tensor, w_p_KP: Tensor, w_r_KR: Tensor) -> Tensor:
-    """|| W_E[1:k, :] - w_p ||_F^2 + || W_D[:, 1:k] - w_r ||_F^2 (eq. 25) for k anchors."""
+def anchor(
+    W_enc_QP: Tensor, W_dec_QR: Tensor, w_p_KP: Tensor, w_r_KR: Tensor, form: AnchorForm = "frobenius"
+) -> Tensor:
+    """|| W_E[1:k, :] - w_p ||_F^2 + || W_D[:, 1:k] - w_r ||_F^2 (eq. 25) for k anchors, unit rows.
+
+    Of the other forms, matched gives each anchor the norm of its row, through which no gradient passes; cosine is
+    sum (1 - cos) over the same 2 k pairs, and leaves norms alone.
+    """
     k = len(w_p_KP)
-    return (W_enc_QP[:k] - w_p_KP).square().sum() + (W_dec_QR[:k] - w_r_KR).square().sum()
+    return _distance(W_enc_QP[:k], w_p_KP, form) + _distance(W_dec_QR[:k], w_r_KR, form)
+
+
+def _distance(W_KD: Tensor, w_KD: Tensor, form: AnchorForm) -> Tensor:
+    if form == "cosine":
+        return (1 - cosine_similarity(W_KD, w_KD)).sum()
+    if form == "matched":
+        w_KD = w_KD * W_KD.detach().norm(dim=1, keepdim=True)
+    return (W_KD - w_KD).square().sum()
 
 
 def _compute(given: Given) -> Tensor:
@@ -16,7 +32,7 @@ def _compute(given: Given) -> Tensor:
         raise ValueError("lambda_anchor is given, but anchors are not")
     model = given.model
     W_enc, W_dec = given.held or (model.W_enc, model.W_dec)
-    return model.processes.latents.sum(anchor(W_enc, W_dec, *given.anchors))
+    return model.processes.latents.sum(anchor(W_enc, W_dec, *given.anchors, given.config.anchor_form))
 
 
-TERM = Term("anchor", _compute, "lambda_anchor")
+TERM = Term("anchor", _compute, "lambda_anchor", falls=True)

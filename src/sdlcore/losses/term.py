@@ -41,6 +41,8 @@ class Term:
     """Whether warm-up and ``target_l0`` change its weight."""
     norms: Callable[[LossConfig], bool] = lambda config: False
     """Whether the pass has to give the norms of decoder rows."""
+    falls: bool = False
+    """Whether ``anchor_until`` and ``anchor_fall`` change its weight."""
 
 
 @cache

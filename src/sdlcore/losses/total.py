@@ -21,6 +21,7 @@ def total_loss(
     anchors: tuple[Tensor, Tensor] | None = None,
     penalty: float | Tensor = 1.0,
     held: tuple[Tensor, Tensor] | None = None,
+    anchoring: float = 1.0,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
 
@@ -41,6 +42,8 @@ def total_loss(
     held
         k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads, and sends its gradient to; None
         for the model's own.
+    anchoring
+        Factor of ``lambda_anchor`` (`schedules.anchor_share`).
     """
     given = Given(model, x_BR, out, config, anchors, held)
     asked = [term_of(name) for name in config.terms]
@@ -59,7 +62,7 @@ def total_loss(
     for term in asked:
         if term.weight is not None and not term.rises:
             terms[term.name] = term.compute(given)
-            loss = loss + _weight(term, config) * terms[term.name]
+            loss = loss + (anchoring if term.falls else 1.0) * _weight(term, config) * terms[term.name]
     return {"loss": loss, **terms}
 
 

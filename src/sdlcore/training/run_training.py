@@ -21,10 +21,12 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.storage.files import remove_leftovers
 from sdlcore.training import normalisation
+from sdlcore.training.anchor_weight import choose_weight, held, with_weight
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.history import (
     History,
     Sink,
+    Watch,
     csv_file,
     progress,
     read_history,
@@ -107,7 +109,6 @@ def _train(
     order = partial(stream, run.seed, "order")
     with open_activations(run.store, pair, config.training.batch_size, order, folder, device) as rows:
         sites = pair_sites(pair, rows.n_p, rows.n_r)
-        model = SparseCoder(config.model, *sites, torch_stream(run.seed, "initialisation"))
         scaling: normalisation.Scaling
         if config.training.whiten:
             scaling = normalisation.fit_whitening(rows.sample(), pair)
@@ -115,16 +116,34 @@ def _train(
             scaling = normalisation.fit(rows.sample(), pair)
         else:
             scaling = normalisation.identity(*(sum(widths) for widths in sites))
-        if options.start:
-            start_from_model(model, load_model(options.start), scaling)
-        if processes.all.size > 1:
-            divide(model, processes)
-        model.to(device)
+
+        def start() -> SparseCoder:
+            model = SparseCoder(config.model, *sites, torch_stream(run.seed, "initialisation"))
+            if options.start:
+                start_from_model(model, load_model(options.start), scaling)
+            if processes.all.size > 1:
+                divide(model, processes)
+            return model.to(device)
+
         directions = None
         if options.anchors:
             anchors = load_anchors(options.anchors)
             w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
             directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
+        watch, near = run.watching(pair), config.loss.anchor_cosine
+        if near is not None:
+            if directions is None:
+                raise ValueError(f"anchor_cosine is {near}, but no anchors are given; set both or neither")
+            _, w_r_KR = normalisation.directions(scaling, *directions)
+
+            def share_held(trial: RunConfig) -> float:
+                model = start()
+                train(model, rows.batches, trial, torch_stream(run.seed, "resampling"), scaling, directions)
+                return held(model, w_r_KR, near)
+
+            weight = choose_weight(config, share_held)
+            config, watch = with_weight(config, weight), _telling(watch, weight)
+        model = start()
         train(
             model,
             rows.batches,
@@ -134,13 +153,18 @@ def _train(
             directions,
             checkpoints,
             _sinks(run, config, options, checkpoints.identity) if leads else [],
-            run.watching(pair),
+            watch,
         )
     unite(model)
     if not leads:
         return None
     scaling.to(model.W_enc.device).fold(model)
     return model
+
+
+def _telling(watch: Watch | None, weight: float) -> Watch:
+    """Return a watch that tells the weight of the anchors, too."""
+    return lambda rows: {**(watch(rows) if watch else {}), "lambda_anchor": weight}
 
 
 def _sinks(run: Run, config: RunConfig, options: Options, identity: str) -> list[Sink]:

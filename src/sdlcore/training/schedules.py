@@ -11,3 +11,12 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float, decay: floa
 def penalty_share(step: int, steps: int, warmup: float) -> float:
     """Return the share of a penalty's weight in force: a linear rise over the first ``warmup`` share of the steps."""
     return min(1.0, (step + 1) / (warmup * steps)) if warmup else 1.0
+
+
+def anchor_share(step: int, steps: int, until: float | None, fall: float) -> float:
+    """Return the share of the anchors' weight in force: whole at first, none after the ``until`` share of the steps,
+    where ``until`` is given, and linear over the last ``fall`` share of the steps before."""
+    left = (1.0 if until is None else until) * steps - step
+    if left <= 0:
+        return 0.0
+    return min(1.0, left / (fall * steps)) if fall else 1.0

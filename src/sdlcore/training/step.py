@@ -12,6 +12,7 @@ from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.adam import Adam
 from sdlcore.training.resampling import DeadLatents
+from sdlcore.training.schedules import anchor_share
 
 DEAD_EVERY = 10
 """Steps between looks at which latents are dead, each of which makes a GPU wait."""
@@ -87,6 +88,7 @@ class TrainingStep:
         part = len(x_BP) // training.accumulate
         size = part // samples.size
         held = self._held_rows()
+        anchoring = anchor_share(step, training.steps, loss.anchor_until, loss.anchor_fall)
         row_norms = RowNorms()
         # of each part, this process's samples
         for start in range(samples.rank * size, len(x_BP), part):
@@ -95,7 +97,7 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, held)
+            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, held, anchoring)
             if terms["loss"].requires_grad:  # nothing of a frozen model may be left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():

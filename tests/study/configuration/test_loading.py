@@ -111,6 +111,18 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             "anchorings.few.n_anchors: expected an integer, found 0.5",
         ),
         (
+            {"anchorings": {"ground_truth": {"anchor_cosine": 0.95}}},
+            "anchorings.ground_truth.lambda_anchor: 0.1, but anchor_cosine chooses it; leave it out",
+        ),
+        (
+            {"anchorings": {"ground_truth": {"features": "parents"}}},
+            "anchorings.ground_truth.features: lrb has no parents; expected a bench with hierarchy",
+        ),
+        (
+            {"anchorings": {"discovered": {"features": "parents"}}},
+            "anchorings.discovered.features: discovered anchors are drawn from no features; leave it out",
+        ),
+        (
             {"tables": {"table1": {"methods": ["topk", "nmf"]}}},
             "tables.table1.methods: nmf is not a key of methods",
         ),

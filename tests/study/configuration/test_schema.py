@@ -48,9 +48,10 @@ def test_every_key_is_described_or_speaks_for_itself():
 
 def test_settings_of_runs_are_those_of_their_classes_with_their_defaults():
     run, method = (SCHEMA["$defs"][name]["properties"] for name in ("Run", "Method"))
-    assert run.keys() == RunConfig().to_dict().keys() - {"lambda_anchor"}
+    of_anchorings = {"lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
+    assert run.keys() == RunConfig().to_dict().keys() - of_anchorings
     settings = RunConfig().to_dict().keys() | SolverConfig().to_dict().keys() | PeerConfig().to_dict().keys()
-    assert method.keys() == settings - {"lambda_anchor"} | {"warm_start", "like"}
+    assert method.keys() == settings - of_anchorings | {"warm_start", "like"}
     assert method["batch_size"] == {
         "description": "Samples of a step. For solvers: Samples of a step, or the whole store where it has fewer. "
         "[Default: 1024 for trainings, 8192 for solvers, 1024 for other libraries]",

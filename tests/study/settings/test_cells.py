@@ -40,3 +40,36 @@ def test_a_peer_takes_batches_from_protocols_and_sources_and_nothing_else():
     assert theirs == PeerConfig().to_dict() | peer | shared
     assert shared == {"n_q": 2048, "steps": 250, "batch_size": 512, "log_every": 20}
     assert theirs["lr"] is None
+
+
+def test_an_anchoring_says_how_anchors_hold_its_runs():
+    change = {
+        "anchorings": {
+            "released": {"n_anchors": 3, "lambda_anchor": 1, "anchor_form": "matched", "anchor_until": 0.5},
+            "chosen": {"n_anchors": 3, "anchor_form": "cosine", "anchor_cosine": 0.95},
+        }
+    }
+    study = validate(merge(BASE, change))
+    used = {
+        name: run_settings(study, Cell("lrb", "topk", "best", name, 0)).used()
+        for name in ("none", "ground_truth", "released", "chosen")
+    }
+    plain = used.pop("none")
+    assert {
+        name: {key: settings[key] for key in settings.keys() - plain.keys()} for name, settings in used.items()
+    } == {
+        "ground_truth": {"lambda_anchor": 0.1},
+        "released": {"lambda_anchor": 1, "anchor_form": "matched", "anchor_until": 0.5},
+        "chosen": {"anchor_form": "cosine", "anchor_cosine": 0.95},
+    }
+    # a study is written for its products with no more than was said
+    assert study.anchorings["ground_truth"].model_dump() == {"n_anchors": 13, "lambda_anchor": 0.1}
+
+
+def test_no_run_of_the_default_or_the_papers_configuration_is_another_for_the_ways_to_anchor():
+    younger = {"anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
+    for change in ({}, load_yaml("config/paper.yaml")):
+        study = validate(merge(BASE, change))
+        runs = [run_settings(study, cell).used() for cell in study.all_cells()]
+        assert any("lambda_anchor" in used for used in runs)
+        assert not any(used.keys() & younger for used in runs)

@@ -113,6 +113,7 @@ def test_a_bench_with_an_option_that_the_papers_has_not_is_not_at_its_scale(name
         (("methods", "topk", "k"), 32, "k is 32, the paper's 64"),
         (("anchorings", "ground_truth_30", "n_anchors"), 50, "n_anchors is 50, the paper's 30"),
         (("anchorings", "ground_truth_30", "lambda_anchor"), 1.0, "lambda_anchor is 1, the paper's 0.1"),
+        (("anchorings", "ground_truth_30", "anchor_form"), "cosine", "anchors hold by another rule than eq. (25)"),
     ],
 )
 def test_one_setting_is_enough(path, value, said):

@@ -16,6 +16,10 @@ def unknown_in_anchorings(study: Study) -> Iterator[str]:
         if isinstance(n_anchors, float) and (n_anchors >= 1 or discover is not None):
             wanted = "an integer" if discover is not None else "an integer, or a share below 1"
             yield f"anchorings.{name}.n_anchors: expected {wanted}, found {n_anchors}"
+        if asked.anchor_cosine is not None and "lambda_anchor" in asked.model_fields_set:
+            yield f"anchorings.{name}.lambda_anchor: {asked.lambda_anchor}, but anchor_cosine chooses it; leave it out"
+        if discover is not None and asked.features is not None:
+            yield f"anchorings.{name}.features: discovered anchors are drawn from no features; leave it out"
         if discover is not None:
             path = f"anchorings.{name}.discover.method"
             yield from unknown(path, [discover.method], solvers, "a method that is a solver")
@@ -41,6 +45,12 @@ def unsound_anchors(study: Study, cell: Cell, anchoring: str, model: ModelConfig
     limits: list[tuple[int, str]] = [(model.n_q, "latents")]
     if asked.discover is not None:
         yield from _unsound_discovery(study, cell, anchoring, asked.discover, model.pair)
+    elif asked.features == "parents":
+        hierarchy = None if bench is None else bench.hierarchy
+        if hierarchy is None:
+            yield f"anchorings.{anchoring}.features: {cell.source} has no parents; expected a bench with hierarchy"
+        else:
+            limits = [(hierarchy.parents, f"parents in {cell.source}"), *limits]
     elif bench is not None:
         limits = [(bench.n, f"features of {cell.source}"), *limits]
     elif not study.source(cell.source).is_labelled:

@@ -47,7 +47,7 @@ def table_settings(table: RunTable, study: Study) -> dict[str, str]:
             settings[name] = _several(told)
     for way in (study.anchorings[anchoring] for anchoring in table.anchorings if anchoring != "none"):
         for name in ("lambda_anchor", "n_anchors"):
-            value = getattr(way, name)
+            value = "chosen" if name not in way.of_runs and name == "lambda_anchor" else getattr(way, name)
             settings[name] = f"{settings[name]}/{value}" if name in settings else f"{value}"
     return settings
 

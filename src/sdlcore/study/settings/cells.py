@@ -41,7 +41,7 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
 
     Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults. A
     solver has settings of its own, and takes none from protocols and sources but what a protocol has for it; another
-    library takes from them what batches it sees (`sdlcore.baselines.settings.SHARED`). The weight of anchors is its
+    library takes from them what batches it sees (`sdlcore.baselines.settings.SHARED`). How anchors hold it is its
     anchoring's.
 
     Raises
@@ -55,7 +55,7 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
     if cell.is_peers(study):
         return PeerConfig.from_dict(given)
     if cell.anchoring != "none":
-        given["lambda_anchor"] = study.anchorings[cell.anchoring].lambda_anchor
+        given |= study.anchorings[cell.anchoring].of_runs
     return RunConfig.from_dict(given)
 
 

@@ -20,7 +20,7 @@ USERS: dict[str, tuple[type, ...]] = {
     "other libraries": (PeerConfig,),
 }
 """Kinds of runs, and the classes that define their settings."""
-NOT_GIVEN = ("pursuit", "lambda_anchor")
+NOT_GIVEN = ("pursuit", "lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
 """Settings that a run has from its kind or its anchoring."""
 
 

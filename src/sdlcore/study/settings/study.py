@@ -1,9 +1,10 @@
 """The part of a configuration that all tables and figures share: sources, methods, protocols, anchorings, seeds."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from sdlcore.run import AnchorForm
 from sdlcore.settings import Positive, Text
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, left_out
 from sdlcore.study.settings.runs import Method, Protocol
@@ -27,10 +28,29 @@ class Anchoring(Settings):
     """Number of anchors, or, below 1, the share of the classes or features that are given away, one at least; of
     discovered ones those of most energy, null for all that are stable."""
     lambda_anchor: Annotated[Positive, AsGiven] = 0.1
-    """Weight of eq. (25)."""
+    """Weight of eq. (25); of no meaning with anchor_cosine, which chooses it."""
+    anchor_form: AnchorForm | None = left_out()
+    """frobenius: squared distance from rows to unit anchors (eq. 25), the default; matched: to anchors of the row's own
+    norm; cosine: 1 - cosine."""
+    anchor_until: Annotated[float, Gt(0), Le(1), AsGiven] | None = left_out()
+    """Share of the steps after which anchors are released; null for never."""
+    anchor_fall: Annotated[float, Gt(0), Le(1), AsGiven] | None = left_out()
+    """Share of the steps, the last that have anchors, over which their weight falls linearly to zero; null for none."""
+    anchor_cosine: Annotated[float, Gt(0), Lt(1), AsGiven] | None = left_out()
+    """Choose lambda_anchor for each run by trial trainings: the smallest of a grid with which anchored decoder columns
+    come this near to their anchors (docs/anchors.md). Sees neither features nor classes."""
+    features: Literal["parents"] | None = left_out()
+    """Which features of a bench anchors are drawn from: the parents of its hierarchy; null for all."""
     discover: Discover | None = left_out()
     """Take directions that a solver finds in both halves of the training data, instead of true features or means of
     classes (docs/anchors.md)."""
+
+    @property
+    def of_runs(self) -> dict[str, Any]:
+        """Return the settings of a run that its anchoring gives."""
+        held = {name: getattr(self, name) for name in ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")}
+        weight = {} if self.anchor_cosine else {"lambda_anchor": self.lambda_anchor}
+        return {**weight, **{name: value for name, value in held.items() if value is not None}}
 
 
 class Study(Settings):

@@ -96,6 +96,10 @@ def differences(
         found |= dict(way)
     said = [_said(name, found[name], value) for name, value in wanted.items() if not _equal(found[name], value)]
     said += [f"{name} is {_written(found[name])}, the paper's bench has none" for name in OPTIONS if found.get(name)]
+    if way is not None and way.of_runs.keys() != {"lambda_anchor"}:
+        said.append("anchors hold by another rule than eq. (25)")
+    if way is not None and way.features is not None:
+        said.append(f"anchors are drawn from {way.features} alone, the paper's from all features")
     if way is not None and way.discover is not None:
         said.append("anchors are discovered, the paper's are given")
     return [*_other_images(source), *said] if isinstance(source, Clip) else said

@@ -1,0 +1,109 @@
+"""The weight of anchors is chosen by trial trainings, which see training data and anchors alone."""
+
+import csv
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.data.anchors import Anchors, save_anchors
+from sdlcore.data.batches import open_store
+from sdlcore.data.writing import create_store
+from sdlcore.model.saving import load_model
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.processes import Group, Processes
+from sdlcore.random_streams import stream, torch_stream
+from sdlcore.run import ModelConfig, RunConfig
+from sdlcore.training.anchor_weight import WEIGHTS, choose_weight, held
+from sdlcore.training.run_training import Options, run_training
+from sdlcore.training.runner import Run
+
+SETTINGS = {"activation": "topk", "k": 3, "n_q": 48, "batch_size": 64, "lr": 1e-2, "anchor_cosine": 0.95}
+
+
+def chosen(share_of, steps=800):
+    tried = []
+
+    def share_held(trial):
+        tried.append(trial)
+        return share_of(trial.loss.lambda_anchor)
+
+    config = RunConfig.from_dict(SETTINGS | {"steps": steps, "anchor_form": "cosine", "anchor_until": 0.5})
+    return choose_weight(config, share_held), tried
+
+
+def test_the_smallest_weight_that_holds_the_anchors_is_taken_and_larger_ones_are_not_tried():
+    weight, tried = chosen(lambda weight: 1.0 if weight >= 0.1 else 0.9)
+    assert weight == 0.1
+    assert [trial.loss.lambda_anchor for trial in tried] == [w for w in WEIGHTS if w <= 0.1]
+
+
+def test_where_none_holds_them_the_largest_is_taken():
+    assert chosen(lambda weight: 0.94)[0] == WEIGHTS[-1]
+
+
+@pytest.mark.parametrize(("steps", "of_a_trial"), [(800, 200), (250, 100), (60, 60)])
+def test_a_trial_is_the_run_with_another_weight_and_fewer_steps(steps, of_a_trial):
+    _, (trial, *_) = chosen(lambda weight: 1.0, steps)
+    expected = SETTINGS | {"anchor_form": "cosine", "anchor_until": 0.5, "steps": of_a_trial}
+    assert trial == RunConfig.from_dict(expected | {"anchor_cosine": None, "lambda_anchor": WEIGHTS[0]})
+
+
+def test_it_is_told_nothing_of_the_truth():
+    assert list(inspect.signature(choose_weight).parameters) == ["config", "share_held"]
+    assert list(inspect.signature(held).parameters) == ["model", "w_r_KR", "cosine"]
+
+
+def test_anchors_are_held_by_columns_that_come_near_with_their_sign():
+    model = SparseCoder(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
+    anchors = torch.eye(3)
+    with torch.no_grad():
+        model.W_dec[:3] = torch.tensor([[0.2, 0.01, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]])
+    assert held(model, anchors, 0.95) == pytest.approx(1 / 3)
+    assert held(model, anchors, 0.5) == pytest.approx(2 / 3)
+
+
+def test_processes_that_divide_latents_count_together():
+    class Second(Group):
+        rank, size = 1, 2
+
+        def sum(self, x):
+            return x + 2  # what the first has
+
+    model = SparseCoder(ModelConfig(n_q=4), (3,), (3,), torch_stream(0, "initialisation"))
+    model.processes = Processes(latents=Second())
+    with torch.no_grad():
+        model.W_dec[:2] = torch.tensor([[0.0, 0.0, 0.5], [1.0, 0.0, 0.0]])
+    assert held(model, torch.eye(3), 0.95) == 1.0
+
+
+def test_a_training_takes_the_chosen_weight_and_says_so(tmp_path: Path):
+    rng = stream(0, "anchored")
+    features = np.linalg.qr(rng.standard_normal((12, 12)))[0].astype(np.float32)
+    x = (rng.random((1500, 12)) * (rng.random((1500, 12)) < 0.15)).astype(np.float32) @ features
+    with create_store(tmp_path / "train.h5", {}) as writer:
+        writer.append(x)
+    save_anchors(tmp_path / "anchors.safetensors", Anchors(features[:4], None, None), {})
+
+    def trained(name, settings):
+        files = {part: tmp_path / name / part for part in ("model", "config", "history")}
+        run = Run(seed=3, store=tmp_path / "train.h5", **files)
+        options = Options(anchors=tmp_path / "anchors.safetensors", device="cpu")
+        config = RunConfig.from_dict(settings | {"steps": 120})
+        run_training(run, config, options, __file__, lambda *where: open_store(*where[:4]))
+        with run.history.open() as file:
+            *_, last = csv.DictReader(file)
+        return load_model(run.model), last, json.loads(run.config.read_text())["settings"]
+
+    model, last, settings = trained("chosen", SETTINGS)
+    weight = float(last["lambda_anchor"])
+    assert weight in WEIGHTS
+    assert held(model, torch.from_numpy(features[:4]), 0.95) == 1.0
+    assert (settings["anchor_cosine"], settings["lambda_anchor"]) == (0.95, 0.0)
+    given = {name: value for name, value in SETTINGS.items() if name != "anchor_cosine"}
+    same, last, _ = trained("given", given | {"lambda_anchor": weight})
+    assert torch.equal(model.W_dec, same.W_dec)
+    assert "lambda_anchor" not in last
