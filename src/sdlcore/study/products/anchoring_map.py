@@ -1,0 +1,164 @@
+"""The map of where anchoring helps, harms, or neither can be told."""
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from annotated_types import MinLen
+
+from sdlcore.study.products.product import Picture
+from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.fields import AnchoringName, Identifier, Names, Seeds, Settings, Unique
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sdlcore.study.rendering.text_table import TextTable
+
+
+class Regimes(Settings):
+    """What is trained on a source, each method with each anchoring and with none."""
+
+    methods: Names
+    """Each is a row of the map."""
+    protocol: Identifier = "best"
+    """How they are trained."""
+    instead: dict[AnchoringName, AnchoringName] = {}
+    """Column of the map -> the anchoring that takes its place on this source, such as one of other features."""
+
+
+class Held(NamedTuple):
+    """A cell of the map: what is trained with anchors, and what it is compared with."""
+
+    column: str
+    """The anchoring that heads its column."""
+    cell: Cell
+    plain: Cell
+    """The same run without anchors."""
+
+
+class AnchoringMap(Picture):
+    """Where anchoring helps, where it harms, and where neither can be told, over regimes and ways of anchoring
+    (docs/anchors.md); null for none."""
+
+    keys = ("anchoring_map",)
+    title = "Where anchoring helps and where it harms"
+    alone = True
+
+    runs: Annotated[dict[Identifier, Regimes | None], MinLen(1)]
+    """What is trained on which sources, which have true features or classes; null leaves a source out."""
+    anchorings: Annotated[list[AnchoringName], MinLen(1), Unique]
+    """The columns of the map."""
+    seeds: Seeds | None = None
+    """Seeds; null for the configuration's."""
+
+    def asked(self) -> dict[str, Regimes]:
+        """Return what is trained on which sources."""
+        return {source: asked for source, asked in self.runs.items() if asked is not None}
+
+    def held(self, study: Study) -> list[Held]:
+        """Return the runs with anchors, each beside that without, row by row of the map."""
+        return [
+            Held(
+                column,
+                Cell(source, method, asked.protocol, asked.instead.get(column, column), seed),
+                Cell(source, method, asked.protocol, "none", seed),
+            )
+            for source, asked in self.asked().items()
+            for method in asked.methods
+            for column in self.anchorings
+            for seed in self.seeds or study.seeds
+        ]
+
+    def cells(self, study: Study) -> list[Cell]:
+        return list(dict.fromkeys(cell for held in self.held(study) for cell in (held.plain, held.cell)))
+
+    def at_most(self, study: Study) -> int:
+        methods = sum(len(asked.methods) for asked in self.asked().values())
+        return methods * (1 + len(self.anchorings)) * len(self.seeds or study.seeds)
+
+    def unsound(self, path: str, study: Study) -> Iterator[str]:
+        for source in self.asked():
+            if study.bench(source) is None and not study.source(source).is_labelled:
+                yield f"{path}.runs: {source} has neither true features nor classes to judge by"
+
+    def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        expected = "a key of anchorings"
+        yield from unknown(f"{path}.anchorings", self.anchorings, study.anchorings, expected)
+        yield from unknown(f"{path}.runs", self.asked(), study.all_sources(), "a source")
+        for source, asked in self.asked().items():
+            at = f"{path}.runs.{source}"
+            yield from unknown(f"{at}.methods", asked.methods, study.methods, METHOD)
+            yield from unknown(f"{at}.protocol", [asked.protocol], study.protocols, PROTOCOL)
+            yield from unknown(f"{at}.instead", asked.instead, self.anchorings, f"one of {path}.anchorings")
+            yield from unknown(f"{at}.instead", asked.instead.values(), study.anchorings, expected)
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        found = []
+        for _, cell, plain in self.held(files.study):
+            found += [files.metrics(plain), files.metrics(cell), files.history(cell)]
+            found += [files.anchors(cell.source, cell.anchoring, cell.seed)]
+            if references := files.references(cell.source, cell.seed):
+                found.append(references)
+        return list(dict.fromkeys(found))
+
+    def outputs(self, name: str, files: Files) -> list[str]:
+        return [*super().outputs(name, files), files.table(f"{name}_runs"), files.table(name, "md")]
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlcore.study.rendering.anchoring_map import map_text
+
+        return map_text(rows)
+
+    def make(self, name: str, files: Files) -> None:
+        import pandas as pd
+
+        from sdlcore.storage.files import write_text
+        from sdlcore.study.rendering.anchoring_map import RUN_COLUMNS, figure_map, map_table
+        from sdlcore.study.results.tables import write_csv
+
+        rows = [self._judged(held, files) for held in self.held(files.study)]
+        runs = pd.DataFrame(rows).reindex(columns=RUN_COLUMNS)
+        table = map_table(runs)
+        write_csv(files.table(f"{name}_runs"), runs)
+        write_text(files.table(name, "md"), self.text_table(name, table).markdown())
+        self.write(name, files, figure_map(table), table)
+        logging.info("%d cells from %d runs", len(table), len(runs))
+
+    def _judged(self, held: Held, files: Files) -> "dict[str, str | float | None]":
+        """Return the row of a run with anchors, beside that without, on the features that no anchoring gives away."""
+        import numpy as np
+
+        from sdlcore.data.anchors import load_anchors
+        from sdlcore.data.recovery_rule import TAU_STRICT, recovered
+        from sdlcore.data.references import load_references
+        from sdlcore.evaluation.given import given_away, lie_near
+        from sdlcore.study.results.runs import read_metrics
+        from sdlcore.study.results.tables import read_csv
+
+        source, seed = held.cell.source, held.cell.seed
+        judge = files.references(source, seed)
+        assert judge is not None, f"{source} has nothing to judge by"
+        references = load_references(judge)
+        beside = {self.asked()[source].instead.get(column, column) for column in self.anchorings}
+        near = [lie_near(load_anchors(files.anchors(source, name, seed)), references, TAU_STRICT) for name in beside]
+        left = ~np.any(near, axis=0)
+        given = given_away(load_anchors(files.anchors(source, held.cell.anchoring, seed)), references)
+        row: dict[str, str | float | None] = {
+            **{"source": source, "method": held.cell.method, "protocol": held.cell.protocol},
+            **{"anchoring": held.column, "seed": seed, "judged": int(left.sum()), "given": len(given)},
+        }
+        for cell, suffix in ((held.cell, ""), (held.plain, "_none")):
+            found = read_metrics(files.metrics(cell))
+            hits = recovered(np.array(found.features["decoder"]), TAU_STRICT)
+            row |= {f"recovery{suffix}": hits[left].mean(), f"given_recovered{suffix}": hits[given].mean()}
+            row |= {f"{name}{suffix}": found.metrics.get(name) for name in ("absorption", "fvu")}
+        told = read_csv(files.history(held.cell))
+        chosen = "lambda_anchor" in told
+        row["lambda_anchor"] = (
+            told["lambda_anchor"].iloc[-1] if chosen else files.study.anchorings[held.cell.anchoring].lambda_anchor
+        )
+        return row

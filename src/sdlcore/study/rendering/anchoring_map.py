@@ -1,0 +1,173 @@
+"""Tell where anchoring helps, harms, or neither can be told, and draw it as one map."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from sdlcore.data.recovery_rule import TAU_STRICT
+from sdlcore.study.rendering.figures import GREY, PALETTE, style
+from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.results.tables import paired_interval
+
+RUN_COLUMNS = [
+    *("source", "method", "protocol", "anchoring", "seed", "lambda_anchor", "judged", "given"),
+    *(f"{name}{side}" for name in ("recovery", "given_recovered", "absorption", "fvu") for side in ("", "_none")),
+]
+"""Of the runs with anchors. ``judged``: features that no anchoring gives away, on which ``recovery`` is taken;
+``given``: those that this one does. ``*_none``: the run without anchors that is otherwise the same."""
+MEASURES = {"recovery": 1, "absorption": -1}
+"""What is judged -> 1 where more is better, -1 where less is."""
+HELPS, HARMS, UNTOLD, POWERLESS = "helps", "harms", "cannot tell", "no power"
+COLOURS = {HELPS: PALETTE[0], HARMS: PALETTE[3], UNTOLD: (0.93, 0.93, 0.93), POWERLESS: (1.0, 1.0, 1.0)}
+NO_HARM = -0.5
+"""Points that the interval of an anchoring must stay above, everywhere, for it to do no harm."""
+KEPT = 95
+"""Per cent of the anchored features that an anchoring must recover, everywhere."""
+
+
+def map_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Judge each cell of the map by its runs.
+
+    Parameters
+    ----------
+    runs
+        `RUN_COLUMNS`, one row a run with anchors.
+
+    Returns
+    -------
+    DataFrame
+        One row a source x method x measure x anchoring: ``seeds``; ``judged`` and ``given`` features, means over seeds;
+        in points, ``none`` (the mean without anchors), ``difference`` (with less without, paired by seed), ``low`` and
+        ``high`` (its 95 % t interval); ``verdict``; and in per cent, the anchored features recovered with
+        (``given_recovered``) and without anchors (``given_recovered_none``). Measures that no run has are left out.
+    """
+    rows = []
+    keys = ["source", "method", "anchoring"]
+    for key, cell in runs.groupby(keys, sort=False):
+        for measure, better in MEASURES.items():
+            with_, without = (100 * cell[name].to_numpy(float) for name in (measure, f"{measure}_none"))
+            if np.isnan(with_).all():
+                continue
+            difference, low, high = paired_interval(with_ - without)
+            rows.append(
+                {
+                    **dict(zip(keys, map(str, key), strict=True)),
+                    "measure": measure,
+                    "seeds": len(cell),
+                    **{name: float(cell[name].mean()) for name in ("judged", "given")},
+                    "none": float(without.mean()),
+                    **{"difference": difference, "low": low, "high": high},
+                    "verdict": verdict(with_, without, better),
+                    **{name: 100 * float(cell[name].mean()) for name in ("given_recovered", "given_recovered_none")},
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def verdict(with_: np.ndarray, without: np.ndarray, better: int = 1) -> str:
+    """Judge paired per cents of some seeds.
+
+    helps: the 95 % t interval of the differences lies on the better side of 0; harms: on the other; no power: all seeds
+    of both sides are at 0, or all at 100, so that no difference could show; cannot tell: else.
+    """
+    both = np.concatenate([with_, without])
+    if (both == 0).all() or (both == 100).all():
+        return POWERLESS
+    _, low, high = paired_interval(better * (with_ - without))
+    return HELPS if low > 0 else HARMS if high < 0 else UNTOLD
+
+
+def finding(table: pd.DataFrame) -> str:
+    """Say which anchoring does no harm anywhere and keeps its features, or that none does."""
+    good = []
+    for anchoring, cells in table.groupby("anchoring", sort=False):
+        reach = cells[cells["verdict"] != POWERLESS]
+        lowest = np.where(reach["measure"] == "recovery", reach["low"], -reach["high"])
+        if (lowest > NO_HARM).all() and (cells["given_recovered"] >= KEPT).all():
+            good.append(str(anchoring))
+    wanted = (
+        f"keeps its interval above {NO_HARM:g} points in every regime and recovers {KEPT} % of the anchored features "
+        "in each"
+    )
+    tried = table["anchoring"].nunique()
+    if good:
+        return f"Of {tried} anchorings, {', '.join(_name(name) for name in good)} {wanted}."
+    return f"None of {tried} anchorings {wanted}."
+
+
+def map_text(table: pd.DataFrame) -> TextTable:
+    """Return a row for each anchoring: in how many cells it helps, harms, or neither can be told."""
+    rows = []
+    for anchoring, cells in table.groupby("anchoring", sort=False):
+        counts = [str(int((cells["verdict"] == which).sum())) for which in COLOURS]
+        recovery = cells[cells["measure"] == "recovery"]
+        mean = recovery["given_recovered"]
+        worst = recovery.iloc[int(mean.argmin())]
+        rows.append(
+            [
+                _name(str(anchoring)),
+                *counts,
+                f"{recovery['low'].min():.1f}",
+                f"{(mean >= KEPT).sum()} of {len(mean)}",
+                f"{worst['given_recovered']:.0f} % ({_regime(worst)})",
+            ]
+        )
+    heads = ["anchoring", *COLOURS, "lowest end of an interval", f"regimes with {KEPT} % of the anchored", "fewest"]
+    seeds = int(table["seeds"].max())
+    caption = (
+        f"{finding(table)} Counts are cells of the map, {len(table)} in all, {seeds} seeds each. A cell judges the "
+        f"share of features that no anchor gives away which a decoder column recovers (cosine above {TAU_STRICT:g}), "
+        "or the share of absorbed pairs of parent and child: the difference to the same runs without anchors, paired "
+        "by seed, in points, with its 95 % t interval. It *helps* or *harms* where the interval leaves 0 out; there is "
+        "*no power* where every seed of both sides is at 0 or at 100 %. No correction is made for the number of cells."
+    )
+    return TextTable(caption, pd.DataFrame(rows, columns=heads), 1)
+
+
+def figure_map(table: pd.DataFrame) -> Figure:
+    """Draw the map: regimes by anchorings, coloured by verdict, with the interval written in.
+
+    Parameters
+    ----------
+    table
+        As `map_table` returns it.
+    """
+    columns = list(table["anchoring"].unique())
+    places = list(dict.fromkeys(zip(table["source"], table["method"], table["measure"], strict=True)))
+    with style():
+        figure = Figure(figsize=(2.6 + 1.25 * len(columns), 1.4 + 0.55 * len(places)), layout="constrained")
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        for _, row in table.iterrows():
+            x, y = columns.index(row["anchoring"]), places.index((row["source"], row["method"], row["measure"]))
+            colour, ink = COLOURS[row["verdict"]], "white" if row["verdict"] in (HELPS, HARMS) else "black"
+            axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.5))
+            said = f"{row['difference']:+.1f}\n{row['low']:+.1f} to {row['high']:+.1f}"
+            if row["verdict"] == POWERLESS:
+                said = f"both {row['none']:.0f} %"
+            axes.text(x + 0.5, y + 0.36, said, ha="center", va="center", fontsize=6.5, color=ink)
+            if row["measure"] == "recovery":
+                kept = f"anchored: {row['given_recovered']:.0f} %"
+                axes.text(x + 0.5, y + 0.82, kept, ha="center", va="center", fontsize=5.5, color=ink)
+        first = table.drop_duplicates(["source", "method", "measure"])
+        labels = [f"{_regime(row)}\n{row['measure']} without: {row['none']:.0f} %" for _, row in first.iterrows()]
+        axes.set(xlim=(0, len(columns)), ylim=(len(places), 0))
+        axes.set_yticks([y + 0.5 for y in range(len(places))], labels, fontsize=7)
+        axes.set_xticks([x + 0.5 for x in range(len(columns))], [_name(name) for name in columns], fontsize=7.5)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        patches = [Patch(facecolor=c, edgecolor=GREY, linewidth=0.5, label=name) for name, c in COLOURS.items()]
+        figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8)
+    return figure
+
+
+def _name(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _regime(row: pd.Series) -> str:
+    return f"{_name(row['source'])}, {label_method(row['method'])}"
