@@ -26,6 +26,10 @@ EVERYTHING = {
         "file": {"arrays": {"input": "x.npy", "labels": "l.npy", "class_names": "names.txt", "target": "y.npy"}},
     },
     "harder": {"runs": {"lrb": {"methods": ["acs"]}}},
+    "anchoring_map": {
+        "anchorings": ["ground_truth"],
+        "runs": {"lrb": {"methods": ["topk"], "instead": {"ground_truth": "discovered"}}},
+    },
     "encoders": {"runs": {"lrb": {"methods": ["acs"]}}},
     "frontier": {"source": "lrb", "methods": ["acs"], "panels": {"n": {"values": [99], "methods": ["acs"]}}},
 }

@@ -58,7 +58,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
     [
         ({"seeds": []}, "seeds: .*non-empty"),
         ({"seeds": [1, 1]}, "seeds: .*unique"),
-        ({"seed": 1}, "^  seed: unknown key; did you mean seeds\\? Expected one of anchorings, "),
+        ({"seed": 1}, "^  seed: unknown key; did you mean seeds\\? Expected one of anchoring_map, anchorings, "),
         ({"name": "../up"}, "name: expected lower-case letters"),
         ({"device": "tpu"}, "device: 'tpu' is not one of"),
         ({"processes": 0}, "processes: 0 is less than the minimum of 1"),

@@ -22,7 +22,10 @@ def test_a_source_of_ones_own_is_all_that_is_trained_on():
     assert len(cells) == 2 * 2 * 3 + 3  # methods, with and without anchors, over seeds; and resampling
     assert config.tables["own_mine"].anchorings == ["none", "half_of_classes"]
     assert config.figures.model_dump().keys() == {"figure6"}
-    assert all(getattr(config, part) is None for part in ("solvers", "harder", "encoders", "frontier", "discovery"))
+    assert all(
+        getattr(config, part) is None
+        for part in ("solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map")
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,10 +67,10 @@ def test_without_activations_of_its_own_a_configuration_is_the_default_with_a_ch
     assert over_default(BASE, given) == merge(BASE, given)
 
 
-@pytest.mark.parametrize("name", ["paper", "tiny", "harder", "peers"])
+@pytest.mark.parametrize("name", ["paper", "tiny", "harder", "peers", "anchoring"])
 def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     given = load_yaml(f"config/{name}.yaml")
     merged = merge(BASE, given)
-    for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery"):
+    for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map"):
         assert over_default(BASE, given).get(part) == merged.get(part)
     assert not any(table.startswith("own_") for table in configure(given, BASE).tables)

@@ -92,7 +92,7 @@ def test_the_map_says_helps_where_the_interval_does_and_no_power_where_nothing_c
     assert said["topk_few", "recovery", "chosen"] == "no power"
     assert said["topk_few", "absorption", "chosen"] == "helps"
     assert len(table) == 2 * 3 + 2
-    assert text.read_text().startswith("None of 2 anchorings keeps its interval above -0.5 points")
+    assert text.read_text().startswith("None of 2 anchorings keeps every interval above -0.5 points")
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,10 @@ def test_a_cell_is_what_its_runs_differ_by_in_points():
 def test_an_anchoring_does_no_harm_if_no_interval_reaches_half_a_point_below():
     harmless, wide = [0.0] * 5, [0.02, -0.02, 0.01, -0.01, 0.0]
     table = map_table(pd.DataFrame([*runs("still", harmless), *runs("wide", wide), *runs("lost", harmless, given=0.9)]))
-    assert finding(table).startswith("Of 3 anchorings, still keeps its interval above -0.5 points")
+    assert finding(table).startswith("still of 3 anchorings keeps every interval above -0.5 points")
     text = map_text(table)
     assert list(text.frame["anchoring"]) == ["still", "wide", "lost"]
     assert list(text.frame["cannot tell"]) == ["1", "1", "1"]
-    assert finding(table[table["anchoring"] == "wide"]).startswith("None of 1 anchorings keeps its interval")
+    wide = finding(table[table["anchoring"] == "wide"])
+    assert wide.startswith("None of 1 anchorings keeps every interval")
+    assert "Not shown to harm anywhere, though it may: wide (lowest end -2.0)" in wide

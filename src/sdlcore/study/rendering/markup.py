@@ -50,6 +50,15 @@ METHODS = {
     # of config/law.yaml
     "acs_bare": "ACS, encoder without ridge",
     "topk_tied": "TopK SAE, tied",
+    # of config/anchoring.yaml
+    "topk_short": "TopK SAE, few steps",
+    "topk_short_tied": "TopK SAE, tied, few steps",
+    "topk_narrow": "TopK SAE, n_q near n",
+    "topk_narrow_tied": "TopK SAE, tied, n_q near n",
+    "relu_short": "ReLU SAE",
+    "relu_short_tied": "ReLU SAE, tied",
+    "topk_few_tied": "TopK SAE, tied",
+    "topk_real_tied": "TopK SAE, tied",
     # of config/peers.yaml
     "nested": "Matryoshka SAE by prefixes",
     "saelens_topk": "SAELens TopK",
