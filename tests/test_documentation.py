@@ -80,7 +80,6 @@ WITHOUT_YAML = (
     "docs/metrics.md",
     "docs/reading-latents.md",
     "docs/theory.md",
-    "docs/verdicts.md",
 )
 
 

@@ -32,6 +32,7 @@ METHODS = {
     "accumulated": {"activation": "topk", "k": 4, "accumulate": 4, "bias": True, "center": True},
     "bfloat16": {"activation": "topk", "k": 4, "precision": "bfloat16"},
     "tied": {"activation": "topk", "k": 4, "tied": True, "weight_decay": 0.01, "resample_every": 20, "dead_after": 600},
+    "frozen": {"activation": "topk", "k": 4, "frozen": "decoder", "initialisation": "tied", "init_scale": 1},
     "int8": {"activation": "batchtopk", "k": 4, "precision": "int8"},
     "multi_k": {"activation": "topk", "k": 4, "multi_k": [2, 4], "decoder_norm": "unit"},
 }
@@ -60,6 +61,16 @@ def test_the_loss_falls_and_the_history_says_how(method):
     assert history[-1]["samples"] == 90 * 128
     assert history[-1]["fvu"] < 0.7 * history[0]["fvu"]
     assert all(0 <= row["dead_fraction"] <= 1 and row["seconds"] > 0 for row in history)
+
+
+def test_one_step_with_nothing_to_train_leaves_a_history_and_the_weights_that_were_drawn():
+    settings = {**METHODS["frozen"], "frozen": "both", "steps": 1}
+    model, (row,) = run(settings)
+    assert (row["step"], row["gradient_norm"]) == (1, 0)
+    assert np.isfinite(row["fvu"])
+    drawn = SparseCoder(model.config, (D,), (D,), torch_stream(1, "initialisation"))
+    assert same_bits(model, drawn)
+    assert torch.equal(model.W_enc, model.W_dec)
 
 
 def test_topk_recovers_the_features_of_a_small_bench():

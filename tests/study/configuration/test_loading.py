@@ -126,6 +126,16 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
             {"tables": {"table1": {"methods": ["topk", "nmf"]}}},
             "tables.table1.methods: nmf is not a key of methods",
         ),
+        ({"tables": {"table1": {"nulls": ["frozen"]}}}, "tables.table1.nulls: frozen is not a key of methods"),
+        ({"tables": {"table1": {"null_protocols": ["bset"]}}}, "table1.null_protocols: bset is not a key of protocols"),
+        ({"tables": {"table1": {"nulls": ["topk"]}}}, "tables.table1.nulls: topk is one of methods, too; leave it out"),
+        (
+            {
+                "anchorings": {"few": {"n_anchors": 2}},
+                "tables": {"table1": {"anchorings": ["ground_truth", "few"]}},
+            },
+            "tables.table1.anchorings: .* one anchoring beside none, found 2",
+        ),
         (
             {"tables": {"table1": {"source": "smollm2"}}},
             "tables.table1.source: smollm2 is not a bench or a source with class_means",

@@ -58,7 +58,8 @@ def test_the_table_itself_can_be_said():
     own = {"methods": ["relu"], "anchorings": ["none", "discovered"], "seeds": [1]}
     given = {"name": "mine", "sources": {"file": {"mine": {"input": "x.npy"}}}, "own": own}
     config, _ = runs(given)
-    assert config.tables["own_mine"].model_dump() == {**own, "source": "mine", "protocols": ["best"], "sweep": None}
+    defaults = {"protocols": ["best"], "nulls": [], "null_protocols": None, "sweep": None}
+    assert config.tables["own_mine"].model_dump() == {**own, "source": "mine", **defaults}
     assert runs(given | {"own": None})[0].tables == {}
 
 

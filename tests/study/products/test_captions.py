@@ -44,9 +44,17 @@ def test_it_says_what_is_swept_and_at_which_scale():
     assert "calls S what its Assumption 2.3 calls 1 - S" in caption(papers, "table6")
 
 
+def test_it_says_what_null_baselines_are_and_gives_no_setting_of_theirs():
+    said = caption(DEFAULT, "table1")
+    nulls = "TopK SAE, decoder frozen; TopK SAE, encoder frozen; Random directions"
+    assert f"Null baselines ({nulls}) run without anchors and under best alone and show what" in said
+    assert "steps = 250, batch" in said
+    assert "Null baselines" not in caption(DEFAULT, "table4")
+
+
 def test_it_leaves_out_of_solvers_what_they_are_not_given():
     def beside(*methods):
-        table = {**DEFAULT["tables"]["table1"], "methods": [*methods], "anchorings": ["none"]}
+        table = {**DEFAULT["tables"]["table1"], "methods": [*methods], "nulls": [], "anchorings": ["none"]}
         return caption(DEFAULT | {"tables": {"table1": table}}, "table1")
 
     assert "n_q = 2048, steps = 250" in beside("topk", "acs")

@@ -5,8 +5,10 @@ import pytest
 
 from sdlcore.study.products.captions import table_caption
 from sdlcore.study.results.runs import RunsError
+from sdlcore.study.results.tables import read_csv
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import PartialStudy
+from sdlcore.study.verdicts.evidence import Evidence
 from tests.study.products import made
 from tests.study.results.test_tables import write_metrics
 
@@ -37,6 +39,56 @@ def test_it_is_a_table_for_people_and_for_programs_beside_the_papers(tmp_path):
     assert markdown.startswith(f"{caption}\n\n| Method")
     assert r"\label{tab:table1}" in latex
     assert not (tmp_path / files.figure("table1")).exists()
+
+
+NULLS = ["topk_frozen_decoder", "random_directions"]
+
+
+def test_null_baselines_are_rows_without_anchors_and_in_no_effect(tmp_path):
+    config, files = made_of(tmp_path, "table1", nulls=NULLS, protocols=["best", "paper"])
+    rows, runs, effects = (read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs", "_effects"))
+    trained, nulls = rows[~rows["method"].isin(NULLS)], rows[-4:]
+    assert list(zip(nulls["method"], nulls["anchoring"], nulls["protocol"], strict=True)) == [
+        (method, "none", protocol) for method in NULLS for protocol in ("best", "paper")
+    ]
+    assert nulls[["paper_gt_recovery", "paper_mip", "paper_l0"]].isna().all(axis=None)
+    assert nulls["fvu_mean"].notna().all()
+    of_nulls = runs["method"].isin(NULLS)
+    assert of_nulls.sum() == 4 * len(config.seeds)
+    assert runs["paper_method"].isna().tolist() == of_nulls.tolist()
+    # what is said of the trained methods is the same without them
+    _, without = made_of(tmp_path / "without", "table1", protocols=["best", "paper"])
+    alone, changes = (read_csv(tmp_path / "without" / without.table(f"table1{end}")) for end in ("", "_effects"))
+    pd.testing.assert_frame_equal(trained, alone)
+    pd.testing.assert_frame_equal(effects, changes)
+    assert "| TopK SAE, decoder frozen " in (tmp_path / files.table("table1", "md")).read_text()
+
+
+def test_a_null_baseline_is_none_of_the_papers_methods_whatever_it_is_called(tmp_path):
+    config, files = made_of(tmp_path, "table1", methods=["relu"], nulls=["topk"])
+    rows, runs = (read_csv(tmp_path / files.table(f"table1{end}")) for end in ("", "_runs"))
+    assert rows.set_index("method")["paper_l0"].notna().to_dict() == {"relu": True, "topk": False}
+    assert {method for method, _ in Evidence(config, {"table1": runs}).groups} == {"ReLU SAE"}
+
+
+def test_null_baselines_may_run_under_protocols_of_their_own(tmp_path):
+    _, files = made_of(tmp_path, "own_more", nulls=NULLS[:1], null_protocols=["paper"])
+    rows = read_csv(tmp_path / files.table("own_more"))
+    assert rows["protocol"].tolist() == ["best"] * 4 + ["paper"]
+    assert "run without anchors and under paper alone" in (tmp_path / files.table("own_more", "md")).read_text()
+
+
+def test_the_picture_of_table_1_leaves_null_baselines_out():
+    config = made.alone({"tables": {"table1": TABLE | {"nulls": NULLS}}})
+    assert config.products()["features"].methods == ["topk", "relu"]
+
+
+def test_null_baselines_are_swept_as_methods_are(tmp_path):
+    sweep = {"parameter": "k", "values": [8, 16]}
+    config, files = made_of(tmp_path, "own_more", methods=["topk"], nulls=NULLS[:1], sweep=sweep)
+    rows = read_csv(tmp_path / files.table("own_more"))
+    assert rows["method"].tolist() == ["topk", "topk", "topk_frozen_decoder"] * 2
+    assert config.methods["topk_frozen_decoder_k_8"].frozen == "decoder"
 
 
 def test_a_sweep_has_a_picture_and_rows_at_each_value(tmp_path):

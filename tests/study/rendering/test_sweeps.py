@@ -108,7 +108,7 @@ def test_runs_are_named_as_they_ran_and_say_whose_number_is_theirs(tmp_path):
 
 
 def test_a_table_without_a_sweep_has_the_same_columns_left_empty(tmp_path):
-    layout = QUICK.tables["table1"].layout(QUICK)._replace(methods=["topk", "relu"], protocols=["best"])
+    layout = QUICK.tables["table1"].layout(QUICK)._replace(methods=["topk", "relu"], nulls=[], protocols=["best"])
     layout = layout._replace(points=[layout.points[0]._replace(methods={"topk": "topk", "relu": "relu"})])
     runs = read_runs(write_grid(tmp_path))
     table = table_over(runs, read_paper(PAPER / "table1.csv"), layout)

@@ -37,6 +37,12 @@ def test_methods_that_recover_far_less_are_named():
     )
 
 
+def test_null_baselines_are_no_methods_that_recover():
+    frame = table(gt_recovery_decoder_mean=[0.99, 0.02], gt_recovery_encoder_mean=[0.0, 0.0])
+    (found,) = findings({"table1": frame}, nulls=["relu"])
+    assert "decoders of the 1 methods recover 0.990 of the features" in found.sentence
+
+
 def test_recovery_is_a_range_over_methods_without_anchors_a_finding_a_protocol():
     frame = table(gt_recovery_decoder_mean=[0.9, 1.0], gt_recovery_encoder_mean=[0.0, 0.0])
     frame = pd.concat([frame, frame.assign(anchoring="ground_truth", gt_recovery_decoder_mean=0.1)])

@@ -32,7 +32,7 @@ def table_settings(table: RunTable, study: Study) -> dict[str, str]:
     runs = [
         run_settings(study, Cell(point.source, method, protocol, "none", 0)).to_dict()
         for point in points
-        for method in point.methods.values()
+        for method in (point.methods[name] for name in table.methods)
         for protocol in table.protocols
     ]
     settings = {
@@ -77,7 +77,7 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     if name.startswith(OWN) and study.bench(source) is None and not labelled:
         return (
             f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
-            f"{protocols}; {spread}. {_reconstruction()} T{here[1:]}"
+            f"{protocols}; {spread}. {_reconstruction()} {_nulls(table)}T{here[1:]}"
         )
     if labelled:
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
@@ -101,8 +101,8 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
         f"Encoder: {ROWS['encoder']}; decoder: {ROWS['decoder']}; inner products: with encoder rows that are not "
         f"normalised, at τ = {TAU_STRICT:g}, as the paper's formula and its later revision say (Table 1's anchored "
         f"rows: not given); not given: only the {given} that anchoring does not give away, also where nothing is "
-        f"anchored. {_reconstruction()} {more}Chance: the same metric of as many random directions, as a range where "
-        "rows differ. Anchors only: of the anchors alone, without any training. "
+        f"anchored. {_reconstruction()} {more}{_nulls(table)}Chance: the same metric of as many random directions, as "
+        "a range where rows differ. Anchors only: of the anchors alone, without any training. "
         + (f"T{here[1:]}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; {here}")
     )
 
@@ -118,6 +118,20 @@ def _reconstruction() -> str:
     l0, *others = (METRICS[name] for name in ("l0", "fvu", "dead_fraction"))
     named = " and ".join(f"{metric.symbol} ({metric.caption})" for metric in others)
     return f"{l0.symbol}, {named} are of samples that training did not see."
+
+
+def _nulls(table: RunTable) -> str:
+    """Return what null baselines are, as a sentence; empty where there are none."""
+    if not table.nulls:
+        return ""
+    from sdlcore.study.rendering.markup import label_method
+
+    names = "; ".join(map(label_method, table.nulls))
+    under = f" and under {' and '.join(table.null_protocols)}" if table.null_protocols else ""
+    return (
+        f"Null baselines ({names}) run without anchors{under} alone and show what a score is worth: weights that are "
+        "frozen stay the random directions that they start as. "
+    )
 
 
 def _swept(table: RunTable) -> str:

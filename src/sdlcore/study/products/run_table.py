@@ -1,6 +1,7 @@
 """The base class of tables over runs: it lays out their sweeps, lists their runs and checks their names."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Annotated
 
 from sdlcore.baselines.settings import PeerConfig
@@ -8,7 +9,7 @@ from sdlcore.run import RunConfig
 from sdlcore.study.products.product import AnyStudy, Product, partial_study
 from sdlcore.study.rendering.layout import Layout, Point
 from sdlcore.study.settings.cells import Cell, setting_of, variant_name
-from sdlcore.study.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings
+from sdlcore.study.settings.fields import AsGiven, Identifier, Names, Numbers, Seeds, Settings, Unique
 from sdlcore.study.settings.names import ANCHORING, METHOD, PROTOCOL, unknown
 from sdlcore.study.settings.study import Study
 
@@ -40,6 +41,26 @@ class Compared(Product):
     protocols: Names = ["best"]
     seeds: Seeds | None = None
     """Some of the configuration's seeds; null for all of them."""
+    nulls: Annotated[list[Identifier], Unique] = []
+    """Methods that run without anchors alone, as null baselines: rows that show what a score is worth. No effect,
+    verdict or claim takes them in."""
+    null_protocols: Names | None = None
+    """The protocols that null baselines run under; null for those of the methods."""
+
+    @property
+    def all_methods(self) -> list[str]:
+        """Return the methods, then the null baselines."""
+        return [*self.methods, *self.nulls]
+
+    @property
+    def all_protocols(self) -> list[str]:
+        """Return the protocols, those of null baselines, too."""
+        return list(dict.fromkeys([*self.protocols, *(self.null_protocols or [])]))
+
+    @property
+    def null_runs(self) -> list[tuple[str, str]]:
+        """Return method and protocol of every null baseline."""
+        return list(product(self.nulls, self.null_protocols or self.protocols))
 
 
 class RunTable(Compared):
@@ -76,14 +97,14 @@ class RunTable(Compared):
         the value already it stands for itself, so that its runs are those of other tables.
         """
         if self.sweep is None:
-            return [Point(None, None, self.source, {method: method for method in self.methods})]
+            return [Point(None, None, self.source, {method: method for method in self.all_methods})]
         parameter, values = self.sweep.parameter, self.sweep.values
         points = []
         for value, printed, source in zip(values, self.sweep.paper or values, self.sources(study), strict=True):
-            swept = {method: method for method in self.methods}
+            swept = {method: method for method in self.all_methods}
             if not self.sweeps_source(study):
-                for method in self.methods:
-                    ways = [setting_of(study, source, method, way, parameter) for way in self.protocols]
+                for method in self.all_methods:
+                    ways = [setting_of(study, source, method, way, parameter) for way in self.all_protocols]
                     if any(found != value for found in ways):
                         swept[method] = variant_name(method, parameter, value)
             points.append(Point(value, printed, source, swept))
@@ -93,15 +114,17 @@ class RunTable(Compared):
         """Return what the table consists of."""
         parameter = None if self.sweep is None else self.sweep.parameter
         seeds = self.seeds_of(study)
-        return Layout(parameter, self.points(study), self.methods, self.anchorings, self.protocols, seeds)
+        return Layout(
+            parameter, self.points(study), self.methods, self.null_runs, self.anchorings, self.protocols, seeds
+        )
 
     def cells(self, study: Study) -> list[Cell]:
+        rows = list(product(self.methods, self.protocols, self.anchorings))
+        rows += [(method, protocol, "none") for method, protocol in self.null_runs]
         return [
             Cell(point.source, point.methods[method], protocol, anchoring, seed)
             for point in self.points(study)
-            for method in self.methods
-            for protocol in self.protocols
-            for anchoring in self.anchorings
+            for method, protocol, anchoring in rows
             for seed in self.seeds_of(study)
         ]
 
@@ -109,16 +132,16 @@ class RunTable(Compared):
         # beside its variants what they vary, which may have none of the values
         points = self.points(study)
         sources = {self.source, *(point.source for point in points)}
-        methods = {*self.methods, *(variant for point in points for variant in point.methods.values())}
-        return partial_study(study, sources, methods, set(self.protocols), set(self.anchorings))
+        methods = {*self.all_methods, *(variant for point in points for variant in point.methods.values())}
+        return partial_study(study, sources, methods, set(self.all_protocols), set(self.anchorings))
 
     def anchorings_on(self, study: Study, source: str) -> set[str]:
         return set(self.anchorings) if source in self.sources(study) else set()
 
     def at_most(self, study: Study) -> int:
         points = len(self.sweep.values) if self.sweep else 1
-        sides = len(self.methods) * len(self.protocols) * len(self.anchorings)
-        return points * sides * len(self.seeds_of(study))
+        rows = len(self.methods) * len(self.protocols) * len(self.anchorings) + len(self.null_runs)
+        return points * rows * len(self.seeds_of(study))
 
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         for point in self.points(study):
@@ -147,7 +170,12 @@ class RunTable(Compared):
             judged = [name for name, source in every.items() if name in study.sources.bench or source.is_labelled]
             yield from unknown(f"{path}.source", [self.source], judged, "a bench or a source with class_means")
         yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
+        yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)
+        for null in self.nulls:
+            if null in self.methods:
+                yield f"{path}.nulls: {null} is one of methods, too; leave it out of one of the two"
         yield from unknown(f"{path}.protocols", self.protocols, study.protocols, PROTOCOL)
+        yield from unknown(f"{path}.null_protocols", self.null_protocols or [], study.protocols, PROTOCOL)
         yield from unknown(f"{path}.anchorings", self.anchorings, ["none", *study.anchorings], ANCHORING)
         yield from unknown(f"{path}.seeds", self.seeds or [], study.seeds, "one of seeds")
 
@@ -159,10 +187,10 @@ class RunTable(Compared):
             if parameter not in RunConfig().to_dict():
                 kind = f"sources.{study.source(self.source).kind}"
                 yield f"{path}.parameter: {parameter} is a setting neither of {kind} nor of methods"
-            for method in self.methods:
+            for method in self.all_methods:
                 if study.methods[method].is_solver:
                     yield f"{path}.parameter: {parameter} is no setting of the solver {method}; sweep the source"
-            for method in self.methods:
+            for method in self.all_methods:
                 if study.methods[method].is_peer and parameter not in PeerConfig().to_dict():
                     yield f"{path}.parameter: {parameter} is no setting of the peer {method}"
         if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):
@@ -180,7 +208,7 @@ class RunTable(Compared):
                 found = {
                     f"methods.{method} under protocols.{way}": setting_of(study, point.source, method, way, parameter)
                     for method in point.methods.values()
-                    for way in self.protocols
+                    for way in self.all_protocols
                 }
             for where, value in found.items():
                 if value != point.value:
@@ -188,8 +216,9 @@ class RunTable(Compared):
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         yield from self._missed_values(path, study)
-        if "none" in self.anchorings and len(self.anchorings) > 2:
+        given = len(set(self.anchorings) - {"none"})
+        if given > 1 and ("none" in self.anchorings or self.nulls):
             yield (
                 f"{path}.anchorings: runs without anchors are compared on the features that anchors do not give"
-                f" away; expected one anchoring beside none, found {len(self.anchorings) - 1}"
+                f" away; expected one anchoring beside none, found {given}"
             )

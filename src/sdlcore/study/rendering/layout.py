@@ -13,7 +13,7 @@ class Point(NamedTuple):
     source: str
     """Where the runs' activations come from."""
     methods: dict[str, str]
-    """Each of the table's methods -> that of the runs."""
+    """Each of the table's methods and null baselines -> that of the runs."""
 
 
 class Layout(NamedTuple):
@@ -22,6 +22,12 @@ class Layout(NamedTuple):
     parameter: str | None
     points: list[Point]
     methods: list[str]
+    nulls: list[tuple[str, str]]
+    """Methods that run without anchors alone, as null baselines, each with a protocol."""
     anchorings: list[str]
     protocols: list[str]
     seeds: list[int]
+
+    def is_null(self, method: str) -> bool:
+        """Tell whether a method is a null baseline."""
+        return any(method == null for null, _ in self.nulls)

@@ -33,8 +33,8 @@ def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.Da
     Returns
     -------
     DataFrame
-        One row a point x method x anchoring x protocol: the columns `SWEEP_COLUMNS`, then those of `tables.table1`.
-        Methods are the table's, whatever variants of them ran.
+        The rows of `tables.table1` at each point: the columns `SWEEP_COLUMNS`, then its own. Methods are the table's,
+        whatever variants of them ran.
 
     Raises
     ------
@@ -44,17 +44,22 @@ def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.Da
     rows = []
     for point, chosen in _by_point(runs, layout):
         published = paper[paper["value"].isna() if point.paper_value is None else paper["value"] == point.paper_value]
-        part = table1(chosen, published, layout.methods, layout.anchorings, layout.protocols, layout.seeds)
+        part = table1(
+            chosen, published, layout.methods, layout.anchorings, layout.protocols, layout.seeds, layout.nulls
+        )
         rows += [_place(layout, point) | row for row in part.to_dict("records")]
     return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *TABLE_COLUMNS])
 
 
 def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Say what anchoring changes at each point: `SWEEP_COLUMNS`, then the columns of `tables.anchoring_effect`."""
+    """Say what anchoring changes at each point: `SWEEP_COLUMNS`, then the columns of `tables.anchoring_effect`.
+
+    Null baselines have no anchors, and so no effect.
+    """
     rows = [
         _place(layout, point) | row
         for point, chosen in _by_point(runs, layout)
-        for row in anchoring_effect(chosen).to_dict("records")
+        for row in anchoring_effect(chosen[~chosen["method"].map(layout.is_null)]).to_dict("records")
     ]
     return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *EFFECT_COLUMNS])
 
@@ -62,13 +67,14 @@ def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
 def runs_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     """Return the runs of a table as they are named, each with its point and the paper's name of its method.
 
-    Columns are those of `runs.KEY`, ``paper_method`` (empty where the paper has no such method), `SWEEP_COLUMNS`,
-    then every metric.
+    Columns are those of `runs.KEY`, ``paper_method`` (empty where the paper has no such method, and for null
+    baselines), `SWEEP_COLUMNS`, then every metric.
     """
     found = {}
     for point in layout.points:
         for method, variant in point.methods.items():
-            found[point.source, variant] = {"paper_method": PAPER_METHODS.get(method), **_place(layout, point)}
+            named = None if layout.is_null(method) else PAPER_METHODS.get(method)
+            found[point.source, variant] = {"paper_method": named, **_place(layout, point)}
     places = [found[source, method] for source, method in zip(runs["source"], runs["method"], strict=True)]
     columns = pd.DataFrame(places, index=runs.index, columns=["paper_method", *SWEEP_COLUMNS])
     return pd.concat([runs[KEY], columns, runs.drop(columns=KEY)], axis=1)

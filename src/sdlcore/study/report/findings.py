@@ -1,7 +1,7 @@
 """Put the findings that a report begins with into words."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +24,11 @@ class Finding(NamedTuple):
     """Where in the report its numbers are."""
 
 
-def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
+def findings(frames: Mapping[str, pd.DataFrame], nulls: Sequence[str] = ()) -> list[Finding]:
     """Return what the frames of a report (see `report.report`) say; what is not given is left out.
 
-    Every sentence is made of numbers that stand further down in the report.
+    Every sentence is made of numbers that stand further down in the report. Null baselines, ``nulls``, are none of
+    Table 1's methods.
     """
     found: list[Finding] = []
     if "published_verdicts" in frames:
@@ -36,7 +37,7 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
     elif "verdicts" in frames:
         found.append(Finding("The paper’s numbers", counts_sentence(frames["verdicts"]), "verdicts"))
     if "table1" in frames:
-        found += _recovery(frames["table1"])
+        found += _recovery(frames["table1"], nulls)
     if "table1_effects" in frames and len(frames["table1_effects"]):
         found += _anchoring(frames["table1_effects"])
     if "table2" in frames:
@@ -50,8 +51,8 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
     return found
 
 
-def _recovery(table: pd.DataFrame) -> Iterator[Finding]:
-    plain = table[table["anchoring"] == "none"]
+def _recovery(table: pd.DataFrame, nulls: Sequence[str]) -> Iterator[Finding]:
+    plain = table[(table["anchoring"] == "none") & ~table["method"].isin(list(nulls))]
     for protocol, rows in plain.groupby("protocol", sort=False):
         decoder, encoder = (rows[f"{recovery_name(side)}_mean"] for side in ("decoder", "encoder"))
         mips = [f"{_range(rows[f'{mip_name(side)}_mean'])} in the {side}" for side in ("decoder", "encoder")]

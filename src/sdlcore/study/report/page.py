@@ -171,13 +171,13 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"method": label_method, "anchoring": label_anchoring}
-    products = config.products()
+    products, table1 = config.products(), config.tables.get("table1")
     encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
     return environment.get_template("page.html.j2").render(
         config=config,
         configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
         overview=encoded.get("overview"),
-        findings=findings(frames),
+        findings=findings(frames, table1.nulls if isinstance(table1, RunTable) else ()),
         scale=_scale(config),
         tables=[
             _table(config, name, table, frames, encoded)

@@ -150,11 +150,12 @@ def check_runs(
     anchorings: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    nulls: Sequence[tuple[str, str]] = (),
 ) -> dict[str, list[Any]]:
     """Make sure that ``runs`` is every method x anchoring x protocol x seed of one source, each once.
 
     What is not given is what ``runs`` holds, in its order; even so every combination must be there, on the
-    same seeds.
+    same seeds. Null baselines, ``nulls``, each a method and a protocol, are no methods, and run without anchors alone.
 
     Returns
     -------
@@ -170,9 +171,11 @@ def check_runs(
     if len(sources) != 1:
         raise RunsError(f"runs come from the sources {', '.join(map(str, sources))}, expected one source")
     asked = {"method": methods, "anchoring": anchorings, "protocol": protocols, "seed": seeds}
-    axes = {name: list(runs[name].unique() if given is None else given) for name, given in asked.items()}
+    trained = runs[~runs["method"].isin([null for null, _ in nulls])]
+    axes = {name: list(trained[name].unique() if given is None else given) for name, given in asked.items()}
     order = ["method", "protocol", "anchoring", "seed"]
     expected = set(product(*(axes[name] for name in order)))
+    expected |= {(null, protocol, "none", seed) for (null, protocol), seed in product(nulls, axes["seed"])}
     found = [tuple(row) for row in runs[order].itertuples(index=False)]
     doubled = [cell for cell in dict.fromkeys(found) if found.count(cell) > 1]
     missing = sorted(expected - set(found), key=str)

@@ -107,6 +107,7 @@ def table1(
     anchorings: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    nulls: Sequence[tuple[str, str]] = (),
 ) -> pd.DataFrame:
     """Summarise runs over seeds, the paper's numbers beside ours.
 
@@ -116,26 +117,28 @@ def table1(
         As `runs.read_runs` returns them.
     paper
         As `read_paper` returns it.
-    methods, anchorings, protocols, seeds
+    methods, anchorings, protocols, seeds, nulls
         What the table consists of, in its order; see `runs.check_runs`.
 
     Returns
     -------
     DataFrame
-        One row a method x anchoring x protocol with the columns `TABLE_COLUMNS`. Everything is a fraction
-        except L0. The standard deviation has ddof=1 and is NaN for one seed; mean and standard deviation
-        are NaN where a seed has no value (a mean over some of the seeds would be another quantity). The
-        paper's numbers are NaN for methods or anchorings that the paper's table lacks.
+        One row a method x anchoring x protocol, then one a null baseline, with the columns
+        `TABLE_COLUMNS`. Everything is a fraction except L0. The standard deviation has ddof=1 and is NaN for
+        one seed; mean and standard deviation are NaN where a seed has no value (a mean over some of the seeds
+        would be another quantity). The paper's numbers are NaN for methods or anchorings that the paper's table
+        lacks, and for null baselines.
 
     Raises
     ------
     RunsError
         If runs are missing, doubled or disagree on the seeds.
     """
-    axes = check_runs(runs, methods, anchorings, protocols, seeds)
+    axes = check_runs(runs, methods, anchorings, protocols, seeds, nulls)
     published = {(row.method, row.anchoring): row for row in paper.itertuples(index=False)}
+    places = list(product(axes["method"], axes["anchoring"], axes["protocol"]))
     rows = []
-    for method, anchoring, protocol in product(axes["method"], axes["anchoring"], axes["protocol"]):
+    for method, anchoring, protocol in [*places, *((null, "none", protocol) for null, protocol in nulls)]:
         cell = _cell(runs, method, anchoring, protocol)
         row: dict[str, str | float] = {
             "method": method,
@@ -150,7 +153,7 @@ def table1(
         levels = [baseline_name(CHANCE, name) for name in CHANCE_METRICS]
         row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
         numbers: Any = published.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
-        if numbers is not None:
+        if numbers is not None and method in axes["method"]:
             # rounding undoes the binary dust of the division: 87.63 is .8763
             row["paper_gt_recovery"] = round(numbers.gt_recovery_percent / 100, 8)
             row["paper_mip"], row["paper_l0"] = numbers.mip, numbers.l0

@@ -57,7 +57,8 @@ class Evidence:
     """Table -> its runs, as ``tableN_runs.csv`` has them: source, method, protocol, anchoring, seed, metrics.
 
     Where a table varies a parameter, there are ``parameter``, ``value``, ``paper_value`` (what the paper's table prints
-    at the row that these runs stand beside) and ``paper_method`` too.
+    at the row that these runs stand beside) and ``paper_method`` too; runs that have none, as those of null baselines,
+    are none of the paper's.
     """
     resampling: Resampling | None = None
     """What Figure 6's runs are of, where there are any."""
@@ -74,10 +75,9 @@ class Evidence:
             given = runs[runs["anchoring"] != "none"].groupby("source")["anchoring"].unique()
             for _, group in swept.groupby([*KEY[:-1], "parameter", "at"], sort=False, dropna=False):
                 first = group.iloc[0]
-                own = first["paper_method"] if "paper_method" in group else None
-                method = own if isinstance(own, str) else PAPER_METHODS.get(first["method"])
+                method = first["paper_method"] if "paper_method" in group else PAPER_METHODS.get(first["method"])
                 anchoring = PAPER_ANCHORINGS.get(first["anchoring"])
-                if method is None or anchoring is None:
+                if not isinstance(method, str) or anchoring is None:
                     continue
                 run = Named(**{name: str(first[name]) for name in KEY[:-1]}, seed=int(first["seed"]))
                 parameter = first["parameter"] if isinstance(first["parameter"], str) else ""
