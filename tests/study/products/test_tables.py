@@ -78,9 +78,10 @@ def test_null_baselines_may_run_under_protocols_of_their_own(tmp_path):
     assert "run without anchors and under paper alone" in (tmp_path / files.table("own_more", "md")).read_text()
 
 
-def test_the_picture_of_table_1_leaves_null_baselines_out():
+@pytest.mark.parametrize("picture", ["features", "overview"])
+def test_pictures_of_table_1_leave_null_baselines_out(picture):
     config = made.alone({"tables": {"table1": TABLE | {"nulls": NULLS}}})
-    assert config.products()["features"].methods == ["topk", "relu"]
+    assert config.products()[picture].methods == ["topk", "relu"]
 
 
 def test_null_baselines_are_swept_as_methods_are(tmp_path):
