@@ -70,6 +70,20 @@ def test_what_a_stage_cannot_be_is_refused(config, tmp_path):
     wrong = list(explain.model_copy(update={"stages": apart}).unknown_names("explain", config))
     assert len(wrong) == 1
     assert "joined" in wrong[0]
+    circle = {
+        name: stage.model_copy(update={"joined": None, "fixed": other})
+        for (name, stage), other in zip(explain.stages.items(), ("second", "first"), strict=True)
+    }
+    wrong = list(explain.model_copy(update={"stages": circle}).unknown_names("explain", config))
+    assert wrong == ["explain.stages: first, second wait for each other; a stage can name only earlier ones"]
+
+
+def test_a_stage_may_name_one_that_comes_later_in_the_alphabet(config):
+    stages = {
+        "a": config.explain.stages["second"].model_copy(update={"joined": "b"}),
+        "b": config.explain.stages["first"],
+    }
+    assert config.explain.model_copy(update={"stages": stages}).ordered() == ["b", "a"]
 
 
 def test_a_stage_on_another_table_has_its_rows_and_values_but_those_that_repeat_table_1(config):

@@ -55,6 +55,11 @@ class Stage(Settings):
     fixed: Identifier | None = None
     """A stage before, whose nearest protocol's step and reading are this one's, so that it fits nothing."""
 
+    @property
+    def named(self) -> set[str]:
+        """Return the stages that this one takes something from."""
+        return {name for name in (self.joined, self.compared, self.fixed) if name}
+
     def numbers(self, first: int) -> list[int]:
         """Return the protocols that the job beginning with ``first`` trains."""
         from sdlcore.study.explain.protocols import read_protocols
@@ -80,19 +85,25 @@ class Explain(Picture):
     alone = True
 
     stages: Annotated[dict[Identifier, Stage], MinLen(1)]
-    """Stages by name, in the order in which they are run."""
+    """Stages by name."""
+
+    def ordered(self) -> list[str]:
+        """Return the stages, each after those that it names; those that wait for each other are left out."""
+        order: list[str] = []
+        while ready := [name for name in self.stages if name not in order and self.stages[name].named <= {*order}]:
+            order += ready
+        return order
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         for name, stage in self.stages.items():
-            earlier = [other for other in self.stages if other != name and self.stages[other].scale == stage.scale]
-            joined = [stage.joined] if stage.joined else []
-            yield from unknown(f"{path}.stages.{name}.joined", joined, earlier, "another stage of that scale")
-            before = list(self.stages)[: list(self.stages).index(name)]
-            compared = [stage.compared] if stage.compared else []
-            yield from unknown(f"{path}.stages.{name}.compared", compared, before, "a stage before")
-            yield from unknown(
-                f"{path}.stages.{name}.fixed", [stage.fixed] if stage.fixed else [], before, "a stage before"
-            )
+            at, others = f"{path}.stages.{name}", {key: other for key, other in self.stages.items() if key != name}
+            alike = [key for key, other in others.items() if (other.scale, other.table) == (stage.scale, stage.table)]
+            joined, rest = [key for key in [stage.joined] if key], stage.named - {stage.joined}
+            yield from unknown(f"{at}.joined", joined, alike, "another stage of that scale and table")
+            yield from unknown(at, sorted(rest), others, "another stage")
+        waiting = sorted({*self.stages} - {*self.ordered()})
+        if waiting and all(self.stages[name].named <= {*self.stages} for name in waiting):
+            yield f"{path}.stages: {', '.join(waiting)} wait for each other; a stage can name only earlier ones"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         from sdlcore.study.explain.protocols import read_protocols
@@ -131,7 +142,8 @@ class Explain(Picture):
         from sdlcore.study.results.tables import read_csv, read_paper, write_csv
 
         listed, looks, found = {}, {}, dict[str, pd.DataFrame]()
-        for stage, spec in self.stages.items():
+        for stage in self.ordered():
+            spec = self.stages[stage]
             listed[stage] = read_protocols(Path(spec.protocols))
             looks[stage] = pd.concat([read_csv(file) for file in self.looks(files, stage)], ignore_index=True)
             write_csv(files.table(f"{name}_{stage}"), looks[stage])
