@@ -56,7 +56,7 @@ fuzz: $(INSTALLED) ## give odd arrays, texts, images and configurations to what 
 peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they train (docs/peers.md)
 
 peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## hold what is taken from other libraries against them
-	pytest -m peers tests/baselines $(ARGS)
+	pytest -m peers tests/baselines tests/sources/synth $(ARGS)
 
 check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	ruff check .

@@ -6,6 +6,7 @@ from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.synth.settings import SynthSource
 
 # sources whose samples have classes
 LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]

@@ -7,6 +7,8 @@ rule feature_matrix:
         "<logs>/feature_matrix/{source}.seed{seed}.log",
     benchmark:
         "<logs>/feature_matrix/{source}.seed{seed}.tsv"
+    wildcard_constraints:
+        source=names_of("bench"),
     conda:
         ENVIRONMENT
     threads: 2  # of the matrix product, by the variables that Snakemake sets

@@ -10,6 +10,8 @@ rule samples:
         "<logs>/samples/{source}.seed{seed}.log",
     benchmark:
         "<logs>/samples/{source}.seed{seed}.tsv"
+    wildcard_constraints:
+        source=names_of("bench"),
     conda:
         ENVIRONMENT
     threads: 1

@@ -41,18 +41,19 @@ def unsound_anchors(study: Study, cell: Cell, anchoring: str, model: ModelConfig
     model
         Its settings.
     """
-    asked, bench = study.anchorings[anchoring], study.bench(cell.source)
+    asked, features = study.anchorings[anchoring], study.source(cell.source).n_features
     limits: list[tuple[int, str]] = [(model.n_q, "latents")]
     if asked.discover is not None:
         yield from _unsound_discovery(study, cell, anchoring, asked.discover, model.pair)
     elif asked.features == "parents":
+        bench = study.bench(cell.source)
         hierarchy = None if bench is None else bench.hierarchy
         if hierarchy is None:
             yield f"anchorings.{anchoring}.features: {cell.source} has no parents; expected a bench with hierarchy"
         else:
             limits = [(hierarchy.parents, f"parents in {cell.source}"), *limits]
-    elif bench is not None:
-        limits = [(bench.n, f"features of {cell.source}"), *limits]
+    elif features is not None:
+        limits = [(features, f"features of {cell.source}"), *limits]
     elif not study.source(cell.source).is_labelled:
         reason = f"{cell.source} has neither true features nor classes to draw anchors from"
         yield f"anchorings.{anchoring}: {reason}; set discover"

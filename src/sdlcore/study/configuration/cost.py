@@ -190,7 +190,8 @@ def too_large(found: Iterable[Stage], free: int) -> str | None:
 
 
 def _stores(config: Configuration, source: str) -> int:
-    return config.source(source).n_shards if config.bench(source) is None else len(config.bench_seeds(source))
+    found = config.source(source)
+    return found.n_shards if found.n_features is None else len(config.bench_seeds(source))
 
 
 def _batch(config: Configuration, cell: Cell) -> int:

@@ -9,7 +9,7 @@ from sdlcore.study.products.run_table import OWN
 from sdlcore.study.settings.sources import Sources
 from sdlcore.study.settings.trees import Tree, branch, merge
 
-KINDS = tuple(kind for kind in Sources.model_fields if kind != "bench")
+KINDS = tuple(kind for kind in Sources.model_fields if kind not in ("bench", "synth"))
 """Kinds of sources that bring activations of one's own; one more bench is a variant of what the default asks for."""
 
 

@@ -43,7 +43,7 @@ def need(config: Configuration, source: str) -> Need:
     """Return what the activations of a source take."""
     settings = config.source(source)
     train, test = settings.rows
-    drawings = len(config.bench_seeds(source)) if config.bench(source) else 1
+    drawings = len(config.bench_seeds(source)) if settings.n_features is not None else 1
     parts, streamed = [train, test], None
     if settings.is_streamed:
         run = settings.run

@@ -138,7 +138,7 @@ class Configuration(_Asking):
         """
         asked = {name for product in self.asked().values() for name in product.anchorings_on(self, source)}
         candidates = [name for name in self.anchorings if name in asked]
-        if not candidates and self.bench(source) is not None:
+        if not candidates and self.source(source).n_features is not None:
             candidates = list(self.anchorings)
         return next(iter(candidates), None)
 

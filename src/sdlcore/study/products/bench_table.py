@@ -9,7 +9,7 @@ from sdlcore.study.products.product import Product
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import Identifier, Names, Seeds, Settings
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.names import BENCH, METHOD, PROTOCOL, unknown
+from sdlcore.study.settings.names import KNOWN, METHOD, PROTOCOL, unknown
 from sdlcore.study.settings.study import Study
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class BenchTable(Product):
 
     def judged_on(self, study: Study) -> tuple[list[str], str]:
         """Return the sources that it can be of, and what they are."""
-        return list(study.sources.bench), BENCH
+        known = [name for name, source in study.all_sources().items() if source.n_features is not None]
+        return known, KNOWN
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [files.table(name, ending) for ending in ("csv", "md")]

@@ -74,7 +74,7 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     source, labelled = table.source, study.source(table.source).is_labelled
     protocols = " and ".join(table.protocols)
     here = f"this run (configuration {study.name}, source {source}) is at {ours}."
-    if name.startswith(OWN) and study.bench(source) is None and not labelled:
+    if name.startswith(OWN) and study.source(source).n_features is None and not labelled:
         return (
             f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
             f"{protocols}; {spread}. {_reconstruction()} {_nulls(table)}T{here[1:]}"
@@ -89,7 +89,7 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
         )
     else:
         what, reference, given, more = (
-            "Feature recovery on the Linear Representation Bench",
+            f"Feature recovery on {'the Linear Representation Bench' if study.bench(source) else source}",
             "ground-truth features",
             "features",
             "Oracle: of the true features themselves as encoder and decoder (Theorem 3.3), with each method's sigma "

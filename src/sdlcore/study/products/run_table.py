@@ -167,7 +167,7 @@ class RunTable(Compared):
         if path.rpartition(".")[-1].startswith(OWN):
             yield from unknown(f"{path}.source", [self.source], every, "a source")
         else:
-            judged = [name for name, source in every.items() if name in study.sources.bench or source.is_labelled]
+            judged = [name for name, source in every.items() if source.n_features is not None or source.is_labelled]
             yield from unknown(f"{path}.source", [self.source], judged, "a bench or a source with class_means")
         yield from unknown(f"{path}.methods", self.methods, study.methods, METHOD)
         yield from unknown(f"{path}.nulls", self.nulls, study.methods, METHOD)

@@ -68,17 +68,17 @@ class Files:
 
     def references(self, source: str, seed: int) -> str | None:
         """Return the directions that runs of a source are judged against, None where there are none."""
-        if self.study.bench(source) is not None:
+        if self.study.source(source).n_features is not None:
             return self.feature_matrix(source, seed)
         return f"{self.results}/references/{source}.safetensors" if self.study.source(source).is_labelled else None
 
     def store(self, source: str, seed: int, part: str) -> str:
-        """Return a store, ``train`` or ``test``, drawn anew for each seed where it is a bench's.
+        """Return a store, ``train`` or ``test``, drawn anew for each seed where features are known.
 
         Where the rows for training are streamed, what tells how they are made takes its place.
         """
         found = self.study.source(source)
-        folder = f"{source}/seed{seed}" if self.study.bench(source) is not None else source
+        folder = f"{source}/seed{seed}" if found.n_features is not None else source
         ending = "json" if part == "train" and found.is_streamed else "h5"
         return f"{self.results}/activations/{folder}/{part}.{ending}"
 

@@ -7,6 +7,7 @@ METHOD = "a key of methods"
 PROTOCOL = "a key of protocols"
 ANCHORING = "none or a key of anchorings"
 BENCH = "a source under sources.bench"
+KNOWN = f"{BENCH} or sources.synth"
 """What names are expected to be, in messages."""
 
 

@@ -17,6 +17,7 @@ from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images import settings as images
 from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
 from sdlcore.study.settings.runs import Run
 
@@ -101,7 +102,12 @@ class Source(_FromLibrary):
         """Whether rows are made while a dictionary is trained, and never stored."""
         return False
 
-    # these four follow from settings of these names, in kinds of sources that have them
+    # these five follow from settings of these names, in kinds of sources that have them
+
+    @property
+    def n_features(self) -> int | None:
+        """True features, drawn anew with the samples for each seed; None where features are not known."""
+        return getattr(self, "n", None)
 
     @property
     def n_shards(self) -> int:
@@ -150,6 +156,17 @@ class Bench(Source, BenchSource):
     @property
     def has_target(self) -> bool:
         return self.n_r is not None
+
+
+class Synth(Source, SynthSource):
+    """A bench with the distribution of SynthSAEBench (docs/benches.md)."""
+
+    kind = "synth"
+    how_target = "samples of SynthSAEBench have none"
+
+    @property
+    def described(self) -> str:
+        return f"SynthSAEBench's distribution, n = {self.n}, n_p = {self.n_p}"
 
 
 class ClassMeans(_FromLibrary, data.ClassMeans):
@@ -274,6 +291,8 @@ class Sources(Settings):
 
     bench: dict[Identifier, Bench] = {}
     """Variants of the Linear Representation Bench (Appendix C), drawn anew for each seed."""
+    synth: dict[Identifier, Synth] = {}
+    """Benches with the distribution of SynthSAEBench, drawn anew for each seed."""
     clip: dict[Identifier, Clip] = {}
     """Image embeddings of CLIP models, shared by all seeds."""
     llama: dict[Identifier, Llama] = {}

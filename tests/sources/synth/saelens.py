@@ -1,0 +1,159 @@
+"""Run by the interpreter that has SAELens: draw from our generator and from theirs, and print how far they are apart.
+
+    python tests/sources/synth/saelens.py
+
+Prints JSON. A difference of two estimates is given in its standard errors, which follow from the numbers of samples, so
+that the largest of m is near sqrt(2 ln m) where both generators have one distribution.
+"""
+
+import json
+import logging
+
+import numpy as np
+import torch
+from sae_lens.synthetic import (
+    FoldedNormalMagnitudeConfig,
+    HierarchyConfig,
+    LinearMagnitudeConfig,
+    LowRankCorrelationConfig,
+    LowRankCorrelationMatrix,
+    OrthogonalizationConfig,
+    SyntheticModel,
+    SyntheticModelConfig,
+    ZipfianFiringProbabilityConfig,
+)
+from scipy.stats import ks_2samp
+
+from sdlcore.random_streams import stream
+from sdlcore.sources.synth.coefficients import Law, coefficients, draw_law
+from sdlcore.sources.synth.directions import directions
+from sdlcore.sources.synth.settings import SynthSource
+
+SOURCE = SynthSource(n=256, n_p=96, roots=2)
+SAMPLES, BLOCK = 200_000, 20_000
+FEWEST = 50
+"""Samples from which a mean is taken to be normal."""
+
+
+def their_settings(source: SynthSource) -> SyntheticModelConfig:
+    """Return our settings as theirs."""
+    return SyntheticModelConfig(
+        num_features=source.n,
+        hidden_dim=source.n_p,
+        firing_probability=ZipfianFiringProbabilityConfig(source.exponent, source.max_frequency, source.min_frequency),
+        hierarchy=HierarchyConfig(
+            total_root_nodes=source.roots,
+            branching_factor=source.branching,
+            max_depth=source.depth,
+            mutually_exclusive_portion=1.0,
+            compensate_probabilities=True,
+            scale_children_by_parent=True,
+        ),
+        orthogonalization=OrthogonalizationConfig(source.orthogonal_steps, source.orthogonal_rate),
+        correlation=LowRankCorrelationConfig(source.rank, source.correlation),
+        mean_firing_magnitudes=LinearMagnitudeConfig(source.first_magnitude, source.last_magnitude),
+        std_firing_magnitudes=FoldedNormalMagnitudeConfig(source.deviation, source.deviation_spread),
+        bias=source.bias,
+        seed=1,
+    )
+
+
+class Moments:
+    """What is compared of samples, from sums over blocks."""
+
+    def __init__(self, source: SynthSource) -> None:
+        self.source, self.samples, self.orphans, self.siblings = source, 0, 0, 0
+        self.active, self.sum, self.squares = (np.zeros(source.n) for _ in range(3))
+        self.together = np.zeros((source.n, source.n))
+        self.l0: list[np.ndarray] = []
+
+    def add(self, x: np.ndarray) -> None:
+        on = x > 0
+        self.samples += len(x)
+        self.active += on.sum(axis=0)
+        self.sum += x.sum(axis=0, dtype=float)
+        self.squares += np.square(x, dtype=float).sum(axis=0)
+        self.together += on.T.astype(np.float32) @ on.astype(np.float32)
+        self.l0.append(on.sum(axis=1))
+        for above, below in zip(self.source.levels, self.source.levels[1:], strict=False):
+            children = on[:, below.start : below.stop].reshape(len(x), len(above), -1)
+            number = children.sum(axis=2)
+            self.orphans += int(((number > 0) & ~on[:, above.start : above.stop]).sum())
+            self.siblings += int((number > 1).sum())
+
+
+def apart(first: np.ndarray, second: np.ndarray, samples: int) -> np.ndarray:
+    """Return how many standard errors two shares of so many samples differ by, where either was seen often enough."""
+    # by their mean, which says nothing of their difference
+    often = (first + second) / 2 * samples > FEWEST
+    share = (first[often] + second[often]) / 2
+    return np.abs(first[often] - second[often]) / np.sqrt(2 * share * (1 - share) / samples)
+
+
+def compare() -> dict[str, float]:
+    law = draw_law(SOURCE, stream(0, "law"))
+    drawn = SyntheticModel(their_settings(SOURCE))
+    # what each draws by itself comes first; then theirs is given ours, so that features are compared one by one
+    once = {
+        "candidacy": np.abs(law.candidacy - drawn.activation_generator.firing_probabilities.numpy()).max(),
+        "means": np.abs(law.means - drawn.activation_generator.mean_firing_magnitudes.numpy()).max(),
+        "bias": abs(np.linalg.norm(law.bias) - float(drawn.feature_dict.bias.detach().norm())),
+    }
+    many = SynthSource()
+    ours, theirs = draw_law(many, stream(0, "many")), their_settings(many)
+    deviations = theirs.std_firing_magnitudes.generate(many.n, seed=1)
+    once["deviations_p"] = ks_2samp(ours.deviations, deviations.numpy()).pvalue
+    factors = drawn.correlation_matrix.correlation_factor
+    once["factors_p"] = ks_2samp(law.factors.ravel(), factors.ravel().numpy()).pvalue
+    overlaps = [_overlaps(directions(SOURCE.n, SOURCE.n_p, 100, 3e-4, stream(0, "directions")).T)]
+    overlaps.append(_overlaps(drawn.feature_dict.feature_vectors.detach().numpy()))
+    spread = np.sqrt(sum(found.var() / len(found) for found in overlaps))
+    once |= {"overlap": overlaps[0].mean(), "overlap_apart": abs(overlaps[0].mean() - overlaps[1].mean()) / spread}
+    return {name: float(value) for name, value in (once | _samples(law)).items()}
+
+
+def _overlaps(W: np.ndarray) -> np.ndarray:
+    """Return each direction's largest absolute cosine with another (n x d)."""
+    cosines = np.abs(W @ W.T)
+    np.fill_diagonal(cosines, 0)
+    return cosines.max(axis=1)
+
+
+def _samples(law: Law) -> dict[str, float]:
+    factors = torch.from_numpy(law.factors)
+    matrix = LowRankCorrelationMatrix(factors, 1 - factors.square().sum(1))
+    model = SyntheticModel(their_settings(SOURCE), correlation_matrix=matrix)
+    model.activation_generator.std_firing_magnitudes = torch.from_numpy(law.deviations)
+    torch.manual_seed(0)
+    rng, ours, theirs = stream(0, "samples"), Moments(SOURCE), Moments(SOURCE)
+    for _ in range(SAMPLES // BLOCK):
+        ours.add(coefficients(BLOCK, SOURCE, law, rng).toarray())
+        theirs.add(model.activation_generator.sample(BLOCK).numpy())
+    active = apart(ours.active / SAMPLES, theirs.active / SAMPLES, SAMPLES)
+    pairs = np.triu_indices(SOURCE.n, 1)
+    together = apart(ours.together[pairs] / SAMPLES, theirs.together[pairs] / SAMPLES, SAMPLES)
+    (mean, variance), (their_mean, their_variance) = (
+        (found.sum / found.active, found.squares / found.active - np.square(found.sum / found.active))
+        for found in (ours, theirs)
+    )
+    often = (ours.active + theirs.active) / 2 > FEWEST
+    errors = np.sqrt(variance / ours.active + their_variance / theirs.active)
+    return {
+        "active_largest": active.max(),
+        "active_mean_square": np.square(active).mean(),
+        "features": active.size,
+        "together_largest": together.max(),
+        "together_mean_square": np.square(together).mean(),
+        "pairs": together.size,
+        "magnitudes_largest": (np.abs(mean - their_mean) / errors)[often].max(),
+        "deviations_ratio": float(np.median(np.sqrt(variance / their_variance)[often])),
+        "l0": np.concatenate(ours.l0).mean(),
+        "l0_p": ks_2samp(np.concatenate(ours.l0), np.concatenate(theirs.l0)).pvalue,
+        "orphans": ours.orphans + theirs.orphans,
+        "siblings": ours.siblings + theirs.siblings,
+    }
+
+
+if __name__ == "__main__":
+    logging.disable()
+    print(json.dumps(compare()))

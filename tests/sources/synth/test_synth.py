@@ -1,0 +1,139 @@
+"""SynthSAEBench's distribution: frequencies, trees, factors, magnitudes, directions, and the stores that hold it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import load_references
+from sdlcore.random_streams import stream
+from sdlcore.sources.synth.coefficients import candidacy, coefficients, draw_law, frequencies
+from sdlcore.sources.synth.directions import directions
+from sdlcore.sources.synth.settings import SynthSource
+from tests.conftest import script
+
+# two trees of 2 x (1 + 4 + 16) features, and 22 on their own
+SMALL = SynthSource(n=64, n_p=24, roots=2, depth=2, train_samples=9000, test_samples=50)
+N = 40000
+
+
+def drawn(**changes):
+    """Return settings, law and N samples (dense) of the small bench."""
+    source = dataclasses.replace(SMALL, **changes)
+    law = draw_law(source, stream(0, "law"))
+    return source, law, coefficients(N, source, law, stream(0, "samples")).toarray()
+
+
+def parents_of(source):
+    """Return the parent of each feature that has one."""
+    return {
+        feature: above[place // source.branching]
+        for above, below in zip(source.levels, source.levels[1:], strict=False)
+        for place, feature in enumerate(below)
+    }
+
+
+def test_the_default_is_the_published_bench():
+    published = SynthSource()
+    assert not list(published.inconsistencies())
+    assert [len(level) for level in published.levels] == [128, 512, 2048, 8192]
+    wanted = frequencies(published)
+    assert wanted[[0, -1]] == pytest.approx([0.4, 5e-4])
+    # its documentation says 34 active features a sample, 25 of them among the 4096 most frequent
+    law = draw_law(published, stream(0, "law"))
+    active = coefficients(400, published, law, stream(0, "samples")).toarray() > 0
+    assert active.sum(axis=1).mean() == pytest.approx(34, abs=1.5)
+    assert active[:, :4096].sum(axis=1).mean() == pytest.approx(25, abs=1.5)
+
+
+def test_features_on_their_own_are_as_frequent_as_wanted_with_and_without_factors():
+    for rank in (0, 25):
+        source, law, x = drawn(roots=0, rank=rank)
+        error = np.sqrt(law.frequencies * (1 - law.frequencies) / N)
+        assert (np.abs((x > 0).mean(axis=0) - law.frequencies) < 5 * error).all()
+        assert (law.candidacy == law.frequencies).all()
+        assert law.factors.shape == (source.n, rank)
+
+
+def test_a_child_is_active_only_with_its_parent_and_without_its_siblings():
+    source, _, x = drawn()
+    active, parents = x > 0, parents_of(source)
+    assert len(parents) == 2 * (4 + 16)
+    for child, parent in parents.items():
+        assert active[:, child].any()
+        assert not (active[:, child] & ~active[:, parent]).any()
+    for below in source.levels[1:]:
+        families = active[:, below.start : below.stop].reshape(N, -1, source.branching)
+        assert families.sum(axis=2).max() == 1
+
+
+def test_candidacy_makes_up_for_parents_and_siblings():
+    source = dataclasses.replace(SMALL, n=10, roots=2, branching=2, depth=1)
+    wanted = np.array([0.4, 0.3, 0.1, 0.08, 0.06, 0.03, 0.02, 0.02, 0.02, 0.02])
+    found = candidacy(wanted, source)
+    assert found[[0, 1, 6]] == pytest.approx(wanted[[0, 1, 6]])
+    assert found[2] == pytest.approx(0.25 * (1 + 0.2))
+    assert found[5] == pytest.approx(0.1 * (1 + 0.2))
+    # siblings that want more than their parent has are candidates in all samples at most
+    assert candidacy(np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, *[0.1] * 4]), source).max() == 1
+
+
+def test_a_lone_feature_s_magnitudes_have_the_mean_and_deviation_of_the_law():
+    _, law, x = drawn(roots=0, max_frequency=0.3, min_frequency=0.3, deviation=0.4, deviation_spread=0.1)
+    assert law.means[[0, -1]].tolist() == [5, 4]
+    for feature in (0, 30, 63):
+        magnitudes = x[x[:, feature] > 0, feature]
+        error = law.deviations[feature] / np.sqrt(len(magnitudes))
+        assert abs(magnitudes.mean() - law.means[feature]) < 5 * error
+        assert magnitudes.std() == pytest.approx(law.deviations[feature], rel=0.05)
+
+
+def test_a_child_scales_with_its_parent():
+    source, law, x = drawn(deviation=0.4, deviation_spread=0.0)
+    child = source.levels[1].start
+    together = x[x[:, child] > 0][:, [0, child]]
+    slope = (together[:, 0] * together[:, 1]).sum() / np.square(together[:, 0]).sum()
+    assert slope == pytest.approx(law.means[child] / law.means[0], rel=0.02)
+    assert np.corrcoef(together.T)[0, 1] > 0.5
+
+
+def test_factors_make_features_fire_together_and_apart():
+    source, law, x = drawn(roots=0, correlation=0.15, max_frequency=0.3, min_frequency=0.3)
+    shared = law.factors @ law.factors.T
+    together = np.corrcoef((x > 0).T)
+    pairs = np.triu_indices(source.n, 1)
+    assert np.corrcoef(shared[pairs], together[pairs])[0, 1] > 0.99
+    assert together[pairs].min() < -0.1
+    assert together[pairs].max() > 0.1
+
+
+def test_directions_are_unit_and_interfere_less_than_random_ones():
+    def interference(steps):
+        W = directions(96, 24, steps, 3e-3, stream(0, "directions")).astype(float)
+        assert np.linalg.norm(W, axis=0) == pytest.approx(np.ones(96), abs=1e-6)
+        return np.square(W.T @ W).sum() - 96
+
+    # no vectors have less than n^2 / d - n (Welch)
+    assert 96**2 / 24 - 96 <= interference(100) < 0.95 * interference(0)
+
+
+def test_stores_hold_features_times_directions_plus_bias(tmp_path):
+    paths = {name: tmp_path / f"{name}.h5" for name in ("train", "test")}
+    script("synth")(source=SMALL, seed=3, feature_matrix=tmp_path / "W.safetensors", **paths)
+    W = load_references(tmp_path / "W.safetensors").W_p
+    assert W.shape == (24, 64)
+    law = draw_law(SMALL, stream(3, "synth", "law"))
+    assert np.linalg.norm(law.bias) == pytest.approx(0.5)
+    for part, rows in (("train", 9000), ("test", 50)):
+        with ActivationStore(paths[part]) as store:
+            x, samples = store.features(), store.read("input")
+        assert samples.shape == (rows, 24)
+        assert samples == pytest.approx(x @ W.T + law.bias, abs=1e-4)
+    first = {part: ActivationStore(path).read("input", 0, 50) for part, path in paths.items()}
+    assert not np.array_equal(first["train"], first["test"])
+
+
+@pytest.mark.parametrize(("settings", "key"), [({"roots": 200}, "roots"), ({"min_frequency": 0.5}, "min_frequency")])
+def test_settings_that_do_not_go_together_are_named(settings, key):
+    assert [found for found, _ in dataclasses.replace(SynthSource(), **settings).inconsistencies()] == [key]

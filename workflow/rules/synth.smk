@@ -1,0 +1,26 @@
+# Benches with the distribution of SynthSAEBench.
+rule synth:
+    """Features and samples of a bench with the distribution of SynthSAEBench"""
+    output:
+        feature_matrix="<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
+        train="<results>/activations/{source}/seed{seed}/train.h5",
+        test="<results>/activations/{source}/seed{seed}/test.h5",
+    log:
+        "<logs>/synth/{source}.seed{seed}.log",
+    benchmark:
+        "<logs>/synth/{source}.seed{seed}.tsv"
+    wildcard_constraints:
+        source=names_of("synth"),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        # three matrices of 4096 samples times all features
+        mem_mb=lambda wildcards: 2000 + study.source(wildcards.source).n // 20,
+        runtime=120,
+    params:
+        source=lambda wildcards: as_json(settings_for(SynthSource, wildcards)),
+        code=lambda wildcards: code_digest("synth"),
+    shell:
+        'python "$SCRIPTS"/synth.py --source {params.source:q} --seed {wildcards.seed}'
+        " --feature-matrix {output.feature_matrix} --train {output.train} --test {output.test} > {log} 2>&1"
