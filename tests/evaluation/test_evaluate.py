@@ -121,6 +121,8 @@ def test_f1_asks_whether_the_matched_latent_fires_when_the_feature_does(store):
     expected = (2 * both / (fires.sum(0) + x.sum(0))).mean()
     metrics, *_ = evaluate(model, store, TRUTH, stream(0, "chance"))
     assert metrics["f1"] == pytest.approx(expected)
+    # latents beyond the features point at random
+    assert metrics["mcc"] == pytest.approx(metrics["hungarian_decoder"] * N / min(N, model.config.n_q))
 
 
 def test_a_ground_truth_without_coefficients_is_refused(tmp_path):

@@ -1,9 +1,10 @@
-"""Measure splitting, shrinkage and absorption by the true coefficients, in one pass over the samples."""
+"""Measure detection, splitting, shrinkage and absorption by the true coefficients, in one pass over the samples."""
 
 import numpy as np
 import scipy.sparse
 
 from sdlcore.evaluation.absorption import absorption, absorption_score, match_latents
+from sdlcore.evaluation.detection import Detection
 from sdlcore.evaluation.splitting import Splitting
 from sdlcore.sources.bench.hierarchy import Hierarchy
 
@@ -27,7 +28,7 @@ class CoefficientScores:
         self, W_dec: np.ndarray, true: np.ndarray, x: scipy.sparse.csr_array, hierarchy: Hierarchy | None
     ) -> None:
         self._x, self._hierarchy = x, hierarchy
-        self._splitting = Splitting(W_dec, true)
+        self._splitting, self._detection = Splitting(W_dec, true), Detection(W_dec, true)
         squares = np.square(true).sum(axis=1)
         # by these an inner product says how many units of the feature there are
         self._units = (true / squares[:, None]).T
@@ -40,7 +41,9 @@ class CoefficientScores:
     def add(self, latents: np.ndarray) -> None:
         """Take the latents (B x n_q) of the next B samples."""
         stop = self._seen + len(latents)
-        self._splitting.add(scipy.sparse.csr_array(latents), self._x[self._seen : stop])
+        sparse, x = scipy.sparse.csr_array(latents), self._x[self._seen : stop]
+        self._splitting.add(sparse, x)
+        self._detection.add(sparse, x)
         if self._own is not None:
             self._latents.append(latents[:, self._own])
         self._seen = stop
@@ -51,11 +54,11 @@ class CoefficientScores:
         return np.argsort(active, kind="stable")[: max(1, len(active) // 4)]
 
     def metrics(self) -> dict[str, float | None]:
-        """Return ``splitting`` and ``shrinkage``, and with a hierarchy ``absorption``.
+        """Return what detection and splitting have, and with a hierarchy ``absorption``.
 
         The last is None where there are fewer latents than features, or no sample that tells.
         """
-        metrics = self._splitting.metrics()
+        metrics = self._splitting.metrics() | self._detection.metrics()
         if self._hierarchy is None:
             return metrics
         metrics["absorption"] = None

@@ -133,7 +133,8 @@ def evaluate(
     pattern = best_match(normalise_rows(patterns(model.W_enc.numpy(), spread)), true_p)
     metrics |= recovery_metrics(ENCODER_PATTERN, pattern.similarity, truth.anchored)
     metrics["hungarian_encoder"] = hungarian(model.W_enc.numpy(), true_p)
-    metrics["hungarian_decoder"] = hungarian(model.W_dec.numpy(), true_r)
+    assigned = hungarian(model.W_dec.numpy(), true_r)
+    metrics["hungarian_decoder"] = assigned
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
     assert detected is not None
@@ -145,6 +146,8 @@ def evaluate(
     metrics |= _anchors_only("decoder", anchors_r, true_r, truth.anchored)
     if scores is not None:
         metrics |= _oracle(model, store, true_p, true_r) | scores.metrics()
+        # the same assignment, over the pairs that there are
+        metrics["mcc"] = assigned * len(true_r) / min(len(true_r), model.config.n_q)
         rarest = matches["decoder"].similarity[scores.rarest()]
         metrics[recovery_name("decoder", features=RAREST)] = float(recovered(rarest).mean())
     if top is not None:

@@ -31,6 +31,7 @@ COSINE, INNER, PATTERN = "cosines", "inner products", "cosines of patterns"
 ALL, GIVEN, OTHERS = "all features", "features that anchors give away", "features that are no anchors"
 WHOSE = (ALL, GIVEN, OTHERS)
 """Parts of the features that a metric is taken over."""
+NEAREST = "the features that each is nearest to by its decoder column"
 RAREST = "the quarter of features that are least often active"
 
 CHANCE, ANCHORS_ONLY, ORACLE = "chance", "anchors_only", "oracle"
@@ -262,6 +263,37 @@ _DECLARED: list[Metric] = [
         for metric in _matches(measure, site=site, runs=CROSSCODERS, in_tables=False)
     ),
     *_matches(GT_RECOVERY, sides=("decoder",), features=RAREST, runs=BENCH, in_tables=False),
+    Metric(
+        "mcc",
+        "MCC",
+        "mean |cosine| of the best one-to-one assignment of columns of the decoder, over as many pairs as there are",
+        HIGHER,
+        BENCH,
+        in_tables=False,
+    ),
+    *(
+        Metric(
+            f"detection_{name}",
+            symbol,
+            f"mean {what} of latents as detectors of {NEAREST}",
+            HIGHER,
+            BENCH,
+            in_tables=False,
+        )
+        for name, symbol, what in (
+            ("f1", "F1", "F1"),
+            ("precision", "Precision", "precision"),
+            ("recall", "Recall", "recall"),
+        )
+    ),
+    Metric(
+        "uniqueness",
+        "Unique",
+        f"number of different features among {NEAREST}, over the number of latents",
+        HIGHER,
+        BENCH,
+        in_tables=False,
+    ),
     Metric(
         "splitting",
         "splitting",

@@ -22,8 +22,12 @@ from sae_lens.synthetic import (
     SyntheticModelConfig,
     ZipfianFiringProbabilityConfig,
 )
+from sae_lens.synthetic.evals import compute_classification_metrics, feature_uniqueness, mean_correlation_coefficient
+from scipy.sparse import csr_array
 from scipy.stats import ks_2samp
 
+from sdlcore.evaluation.detection import Detection
+from sdlcore.evaluation.recovery import hungarian
 from sdlcore.random_streams import stream
 from sdlcore.sources.synth.coefficients import Law, coefficients, draw_law
 from sdlcore.sources.synth.directions import directions
@@ -109,7 +113,7 @@ def compare() -> dict[str, float]:
     overlaps.append(_overlaps(drawn.feature_dict.feature_vectors.detach().numpy()))
     spread = np.sqrt(sum(found.var() / len(found) for found in overlaps))
     once |= {"overlap": overlaps[0].mean(), "overlap_apart": abs(overlaps[0].mean() - overlaps[1].mean()) / spread}
-    return {name: float(value) for name, value in (once | _samples(law)).items()}
+    return {name: float(value) for name, value in (once | _samples(law) | _scores()).items()}
 
 
 def _overlaps(W: np.ndarray) -> np.ndarray:
@@ -151,6 +155,27 @@ def _samples(law: Law) -> dict[str, float]:
         "l0_p": ks_2samp(np.concatenate(ours.l0), np.concatenate(theirs.l0)).pvalue,
         "orphans": ours.orphans + theirs.orphans,
         "siblings": ours.siblings + theirs.siblings,
+    }
+
+
+def _scores() -> dict[str, float]:
+    """Return how far our scores of a made-up dictionary, narrower than the features are many, are from theirs."""
+    rng, n, n_q, d = stream(0, "scores"), 40, 25, 16
+    true, W_dec = (rng.standard_normal((rows, d)).astype(np.float32) for rows in (n, n_q))
+    x, latents = (np.maximum(0, rng.standard_normal((500, columns)) - 1) for columns in (n, n_q))
+    latents[:, 0] = 0
+    ours = Detection(W_dec, true)
+    ours.add(csr_array(latents), csr_array(x))
+    found = ours.metrics()
+    unit = true / np.linalg.norm(true, axis=1, keepdims=True)
+    torch_true, torch_dec = torch.from_numpy(true), torch.from_numpy(W_dec)
+    theirs = compute_classification_metrics(torch.from_numpy(latents), torch.from_numpy(x), torch_dec, torch_true)
+    return {
+        "f1_apart": abs(found["detection_f1"] - theirs.f1_score),
+        "precision_apart": abs(found["detection_precision"] - theirs.precision),
+        "recall_apart": abs(found["detection_recall"] - theirs.recall),
+        "uniqueness_apart": abs(found["uniqueness"] - feature_uniqueness(torch_dec, torch_true)),
+        "mcc_apart": abs(hungarian(W_dec, unit) * n / n_q - mean_correlation_coefficient(torch_dec, torch_true)),
     }
 
 

@@ -33,5 +33,8 @@ def test_both_generators_have_one_distribution():
     assert abs(found["together_mean_square"] - 1) < 0.15
     assert found["overlap_apart"] < 5
     assert abs(found["deviations_ratio"] - 1) < 0.01
+    # the scores of one dictionary
+    for name in ("f1", "precision", "recall", "uniqueness", "mcc"):
+        assert found[f"{name}_apart"] < 1e-6, name
     for name in ("l0_p", "deviations_p", "factors_p"):
         assert found[name] > 1e-4, name
