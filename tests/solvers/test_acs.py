@@ -30,6 +30,18 @@ def test_features_are_found_and_so_is_their_number(bench):
     assert row["atoms"] == len(atoms)
 
 
+def test_with_a_threshold_noise_neither_fills_supports_nor_leaves_atoms(bench):
+    noise = torch.randn(bench.x.shape, generator=torch_stream(0, "noise"))
+    noisy = bench._replace(x=bench.x + 0.5 * bench.x.square().mean().sqrt() * noise)
+    (_, without), (atoms, row) = (
+        search(noisy, dataclasses.replace(SMALL, threshold=share, max_steps=15))[-1] for share in (0.0, 1.0)
+    )
+    assert noisy.recovery(atoms) == 1.0
+    assert abs(len(atoms) - len(bench.features)) <= 2 < without["atoms"] - len(bench.features)
+    # two of 40 features are active on average
+    assert row["l0"] < 3 < without["l0"]
+
+
 def test_atoms_are_unit_and_c_contiguous_after_every_step(bench):
     for atoms, _ in search(bench, dataclasses.replace(SMALL, max_steps=8)):
         torch.testing.assert_close(atoms.norm(dim=1), torch.ones(len(atoms)))

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.solvers.codes import MonotonicityError, largest_correlations, nonnegative_codes
+from sdlcore.solvers.codes import MonotonicityError, denoised_codes, largest_correlations, nonnegative_codes
 
 
 def problem(seed, B=20, K=12, d=8):
@@ -98,3 +98,39 @@ def test_activations_that_are_not_finite_are_noticed():
     x[7] = torch.nan
     with pytest.raises(MonotonicityError, match="not finite"):
         nonnegative_codes(x, atoms, atoms @ atoms.T, support, 8)
+
+
+def loud_and_quiet(noise, B=400, K=60, d=40):
+    """Samples of four loud features and a quiet one, with noise; returns them, the atoms and the true codes."""
+    generator = torch.Generator().manual_seed(3)
+    atoms = torch.nn.functional.normalize(torch.randn(K, d, generator=generator))
+    active = torch.rand(B, K, generator=generator).argsort(1)[:, :5]
+    true = torch.zeros(B, K).scatter(1, active, torch.tensor([5.0, 5.0, 5.0, 5.0, 1.0]).expand(B, 5))
+    return true @ atoms + noise * torch.randn(B, d, generator=generator), atoms, true
+
+
+def denoised(x, atoms, s=8, share=1.0, sweeps=200):
+    gram, first = atoms @ atoms.T, solved(x, atoms, s, sweeps)
+    return first, denoised_codes(x, atoms, gram, first, s, sweeps, share)
+
+
+def test_a_second_look_finds_quiet_features_and_drops_what_only_fits_noise():
+    x, atoms, true = loud_and_quiet(noise=0.05)
+    first, second = denoised(x, atoms)
+    wrong = [((codes.support.dense(codes.values) > 0) != (true > 0)).float().sum(1).mean() for codes in (first, second)]
+    assert wrong[0] > 3
+    assert wrong[1] < 1
+    errors = (x - second.reconstruct(atoms)).square().sum(1)
+    torch.testing.assert_close(second.errors, errors, rtol=1e-3, atol=1e-4)
+    assert float(second.errors.mean()) < 0.5 * float(first.errors.mean())
+
+
+def test_of_noise_alone_hardly_a_code_is_left():
+    generator = torch.Generator().manual_seed(4)
+    atoms = torch.nn.functional.normalize(torch.randn(60, 40, generator=generator))
+    first, second = denoised(torch.randn(500, 40, generator=generator), atoms)
+    assert first.l0 > 5
+    assert second.l0 < 0.2
+    _, none = denoised(torch.randn(500, 40, generator=generator), atoms, share=10.0)
+    assert none.l0 == 0
+    assert none.worths().tolist() == [0.0] * 60

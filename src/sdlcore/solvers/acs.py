@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
+from sdlcore.solvers.codes import Codes, denoised_codes, largest_correlations, nonnegative_codes
 from sdlcore.solvers.normal_equations import NormalEquations, typical
 from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
@@ -85,6 +85,9 @@ def alternating_convex_search(
         samples += len(x)
         support = largest_correlations(x, atoms, s, precision)
         codes = nonnegative_codes(x, atoms, gram, support, config.sweeps)
+        full = codes.full
+        if config.threshold:
+            codes = denoised_codes(x, atoms, gram, codes, s, config.sweeps, config.threshold, precision)
         equations.add(codes, x, config.forgetting)
         solved = equations.solve(atoms, config.ridge)
         norms = solved.norm(dim=1)
@@ -117,7 +120,7 @@ def alternating_convex_search(
         started += time.perf_counter() - paused
         if step < config.replace_steps:
             continue
-        if codes.full > FULL and s < config.max_support:
+        if full > FULL and s < config.max_support:
             s = min(2 * s, config.max_support)
             settled = Settled(config.tolerance, config.patience)
         elif settled(row["fvu"], len(atoms)):

@@ -1,12 +1,13 @@
 """The code step: sparse non-negative codes of samples for a fixed dictionary."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdlcore.model.preactivations import Preactivations
-from sdlcore.model.support import Support
+from sdlcore.model.support import Support, assemble, keep
 from sdlcore.solvers import kernels as loops
 
 
@@ -125,3 +126,54 @@ def nonnegative_codes(
             f"squared norm being {float(squares[worst]):.3g}; look for activations that are not finite or huge"
         )
     return Codes(support, values, worth * stride, (squares + 2 * objective).clamp(min=0))
+
+
+def denoised_codes(
+    x_BR: Tensor,
+    atoms_KR: Tensor,
+    gram_KK: Tensor,
+    codes: Codes,
+    s: int,
+    sweeps: int,
+    share: float,
+    precision: torch.dtype | None = None,
+) -> Codes:
+    """Choose supports again by what codes leave of their samples, and drop codes that noise alone would give.
+
+    Correlations with a sample mix all of its features: loud ones hide a quiet one, and places of a support that are
+    left over go to atoms that only fit noise. Correlations with the residual are free of the loud ones. An atom joins,
+    and a code stays, above a share of the universal threshold sigma sqrt(2 ln K), which the largest of K correlations
+    with noise hardly exceeds (Donoho and Johnstone 1994); sigma is the root mean squared residual of a coordinate.
+
+    Parameters
+    ----------
+    x_BR, atoms_KR, gram_KK, sweeps
+        As `nonnegative_codes` takes them.
+    codes
+        The codes so far, for these atoms.
+    s
+        Most atoms that join a support.
+    share
+        Of the universal threshold.
+    precision
+        Type of the product with residuals; None for the samples'.
+    """
+    (B, R), K = x_BR.shape, len(atoms_KR)
+
+    def limit(found: Codes) -> float:
+        return share * math.sqrt(2 * math.log(K) * float(found.errors.mean()) / R)
+
+    residuals = x_BR - codes.reconstruct(atoms_KR)
+    bounds = atoms_KR.new_full((K,), limit(codes))
+    missed = largest_correlations(residuals, atoms_KR, s, precision)
+    strong = (residuals[missed.rows] * atoms_KR[missed.columns]).sum(1) > bounds[missed.columns]
+    kept = codes.values > bounds[codes.support.columns]
+    rows = torch.cat([codes.support.rows[kept], missed.rows[strong]]).long()
+    columns = torch.cat([codes.support.columns[kept], missed.columns[strong]]).long()
+    # one that is kept may join again, where sweeps were too few for its code
+    entries = torch.unique(rows * K + columns)
+    shape, group = (B, 1, K), torch.zeros_like(entries)
+    support, _ = assemble(entries // K, (entries % K).int(), group, shape, codes.support.kernels)
+    found = nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps)
+    support, places = keep(support, found.values > limit(found))
+    return nonnegative_codes(x_BR, atoms_KR, gram_KK, support, sweeps, found.values[places])

@@ -42,6 +42,9 @@ class SolverConfig(FromJson):
     tenth of it, over `patience` steps."""
     patience: Batch = 3
     """Steps over which a solver must have settled."""
+    threshold: Weight = used_by("solver", "acs", default=0.0)
+    """With a value, supports are chosen a second time, by what the first codes leave of a sample, and codes go that are
+    below this share of what noise alone gives the largest of all atoms, sigma sqrt(2 ln K); 0 for neither."""
     forgetting: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.5)
     """Weight of all batches before against the newest in the normal equations."""
     ridge: Positive = used_by("solver", "acs", default=1e-4)
