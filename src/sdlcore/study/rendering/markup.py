@@ -70,12 +70,21 @@ METHODS = {
     "saelens_batchtopk": "SAELens BatchTopK",
     "saelens_nested": "SAELens Matryoshka",
     "saelens_jumprelu": "SAELens JumpReLU",
+    "saelens_batchtopk_3e3": "SAELens BatchTopK at 3e-3",
+    "saelens_nested_3e3": "SAELens Matryoshka at 3e-3",
     "dictionary_learning_topk": "dictionary_learning TopK",
     "dictionary_learning_topk_3e3": "dictionary_learning TopK at 3e-3",
     "dictionary_learning_batchtopk": "dictionary_learning BatchTopK",
     "dictionary_learning_nested": "dictionary_learning Matryoshka",
     "dictionary_learning_jumprelu": "dictionary_learning JumpReLU",
     "sparsify_topk": "sparsify TopK",
+    # of config/synthsaebench.yaml
+    "acs_narrow": "ACS from n_q atoms",
+    "acs_denoised": "ACS, codes denoised",
+    "topk_m": "TopK SAE",
+    "batchtopk_m": "BatchTopK SAE",
+    "nested_m": "Matryoshka SAE by prefixes",
+    "saelens_nested_3e3_m": "SAELens Matryoshka at 3e-3",
 }
 ANCHORING_LABELS = {
     "none": "none",

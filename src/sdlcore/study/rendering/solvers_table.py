@@ -85,7 +85,7 @@ def solvers_table(metrics: Iterable[str | Path], benches: Mapping[str, BenchFact
         run, found = read.cell, read.metrics
         history = last_row(Path(path).parent)
         bench = benches[run.source]
-        latents = _latents(Path(path).parent)
+        latents = latents_of(Path(path).parent)
         atoms = history.get("atoms", latents * (1 - (found["dead_fraction"] or 0)))
         row = {"solver": run.method, "source": run.source, "seed": run.seed, "seconds": history["seconds"]}
         if bench.sparsity is not None:
@@ -131,7 +131,7 @@ def last_row(folder: Path) -> dict[str, float]:
     return {str(name): value for name, value in frame.iloc[-1].items()}
 
 
-def _latents(folder: Path) -> int:
+def latents_of(folder: Path) -> int:
     """Return a trained run's number of latents, 0 of a solver's."""
     try:
         return int(json.loads((folder / "config.json").read_text())["settings"].get("n_q", 0))

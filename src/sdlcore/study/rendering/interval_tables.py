@@ -1,0 +1,55 @@
+"""Format tables of runs on benches with intervals over seeds, and with what runs cost."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from sdlcore.evaluation.metrics import METRICS
+from sdlcore.study.rendering.markup import label_method, number
+from sdlcore.study.rendering.solvers_table import last_row, latents_of
+from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.results.tables import paired_interval
+
+COSTS = {"latents": 0, "samples": 0, "seconds": 1}
+"""What `costs` says of a run, with the decimals of its mean."""
+
+
+def costs(folders: Iterable[str | Path]) -> pd.DataFrame:
+    """Return ``latents`` (atoms, of a solver), ``samples`` taken and ``seconds`` by the clock, one row a run.
+
+    Raises
+    ------
+    RunsError
+        If a history or the settings of a run are unreadable.
+    """
+    rows = []
+    for folder in map(Path, folders):
+        last = last_row(folder)
+        rows.append((last.get("atoms", latents_of(folder)), last["samples"], last["seconds"]))
+    return pd.DataFrame(rows, columns=list(COSTS))
+
+
+def interval_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame) -> TextTable:
+    """Return means over seeds with half the width of their 95 % t intervals, one row a source and method.
+
+    Parameters
+    ----------
+    columns
+        Metric -> head of its column.
+    caption
+        What stands above.
+    table
+        One row a run: source, method, seed, the metrics and `COSTS`.
+    """
+    rows = []
+    for (source, method), runs in table.groupby(["source", "method"], sort=False):
+        cells = []
+        for metric in columns:
+            mean, _, high = paired_interval(runs[metric].to_numpy())
+            digits = METRICS[metric].digits
+            cells.append(number(mean, digits) + ("" if pd.isna(high) else f" ± {number(high - mean, digits)}"))
+        spent = [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
+        rows.append([str(source), label_method(str(method)), str(len(runs)), *cells, *spent])
+    frame = pd.DataFrame(rows, columns=["bench", "method", "seeds", *columns.values(), *COSTS])
+    return TextTable(caption, frame, 2)
