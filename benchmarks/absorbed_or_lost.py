@@ -47,9 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, required=True, help="table to write")
     config = validate(read_given(["config/config.yaml", "config/anchoring.yaml"], {}))
-    assert config.anchoring_map is not None
     files = config.files()
-    cells = [cell for cell in config.anchoring_map.cells(config) if cell.source == SOURCE]
+    cells = [cell for cell in config.products()["anchoring_map"].cells(config) if cell.source == SOURCE]
     found = [{"method": c.method, "anchoring": c.anchoring, "seed": c.seed, **shares(files, c)} for c in cells]
     means = pd.DataFrame(found).groupby(["method", "anchoring"], sort=False).mean().drop(columns="seed").round(4)
     write_csv(parser.parse_args().csv, means.reset_index())
