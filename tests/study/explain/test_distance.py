@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from sdlcore.study.explain.distance import CAP, READINGS, agreement, by_row, distances, errors, nearest
-from sdlcore.study.explain.looks import ABOVE, TAUS
+from sdlcore.study.explain.looks import ABOVE, THRESHOLDS
 from sdlcore.study.explain.protocols import Protocol, draw
 from sdlcore.study.results.tables import read_paper
 from tests.conftest import REPOSITORY
@@ -22,7 +22,7 @@ def paper():
 def look(step, method="topk", seed=0, anchored=False, **changed):
     """A look that is wrong everywhere, but for what is given."""
     values = {f"l0_{above:g}": 1.0 for above in ABOVE}
-    values |= {f"{side}_{tau:g}": 0.0 for side in SIDES for tau in TAUS} | {f"{side}_mip": 0.0 for side in SIDES}
+    values |= {f"{side}_{tau:g}": 0.0 for side in SIDES for tau in THRESHOLDS} | {f"{side}_mip": 0.0 for side in SIDES}
     place = {
         "number": 0,
         "method": method,

@@ -5,7 +5,7 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from sdlcore.study.explain.looks import ABOVE, TAUS
+from sdlcore.study.explain.looks import ABOVE, THRESHOLDS
 from sdlcore.study.explain.protocols import TABLES, draw, write_protocols
 from tests.study.products import made
 
@@ -16,7 +16,7 @@ def write_looks(path, numbers, rows, recovery):
     values = {f"l0_{above:g}": 13.5 for above in ABOVE} | {"fvu": 0.1}
     found = []
     for number, row in product(numbers, rows):
-        near = {f"{side}_{tau:g}": recovery[number] for side in SIDES for tau in TAUS}
+        near = {f"{side}_{tau:g}": recovery[number] for side in SIDES for tau in THRESHOLDS}
         near |= {f"{side}_mip": 0.983 for side in SIDES}
         place = {"method": row.removesuffix("+"), "anchored": row.endswith("+"), "value": None, "seed": 0, "step": 40}
         found.append({"number": number, **place, **values, **near})

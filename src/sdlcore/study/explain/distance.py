@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.stats
 
 from sdlcore.evaluation.metrics import COSINE, INNER
-from sdlcore.study.explain.looks import ABOVE, TAUS
+from sdlcore.study.explain.looks import ABOVE, THRESHOLDS
 from sdlcore.study.explain.protocols import Protocol
 from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.verdicts.readings import SIMILARITIES
@@ -57,7 +57,7 @@ class Reading(NamedTuple):
 
 READINGS = [
     Reading(recovery, mip, tau, side, above)
-    for (recovery, mip), tau, side, above in product(SIMILARITIES, TAUS, SIDES, ABOVE)
+    for (recovery, mip), tau, side, above in product(SIMILARITIES, THRESHOLDS, SIDES, ABOVE)
 ]
 
 

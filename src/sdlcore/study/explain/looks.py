@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
+from sdlcore.data.recovery_rule import TAUS, recovered
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
@@ -26,7 +27,8 @@ EVERY = 40
 """Steps between looks."""
 TEST = 2000
 """Samples not trained on, that L0 and FVU are measured on."""
-TAUS = (0.9, 0.95, 0.97)
+THRESHOLDS = (*TAUS, 0.97)
+"""Taus at which recovery is counted: the paper's two, and one near which high learning rates give its recovery."""
 ABOVE = (0.0, 0.01, 0.1)
 """Latents above these count as active."""
 
@@ -129,5 +131,5 @@ def _look(model: SparseCoder, x_p: Tensor, x_r: Tensor, true: tuple[Tensor, Tens
         best = {"cosine": (inner / W.norm(dim=1).clamp(min=1e-12)).amax(1), "inner": inner.amax(1)}
         for similarity, value in best.items():
             look[f"{side}_{similarity}_mip"] = float(value.mean())
-            look |= {f"{side}_{similarity}_{tau:g}": float((value > tau).float().mean()) for tau in TAUS}
+            look |= {f"{side}_{similarity}_{tau:g}": float(recovered(value, tau).float().mean()) for tau in THRESHOLDS}
     return look
