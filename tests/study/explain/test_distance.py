@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.study.explain.distance import CAP, READINGS, agreement, by_row, distances, errors, nearest
+from sdlcore.study.explain.distance import CAP, READINGS, by_row, distances, errors, nearest
 from sdlcore.study.explain.looks import ABOVE, THRESHOLDS
-from sdlcore.study.explain.protocols import Protocol, draw
+from sdlcore.study.explain.protocols import Protocol
 from sdlcore.study.results.tables import read_paper
 from tests.conftest import REPOSITORY
 
@@ -105,23 +105,6 @@ def test_tables_without_an_l0_are_judged_by_what_they_print():
     rows = pd.DataFrame([look(80, **given) | {"value": 32.0}, look(80) | {"value": 64.0}])
     found = nearest(Protocol(), rows, paper, 4)
     assert (found.distance, found.given, found.numbers) == (pytest.approx(0.5), 2, 4)
-
-
-def test_scales_that_rank_alike_agree():
-    drawn = draw(4, 0)
-    values = [0.1, 0.2, 0.3, 0.4]
-
-    def stage(order, fvus):
-        protocols = [drawn[i] for i in order]
-        rows = [look(80) | {"number": n, "fvu": fvu} for n, fvu in enumerate(fvus)]
-        rows.append(look(40) | {"number": 0, "fvu": 9.0})
-        distance = pd.DataFrame({"number": range(len(order)), "distance": [values[i] for i in order]})
-        return protocols, pd.DataFrame(rows), distance
-
-    table = agreement(stage([0, 1, 2, 3], [1, 2, 3, 4]), stage([3, 1, 0], [1, 2, 3])).set_index("quantity")
-    assert table.loc["distance", ["protocols", "rank_correlation"]].tolist() == [3, 1]
-    assert table.loc["fvu", ["method", "protocols", "rank_correlation"]].tolist() == ["topk", 3, -1]
-    assert np.isnan(table.loc["l0_0", "rank_correlation"]), "nothing to rank"
 
 
 def test_a_row_by_itself_is_given_by_more_protocols_than_all_rows(paper):

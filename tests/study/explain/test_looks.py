@@ -1,20 +1,11 @@
 import numpy as np
 import pytest
 
-from sdlcore.study.explain import looks as module
-from sdlcore.study.explain.looks import looks, side
+from sdlcore.study.explain.looks import looks, representation, scaled
 from sdlcore.study.explain.protocols import Protocol, Scale
 
-TINY = Scale(40, 25, 19, 400, 1, 0.5, 0.9)
+TINY = Scale(40, 25, 19, 400, 1, 0.5, sparsity=0.9, samples=3000)
 SHORT = Protocol(steps=90, batch_size=256, lr=3e-3, k=240)
-
-
-@pytest.fixture(autouse=True)
-def few_samples(monkeypatch):
-    monkeypatch.setattr(module, "SAMPLES", 3000)
-    side.cache_clear()
-    yield
-    side.cache_clear()
 
 
 @pytest.mark.parametrize("method", ["relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder"])
@@ -44,7 +35,7 @@ def test_of_an_autoencoder_the_target_changes_nothing():
 
 
 def test_targets_are_what_they_are_called():
-    x = {which: side(TINY, which, False, 0) for which in ("input", "independent", "rotated", "same")}
+    x = {which: representation(TINY, which, False, 0) for which in ("input", "independent", "rotated", "same")}
     assert np.array_equal(x["same"].W, x["input"].W)
     np.testing.assert_allclose(x["rotated"].W.T @ x["rotated"].W, x["input"].W.T @ x["input"].W, atol=1e-5)
     assert np.abs((x["independent"].W * x["input"].W).sum(0)).max() < 0.99
@@ -55,11 +46,11 @@ def test_targets_are_what_they_are_called():
 
 def test_inputs_are_scaled_as_they_say():
     x = np.random.default_rng(0).standard_normal((3010, 19)).astype(np.float32) + 3
-    unit = module._inputs(x, Protocol(inputs="unit"))
+    unit = scaled(x, "unit", 3000)
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
-    scaled = module._inputs(x, Protocol(inputs="scaled"))[:3000]
-    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-3)
-    assert np.linalg.norm(scaled, axis=1).mean() == pytest.approx(19**0.5, rel=1e-3)
+    centred = scaled(x, "scaled", 3000)[:3000]
+    np.testing.assert_allclose(centred.mean(0), 0, atol=1e-3)
+    assert np.linalg.norm(centred, axis=1).mean() == pytest.approx(19**0.5, rel=1e-3)
 
 
 def test_tied_rows_are_read_alike_on_both_sides_and_anchored_features_are_left_out():

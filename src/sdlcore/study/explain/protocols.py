@@ -28,6 +28,8 @@ class Scale(NamedTuple):
     max_interference: float
     """M. Inner products of random directions grow as the root of the dimension falls, and M with them."""
     sparsity: float = 0.99
+    samples: int = 100_000
+    """N of the training set."""
 
 
 FULL = Scale(1, 1000, 768, 16_000, 30, 0.1)
@@ -37,8 +39,8 @@ QUARTER = Scale(4, 250, 192, 4000, 8, 0.2)
 active latents an active feature (k = 16 of 2.5 active features, 64 of 10) and the noise of other features in an inner
 product stay as they are. Chance does not: `chance_mip` is .27 for 4,000 random rows, .15 for 16,000."""
 SCALES = {"quarter": QUARTER, "full": FULL}
-SAMPLES = 100_000
-"""N of the training set, at either scale."""
+EVERY = 40
+"""Steps between looks at a dictionary."""
 
 METHODS = ("relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder")
 
@@ -117,6 +119,7 @@ class Protocol(FromJson):
                 "gradient_clip": 1.0 if self.gradient_clip else None,
                 "batch_size": self.batch_size,
                 "steps": self.steps,
+                "log_every": EVERY,
                 "lambda_anchor": self.lambda_anchor if anchored else 0.0,
                 **own,
             }
@@ -185,7 +188,7 @@ def draw(number: int, seed: int) -> list[Protocol]:
     found = []
     for _ in range(number):
         chosen = {name: values[rng.choice(len(values), p=chances)] for name, (values, chances) in SPACE.items()}
-        most = max(40, MOST // chosen["batch_size"] // 40 * 40)
+        most = max(EVERY, MOST // chosen["batch_size"] // EVERY * EVERY)
         found.append(Protocol(**{**chosen, "steps": min(chosen["steps"], most)}))
     return found
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
+from pydantic import Field
 
 from sdlcore.settings import Text
+from sdlcore.study.explain.protocols import METHODS, SCALES, read_protocols
 from sdlcore.study.products.product import Picture
 from sdlcore.study.settings.fields import Identifier, Seeds, Settings, Unique
 from sdlcore.study.settings.files import Files
@@ -17,22 +19,8 @@ AT_ONCE = 8
 """Protocols that one job trains, one after the other: they share the bench that they draw."""
 REPEATED = ("table6", 0.01)
 """The block of Table 6 that is Table 1's."""
-Row = Literal[
-    "relu",
-    "relu+",
-    "jumprelu",
-    "jumprelu+",
-    "topk",
-    "topk+",
-    "batchtopk",
-    "batchtopk+",
-    "matryoshka",
-    "matryoshka+",
-    "transcoder",
-    "transcoder+",
-    "crosscoder",
-    "crosscoder+",
-]
+Row = Annotated[str, Field(pattern=rf"^({'|'.join(METHODS)})\+?\Z")]
+"""A row of Table 1: a method, with + for the row with anchors."""
 
 
 class Stage(Settings):
@@ -45,7 +33,7 @@ class Stage(Settings):
     table: Literal["table1", "table4", "table5", "table6", "table7"] = "table1"
     """The paper's table."""
     rows: Annotated[list[Row], MinLen(1), Unique] | None = None
-    """Methods, with + for the row with anchors; null for all of the table."""
+    """Methods of Table 1, with + for the row with anchors; null for all rows of the table."""
     seeds: Seeds = [0]
     """Each trains all rows."""
     joined: Identifier | None = None
@@ -62,8 +50,6 @@ class Stage(Settings):
 
     def numbers(self, first: int) -> list[int]:
         """Return the protocols that the job beginning with ``first`` trains."""
-        from sdlcore.study.explain.protocols import read_protocols
-
         return list(range(first, min(first + AT_ONCE, len(read_protocols(Path(self.protocols))))))
 
     def of_table(self, files: Files) -> tuple[list[str], list[float]]:
@@ -106,8 +92,6 @@ class Explain(Picture):
             yield f"{path}.stages: {', '.join(waiting)} wait for each other; a stage can name only earlier ones"
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        from sdlcore.study.explain.protocols import read_protocols
-
         for name, stage in self.stages.items():
             try:
                 read_protocols(Path(stage.protocols))
@@ -116,8 +100,6 @@ class Explain(Picture):
 
     def looks(self, files: Files, stage: str) -> list[str]:
         """Return the files that a stage's jobs write."""
-        from sdlcore.study.explain.protocols import read_protocols
-
         firsts = range(0, len(read_protocols(Path(self.stages[stage].protocols))), AT_ONCE)
         return [f"{files.results}/looks/{stage}/{first}.csv" for first in firsts]
 
@@ -136,8 +118,8 @@ class Explain(Picture):
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.study.explain.distance import READINGS, Reading, agreement, by_row, distances
-        from sdlcore.study.explain.protocols import SCALES, read_protocols
+        from sdlcore.study.explain.distance import READINGS, Reading, by_row, distances
+        from sdlcore.study.explain.scales import agreement
         from sdlcore.study.rendering.explain import figure_explain
         from sdlcore.study.results.tables import read_csv, read_paper, write_csv
 
