@@ -6,8 +6,9 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import MinLen
 
+from sdlcore.study.products.bench_points import bench_with, missed, with_benches
 from sdlcore.study.products.product import AnyStudy, Picture
-from sdlcore.study.settings.cells import Cell, variant_name
+from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import Identifier, Names, Numbers, Seeds, Settings
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.names import BENCH, METHOD, PROTOCOL, unknown
@@ -53,12 +54,11 @@ class Frontier(Picture):
 
     def points(self, study: Study) -> list[FrontierPoint]:
         """Return the points, panel by panel; the bench itself where it has the value already."""
-        bench = study.sources.bench[self.source]
         return [
             FrontierPoint(
                 parameter,
                 value,
-                self.source if value == getattr(bench, parameter) else variant_name(self.source, parameter, value),
+                bench_with(study, self.source, parameter, value),
                 panel.methods or self.methods,
             )
             for parameter, panel in self.panels.items()
@@ -85,11 +85,7 @@ class Frontier(Picture):
         return sum(len(panel.values) * len(panel.methods or self.methods) * seeds for panel in self.panels.values())
 
     def with_variants(self, study: AnyStudy) -> AnyStudy:
-        for point in self.points(study):
-            if point.source not in study.sources.bench:
-                bench = study.source(self.source).model_copy(update={point.parameter: point.value})
-                study = study.with_source(point.source, bench)
-        return study
+        return with_benches(study, self.source, self.points(study))
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
@@ -104,11 +100,8 @@ class Frontier(Picture):
                 yield from unknown(f"{path}.panels", [parameter], numbers, expected)
 
     def unsound(self, path: str, study: Study) -> Iterator[str]:
-        for point in self.points(study):
-            value = getattr(study.source(point.source), point.parameter)
-            if value != point.value:
-                where = f"sources.{point.source}"
-                yield f"{path}.panels.{point.parameter}.values: {point.value}, but {where} has {value}"
+        for point, wrong in missed(study, self.points(study)):
+            yield f"{path}.panels.{point.parameter}.values: {wrong}"
 
     def inputs(self, name: str, files: Files) -> list[str]:
         cells = self.cells(files.study)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from annotated_types import MinLen
 
+from sdlcore.study.products.bench_points import bench_with, missed, with_benches
 from sdlcore.study.products.product import AnyStudy, Picture
-from sdlcore.study.settings.cells import Cell, setting_of, variant_name
+from sdlcore.study.settings.cells import Cell, setting_of
 from sdlcore.study.settings.fields import AsGiven, Identifier, Numbers, Seeds, Settings, Unique
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.names import BENCH, METHOD, PROTOCOL, unknown
@@ -68,8 +69,7 @@ class Law(Picture):
 
     def point(self, study: Study, parameter: str, value: float) -> LawPoint:
         """Return the bench with a value of one parameter; the bench itself where it has that already."""
-        own = getattr(study.sources.bench[self.source], parameter)
-        return LawPoint(parameter, value, self.source if value == own else variant_name(self.source, parameter, value))
+        return LawPoint(parameter, value, bench_with(study, self.source, parameter, value))
 
     def matrices(self, study: Study) -> list[tuple[LawPoint, int]]:
         """Return the benches and seeds whose true features are read out; noise needs no other features."""
@@ -101,11 +101,7 @@ class Law(Picture):
 
     def with_variants(self, study: AnyStudy) -> AnyStudy:
         points = [point for point, _ in self.matrices(study)] + [run.point for run in self.laid_out(study)]
-        for point in points:
-            if point.source not in study.sources.bench:
-                bench = study.source(self.source).model_copy(update={point.parameter: point.value})
-                study = study.with_source(point.source, bench)
-        return study
+        return with_benches(study, self.source, points)
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
         yield from unknown(f"{path}.source", [self.source], study.sources.bench, BENCH)
@@ -115,10 +111,8 @@ class Law(Picture):
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         if noise := study.sources.bench[self.source].noise:
             yield f"{path}.source: {self.source} has noise {noise:g}, expected a bench without"
-        for point in dict.fromkeys(run.point for run in self.laid_out(study)):
-            value = getattr(study.source(point.source), point.parameter)
-            if value != point.value:
-                yield f"{path}.runs: {point.parameter} {point.value}, but sources.{point.source} has {value}"
+        for point, wrong in missed(study, dict.fromkeys(run.point for run in self.laid_out(study))):
+            yield f"{path}.runs: {point.parameter} {wrong}"
         for method in self.runs:
             pair = setting_of(study, self.source, method, self.protocol, "pair")
             if pair != "sae":

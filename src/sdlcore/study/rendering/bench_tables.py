@@ -1,6 +1,6 @@
 """Format tables of runs on benches, a row for each bench and method."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pandas as pd
 
@@ -42,9 +42,20 @@ def bench_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame, fi
         Metrics with a decimal more than elsewhere.
     """
     digits = {metric: METRICS[metric].digits + (metric in finer) for metric in columns}
-    rows = []
-    for (source, method), runs in table.groupby(["source", "method"], sort=False):
-        means = [number(float(runs[metric].mean()), digits[metric]) for metric in columns]
-        rows.append([str(source), label_method(str(method)), str(len(runs)), *means])
-    frame = pd.DataFrame(rows, columns=["bench", "method", "seeds", *columns.values()])
-    return TextTable(caption, frame, 2)
+
+    def means(runs: pd.DataFrame) -> list[str]:
+        return [number(float(runs[metric].mean()), digits[metric]) for metric in columns]
+
+    return text_by_method(columns.values(), caption, table, means)
+
+
+def text_by_method(
+    heads: Iterable[str], caption: str, table: pd.DataFrame, cells: Callable[[pd.DataFrame], list[str]]
+) -> TextTable:
+    """Return one row a source and method: both, the number of seeds, and what ``cells`` makes of its runs, under
+    ``heads``."""
+    rows = [
+        [str(source), label_method(str(method)), str(len(runs)), *cells(runs)]
+        for (source, method), runs in table.groupby(["source", "method"], sort=False)
+    ]
+    return TextTable(caption, pd.DataFrame(rows, columns=["bench", "method", "seeds", *heads]), 2)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from sdlcore.evaluation.metrics import METRICS
-from sdlcore.study.rendering.markup import label_method, number
+from sdlcore.study.rendering.bench_tables import text_by_method
+from sdlcore.study.rendering.markup import number
 from sdlcore.study.rendering.solvers_table import last_row, latents_of
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval
@@ -42,14 +43,13 @@ def interval_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame)
     table
         One row a run: source, method, seed, the metrics and `COSTS`.
     """
-    rows = []
-    for (source, method), runs in table.groupby(["source", "method"], sort=False):
-        cells = []
+
+    def cells(runs: pd.DataFrame) -> list[str]:
+        found = []
         for metric in columns:
             mean, _, high = paired_interval(runs[metric].to_numpy())
             digits = METRICS[metric].digits
-            cells.append(number(mean, digits) + ("" if pd.isna(high) else f" ± {number(high - mean, digits)}"))
-        spent = [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
-        rows.append([str(source), label_method(str(method)), str(len(runs)), *cells, *spent])
-    frame = pd.DataFrame(rows, columns=["bench", "method", "seeds", *columns.values(), *COSTS])
-    return TextTable(caption, frame, 2)
+            found.append(number(mean, digits) + ("" if pd.isna(high) else f" ± {number(high - mean, digits)}"))
+        return found + [number(float(runs[name].mean()), digits) for name, digits in COSTS.items()]
+
+    return text_by_method([*columns.values(), *COSTS], caption, table, cells)

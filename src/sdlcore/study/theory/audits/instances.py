@@ -13,6 +13,11 @@ PAPER_BENCHES = [
 ]
 """n, S and M of the paper's Table 1, and then of its Tables 4, 5 and 6."""
 
+MAGNITUDES, CHANCES = np.array([0.5, 1.0, 2.0]), np.array([0.5, 0.3, 0.2])
+"""What an active feature may be, and how probably, where claims are summed over all states."""
+Drawn = list[tuple[str, Problem, Weights]]
+"""Problems and dictionaries, each with its activation."""
+
 
 def random_problem(
     rng: np.random.Generator, activation: str, latents: int | None = None, k: int | None = None

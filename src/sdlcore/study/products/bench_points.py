@@ -1,0 +1,44 @@
+"""Variants of a bench, one for each value of one of its settings, for pictures over these values."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from sdlcore.study.products.product import AnyStudy
+from sdlcore.study.settings.cells import variant_name
+from sdlcore.study.settings.study import Study
+
+
+class BenchPoint(Protocol):
+    """A value of a setting, and the bench that has it."""
+
+    @property
+    def parameter(self) -> str: ...
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def source(self) -> str: ...
+
+
+def bench_with(study: Study, bench: str, parameter: str, value: float) -> str:
+    """Return the name of the bench with a value of a setting: its own where it has that already."""
+    own = getattr(study.sources.bench[bench], parameter)
+    return bench if value == own else variant_name(bench, parameter, value)
+
+
+def with_benches(study: AnyStudy, bench: str, points: Iterable[BenchPoint]) -> AnyStudy:
+    """Return a study with the benches of the points."""
+    for point in points:
+        if point.source not in study.sources.bench:
+            variant = study.source(bench).model_copy(update={point.parameter: point.value})
+            study = study.with_source(point.source, variant)
+    return study
+
+
+def missed(study: Study, points: Iterable[BenchPoint]) -> Iterator[tuple[BenchPoint, str]]:
+    """Yield the points whose bench has another value than they say, with what is wrong."""
+    for point in points:
+        value = getattr(study.source(point.source), point.parameter)
+        if value != point.value:
+            yield point, f"{point.value}, but sources.{point.source} has {value}"
