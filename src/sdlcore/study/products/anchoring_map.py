@@ -30,12 +30,12 @@ class Regimes(Settings):
     """Column of the map -> the anchoring that takes its place on this source, such as one of other features."""
 
 
-class Held(NamedTuple):
+class AnchoredPair(NamedTuple):
     """A cell of the map: what is trained with anchors, and what it is compared with."""
 
     column: str
     """The anchoring that heads its column."""
-    cell: Cell
+    anchored: Cell
     plain: Cell
     """The same run without anchors."""
 
@@ -59,10 +59,10 @@ class AnchoringMap(Picture):
         """Return what is trained on which sources."""
         return {source: asked for source, asked in self.runs.items() if asked is not None}
 
-    def held(self, study: Study) -> list[Held]:
+    def pairs(self, study: Study) -> list[AnchoredPair]:
         """Return the runs with anchors, each beside that without, row by row of the map."""
         return [
-            Held(
+            AnchoredPair(
                 column,
                 Cell(source, method, asked.protocol, asked.instead.get(column, column), seed),
                 Cell(source, method, asked.protocol, "none", seed),
@@ -74,7 +74,7 @@ class AnchoringMap(Picture):
         ]
 
     def cells(self, study: Study) -> list[Cell]:
-        return list(dict.fromkeys(cell for held in self.held(study) for cell in (held.plain, held.cell)))
+        return list(dict.fromkeys(cell for pair in self.pairs(study) for cell in (pair.plain, pair.anchored)))
 
     def at_most(self, study: Study) -> int:
         methods = sum(len(asked.methods) for asked in self.asked().values())
@@ -98,7 +98,7 @@ class AnchoringMap(Picture):
 
     def inputs(self, name: str, files: Files) -> list[str]:
         found = []
-        for _, cell, plain in self.held(files.study):
+        for _, cell, plain in self.pairs(files.study):
             found += [files.metrics(plain), files.metrics(cell), files.history(cell)]
             found += [files.anchors(cell.source, cell.anchoring, cell.seed)]
             if references := files.references(cell.source, cell.seed):
@@ -120,7 +120,7 @@ class AnchoringMap(Picture):
         from sdlcore.study.rendering.anchoring_map import RUN_COLUMNS, figure_map, map_table
         from sdlcore.study.results.tables import write_csv
 
-        rows = [self._judged(held, files) for held in self.held(files.study)]
+        rows = [self._judged(pair, files) for pair in self.pairs(files.study)]
         runs = pd.DataFrame(rows).reindex(columns=RUN_COLUMNS)
         table = map_table(runs)
         write_csv(files.table(f"{name}_runs"), runs)
@@ -128,7 +128,7 @@ class AnchoringMap(Picture):
         self.write(name, files, figure_map(table), table)
         logging.info("%d cells from %d runs", len(table), len(runs))
 
-    def _judged(self, held: Held, files: Files) -> "dict[str, str | float | None]":
+    def _judged(self, pair: AnchoredPair, files: Files) -> "dict[str, str | float | None]":
         """Return the row of a run with anchors, beside that without, on the features that no anchoring gives away."""
         import numpy as np
 
@@ -139,26 +139,26 @@ class AnchoringMap(Picture):
         from sdlcore.study.results.runs import read_metrics
         from sdlcore.study.results.tables import read_csv
 
-        source, seed = held.cell.source, held.cell.seed
+        source, seed = pair.anchored.source, pair.anchored.seed
         judge = files.references(source, seed)
         assert judge is not None, f"{source} has nothing to judge by"
         references = load_references(judge)
         beside = {self.asked()[source].instead.get(column, column) for column in self.anchorings}
         near = [lie_near(load_anchors(files.anchors(source, name, seed)), references, TAU_STRICT) for name in beside]
         left = ~np.any(near, axis=0)
-        given = given_away(load_anchors(files.anchors(source, held.cell.anchoring, seed)), references)
+        given = given_away(load_anchors(files.anchors(source, pair.anchored.anchoring, seed)), references)
         row: dict[str, str | float | None] = {
-            **{"source": source, "method": held.cell.method, "protocol": held.cell.protocol},
-            **{"anchoring": held.column, "seed": seed, "judged": int(left.sum()), "given": len(given)},
+            **{"source": source, "method": pair.anchored.method, "protocol": pair.anchored.protocol},
+            **{"anchoring": pair.column, "seed": seed, "judged": int(left.sum()), "given": len(given)},
         }
-        for cell, suffix in ((held.cell, ""), (held.plain, "_none")):
+        for cell, suffix in ((pair.anchored, ""), (pair.plain, "_none")):
             found = read_metrics(files.metrics(cell))
             hits = recovered(np.array(found.features["decoder"]), TAU_STRICT)
             row |= {f"recovery{suffix}": hits[left].mean(), f"given_recovered{suffix}": hits[given].mean()}
             row |= {f"{name}{suffix}": found.metrics.get(name) for name in ("absorption", "fvu")}
-        told = read_csv(files.history(held.cell))
+        told = read_csv(files.history(pair.anchored))
         chosen = "lambda_anchor" in told
         row["lambda_anchor"] = (
-            told["lambda_anchor"].iloc[-1] if chosen else files.study.anchorings[held.cell.anchoring].lambda_anchor
+            told["lambda_anchor"].iloc[-1] if chosen else files.study.anchorings[pair.anchored.anchoring].lambda_anchor
         )
         return row

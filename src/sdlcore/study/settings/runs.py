@@ -20,7 +20,9 @@ USERS: dict[str, tuple[type, ...]] = {
     "other libraries": (PeerConfig,),
 }
 """Kinds of runs, and the classes that define their settings."""
-NOT_GIVEN = ("pursuit", "lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
+HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
+"""How anchors hold their rows, beside the weight."""
+NOT_GIVEN = ("pursuit", "lambda_anchor", *HOLDING)
 """Settings that a run has from its kind or its anchoring."""
 
 

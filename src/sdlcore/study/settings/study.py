@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from sdlcore.run import AnchorForm
 from sdlcore.settings import Positive, Text
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, left_out
-from sdlcore.study.settings.runs import Method, Protocol
+from sdlcore.study.settings.runs import HOLDING, Method, Protocol
 from sdlcore.study.settings.sources import Bench, Clip, File, Llama, Source, Sources
 
 
@@ -48,9 +48,8 @@ class Anchoring(Settings):
     @property
     def of_runs(self) -> dict[str, Any]:
         """Return the settings of a run that its anchoring gives."""
-        held = {name: getattr(self, name) for name in ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")}
         weight = {} if self.anchor_cosine else {"lambda_anchor": self.lambda_anchor}
-        return {**weight, **{name: value for name, value in held.items() if value is not None}}
+        return weight | {name: getattr(self, name) for name in HOLDING if getattr(self, name) is not None}
 
 
 class Study(Settings):
