@@ -9,7 +9,7 @@ import numpy as np
 from sdlcore.command_line import cli
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
-from sdlcore.sources.synth.coefficients import coefficients, draw_law
+from sdlcore.sources.synth.coefficients import coefficients, draw_distribution
 from sdlcore.sources.synth.directions import directions
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.storage.files import provenance
@@ -29,13 +29,13 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
     directed = stream(seed, "synth", "directions")
     W = directions(source.n, source.n_p, source.orthogonal_steps, source.orthogonal_rate, directed)
     write_sealed(feature_matrix, {"W_p": W}, provenance(__file__, source=asdict(source), seed=seed))
-    law = draw_law(source, stream(seed, "synth", "law"))
+    distribution = draw_distribution(source, stream(seed, "synth", "law"))
     for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         rng, active = stream(seed, "synth", part), 0
         with create_store(path, provenance(__file__, source=asdict(source), seed=seed, part=part)) as store:
             for start in range(0, rows, ROWS_AT_ONCE):
-                x = coefficients(min(ROWS_AT_ONCE, rows - start), source, law, rng)
-                store.append(np.asarray(x @ W.T, dtype=np.float32) + law.bias, features=x)
+                x = coefficients(min(ROWS_AT_ONCE, rows - start), source, distribution, rng)
+                store.append(np.asarray(x @ W.T, dtype=np.float32) + distribution.bias, features=x)
                 active += x.nnz
         logging.info("%s: %d samples of %.1f active features", part, rows, active / rows)
 

@@ -29,7 +29,7 @@ from scipy.stats import ks_2samp
 from sdlcore.evaluation.detection import Detection
 from sdlcore.evaluation.recovery import hungarian
 from sdlcore.random_streams import stream
-from sdlcore.sources.synth.coefficients import Law, coefficients, draw_law
+from sdlcore.sources.synth.coefficients import Distribution, coefficients, draw_distribution
 from sdlcore.sources.synth.directions import directions
 from sdlcore.sources.synth.settings import SynthSource
 
@@ -95,25 +95,25 @@ def apart(first: np.ndarray, second: np.ndarray, samples: int) -> np.ndarray:
 
 
 def compare() -> dict[str, float]:
-    law = draw_law(SOURCE, stream(0, "law"))
+    distribution = draw_distribution(SOURCE, stream(0, "law"))
     drawn = SyntheticModel(their_settings(SOURCE))
     # what each draws by itself comes first; then theirs is given ours, so that features are compared one by one
     once = {
-        "candidacy": np.abs(law.candidacy - drawn.activation_generator.firing_probabilities.numpy()).max(),
-        "means": np.abs(law.means - drawn.activation_generator.mean_firing_magnitudes.numpy()).max(),
-        "bias": abs(np.linalg.norm(law.bias) - float(drawn.feature_dict.bias.detach().norm())),
+        "candidacy": np.abs(distribution.candidacy - drawn.activation_generator.firing_probabilities.numpy()).max(),
+        "means": np.abs(distribution.means - drawn.activation_generator.mean_firing_magnitudes.numpy()).max(),
+        "bias": abs(np.linalg.norm(distribution.bias) - float(drawn.feature_dict.bias.detach().norm())),
     }
     many = SynthSource()
-    ours, theirs = draw_law(many, stream(0, "many")), their_settings(many)
+    ours, theirs = draw_distribution(many, stream(0, "many")), their_settings(many)
     deviations = theirs.std_firing_magnitudes.generate(many.n, seed=1)
     once["deviations_p"] = ks_2samp(ours.deviations, deviations.numpy()).pvalue
     factors = drawn.correlation_matrix.correlation_factor
-    once["factors_p"] = ks_2samp(law.factors.ravel(), factors.ravel().numpy()).pvalue
+    once["factors_p"] = ks_2samp(distribution.factors.ravel(), factors.ravel().numpy()).pvalue
     overlaps = [_overlaps(directions(SOURCE.n, SOURCE.n_p, 100, 3e-4, stream(0, "directions")).T)]
     overlaps.append(_overlaps(drawn.feature_dict.feature_vectors.detach().numpy()))
     spread = np.sqrt(sum(found.var() / len(found) for found in overlaps))
     once |= {"overlap": overlaps[0].mean(), "overlap_apart": abs(overlaps[0].mean() - overlaps[1].mean()) / spread}
-    return {name: float(value) for name, value in (once | _samples(law) | _scores()).items()}
+    return {name: float(value) for name, value in (once | _samples(distribution) | _scores()).items()}
 
 
 def _overlaps(W: np.ndarray) -> np.ndarray:
@@ -123,15 +123,15 @@ def _overlaps(W: np.ndarray) -> np.ndarray:
     return cosines.max(axis=1)
 
 
-def _samples(law: Law) -> dict[str, float]:
-    factors = torch.from_numpy(law.factors)
+def _samples(distribution: Distribution) -> dict[str, float]:
+    factors = torch.from_numpy(distribution.factors)
     matrix = LowRankCorrelationMatrix(factors, 1 - factors.square().sum(1))
     model = SyntheticModel(their_settings(SOURCE), correlation_matrix=matrix)
-    model.activation_generator.std_firing_magnitudes = torch.from_numpy(law.deviations)
+    model.activation_generator.std_firing_magnitudes = torch.from_numpy(distribution.deviations)
     torch.manual_seed(0)
     rng, ours, theirs = stream(0, "samples"), Moments(SOURCE), Moments(SOURCE)
     for _ in range(SAMPLES // BLOCK):
-        ours.add(coefficients(BLOCK, SOURCE, law, rng).toarray())
+        ours.add(coefficients(BLOCK, SOURCE, distribution, rng).toarray())
         theirs.add(model.activation_generator.sample(BLOCK).numpy())
     active = apart(ours.active / SAMPLES, theirs.active / SAMPLES, SAMPLES)
     pairs = np.triu_indices(SOURCE.n, 1)

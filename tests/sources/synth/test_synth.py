@@ -8,7 +8,7 @@ import pytest
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
 from sdlcore.random_streams import stream
-from sdlcore.sources.synth.coefficients import candidacy, coefficients, draw_law, frequencies
+from sdlcore.sources.synth.coefficients import candidacy, coefficients, draw_distribution, frequencies
 from sdlcore.sources.synth.directions import directions
 from sdlcore.sources.synth.settings import SynthSource
 from tests.conftest import script
@@ -19,10 +19,10 @@ N = 40000
 
 
 def drawn(**changes):
-    """Return settings, law and N samples (dense) of the small bench."""
+    """Return settings, distribution and N samples (dense) of the small bench."""
     source = dataclasses.replace(SMALL, **changes)
-    law = draw_law(source, stream(0, "law"))
-    return source, law, coefficients(N, source, law, stream(0, "samples")).toarray()
+    distribution = draw_distribution(source, stream(0, "law"))
+    return source, distribution, coefficients(N, source, distribution, stream(0, "samples")).toarray()
 
 
 def parents_of(source):
@@ -41,19 +41,19 @@ def test_the_default_is_the_published_bench():
     wanted = frequencies(published)
     assert wanted[[0, -1]] == pytest.approx([0.4, 5e-4])
     # its documentation says 34 active features a sample, 25 of them among the 4096 most frequent
-    law = draw_law(published, stream(0, "law"))
-    active = coefficients(400, published, law, stream(0, "samples")).toarray() > 0
+    distribution = draw_distribution(published, stream(0, "law"))
+    active = coefficients(400, published, distribution, stream(0, "samples")).toarray() > 0
     assert active.sum(axis=1).mean() == pytest.approx(34, abs=1.5)
     assert active[:, :4096].sum(axis=1).mean() == pytest.approx(25, abs=1.5)
 
 
 def test_features_on_their_own_are_as_frequent_as_wanted_with_and_without_factors():
     for rank in (0, 25):
-        source, law, x = drawn(roots=0, rank=rank)
-        error = np.sqrt(law.frequencies * (1 - law.frequencies) / N)
-        assert (np.abs((x > 0).mean(axis=0) - law.frequencies) < 5 * error).all()
-        assert (law.candidacy == law.frequencies).all()
-        assert law.factors.shape == (source.n, rank)
+        source, distribution, x = drawn(roots=0, rank=rank)
+        error = np.sqrt(distribution.frequencies * (1 - distribution.frequencies) / N)
+        assert (np.abs((x > 0).mean(axis=0) - distribution.frequencies) < 5 * error).all()
+        assert (distribution.candidacy == distribution.frequencies).all()
+        assert distribution.factors.shape == (source.n, rank)
 
 
 def test_a_child_is_active_only_with_its_parent_and_without_its_siblings():
@@ -79,28 +79,28 @@ def test_candidacy_makes_up_for_parents_and_siblings():
     assert candidacy(np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, *[0.1] * 4]), source).max() == 1
 
 
-def test_a_lone_feature_s_magnitudes_have_the_mean_and_deviation_of_the_law():
-    _, law, x = drawn(roots=0, max_frequency=0.3, min_frequency=0.3, deviation=0.4, deviation_spread=0.1)
-    assert law.means[[0, -1]].tolist() == [5, 4]
+def test_a_lone_feature_s_magnitudes_have_the_mean_and_deviation_of_the_distribution():
+    _, distribution, x = drawn(roots=0, max_frequency=0.3, min_frequency=0.3, deviation=0.4, deviation_spread=0.1)
+    assert distribution.means[[0, -1]].tolist() == [5, 4]
     for feature in (0, 30, 63):
         magnitudes = x[x[:, feature] > 0, feature]
-        error = law.deviations[feature] / np.sqrt(len(magnitudes))
-        assert abs(magnitudes.mean() - law.means[feature]) < 5 * error
-        assert magnitudes.std() == pytest.approx(law.deviations[feature], rel=0.05)
+        error = distribution.deviations[feature] / np.sqrt(len(magnitudes))
+        assert abs(magnitudes.mean() - distribution.means[feature]) < 5 * error
+        assert magnitudes.std() == pytest.approx(distribution.deviations[feature], rel=0.05)
 
 
 def test_a_child_scales_with_its_parent():
-    source, law, x = drawn(deviation=0.4, deviation_spread=0.0)
+    source, distribution, x = drawn(deviation=0.4, deviation_spread=0.0)
     child = source.levels[1].start
     together = x[x[:, child] > 0][:, [0, child]]
     slope = (together[:, 0] * together[:, 1]).sum() / np.square(together[:, 0]).sum()
-    assert slope == pytest.approx(law.means[child] / law.means[0], rel=0.02)
+    assert slope == pytest.approx(distribution.means[child] / distribution.means[0], rel=0.02)
     assert np.corrcoef(together.T)[0, 1] > 0.5
 
 
 def test_factors_make_features_fire_together_and_apart():
-    source, law, x = drawn(roots=0, correlation=0.15, max_frequency=0.3, min_frequency=0.3)
-    shared = law.factors @ law.factors.T
+    source, distribution, x = drawn(roots=0, correlation=0.15, max_frequency=0.3, min_frequency=0.3)
+    shared = distribution.factors @ distribution.factors.T
     together = np.corrcoef((x > 0).T)
     pairs = np.triu_indices(source.n, 1)
     assert np.corrcoef(shared[pairs], together[pairs])[0, 1] > 0.99
@@ -123,13 +123,13 @@ def test_stores_hold_features_times_directions_plus_bias(tmp_path):
     script("synth")(source=SMALL, seed=3, feature_matrix=tmp_path / "W.safetensors", **paths)
     W = load_references(tmp_path / "W.safetensors").W_p
     assert W.shape == (24, 64)
-    law = draw_law(SMALL, stream(3, "synth", "law"))
-    assert np.linalg.norm(law.bias) == pytest.approx(0.5)
+    distribution = draw_distribution(SMALL, stream(3, "synth", "law"))
+    assert np.linalg.norm(distribution.bias) == pytest.approx(0.5)
     for part, rows in (("train", 9000), ("test", 50)):
         with ActivationStore(paths[part]) as store:
             x, samples = store.features(), store.read("input")
         assert samples.shape == (rows, 24)
-        assert samples == pytest.approx(x @ W.T + law.bias, abs=1e-4)
+        assert samples == pytest.approx(x @ W.T + distribution.bias, abs=1e-4)
     first = {part: ActivationStore(path).read("input", 0, 50) for part, path in paths.items()}
     assert not np.array_equal(first["train"], first["test"])
 

@@ -12,11 +12,11 @@ LEAST_OWN = 0.01
 """Share of a feature's variance that factors leave to itself, at least."""
 
 
-class Law(NamedTuple):
+class Distribution(NamedTuple):
     """What a bench draws once, and its samples follow. Arrays are over the n features."""
 
     frequencies: np.ndarray
-    """How often each is to be active: Zipf's law."""
+    """How often each is to be active: Zipf's distribution."""
     candidacy: np.ndarray
     """How often each is a candidate, before parents and siblings rule candidates out."""
     factors: np.ndarray
@@ -29,15 +29,15 @@ class Law(NamedTuple):
     """n_p numbers that every sample has on top, float32."""
 
 
-def draw_law(source: SynthSource, rng: np.random.Generator) -> Law:
-    """Return the law of a bench's samples."""
+def draw_distribution(source: SynthSource, rng: np.random.Generator) -> Distribution:
+    """Return the distribution of a bench's samples."""
     wanted = frequencies(source)
     factors = source.correlation * rng.standard_normal((source.n, source.rank))
     # no feature is made of factors alone
     factors /= np.maximum(1, np.linalg.norm(factors, axis=1, keepdims=True) / np.sqrt(1 - LEAST_OWN))
     deviations = np.abs(rng.normal(source.deviation, source.deviation_spread, source.n))
     bias = rng.standard_normal(source.n_p)
-    return Law(
+    return Distribution(
         wanted,
         candidacy(wanted, source),
         factors.astype(np.float32),
@@ -70,26 +70,28 @@ def candidacy(wanted: np.ndarray, source: SynthSource) -> np.ndarray:
     return np.minimum(found, 1)
 
 
-def coefficients(n_samples: int, source: SynthSource, law: Law, rng: np.random.Generator) -> scipy.sparse.csr_array:
+def coefficients(
+    n_samples: int, source: SynthSource, distribution: Distribution, rng: np.random.Generator
+) -> scipy.sparse.csr_array:
     """Draw coefficients (n_samples x n, float32). Explicit entries are the active features.
 
-    Candidates fire together by a Gaussian copula with the law's factors. A candidate whose parent is silent is silent,
-    and of several siblings one is taken at random. An active feature has a normal magnitude, cut off at zero; a
+    Candidates fire together by a Gaussian copula with the distribution's factors. A candidate whose parent is silent is
+    silent, and of several siblings one is taken at random. An active feature has a normal magnitude, cut off at zero; a
     child's is multiplied by its parent's over the parent's mean, generation by generation.
     """
-    own = np.sqrt(1 - np.square(law.factors).sum(axis=1))
+    own = np.sqrt(1 - np.square(distribution.factors).sum(axis=1))
     numbers = rng.standard_normal((n_samples, source.n), dtype=np.float32) * own
-    numbers += rng.standard_normal((n_samples, source.rank), dtype=np.float32) @ law.factors.T
-    rows, columns = np.nonzero(numbers > -scipy.special.ndtri(law.candidacy).astype(np.float32))
+    numbers += rng.standard_normal((n_samples, source.rank), dtype=np.float32) @ distribution.factors.T
+    rows, columns = np.nonzero(numbers > -scipy.special.ndtri(distribution.candidacy).astype(np.float32))
     x = numbers
     x[:] = 0
     spread = rng.standard_normal(len(rows), dtype=np.float32)
-    x[rows, columns] = np.maximum(0, law.means[columns] + law.deviations[columns] * spread)
+    x[rows, columns] = np.maximum(0, distribution.means[columns] + distribution.deviations[columns] * spread)
     for above, below in zip(source.levels, source.levels[1:], strict=False):
         parents, shape = slice(above.start, above.stop), (n_samples, len(above), source.branching)
         children = x[:, below.start : below.stop].reshape(shape)
         lots = np.where(children > 0, rng.random(shape, dtype=np.float32), -1)
         chosen = lots.argmax(axis=2)[..., None] == np.arange(source.branching)
-        children = children * chosen * (x[:, parents] / law.means[parents])[..., None]
+        children = children * chosen * (x[:, parents] / distribution.means[parents])[..., None]
         x[:, below.start : below.stop] = children.reshape(n_samples, -1)
     return scipy.sparse.csr_array(x)
