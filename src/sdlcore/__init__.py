@@ -4,9 +4,11 @@ Every method is a choice of a pair (x_p, x_r), a sparsity-inducing sigma and los
 
     x_q = sigma(W_E x_p + b_E),   x_r_hat = W_D x_q + b_D,   L = E || x_r - x_r_hat ||^2 + penalties
 
-(Definition 2.5 of arXiv 2512.05534). Rooms: `bench` (data whose true features are known), `activations` (the store that
-all data comes in), `model`, `losses`, `anchors`, `training`, `evaluation`, `rendering`. Importing the package imports
-none of them.
+(Definition 2.5 of arXiv 2512.05534). `__init__.pyi` lists what `import sdlcore as sdl` gives; each name is imported
+where it is first used.
 """
 
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"

@@ -4,9 +4,8 @@ import logging
 from pathlib import Path
 
 from sdlcore.command_line import cli
-from sdlcore.data.anchors import number_of_anchors, random_anchors, save_anchors
+from sdlcore.data.anchors import save_anchors
 from sdlcore.data.references import load_references
-from sdlcore.random_streams import stream
 from sdlcore.storage.files import provenance
 
 
@@ -17,11 +16,10 @@ def main(*, n_anchors: float, seed: int, references: Path, first: int | None = N
         references: feature matrices of a bench, or means of classes
         first: draw from the first directions alone, such as the parents of a hierarchy; without a number, from all
     """
-    W_p, W_r, classes = load_references(references)
-    number = number_of_anchors(n_anchors, first or W_p.shape[1])
-    anchors = random_anchors(W_p, W_r, number, stream(seed, "anchors"), first)
-    kind = "ground_truth" if classes is None else "class_means"
-    facts = provenance(__file__, kind=kind, n_anchors=number, first=first, seed=seed)
+    judges = load_references(references)
+    anchors = judges.choose(n_anchors, seed, first)
+    kind = "ground_truth" if judges.classes is None else "class_means"
+    facts = provenance(__file__, kind=kind, n_anchors=len(anchors.w_p), first=first, seed=seed)
     save_anchors(output, anchors, facts)
     logging.info("anchored features: %s", anchors.feature)
 

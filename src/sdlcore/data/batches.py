@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import make_pair
-from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.data.reading import open_checked
 
 Order = Callable[[int], np.random.Generator]
 """Gives the stream that shuffles an epoch, or a buffer."""
@@ -44,7 +45,7 @@ class StorePart:
         The rows, from the first to the one after the last.
     """
 
-    def __init__(self, store: ActivationStore, start: int, stop: int) -> None:
+    def __init__(self, store: Activations, start: int, stop: int) -> None:
         self.path, self.chunk_rows, self.rows = store.path, store.chunk_rows, stop - start
         self._store, self._start, self._stop = store, start, stop
 

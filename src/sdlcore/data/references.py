@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
 from sdlcore.data.directions import check_directions
-from sdlcore.data.reading import ActivationStore
+from sdlcore.data.memory import Activations
+from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.storage.sealing import read_sealed, write_sealed
 
@@ -29,9 +31,24 @@ class References(NamedTuple):
     classes: np.ndarray | None
     """Which class each is the mean of (n); None for the true features of a bench."""
 
+    def choose(self, n_anchors: float, seed: int, first: int | None = None) -> Anchors:
+        """Return anchors drawn from them at random (eq. 21), the pipeline's for the same seed.
+
+        Parameters
+        ----------
+        n_anchors
+            How many, or, below 1, which share of all.
+        seed
+            More anchors of the same seed keep the fewer.
+        first
+            Draw from the first directions alone, such as the parents of a hierarchy; None for all.
+        """
+        number = number_of_anchors(n_anchors, first or self.W_p.shape[1])
+        return random_anchors(self.W_p, self.W_r, number, stream(seed, "anchors"), first)
+
 
 def class_means(
-    store: ActivationStore, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
+    store: Activations, centred: bool = False, min_class_size: int = 1, rows_at_once: int = 8192
 ) -> tuple[References, "pd.DataFrame"]:
     """Return the normalised means of a store's classes (eq. 22 and 23), in one pass over it.
 
@@ -96,7 +113,7 @@ def class_means(
     return references, _described(names, counts, norms[0], references, left_out)
 
 
-def _widths(store: ActivationStore) -> list[int]:
+def _widths(store: Activations) -> list[int]:
     return [store.n_p] if store.n_r is None else [store.n_p, store.n_r]
 
 

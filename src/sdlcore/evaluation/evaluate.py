@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import make_direction_pair, make_pair
-from sdlcore.data.reading import ActivationStore
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.metrics import (
@@ -65,6 +65,8 @@ class GroundTruth(NamedTuple):
     """Parents and children among a bench's features, where it has them."""
     anchors: Anchors | None = None
     """The anchors themselves, where they are not those features."""
+    detected: bool = True
+    """Whether samples say which of the features they have, which F1 and its like need."""
 
 
 class Evaluation(NamedTuple):
@@ -82,7 +84,7 @@ class Evaluation(NamedTuple):
 @torch.no_grad()
 def evaluate(
     model: SparseCoder,
-    store: ActivationStore,
+    store: Activations,
     truth: GroundTruth | None = None,
     chance: np.random.Generator | None = None,
 ) -> Evaluation:
@@ -118,7 +120,9 @@ def evaluate(
         }
         detectors = matches["decoder"].latent
     top = TopSamples.none(model.config.n_q) if truth is not None and truth.classes is not None else None
-    scores = _coefficient_scores(model, store, truth) if truth is not None and truth.classes is None else None
+    scores = None
+    if truth is not None and truth.classes is None and truth.detected:
+        scores = _coefficient_scores(model, store, truth)
     metrics, detected, top = _on_samples(model, store, detectors, top, scores)
     if truth is None or chance is None:
         return Evaluation(_declared(metrics), {}, {})
@@ -137,8 +141,9 @@ def evaluate(
     metrics["hungarian_decoder"] = assigned
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
-    assert detected is not None
-    metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
+    if truth.detected:
+        assert detected is not None
+        metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
     anchors_p, anchors_r = true_p[truth.anchored], true_r[truth.anchored]
     if truth.anchors is not None:
         anchors_p, anchors_r = make_direction_pair(model.config.pair, truth.anchors.w_p, truth.anchors.w_r)
@@ -180,7 +185,7 @@ def _norms(side: str, W: torch.Tensor) -> dict[str, float]:
     return {norm_name(side, name): float(np.quantile(norms, q)) for name, q in NORM_QUANTILES.items()}
 
 
-def _present(store: ActivationStore, truth: GroundTruth) -> np.ndarray:
+def _present(store: Activations, truth: GroundTruth) -> np.ndarray:
     """Return which features each sample has (N x n)."""
     if truth.classes is not None:
         if not store.has("labels"):
@@ -204,7 +209,7 @@ def _anchors_only(side: str, anchors: np.ndarray, true: np.ndarray, anchored: np
     return recovery_metrics(alone, best_match(anchors, true).similarity, anchored, (ALL, OTHERS))
 
 
-def _oracle(model: SparseCoder, store: ActivationStore, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float]:
+def _oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float]:
     """Return how sparse and how good the true features are as a dictionary."""
     active, error, spread = 0, 0.0, Spread(sum(model.target_sites))
     for x_p, x_r in _samples(store, model.config.pair):
@@ -237,7 +242,7 @@ class Spread:
         self._mean += shift * len(block) / whole
 
 
-def _samples(store: ActivationStore, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _samples(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield x_p and x_r of `ROWS_AT_ONCE` samples, float32."""
     for start in range(0, store.rows, ROWS_AT_ONCE):
         stop = start + ROWS_AT_ONCE
@@ -246,7 +251,7 @@ def _samples(store: ActivationStore, pair: str) -> Iterator[tuple[np.ndarray, np
         yield x_p.astype(np.float32), x_r.astype(np.float32)
 
 
-def _coefficient_scores(model: SparseCoder, store: ActivationStore, truth: GroundTruth) -> CoefficientScores:
+def _coefficient_scores(model: SparseCoder, store: Activations, truth: GroundTruth) -> CoefficientScores:
     x = store.features()
     if x is None:
         raise ValueError(f"{store.path}: holds no ground-truth coefficients, which a bench is judged by")
@@ -256,7 +261,7 @@ def _coefficient_scores(model: SparseCoder, store: ActivationStore, truth: Groun
 
 def _on_samples(
     model: SparseCoder,
-    store: ActivationStore,
+    store: Activations,
     detectors: np.ndarray | None,
     top: TopSamples | None,
     scores: CoefficientScores | None,

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from sdlcore.data.batches import BatchReader
+from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.reading import open_checked
 from sdlcore.model.saving import load_model
@@ -15,7 +16,7 @@ from sdlcore.solvers.registry import libraries_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import solve
 from sdlcore.training import normalisation
-from sdlcore.training.history import History, csv_file
+from sdlcore.training.history import History, Watch, csv_file
 from sdlcore.training.runner import Run, leave_run
 
 
@@ -36,28 +37,55 @@ def run_solver(run: Run, config: SolverConfig, script: str, start: Path | None =
 
 
 def _solve(run: Run, config: SolverConfig, start: Path | None) -> SparseCoder:
-    with open_checked(run.store) as store:
-        sites = pair_sites(config.pair, store.n_p, store.n_r)
-        order = partial(stream, run.seed, "order")
-        reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), order)
-        if config.normalise:
-            scaling = normalisation.fit(store, config.pair)
-        else:
-            scaling = normalisation.identity(*(sum(widths) for widths in sites))
-        atoms = None
-        if start:
-            atoms = load_model(start).W_dec.detach()
-            if atoms.shape[1] != sum(sites[1]):
-                raise ValueError(f"{start}: atoms of {atoms.shape[1]} dimensions, but x_r has {sum(sites[1])}")
-            atoms = atoms * scaling.scale_r
+    with open_checked(run.store) as store, History(sinks=[partial(csv_file, run.history)]) as history:
+        atoms = load_model(start).W_dec.detach() if start else None
+        return solve_dictionary(store, config, run.seed, history, atoms, run.watching(config.pair))
 
-        def pairs(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-            x_p, x_r = reader(step)
-            first = torch.from_numpy(x_p)
-            return first, first if x_r is x_p else torch.from_numpy(x_r)
 
-        with History(sinks=[partial(csv_file, run.history)]) as history:
-            generator = torch_stream(run.seed, "initialisation")
-            model = solve(pairs, config, sites, generator, scaling, history, atoms, run.watching(config.pair))
+def solve_dictionary(
+    store: Activations,
+    config: SolverConfig,
+    seed: int,
+    history: History,
+    start: torch.Tensor | None = None,
+    watch: Watch | None = None,
+) -> SparseCoder:
+    """Return a dictionary of raw activations that a solver finds, with its encoder.
+
+    Parameters
+    ----------
+    store
+        Activations.
+    config, seed
+        Settings, and the seed of order and start.
+    history
+        Open; gets a row a step.
+    start
+        Atoms to start from in the place of the solver's own (K x n_r).
+    watch
+        Tells more of the atoms for each row.
+
+    Raises
+    ------
+    ValueError
+        If the atoms to start from have other dimensions than x_r.
+    """
+    sites = pair_sites(config.pair, store.n_p, store.n_r)
+    reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))
+    if config.normalise:
+        scaling = normalisation.fit(store, config.pair)
+    else:
+        scaling = normalisation.identity(*(sum(widths) for widths in sites))
+    if start is not None:
+        if start.shape[1] != sum(sites[1]):
+            raise ValueError(f"start has atoms of {start.shape[1]} dimensions, but x_r has {sum(sites[1])}")
+        start = start * scaling.scale_r
+
+    def pairs(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x_p, x_r = reader(step)
+        first = torch.from_numpy(x_p)
+        return first, first if x_r is x_p else torch.from_numpy(x_r)
+
+    model = solve(pairs, config, sites, torch_stream(seed, "initialisation"), scaling, history, start, watch)
     scaling.fold(model)
     return model

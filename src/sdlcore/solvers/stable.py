@@ -13,8 +13,8 @@ import torch
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, StorePart
+from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
-from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import ENCODER_STEPS, find
@@ -45,7 +45,7 @@ class Stable(NamedTuple):
     """How many atoms either half has."""
 
 
-def stable_directions(store: ActivationStore, config: SolverConfig, min_cosine: float, seed: int) -> Stable:
+def stable_directions(store: Activations, config: SolverConfig, min_cosine: float, seed: int) -> Stable:
     """Search the halves of a store, and return what they have in common.
 
     Parameters
@@ -112,7 +112,7 @@ def strongest(stable: Stable, n_anchors: int | None) -> Anchors:
     return Anchors(w_p[:n_anchors], None if w_r is None else w_r[:n_anchors], None)
 
 
-def _search(store: ActivationStore, config: SolverConfig, rows: slice, seed: int, number: int) -> Half:
+def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, number: int) -> Half:
     part = StorePart(store, rows.start, rows.stop)
     sites = pair_sites(config.pair, store.n_p, store.n_r)[1]
     order = partial(stream, seed, "anchors", "order", number)

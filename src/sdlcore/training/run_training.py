@@ -12,30 +12,26 @@ import torch
 
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.batches import Order, TrainingRows
-from sdlcore.data.pairs import make_direction_pair, pair_sites
 from sdlcore.device import Device, choose_device
 from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Processes
-from sdlcore.random_streams import stream, torch_stream
+from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.storage.files import remove_leftovers
-from sdlcore.training import normalisation
-from sdlcore.training.anchor_weight import choose_weight, held, with_weight
-from sdlcore.training.distributed import divide, processes_of, unite
+from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import (
     History,
     Sink,
-    Watch,
     csv_file,
     progress,
     read_history,
     tensorboard,
     weights_and_biases,
 )
-from sdlcore.training.initialise import start_from_model
-from sdlcore.training.loop import Checkpointing, train
+from sdlcore.training.loop import Checkpointing
 from sdlcore.training.runner import Run, leave_run
+from sdlcore.training.train_dictionary import train_dictionary
 
 Opening = Callable[[Path, str, int, Order, Path, torch.device], AbstractContextManager[TrainingRows]]
 """Opens activations by path, pair, batch size, order, folder of the training, and device."""
@@ -108,63 +104,19 @@ def _train(
     pair, folder = config.model.pair, run.model.parent
     order = partial(stream, run.seed, "order")
     with open_activations(run.store, pair, config.training.batch_size, order, folder, device) as rows:
-        sites = pair_sites(pair, rows.n_p, rows.n_r)
-        scaling: normalisation.Scaling
-        if config.training.whiten:
-            scaling = normalisation.fit_whitening(rows.sample(), pair)
-        elif config.training.normalise:
-            scaling = normalisation.fit(rows.sample(), pair)
-        else:
-            scaling = normalisation.identity(*(sum(widths) for widths in sites))
-
-        def start() -> SparseCoder:
-            model = SparseCoder(config.model, *sites, torch_stream(run.seed, "initialisation"))
-            if options.start:
-                start_from_model(model, load_model(options.start), scaling)
-            if processes.all.size > 1:
-                divide(model, processes)
-            return model.to(device)
-
-        directions = None
-        if options.anchors:
-            anchors = load_anchors(options.anchors)
-            w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
-            directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
-        watch, near = run.watching(pair), config.loss.anchor_cosine
-        if near is not None:
-            if directions is None:
-                raise ValueError(f"anchor_cosine is {near}, but no anchors are given; set both or neither")
-            _, w_r_KR = normalisation.directions(scaling, *directions)
-
-            def share_held(trial: RunConfig) -> float:
-                model = start()
-                train(model, rows.batches, trial, torch_stream(run.seed, "resampling"), scaling, directions)
-                return held(model, w_r_KR, near)
-
-            weight = choose_weight(config, share_held)
-            config, watch = with_weight(config, weight), _telling(watch, weight)
-        model = start()
-        train(
-            model,
-            rows.batches,
+        model, _ = train_dictionary(
+            rows,
             config,
-            torch_stream(run.seed, "resampling"),
-            scaling,
-            directions,
-            checkpoints,
+            run.seed,
+            device,
+            load_anchors(options.anchors) if options.anchors else None,
+            load_model(options.start) if options.start else None,
             _sinks(run, config, options, checkpoints.identity) if leads else [],
-            watch,
+            run.watching(pair),
+            checkpoints,
+            processes,
         )
-    unite(model)
-    if not leads:
-        return None
-    scaling.to(model.W_enc.device).fold(model)
-    return model
-
-
-def _telling(watch: Watch | None, weight: float) -> Watch:
-    """Return a watch that tells the weight of the anchors, too."""
-    return lambda rows: {**(watch(rows) if watch else {}), "lambda_anchor": weight}
+    return model if leads else None
 
 
 def _sinks(run: Run, config: RunConfig, options: Options, identity: str) -> list[Sink]:

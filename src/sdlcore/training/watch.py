@@ -7,6 +7,7 @@ What is told here goes into the history; nothing that makes a dictionary hangs o
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -28,6 +29,11 @@ def recovery_watch(references: str | Path, pair: str) -> Watch:
         The dictionary's: sae, transcoder or crosscoder.
     """
     W_p, W_r, _ = load_references(references)
+    return watch_directions(W_p, W_r, pair)
+
+
+def watch_directions(W_p: np.ndarray, W_r: np.ndarray | None, pair: str) -> Watch:
+    """Return the same of directions in memory: unit columns, n_p x n and n_r x n."""
     directions = make_direction_pair(pair, W_p.T, None if W_r is None else W_r.T)
     true = {side: torch.from_numpy(rows) for side, rows in zip(("encoder", "decoder"), directions, strict=True)}
 

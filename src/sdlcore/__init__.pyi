@@ -1,0 +1,11 @@
+from . import plot as plot
+from .api.bench import Bench as Bench
+from .api.dictionary import Dictionary as Dictionary
+from .api.dictionary import load as load
+from .api.fitting import class_means as class_means
+from .api.fitting import discover as discover
+from .api.fitting import fit as fit
+from .api.scoring import Scores as Scores
+from .api.scoring import evaluate as evaluate
+
+__version__: str

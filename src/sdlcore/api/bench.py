@@ -1,0 +1,107 @@
+"""The Linear Representation Bench for notebooks: draw features, sample activations, take anchors."""
+
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse
+
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.references import References
+from sdlcore.sources.bench.drawing import Samples, draw_matrices, draw_samples
+from sdlcore.sources.bench.settings import BenchSource
+
+
+class Bench:
+    """Data whose true features are known (Appendix C of arXiv 2512.05534).
+
+    n unit features, two of which have an inner product of at most M; each is active in a share 1 - S of the samples.
+
+    Parameters
+    ----------
+    settings
+        Of features and samples.
+    seed
+        Everything is drawn from it.
+    W_p, W_r
+        n_p x n and n_r x n features; ``W_r`` is None where there is one representation.
+
+    Attributes
+    ----------
+    settings, seed, W_p, W_r
+        As given.
+    """
+
+    def __init__(self, settings: BenchSource, seed: int, W_p: np.ndarray, W_r: np.ndarray | None = None) -> None:
+        self.settings, self.seed, self.W_p, self.W_r = settings, seed, W_p, W_r
+
+    @classmethod
+    def draw(cls, *, seed: int = 0, **settings: Any) -> Self:
+        """Draw the features of a bench, the pipeline's for the same settings and seed.
+
+        Parameters
+        ----------
+        seed
+            Of features and samples.
+        **settings
+            Those of a source of kind bench: ``n``, ``n_p``, ``n_r``, ``sparsity``, ``max_interference``, ...
+
+        Raises
+        ------
+        ValueError
+            Naming a setting that is unknown or out of range, or if features cannot keep ``max_interference``.
+        """
+        source = BenchSource.from_dict(settings)
+        for key, problem in source.inconsistencies():
+            raise ValueError(f"{key}: {problem}")
+        drawn = draw_matrices(source, seed)
+        return cls(source, seed, drawn["W_p"].W, drawn["W_r"].W if "W_r" in drawn else None)
+
+    @property
+    def references(self) -> References:
+        """The true features, as what dictionaries are judged by."""
+        return References(self.W_p, self.W_r, None)
+
+    def samples(self, n_samples: int, part: str = "train") -> Samples:
+        """Return samples with their coefficients: ``input``, ``target`` and ``features``.
+
+        Parameters
+        ----------
+        n_samples
+            How many.
+        part
+            Names the stream that they are drawn from. ``train`` gives the same samples every time, ``test`` others,
+            those that `evaluate` takes; any other name gives others still.
+        """
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, found {n_samples}")
+        blocks = list(draw_samples(self.settings, self.W_p, self.W_r, self.seed, part, n_samples))
+        target = None if self.W_r is None else np.concatenate([block.target for block in blocks])
+        features = scipy.sparse.vstack([block.features for block in blocks], format="csr")
+        return Samples(np.concatenate([block.input for block in blocks]), target, features)
+
+    def sample(self, n_samples: int, part: str = "train") -> Any:
+        """Return samples alone: an array N x n_p, or, of a bench with ``n_r``, input and target.
+
+        Parameters as of `samples`.
+        """
+        drawn = self.samples(n_samples, part)
+        return drawn.input if drawn.target is None else (drawn.input, drawn.target)
+
+    def anchors(self, n_anchors: float, seed: int | None = None) -> Anchors:
+        """Return true features drawn at random as anchors (eq. 21).
+
+        Parameters
+        ----------
+        n_anchors
+            How many, or, below 1, which share of all.
+        seed
+            Which ones; the bench's own where left out.
+        """
+        return self.references.choose(n_anchors, self.seed if seed is None else seed)
+
+    def __repr__(self) -> str:
+        """Say in a line what it is."""
+        s = self.settings
+        second = f", n_r={s.n_r}" if s.n_r else ""
+        known = f"n={s.n}, n_p={s.n_p}{second}, sparsity={s.sparsity:g}, max_interference={s.max_interference:g}"
+        return f"Bench({known}, seed={self.seed})"

@@ -1,0 +1,39 @@
+"""The card of a dictionary on the model hub."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from sdlcore.evaluation.metrics import METRICS
+from sdlcore.model.sparse_coder import SparseCoder
+
+SHOWN = ("gt_recovery_encoder", "gt_recovery_decoder", "mip_encoder", "mip_decoder", "mcc", "f1", "l0", "fvu")
+"""Metrics of a card, and of what `evaluate` prints, where a dictionary has them."""
+
+
+def card_of(
+    coder: SparseCoder, provenance: Mapping[str, Any], settings: Mapping[str, Any], metrics: Mapping[str, Any] | None
+) -> ModelCard:
+    """Return a card that says what a dictionary is, how to open it, how it scores and what made it."""
+    config = coder.config
+    widths = f"{coder.W_enc.shape[1]} dimensions read, {coder.W_dec.shape[1]} written"
+    lines = [
+        f"---\n{ModelCardData(library_name='sdlcore', tags=['sparse-autoencoder', 'interpretability']).to_yaml()}\n---",
+        "# Sparse dictionary",
+        f"{config.n_q} latents, activation `{config.activation}`, pair `{config.pair}`; {widths}.",
+        "```python\nimport sdlcore as sdl\n\nsae = sdl.Dictionary.from_pretrained('owner/name')\n```",
+    ]
+    if metrics:
+        found = [name for name in SHOWN if metrics.get(name) is not None]
+        words = {name: METRICS[name].caption.replace("|", "\\|") for name in found}
+        rows = [f"| {name} | {words[name]} | {metrics[name]:.4g} |" for name in found]
+        lines.append("\n".join(["## Metrics", "", "| metric | what it is | value |", "|---|---|---|", *rows]))
+    if settings:
+        rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
+        lines.append("\n".join(["## Settings", "", "| setting | value |", "|---|---|", *rows]))
+    made = {name: provenance[name] for name in ("seed", "inputs", "code", "versions") if name in provenance}
+    if made:
+        rows = [f"| {name} | `{value}` |" for name, value in made.items()]
+        lines.append("\n".join(["## Provenance", "", "| | |", "|---|---|", *rows]))
+    return ModelCard("\n\n".join(lines) + "\n")

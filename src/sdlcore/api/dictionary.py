@@ -1,0 +1,259 @@
+"""A dictionary for users: arrays in, arrays out; saved, loaded, and shared on the model hub."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+import torch
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+from torch import Tensor
+
+from sdlcore.api.card import card_of
+from sdlcore.model.saving import load_model, load_provenance, save_model
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.settings import Json
+from sdlcore.storage.files import write_json
+from sdlcore.training.history import csv_file, read_history
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sdlcore.api.scoring import Scores
+
+MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.csv"
+"""Files of a run's folder."""
+ROWS_AT_ONCE = 4096
+
+
+class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
+    """A sparse dictionary for raw activations, ready to use.
+
+    Latent i reads by row i of `W_enc` and writes by row i of `W_dec`:
+
+        latents = sigma(W_enc x_p + b_enc)
+        x_r_hat = latents W_dec + b_dec
+
+    Parameters
+    ----------
+    coder
+        The model, in evaluation mode.
+    provenance
+        What made it: settings, seed, inputs, code and versions.
+    history
+        Rows of its training.
+
+    Attributes
+    ----------
+    coder
+        The `torch.nn.Module` itself.
+    provenance, history
+        As given.
+    """
+
+    def __init__(
+        self,
+        coder: SparseCoder,
+        provenance: Mapping[str, Json] | None = None,
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        self.coder = coder.eval()
+        self.provenance: dict[str, Any] = dict(provenance or {})
+        self.history = [dict(row) for row in history]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that it was made with, as the configuration has them; of an imported one its model's."""
+        found = self.provenance.get("settings")
+        return dict(found) if isinstance(found, dict) else dict(vars(self.coder.config))
+
+    @property
+    def pair(self) -> str:
+        """Which pair it codes: sae, transcoder or crosscoder."""
+        return self.coder.config.pair
+
+    @property
+    def n_q(self) -> int:
+        """Number of latents."""
+        return self.coder.config.n_q
+
+    @property
+    def W_enc(self) -> Tensor:
+        """Encoder rows, n_q x n_p."""
+        return self.coder.W_enc.detach()
+
+    @property
+    def b_enc(self) -> Tensor:
+        """Encoder biases, n_q."""
+        return self.coder.b_enc.detach()
+
+    @property
+    def W_dec(self) -> Tensor:
+        """Decoder columns, by rows: n_q x n_r."""
+        return self.coder.W_dec.detach()
+
+    @property
+    def b_dec(self) -> Tensor:
+        """Decoder bias, n_r."""
+        return self.coder.b_dec.detach()
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move to a device and return it."""
+        self.coder.to(device)
+        return self
+
+    @overload
+    def encode(self, x: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def encode(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def encode(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
+
+    def encode(self, x: Any) -> Any:
+        """Return the latents, N x n_q, of samples of x_p, N x n_p.
+
+        An array gives an array, in batches and without gradients; a tensor gives a tensor, with them. A crosscoder
+        takes its sites one beside the other, or as a list.
+
+        Raises
+        ------
+        ValueError
+            If samples have another dimension.
+        """
+        return self._batches(self.coder.encode, self._joined(x), self.coder.W_enc.shape[1])
+
+    @overload
+    def decode(self, latents: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+    def decode(self, latents: Any) -> Any:
+        """Return the reconstructions of x_r, N x n_r, from latents, N x n_q; without a transcoder's linear path."""
+        return self._batches(self.coder.decode, latents, self.n_q)
+
+    @overload
+    def reconstruct(self, x: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def reconstruct(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def reconstruct(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
+
+    def reconstruct(self, x: Any) -> Any:
+        """Return x_r_hat, N x n_r, for samples of x_p, N x n_p; a transcoder's linear path included."""
+        return self._batches(lambda part: self.coder(part).x_hat, self._joined(x), self.coder.W_enc.shape[1])
+
+    def _joined(self, x: Any) -> Any:
+        if not isinstance(x, list | tuple):
+            return x
+        return torch.cat(list(x), dim=1) if isinstance(x[0], Tensor) else np.concatenate(x, axis=1)
+
+    def _batches(self, function: Any, x: Any, width: int) -> Any:
+        if x.ndim != 2 or x.shape[1] != width:
+            raise ValueError(f"expected N x {width} numbers, found {' x '.join(map(str, x.shape))}")
+        if isinstance(x, Tensor):
+            return function(x.to(self.coder.W_enc.dtype))
+        if not len(x):  # no kernel takes none
+            return self._batches(function, np.zeros((1, width), dtype=np.float32), width)[:0]
+        device, found = self.coder.W_enc.device, []
+        with torch.no_grad():
+            for start in range(0, len(x), ROWS_AT_ONCE):
+                part = torch.from_numpy(np.ascontiguousarray(x[start : start + ROWS_AT_ONCE], dtype=np.float32))
+                found.append(function(part.to(device)).cpu().numpy())
+        return np.concatenate(found)
+
+    def history_frame(self) -> "pd.DataFrame":
+        """Return the history of its training as a table, a row every ``log_every`` steps."""
+        import pandas as pd
+
+        return pd.DataFrame(self.history)
+
+    def save(self, path: str | Path) -> None:
+        """Write it, whole or not at all: one .safetensors file, or a run's folder.
+
+        A folder holds ``model.safetensors``, what made it (``config.json``) and ``history.csv``; the file the first
+        two. `load` reads both.
+        """
+        path = Path(path)
+        if path.suffix == ".safetensors":
+            save_model(path, self.coder, self.provenance)
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        (path / CONFIG).unlink(missing_ok=True)  # so that a model without it is none of this run's
+        save_model(path / MODEL, self.coder, self.provenance)
+        if self.history:
+            with csv_file(path / HISTORY, self.history):
+                pass
+        write_json(path / CONFIG, self.provenance)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save`, or the pipeline, wrote: a file, or a run's folder.
+
+        Raises
+        ------
+        ValueError
+            If it is damaged or no dictionary of ours; the message names the file.
+        """
+        path = Path(path)
+        model = path / MODEL if path.is_dir() else path
+        if not model.is_file():
+            raise ValueError(f"{model}: no such file; expected a dictionary that sdlcore wrote, or a run's folder")
+        history = model.with_name(HISTORY) if path.is_dir() else None
+        rows = read_history(history) if history and history.is_file() else []
+        return cls(load_model(model), load_provenance(model), rows)
+
+    def save_pretrained(
+        self, save_directory: str | Path, *, scores: "Scores | None" = None, **options: Any
+    ) -> str | None:
+        """Write a folder as the model hub has it, with a card; ``options`` as of huggingface_hub.
+
+        Parameters
+        ----------
+        save_directory
+            Folder to write.
+        scores
+            What `evaluate` returned, for the card.
+        """
+        return super().save_pretrained(save_directory, model_card_kwargs={"scores": scores}, **options)
+
+    def push_to_hub(self, repo_id: str, *, scores: "Scores | None" = None, **options: Any) -> str:
+        """Upload to the model hub, with a card; ``options`` as of huggingface_hub.
+
+        Parameters
+        ----------
+        repo_id
+            ``owner/name``.
+        scores
+            What `evaluate` returned, for the card.
+        """
+        return super().push_to_hub(repo_id, model_card_kwargs={"scores": scores}, **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
+        if not Path(model_id).is_dir():
+            taken = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            wanted = {name: options[name] for name in taken if name in options}
+            model_id = snapshot_download(model_id, allow_patterns=[MODEL, CONFIG, HISTORY], **wanted)
+        return cls.load(model_id)
+
+    def generate_model_card(self, *_: Any, scores: "Scores | None" = None, **__: Any) -> ModelCard:
+        """Return a card that says what it is, what made it and how it scores."""
+        return card_of(self.coder, self.provenance, self.settings, None if scores is None else scores.to_dict())
+
+    def __repr__(self) -> str:
+        """Say in a line what it is."""
+        config = self.coder.config
+        k = f", k={config.k}" if config.k else ""
+        widths = f"n_p={self.coder.W_enc.shape[1]}, n_q={config.n_q}, n_r={self.coder.W_dec.shape[1]}"
+        return f"Dictionary({config.pair}, {config.activation}{k}, {widths})"
+
+
+load = Dictionary.load

@@ -1,0 +1,91 @@
+"""Activations as users have them: arrays, tensors, stores, or paths of either."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.settings import Pair
+
+STORES = (".h5", ".hdf5")
+
+
+def array(values: Any, name: str) -> np.ndarray:
+    """Return an array, or a tensor from any device, as an array; the path of an .npy file as a memory map.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return np.asarray(values.float().numpy() if values.dtype == torch.bfloat16 else values.numpy())
+    if isinstance(values, str | Path):
+        if Path(values).suffix != ".npy":
+            raise ValueError(f"{values}: expected an .npy file, or an activation store ({', '.join(STORES)})")
+        return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{name} is a {type(values).__name__}, expected an array, a tensor or a path")
+    return values
+
+
+@contextmanager
+def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Activations]:
+    """Give activations to read: ``x`` is a store or its path, an array, a tensor, an .npy file, or a list of two.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or comes with what it does not go with.
+    """
+    if isinstance(x, ActivationStore):
+        yield x
+    elif isinstance(x, str | Path) and Path(x).suffix in STORES:
+        if target is not None:
+            raise ValueError(f"{x}: a store holds its target itself; leave target out")
+        with open_checked(x) as store:
+            yield store
+    else:
+        if isinstance(x, list | tuple):
+            if target is not None or len(x) != 2:
+                raise ValueError(f"x has {len(x)} parts, expected one array, or two for a crosscoder and no target")
+            x, target = x
+        target = None if target is None else array(target, "target")
+        numbers, names = class_numbers(labels)
+        yield Arrays(array(x, "x"), target, numbers, names)
+
+
+def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]:
+    """Return labels as class numbers, and the names of the classes; labels below zero, or empty ones, name no class."""
+    if labels is None:
+        return None, None
+    values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64), [str(number) for number in range(int(values.max(initial=-1)) + 1)]
+    if values.dtype.kind not in "OU" or values.ndim != 1:
+        raise ValueError(f"labels are {values.dtype} of shape {values.shape}, expected numbers or names, one a sample")
+    texts = values.astype(str)
+    names = np.unique(texts[texts != ""])
+    return np.where(texts == "", -1, np.searchsorted(names, texts)), list(names)
+
+
+def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
+    """Return the pair that inputs are given for: one array, an array and a target, or a list of two.
+
+    Raises
+    ------
+    ValueError
+        If another pair is asked for.
+    """
+    given: Pair = "crosscoder" if isinstance(x, list | tuple) else "sae" if target is None else "transcoder"
+    in_a_store = isinstance(x, ActivationStore) or (isinstance(x, str | Path) and Path(x).suffix in STORES)
+    if asked is None or asked == given or in_a_store:
+        return asked or given
+    ways = {"sae": "fit(x)", "transcoder": "fit(x, target)", "crosscoder": "fit([x1, x2])"}
+    raise ValueError(f"pair is {asked}, but what is given is for {given}; call {ways[asked]}")

@@ -1,0 +1,118 @@
+"""Activations in memory, read as a store is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse
+
+from sdlcore.data.layout import chunk_rows
+
+ROWS_AT_ONCE = 8192
+
+
+class Activations(Protocol):
+    """What trainings, solvers and evaluations read: an `ActivationStore`, or `Arrays`."""
+
+    path: Path
+    rows: int
+    n_p: int
+    n_r: int | None
+
+    @property
+    def chunk_rows(self) -> int: ...
+
+    def has(self, column: str) -> bool: ...
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
+
+    def class_names(self) -> list[str] | None: ...
+
+    def features(self) -> scipy.sparse.csr_array | None: ...
+
+
+class Arrays:
+    """Samples in arrays, in the place of an `ActivationStore`.
+
+    Parameters
+    ----------
+    input
+        N x n_p, float16, float32 or float64; a memory map is read by blocks.
+    target
+        N x n_r: a second representation of the same samples.
+    labels
+        N class numbers, -1 for none.
+    class_names
+        Names of the classes.
+    features
+        N x n ground-truth coefficients.
+    name
+        What errors call them.
+
+    Raises
+    ------
+    ValueError
+        If they are no matrices of finite numbers, or differ in length.
+    """
+
+    def __init__(
+        self,
+        input: np.ndarray,
+        target: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        features: scipy.sparse.csr_array | None = None,
+        name: str = "x",
+    ) -> None:
+        self.path = Path(name)
+        self._columns = {"input": _matrix(name, input)}
+        self.rows, self.n_p = input.shape
+        self.n_r: int | None = None
+        if target is not None:
+            self._columns["target"] = _matrix("target", target)
+            self.n_r = target.shape[1]
+        if labels is not None:
+            if labels.ndim != 1 or labels.dtype.kind not in "iu":
+                raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}, expected a whole number a sample")
+            self._columns["labels"] = labels
+        for column, values in self._columns.items():
+            if len(values) != self.rows:
+                raise ValueError(f"{column} has {len(values)} rows, but {name} has {self.rows}")
+        self._class_names, self._features = class_names, features
+        width = max(self.n_p, self.n_r or 0)
+        self.chunk_rows = chunk_rows(4 * width)
+
+    def has(self, column: str) -> bool:
+        """Tell whether there is such a column."""
+        return column in self._columns
+
+    def column(self, column: str) -> np.ndarray:
+        """Return a column as it was given."""
+        if column not in self._columns:
+            raise ValueError(f"{self.path}: has no {column}")
+        return self._columns[column]
+
+    def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows ``start:stop`` of ``input``, ``target`` or ``labels``; float64 as float32."""
+        found = self.column(column)[start:stop]
+        return found.astype(np.float32) if found.dtype == np.float64 else np.asarray(found)
+
+    def class_names(self) -> list[str] | None:
+        """Return the names of the classes, or None."""
+        return None if self._class_names is None else list(self._class_names)
+
+    def features(self) -> scipy.sparse.csr_array | None:
+        """Return the ground-truth coefficients (N x n), or None."""
+        return self._features
+
+
+def _matrix(name: str, values: np.ndarray) -> np.ndarray:
+    if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or 0 in values.shape:
+        found = f"{name} is {values.dtype} of shape {values.shape}"
+        raise ValueError(f"{found}, expected a matrix of float32, a sample a row")
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        finite = np.isfinite(values[start : start + ROWS_AT_ONCE]).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"{name} holds NaN or infinity in row {start + int(np.argmin(finite))}")
+    return values

@@ -1,0 +1,161 @@
+"""Pictures of scores and trainings; each function draws on axes and returns them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.scoring import Scores
+from sdlcore.data.recovery_rule import TAU
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"encoder": "C0", "decoder": "C1"}
+PALE = "0.6"
+
+
+def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) -> "Axes":
+    """Draw the share of features that are recovered over the threshold tau, for encoder and decoder.
+
+    A dotted line marks the mean best cosine of random directions.
+
+    Parameters
+    ----------
+    scores
+        What `evaluate` returned, with ground truth; or several by name, of which decoders are drawn.
+    ax
+        Axes to draw on; new ones where left out.
+
+    Raises
+    ------
+    ValueError
+        If there was no ground truth.
+    """
+    ax = _axes(ax)
+    taus = np.linspace(0, 1, 201)
+    if isinstance(scores, Scores):
+        curves = {side: _features(scores)[side] for side in COLOURS}
+        for side, colour in COLOURS.items():
+            ax.axvline(scores.chance[f"mip_{side}"], color=colour, linestyle=":", linewidth=1)
+    else:
+        curves = {name: _features(found)["decoder"] for name, found in scores.items()}
+    for name, best in curves.items():
+        shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
+        ax.plot(taus, shares, color=COLOURS.get(name), label=name)
+    ax.axvline(TAU, color=PALE, linewidth=1)
+    ax.annotate(f"τ = {TAU:g}", (TAU, 0), xytext=(3, 4), textcoords="offset points", fontsize="small", color="0.4")
+    ax.set(xlabel="threshold τ of the cosine", ylabel="features recovered", xlim=(0, 1), ylim=(0, 1.03))
+    ax.legend(loc="lower left")
+    return ax
+
+
+def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss", ax: "Axes | None" = None) -> "Axes":
+    """Draw a column of the history over steps: ``loss``, or ``fvu``, ``l0``, ``dead_fraction``, ...
+
+    Parameters
+    ----------
+    dictionary
+        A dictionary with a history, or several by name.
+    value
+        The column.
+    ax
+        Axes to draw on; new ones where left out.
+
+    Raises
+    ------
+    ValueError
+        If a history has no such column, or there is none.
+    """
+    ax = _axes(ax)
+    several = {"": dictionary} if isinstance(dictionary, Dictionary) else dictionary
+    for name, found in several.items():
+        rows = found.history
+        if not rows or value not in rows[0]:
+            known = ", ".join(rows[0]) if rows else "nothing: it was not trained here"
+            raise ValueError(f"the history has no {value}; it has {known}")
+        ax.plot([row["step"] for row in rows], [row[value] for row in rows], label=name or None)
+    ax.set(xlabel="step", ylabel=value)
+    if value in ("loss", "fvu"):
+        ax.set_yscale("log")
+    if any(several):
+        ax.legend()
+    return ax
+
+
+def features(scores: Scores, ax: "Axes | None" = None) -> "Axes":
+    """Draw each feature as a dot: its best cosine with an encoder row, and with a decoder column.
+
+    Parameters
+    ----------
+    scores
+        What `evaluate` returned, with ground truth. Features that anchors give away have a colour of their own.
+    ax
+        Axes to draw on; new ones where left out.
+
+    Raises
+    ------
+    ValueError
+        If there was no ground truth.
+    """
+    ax = _axes(ax)
+    best = {name: np.asarray(values) for name, values in _features(scores).items()}
+    given = np.isin(np.arange(len(best["encoder"])), best["anchored"].astype(int))
+    for chosen, colour, label in ((~given, "C0", "feature"), (given, "C3", "anchored feature")):
+        if chosen.any():
+            dots = ax.scatter(best["encoder"][chosen], best["decoder"][chosen], s=12, color=colour, label=label)
+            dots.set(alpha=0.6, linewidths=0)
+    ax.axvline(TAU, color=PALE, linewidth=1)
+    ax.axhline(TAU, color=PALE, linewidth=1)
+    ax.set(xlabel="best cosine with an encoder row", ylabel="best cosine with a decoder column")
+    ax.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    ax.legend(loc="lower right")
+    return ax
+
+
+def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, ax: "Axes | None" = None) -> "Axes":
+    """Draw a latent's largest activations, a bar a sample, named by the sample's row.
+
+    Parameters
+    ----------
+    dictionary
+        Of raw activations.
+    x
+        N x n_p samples.
+    latent
+        Which one.
+    number
+        How many samples.
+    ax
+        Axes to draw on; new ones where left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such latent.
+    """
+    if not 0 <= latent < dictionary.n_q:
+        raise ValueError(f"latent must be between 0 and {dictionary.n_q - 1}, found {latent}")
+    ax = _axes(ax)
+    values = dictionary.encode(x)[:, latent]
+    rows = np.argsort(-values, kind="stable")[:number]
+    rows = rows[values[rows] > 0]
+    ax.bar(range(len(rows)), values[rows])
+    ax.set_xticks(range(len(rows)), [str(row) for row in rows], rotation=90)
+    ax.set(xlabel="sample", ylabel=f"activation of latent {latent}")
+    return ax
+
+
+def _features(scores: Scores) -> Mapping[str, list[float]]:
+    if not scores.features:
+        raise ValueError("these scores have no ground truth; evaluate with a bench or references")
+    return scores.features
+
+
+def _axes(ax: "Axes | None") -> "Axes":
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=(5, 3.5), layout="constrained")[1]

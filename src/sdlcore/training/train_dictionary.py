@@ -1,0 +1,104 @@
+"""Train one dictionary: scale activations, draw the model, train it, and fold the scaling into its weights."""
+
+from collections.abc import Sequence
+
+import torch
+
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.batches import TrainingRows
+from sdlcore.data.pairs import make_direction_pair, pair_sites
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.processes import ALONE, Processes
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import RunConfig
+from sdlcore.training import normalisation
+from sdlcore.training.anchor_weight import choose_weight, held, with_weight
+from sdlcore.training.distributed import divide, unite
+from sdlcore.training.history import Row, Sink, Watch
+from sdlcore.training.initialise import start_from_model
+from sdlcore.training.loop import Checkpointing, train
+
+
+def train_dictionary(
+    rows: TrainingRows,
+    config: RunConfig,
+    seed: int,
+    device: torch.device,
+    anchors: Anchors | None = None,
+    start: SparseCoder | None = None,
+    sinks: Sequence[Sink] = (),
+    watch: Watch | None = None,
+    checkpoints: Checkpointing | None = None,
+    processes: Processes = ALONE,
+) -> tuple[SparseCoder, list[Row]]:
+    """Return a dictionary of raw activations, and the history of its training.
+
+    Parameters
+    ----------
+    rows
+        Activations to train on.
+    config, seed
+        Settings, and the seed of initial weights and resampling.
+    device
+        Where to train; the dictionary stays there.
+    anchors
+        Directions that the first latents are anchored to.
+    start
+        A model whose latents the first latents start from.
+    sinks, watch, checkpoints
+        As of `sdlcore.training.loop.train`.
+    processes
+        Those that train it together. Only the first gets the whole dictionary.
+
+    Raises
+    ------
+    ValueError, DivergedError
+        As `sdlcore.training.loop.train`.
+    """
+    pair = config.model.pair
+    sites = pair_sites(pair, rows.n_p, rows.n_r)
+    scaling: normalisation.Scaling
+    if config.training.whiten:
+        scaling = normalisation.fit_whitening(rows.sample(), pair)
+    elif config.training.normalise:
+        scaling = normalisation.fit(rows.sample(), pair)
+    else:
+        scaling = normalisation.identity(*(sum(widths) for widths in sites))
+
+    def initial() -> SparseCoder:
+        model = SparseCoder(config.model, *sites, torch_stream(seed, "initialisation"))
+        if start is not None:
+            start_from_model(model, start, scaling)
+        if processes.all.size > 1:
+            divide(model, processes)
+        return model.to(device)
+
+    directions = None
+    if anchors is not None:
+        w_p, w_r = make_direction_pair(pair, anchors.w_p, anchors.w_r)
+        directions = (torch.from_numpy(w_p), torch.from_numpy(w_r))
+    near = config.loss.anchor_cosine
+    if near is not None:
+        if directions is None:
+            raise ValueError(f"anchor_cosine is {near}, but no anchors are given; set both or neither")
+        _, w_r_KR = normalisation.directions(scaling, *directions)
+
+        def share_held(trial: RunConfig) -> float:
+            model = initial()
+            train(model, rows.batches, trial, torch_stream(seed, "resampling"), scaling, directions)
+            return held(model, w_r_KR, near)
+
+        weight = choose_weight(config, share_held)
+        config, watch = with_weight(config, weight), _telling(watch, weight)
+    model = initial()
+    generator = torch_stream(seed, "resampling")
+    history = train(model, rows.batches, config, generator, scaling, directions, checkpoints, sinks, watch)
+    unite(model)
+    if processes.all.rank == 0:
+        scaling.to(model.W_enc.device).fold(model)
+    return model, history
+
+
+def _telling(watch: Watch | None, weight: float) -> Watch:
+    """Return a watch that tells the weight of the anchors, too."""
+    return lambda rows: {**(watch(rows) if watch else {}), "lambda_anchor": weight}

@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+
+import sdlcore as sdl
+
+QUIET = {"progress": False, "device": "cpu"}
+TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 20, "log_every": 10}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return sdl.Bench.draw(seed=0, n=12, n_p=8, n_r=6, sparsity=0.85, max_interference=0.5)
+
+
+@pytest.fixture(scope="module")
+def both(bench):
+    return bench.sample(1000)
+
+
+@pytest.fixture(scope="module")
+def sae(both):
+    return sdl.fit(both[0], **TOPK, **QUIET)
+
+
+def test_latents_and_reconstructions_are_those_of_plain_numpy(sae, both):
+    x = both[0][:50]
+    pre = x @ sae.W_enc.numpy().T + sae.b_enc.numpy()
+    kept = np.argsort(-pre, axis=1)[:, :3]
+    expected = np.zeros_like(pre)
+    np.put_along_axis(expected, kept, np.maximum(np.take_along_axis(pre, kept, 1), 0), 1)
+    latents = sae.encode(x)
+    assert np.allclose(latents, expected, atol=1e-5)
+    assert np.allclose(sae.decode(latents), expected @ sae.W_dec.numpy() + sae.b_dec.numpy(), atol=1e-5)
+    assert np.allclose(sae.reconstruct(x), sae.decode(latents), atol=1e-5)
+
+
+def test_an_array_gives_an_array_and_a_tensor_a_tensor_with_gradients(sae, both):
+    x = torch.from_numpy(both[0][:5]).requires_grad_()
+    out = sae.reconstruct(x)
+    out.sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert isinstance(sae.encode(both[0][:5]), np.ndarray)
+    assert np.allclose(sae.encode(both[0][:5]), sae.encode(x).detach().numpy(), atol=1e-6)
+
+
+def test_no_samples_give_no_latents(sae):
+    assert sae.encode(np.zeros((0, 8), dtype=np.float32)).shape == (0, 24)
+
+
+def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other(both):
+    found = sdl.fit(list(both), **TOPK, **QUIET)
+    together = np.concatenate(both, axis=1)
+    assert np.array_equal(found.encode(list(both)), found.encode(together))
+    assert found.reconstruct(list(both)).shape == (1000, 14)
+
+
+def test_samples_of_another_dimension_are_refused(sae):
+    with pytest.raises(ValueError, match="expected N x 8 numbers, found 3 x 5"):
+        sae.encode(np.zeros((3, 5)))
+
+
+@pytest.mark.parametrize("name", ["sae.safetensors", "folder"])
+def test_what_is_saved_is_loaded(sae, name, tmp_path, both):
+    sae.save(tmp_path / name)
+    found = sdl.load(tmp_path / name)
+    assert all(torch.equal(a, b) for a, b in zip(sae.coder.parameters(), found.coder.parameters(), strict=True))
+    assert found.settings["k"] == 3
+    assert found.provenance["seed"] == 0
+    assert found.history == (sae.history if name == "folder" else [])
+    assert np.array_equal(found.encode(both[0][:9]), sae.encode(both[0][:9]))
+
+
+def test_a_model_beside_another_runs_config_is_refused(sae, both, tmp_path):
+    sae.save(tmp_path / "run")
+    other = sdl.fit(both[0], seed=1, **TOPK, **QUIET)
+    other.save(tmp_path / "other")
+    (tmp_path / "other/config.json").replace(tmp_path / "run/config.json")
+    with pytest.raises(ValueError, match=r"is of another run: .*seed"):
+        sdl.load(tmp_path / "run")
+
+
+def test_what_is_no_dictionary_is_refused_by_its_file(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing.safetensors: no such file"):
+        sdl.load(tmp_path / "nothing.safetensors")
+    (tmp_path / "x.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"x.safetensors: not a readable safetensors file"):
+        sdl.load(tmp_path / "x.safetensors")
+
+
+def test_a_dictionary_goes_to_the_hub_and_back(sae, bench, both, tmp_path):
+    scores = sdl.evaluate(sae, bench, n_samples=200)
+    sae.save_pretrained(tmp_path / "hub", scores=scores)
+    found = sdl.Dictionary.from_pretrained(tmp_path / "hub")
+    assert torch.equal(found.W_dec, sae.W_dec)
+    assert found.history == sae.history
+    card = ModelCard.load(tmp_path / "hub/README.md")
+    assert card.data.library_name == "sdlcore"
+    assert f"{scores['gt_recovery_decoder']:.4g}" in card.text
+    assert "| k | `3` |" in card.text
+
+
+def test_a_hub_id_is_looked_for_in_the_hubs_cache(sae, tmp_path):
+    cached = tmp_path / "cache/models--owner--name"
+    sae.save_pretrained(cached / "snapshots/abc")
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text("abc")
+    found = sdl.Dictionary.from_pretrained("owner/name", cache_dir=tmp_path / "cache", local_files_only=True)
+    assert torch.equal(found.W_enc, sae.W_enc)
+    assert found.history == sae.history
+
+
+def test_provenance_says_what_made_it(sae, tmp_path):
+    sae.save(tmp_path / "run")
+    made = json.loads((tmp_path / "run/config.json").read_text())
+    assert made["settings"]["activation"] == "topk"
+    assert len(made["inputs"]["store"]) == 64
+    assert "torch" in made["versions"]
+
+
+def test_a_dictionary_says_what_it_is(sae):
+    assert repr(sae) == "Dictionary(sae, topk, k=3, n_p=8, n_q=24, n_r=8)"

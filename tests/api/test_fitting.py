@@ -1,0 +1,219 @@
+import inspect
+from dataclasses import fields
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.data.anchors import save_anchors
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
+from sdlcore.model.saving import load_model
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.training import loop
+from sdlcore.training.run_training import Options
+from sdlcore.training.runner import Run
+from tests.conftest import script
+
+QUIET = {"progress": False, "device": "cpu"}
+TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return sdl.Bench.draw(seed=0, n=12, n_p=8, n_r=8, sparsity=0.85, max_interference=0.5)
+
+
+@pytest.fixture(scope="module")
+def both(bench):
+    return bench.sample(3000)
+
+
+@pytest.fixture
+def store(both, tmp_path):
+    with create_store(tmp_path / "train.h5", {}) as opened:
+        opened.append(both[0], target=both[1])
+    return tmp_path / "train.h5"
+
+
+def weights(dictionary):
+    return {name: tensor.clone() for name, tensor in dictionary.coder.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items())
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_arrays_train_to_the_pipelines_bits(pair, both, store, tmp_path, bench):
+    x, target = both
+    given = {"sae": (x,), "transcoder": (x, target), "crosscoder": ([x, target],)}[pair]
+    settings = TOPK | {"lambda_anchor": 0.1, "normalise": True}
+    anchors = bench.anchors(3, seed=5)
+    found = sdl.fit(*given, seed=5, anchors=anchors, **settings, **QUIET)
+
+    save_anchors(tmp_path / "anchors.safetensors", anchors, {})
+    paths = (tmp_path / "run" / name for name in ("model.safetensors", "config.json", "history.csv"))
+    run = Run(5, store, *paths)
+    options = Options(anchors=tmp_path / "anchors.safetensors", device="cpu")
+    script("train")(run, options, settings=RunConfig.from_dict(settings | {"pair": pair}))
+    expected = load_model(run.model).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(found).items())
+    loaded = sdl.load(tmp_path / "run")
+    assert [row["loss"] for row in loaded.history] == pytest.approx([row["loss"] for row in found.history])
+
+
+def test_arrays_tensors_files_and_stores_of_the_same_numbers_train_to_the_same_dictionary(both, store, tmp_path):
+    x = both[0]
+    np.save(tmp_path / "x.npy", x)
+    found = sdl.fit(x, **TOPK, **QUIET)
+    ways = [torch.from_numpy(x), x.astype(np.float64), tmp_path / "x.npy", str(store)]
+    assert all(same(found, sdl.fit(way, **TOPK, **QUIET)) for way in ways)
+    with ActivationStore(store) as opened:
+        assert same(found, sdl.fit(opened, **TOPK, **QUIET))
+
+
+def test_the_same_call_gives_the_same_bits_and_another_seed_others(both):
+    first, again, other = (sdl.fit(both[0], seed=seed, **TOPK, **QUIET) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_inputs_are_left_as_they_were(both):
+    before = both[0].copy()
+    sdl.fit(both[0], normalise=True, **TOPK, **QUIET)
+    assert np.array_equal(before, both[0])
+
+
+def test_a_solver_finds_the_features_of_an_easy_bench():
+    bench = sdl.Bench.draw(seed=0, n=64, n_p=48, sparsity=0.97, max_interference=0.2)
+    found = sdl.fit(bench.sample(20_000), solver="acs", n_atoms=128, **QUIET)
+    assert sdl.evaluate(found, bench, n_samples=500)["gt_recovery_decoder"] > 0.95
+    assert found.settings["solver"] == "acs"
+    assert found.history[-1]["fvu"] < 0.2
+
+
+def test_anchors_draw_their_latents_to_them(both, bench):
+    anchors = bench.anchors(4, seed=0)
+    quick = TOPK | {"lr": 1e-2, "steps": 60}
+    free = sdl.fit(both[0], **quick, **QUIET)
+    tied = sdl.fit(both[0], anchors=anchors, lambda_anchor=1.0, **quick, **QUIET)
+
+    def near(dictionary):
+        rows = torch.nn.functional.normalize(dictionary.W_dec[:4])
+        return float((rows * torch.from_numpy(anchors.w_p)).sum(1).mean())
+
+    assert near(tied) > near(free) + 0.2
+    assert same(tied, sdl.fit(both[0], anchors=anchors.w_p, lambda_anchor=1.0, **quick, **QUIET))
+
+
+def test_a_dictionary_starts_from_another(both):
+    start = sdl.fit(both[0], **TOPK, **QUIET)
+    nothing = TOPK | {"steps": 1, "lr": 1e-9}
+    found = sdl.fit(both[0], start=start, **nothing, **QUIET)
+    assert torch.allclose(found.W_dec, start.W_dec, atol=1e-5)
+
+
+def test_a_watch_tells_recovery_in_the_history(both, bench):
+    found = sdl.fit(both[0], watch=bench, **TOPK, **QUIET)
+    frame = found.history_frame()
+    assert list(frame["step"]) == [10, 20, 30]
+    assert frame["gt_recovery_decoder"].between(0, 1).all()
+
+
+def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, monkeypatch):
+    checkpoint, settings = tmp_path / "here.safetensors", TOPK | {"checkpoint_every": 10}
+    whole = sdl.fit(both[0], **settings, **QUIET)
+    steps, once = [], loop.TrainingStep.__call__
+
+    def cut_off(self, *args):
+        if len(steps) == 25:
+            raise KeyboardInterrupt
+        steps.append(1)
+        return once(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            sdl.fit(both[0], checkpoint=checkpoint, **settings, **QUIET)
+    assert checkpoint.exists()
+    counted = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (counted.append(1), once(self, *args))[1])
+        assert same(whole, sdl.fit(both[0], checkpoint=checkpoint, **settings, **QUIET))
+    assert len(counted) == 10
+    assert not checkpoint.exists()
+
+
+def test_progress_is_shown_unless_it_is_not_wanted(both, capfd):
+    sdl.fit(both[0], **TOPK, device="cpu")
+    assert "30/30" in capfd.readouterr().err
+    sdl.fit(both[0], **TOPK, **QUIET)
+    assert capfd.readouterr().err == ""
+
+
+def test_relu_without_a_penalty_is_warned_of(both):
+    with pytest.warns(UserWarning, match="relu without a penalty leaves latents dense"):
+        sdl.fit(both[0], n_q=8, batch_size=64, steps=2, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: sdl.fit(x, steps=0), "steps must be at least 1, found 0"),
+        (lambda x: sdl.fit(x, activation="topk", k=3, steps=5), "x: batch_size 1024 exceeds its 200 rows"),
+        (lambda x: sdl.fit(x, n_latents=3), "n_latents"),
+        (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
+        (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
+        (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file, or an activation store"),
+        (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
+        (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
+        (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "x holds NaN or infinity in row 7"),
+        (lambda x: sdl.fit(x, x[:5]), "target has 5 rows, but x has 200"),
+        (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
+        (lambda x: sdl.fit(x, anchors=2 * np.eye(8), lambda_anchor=1), "expected unit rows"),
+        (lambda x: sdl.fit(x, anchors=np.eye(8), batch_size=50, **{"steps": 2}), "anchors are given; set both"),
+        (lambda x: sdl.fit(x, checkpoint="run.pt"), "expected a .safetensors file"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:activation relu")
+def test_what_is_wrong_is_named(call, message, both):
+    with pytest.raises(ValueError, match=message):
+        call(both[0][:200])
+
+
+def test_help_lists_every_setting_with_the_configurations_default():
+    listed = inspect.signature(sdl.fit).parameters
+    for part in (ModelConfig, LossConfig, TrainingConfig):
+        for field in fields(part):
+            if field.name not in ("pair", "pursuit"):
+                assert listed[field.name].default == field.default
+
+
+def test_class_means_are_unit_means_of_names_or_numbers(both):
+    x = both[0]
+    numbers = np.arange(len(x)) % 3
+    found = sdl.class_means(x, numbers)
+    mean = x[numbers == 1].mean(0)
+    assert np.allclose(found.W_p[:, 1], mean / np.linalg.norm(mean), atol=1e-5)
+    names = np.array(["a", "b", "c"])[numbers]
+    assert np.array_equal(found.W_p, sdl.class_means(x, names).W_p)
+    assert len(found.choose(2, seed=0).w_p) == 2
+    unlabelled = np.where(numbers == 2, -1, numbers)
+    assert sdl.class_means(x, unlabelled).W_p.shape == (8, 2)
+
+
+def test_discovered_anchors_are_unit_and_near_true_features():
+    bench = sdl.Bench.draw(seed=0, n=24, n_p=20, sparsity=0.95, max_interference=0.3)
+    found = sdl.discover(bench.sample(8000), 5, n_atoms=60)
+    assert np.allclose(np.linalg.norm(found.w_p, axis=1), 1, atol=1e-4)
+    assert (np.abs(found.w_p @ bench.W_p).max(1) > 0.9).all()
+
+
+def test_a_store_that_is_damaged_is_refused(store):
+    with h5py.File(store, "r+") as file:
+        file["input"][0] = 0
+    with pytest.raises(ValueError, match="is damaged"):
+        sdl.fit(store, **TOPK, **QUIET)

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.data.references import References
+
+QUIET = {"progress": False, "device": "cpu"}
+TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 20, "log_every": 10}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return sdl.Bench.draw(seed=0, n=12, n_p=8, sparsity=0.85, max_interference=0.5)
+
+
+@pytest.fixture(scope="module")
+def x(bench):
+    return bench.sample(1000)
+
+
+@pytest.fixture(scope="module")
+def sae(x):
+    return sdl.fit(x, **TOPK, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def true(bench, sae):
+    """A dictionary whose rows are the true features."""
+    dictionary = sdl.Dictionary(type(sae.coder)(sae.coder.config, (8,), (8,)))
+    weights = {name: torch.zeros_like(tensor) for name, tensor in dictionary.coder.state_dict().items()}
+    weights["W_enc"][:12] = weights["W_dec"][:12] = torch.from_numpy(bench.W_p.T.copy())
+    dictionary.coder.load_state_dict(weights)
+    return dictionary
+
+
+def test_true_features_are_recovered_whole_and_print_so(true, bench):
+    scores = sdl.evaluate(true, bench, n_samples=100)
+    assert scores["gt_recovery_encoder"] == scores["gt_recovery_decoder"] == 1
+    assert scores["mip_decoder"] == pytest.approx(1, abs=1e-5)
+    assert "gt_recovery_decoder       1" in repr(scores)
+    assert "more in to_frame()" in repr(scores)
+
+
+def test_scores_become_a_table_that_says_what_each_is(sae, bench):
+    scores = sdl.evaluate(sae, bench, n_samples=100)
+    frame = scores.to_frame()
+    assert frame.loc["mip_decoder", "value"] == scores["mip_decoder"]
+    assert frame.loc["mip_decoder", "chance"] == scores.chance["mip_decoder"]
+    assert frame.loc["fvu", "better"] == "lower"
+    assert list(frame.index) == list(scores)
+
+
+def test_a_bench_evaluates_on_samples_that_no_training_saw(sae, bench, x):
+    drawn = bench.samples(100, "test")
+    by_hand = sdl.evaluate(sae, x=drawn.input)
+    assert sdl.evaluate(sae, bench, n_samples=100)["fvu"] == pytest.approx(by_hand["fvu"])
+    assert set(by_hand) == {"l0", "fvu", "dead_fraction"}
+    assert not by_hand.features
+
+
+def test_classes_judge_by_their_labels(sae, x):
+    labels = np.arange(len(x)) % 3
+    means = sdl.class_means(x, labels)
+    scores = sdl.evaluate(sae, means, x, labels=labels)
+    assert 0 <= scores["gt_recovery_decoder"] <= 1
+    assert "f1" in scores
+    assert "detection_f1" not in scores
+    with pytest.raises(ValueError, match="labels are missing"):
+        sdl.evaluate(sae, means, x)
+
+
+def test_directions_of_ones_own_judge_without_labels(sae, x, bench):
+    scores = sdl.evaluate(sae, References(bench.W_p, None, None), x)
+    assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]
+    assert "f1" not in scores
+
+
+def test_features_that_anchors_give_away_are_told_apart(sae, bench):
+    anchors = bench.anchors(4, seed=2)
+    scores = sdl.evaluate(sae, bench, anchors=anchors, n_samples=100)
+    assert sorted(scores.features["anchored"]) == sorted(anchors.feature)
+    given, others = scores["mip_decoder_anchored"], scores["mip_decoder_unanchored"]
+    assert scores["mip_decoder"] == pytest.approx((4 * given + 8 * others) / 12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda sae, bench, x: sdl.evaluate(sae), "x is missing"),
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* made for \(8,\)"),
+    ],
+)
+def test_what_is_wrong_is_named(call, message, sae, bench, x):
+    with pytest.raises(ValueError, match=message):
+        call(sae, bench, x)

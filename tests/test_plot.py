@@ -1,0 +1,77 @@
+import matplotlib
+import numpy as np
+import pytest
+
+import sdlcore as sdl
+from sdlcore.api.scoring import Scores
+
+matplotlib.use("agg")
+FEATURES = {"encoder": [0.5, 0.95, 0.2, 0.7], "decoder": [0.92, 0.95, 0.91, 0.4], "anchored": [1]}
+SCORES = Scores({}, {"mip_encoder": 0.3, "mip_decoder": 0.35}, FEATURES)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def sae():
+    x = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
+    settings = {"activation": "topk", "k": 3, "n_q": 12, "batch_size": 50, "steps": 20, "log_every": 5}
+    return sdl.fit(x, progress=False, device="cpu", **settings), x
+
+
+def test_recovery_falls_over_the_threshold_and_says_the_level_of_chance():
+    ax = sdl.plot.recovery(SCORES)
+    lines = {line.get_label(): line for line in ax.lines}
+    taus, shares = lines["decoder"].get_data()
+    assert shares[np.searchsorted(taus, 0.9)] == 0.75
+    assert (np.diff(shares) <= 0).all()
+    assert sorted(line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":") == [0.3, 0.35]
+
+
+def test_several_scores_are_drawn_by_name():
+    ax = sdl.plot.recovery({"one": SCORES, "other": SCORES})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
+
+
+def test_features_are_dots_and_anchored_ones_have_a_colour():
+    ax = sdl.plot.features(SCORES)
+    assert sorted(len(dots.get_offsets()) for dots in ax.collections) == [1, 3]
+
+
+def test_a_history_is_drawn_over_its_steps(sae):
+    ax = sdl.plot.loss(sae[0], "fvu")
+    assert list(ax.lines[0].get_xdata()) == [5, 10, 15, 20]
+    assert ax.get_ylabel() == "fvu"
+    both = sdl.plot.loss({"a": sae[0], "b": sae[0]})
+    assert len(both.lines) == 2
+
+
+def test_top_samples_are_the_largest_in_order(sae):
+    dictionary, x = sae
+    latent = int(dictionary.encode(x).max(0).argmax())
+    ax = sdl.plot.top_samples(dictionary, x, latent, 5)
+    heights = [bar.get_height() for bar in ax.patches]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[0] == pytest.approx(dictionary.encode(x)[:, latent].max())
+
+
+def test_pictures_are_drawn_on_given_axes(sae):
+    from matplotlib import pyplot
+
+    ax = pyplot.subplots()[1]
+    assert sdl.plot.loss(sae[0], ax=ax) is ax
+
+
+def test_what_cannot_be_drawn_is_refused(sae):
+    with pytest.raises(ValueError, match="no ground truth"):
+        sdl.plot.recovery(Scores({}))
+    with pytest.raises(ValueError, match="the history has no mip"):
+        sdl.plot.loss(sae[0], "mip")
+    with pytest.raises(ValueError, match="latent must be between 0 and 11, found 12"):
+        sdl.plot.top_samples(sae[0], sae[1], 12)
