@@ -8,6 +8,7 @@ import numpy as np
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metrics import mip_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     if isinstance(scores, Scores):
         curves = {side: _features(scores)[side] for side in COLOURS}
         for side, colour in COLOURS.items():
-            ax.axvline(scores.chance[f"mip_{side}"], color=colour, linestyle=":", linewidth=1)
+            ax.axvline(scores.chance[mip_name(side)], color=colour, linestyle=":", linewidth=1)
     else:
         curves = {name: _features(found)["decoder"] for name, found in scores.items()}
     for name, best in curves.items():

@@ -5,10 +5,10 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.metrics import METRICS, SIDES, mip_name, recovery_name
 from sdlcore.model.sparse_coder import SparseCoder
 
-SHOWN = ("gt_recovery_encoder", "gt_recovery_decoder", "mip_encoder", "mip_decoder", "mcc", "f1", "l0", "fvu")
+SHOWN = (*map(recovery_name, SIDES), *map(mip_name, SIDES), "mcc", "f1", "l0", "fvu")
 """Metrics of a card, and of what `evaluate` prints, where a dictionary has them."""
 
 
