@@ -7,5 +7,6 @@ from .api.fitting import discover as discover
 from .api.fitting import fit as fit
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
+from .api.standard import standard_bench as standard_bench
 
 __version__: str

@@ -14,7 +14,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
@@ -54,24 +55,78 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     given.__signature__ = inspect.signature(main)  # type: ignore[attr-defined]
     given.__annotations__ = main.__annotations__
     given.__doc__ = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            call = tyro.cli(given, args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
-    except SystemExit as end:
-        if end.code:
-            print(f"{Path(sys.argv[0]).name}: {_one_line(said.getvalue())}", file=sys.stderr)
-        raise
+    with _errors_in_a_line(Path(sys.argv[0]).name):
+        call = tyro.cli(given, args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
     logging.basicConfig(level=logging.INFO, format=log)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     call()
 
 
+def commands(name: str, description: str, functions: Mapping[str, Callable[..., None]], argv: list[str] | None) -> None:
+    """Call one of several functions, whose name comes first, with the arguments that follow.
+
+    Parameters
+    ----------
+    name, description
+        Of the program, for its help.
+    functions
+        By name. Arguments are as of `cli`, but that settings are options, one each, and help comes from each function.
+    argv
+        Arguments; None for the process's own.
+
+    Raises
+    ------
+    SystemExit
+        With one line on standard error, if an argument is wrong, or the function raises ValueError or OSError.
+    """
+
+    def later(function: Callable[..., None]) -> Callable[..., partial[None]]:
+        def given(**arguments: Any) -> partial[None]:
+            return partial(function, **arguments)
+
+        given.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+        given.__annotations__ = function.__annotations__
+        given.__doc__ = inspect.getdoc(function)
+        return given
+
+    with _errors_in_a_line(name):
+        call = tyro.extras.subcommand_cli_from_dict(
+            {command: later(function) for command, function in functions.items()},
+            prog=name,
+            description=description,
+            args=argv,
+            config=(tyro.conf.OmitArgPrefixes,),
+            registry=NESTED,
+        )
+    warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
+    try:
+        call()
+    except (ValueError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+@contextlib.contextmanager
+def _errors_in_a_line(program: str) -> Iterator[None]:
+    """Say what tyro says of wrong arguments in one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit as end:
+        if end.code:
+            print(f"{program}: {_one_line(said.getvalue())}", file=sys.stderr)
+        raise
+
+
 def _one_line(box: str) -> str:
     """Return the part of a box that tyro draws which says what is wrong, below its title, on one line."""
     what = re.split(r"\n│ ─+ │\n", box.partition("\n")[2])[0]
-    return " ".join(re.sub("[╭╮╰╯│─]", " ", what).split())
+    line = " ".join(re.sub("[╭╮╰╯│─]", " ", what).split())
+    # of settings that do not go together tyro draws another box
+    found = re.search(r"Error parsing [\w.-]+: (.*?)(?: -{4,}|$)", line)
+    return found[1] if found else line
 
 
 RULES = ConstructorRegistry()
@@ -114,3 +169,20 @@ def _or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         return spec.instance_from_str(texts) if texts else None
 
     return PrimitiveConstructorSpec("*", f"[{spec.metavar}]", read, lambda value: True, lambda value: [str(value)])
+
+
+NESTED = ConstructorRegistry()
+"""Rules of `commands`: settings that may be left out are one value of JSON, others an option each."""
+
+
+@NESTED.primitive_rule
+def _json_or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    kinds = [kind for kind in get_args(info.type) if kind is not NoneType]
+    if info.type_origin not in (Union, UnionType) or len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    if not (isinstance(kind, type) and issubclass(kind, FromJson)):
+        return None
+    return PrimitiveConstructorSpec(
+        1, "JSON", lambda texts: kind.from_dict(json.loads(texts[0])), lambda value: True, lambda value: [str(value)]
+    )

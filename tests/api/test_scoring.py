@@ -95,3 +95,14 @@ def test_features_that_anchors_give_away_are_told_apart(sae, bench):
 def test_what_is_wrong_is_named(call, message, sae, bench, x):
     with pytest.raises(ValueError, match=message):
         call(sae, bench, x)
+
+
+def test_null_baselines_stand_beside_and_samples_hold_the_features_of_sparse_data():
+    bench = sdl.Bench.draw(seed=0, n=32, n_p=24, sparsity=0.97, max_interference=0.4)
+    sae = sdl.fit(bench.sample(2000), **TOPK | {"n_q": 512}, **QUIET)
+    scores = sdl.evaluate(sae, bench, n_samples=1000, nulls=True)
+    assert set(scores.nulls) == {"directions", "samples"}
+    # a sample with one active feature is a feature
+    assert scores.nulls["samples"]["gt_recovery_encoder"] > 0.9 > scores.nulls["directions"]["gt_recovery_encoder"]
+    assert {"directions", "samples"} <= set(scores.to_frame().columns)
+    assert "samples" in repr(scores)

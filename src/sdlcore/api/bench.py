@@ -79,11 +79,13 @@ class Bench:
         features = scipy.sparse.vstack([block.features for block in blocks], format="csr")
         return Samples(np.concatenate([block.input for block in blocks]), target, features)
 
-    def sample(self, n_samples: int, part: str = "train") -> Any:
+    def sample(self, n_samples: int | None = None, part: str = "train") -> Any:
         """Return samples alone: an array N x n_p, or, of a bench with ``n_r``, input and target.
 
-        Parameters as of `samples`.
+        Parameters as of `samples`; without a number there are ``train_samples`` of the settings.
         """
+        if n_samples is None:
+            n_samples = self.settings.train_samples
         drawn = self.samples(n_samples, part)
         return drawn.input if drawn.target is None else (drawn.input, drawn.target)
 

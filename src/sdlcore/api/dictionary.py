@@ -19,8 +19,6 @@ from sdlcore.training.history import csv_file, read_history
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sdlcore.api.scoring import Scores
-
 MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.csv"
 """Files of a run's folder."""
 ROWS_AT_ONCE = 4096
@@ -208,7 +206,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return cls(load_model(model), load_provenance(model), rows)
 
     def save_pretrained(
-        self, save_directory: str | Path, *, scores: "Scores | None" = None, **options: Any
+        self, save_directory: str | Path, *, scores: Mapping[str, float | None] | None = None, **options: Any
     ) -> str | None:
         """Write a folder as the model hub has it, with a card; ``options`` as of huggingface_hub.
 
@@ -221,7 +219,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """
         return super().save_pretrained(save_directory, model_card_kwargs={"scores": scores}, **options)
 
-    def push_to_hub(self, repo_id: str, *, scores: "Scores | None" = None, **options: Any) -> str:
+    def push_to_hub(self, repo_id: str, *, scores: Mapping[str, float | None] | None = None, **options: Any) -> str:
         """Upload to the model hub, with a card; ``options`` as of huggingface_hub.
 
         Parameters
@@ -244,9 +242,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             model_id = snapshot_download(model_id, allow_patterns=[MODEL, CONFIG, HISTORY], **wanted)
         return cls.load(model_id)
 
-    def generate_model_card(self, *_: Any, scores: "Scores | None" = None, **__: Any) -> ModelCard:
+    def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
         """Return a card that says what it is, what made it and how it scores."""
-        return card_of(self.coder, self.provenance, self.settings, None if scores is None else scores.to_dict())
+        return card_of(self.coder, self.provenance, self.settings, scores)
 
     def __repr__(self) -> str:
         """Say in a line what it is."""

@@ -5,20 +5,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from sdlcore.api.bench import Bench
 from sdlcore.api.card import SHOWN
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import activations
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.memory import Arrays
+from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.pairs import make_pair
 from sdlcore.data.references import References
-from sdlcore.evaluation.evaluate import Evaluation, GroundTruth
+from sdlcore.evaluation.evaluate import GroundTruth
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
+from sdlcore.run import ModelConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +43,9 @@ class Scores(Mapping[str, float | None]):
     """Feature by feature, the best match: ``encoder`` and ``decoder`` are cosines, ``encoder_raw`` and ``decoder_raw``
     inner products. ``anchored`` are the indices of the features that anchors give away."""
 
+    nulls: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """Metrics of dictionaries of the same size that nothing was learned for, by name, where they were asked for."""
+
     def __getitem__(self, name: str) -> float | None:
         return self.metrics[name]
 
@@ -53,13 +60,17 @@ class Scores(Mapping[str, float | None]):
         return dict(self.metrics)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a table, a row a metric: ``value``, ``chance``, ``better`` (higher or lower) and ``what`` it is."""
+        """Return a table, a row a metric: ``value``, ``chance``, ``better`` (higher or lower) and ``what`` it is.
+
+        Null baselines, where they were asked for, have a column each.
+        """
         import pandas as pd
 
         known = [METRICS[name] for name in self.metrics]
         rows = {
             "value": [self.metrics[metric.name] for metric in known],
             "chance": [self.chance.get(metric.name) for metric in known],
+            **{name: [null.get(metric.name) for metric in known] for name, null in self.nulls.items()},
             "better": [metric.better for metric in known],
             "what": [metric.caption for metric in known],
         }
@@ -68,16 +79,18 @@ class Scores(Mapping[str, float | None]):
     def __repr__(self) -> str:
         """Draw the metrics that matter most, with chance beside them."""
         shown = [name for name in SHOWN if name in self.metrics]
+        columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         width = max(map(len, shown), default=0)
-        lines = [f"{'metric':<{width}}   value  chance"]
+        lines = ["  ".join([f"{'metric':<{width}}", *(f"{head:>6}" for head in columns)])]
         for name in shown:
-            value, chance = self.metrics[name], self.chance.get(name)
-            lines.append(
-                f"{name:<{width}}  {'-' if value is None else f'{value:.4g}':>6}"
-                f"  {'' if chance is None else f'{chance:.4g}':>6}".rstrip()
-            )
+            cells = [f"{_brief(column.get(name)):>{max(6, len(head))}}" for head, column in columns.items()]
+            lines.append("  ".join([f"{name:<{width}}", *cells]).rstrip())
         more = len(self.metrics) - len(shown)
         return "\n".join([*lines, f"({more} more in to_frame())"] if more else lines)
+
+
+def _brief(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def evaluate(
@@ -90,6 +103,7 @@ def evaluate(
     anchors: Anchors | None = None,
     seed: int = 0,
     n_samples: int | None = None,
+    nulls: bool = False,
 ) -> Scores:
     """Score a dictionary.
 
@@ -112,6 +126,9 @@ def evaluate(
         Of the random directions that give the level of chance.
     n_samples
         Samples to draw from a bench; its ``test_samples`` where left out.
+    nulls
+        Score null baselines, too: TopK dictionaries of the same size and L0 whose rows are random directions
+        (``directions``) or random samples (``samples``). What does not beat them was not learned.
 
     Raises
     ------
@@ -125,16 +142,16 @@ def evaluate(
         drawn = truth.samples(n_samples or truth.settings.test_samples, "test")
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
         judges = _ground_truth(truth.references, anchors)._replace(hierarchy=truth.settings.hierarchy)
-        return _scored(coder, samples, judges, seed)
+        return _scored(coder, samples, judges, seed, nulls)
     if x is None:
         raise ValueError("x is missing: the samples to evaluate on")
     with activations(x, target, labels) as given:
         if truth is None:
-            return _scored(coder, given, None, seed)
+            return _scored(coder, given, None, seed, nulls)
         if truth.classes is not None and not given.has("labels"):
             raise ValueError("labels are missing, by which means of classes are judged")
         detected = truth.classes is not None or given.features() is not None
-        return _scored(coder, given, _ground_truth(truth, anchors)._replace(detected=detected), seed)
+        return _scored(coder, given, _ground_truth(truth, anchors)._replace(detected=detected), seed, nulls)
 
 
 def _ground_truth(references: References, anchors: Anchors | None) -> GroundTruth:
@@ -142,13 +159,42 @@ def _ground_truth(references: References, anchors: Anchors | None) -> GroundTrut
     return GroundTruth(references.W_p, references.W_r, given, references.classes, anchors=anchors)
 
 
-def _scored(coder: SparseCoder, samples: Any, truth: GroundTruth | None, seed: int) -> Scores:
+def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None, seed: int, nulls: bool) -> Scores:
     widths = (samples.n_p,) if coder.config.pair == "sae" else (samples.n_p, samples.n_r)
     wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
     if widths != wanted:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
-    found: Evaluation = evaluate_on(_on_cpu(coder), samples, truth, stream(seed, "chance"))
-    return Scores(found.metrics, found.chance, found.features)
+    found = evaluate_on(_on_cpu(coder), samples, truth, stream(seed, "chance"))
+    baselines = {}
+    if nulls:
+        k = min(max(1, round(found.metrics["l0"] or 0)), coder.config.n_q)
+        for name, null in null_dictionaries(coder, samples, k, stream(seed, "nulls")).items():
+            baselines[name] = evaluate_on(null, samples, truth, stream(seed, "chance")).metrics
+    return Scores(found.metrics, found.chance, found.features, baselines)
+
+
+def null_dictionaries(
+    coder: SparseCoder, samples: Activations, k: int, rng: np.random.Generator
+) -> dict[str, SparseCoder]:
+    """Return TopK dictionaries that nothing was learned for, of the size of ``coder`` and with k active latents.
+
+    The rows of ``directions`` are random; those of ``samples`` are random samples. Both are unit rows.
+    """
+    n_q, pair = coder.config.n_q, coder.config.pair
+    n_p, n_r = sum(coder.input_sites), sum(coder.target_sites)
+    directions = rng.standard_normal((n_q, n_p + n_r), dtype=np.float32)
+    first, second = directions[:, :n_p], directions[:, n_p:] if pair == "transcoder" else directions[:, :n_p]
+    chosen = rng.integers(samples.rows, size=n_q)
+    target = None if pair == "sae" else samples.read("target")[chosen]
+    rows = {"directions": (first, second), "samples": make_pair(pair, samples.read("input")[chosen], target)}
+    found = {}
+    for name, (W_enc, W_dec) in rows.items():
+        null = SparseCoder(ModelConfig(pair, "topk", n_q, k), coder.input_sites, coder.target_sites).eval()
+        weights = {"W_enc": normalise_rows(W_enc), "W_dec": normalise_rows(W_dec)}
+        tensors = {side: torch.from_numpy(values.astype(np.float32)) for side, values in weights.items()}
+        null.load_state_dict(null.state_dict() | tensors)
+        found[name] = null
+    return found
 
 
 def _on_cpu(coder: SparseCoder) -> SparseCoder:

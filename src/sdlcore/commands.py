@@ -1,0 +1,200 @@
+"""The command line, ``sdlcore COMMAND``: what notebooks do, on files."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from sdlcore.api.bench import Bench
+from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.fitting import class_means, discover
+from sdlcore.api.fitting import fit as fit_dictionary
+from sdlcore.api.inputs import array
+from sdlcore.api.scoring import Scores
+from sdlcore.api.scoring import evaluate as evaluate_dictionary
+from sdlcore.api.standard import STANDARD, standard_bench
+from sdlcore.command_line import commands
+from sdlcore.data.anchors import load_anchors
+from sdlcore.data.references import load_references, save_references
+from sdlcore.data.writing import create_store
+from sdlcore.device import Device
+from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sources.bench import drawing
+from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.storage.files import provenance, write_json
+
+CLASS_MEANS, DISCOVER = "class-means", "discover"
+ANCHOR_COSINE = 0.95
+"""What `anchor_cosine` is where anchors are given and no weight."""
+FEATURES, CHECKPOINT = "features.safetensors", "checkpoint.safetensors"
+
+Given = Annotated[Path, tyro.conf.Positional]
+
+
+def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> None:
+    """Draw a bench: its true features, and samples for training and evaluation.
+
+    Writes features.safetensors, train.h5 and test.h5.
+
+    Args:
+        out: folder to write
+        seed: everything is drawn from it
+    """
+    drawn = Bench.draw(seed=seed, **asdict(settings) | {"hierarchy": settings.hierarchy})
+    facts = provenance(drawing.__file__, bench=asdict(settings), seed=seed)
+    for part, rows in (("train", settings.train_samples), ("test", settings.test_samples)):
+        with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
+            found = drawn.samples(rows, part)
+            store.append(found.input, target=found.target, features=found.features)
+    save_references(out / FEATURES, drawn.references, facts)
+    print(f"{drawn}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
+
+
+def fit(
+    x: Given,
+    out: Path,
+    target: Path | None = None,
+    labels: Path | None = None,
+    anchors: str | None = None,
+    n_anchors: float | None = None,
+    start: Path | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    model: ModelConfig = ModelConfig(),
+    loss: LossConfig = LossConfig(),
+    training: TrainingConfig = TrainingConfig(),
+) -> None:
+    """Train a dictionary on activations.
+
+    Writes model.safetensors, config.json and history.csv. A training that was cut off goes on where it was.
+
+    Args:
+        x: activations: an .npy file, samples x dimensions, or a store (.h5)
+        out: folder to write
+        target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
+        labels: class numbers or names, a sample each, as an .npy file
+        anchors: class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy)
+        n_anchors: how many, or, below 1, which share of the class means; all if left out
+        start: a dictionary whose latents the first latents start from
+        seed: everything is drawn from it
+        device: where to train
+    """
+    settings = asdict(model) | asdict(loss) | asdict(training)
+    del settings["pursuit"]
+    if target is not None and model.pair == "sae":
+        settings["pair"] = "transcoder"
+    both: tuple[Any, Any] = ([x, target], None) if settings["pair"] == "crosscoder" and target else (x, target)
+    given: Any = None
+    if anchors == CLASS_MEANS:
+        means = class_means(both[0], None if labels is None else array(labels, "labels"), both[1])
+        given = means.choose(n_anchors or means.W_p.shape[1], seed)
+    elif anchors == DISCOVER:
+        given = discover(both[0], None if n_anchors is None else int(n_anchors), both[1], seed=seed)
+    elif anchors is not None:
+        given = load_anchors(anchors) if anchors.endswith(".safetensors") else array(anchors, "anchors")
+    if given is not None and not loss.anchors:
+        settings["anchor_cosine"] = ANCHOR_COSINE
+    found = fit_dictionary(
+        *both,
+        seed=seed,
+        anchors=given,
+        start=None if start is None else load(start),
+        device=device,
+        checkpoint=out / CHECKPOINT,
+        **settings,
+    )
+    found.save(out)
+    print(f"{found}: {out}")
+
+
+def solve(
+    x: Given, out: Path, target: Path | None = None, seed: int = 0, solver: SolverConfig = SolverConfig()
+) -> None:
+    """Solve for a dictionary without gradient descent, by alternating convex search or a classical solver.
+
+    Args:
+        x: activations: an .npy file, samples x dimensions, or a store (.h5)
+        out: folder to write
+        target: activations of a second representation, as an .npy file
+        seed: everything is drawn from it
+    """
+    settings = asdict(solver)
+    if target is not None and solver.pair == "sae":
+        settings["pair"] = "transcoder"
+    both: tuple[Any, Any] = ([x, target], None) if settings["pair"] == "crosscoder" and target else (x, target)
+    found = fit_dictionary(*both, seed=seed, **settings)
+    found.save(out)
+    print(f"{found}: {out}")
+
+
+def evaluate(
+    dictionary: Given,
+    bench: str | None = None,
+    x: Path | None = None,
+    target: Path | None = None,
+    labels: Path | None = None,
+    references: Path | None = None,
+    anchors: Path | None = None,
+    nulls: bool = True,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Score a dictionary: against true features, means of classes, or by its reconstructions alone.
+
+    Args:
+        dictionary: a run's folder, or a .safetensors file
+        bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
+        x: samples to evaluate on where there is no bench: an .npy file or a store (.h5)
+        target: the second representation of the same samples, as an .npy file
+        labels: class numbers or names of these samples, as an .npy file; means of classes are judged by
+        references: unit directions to judge by, in the place of means of classes
+        anchors: those of the training; features that they give away are counted apart
+        nulls: score dictionaries of the same size beside it that nothing was learned for
+        seed: of everything random
+        out: JSON file to write all metrics to
+    """
+    options: dict[str, Any] = {"seed": seed, "nulls": nulls}
+    options["anchors"] = None if anchors is None else load_anchors(anchors)
+    found = load(dictionary)
+    if bench in STANDARD:
+        scores = evaluate_dictionary(found, standard_bench(bench), **options)
+    elif bench is not None:
+        if not (Path(bench) / FEATURES).is_file():
+            raise ValueError(
+                f"{bench}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote"
+            )
+        judges = load_references(Path(bench) / FEATURES)
+        scores = evaluate_dictionary(found, judges, Path(bench) / "test.h5", **options)
+    else:
+        scores = _of_samples(found, x, target, labels, references, options)
+    print(f"{found}\n{scores}")
+    if out is not None:
+        write_json(out, {"metrics": scores.metrics, "chance": scores.chance, "nulls": scores.nulls})
+
+
+def _of_samples(
+    found: Dictionary,
+    x: Path | None,
+    target: Path | None,
+    labels: Path | None,
+    references: Path | None,
+    options: dict[str, Any],
+) -> Scores:
+    if x is None:
+        raise ValueError("say what to evaluate on: --bench, or --x")
+    given = [x, target] if found.pair == "crosscoder" and target else x
+    second = None if isinstance(given, list) else target
+    numbers = None if labels is None else array(labels, "labels")
+    judges = None
+    if references is not None:
+        judges = load_references(references)
+    elif numbers is not None:
+        judges = class_means(given, numbers, second)
+    return evaluate_dictionary(found, judges, given, second, labels=numbers, **options)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command of the command line."""
+    commands("sdlcore", __doc__ or "", {"bench": bench, "fit": fit, "solve": solve, "evaluate": evaluate}, argv)
