@@ -124,8 +124,8 @@ def _one_line(box: str) -> str:
     """Return the part of a box that tyro draws which says what is wrong, below its title, on one line."""
     what = re.split(r"\n│ ─+ │\n", box.partition("\n")[2])[0]
     line = " ".join(re.sub("[╭╮╰╯│─]", " ", what).split())
-    # of settings that do not go together tyro draws another box
-    found = re.search(r"Error parsing [\w.-]+: (.*?)(?: -{4,}|$)", line)
+    # of settings that do not go together tyro names a parameter of its own
+    found = re.search(r"Error parsing __tyro[\w.-]*: (.*?)(?: -{4,}|$)", line)
     return found[1] if found else line
 
 
