@@ -50,10 +50,11 @@ class ModelConfig(FromJson):
     """Train b_E and b_D; the paper's model has none."""
     center: bool = False
     """Start b_D at the geometric median of targets, b_E where inputs at their median give zero; needs bias."""
-    initialisation: Literal["linear", "tied"] = "linear"
-    """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale."""
+    initialisation: Literal["linear", "tied", "samples"] = "linear"
+    """linear: uniform as nn.Linear; tied: unit decoder rows, encoder the same rows times init_scale; samples: as tied,
+    but rows are random training samples, the decoder's those of the target."""
     init_scale: Positive = 0.1
-    """Scale of the tied encoder rows."""
+    """Scale of the encoder rows where they are tied or samples."""
     init_threshold: Weight = used_by("activation", "jumprelu", default=0.1)
     """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
     init_l0: Positive | None = None

@@ -1,11 +1,14 @@
+import numpy as np
 import pytest
 import torch
 
+from sdlcore.data.memory import Arrays
+from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.geometric_median import geometric_median
-from sdlcore.training.initialise import start_from_data, start_from_model
+from sdlcore.training.initialise import start_from_data, start_from_model, start_from_samples
 from sdlcore.training.normalisation import Normalisation, identity
 
 
@@ -79,3 +82,29 @@ def test_a_model_that_does_not_fit_is_refused(n_q, width, message):
     found = SparseCoder(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
     with pytest.raises(ValueError, match=message):
         start_from_model(fresh(activation="relu"), found, identity(12, 12))
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_rows_start_as_samples_each_of_another(pair):
+    rng = np.random.default_rng(0)
+    given = Arrays(*(rng.standard_normal((500, width)).astype(np.float32) for width in (12, 9)))
+    sites = pair_sites(pair, 12, 9)
+    config = ModelConfig(pair, "topk", n_q=400, k=3, initialisation="samples", init_scale=0.5)
+    model = SparseCoder(config, *sites, torch_stream(0, "x"))
+    start_from_samples(model, given, identity(*map(sum, sites)), np.random.default_rng(1))
+    x_p, x_r = make_pair(pair, given.read("input"), None if pair == "sae" else given.read("target"))
+    unit_p, unit_r = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (x_p, x_r))
+    nearest = (model.W_enc.detach().numpy() @ unit_p.T).argmax(1)
+    assert len(set(nearest)) == 400
+    np.testing.assert_allclose(model.W_enc.detach().numpy(), 0.5 * unit_p[nearest], atol=1e-6)
+    np.testing.assert_allclose(model.W_dec.detach().numpy(), unit_r[nearest], atol=1e-6)
+
+
+def test_rows_start_as_samples_though_there_are_fewer_and_some_are_zero():
+    x = np.zeros((90, 12), dtype=np.float32)
+    x[:60] = np.random.default_rng(0).standard_normal((60, 12))
+    model = fresh(activation="topk", k=3, initialisation="samples", init_scale=1.0)
+    start_from_samples(model, Arrays(x), identity(12, 12), np.random.default_rng(1))
+    assert torch.allclose(model.W_dec.norm(dim=1), torch.ones(400), atol=1e-5)
+    cosines = model.W_dec.detach().numpy() @ x[:60].T / np.linalg.norm(x[:60], axis=1)
+    assert 0.5 < (cosines.max(1) > 0.999).mean() < 0.9

@@ -52,7 +52,7 @@ def test_the_default_plans_the_real_model_from_its_wheels(checkout):
         "fetch": 2,
         "language_model": 1,
         "activations": 1,
-        "train": 7 * 2 * 3 * 2 + 3 * 3 + (1 + 2) * 3 + 2 * 3 + 3 * 2 * 3 + sweeps + 3,  # nulls, topk_warm
+        "train": 7 * 2 * 3 * 2 + 4 * 3 + (1 + 2) * 3 + 2 * 3 + 3 * 2 * 3 + sweeps + 3,  # nulls, topk_warm
     }
 
 
@@ -127,7 +127,7 @@ def test_a_wrong_configuration_is_refused_before_anything_runs(checkout, change,
 
 def test_the_papers_configuration_plans_table_1(checkout):
     plan = checkout.plan("table1", base="paper")
-    assert len(plan.of("train")) == len(plan.of("evaluate")) == (7 * 2 * 2 + 4) * 3
+    assert len(plan.of("train")) == len(plan.of("evaluate")) == (7 * 2 * 2 + 5) * 3
     assert len(plan.of("samples")) == 3
 
 

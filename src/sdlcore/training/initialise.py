@@ -1,8 +1,11 @@
 """Start a model from the data, or from another model."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.data.batches import Readable
+from sdlcore.data.pairs import make_pair
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group
 from sdlcore.training.geometric_median import geometric_median
@@ -34,6 +37,44 @@ def _threshold(pre_BQ: Tensor, l0: float, latents: Group) -> Tensor:
     if not largest[-1] > 0:
         raise ValueError(f"init_l0 = {l0}: fewer pre-activations than that are positive; lower it")
     return largest[-1]
+
+
+ROWS_AT_ONCE = 8192
+
+
+@torch.no_grad()
+def start_from_samples(model: SparseCoder, rows: Readable, normalisation: Scaling, rng: np.random.Generator) -> None:
+    """Put random samples in the place of the rows of a fresh model: unit rows, the encoder's times ``init_scale``.
+
+    A sample that is zero leaves a latent the direction that it was drawn with.
+
+    Parameters
+    ----------
+    model
+        Of normalised activations.
+    rows
+        Samples, of which no two latents get the same as long as there are enough.
+    normalisation
+        What ``model`` is trained under.
+    rng
+        Draws them.
+    """
+    config = model.config
+    chosen = np.sort(rng.choice(rows.rows, config.n_q, replace=config.n_q > rows.rows))
+    place = rng.permutation(config.n_q)
+    for start in range(0, rows.rows, ROWS_AT_ONCE):
+        first, last = np.searchsorted(chosen, (start, start + ROWS_AT_ONCE))
+        if first == last:
+            continue
+        here = chosen[first:last] - start
+        target = None if config.pair == "sae" else rows.read("target", start, start + ROWS_AT_ONCE)[here]
+        x = make_pair(config.pair, rows.read("input", start, start + ROWS_AT_ONCE)[here], target)
+        x_p, x_r = normalisation(*(torch.from_numpy(part.astype(np.float32)) for part in x))
+        some = x_p.any(1) & x_r.any(1)
+        latents = torch.from_numpy(place[first:last])[some]
+        model.W_dec[latents] = torch.nn.functional.normalize(x_r[some])
+        model.W_enc[latents] = config.init_scale * torch.nn.functional.normalize(x_p[some])
+    model.constrain()
 
 
 @torch.no_grad()

@@ -40,6 +40,7 @@ METHODS = {
     "topk_frozen_decoder_linear": "TopK SAE, decoder frozen at TopK's start",
     "topk_frozen_encoder": "TopK SAE, encoder frozen",
     "random_directions": "Random directions",
+    "random_samples": "Random samples",
     "acs": "ACS",
     "ksvd": "K-SVD",
     "dbksvd": "Double-batch K-SVD",
