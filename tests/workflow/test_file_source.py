@@ -96,3 +96,16 @@ def test_what_is_wrong_is_said_in_a_sentence(checkout):
     done = checkout.snakemake(RUN, change=keyless, check=False)
     assert done.returncode != 0
     assert "x.safetensors#layer7: the file has no array of that name; it has layer5, layer6" in done.stdout
+
+
+def test_what_can_be_counted_is_checked_before_any_job(checkout):
+    np.save(checkout.path / DATA / "short.npy", np.zeros(700, dtype=int))
+    short = {"sources": {"file": {"mine": {**SOURCE, "labels": f"{DATA}/short.npy"}}}}
+    done = checkout.snakemake(RUN, "-n", change=short, check=False)
+    assert done.returncode != 0
+    assert "sources.file.mine: arrays of the same samples differ in rows" in done.stdout
+    many = CHANGE | {"anchorings": {"half_of_classes": {"n_anchors": 3}}}
+    done = checkout.snakemake("own_mine", "-n", change=many, check=False)
+    assert done.returncode != 0
+    said = "anchorings.half_of_classes.n_anchors: 3 anchors, but labels of sources.file.mine name 2 classes; lower it"
+    assert said in done.stdout

@@ -1,5 +1,6 @@
 # Stores and settings of sources.
 from dataclasses import fields
+from functools import cache
 from types import SimpleNamespace
 
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
@@ -7,6 +8,7 @@ from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.storage.parsing import SourceError
 
 # sources whose samples have classes
 LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]
@@ -43,11 +45,30 @@ def shard_files(source, split, suffix):
 
 def array_files(wildcards):
     """Files of a source of kind file. Snakemake itself would take stores of files that are gone for good ones."""
-    files = study.file(wildcards.source).files
-    missing = [file for file in files if not Path(file).exists()]
+    check_arrays(wildcards.source)
+    return study.file(wildcards.source).files
+
+
+@cache
+def check_arrays(name):
+    """Refuse what the extraction, or the choice of anchors, would: files, shapes, rows, and anchors against classes."""
+    missing = [file for file in study.file(name).files if not Path(file).exists()]
     if missing:
-        raise WorkflowError(f"sources.file.{wildcards.source}: no such file: {', '.join(missing)}")
-    return files
+        raise WorkflowError(f"sources.file.{name}: no such file: {', '.join(missing)}")
+    from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
+
+    try:
+        classes = count_classes(FileSource(**settings_for(FileSource, SimpleNamespace(source=name))))
+    except SourceError as error:
+        raise WorkflowError(f"sources.file.{name}: {error}")
+    asked = {cell.anchoring for cell in study.cells() if cell.source == name} - {"none"}
+    for anchoring in sorted(asked):
+        anchors = study.anchorings[anchoring]
+        if classes is not None and anchors.discover is None and anchors.n_anchors > classes:
+            raise WorkflowError(
+                f"anchorings.{anchoring}.n_anchors: {anchors.n_anchors} anchors, but labels of sources.file.{name} name "
+                f"{classes} classes; lower it"
+            )
 
 
 def extraction_memory(source):

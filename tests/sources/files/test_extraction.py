@@ -19,7 +19,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.files.arrays import open_array
-from sdlcore.sources.files.extraction import BLOCK_ROWS, held_out, read_class_names, write_stores
+from sdlcore.sources.files.extraction import BLOCK_ROWS, count_classes, held_out, read_class_names, write_stores
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.text import SourceError
 
@@ -338,3 +338,12 @@ def test_an_interrupted_reading_goes_on_unless_a_file_has_changed(tmp_path, capl
     assert "other settings, inputs or code" in caplog.text
     with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
         assert train.rows + test.rows == 2 * ROWS
+
+
+def test_classes_are_counted_without_those_of_no_class_and_what_a_job_would_refuse_is_refused(folder, tmp_path):
+    np.save(tmp_path / "labels.npy", LABELS)
+    assert count_classes(FileSource(f"{folder}/x.npy", labels=f"{tmp_path}/labels.npy")) == 3
+    assert count_classes(FileSource(f"{folder}/x.npy")) is None
+    np.save(tmp_path / "labels.npy", LABELS[1:])
+    with pytest.raises(SourceError, match=r"differ in rows: .*x.npy has 10000, .*labels.npy has 9999"):
+        count_classes(FileSource(f"{folder}/x.npy", labels=f"{tmp_path}/labels.npy"))

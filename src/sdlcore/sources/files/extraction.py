@@ -24,6 +24,7 @@ from sdlcore.storage.parsing import SourceError, in_a_sentence
 log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 4096
+COUNTED_ROWS = 2**20
 MOST_UNNAMED = 2**16
 """Classes without names: larger labels are numbers of something else, most likely."""
 MOST_NUMBERS = 2**30
@@ -42,14 +43,7 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
     """
     names = None if source.class_names is None else read_class_names(source.class_names)
     with ExitStack() as stack:
-        given = _open(stack, source, "")
-        tested = given if source.test_input is None else _open(stack, source, "test_")
-        for column, array in tested.items():
-            if array.shape[1:] != given[column].shape[1:]:
-                raise SourceError(
-                    f"{array.name}: has rows of shape {array.shape[1:]}, but {given[column].name} has "
-                    f"{given[column].shape[1:]}"
-                )
+        given, tested = _open_both(stack, source)
         if names is None and "labels" in given:
             names = _numbered([arrays["labels"] for arrays in (given, tested)])
         parts: list[tuple[str, str | Path, Mapping[str, Array], Callable[[int, int], np.ndarray]]]
@@ -72,6 +66,26 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
                 _write(path, arrays, chosen, facts, source.dtype, names)
             except UnderflowError as error:
                 raise SourceError(f"{arrays[error.column].name}: {error.problem}") from error
+
+
+def count_classes(source: FileSource) -> int | None:
+    """Return how many classes the labels of a source's training arrays name, None where it has none.
+
+    What `write_stores` reads first is looked at as well, so that a plan can refuse what a job would.
+
+    Raises
+    ------
+    SourceError
+        Naming the file, the array and what is wrong: missing, of another rank or type, of unequal lengths.
+    """
+    with ExitStack() as stack:
+        given, _ = _open_both(stack, source)
+        if "labels" not in given:
+            return None
+        labels, found = given["labels"], set[int]()
+        for start in range(0, labels.shape[0], COUNTED_ROWS):
+            found.update(np.unique(labels.read(start, min(start + COUNTED_ROWS, labels.shape[0]))).tolist())
+        return len(found - {-1})
 
 
 def held_out(start: int, stop: int, share: float) -> np.ndarray:
@@ -110,6 +124,19 @@ def _numbered(labels: list[Array]) -> list[str]:
 
 def _all(start: int, stop: int) -> np.ndarray:
     return np.ones(stop - start, dtype=bool)
+
+
+def _open_both(stack: ExitStack, source: FileSource) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the arrays of a source, and those for evaluation, which are the same where none are named."""
+    given = _open(stack, source, "")
+    tested = given if source.test_input is None else _open(stack, source, "test_")
+    for column, array in tested.items():
+        if array.shape[1:] != given[column].shape[1:]:
+            raise SourceError(
+                f"{array.name}: has rows of shape {array.shape[1:]}, but {given[column].name} has "
+                f"{given[column].shape[1:]}"
+            )
+    return given, tested
 
 
 def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]:
