@@ -3,6 +3,7 @@
 import re
 import subprocess
 
+import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
@@ -154,8 +155,8 @@ def test_all_that_is_trained_is_on_the_users_own_source(checkout):
     (mine,) = [text for text in shown if "file:" in text]
     (checkout.path / "config/mine.yaml").write_text(mine)
     (checkout.path / "data").mkdir()
-    for name in ("layer5.npy", "labels.npy"):
-        (checkout.path / "data" / name).write_bytes(b"")
+    np.save(checkout.path / "data/layer5.npy", np.ones((40, 3), dtype=np.float32))
+    np.save(checkout.path / "data/labels.npy", np.arange(40) % 2)
     plan = checkout.plan(base="mine")
     assert len(plan.of("train")) == 15
     assert all(wildcards.startswith("source=mine,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))

@@ -1,6 +1,5 @@
 # Stores and settings of sources.
 from dataclasses import fields
-from functools import cache
 from types import SimpleNamespace
 
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
@@ -43,32 +42,40 @@ def shard_files(source, split, suffix):
     return [f"{RESULTS}/activations/{source}/{split}/part-{number:05d}.{suffix}" for number in numbers]
 
 
+def missing_files(name):
+    """Files of a source of kind file that are not there."""
+    return [file for file in study.file(name).files if not Path(file).exists()]
+
+
 def array_files(wildcards):
     """Files of a source of kind file. Snakemake itself would take stores of files that are gone for good ones."""
-    check_arrays(wildcards.source)
+    if missing := missing_files(wildcards.source):
+        raise WorkflowError(f"sources.file.{wildcards.source}: no such file: {', '.join(missing)}")
     return study.file(wildcards.source).files
 
 
-@cache
 def check_arrays(name):
-    """Refuse what the extraction, or the choice of anchors, would: files, shapes, rows, and anchors against classes."""
-    missing = [file for file in study.file(name).files if not Path(file).exists()]
-    if missing:
-        raise WorkflowError(f"sources.file.{name}: no such file: {', '.join(missing)}")
+    """Refuse what the extraction, or the choice of anchors, would: shapes, rows, and anchors against classes."""
     from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
 
     try:
         classes = count_classes(FileSource(**settings_for(FileSource, SimpleNamespace(source=name))))
     except SourceError as error:
         raise WorkflowError(f"sources.file.{name}: {error}")
-    asked = {cell.anchoring for cell in study.cells() if cell.source == name} - {"none"}
-    for anchoring in sorted(asked):
+    for anchoring in sorted({cell.anchoring for cell in study.cells() if cell.source == name} - {"none"}):
         anchors = study.anchorings[anchoring]
         if classes is not None and anchors.discover is None and anchors.n_anchors > classes:
             raise WorkflowError(
                 f"anchorings.{anchoring}.n_anchors: {anchors.n_anchors} anchors, but labels of sources.file.{name} name "
                 f"{classes} classes; lower it"
             )
+
+
+# before anything runs, and not where a job asks: Snakemake would take what is there already for files without a rule
+if workflow.is_main_process:
+    for name in study.sources.file:
+        if not missing_files(name):
+            check_arrays(name)
 
 
 def extraction_memory(source):
