@@ -8,6 +8,7 @@ from sdlcore.study.explain.protocols import (
     QUARTER,
     Protocol,
     draw,
+    from_samples,
     read_protocols,
     varied,
     write_protocols,
@@ -24,6 +25,12 @@ def test_a_list_is_read_as_it_was_written(tmp_path):
 def test_draws_are_of_the_seed_and_differ():
     assert draw(20, 0) == draw(20, 0) != draw(20, 1)
     assert len(set(draw(100, 0))) == 100
+
+
+def test_the_list_that_starts_from_samples_differs_in_nothing_else():
+    kept = read_protocols(REPOSITORY / "config/explain/stage1c.csv")
+    assert kept == from_samples(draw(120, 20261128))
+    assert {protocol.initialisation for protocol in kept} == {"samples"}
 
 
 def test_the_list_that_is_kept_is_the_one_that_was_drawn():

@@ -135,6 +135,14 @@ def test_metrics_go_there_and_back(folders, monkeypatch):
     assert restore(files(), cells, kept) == [metrics]
     assert metrics.read_bytes() == content
     assert publish(files(), cells, kept) == [], "what was restored keeps its seconds"
+    path = kept / file_name(CELL)
+    older = json.loads(path.read_text())
+    del older["settings"]["run"]["lr_decay"]  # as if it had come since, with its default
+    path.write_text(json.dumps(older))
+    assert publish(files(), cells, kept) == [], "and its settings"
+    older["metrics"]["fvu"] = 0.5
+    path.write_text(json.dumps(older))
+    assert publish(files(), cells, kept) == [path]
 
 
 def test_what_is_there_or_says_something_else_is_not_restored(folders, monkeypatch):

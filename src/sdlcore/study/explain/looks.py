@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.recovery_rule import TAUS, recovered
 from sdlcore.evaluation.metrics import COSINE, INNER, SIDES
@@ -21,6 +22,7 @@ from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.seed_leak import leaked_start
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.study.explain.protocols import Protocol, Scale
+from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.loop import DivergedError, train
 from sdlcore.training.normalisation import identity
 
@@ -114,6 +116,11 @@ def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bo
         return batch, x_r[rows] if pair == "transcoder" else batch
 
     model = SparseCoder(config.model, *pair_sites(pair, scale.n_p, scale.n_p), torch_stream(seed, "initialisation"))
+    if config.model.initialisation == "samples":
+        given = Arrays(first[: scale.samples], second[: scale.samples])
+        start_from_samples(
+            model, given, identity(x_p.shape[1], x_r.shape[1]), stream(seed, "initialisation", "samples")
+        )
     test_p, test_r = (torch.from_numpy(x[scale.samples :]) for x in (x_p, x_r))
     found: list[Look] = []
 

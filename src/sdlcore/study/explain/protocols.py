@@ -51,7 +51,7 @@ class Protocol(FromJson):
 
     tied: bool = False
     """W_D = W_E^T throughout. A transcoder cannot be tied, and is trained untied beside the others."""
-    initialisation: Literal["linear", "tied"] = "linear"
+    initialisation: Literal["linear", "tied", "samples"] = "linear"
     """As `sdlcore.run.ModelConfig`."""
     init_scale: Positive = 0.1
     decoder_norm: Literal["free", "unit"] = "free"
@@ -191,6 +191,11 @@ def draw(number: int, seed: int) -> list[Protocol]:
         most = max(EVERY, MOST // chosen["batch_size"] // EVERY * EVERY)
         found.append(Protocol(**{**chosen, "steps": min(chosen["steps"], most)}))
     return found
+
+
+def from_samples(protocols: Iterable[Protocol]) -> list[Protocol]:
+    """Return protocols that start from training samples and are the same else (stage 1c)."""
+    return [replace(protocol, initialisation="samples") for protocol in protocols]
 
 
 def write_protocols(path: Path, protocols: Iterable[Protocol]) -> None:

@@ -6,7 +6,7 @@ model. The metrics' provenance names the code; a change of code does not unpubli
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sdlcore.settings import Json
@@ -78,7 +78,8 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
 
     Returns
     -------
-    The files written; one that is there already and says the same is left alone.
+    The files written; one that is there already and says the same is left alone, and so is one that the run was
+    restored from, whose settings may lack what has come since.
     """
     written = []
     for cell in cells:
@@ -91,13 +92,18 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
         path = folder / file_name(cell)
         if path.is_file():
             before = json.loads(path.read_text())
-            if content["training_seconds"] is None:  # it was restored from here
-                content["training_seconds"] = before.get("training_seconds")
+            if content["training_seconds"] is None and _measured(before) == _measured(content):  # restored from here
+                continue
             if before == content:
                 continue
         write_json(path, content)
         written.append(path)
     return written
+
+
+def _measured(content: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what a run's metrics say, without the settings and seconds that are kept beside."""
+    return {name: value for name, value in content.items() if name not in ("settings", "training_seconds")}
 
 
 def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
