@@ -9,9 +9,9 @@ import torch
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.device import Device, choose_device
-from sdlcore.evaluation.contexts import latents_to_show, snippets, top_activating
-from sdlcore.evaluation.contexts import page as markdown_page
-from sdlcore.evaluation.language import loss_recovered, mean_of
+from sdlcore.inside.contexts import latents_to_show, snippets, top_activating
+from sdlcore.inside.contexts import page as markdown_page
+from sdlcore.inside.loss import loss_recovered, mean_of
 from sdlcore.model.saving import load_model
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.corpus import open_text

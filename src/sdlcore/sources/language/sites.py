@@ -20,7 +20,7 @@ def watch(model: Any, site: Site, see: Callable[[Tensor], Tensor | None]) -> Rem
     Parameters
     ----------
     model
-        The stack of blocks of a Llama-family model.
+        With the blocks as ``layers``, e.g. the stack of a Llama-family model.
     site
         Where.
     see
@@ -35,7 +35,10 @@ def watch(model: Any, site: Site, see: Callable[[Tensor], Tensor | None]) -> Rem
 
         return block.mlp.register_forward_pre_hook(before)
 
-    def after(_: Any, __: Any, output: Tensor) -> Tensor | None:
-        return see(output)
+    def after(_: Any, __: Any, output: Any) -> Any:
+        if not isinstance(output, tuple):
+            return see(output)
+        replaced = see(output[0])  # blocks of some models give more than the stream, after it
+        return None if replaced is None else (replaced, *output[1:])
 
     return (block if site.part == "residual" else block.mlp).register_forward_hook(after)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.evaluation import contexts
-from sdlcore.evaluation.contexts import (
+from sdlcore.inside import contexts
+from sdlcore.inside.contexts import (
     Peak,
     Snippet,
     as_html,
