@@ -1,6 +1,5 @@
 """The most active tokens of latents, and how they are shown."""
 
-import html
 import json
 import re
 from typing import Any
@@ -10,20 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.inside import contexts
-from sdlcore.inside.contexts import (
-    Peak,
-    Snippet,
-    as_html,
-    as_markdown,
-    latents_to_show,
-    page,
-    snippets,
-    top_activating,
-)
+from sdlcore.inside import firing
+from sdlcore.inside.contexts import Context, Peak, as_markdown, in_text, page, pieces_of, token_text, top_activating
+from sdlcore.inside.firing import Firings, firings, latents_to_show, rows_of_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
@@ -67,13 +60,15 @@ def store(text: Text, tmp_path_factory: pytest.TempPathFactory) -> ActivationSto
 def test_peaks_are_the_largest_activations_one_a_document(
     coder: SparseCoder, store: ActivationStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(contexts, "ROWS_AT_ONCE", 64)
+    monkeypatch.setattr(firing, "ROWS_AT_ONCE", 64)
     with torch.inference_mode():
         latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
     document, position, token = (store.read(f"references/{name}") for name in ("document", "position", "token"))
-    found = top_activating(coder, store, [3, 0, 17], number=5)
-    assert list(found) == [3, 0, 17]
-    for latent, peaks in found.items():
+    found = firings(coder, rows_of_store(store, "sae"), [3, 0, 17])
+    assert found.tokens == N
+    assert set(found.latent) == {3, 0, 17}
+    for latent in (3, 0, 17):
+        peaks = top_activating(found, latent, number=5)
         seen: dict[int, Peak] = {}
         for row in np.argsort(-latents_NQ[:, latent], kind="stable"):
             if latents_NQ[row, latent] > 0 and document[row] >= 0:
@@ -95,43 +90,84 @@ def test_latents_to_show_run_from_the_most_to_the_least_frequent(coder: SparseCo
     assert set(latents_to_show(coder, store, 10 * Q)) == set(np.flatnonzero(fired))
 
 
-def test_snippets_have_the_token_in_its_document(coder: SparseCoder, store: ActivationStore, text: Text):
+def test_contexts_have_the_token_in_its_document(coder: SparseCoder, store: ActivationStore, text: Text):
     tokenizer = make_tokenizer()
-    peaks = [peak for its in top_activating(coder, store, range(Q), 4).values() for peak in its]
-    shown = snippets(peaks, text, tokenizer, width=3)
-    assert [snippet.peak for snippet in shown] == peaks
-    by_index = {document.number: document.text for document in text.documents()}
-    for snippet in shown:
-        assert snippet.before + snippet.token + snippet.after in by_index[snippet.peak.document]
-        assert tokenizer(snippet.token)["input_ids"] == [snippet.peak.token]
-        assert len(tokenizer(snippet.before)["input_ids"]) == min(3, snippet.peak.position)
-    json.dumps([snippet.to_dict() for snippet in shown])
+    found = firings(coder, rows_of_store(store, "sae"), range(Q))
+    peaks = {latent: top_activating(found, latent, 4) for latent in range(Q)}
+    shown = in_text(peaks, found, text, tokenizer, width=3)
+    assert {latent: [context.peak for context in its] for latent, its in shown.items()} == peaks
+    by_number = {document.number: document.text for document in text.documents()}
+    for context in (context for its in shown.values() for context in its):
+        assert context.before + context.token + context.after in by_number[context.peak.document]
+        assert tokenizer(context.token)["input_ids"] == [context.peak.token]
+        assert len(tokenizer(context.before)["input_ids"]) == context.at == min(3, context.peak.position)
+    json.dumps([context.to_dict() for its in shown.values() for context in its])
+
+
+def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: ActivationStore, text: Text):
+    with torch.inference_mode():
+        latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
+    places = (store.read(f"references/{name}") for name in ("document", "position"))
+    row_of = {where: row for row, where in enumerate(zip(*places, strict=True))}
+    found = firings(coder, rows_of_store(store, "sae"), [3])
+    contexts = in_text({3: top_activating(found, 3, 6)}, found, text, make_tokenizer(), width=4)[3]
+    assert sum(value > 0 for context in contexts for value in context.values) > len(contexts)
+    for context in contexts:
+        assert len(context.values) == len(context.tokens)
+        assert context.values[context.at] == context.peak.activation
+        for offset, value in enumerate(context.values, start=context.peak.position - context.at):
+            row = row_of.get((context.peak.document, offset))  # the store ends within a document
+            assert value == pytest.approx(0 if row is None else latents_NQ[row, 3], rel=1e-5)
 
 
 def test_a_text_that_the_store_was_not_made_from_is_refused(text: Text):
     tokenizer = make_tokenizer()
+    nothing = Firings(0, *(np.empty(0, dtype=int),) * 5)
     for wrong in (Peak(0, 1.0, 10**6, 0, 5), Peak(0, 1.0, 0, 10**6, 5), Peak(0, 1.0, 0, 0, 0)):
         with pytest.raises(SourceError, match="it is not the text, or not the tokenizer"):
-            snippets([wrong], text, tokenizer)
+            in_text({0: [wrong]}, nothing, text, tokenizer)
+
+
+@pytest.mark.parametrize("text", ["river stone\n\n  cloud", "Zoë 🌊, naïve — 水", ""])
+def test_the_pieces_of_a_document_are_the_document(text: str):
+    ids, texts = pieces_of(text, make_tokenizer())
+    assert "".join(texts) == text
+    assert len(ids) == len(texts)
+
+
+def metaspace_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer that writes spaces as Llama 2 does."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>"], show_progress=False)
+    tokenizer.train_from_iterator(["river stone river stone"] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("make", [make_tokenizer, metaspace_tokenizer])
+def test_tokens_of_the_vocabulary_have_their_spaces(make: Any):
+    tokenizer = make()
+    ids, texts = pieces_of("river stone", tokenizer)
+    assert texts == ["river", " stone"]
+    assert token_text(ids[1], tokenizer) == " stone"
 
 
 PEAK = Peak(4, 2.5, 0, 0, 0)
 
 
-def test_snippets_are_escaped():
-    snippet = Snippet(PEAK, "<script>alert(1)</script> *", "_a\nb_", " & `c`")
-    assert as_html(snippet) == "&lt;script&gt;alert(1)&lt;/script&gt; *<mark>_a\nb_</mark> &amp; `c`"
-    assert as_markdown(snippet) == r"&lt;script&gt;alert\(1\)&lt;/script&gt; \*<b>\_a ⏎ b\_</b> &amp; \`c\`"
-    shown = page("A title", {4: [snippet]})
+def context_of(before: str, token: str, after: str) -> Context:
+    return Context(PEAK, (before, token, after), (0.0, 2.5, 0.0), 1)
+
+
+def test_contexts_are_escaped():
+    context = context_of("<script>alert(1)</script> *", "_a\nb_", " & `c`")
+    assert as_markdown(context) == r"&lt;script&gt;alert\(1\)&lt;/script&gt; \*<b>\_a ⏎ b\_</b> &amp; \`c\`"
+    shown = page("A title", {4: [context]})
     assert shown.startswith("# A title\n\n## Latent 4\n\n- 2.5: &lt;script")
 
 
 @given(st.text(), st.text(min_size=1), st.text())
 def test_no_text_gets_out_of_its_line_or_makes_a_tag(before: str, token: str, after: str):
-    snippet = Snippet(PEAK, before, token, after)
-    line = as_markdown(snippet)
+    line = as_markdown(context_of(before, token, after))
     assert "\n" not in line
-    for shown, tag in ((line, "b"), (as_html(snippet), "mark")):
-        assert re.findall(r"<[^>]*>", shown) == [f"<{tag}>", f"</{tag}>"]
-    parts: list[Any] = re.split("</?mark>", as_html(snippet))
-    assert [html.unescape(part) for part in parts] == [before, token, after]
+    assert re.findall(r"<[^>]*>", line) == ["<b>", "</b>"]

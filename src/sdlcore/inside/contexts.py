@@ -1,20 +1,19 @@
-"""Find the contexts in a text where latents are most active."""
+"""The contexts in a text where latents are most active, token by token."""
 
 import html
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 
-from sdlcore.data.pairs import make_pair
-from sdlcore.data.reading import ActivationStore
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.inside.firing import Firings
 from sdlcore.sources.language.corpus import Text
 from sdlcore.sources.language.text import SourceError
 
-ROWS_AT_ONCE = 1024
+Key = TypeVar("Key", bound=Hashable)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+.!|~>-])")
 
 
@@ -24,20 +23,35 @@ class Peak(NamedTuple):
     latent: int
     activation: float
     document: int
-    """Index of the document in the text, as in the store's references."""
+    """Number of the document in the text, as in the store's references."""
     position: int
     """Index of the token in the document."""
     token: int
     """Its id."""
 
 
-class Snippet(NamedTuple):
+class Context(NamedTuple):
     """A peak in its text."""
 
     peak: Peak
-    before: str
-    token: str
-    after: str
+    tokens: tuple[str, ...]
+    """Pieces of the text, each what one token stands for, spaces included."""
+    values: tuple[float, ...]
+    """Activation of the latent at each; zero too where a token is left out."""
+    at: int
+    """Which of them is the peak."""
+
+    @property
+    def before(self) -> str:
+        return "".join(self.tokens[: self.at])
+
+    @property
+    def token(self) -> str:
+        return self.tokens[self.at]
+
+    @property
+    def after(self) -> str:
+        return "".join(self.tokens[self.at + 1 :])
 
     def to_dict(self) -> dict[str, float | str]:
         """Return what JSON holds of it."""
@@ -46,126 +60,120 @@ class Snippet(NamedTuple):
         return where | {"token_id": self.peak.token} | parts
 
 
-def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> list[int]:
-    """Return ``number`` latents, evenly spaced over those that ever fire on a store, by how often they do."""
-    fired = np.zeros(coder.config.n_q, dtype=np.int64)
-    for block in _active(coder, store):
-        fired += np.bincount(block.latent, minlength=len(fired))
-    order = np.argsort(-fired, kind="stable")[: int((fired > 0).sum())]
-    places = np.linspace(0, len(order) - 1, min(number, len(order))).round().astype(int)
-    return [int(latent) for latent in order[places]]
-
-
-def top_activating(
-    coder: SparseCoder, store: ActivationStore, latents: Sequence[int], number: int = 10
-) -> dict[int, list[Peak]]:
-    """Return for each latent its largest activations on a store, most active first, at most one a document.
-
-    Parameters
-    ----------
-    coder
-        In evaluation mode.
-    store
-        With the references ``document``, ``position`` and ``token``. Tokens that belong to no document are passed over.
-    latents
-        Which.
-    number
-        Peaks of a latent; fewer where it fires in fewer documents.
-    """
-    best: dict[int, list[Peak]] = {latent: [] for latent in latents}
-    for start, row, latent, value in _active(coder, store):
-        of_it = np.flatnonzero(np.isin(latent, list(best)))
-        stop = start + ROWS_AT_ONCE
-        where = [
-            store.read(f"references/{name}", start, stop)[row[of_it]] for name in ("document", "position", "token")
-        ]
-        for entry, document, position, token in zip(of_it, *where, strict=True):
-            if document >= 0:
-                peak = Peak(int(latent[entry]), float(value[entry]), int(document), int(position), int(token))
-                best[peak.latent].append(peak)
-        best = {latent: _first_of_documents(peaks)[:number] for latent, peaks in best.items()}
-    return best
-
-
-def _first_of_documents(peaks: list[Peak]) -> list[Peak]:
-    """Return peaks by falling activation, of each document the first."""
+def top_activating(found: Firings, latent: int, number: int = 10) -> list[Peak]:
+    """Return the largest activations of a latent, most active first, at most one a document and ``number`` in all."""
+    its = found.of(latent)
     firsts: dict[int, Peak] = {}
-    for peak in sorted(peaks, key=lambda peak: (-peak.activation, peak.document, peak.position)):
+    for entry in np.lexsort((its.position, its.document, -its.value)):
+        if len(firsts) == number:
+            break
+        where = (int(column[entry]) for column in (its.document, its.position, its.token))
+        peak = Peak(latent, float(its.value[entry]), *where)
         firsts.setdefault(peak.document, peak)
     return list(firsts.values())
 
 
-class _Active(NamedTuple):
-    """The positive latents of a block of rows: one entry each."""
+def between(found: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
+    """Return ``number`` activations of a latent in (low, high], evenly spaced by size, the largest first.
 
-    start: int
-    """First row of the block."""
-    row: np.ndarray
-    """Counted from ``start``."""
-    latent: np.ndarray
-    value: np.ndarray
-
-
-def _active(coder: SparseCoder, store: ActivationStore) -> Iterator[_Active]:
-    pair = coder.config.pair
-    for start in range(0, store.rows, ROWS_AT_ONCE):
-        stop = start + ROWS_AT_ONCE
-        target = store.read("target", start, stop) if pair != "sae" else None
-        x_p, _ = make_pair(pair, store.read("input", start, stop), target)
-        with torch.inference_mode():
-            out = coder(torch.from_numpy(x_p.astype(np.float32)).to(coder.W_enc.device))
-        on = out.values > 0
-        parts = (out.support.rows[on], out.support.columns[on], out.values[on])
-        yield _Active(start, *(part.cpu().numpy() for part in parts))
+    At most one a document, the first of it by size.
+    """
+    its = found.of(latent)
+    inside = (low < its.value) & (its.value <= high)
+    every = top_activating(Firings(its.tokens, *(column[inside] for column in its[1:])), latent, int(inside.sum()))
+    places = np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int)
+    return [every[place] for place in places]
 
 
-def snippets(peaks: Iterable[Peak], text: Text, tokenizer: Any, width: int = 24) -> list[Snippet]:
-    """Return peaks with up to ``width`` tokens of their documents on either side.
+def in_text(
+    peaks: Mapping[Key, list[Peak]], found: Firings, text: Text, tokenizer: Any, width: int = 24
+) -> dict[Key, list[Context]]:
+    """Return lists of peaks, each of one latent, with up to ``width`` tokens of their documents on either side.
 
     Raises
     ------
     SourceError
         If the text is not the one that the peaks were found in.
     """
-    peaks = list(peaks)
-    wanted = {peak.document for peak in peaks}
-    found: dict[int, list[int]] = {}
+    wanted = {peak.document for its in peaks.values() for peak in its}
+    pieces: dict[int, Pieces] = {}
     for document in text.documents() if wanted else ():
         if document.number in wanted:
-            found[document.number] = tokenizer(document.text, add_special_tokens=False)["input_ids"]
-            if len(found) == len(wanted):
+            pieces[document.number] = pieces_of(document.text, tokenizer)
+            if len(pieces) == len(wanted):
                 break
+    return {key: _in_text(its, found, pieces, text.name, width) for key, its in peaks.items()}
+
+
+def _in_text(peaks: list[Peak], found: Firings, pieces: Mapping[int, "Pieces"], name: str, width: int) -> list[Context]:
+    if not peaks:
+        return []
+    its, documents = found.of(peaks[0].latent), {peak.document for peak in peaks}
+    values: dict[int, dict[int, float]] = defaultdict(dict)
+    for document, position, value in zip(its.document, its.position, its.value, strict=True):
+        if document in documents:
+            values[int(document)][int(position)] = float(value)
     shown = []
     for peak in peaks:
-        ids, at = found.get(peak.document, []), peak.position
-        if at >= len(ids) or ids[at] != peak.token:
+        ids, texts = pieces.get(peak.document, _NOTHING)
+        if peak.position >= len(ids) or ids[peak.position] != peak.token:
             raise SourceError(
-                f"{text.name}: document {peak.document} does not have token {peak.token} at {at}; it is not the text, "
-                "or not the tokenizer, that the store was made from"
+                f"{name}: document {peak.document} does not have token {peak.token} at {peak.position}; it is not the "
+                "text, or not the tokenizer, that the activations were made from"
             )
-        parts = (ids[max(0, at - width) : at], ids[at : at + 1], ids[at + 1 : at + 1 + width])
-        shown.append(Snippet(peak, *(tokenizer.decode(part) if part else "" for part in parts)))
+        start, stop = max(0, peak.position - width), peak.position + 1 + width
+        strengths = (values[peak.document].get(place, 0.0) for place in range(start, min(stop, len(ids))))
+        shown.append(Context(peak, tuple(texts[start:stop]), tuple(strengths), peak.position - start))
     return shown
 
 
-def as_html(snippet: Snippet) -> str:
-    """Return a snippet as HTML, escaped, the token in ``<mark>``."""
-    before, token, after = (html.escape(part) for part in snippet[1:])
-    return f"{before}<mark>{token}</mark>{after}"
+class Pieces(NamedTuple):
+    """A document by tokens."""
+
+    ids: list[int]
+    texts: list[str]
+    """What each stands for. Together they are the document, where the tokenizer tells places in it."""
 
 
-def as_markdown(snippet: Snippet) -> str:
-    """Return a snippet as a line of Markdown, escaped, the token in ``<b>``, line breaks as ⏎."""
-    parts = (_MARKDOWN.sub(r"\\\1", html.escape(part, quote=False)) for part in snippet[1:])
-    before, token, after = (part.replace("\r", "").replace("\n", " ⏎ ") for part in parts)
+_NOTHING = Pieces([], [])
+
+
+def pieces_of(text: str, tokenizer: Any) -> Pieces:
+    """Return a document's tokens, without special ones, with the part of the text that each ends.
+
+    A space belongs to the token after it. Of a character that several tokens share, the first has it, and the others
+    have nothing. A tokenizer that does not tell places in the text (a slow one) decodes its tokens one by one.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return Pieces(ids, [token_text(token, tokenizer) for token in ids])
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ends = [0]
+    for _, end in found["offset_mapping"]:
+        ends.append(max(end, ends[-1]))
+    texts = [text[start:end] for start, end in pairwise(ends)]
+    return Pieces(found["input_ids"], texts)
+
+
+def token_text(token: int, tokenizer: Any) -> str:
+    """Return what a token of the vocabulary stands for, with the space that it begins with."""
+    raw = tokenizer.convert_ids_to_tokens(token)
+    return raw.replace("▁", " ") if raw and "▁" in raw else tokenizer.decode([token])
+
+
+def as_markdown(context: Context) -> str:
+    """Return a context as a line of Markdown, escaped, the peak in ``<b>``, line breaks as ⏎."""
+    parts = (context.before, context.token, context.after)
+    escaped = (_MARKDOWN.sub(r"\\\1", html.escape(part, quote=False)) for part in parts)
+    before, token, after = (part.replace("\r", "").replace("\n", " ⏎ ") for part in escaped)
     return f"{before}<b>{token}</b>{after}"
 
 
-def page(title: str, by_latent: dict[int, list[Snippet]]) -> str:
-    """Return a page of Markdown: the snippets of each latent, most active first."""
+def page(title: str, by_latent: Mapping[int, Iterable[Context]]) -> str:
+    """Return a page of Markdown: the contexts of each latent, most active first."""
     lines = [f"# {title}", ""]
     for latent, its in by_latent.items():
         lines += [f"## Latent {latent}", ""]
-        lines += [f"- {snippet.peak.activation:.3g}: {as_markdown(snippet)}" for snippet in its]
+        lines += [f"- {context.peak.activation:.3g}: {as_markdown(context)}" for context in its]
         lines.append("")
     return "\n".join(lines)

@@ -40,8 +40,8 @@ class Ablate:
 def steer(latent: int, *, by: float) -> Steer:
     """Return the edit that adds ``by`` to a latent at every token, i.e. ``by`` decoder rows to the activations.
 
-    ``by`` is in units of the latent's activation: a few times its largest activation in a text is where a model's
-    output usually begins to change. A negative number suppresses.
+    ``by`` is in units of the latent's activation. Begin with its largest activation in a text, which its page shows; a
+    few times that breaks the text. A negative number suppresses.
     """
     return Steer(operator.index(latent), float(by))
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.inside.places import blocks_of, read_and_write
+from sdlcore.inside.places import read_and_write, stack_of
 from sdlcore.inside.splicing import replacing
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
 from sdlcore.sources.language.settings import Site
@@ -137,7 +137,7 @@ def _clean_loss(model: Any, ids_BT: Tensor, sites: Mapping[str, Site]) -> tuple[
 
     with ExitStack() as watches:
         for name, site in sites.items():
-            watches.callback(watch(blocks_of(model), site, measure(name)).remove)
+            watches.callback(watch(stack_of(model), site, measure(name)).remove)
         return _loss(model, ids_BT), norms
 
 
@@ -145,7 +145,7 @@ def _changed_loss(
     model: Any, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
 ) -> float:
     """Return the summed loss with the kept rows at ``write`` replaced by a change of what passed ``read``."""
-    with replacing(blocks_of(model), read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
+    with replacing(stack_of(model), read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
         return _loss(model, ids_BT)
 
 

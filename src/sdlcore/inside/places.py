@@ -4,6 +4,7 @@ Blocks are counted from 1, as in `sdlcore.sources.language.sites`: ``layer=12`` 
 transformers' ``hidden_states[12]``, TransformerLens' ``blocks.11.hook_resid_post``.
 """
 
+import copy
 import operator
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -12,38 +13,40 @@ from torch import Tensor, nn
 
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.sources.language.settings import Site
+from sdlcore.sources.language.sites import blocks
 
 Place = Literal["residual", "mlp", "mlp_input", "mlp_output"]
 """residual: the stream after a block; mlp_input: what enters its MLP, after the norm; mlp_output: what leaves it,
 before it is added to the stream; mlp: from the one to the other, for transcoders."""
 
 
-class Blocks(NamedTuple):
-    """The blocks of a model, where `sites.watch` looks for them."""
+def stack_of(lm: Any, number: int | None = None) -> Any:
+    """Return the stack of blocks of a transformers model like Llama or GPT-2: the model without its unembedding.
 
-    layers: nn.ModuleList
-    base: nn.Module
-    """The model without its unembedding."""
-    width: int
-    """Of the residual stream."""
-
-
-def blocks_of(lm: Any) -> Blocks:
-    """Return the blocks of a transformers model: ``layers`` (Llama and its kin) or ``h`` (GPT-2) of its base model.
+    Parameters
+    ----------
+    lm
+        The model.
+    number
+        Leave out the blocks after so many. The stack shares the model's blocks, so that it takes no memory.
 
     Raises
     ------
     TypeError
-        If the model has neither, or blocks without an ``mlp``.
+        If the model has no blocks where those have them, or blocks without an ``mlp``.
     """
     base = getattr(lm, "base_model", lm)
-    layers = getattr(base, "layers", getattr(base, "h", None))
-    if not isinstance(layers, nn.ModuleList) or not all(hasattr(block, "mlp") for block in layers):
+    its = blocks(base)
+    if not isinstance(its, nn.ModuleList) or not all(hasattr(block, "mlp") for block in its):
         raise TypeError(
             f"{type(lm).__name__}: found no blocks with an mlp; expected a transformers model like Llama "
             "(model.layers) or GPT-2 (transformer.h)"
         )
-    return Blocks(layers, base, base.config.hidden_size)
+    if number is None or number >= len(its):
+        return base
+    shorter = copy.copy(base)
+    shorter._modules = {name: module[:number] if module is its else module for name, module in base._modules.items()}
+    return shorter
 
 
 class Readout(NamedTuple):
@@ -89,14 +92,15 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
     ValueError
         If the model has no such block, the pair does not go with the place, or widths differ.
     """
-    pair, blocks = coder.config.pair, blocks_of(lm)
+    pair, stack = coder.config.pair, stack_of(lm)
+    depth = len(blocks(stack))
     two = isinstance(layer, tuple | list)
     layers = [operator.index(block) for block in (layer if isinstance(layer, tuple | list) else [layer])]
     for block in layers:
-        if not 1 <= block <= len(blocks.layers):
+        if not 1 <= block <= depth:
             raise ValueError(
-                f"layer must be between 1 and {len(blocks.layers)}, since blocks are counted from 1 and the model has "
-                f"{len(blocks.layers)}; found {block}"
+                f"layer must be between 1 and {depth}, since blocks are counted from 1 and the model has {depth}; "
+                f"found {block}"
             )
     if two and (len(layers) != 2 or pair == "sae" or place not in (None, "residual")):
         raise ValueError(f"two layers are for a transcoder or crosscoder of residual streams, found {layers}, {pair}")
@@ -110,7 +114,7 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
         sites = {"input": Site(layers[0], "mlp_input"), "target": Site(layers[0], "mlp_output")}
     else:
         raise ValueError(f"a {pair} takes place mlp, or two layers of the residual stream; found {place}")
-    _require_widths(coder, blocks.width, sites)
+    _require_widths(coder, stack.config.hidden_size, sites)
     return sites
 
 

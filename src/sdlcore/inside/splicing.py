@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.inside.edits import Edit, require_latents
-from sdlcore.inside.places import Place, blocks_of, read_and_write, sites_of
+from sdlcore.inside.places import Place, read_and_write, sites_of, stack_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import watch
@@ -81,10 +81,10 @@ def splice(
         device = coder.W_enc.device
         return edited(coder, x_NP.to(device), x_NR.to(device), edit, keep).to(x_NR.device)
 
-    blocks = blocks_of(lm)
-    with ExitStack() as stack:
-        rows: Rows = _every if first_position else stack.enter_context(_all_but_the_first(blocks.base))
-        stack.enter_context(replacing(blocks, read, write, change, rows))
+    stack = stack_of(lm)
+    with ExitStack() as hooks:
+        rows: Rows = _every if first_position else hooks.enter_context(_all_but_the_first(stack))
+        hooks.enter_context(replacing(stack, read, write, change, rows))
         yield
 
 
@@ -126,7 +126,7 @@ def replacing(stack: Any, read: Site, write: Site, change: Change, rows: Rows) -
     Parameters
     ----------
     stack
-        With the blocks as ``layers``.
+        See `stack_of`.
     read, write
         Where; ``read`` is the same place or one before.
     change
@@ -163,7 +163,7 @@ def _every(_: Tensor) -> None:
 
 
 @contextmanager
-def _all_but_the_first(base: Any) -> Iterator[Rows]:
+def _all_but_the_first(stack: Any) -> Iterator[Rows]:
     """Give what tells, in every pass of a model, the tokens (B x T) that are not at position 0 of their context."""
     known: Mapping[str, Any] = {}
 
@@ -178,7 +178,7 @@ def _all_but_the_first(base: Any) -> Iterator[Rows]:
             positions = known["past"] + torch.arange(T)
         return (positions > 0).to(x_BTD.device).expand(B, T)
 
-    handle = base.register_forward_pre_hook(note, with_kwargs=True)
+    handle = stack.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield rows
     finally:
