@@ -54,9 +54,15 @@ class Pages(Features):
                 lines.append(f"  {context.peak.activation:8.3g}  {line}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        from sdlcore.inside.html_pages import fragment
+    def __repr__(self) -> str:
+        return str(self)
 
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None, for the text, where jinja2 is not installed."""
+        try:
+            from sdlcore.inside.html_pages import fragment
+        except ModuleNotFoundError:
+            return None
         return fragment(self)
 
     def to_html(self, folder: str | Path) -> Path:
@@ -272,7 +278,7 @@ def _loaded(lm: Any, tokenizer: Any) -> tuple[Any, Any]:
         return load_whole(folder), tokenizer or load_tokenizer(folder)
     if tokenizer is None and not lm.name_or_path:
         raise ValueError(f"{type(lm).__name__}: does not say where it was loaded from; give its tokenizer")
-    return lm, tokenizer or load_tokenizer(lm.name_or_path)
+    return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
 
 
 def _opened(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:

@@ -95,8 +95,15 @@ def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
     return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
 
 
-def load_tokenizer(folder: str | Path) -> Any:
+def load_tokenizer(folder: str | Path, local: bool = True) -> Any:
     """Return the tokenizer of a checkpoint's folder.
+
+    Parameters
+    ----------
+    folder
+        Or the name of a model of the hub.
+    local
+        Look for the latter's tokenizer in the hub's cache only.
 
     Raises
     ------
@@ -104,7 +111,7 @@ def load_tokenizer(folder: str | Path) -> Any:
         If ``folder`` holds no tokenizer that can be read, or one that needs code of its own.
     """
     with parsing(folder, "a checkpoint's tokenizer", NO_CODE), undisturbed():
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
 
 
 def _configuration(folder: str | Path) -> Any:
