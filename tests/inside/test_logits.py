@@ -57,7 +57,8 @@ def test_the_tokens_are_those_that_the_last_site_raises_and_lowers(lm: Any, pair
     coder = SparseCoder(ModelConfig(pair=pair, n_q=8), sites, sites, torch_stream(0, "coder"))
     tokenizer, readout = make_tokenizer(), readout_of(lm)
     monkeypatch.setattr("sdlcore.inside.logits.TOKENS_AT_ONCE", 50)
-    found = logits_up_and_down(coder, 3, readout, tokenizer, number=4)
+    monkeypatch.setattr("sdlcore.inside.logits.LATENTS_AT_ONCE", 2)
+    found = logits_up_and_down(coder, [0, 3, 5], readout, tokenizer, number=4)[3]
     logits = logits_of(coder.W_dec[3, -D:], readout)
     order = logits.argsort(descending=True).tolist()
     assert [token for token, _ in found.up] == [tokenizer.decode([token]) for token in order[:4]]
@@ -70,8 +71,7 @@ def test_the_nearest_latents_have_the_largest_cosines():
     with torch.no_grad():
         coder.W_dec[4] = 7 * coder.W_dec[1]
         coder.W_dec[0] = 0
-    found = nearest(coder, 1, number=3)
+    found = nearest(coder, [1, 3], number=3)[1]
     assert found[0] == (4, pytest.approx(1))
     assert [cosine for _, cosine in found] == sorted((cosine for _, cosine in found), reverse=True)
-    assert 1 not in dict(nearest(coder, 1, number=99))
-    assert len(nearest(coder, 1, number=99)) == 5
+    assert set(dict(nearest(coder, [1], number=99)[1])) == {0, 2, 3, 4, 5}

@@ -80,7 +80,7 @@ def between(found: Firings, latent: int, low: float, high: float, number: int) -
     """
     its = found.of(latent)
     inside = (low < its.value) & (its.value <= high)
-    every = top_activating(Firings(its.tokens, *(column[inside] for column in its[1:])), latent, int(inside.sum()))
+    every = top_activating(its.at(inside), latent, int(inside.sum()))
     places = np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int)
     return [every[place] for place in places]
 
@@ -108,11 +108,11 @@ def in_text(
 def _in_text(peaks: list[Peak], found: Firings, pieces: Mapping[int, "Pieces"], name: str, width: int) -> list[Context]:
     if not peaks:
         return []
-    its, documents = found.of(peaks[0].latent), {peak.document for peak in peaks}
+    its = found.of(peaks[0].latent)
+    its = its.at(np.isin(its.document, [peak.document for peak in peaks]))
     values: dict[int, dict[int, float]] = defaultdict(dict)
     for document, position, value in zip(its.document, its.position, its.value, strict=True):
-        if document in documents:
-            values[int(document)][int(position)] = float(value)
+        values[int(document)][int(position)] = float(value)
     shown = []
     for peak in peaks:
         ids, texts = pieces.get(peak.document, _NOTHING)

@@ -35,7 +35,7 @@ class Active(NamedTuple):
 
 
 class Firings(NamedTuple):
-    """Every token at which one of some latents is active: N entries."""
+    """Every token at which one of some latents is active: N entries, by latent."""
 
     tokens: int
     """Tokens that were looked at."""
@@ -47,8 +47,12 @@ class Firings(NamedTuple):
 
     def of(self, latent: int) -> "Firings":
         """Return those of one latent."""
-        its = self.latent == latent
-        return Firings(self.tokens, *(column[its] for column in self[1:]))
+        start, stop = np.searchsorted(self.latent, [latent, latent + 1])
+        return self.at(slice(start, stop))
+
+    def at(self, entries: slice | np.ndarray) -> "Firings":
+        """Return some of them, by a slice, places or a mask."""
+        return Firings(self.tokens, *(column[entries] for column in self[1:]))
 
 
 def rows_of_store(store: ActivationStore, pair: str) -> Iterator[Rows]:
@@ -120,7 +124,8 @@ def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) ->
         its = wanted[latent] & (where["document"][row] >= 0)
         parts.append((latent[its], value[its], *(where[name][row[its]] for name in WHERE)))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)] or [np.empty(0, dtype=int)] * 5
-    return Firings(tokens, *columns)
+    by_latent = np.argsort(columns[0], kind="stable")
+    return Firings(tokens, *columns).at(by_latent)
 
 
 def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> list[int]:

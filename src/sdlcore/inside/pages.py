@@ -233,10 +233,9 @@ def _pages(
     shown = in_text(peaks, found, text, tokenizer, width)
     # what an autoencoder writes before an MLP passes no unembedding
     reads = lm is not None and written.part != "mlp_input" and lm.get_output_embeddings() is not None
-    readout = readout_of(lm) if reads else None
-    features = []
+    logits = logits_up_and_down(coder, latents, readout_of(lm), tokenizer) if reads else {}
+    alike, features = nearest(coder, latents), []
     for latent, its in firings_of.items():
-        logits = None if readout is None else logits_up_and_down(coder, latent, readout, tokenizer)
         features.append(
             Feature(
                 latent,
@@ -244,8 +243,8 @@ def _pages(
                 histogram_of(its.value),
                 shown[latent, 0],
                 [_interval(its, fifth, shown[latent, fifth]) for fifth in range(1, FIFTHS) if shown[latent, fifth]],
-                logits,
-                nearest(coder, latent),
+                logits.get(latent),
+                alike[latent],
             )
         )
     return Pages(f"{name}, {_named(written)}", written.block, coder.config.n_q, found.tokens, features)
@@ -307,7 +306,8 @@ def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:
 
 def _activation(context: Context, interval: Interval | None = None) -> dict[str, Json]:
     """Return a context as Neuronpedia's ``Activation``; it shows those of one interval together."""
-    found: dict[str, Json] = {"tokens": list(context.tokens), "values": list(context.values)}
+    values = [float(f"{value:.4g}") for value in context.values]  # a third of the digits, of millions of numbers
+    found: dict[str, Json] = {"tokens": list(context.tokens), "values": values}
     if interval is not None:
         found |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}
     return found

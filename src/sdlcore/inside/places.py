@@ -90,8 +90,11 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
     Raises
     ------
     ValueError
-        If the model has no such block, the pair does not go with the place, or widths differ.
+        If the model has no such block, the pair does not go with the place, widths differ, or the dictionary is in
+        training mode.
     """
+    if coder.training:
+        raise ValueError("the dictionary is in training mode; call its eval() first")
     pair, stack = coder.config.pair, stack_of(lm)
     depth = len(blocks(stack))
     two = isinstance(layer, tuple | list)

@@ -72,8 +72,6 @@ def splice(
     """
     sites = sites_of(coder, lm, layer, place)
     read, write = read_and_write(sites, coder.config.pair)
-    if coder.training:
-        raise ValueError("the dictionary is in training mode; call its eval() first")
     require_latents(getattr(edit, "latents", ()), coder.config.n_q)
     keep = edit is not None if keep_error is None else keep_error
 
