@@ -120,5 +120,5 @@ $(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)
 
 $(NEURONPEDIA_VENV)/.installed: Makefile
 	$(PYTHON) -m venv $(NEURONPEDIA_VENV)
-	$(NEURONPEDIA_VENV)/bin/python -m pip install --quiet neuronpedia==1.2.1
+	$(NEURONPEDIA_VENV)/bin/python -m pip install --quiet --constraint constraints.txt neuronpedia==1.2.1 lazy_loader
 	touch $@

@@ -43,7 +43,7 @@ def logits_up_and_down(
 ) -> dict[int, Logits]:
     """Return the tokens whose logits each latent's decoder row raises and lowers most.
 
-    Of several sites, the row of the last. Rows of the unembedding that no token has (padding of the vocabulary) are left out.
+    Of several sites, the row of the last. Rows of the unembedding that no token has, its padding, are left out.
     """
     found: dict[int, Logits] = {}
     for at in range(0, len(latents), LATENTS_AT_ONCE):
