@@ -276,6 +276,16 @@ def test_tokens_are_marked_by_their_strength(tmp_path: Path):
     assert marks == [("", "0.40", "1"), (' class="peak"', "1.00", "2.5")]
 
 
+@pytest.mark.parametrize(
+    ("token", "shown"), [(" river", "␣river"), ("\xa0", r"\xa0"), ("\n", "⏎␣"), ("", "∅"), ("é", "é")]
+)
+def test_tokens_that_stand_alone_are_seen(token: str, shown: str, tmp_path: Path):
+    (feature,) = hostile().features
+    feature = feature._replace(logits=Logits([(token, 1.0)], []))
+    page = Pages("t", 1, 9, 10, [feature]).to_html(tmp_path).with_name("latent_4.html").read_text()
+    assert f"<code>{shown}</code>" in page
+
+
 def test_pages_print_as_text(pages: Pages):
     lines = str(pages).splitlines()
     assert lines[0].endswith(f"3 of 32 latents over {pages.tokens:,} tokens")

@@ -77,5 +77,6 @@ def _visible(text: str) -> str:
 
 
 def _token(text: str) -> str:
-    """Return a token that stands alone, with its spaces shown."""
-    return _visible(text).replace(" ", "␣") or "∅"
+    """Return a token that stands alone, with its spaces and what cannot be seen shown."""
+    shown = text.replace("\n", "⏎").replace(" ", "␣")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) or "∅"

@@ -7,12 +7,12 @@ transformers' ``hidden_states[12]``, TransformerLens' ``blocks.11.hook_resid_pos
 import copy
 import operator
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from torch import Tensor, nn
 
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.sources.language.settings import Site
+from sdlcore.sources.language.settings import LlamaSource, Site
 from sdlcore.sources.language.sites import blocks
 
 Place = Literal["residual", "mlp", "mlp_input", "mlp_output"]
@@ -130,6 +130,25 @@ def _require_widths(coder: SparseCoder, width: int, sites: Mapping[str, Site]) -
                     f"the dictionary {verb} activations of width {found}, but those of the model ({where}) have width "
                     f"{width}; take the model and the place that it was trained on"
                 )
+
+
+class Where(TypedDict):
+    """What `splice` and `contexts` are told."""
+
+    layer: int | tuple[int, int]
+    place: Place | None
+
+
+def where_of(source: LlamaSource, pair: str) -> Where:
+    """Return the layer and the place that a dictionary of ``pair`` was trained on, by the source of its activations.
+
+    For ``splice(lm, coder=coder, **where_of(source, pair))``.
+    """
+    if pair == "sae":
+        return {"layer": source.sites["input"].block, "place": cast(Place, source.sites["input"].part)}
+    if source.layers is not None:
+        return {"layer": (source.layers[0], source.layers[1]), "place": None}
+    return {"layer": source.layer, "place": source.site}
 
 
 def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
