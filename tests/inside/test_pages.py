@@ -182,6 +182,7 @@ def test_a_latent_that_is_never_active_has_a_page(lm: Any, tmp_path: Path):
         ({"latents": [3, Q]}, ValueError, "latent must be between 0 and 31, found 32"),
         ({"coder": made_coder().train()}, ValueError, "training mode"),
         ({"layer": 9}, ValueError, "layer must be between 1 and 4"),
+        ({"context_length": 65}, ValueError, "context_length must be between 2 and the model's 64, found 65"),
         ({"texts": []}, ValueError, "the texts: too short for one context of 16 tokens"),
         ({"texts": [1, 2]}, ValueError, "texts must be strings"),
         ({"texts": "no/such/text.json"}, SourceError, "expected an existing text"),
@@ -192,6 +193,19 @@ def test_what_cannot_be_shown_is_refused(coder: SparseCoder, lm: Any, change: An
     arguments = {"coder": coder, "lm": lm, "texts": documents(9), "latents": [0], "layer": 2} | SETTINGS | change
     with pytest.raises(error, match=message):
         contexts(**arguments)
+
+
+def test_a_model_of_another_architecture_is_loaded_by_its_name(coder: SparseCoder, folder: Path, tmp_path: Path):
+    tokenizer = load_tokenizer(folder)
+    made = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=3, n_head=4))
+    for what in (made, tokenizer):
+        what.save_pretrained(tmp_path)
+    found = contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
+    loaded = contexts(coder, made.eval(), documents(30), [0], layer=3, tokenizer=tokenizer, **SETTINGS)
+    assert found.features == loaded.features
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(SourceError, match="not readable as a checkpoint in safetensors"):
+        contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
 
 
 def test_a_model_made_on_the_spot_needs_its_tokenizer(coder: SparseCoder):
@@ -277,7 +291,7 @@ def test_tokens_are_marked_by_their_strength(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("token", "shown"), [(" river", "␣river"), ("\xa0", r"\xa0"), ("\n", "⏎␣"), ("", "∅"), ("é", "é")]
+    ("token", "shown"), [(" river", "␣river"), ("\xa0", r"\xa0"), ("\n", "⏎"), ("", "∅"), ("é", "é")]
 )
 def test_tokens_that_stand_alone_are_seen(token: str, shown: str, tmp_path: Path):
     (feature,) = hostile().features

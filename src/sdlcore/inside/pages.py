@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from tqdm.auto import tqdm
 
 from sdlcore.data.reading import ActivationStore
@@ -29,6 +30,7 @@ from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
 if TYPE_CHECKING:
     from sdlcore.inside.neuronpedia import Upload
 
+CONTEXT_LENGTH = 128
 FIFTHS = 5
 """Parts of equal width of a latent's range, of which those below the topmost are shown by examples."""
 IN_INTERVAL = 3
@@ -105,7 +107,7 @@ def contexts(
     tokenizer: Any = None,
     number: int = 20,
     width: int = 24,
-    context_length: int = 128,
+    context_length: int | None = None,
     contexts_per_batch: int = 16,
     tokens: int | None = 200_000,
     drop: tuple[str, ...] = DROP,
@@ -122,7 +124,7 @@ def contexts(
         The dictionary, in evaluation mode; a crosscoder of two layers too.
     lm
         A transformers model like Llama or GPT-2; or the name of one, a folder or OWNER/NAME at the hub, which is loaded
-        (the Llama family only).
+        to where the dictionary is.
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``, as `open_text` takes it.
     latents
@@ -136,7 +138,7 @@ def contexts(
     width
         Tokens shown on either side of the most active one.
     context_length
-        Tokens that the model is shown at once.
+        Tokens that the model is shown at once; None for 128, or as many as the model takes.
     contexts_per_batch
         Contexts that run at once.
     tokens
@@ -151,13 +153,18 @@ def contexts(
     Raises
     ------
     ValueError
-        If there is no such latent, layer or place, widths differ, or there is no text.
+        If there is no such latent, layer or place, widths differ, contexts are longer than the model takes, or there
+        is no text.
     SourceError
         If a text or a model cannot be read.
     """
     require_latents(latents, coder.config.n_q)
-    lm, tokenizer = _loaded(lm, tokenizer)
+    lm, tokenizer = _loaded(lm, tokenizer, coder.W_enc.device)
     sites = sites_of(coder, lm, layer, place)
+    positions = getattr(lm.config, "max_position_embeddings", 10**9)
+    context_length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
+    if not 2 <= context_length <= positions:
+        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
     stack = stack_of(lm, max(site.block for site in sites.values()))
     text = _opened(texts, text_options)
     separator = separator_of(tokenizer)
@@ -267,14 +274,13 @@ def _named(site: Site) -> str:
     return f"{where.get(site.part, 'output of the MLP of block')} {site.block}"
 
 
-def _loaded(lm: Any, tokenizer: Any) -> tuple[Any, Any]:
-    """Return a model and its tokenizer, either loaded where it is not given."""
+def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
+    """Return a model and its tokenizer, either loaded where it is not given, the model to a device."""
     # only here: whoever gives both has loaded transformers, and a store needs neither
-    from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
+    from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
 
     if isinstance(lm, str | Path):
-        folder = open_checkpoint(lm).folder
-        return load_whole(folder), tokenizer or load_tokenizer(folder)
+        lm = load_any(lm).to(device)
     if tokenizer is None and not lm.name_or_path:
         raise ValueError(f"{type(lm).__name__}: does not say where it was loaded from; give its tokenizer")
     return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
