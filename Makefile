@@ -7,6 +7,7 @@ SLURM_INSTALLED := $(VENV)/.installed-slurm
 BENCHMARK_PYTHON ?= python3.11
 BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
+NEURONPEDIA_VENV := cache/environments/neuronpedia
 PACKAGES := cache/packages
 # where packages were put by hand, no other place is asked
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt \
@@ -16,7 +17,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test test-all slurm slurm-test slurm-quick same faults fuzz peers peers-test check format benchmark workflow-report lock packages clean
+.PHONY: help run paper test test-all slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test check format benchmark workflow-report lock packages clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -57,6 +58,9 @@ peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they t
 
 peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## hold what is taken from other libraries against them
 	pytest -m peers tests/baselines tests/sources/synth $(ARGS)
+
+neuronpedia-test: $(INSTALLED) $(NEURONPEDIA_VENV)/.installed ## upload latents by Neuronpedia's client to a server on this machine (port 3000)
+	pytest -m peers tests/inside $(ARGS)
 
 check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	ruff check .
@@ -112,4 +116,9 @@ $(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)
 	$(BENCHMARK_VENV)/bin/python -m pip install --quiet --constraint benchmarks/constraints.txt \
 		--requirement benchmarks/requirements.txt --editable .
 	$(BENCHMARK_VENV)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/requirements-alone.txt
+	touch $@
+
+$(NEURONPEDIA_VENV)/.installed: Makefile
+	$(PYTHON) -m venv $(NEURONPEDIA_VENV)
+	$(NEURONPEDIA_VENV)/bin/python -m pip install --quiet --constraint constraints.txt neuronpedia==1.2.1 lazy_loader
 	touch $@

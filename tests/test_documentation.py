@@ -1,5 +1,6 @@
 """What the documentation tells people to type works."""
 
+import json
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ PAGES = [
     "docs/cluster.md",
     "docs/extending.md",
     "docs/figures.md",
+    "docs/inside-a-model.md",
     "docs/language-models.md",
     "docs/metrics.md",
     "docs/peers.md",
@@ -73,10 +75,38 @@ def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
     assert shrunk == pytest.approx((0.785, 0.765), abs=5e-4)
 
 
+def test_what_the_page_on_models_shows_runs(tmp_path):
+    """In a folder with a tiny model, which has fewer layers, and a dictionary of it."""
+    from sdlcore.model.saving import save_model
+    from sdlcore.model.sparse_coder import SparseCoder
+    from sdlcore.random_streams import torch_stream
+    from sdlcore.run import ModelConfig
+    from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
+
+    save_tiny_llama(tmp_path / "models/my-llama")
+    width = (SIZES["hidden_size"],)
+    coder = SparseCoder(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
+    save_model(tmp_path / "results/mine/runs/mine/topk/best/none/seed0/model.safetensors", coder, {})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/corpus.jsonl").write_text("\n".join(json.dumps(text) for text in documents(100)))
+    code = "\n".join(blocks("docs/inside-a-model.md", "python")).replace("layer=12", "layer=2")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "latent 724" in done.stdout
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {
+        "index.html",
+        "latent_31.html",
+        "latent_724.html",
+    }
+    (batch,) = json.loads((tmp_path / "upload.json").read_text())["batches"]
+    assert [feature["index"] for feature in batch] == [724, 31]
+
+
 WITHOUT_YAML = (
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/cluster.md",
+    "docs/inside-a-model.md",
     "docs/metrics.md",
     "docs/reading-latents.md",
     "docs/theory.md",

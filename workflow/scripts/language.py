@@ -9,9 +9,10 @@ import torch
 from sdlcore.command_line import cli
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.device import Device, choose_device
-from sdlcore.evaluation.contexts import latents_to_show, snippets, top_activating
-from sdlcore.evaluation.contexts import page as markdown_page
-from sdlcore.evaluation.language import loss_recovered, mean_of
+from sdlcore.inside.contexts import in_text, top_activating
+from sdlcore.inside.contexts import page as markdown_page
+from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
+from sdlcore.inside.loss import loss_recovered, mean_of
 from sdlcore.model.saving import load_model
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.corpus import open_text
@@ -56,11 +57,11 @@ def main(
         checkpoint = open_checkpoint(model, made.model_commit)
         tokenizer = load_tokenizer(checkpoint.folder)
         corpus = open_text(text, source.text_options._replace(revision=made.text_commit))
-        peaks = top_activating(coder, opened, latents_to_show(coder, opened, latents))
+        chosen = latents_to_show(coder, opened, latents)
+        found = firings(coder, rows_of_store(opened, coder.config.pair), chosen)
         mean = mean_of(opened, "target" if coder.config.pair == "transcoder" else "input")
 
-    found = iter(snippets([peak for its in peaks.values() for peak in its], corpus, tokenizer))
-    shown = {latent: list(islice(found, len(its))) for latent, its in peaks.items()}
+    shown = in_text({latent: top_activating(found, latent) for latent in chosen}, found, corpus, tokenizer)
     losses = None
     if coder.config.pair != "crosscoder":
         held_out = contexts_of(corpus.documents(part.first_place), tokenizer, source.context_length)
@@ -80,7 +81,7 @@ def main(
     content = {
         "run": run,
         "loss": None if losses is None else losses._asdict(),
-        "latents": {latent: [snippet.to_dict() for snippet in its] for latent, its in shown.items()},
+        "latents": {latent: [context.to_dict() for context in its] for latent, its in shown.items()},
         "provenance": provenance(
             __file__, inputs={"dictionary": sha256_of(dictionary), "store": content_digest(store)}
         ),

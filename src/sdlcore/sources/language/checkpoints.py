@@ -95,8 +95,33 @@ def load_whole(folder: str | Path, dtype: str = "float32") -> Any:
     return _load(AutoModelForCausalLM, folder, _configuration(folder), dtype)
 
 
-def load_tokenizer(folder: str | Path) -> Any:
+def load_any(name: str | Path) -> Any:
+    """Return a whole causal language model of any architecture that transformers itself has, in its own precision.
+
+    For looking at: which blocks and norms it has is for the caller to find out.
+
+    Parameters
+    ----------
+    name
+        A folder with a checkpoint in safetensors, or OWNER/NAME at the hub.
+
+    Raises
+    ------
+    SourceError
+        If there is no such model, it needs code of its own, or lacks weights.
+    """
+    return _pretrained(AutoModelForCausalLM, name, dtype="auto")
+
+
+def load_tokenizer(folder: str | Path, local: bool = True) -> Any:
     """Return the tokenizer of a checkpoint's folder.
+
+    Parameters
+    ----------
+    folder
+        Or the name of a model of the hub.
+    local
+        Look for the latter's tokenizer in the hub's cache only.
 
     Raises
     ------
@@ -104,7 +129,7 @@ def load_tokenizer(folder: str | Path) -> Any:
         If ``folder`` holds no tokenizer that can be read, or one that needs code of its own.
     """
     with parsing(folder, "a checkpoint's tokenizer", NO_CODE), undisturbed():
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=local, trust_remote_code=False)
 
 
 def _configuration(folder: str | Path) -> Any:
@@ -117,15 +142,13 @@ def _configuration(folder: str | Path) -> Any:
 
 
 def _load(kind: Any, folder: str | Path, config: Any, dtype: str) -> Any:
+    return _pretrained(kind, folder, config=config, dtype=getattr(torch, dtype), local_files_only=True)
+
+
+def _pretrained(kind: Any, folder: str | Path, **settings: Any) -> Any:
     with parsing(folder, "a checkpoint in safetensors", NO_CODE), undisturbed():
         model, loading = kind.from_pretrained(
-            folder,
-            config=config,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
         )
     if loading["missing_keys"]:  # transformers would go on with random weights
         raise SourceError(f"{folder}: the checkpoint lacks the weights {sorted(loading['missing_keys'])[:5]}")

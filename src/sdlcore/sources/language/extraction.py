@@ -10,13 +10,12 @@ are tens to hundreds of times the others' and a dictionary would be fitted to th
 import logging
 import math
 import shutil
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from sdlcore.data.parts import ResumableWriter, resume_store
@@ -25,7 +24,7 @@ from sdlcore.settings import Json
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated, open_checkpoint
 from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
 from sdlcore.sources.language.filling import Filling
-from sdlcore.sources.language.forward import KEPT, Batch, RowKinds, activations
+from sdlcore.sources.language.forward import MEDIAN_ROWS, Batch, RowKinds, activations, median_norms
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.tokens import contexts_of, opening_of, separator_of, tokenise
 from sdlcore.storage.files import provenance
@@ -33,8 +32,6 @@ from sdlcore.storage.parsing import SourceError
 
 log = logging.getLogger(__name__)
 
-# tokens whose median norm stands for the source's: enough for a steady median, few enough to run twice
-MEDIAN_ROWS = 2048
 SPLIT = "split the text into more documents (a .txt file at blank lines, others by entries, lines or rows)"
 
 
@@ -136,7 +133,7 @@ def prepare(
     separator, opening = separator_of(tokenizer), opening_of(tokenizer)
     ready = Extraction(source, corpus, share, rows, tokenizer, stack, RowKinds(separator, {}, source.drop), {})
     first = ready._replace(share=WHOLE).batches(contexts=math.ceil(MEDIAN_ROWS / source.context_length))
-    medians = _median_norms(first, separator, source)
+    medians = median_norms(first, separator, source.sites)
     if medians is None:
         raise ready.too_little(0)
     largest = {column: source.outlier_norm * median for column, median in medians.items()}
@@ -249,19 +246,6 @@ def extract_shard(
     with resume_store(path, work.facts | {"split": split, "share": list(share)}, dtype="float16") as writer:
         work.require_disk(Path(path).parent, rows - writer.rows, rows)
         work.fill(writer, rows)
-
-
-def _median_norms(batches: Iterable[Batch], separator: int, source: LlamaSource) -> dict[str, float] | None:
-    """Return the median norm of each site over rows that are neither at position 0 nor separators; None without any."""
-    ordinary = RowKinds(separator, {}, ("first_position", "separator"))
-    norms: dict[str, list[np.ndarray]] = {name: [] for name in source.sites}
-    for batch in batches:
-        kept = ordinary.of(batch.tokens, batch.norms) == KEPT
-        for name, values in batch.norms.items():
-            norms[name].append(values[kept])
-    if not any(len(part) for part in norms["input"]):
-        return None
-    return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
 
 
 def _require_length(corpus: Text, tokenizer: Any, source: LlamaSource, share: Share, rows: int) -> None:

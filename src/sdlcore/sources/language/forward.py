@@ -16,6 +16,8 @@ from sdlcore.sources.language.tokens import Tokens
 
 KINDS = ("kept", "first_position", "separator", "outlier")
 KEPT, FIRST, SEPARATED, OUTLIER = range(len(KINDS))
+# tokens whose median norm stands for the source's: enough for a steady median, few enough to run twice
+MEDIAN_ROWS = 2048
 
 
 class Batch(NamedTuple):
@@ -92,6 +94,19 @@ def _keep(seen: dict[str, Tensor], name: str) -> Callable[[Tensor], None]:
         seen[name] = activations_BTD
 
     return see
+
+
+def median_norms(batches: Iterable[Batch], separator: int, columns: Iterable[str]) -> dict[str, float] | None:
+    """Return the median norm of each site over rows that are neither at position 0 nor separators; None without any."""
+    ordinary = RowKinds(separator, {}, ("first_position", "separator"))
+    norms: dict[str, list[np.ndarray]] = {name: [] for name in columns}
+    for batch in batches:
+        kept = ordinary.of(batch.tokens, batch.norms) == KEPT
+        for name, values in batch.norms.items():
+            norms[name].append(values[kept])
+    if not any(len(part) for part in norms["input"]):
+        return None
+    return {name: float(np.median(np.concatenate(parts))) for name, parts in norms.items()}
 
 
 class _Flight:

@@ -14,19 +14,24 @@ from torch.utils.hooks import RemovableHandle
 from sdlcore.sources.language.settings import Site
 
 
+def blocks(model: Any) -> Any:
+    """Return the blocks of a stack: ``layers`` of Llama and its kin, ``h`` of GPT-2; None where there are neither."""
+    return getattr(model, "layers", getattr(model, "h", None))
+
+
 def watch(model: Any, site: Site, see: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
     """Call ``see`` with the activations at ``site`` (B x T x D) in every pass; what it returns takes their place.
 
     Parameters
     ----------
     model
-        The stack of blocks of a Llama-family model.
+        The stack of blocks of a model, see `blocks`.
     site
         Where.
     see
         Returns None to leave the activations as they are.
     """
-    block = model.layers[site.block - 1]
+    block = blocks(model)[site.block - 1]
     if site.part == "mlp_input":
 
         def before(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -35,7 +40,10 @@ def watch(model: Any, site: Site, see: Callable[[Tensor], Tensor | None]) -> Rem
 
         return block.mlp.register_forward_pre_hook(before)
 
-    def after(_: Any, __: Any, output: Tensor) -> Tensor | None:
-        return see(output)
+    def after(_: Any, __: Any, output: Any) -> Any:
+        if not isinstance(output, tuple):
+            return see(output)
+        replaced = see(output[0])  # blocks of some models give more than the stream, after it
+        return None if replaced is None else (replaced, *output[1:])
 
     return (block if site.part == "residual" else block.mlp).register_forward_hook(after)

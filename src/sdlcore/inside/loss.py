@@ -17,13 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.inside.places import read_and_write, stack_of
+from sdlcore.inside.splicing import replacing
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import watch
 from sdlcore.sources.language.tokens import Tokens
 
 ROWS_AT_ONCE = 4096
-Change = Callable[[Tensor], Tensor]
+Reconstruct = Callable[[Tensor], Tensor]
 """Takes N x n_p activations where they are read, gives the N x n_r that take their place where they are written."""
 
 
@@ -48,24 +50,6 @@ class LossRecovered(NamedTuple):
     """Share of the contexts' tokens whose activations were replaced."""
 
 
-def splice_sites(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
-    """Return where a dictionary of ``pair`` reads and where its reconstruction belongs.
-
-    An autoencoder reads and writes the input's site, a transcoder writes the target's.
-
-    Raises
-    ------
-    ValueError
-        For a crosscoder: it needs sites that lie one behind the other at once.
-    """
-    if pair == "crosscoder":
-        raise ValueError(
-            "a crosscoder's reconstruction cannot be spliced in: what it writes at its first site changes what it has "
-            "read at its second; ask for loss recovered of an sae or a transcoder"
-        )
-    return sites["input"], sites["target" if pair == "transcoder" else "input"]
-
-
 def mean_of(store: ActivationStore, column: str) -> np.ndarray:
     """Return the mean (n_r, float32) of a column of activations."""
     blocks = range(0, store.rows, ROWS_AT_ONCE)
@@ -76,7 +60,7 @@ def mean_of(store: ActivationStore, column: str) -> np.ndarray:
 @torch.inference_mode()
 def loss_recovered(
     model: Any,
-    reconstruct: Change,
+    reconstruct: Reconstruct,
     contexts: Iterable[Tokens],
     sites: Mapping[str, Site],
     pair: str,
@@ -89,7 +73,7 @@ def loss_recovered(
     Parameters
     ----------
     model
-        A whole causal language model of the Llama family.
+        A whole causal language model like Llama or GPT-2.
     reconstruct
         The dictionary, e.g. ``lambda x: coder(x).x_hat`` of a `SparseCoder`; takes and gives float32.
     contexts
@@ -105,8 +89,8 @@ def loss_recovered(
     contexts_per_batch
         Contexts that run at once.
     """
-    read, write = splice_sites(sites, pair)
-    changes: dict[str, Change] = {
+    read, write = read_and_write(sites, pair)
+    changes: dict[str, Reconstruct] = {
         "spliced": reconstruct,
         "zero": lambda x: x.new_zeros(len(x), len(mean_R)),
         "mean": lambda x: mean_R.to(x).expand(len(x), -1),
@@ -153,35 +137,23 @@ def _clean_loss(model: Any, ids_BT: Tensor, sites: Mapping[str, Site]) -> tuple[
 
     with ExitStack() as watches:
         for name, site in sites.items():
-            watches.callback(watch(model.model, site, measure(name)).remove)
+            watches.callback(watch(stack_of(model), site, measure(name)).remove)
         return _loss(model, ids_BT), norms
 
 
-def _changed_loss(model: Any, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, change: Change) -> float:
+def _changed_loss(
+    model: Any, ids_BT: Tensor, read: Site, write: Site, kept_BT: Tensor, reconstruct: Reconstruct
+) -> float:
     """Return the summed loss with the kept rows at ``write`` replaced by a change of what passed ``read``."""
-    was_read: list[Tensor] = []
-
-    def look(x_BTP: Tensor) -> None:
-        was_read.append(x_BTP)
-
-    def replace(x_BTR: Tensor) -> Tensor:
-        source = was_read.pop() if read != write else x_BTR
-        changed = x_BTR.clone()
-        changed[kept_BT] = change(source[kept_BT].float()).to(x_BTR.dtype)
-        return changed
-
-    with ExitStack() as watches:
-        if read != write:
-            watches.callback(watch(model.model, read, look).remove)
-        watches.callback(watch(model.model, write, replace).remove)
+    with replacing(stack_of(model), read, write, lambda x_NP, _: reconstruct(x_NP), lambda _: kept_BT):
         return _loss(model, ids_BT)
 
 
 def _loss(model: Any, ids_BT: Tensor) -> float:
     """Return the sum of next-token cross-entropies, with the logits of one context in memory at a time."""
-    hidden_BTD = model.model(ids_BT, use_cache=False).last_hidden_state
+    hidden_BTD = model.base_model(ids_BT, use_cache=False).last_hidden_state
     total = 0.0
     for hidden_TD, ids_T in zip(hidden_BTD, ids_BT, strict=True):
-        logits_TV = model.lm_head(hidden_TD[:-1]).float()
+        logits_TV = model.get_output_embeddings()(hidden_TD[:-1]).float()
         total += float(nn.functional.cross_entropy(logits_TV, ids_T[1:], reduction="sum"))
     return total

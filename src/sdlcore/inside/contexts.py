@@ -1,0 +1,179 @@
+"""The contexts in a text where latents are most active, token by token."""
+
+import html
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from sdlcore.inside.firing import Firings
+from sdlcore.sources.language.corpus import Text
+from sdlcore.sources.language.text import SourceError
+
+Key = TypeVar("Key", bound=Hashable)
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+.!|~>-])")
+
+
+class Peak(NamedTuple):
+    """A token at which a latent is active."""
+
+    latent: int
+    activation: float
+    document: int
+    """Number of the document in the text, as in the store's references."""
+    position: int
+    """Index of the token in the document."""
+    token: int
+    """Its id."""
+
+
+class Context(NamedTuple):
+    """A peak in its text."""
+
+    peak: Peak
+    tokens: tuple[str, ...]
+    """Pieces of the text, each what one token stands for, spaces included."""
+    values: tuple[float, ...]
+    """Activation of the latent at each; zero too where a token is left out."""
+    at: int
+    """Which of them is the peak."""
+
+    @property
+    def before(self) -> str:
+        return "".join(self.tokens[: self.at])
+
+    @property
+    def token(self) -> str:
+        return self.tokens[self.at]
+
+    @property
+    def after(self) -> str:
+        return "".join(self.tokens[self.at + 1 :])
+
+    def to_dict(self) -> dict[str, float | str]:
+        """Return what JSON holds of it."""
+        parts = {"before": self.before, "token": self.token, "after": self.after}
+        where = {name: getattr(self.peak, name) for name in ("activation", "document", "position")}
+        return where | {"token_id": self.peak.token} | parts
+
+
+def top_activating(found: Firings, latent: int, number: int = 10) -> list[Peak]:
+    """Return the largest activations of a latent, most active first, at most one a document and ``number`` in all."""
+    its = found.of(latent)
+    firsts: dict[int, Peak] = {}
+    for entry in np.lexsort((its.position, its.document, -its.value)):
+        if len(firsts) == number:
+            break
+        where = (int(column[entry]) for column in (its.document, its.position, its.token))
+        peak = Peak(latent, float(its.value[entry]), *where)
+        firsts.setdefault(peak.document, peak)
+    return list(firsts.values())
+
+
+def between(found: Firings, latent: int, low: float, high: float, number: int) -> list[Peak]:
+    """Return ``number`` activations of a latent in (low, high], evenly spaced by size, the largest first.
+
+    At most one a document, the first of it by size.
+    """
+    its = found.of(latent)
+    inside = (low < its.value) & (its.value <= high)
+    every = top_activating(its.at(inside), latent, int(inside.sum()))
+    places = np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int)
+    return [every[place] for place in places]
+
+
+def in_text(
+    peaks: Mapping[Key, list[Peak]], found: Firings, text: Text, tokenizer: Any, width: int = 24
+) -> dict[Key, list[Context]]:
+    """Return lists of peaks, each of one latent, with up to ``width`` tokens of their documents on either side.
+
+    Raises
+    ------
+    SourceError
+        If the text is not the one that the peaks were found in.
+    """
+    wanted = {peak.document for its in peaks.values() for peak in its}
+    pieces: dict[int, Pieces] = {}
+    for document in text.documents() if wanted else ():
+        if document.number in wanted:
+            pieces[document.number] = pieces_of(document.text, tokenizer)
+            if len(pieces) == len(wanted):
+                break
+    return {key: _in_text(its, found, pieces, text.name, width) for key, its in peaks.items()}
+
+
+def _in_text(peaks: list[Peak], found: Firings, pieces: Mapping[int, "Pieces"], name: str, width: int) -> list[Context]:
+    if not peaks:
+        return []
+    its = found.of(peaks[0].latent)
+    its = its.at(np.isin(its.document, [peak.document for peak in peaks]))
+    values: dict[int, dict[int, float]] = defaultdict(dict)
+    for document, position, value in zip(its.document, its.position, its.value, strict=True):
+        values[int(document)][int(position)] = float(value)
+    shown = []
+    for peak in peaks:
+        ids, texts = pieces.get(peak.document, _NOTHING)
+        if peak.position >= len(ids) or ids[peak.position] != peak.token:
+            raise SourceError(
+                f"{name}: document {peak.document} does not have token {peak.token} at {peak.position}; it is not the "
+                "text, or not the tokenizer, that the activations were made from"
+            )
+        start, stop = max(0, peak.position - width), peak.position + 1 + width
+        strengths = (values[peak.document].get(place, 0.0) for place in range(start, min(stop, len(ids))))
+        shown.append(Context(peak, tuple(texts[start:stop]), tuple(strengths), peak.position - start))
+    return shown
+
+
+class Pieces(NamedTuple):
+    """A document by tokens."""
+
+    ids: list[int]
+    texts: list[str]
+    """What each stands for. Together they are the document, where the tokenizer tells places in it."""
+
+
+_NOTHING = Pieces([], [])
+
+
+def pieces_of(text: str, tokenizer: Any) -> Pieces:
+    """Return a document's tokens, without special ones, with the part of the text that each ends.
+
+    A space belongs to the token after it. Of a character that several tokens share, the first has it, and the others
+    have nothing. A tokenizer that does not tell places in the text (a slow one) decodes its tokens one by one.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return Pieces(ids, [token_text(token, tokenizer) for token in ids])
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ends = [0]
+    for _, end in found["offset_mapping"]:
+        ends.append(max(end, ends[-1]))
+    texts = [text[start:end] for start, end in pairwise(ends)]
+    return Pieces(found["input_ids"], texts)
+
+
+def token_text(token: int, tokenizer: Any) -> str:
+    """Return what a token of the vocabulary stands for, with the space that it begins with."""
+    raw = tokenizer.convert_ids_to_tokens(token)
+    return raw.replace("▁", " ") if raw and "▁" in raw else tokenizer.decode([token])
+
+
+def as_markdown(context: Context) -> str:
+    """Return a context as a line of Markdown, escaped, the peak in ``<b>``, line breaks as ⏎."""
+    parts = (context.before, context.token, context.after)
+    escaped = (_MARKDOWN.sub(r"\\\1", html.escape(part, quote=False)) for part in parts)
+    before, token, after = (part.replace("\r", "").replace("\n", " ⏎ ") for part in escaped)
+    return f"{before}<b>{token}</b>{after}"
+
+
+def page(title: str, by_latent: Mapping[int, Iterable[Context]]) -> str:
+    """Return a page of Markdown: the contexts of each latent, most active first."""
+    lines = [f"# {title}", ""]
+    for latent, its in by_latent.items():
+        lines += [f"## Latent {latent}", ""]
+        lines += [f"- {context.peak.activation:.3g}: {as_markdown(context)}" for context in its]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""Pages of single latents as HTML that needs no other file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+from sdlcore.inside.features import Feature, Features, Histogram
+from sdlcore.storage.files import write_text
+
+WIDTH, HEIGHT = 400, 110
+"""Of the histogram, in units of its drawing."""
+
+
+class Bar(NamedTuple):
+    """One bar of a histogram, in units of its drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+def write_pages(pages: Features, folder: Path) -> Path:
+    """Write ``latent_N.html`` for each latent, then ``index.html``, and return the latter."""
+    templates, index = _environment(), folder / "index.html"
+    for feature in pages.features:
+        text = templates.get_template("latent.html.j2").render(_context(pages), feature=feature)
+        write_text(folder / f"latent_{feature.latent}.html", text)
+    write_text(index, templates.get_template("index.html.j2").render(_context(pages)))
+    return index
+
+
+def fragment(pages: Features) -> str:
+    """Return all latents in one piece, for a notebook."""
+    return _environment().get_template("fragment.html.j2").render(_context(pages))
+
+
+def _context(pages: Features) -> dict[str, object]:
+    return {"pages": pages, "shown": {feature.latent for feature in pages.features}}
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sdlcore.inside", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"bars": _bars, "strength": _strength, "visible": _visible, "token": _token}
+    environment.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT}
+    return environment
+
+
+def _bars(histogram: Histogram) -> list[Bar]:
+    counts, step = histogram.counts, WIDTH / len(histogram.counts)
+    tallest, bin_width = max(counts), histogram.largest / len(counts)
+    bars = []
+    for place, count in enumerate(counts):
+        # a count of one must be seen beside thousands
+        height = max(HEIGHT * count / tallest, 1.5) if count else 0
+        title = f"{place * bin_width:.3g} to {(place + 1) * bin_width:.3g}: {count} tokens"
+        bars.append(Bar(place * step, HEIGHT - height, step - 1, height, title))
+    return bars
+
+
+def _strength(value: float, feature: Feature) -> str:
+    """Return how strong an activation is, as a share of the latent's largest."""
+    return f"{value / feature.histogram.largest:.2f}" if feature.histogram else "0"
+
+
+def _visible(text: str) -> str:
+    """Return a piece of a text with line breaks shown, so that a context stays a line."""
+    return text.replace("\r", "").replace("\n", "⏎ ")
+
+
+def _token(text: str) -> str:
+    """Return a token that stands alone, with its spaces and what cannot be seen shown."""
+    shown = text.replace("\n", "⏎").replace(" ", "␣")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown) or "∅"

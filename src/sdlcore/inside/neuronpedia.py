@@ -1,0 +1,109 @@
+"""Latents as Neuronpedia's client uploads them: https://www.neuronpedia.org, package ``neuronpedia``, by release 1.2.1.
+
+Nothing here needs torch, so that what was saved on one machine can be sent from another.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FEATURES_AT_ONCE = 128
+"""Features that Neuronpedia takes in one batch."""
+NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What the client sends."""
+
+    source_set: dict[str, str | None]
+    """Arguments of its ``SourceSet.new``: name, model_id, description, url."""
+    layer: int
+    """The block, counted from 0 as Neuronpedia does; the source is called LAYER-NAME."""
+    batches: list[list[dict[str, Any]]]
+    """Features, of each its index, density, top_logits, bottom_logits and activations."""
+
+    @property
+    def source(self) -> str:
+        return f"{self.layer}-{self.source_set['name']}"
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        from sdlcore.storage.files import write_json  # only here: sending needs none of our dependencies
+
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Upload":
+        """Read what `save` wrote."""
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+
+    def send(self) -> list[Any]:
+        """Make the source set and upload every batch by Neuronpedia's client; return its answers.
+
+        The model must be at Neuronpedia already (the client's ``Model.new`` makes one), and the client must find a key,
+        e.g. in the variable NEURONPEDIA_API_KEY.
+
+        Raises
+        ------
+        ImportError
+            If the client is not installed.
+        """
+        try:
+            from neuronpedia.np_source_set import SourceSet
+        except ImportError as error:
+            raise ImportError("the client of Neuronpedia is not installed: pip install neuronpedia") from error
+        made = SourceSet.new(**self.source_set)
+        source = made.get_source_for_layer_number(self.layer)
+        return [source.upload_batch([self._feature(feature) for feature in batch]) for batch in self.batches]
+
+    def _feature(self, feature: Mapping[str, Any]) -> Any:
+        """Return a feature as the client has it."""
+        from neuronpedia.np_activation import Activation
+        from neuronpedia.np_feature import Feature, Logit
+
+        its = (self.source_set["model_id"], self.source, feature["index"])
+        return Feature(
+            *its,
+            density=feature["density"],
+            top_logits=[Logit(**logit) for logit in feature["top_logits"]],
+            bottom_logits=[Logit(**logit) for logit in feature["bottom_logits"]],
+            activations=[Activation(*its, **activation) for activation in feature["activations"]],
+        )
+
+
+def upload_of(
+    features: Sequence[dict[str, Any]],
+    layer: int,
+    model_id: str,
+    name: str,
+    description: str | None = None,
+    url: str | None = None,
+) -> Upload:
+    """Return features in batches that Neuronpedia takes.
+
+    Parameters
+    ----------
+    features
+        See `Upload.batches`.
+    layer
+        Block, counted from 0.
+    model_id, name, description, url
+        Of the source set.
+
+    Raises
+    ------
+    ValueError
+        If the name or the model's id would not do in an address, or there are no features.
+    """
+    for what, text in (("name", name), ("model_id", model_id)):
+        if not NAME.fullmatch(text):
+            raise ValueError(f"{what} must be letters, digits, hyphens and dots, as in gpt2-small, found {text!r}")
+    if not features:
+        raise ValueError("there are no features to upload")
+    batches = [list(features[at : at + FEATURES_AT_ONCE]) for at in range(0, len(features), FEATURES_AT_ONCE)]
+    source_set = {"name": name, "model_id": model_id, "description": description, "url": url}
+    return Upload(source_set, layer, batches)

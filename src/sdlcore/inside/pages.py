@@ -1,0 +1,319 @@
+"""What single latents respond to and write: their pages, for the eye, as HTML or for Neuronpedia.
+
+`contexts` runs a language model over texts, `contexts_of_store` reads a run's activation store; both give `Pages`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activating
+from sdlcore.inside.edits import require_latents
+from sdlcore.inside.features import Feature, Features, Interval, histogram_of
+from sdlcore.inside.firing import Firings, firings, rows_of_model, rows_of_store
+from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
+from sdlcore.inside.places import Place, readout_of, sites_of, stack_of
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.settings import Json
+from sdlcore.sources.language.corpus import Text, open_text
+from sdlcore.sources.language.forward import MEDIAN_ROWS, RowKinds, activations, median_norms
+from sdlcore.sources.language.made import Made
+from sdlcore.sources.language.settings import Site, TextOptions
+from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
+
+if TYPE_CHECKING:
+    from sdlcore.inside.neuronpedia import Upload
+
+CONTEXT_LENGTH = 128
+FIFTHS = 5
+"""Parts of equal width of a latent's range, of which those below the topmost are shown by examples."""
+IN_INTERVAL = 3
+"""Examples of each."""
+DROP = ("first_position", "separator", "outlier")
+OUTLIER_NORM = 10.0
+"""Outliers are tokens with a norm above this multiple of the median, as of `LlamaSource`."""
+
+
+class Pages(Features):
+    """Some latents of a dictionary; `to_html` writes a page each, `to_neuronpedia` what Neuronpedia takes."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.title}: {len(self.features)} of {self.n_q} latents over {self.tokens:,} tokens"]
+        for feature in self.features:
+            lines += ["", f"latent {feature.latent}: active at {feature.density:.3%} of the tokens"]
+            if feature.logits is not None:
+                lines.append("  logits up: " + ", ".join(repr(token) for token, _ in feature.logits.up[:5]))
+            for context in feature.contexts[:5]:
+                token = context.token.lstrip()
+                before = context.before + context.token[: len(context.token) - len(token)]
+                line = " ".join(f"{before[-60:]}«{token}»{context.after[:40]}".split())
+                lines.append(f"  {context.peak.activation:8.3g}  {line}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None, for the text, where jinja2 is not installed."""
+        try:
+            from sdlcore.inside.html_pages import fragment
+        except ModuleNotFoundError:
+            return None
+        return fragment(self)
+
+    def to_html(self, folder: str | Path) -> Path:
+        """Write ``index.html`` and ``latent_N.html`` for each latent to a folder, and return the former.
+
+        Pages need nothing else: styles and pictures are in them.
+        """
+        from sdlcore.inside.html_pages import write_pages  # only here: nothing else needs jinja2
+
+        return write_pages(self, Path(folder))
+
+    def to_neuronpedia(
+        self, model_id: str, name: str, description: str | None = None, url: str | None = None
+    ) -> "Upload":
+        """Return what Neuronpedia's client uploads, to look at, save or send.
+
+        Parameters
+        ----------
+        model_id
+            The model's id at Neuronpedia.
+        name
+            Of the source set to make: letters, digits and hyphens.
+        description, url
+            Of the source set.
+        """
+        from sdlcore.inside.neuronpedia import upload_of
+
+        features = [_neuronpedia_feature(feature) for feature in self.features]
+        return upload_of(features, self.block - 1, model_id, name, description or self.title, url)
+
+
+def contexts(
+    coder: SparseCoder,
+    lm: Any,
+    texts: str | Path | Iterable[str],
+    latents: Sequence[int],
+    *,
+    layer: int | tuple[int, int],
+    place: Place | None = None,
+    tokenizer: Any = None,
+    number: int = 20,
+    width: int = 24,
+    context_length: int | None = None,
+    contexts_per_batch: int = 16,
+    tokens: int | None = 200_000,
+    drop: tuple[str, ...] = DROP,
+    text_options: TextOptions | None = None,
+    progress: bool = True,
+) -> Pages:
+    """Return the contexts in texts where latents are most active, with what else tells what they stand for.
+
+    Documents are packed into contexts, and tokens left out, as when activations are extracted.
+
+    Parameters
+    ----------
+    coder
+        The dictionary, in evaluation mode; a crosscoder of two layers too.
+    lm
+        A transformers model like Llama or GPT-2; or the name of one, a folder or OWNER/NAME at the hub, which is loaded
+        to where the dictionary is.
+    texts
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as `open_text` takes it.
+    latents
+        Which.
+    layer, place
+        Where the dictionary was trained, as for `splice`.
+    tokenizer
+        None loads the model's own.
+    number
+        Contexts of each latent.
+    width
+        Tokens shown on either side of the most active one.
+    context_length
+        Tokens that the model is shown at once; None for 128, or as many as the model takes.
+    contexts_per_batch
+        Contexts that run at once.
+    tokens
+        Tokens to run the model over at most; None for the whole text.
+    drop
+        Kinds of tokens that are left out: first_position, separator, outlier.
+    text_options
+        How a file is read, e.g. ``TextOptions(column="body")``.
+    progress
+        Show a bar, where there is a terminal or a notebook.
+
+    Raises
+    ------
+    ValueError
+        If there is no such latent, layer or place, widths differ, contexts are longer than the model takes, or there
+        is no text.
+    SourceError
+        If a text or a model cannot be read.
+    """
+    require_latents(latents, coder.config.n_q)
+    lm, tokenizer = _loaded(lm, tokenizer, coder.W_enc.device)
+    sites = sites_of(coder, lm, layer, place)
+    positions = getattr(lm.config, "max_position_embeddings", 10**9)
+    context_length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
+    if not 2 <= context_length <= positions:
+        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
+    stack = stack_of(lm, max(site.block for site in sites.values()))
+    text = _opened(texts, text_options)
+    separator = separator_of(tokenizer)
+    most = None if tokens is None else math.ceil(tokens / context_length)
+
+    def packed(at_most: int | None) -> Iterator[Tokens]:
+        return islice(contexts_of(text.documents(), tokenizer, context_length), at_most)
+
+    largest: dict[str, float] = {}
+    if "outlier" in drop:
+        first = activations(stack, sites, packed(math.ceil(MEDIAN_ROWS / context_length)), contexts_per_batch)
+        medians = median_norms(first, separator, sites) or {}
+        largest = {name: OUTLIER_NORM * median for name, median in medians.items()}
+    kinds = RowKinds(separator, largest, drop)
+    shown = tqdm(packed(most), total=most, desc="contexts", unit="", disable=None if progress else True)
+    rows = rows_of_model(stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)
+    found = firings(coder, rows, latents)
+    if not found.tokens:
+        raise ValueError(f"{text.name}: too short for one context of {context_length} tokens; lower context_length")
+    name = Path(lm.name_or_path).name or type(lm).__name__
+    return _pages(coder, found, latents, text, tokenizer, lm, name, list(sites.values())[-1], number, width)
+
+
+def contexts_of_store(
+    coder: SparseCoder,
+    store: ActivationStore,
+    text: Text,
+    tokenizer: Any,
+    latents: Sequence[int],
+    lm: Any = None,
+    number: int = 20,
+    width: int = 24,
+) -> Pages:
+    """Return the same as `contexts` from a store of the activations, which a run already has.
+
+    Parameters
+    ----------
+    coder, tokenizer, latents, number, width
+        As for `contexts`.
+    store
+        Written from a language model's activations.
+    text
+        That the store was made from.
+    lm
+        The model, for logits; None for pages without them.
+    """
+    require_latents(latents, coder.config.n_q)
+    source = Made.read(store.path, store.provenance).source
+    written = source.sites["input" if coder.config.pair == "sae" else "target"]
+    found = firings(coder, rows_of_store(store, coder.config.pair), latents)
+    name = Path(source.model).name
+    return _pages(coder, found, latents, text, tokenizer, lm, name, written, number, width)
+
+
+def _pages(
+    coder: SparseCoder,
+    found: Firings,
+    latents: Sequence[int],
+    text: Text,
+    tokenizer: Any,
+    lm: Any,
+    name: str,
+    written: Site,
+    number: int,
+    width: int,
+) -> Pages:
+    firings_of = {int(latent): found.of(int(latent)) for latent in latents}
+    peaks: dict[tuple[int, int], list[Peak]] = {}
+    for latent, its in firings_of.items():
+        peaks[latent, 0] = top_activating(its, latent, number)
+        for fifth in range(1, FIFTHS):
+            peaks[latent, fifth] = between(its, latent, *_bounds(its, fifth), IN_INTERVAL)
+    shown = in_text(peaks, found, text, tokenizer, width)
+    # what an autoencoder writes before an MLP passes no unembedding
+    reads = lm is not None and written.part != "mlp_input" and lm.get_output_embeddings() is not None
+    logits = logits_up_and_down(coder, latents, readout_of(lm), tokenizer) if reads else {}
+    alike, features = nearest(coder, latents), []
+    for latent, its in firings_of.items():
+        features.append(
+            Feature(
+                latent,
+                len(its.value) / max(found.tokens, 1),
+                histogram_of(its.value),
+                shown[latent, 0],
+                [_interval(its, fifth, shown[latent, fifth]) for fifth in range(1, FIFTHS) if shown[latent, fifth]],
+                logits.get(latent),
+                alike[latent],
+            )
+        )
+    return Pages(f"{name}, {_named(written)}", written.block, coder.config.n_q, found.tokens, features)
+
+
+def _bounds(its: Firings, fifth: int) -> tuple[float, float]:
+    """Return the bounds of a fifth of a latent's range, the topmost counted 0."""
+    largest = float(its.value.max(initial=0))
+    return largest * (FIFTHS - fifth - 1) / FIFTHS, largest * (FIFTHS - fifth) / FIFTHS
+
+
+def _interval(its: Firings, fifth: int, contexts: list[Context]) -> Interval:
+    low, high = _bounds(its, fifth)
+    share = float(((low < its.value) & (its.value <= high)).mean())
+    return Interval(low, high, share, contexts)
+
+
+def _named(site: Site) -> str:
+    where = {"residual": "residual stream after block", "mlp_input": "input of the MLP of block"}
+    return f"{where.get(site.part, 'output of the MLP of block')} {site.block}"
+
+
+def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
+    """Return a model and its tokenizer, either loaded where it is not given, the model to a device."""
+    # only here: whoever gives both has loaded transformers, and a store needs neither
+    from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
+
+    if isinstance(lm, str | Path):
+        lm = load_any(lm).to(device)
+    if tokenizer is None and not lm.name_or_path:
+        raise ValueError(f"{type(lm).__name__}: does not say where it was loaded from; give its tokenizer")
+    return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
+
+
+def _opened(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
+    if isinstance(texts, str | Path):
+        return open_text(texts, options)
+    documents = list(texts)
+    if not all(isinstance(document, str) for document in documents):
+        raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")
+    return Text("the texts", {}, True, lambda: enumerate(documents))
+
+
+def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:
+    """Return a latent as Neuronpedia's ``Feature``."""
+    logits = feature.logits or Logits([], [])
+    return {
+        "index": feature.latent,
+        "density": feature.density,
+        "top_logits": [{"token": token, "value": value} for token, value in logits.up],
+        "bottom_logits": [{"token": token, "value": value} for token, value in logits.down],
+        "activations": [
+            *(_activation(context) for context in feature.contexts),
+            *(_activation(context, part) for part in feature.intervals for context in part.contexts),
+        ],
+    }
+
+
+def _activation(context: Context, interval: Interval | None = None) -> dict[str, Json]:
+    """Return a context as Neuronpedia's ``Activation``; it shows those of one interval together."""
+    values = [float(f"{value:.4g}") for value in context.values]  # a third of the digits, of millions of numbers
+    found: dict[str, Json] = {"tokens": list(context.tokens), "values": values}
+    if interval is not None:
+        found |= {"quantileMin": interval.low, "quantileMax": interval.high, "quantileFraction": interval.share}
+    return found

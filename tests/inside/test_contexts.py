@@ -1,0 +1,173 @@
+"""The most active tokens of latents, and how they are shown."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
+from sdlcore.inside import firing
+from sdlcore.inside.contexts import Context, Peak, as_markdown, in_text, page, pieces_of, token_text, top_activating
+from sdlcore.inside.firing import Firings, firings, latents_to_show, rows_of_store
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.random_streams import stream, torch_stream
+from sdlcore.run import ModelConfig
+from sdlcore.sources.language.corpus import Text, open_text
+from sdlcore.sources.language.text import SourceError
+from tests.sources.language.tiny_llama import documents, make_tokenizer
+
+D, N, Q = 8, 700, 24
+
+
+@pytest.fixture(scope="module")
+def coder() -> SparseCoder:
+    return SparseCoder(ModelConfig(activation="topk", k=3, n_q=Q), (D,), (D,), torch_stream(0, "weights")).eval()
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
+    path = tmp_path_factory.mktemp("text") / "words.json"
+    path.write_text(json.dumps(documents(60)))
+    return open_text(path)
+
+
+@pytest.fixture(scope="module")
+def store(text: Text, tmp_path_factory: pytest.TempPathFactory) -> ActivationStore:
+    """Random activations at real tokens of the text, and at some that belong to no document."""
+    path, tokenizer = tmp_path_factory.mktemp("store") / "a.h5", make_tokenizer()
+    rows = [
+        (document.number, position, token)
+        for document in text.documents()
+        for position, token in enumerate(tokenizer(document.text)["input_ids"])
+    ][: N - 20]
+    rows += [(-1, -1, 0)] * 20
+    document, position, token = np.array(rows).T
+    x = stream(0, "x").normal(size=(N, D))
+    x[-20:] *= 100  # the largest of all
+    with create_store(path, {}) as writer:
+        writer.append(x, references={"document": document, "position": position, "token": token})
+    return ActivationStore(path)
+
+
+def test_peaks_are_the_largest_activations_one_a_document(
+    coder: SparseCoder, store: ActivationStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(firing, "ROWS_AT_ONCE", 64)
+    with torch.inference_mode():
+        latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
+    document, position, token = (store.read(f"references/{name}") for name in ("document", "position", "token"))
+    found = firings(coder, rows_of_store(store, "sae"), [3, 0, 17])
+    assert found.tokens == N
+    assert set(found.latent) == {3, 0, 17}
+    for latent in (3, 0, 17):
+        peaks = top_activating(found, latent, number=5)
+        seen: dict[int, Peak] = {}
+        for row in np.argsort(-latents_NQ[:, latent], kind="stable"):
+            if latents_NQ[row, latent] > 0 and document[row] >= 0:
+                its = (int(document[row]), int(position[row]), int(token[row]))
+                seen.setdefault(its[0], Peak(latent, float(latents_NQ[row, latent]), *its))
+        expected = list(seen.values())[:5]
+        assert [peak[2:] for peak in peaks] == [peak[2:] for peak in expected]
+        np.testing.assert_allclose([peak.activation for peak in peaks], [p.activation for p in expected], rtol=1e-5)
+
+
+def test_latents_to_show_run_from_the_most_to_the_least_frequent(coder: SparseCoder, store: ActivationStore):
+    with torch.inference_mode():
+        fired = (coder.encode(torch.from_numpy(store.read("input"))) > 0).sum(0).numpy()
+    shown = latents_to_show(coder, store, 5)
+    assert len(set(shown)) == 5
+    assert fired[shown[0]] == fired.max()
+    assert fired[shown[-1]] == fired[fired > 0].min()
+    assert sorted(fired[shown], reverse=True) == fired[shown].tolist()
+    assert set(latents_to_show(coder, store, 10 * Q)) == set(np.flatnonzero(fired))
+
+
+def test_contexts_have_the_token_in_its_document(coder: SparseCoder, store: ActivationStore, text: Text):
+    tokenizer = make_tokenizer()
+    found = firings(coder, rows_of_store(store, "sae"), range(Q))
+    peaks = {latent: top_activating(found, latent, 4) for latent in range(Q)}
+    shown = in_text(peaks, found, text, tokenizer, width=3)
+    assert {latent: [context.peak for context in its] for latent, its in shown.items()} == peaks
+    by_number = {document.number: document.text for document in text.documents()}
+    for context in (context for its in shown.values() for context in its):
+        assert context.before + context.token + context.after in by_number[context.peak.document]
+        assert tokenizer(context.token)["input_ids"] == [context.peak.token]
+        assert len(tokenizer(context.before)["input_ids"]) == context.at == min(3, context.peak.position)
+    json.dumps([context.to_dict() for its in shown.values() for context in its])
+
+
+def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: ActivationStore, text: Text):
+    with torch.inference_mode():
+        latents_NQ = coder.encode(torch.from_numpy(store.read("input"))).numpy()
+    places = (store.read(f"references/{name}") for name in ("document", "position"))
+    row_of = {where: row for row, where in enumerate(zip(*places, strict=True))}
+    found = firings(coder, rows_of_store(store, "sae"), [3])
+    contexts = in_text({3: top_activating(found, 3, 6)}, found, text, make_tokenizer(), width=4)[3]
+    assert sum(value > 0 for context in contexts for value in context.values) > len(contexts)
+    for context in contexts:
+        assert len(context.values) == len(context.tokens)
+        assert context.values[context.at] == context.peak.activation
+        for offset, value in enumerate(context.values, start=context.peak.position - context.at):
+            row = row_of.get((context.peak.document, offset))  # the store ends within a document
+            assert value == pytest.approx(0 if row is None else latents_NQ[row, 3], rel=1e-5)
+
+
+def test_a_text_that_the_store_was_not_made_from_is_refused(text: Text):
+    tokenizer = make_tokenizer()
+    nothing = Firings(0, *(np.empty(0, dtype=int),) * 5)
+    for wrong in (Peak(0, 1.0, 10**6, 0, 5), Peak(0, 1.0, 0, 10**6, 5), Peak(0, 1.0, 0, 0, 0)):
+        with pytest.raises(SourceError, match="it is not the text, or not the tokenizer"):
+            in_text({0: [wrong]}, nothing, text, tokenizer)
+
+
+@pytest.mark.parametrize("text", ["river stone\n\n  cloud", "Zoë 🌊, naïve — 水", ""])
+def test_the_pieces_of_a_document_are_the_document(text: str):
+    ids, texts = pieces_of(text, make_tokenizer())
+    assert "".join(texts) == text
+    assert len(ids) == len(texts)
+
+
+def metaspace_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer that writes spaces as Llama 2 does."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>"], show_progress=False)
+    tokenizer.train_from_iterator(["river stone river stone"] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("make", [make_tokenizer, metaspace_tokenizer])
+def test_tokens_of_the_vocabulary_have_their_spaces(make: Any):
+    tokenizer = make()
+    ids, texts = pieces_of("river stone", tokenizer)
+    assert texts == ["river", " stone"]
+    assert token_text(ids[1], tokenizer) == " stone"
+
+
+PEAK = Peak(4, 2.5, 0, 0, 0)
+
+
+def context_of(before: str, token: str, after: str) -> Context:
+    return Context(PEAK, (before, token, after), (0.0, 2.5, 0.0), 1)
+
+
+def test_contexts_are_escaped():
+    context = context_of("<script>alert(1)</script> *", "_a\nb_", " & `c`")
+    assert as_markdown(context) == r"&lt;script&gt;alert\(1\)&lt;/script&gt; \*<b>\_a ⏎ b\_</b> &amp; \`c\`"
+    shown = page("A title", {4: [context]})
+    assert shown.startswith("# A title\n\n## Latent 4\n\n- 2.5: &lt;script")
+
+
+@given(st.text(), st.text(min_size=1), st.text())
+def test_no_text_gets_out_of_its_line_or_makes_a_tag(before: str, token: str, after: str):
+    line = as_markdown(context_of(before, token, after))
+    assert "\n" not in line
+    assert re.findall(r"<[^>]*>", line) == ["<b>", "</b>"]

@@ -1,0 +1,346 @@
+"""Pages of latents, from a tiny language model over made texts."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.inside.contexts import Context, Peak
+from sdlcore.inside.features import Feature, Histogram, histogram_of
+from sdlcore.inside.logits import Logits
+from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload
+from sdlcore.inside.pages import Pages, contexts, contexts_of_store
+from sdlcore.inside.places import stack_of
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import ModelConfig
+from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
+from sdlcore.sources.language.corpus import open_text
+from sdlcore.sources.language.extraction import extract
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.sites import blocks
+from sdlcore.storage.parsing import SourceError
+from tests.sources.language.tiny_llama import BLOCKS, documents, randomise, save_tiny_llama
+
+D, Q = 24, 32
+LATENTS = [5, 0, 30]
+SETTINGS: dict[str, Any] = {"context_length": 16, "contexts_per_batch": 3, "number": 4, "width": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def lm(folder: Path) -> Any:
+    return load_whole(folder)
+
+
+def made_coder(pair: Any = "sae", seed: str = "coder") -> SparseCoder:
+    sites = (D, D) if pair == "crosscoder" else (D,)
+    return SparseCoder(
+        ModelConfig(pair=pair, activation="topk", k=4, n_q=Q), sites, sites, torch_stream(0, seed)
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def coder() -> SparseCoder:
+    return made_coder()
+
+
+@pytest.fixture(scope="module")
+def pages(coder: SparseCoder, lm: Any) -> Pages:
+    return contexts(coder, lm, documents(60), LATENTS, layer=2, **SETTINGS)
+
+
+def test_activations_are_the_models_at_the_tokens_that_are_marked(coder: SparseCoder, lm: Any, pages: Pages):
+    """Documents of one context each: the whole document is all that the model sees."""
+    tokenizer = load_tokenizer(lm.name_or_path)
+    texts = [text for text in documents(200) if len(tokenizer(text)["input_ids"]) >= 8]
+    ids = [tokenizer(text)["input_ids"][:7] for text in texts]
+    cut = [tokenizer.decode(its) for its in ids]  # 7 tokens and a separator
+    found = contexts(
+        coder, lm, cut, LATENTS, layer=2, context_length=8, number=3, width=9, drop=("first_position", "separator")
+    )
+    assert [feature.latent for feature in found.features] == LATENTS
+    separator = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    for feature in found.features:
+        for context in feature.contexts:
+            alone = torch.tensor([[*ids[context.peak.document], separator]])
+            with torch.no_grad():
+                states = lm(alone, output_hidden_states=True).hidden_states[2][0]
+                expected = coder.encode(states[:7])[:, feature.latent]
+            expected[0] = 0  # left out
+            torch.testing.assert_close(torch.tensor(context.values), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_pages_have_what_the_latents_respond_to(pages: Pages, coder: SparseCoder):
+    assert pages.block == 2
+    assert pages.n_q == Q
+    assert pages.title.endswith("residual stream after block 2")
+    assert [feature.latent for feature in pages.features] == LATENTS
+    for feature in pages.features:
+        assert feature.histogram is not None
+        assert sum(feature.histogram.counts) == round(feature.density * pages.tokens)
+        assert feature.contexts[0].peak.activation == pytest.approx(feature.histogram.largest)
+        assert len({context.peak.document for context in feature.contexts}) == len(feature.contexts) == 4
+        assert feature.logits is not None
+        assert feature.logits.up[0][1] > 0 > feature.logits.down[0][1]
+        assert len(feature.nearest) == 5
+
+
+def test_intervals_show_the_latent_below_its_largest_activations(pages: Pages):
+    for feature in pages.features:
+        assert feature.histogram is not None
+        assert 3 <= len(feature.intervals) <= 4
+        highs = [part.high for part in feature.intervals]
+        assert highs == sorted(highs, reverse=True)
+        assert highs[0] == pytest.approx(0.8 * feature.histogram.largest)
+        assert sum(part.share for part in feature.intervals) < 1
+        for part in feature.intervals:
+            found = [context.peak.activation for context in part.contexts]
+            assert 1 <= len(found) <= 3
+            assert found == sorted(found, reverse=True)
+            assert all(part.low < value <= part.high for value in found)
+
+
+def test_a_model_cut_off_after_a_block_gives_what_the_whole_one_does(lm: Any):
+    gpt2: Any = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=D, n_layer=BLOCKS, n_head=4))
+    randomise(gpt2)
+    ids = torch.randint(100, (2, 9), generator=torch.Generator().manual_seed(0))
+    for model in (lm.eval(), gpt2.eval()):
+        seen: list[torch.Tensor] = []
+        short = stack_of(model, 2)
+        assert len(blocks(short)) == 2
+        handle = blocks(short)[1].register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
+        with torch.inference_mode():
+            states = model(ids, output_hidden_states=True).hidden_states
+            short(ids, use_cache=False)
+        handle.remove()
+        assert torch.equal(seen[0], states[2])
+        assert torch.equal(seen[1], states[2])
+        assert len(states) == BLOCKS + 1
+
+
+def test_a_store_of_the_same_tokens_gives_the_same_pages(coder: SparseCoder, lm: Any, folder: Path, tmp_path: Path):
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps(documents(120)))
+    source = LlamaSource(
+        str(folder), str(path), layer=2, context_length=16, contexts_per_batch=3, train_samples=600, test_samples=50
+    )
+    extract(source, folder, path, tmp_path / "train.h5", tmp_path / "test.h5")
+    text, tokenizer = open_text(path), load_tokenizer(folder)
+    with ActivationStore(tmp_path / "train.h5") as store:
+        stored = contexts_of_store(coder, store, text, tokenizer, LATENTS, lm, number=4, width=3)
+        assert contexts_of_store(coder, store, text, tokenizer, [0]).features[0].logits is None
+    ran = contexts(coder, str(folder), path, LATENTS, layer=2, **SETTINGS | {"tokens": 1000})
+    assert stored.tokens == 600
+    assert (stored.title, stored.block) == (ran.title, ran.block)
+    for its, other in zip(stored.features, ran.features, strict=True):
+        assert its.logits == other.logits
+        assert its.nearest == other.nearest
+        assert its.contexts[0].peak.activation <= other.contexts[0].peak.activation
+    most = contexts(coder, str(folder), path, LATENTS, layer=2, **SETTINGS | {"tokens": 16 * 37})
+    assert most.tokens < 16 * 37
+
+
+def test_a_transcoder_and_a_crosscoder_have_pages_too(lm: Any):
+    mlp = contexts(made_coder("transcoder"), lm, documents(30), LATENTS, layer=3, **SETTINGS)
+    assert mlp.title.endswith("output of the MLP of block 3")
+    two = contexts(made_coder("crosscoder"), lm, documents(30), LATENTS, layer=(1, 3), **SETTINGS)
+    assert two.title.endswith("residual stream after block 3")
+    assert two.features[0].logits is not None
+    entering = contexts(made_coder(), lm, documents(30), [0], layer=3, place="mlp_input", **SETTINGS)
+    assert entering.features[0].logits is None
+
+
+def test_a_latent_that_is_never_active_has_a_page(lm: Any, tmp_path: Path):
+    dead = made_coder()
+    with torch.no_grad():
+        dead.W_enc[7] = 0
+    found = contexts(dead, lm, documents(30), [7], layer=2, **SETTINGS)
+    (feature,) = found.features
+    assert feature.density == 0
+    assert feature.histogram is None
+    assert feature.contexts == []
+    assert "Active at none of" in (found.to_html(tmp_path).with_name("latent_7.html")).read_text()
+    assert found.to_neuronpedia("tiny", "tiny-res").batches[0][0]["activations"] == []
+    str(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"latents": [3, Q]}, ValueError, "latent must be between 0 and 31, found 32"),
+        ({"coder": made_coder().train()}, ValueError, "training mode"),
+        ({"layer": 9}, ValueError, "layer must be between 1 and 4"),
+        ({"context_length": 65}, ValueError, "context_length must be between 2 and the model's 64, found 65"),
+        ({"texts": []}, ValueError, "the texts: too short for one context of 16 tokens"),
+        ({"texts": [1, 2]}, ValueError, "texts must be strings"),
+        ({"texts": "no/such/text.json"}, SourceError, "expected an existing text"),
+        ({"lm": "no/such/model"}, SourceError, "no/such/model"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(coder: SparseCoder, lm: Any, change: Any, error: type, message: str):
+    arguments = {"coder": coder, "lm": lm, "texts": documents(9), "latents": [0], "layer": 2} | SETTINGS | change
+    with pytest.raises(error, match=message):
+        contexts(**arguments)
+
+
+def test_a_model_of_another_architecture_is_loaded_by_its_name(coder: SparseCoder, folder: Path, tmp_path: Path):
+    tokenizer = load_tokenizer(folder)
+    made = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=3, n_head=4))
+    for what in (made, tokenizer):
+        what.save_pretrained(tmp_path)
+    found = contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
+    loaded = contexts(coder, made.eval(), documents(30), [0], layer=3, tokenizer=tokenizer, **SETTINGS)
+    assert found.features == loaded.features
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(SourceError, match="not readable as a checkpoint in safetensors"):
+        contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
+
+
+def test_a_model_made_on_the_spot_needs_its_tokenizer(coder: SparseCoder):
+    made = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head=4))
+    with pytest.raises(ValueError, match="give its tokenizer"):
+        contexts(coder, made, documents(9), [0], layer=1)
+
+
+def test_the_histogram_has_every_activation():
+    found = histogram_of(np.array([0.1, 1.0, 4.0], dtype=np.float32))
+    assert found is not None
+    assert found.largest == 4
+    assert [place for place, count in enumerate(found.counts) if count] == [1, 10, 39]
+    assert histogram_of(np.empty(0)) is None
+
+
+class Checker(HTMLParser):
+    """Collects tags that are open, what is loaded, and what text there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        attributes = dict(attrs)
+        self.loaded += [attributes[name] for name in ("src", "href") if name in attributes]
+        if tag not in ("meta", "rect", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert tag == "rect" or self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def checked(text: str) -> Checker:
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    return checker
+
+
+def test_pages_are_whole_need_no_other_file_and_link_to_each_other(pages: Pages, tmp_path: Path):
+    index = pages.to_html(tmp_path / "pages")
+    assert index == tmp_path / "pages/index.html"
+    names = {f"latent_{latent}.html" for latent in LATENTS}
+    assert {path.name for path in index.parent.iterdir()} == {"index.html", *names}
+    assert set(checked(index.read_text()).loaded) == names
+    for feature in pages.features:
+        page = checked((index.parent / f"latent_{feature.latent}.html").read_text())
+        assert set(page.loaded) <= {"index.html", *names}
+        for context in feature.contexts:
+            assert (context.before + context.token + context.after).lstrip() in page.text
+    assert "<script" not in index.read_text()
+    checked(pages._repr_html_() or "<p>")
+
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def hostile() -> Pages:
+    context = Context(Peak(4, 2.5, 0, 0, 0), (HOSTILE, HOSTILE, "\nend"), (1.0, 2.5, 0.0), 1)
+    logits = Logits([(HOSTILE, 1.0)], [(" ", -1.0)])
+    return Pages(HOSTILE, 3, 9, 1000, [Feature(4, 0.5, Histogram(2.5, [3, 0, 1]), [context], [], logits, [(1, 0.5)])])
+
+
+def test_nothing_in_a_text_or_a_vocabulary_becomes_markup(tmp_path: Path):
+    index = hostile().to_html(tmp_path)
+    for path in (index, index.with_name("latent_4.html")):
+        assert "<script" not in path.read_text()
+        assert HOSTILE in checked(path.read_text()).text
+    assert "⏎ end" in checked(index.with_name("latent_4.html").read_text()).text
+    assert "<script" not in (hostile()._repr_html_() or "<script")
+
+
+def test_tokens_are_marked_by_their_strength(tmp_path: Path):
+    page = hostile().to_html(tmp_path).with_name("latent_4.html").read_text()
+    marks = re.findall(r'<mark( class="peak")? style="--s:([\d.]+)" title="([\d.]+)">', page)
+    assert marks == [("", "0.40", "1"), (' class="peak"', "1.00", "2.5")]
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"), [(" river", "␣river"), ("\xa0", r"\xa0"), ("\n", "⏎"), ("", "∅"), ("é", "é")]
+)
+def test_tokens_that_stand_alone_are_seen(token: str, shown: str, tmp_path: Path):
+    (feature,) = hostile().features
+    feature = feature._replace(logits=Logits([(token, 1.0)], []))
+    page = Pages("t", 1, 9, 10, [feature]).to_html(tmp_path).with_name("latent_4.html").read_text()
+    assert f"<code>{shown}</code>" in page
+
+
+def test_pages_print_as_text(pages: Pages):
+    lines = str(pages).splitlines()
+    assert lines[0].endswith(f"3 of 32 latents over {pages.tokens:,} tokens")
+    assert sum("«" in line for line in lines) == 3 * 4
+
+
+def test_a_payload_for_neuronpedia_has_everything_and_is_saved(pages: Pages, tmp_path: Path):
+    payload = pages.to_neuronpedia("tiny-llama", "sdl-res", url="https://example.org")
+    assert payload.source == "1-sdl-res"  # blocks are counted from 0 there
+    assert payload.source_set == {
+        "name": "sdl-res",
+        "model_id": "tiny-llama",
+        "description": pages.title,
+        "url": "https://example.org",
+    }
+    ((first, *_),) = payload.batches
+    feature = pages.features[0]
+    assert (first["index"], first["density"]) == (feature.latent, feature.density)
+    assert first["activations"][0]["tokens"] == list(feature.contexts[0].tokens)
+    lower = first["activations"][len(feature.contexts)]
+    part = feature.intervals[0]
+    assert lower["tokens"] == list(part.contexts[0].tokens)
+    assert (lower["quantileMin"], lower["quantileMax"], lower["quantileFraction"]) == (part.low, part.high, part.share)
+    assert max(first["activations"][0]["values"]) == pytest.approx(feature.contexts[0].peak.activation, rel=1e-3)
+    payload.save(tmp_path / "upload.json")
+    assert Upload.load(tmp_path / "upload.json") == payload
+
+
+def test_payloads_come_in_batches_that_neuronpedia_takes():
+    (feature,) = hostile().features
+    many = [feature._replace(latent=latent) for latent in range(2 * FEATURES_AT_ONCE + 1)]
+    payload = Pages("t", 1, 999, 10, many).to_neuronpedia("gpt2-small", "sdl")
+    assert [len(batch) for batch in payload.batches] == [128, 128, 1]
+    for name, text in (("name", "a name"), ("model_id", "owner/model")):
+        with pytest.raises(ValueError, match=f"{name} must be letters"):
+            hostile().to_neuronpedia(**{"model_id": "m", "name": "n"} | {name: text})
+    with pytest.raises(ValueError, match="no features"):
+        Pages("t", 1, 999, 10, []).to_neuronpedia("m", "n")
+
+
+def test_without_the_client_sending_says_what_to_install(pages: Pages, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "neuronpedia", None)
+    with pytest.raises(ImportError, match="pip install neuronpedia"):
+        pages.to_neuronpedia("tiny", "sdl").send()

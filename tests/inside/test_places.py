@@ -1,0 +1,39 @@
+"""Where dictionaries belong in a model."""
+
+from typing import Any
+
+import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from sdlcore.inside.places import sites_of, where_of
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+from sdlcore.sources.language.settings import LlamaSource
+from tests.sources.language.tiny_llama import SIZES
+
+
+@pytest.mark.parametrize(
+    ("pair", "settings"),
+    [
+        ("sae", {"layer": 2}),
+        ("sae", {"layer": 2, "site": "mlp"}),
+        ("sae", {"layers": (1, 3)}),
+        ("transcoder", {"layer": 2, "site": "mlp"}),
+        ("transcoder", {"layers": (1, 3)}),
+        ("crosscoder", {"layers": (1, 3)}),
+    ],
+)
+def test_a_dictionary_is_put_where_its_source_took_the_activations(pair: Any, settings: dict[str, Any]):
+    source = LlamaSource("model", "text", **settings)
+    sites = (24, 24) if pair == "crosscoder" else (24,)
+    coder = SparseCoder(ModelConfig(pair=pair, n_q=8), sites, sites).eval()
+    lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
+    expected = {"input": source.sites["input"]} if pair == "sae" else source.sites
+    assert sites_of(coder, lm, **where_of(source, pair)) == expected
+
+
+def test_a_transcoder_of_a_source_without_a_target_is_refused():
+    coder = SparseCoder(ModelConfig(pair="transcoder", n_q=8), (24,), (24,)).eval()
+    lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
+    with pytest.raises(ValueError, match="a transcoder takes place mlp, or two layers"):
+        sites_of(coder, lm, **where_of(LlamaSource("model", "text", layer=2), "transcoder"))
