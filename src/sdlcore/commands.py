@@ -11,6 +11,7 @@ from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.fitting import class_means, discover
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array
+from sdlcore.api.inside import contexts as find_contexts
 from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.api.standard import STANDARD, standard_bench
@@ -19,6 +20,7 @@ from sdlcore.data.anchors import load_anchors
 from sdlcore.data.references import load_references, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
+from sdlcore.inside.places import Place
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
@@ -174,6 +176,37 @@ def evaluate(
         write_json(out, {"metrics": scores.metrics, "chance": scores.chance, "nulls": scores.nulls})
 
 
+def contexts(
+    dictionary: Given,
+    model: str,
+    text: str,
+    latents: list[int],
+    out: Path,
+    layer: int | None = None,
+    place: Place | None = None,
+    tokens: int = 200_000,
+    number: int = 20,
+) -> None:
+    """Show what single latents respond to and write in a language model, as pages of HTML.
+
+    Args:
+        dictionary: a run's folder, or a .safetensors file
+        model: a folder with a transformers model, or its name at the hub
+        text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
+        latents: which, e.g. 724 31
+        out: folder to write: index.html, and a page for each latent
+        layer: block that the dictionary was fitted on, counted from 1; known of those that were fitted on a store
+        place: residual, mlp, mlp_input or mlp_output; residual for an autoencoder, mlp for a transcoder if left out
+        tokens: at most so many are read
+        number: contexts of each latent
+    """
+    pages = find_contexts(
+        load(dictionary), model, text, latents, layer=layer, place=place, tokens=tokens, number=number
+    )
+    print(pages)
+    print(pages.to_html(out))
+
+
 def _of_samples(
     found: Dictionary,
     x: Path | None,
@@ -195,6 +228,9 @@ def _of_samples(
     return evaluate_dictionary(found, judges, given, second, labels=numbers, **options)
 
 
+COMMANDS = {command.__name__: command for command in (bench, fit, solve, evaluate, contexts)}
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run a command of the command line."""
-    commands("sdlcore", __doc__ or "", {"bench": bench, "fit": fit, "solve": solve, "evaluate": evaluate}, argv)
+    commands("sdlcore", __doc__ or "", COMMANDS, argv)

@@ -19,7 +19,7 @@ from sdlcore.api.inputs import activations, array, pair_of
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, TrainingRows
 from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.reading import content_digest
+from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import References
 from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.device import Device, choose_device
@@ -109,6 +109,8 @@ def fit(
     with activations(x, target) as samples:
         made: dict[str, Json] = {"settings": config.to_dict(), "seed": seed, "device": where.type}
         made["inputs"] = {"store": _digest(samples), "anchors": None if given is None else _digest_of(*given[:2])}
+        if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model
+            made["activations"] = samples.provenance
         facts = provenance(__file__, config.parts, **made)
         if isinstance(config, SolverConfig):
             sinks = [partial(bar, config.max_steps)] if progress else []

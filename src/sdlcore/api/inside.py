@@ -1,0 +1,79 @@
+"""Dictionaries inside language models: read, steer and ablate latents."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.inside.edits import Edit
+from sdlcore.inside.pages import Pages
+from sdlcore.inside.pages import contexts as contexts_of
+from sdlcore.inside.places import Place, where_of
+from sdlcore.inside.splicing import splice as splice_coder
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.sources.language.made import Made
+
+Layer = int | tuple[int, int]
+
+
+def splice(
+    lm: Any,
+    layer: Layer | None = None,
+    dictionary: Dictionary | SparseCoder | None = None,
+    edit: Edit | None = None,
+    *,
+    place: Place | None = None,
+    **options: Any,
+) -> AbstractContextManager[None]:
+    """Run a language model with a dictionary in it: ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``.
+
+    Parameters as of `sdlcore.inside.splicing.splice`, where ``dictionary`` is called ``coder``. A dictionary that was
+    fitted on a language model's store knows its layer.
+
+    Raises
+    ------
+    ValueError
+        As there, or if no layer is given and the dictionary does not know it.
+    """
+    if dictionary is None:
+        raise ValueError("dictionary is missing: what to splice in")
+    where = _where(dictionary, layer, place)
+    return splice_coder(lm, coder=_coder(dictionary), edit=edit, **where, **options)
+
+
+def contexts(
+    dictionary: Dictionary | SparseCoder,
+    lm: Any,
+    texts: str | Path | Iterable[str],
+    latents: Sequence[int],
+    *,
+    layer: Layer | None = None,
+    place: Place | None = None,
+    **options: Any,
+) -> Pages:
+    """Return the contexts in texts where latents are most active, with what else tells what they stand for.
+
+    Parameters as of `sdlcore.inside.pages.contexts`, where ``dictionary`` is called ``coder``. A dictionary that was
+    fitted on a language model's store knows its layer.
+
+    Raises
+    ------
+    ValueError
+        As there, or if no layer is given and the dictionary does not know it.
+    """
+    where = _where(dictionary, layer, place)
+    return contexts_of(_coder(dictionary), lm, texts, latents, **where, **options)
+
+
+def _coder(dictionary: Dictionary | SparseCoder) -> SparseCoder:
+    return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+
+
+def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
+    if layer is not None:
+        return {"layer": layer, "place": place}
+    made = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
+    if not made:
+        raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
+    return dict(where_of(Made.read("the dictionary", made).source, _coder(dictionary).config.pair))

@@ -1,0 +1,63 @@
+"""Dictionaries for users inside a tiny Llama: the same as the functions below, by a dictionary that may know its layer."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import sdlcore as sdl
+from sdlcore.inside.splicing import splice
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import ModelConfig
+from tests.sources.language.tiny_llama import SIZES, randomise
+
+D = 24
+IDS = torch.randint(100, (2, 8), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def lm():
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=100, **SIZES))
+    randomise(model)
+    return model.eval()
+
+
+@pytest.fixture
+def sae():
+    config = ModelConfig(activation="topk", k=4, n_q=40)
+    return sdl.Dictionary(SparseCoder(config, (D,), (D,), torch_stream(0, "sae")))
+
+
+def logits(lm):
+    with torch.no_grad():
+        return lm(IDS).logits
+
+
+def test_a_dictionary_is_spliced_in_as_its_coder_is(lm, sae):
+    before = logits(lm)
+    with sdl.splice(lm, layer=2, dictionary=sae, edit=sdl.steer(7, by=25.0)):
+        found = logits(lm)
+    with splice(lm, 2, sae.coder, sdl.steer(7, by=25.0)):
+        assert torch.equal(found, logits(lm))
+    assert not torch.allclose(found, before)
+    assert torch.equal(logits(lm), before)
+
+
+def test_a_dictionary_of_a_language_models_store_knows_its_layer(lm, sae):
+    source = {"model": "m", "text": "t", "layer": 2, "train_samples": 9, "test_samples": 9}
+    made = {"source": source, "model": {}, "text": {}, "separator": {"id": 0}, "largest_norm": {}}
+    knowing = sdl.Dictionary(sae.coder, {"activations": made})
+    with sdl.splice(lm, dictionary=knowing, edit=sdl.ablate([3])):
+        found = logits(lm)
+    with sdl.splice(lm, 2, sae, sdl.ablate([3])):
+        assert torch.equal(found, logits(lm))
+
+
+def test_what_is_missing_is_named(lm, sae):
+    with pytest.raises(ValueError, match="layer is missing"):
+        sdl.splice(lm, dictionary=sae)
+    with pytest.raises(ValueError, match="dictionary is missing"):
+        sdl.splice(lm, 2)
+    with pytest.raises(ValueError, match="layer is missing"):
+        sdl.contexts(sae, lm, ["a text"], [1])
