@@ -1,4 +1,4 @@
-"""Dictionaries for users inside a tiny Llama: the same as the functions below, by a dictionary that may know its layer."""
+"""Dictionaries for users inside a tiny Llama: the same as the functions below; a dictionary may know its layer."""
 
 import pytest
 import torch
