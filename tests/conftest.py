@@ -3,6 +3,7 @@
 import gc
 import os
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import hypothesis
 import pytest
 import torch
+
+from sdlcore import plugins
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -38,3 +41,20 @@ def script(name: str) -> Callable[..., None]:
     """Return the main function of a script of the workflow."""
     main: Callable[..., None] = runpy.run_path(str(REPOSITORY / f"workflow/scripts/{name}.py"))["main"]
     return main
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Forget afterwards what plugins a test registers and imports."""
+    monkeypatch.setattr(plugins, "_REGISTERED", dict(plugins._REGISTERED))
+    modules = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in [name for name, module in sys.modules.items() if name not in modules and _is_foreign(module)]:
+        del sys.modules[name]
+
+
+def _is_foreign(module):
+    """Tell whether a module is neither ours nor of an installed library."""
+    file = getattr(module, "__file__", None) or ""
+    return file.endswith(".py") and not file.startswith((str(REPOSITORY / "src"), sys.prefix, sys.base_prefix))

@@ -114,7 +114,12 @@ WITHOUT_YAML = (
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in WITHOUT_YAML])
-def test_configurations_shown_are_valid(page):
+def test_configurations_shown_are_valid(page, registry, tmp_path, monkeypatch):
+    # a block that begins with the name of a file is a plugin of the configurations
+    for block in blocks(page, "python"):
+        if named := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / named[1]).write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)
     shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
     assert shown
     for change in shown:

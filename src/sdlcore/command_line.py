@@ -24,6 +24,7 @@ from typing import Any, Union, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from sdlcore.plugins import load_for_jobs
 from sdlcore.settings import FromJson
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
@@ -47,6 +48,8 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     SystemExit
         With one line on standard error that names the option, if an argument is missing, unknown or cannot be read.
     """
+
+    load_for_jobs()
 
     # parsed apart from the call, so that only what is wrong with arguments is said as such
     def given(**arguments: Any) -> Callable[[], None]:

@@ -4,12 +4,13 @@ The keys are flat and unique over the three, so that a method is one line of con
 take meaning, range and default of each key from here (`sdlcore.study.settings`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from sdlcore.plugins import Kind, Name, extensions, own_settings, registered
 from sdlcore.settings import (
     Batch,
     FromJson,
@@ -21,6 +22,7 @@ from sdlcore.settings import (
     Total,
     Weight,
     check,
+    did_you_mean,
     used,
     used_by,
     weight_of,
@@ -28,20 +30,67 @@ from sdlcore.settings import (
 
 Activation = Literal["relu", "jumprelu", "topk", "batchtopk", "gated"]
 """Each is a module in `sdlcore.model.activations`."""
+AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
+"""One of these, or of a plugin."""
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
-"""Those that keep a given number of latents, and so need k."""
+"""Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
 
 
 @dataclass(frozen=True)
-class ModelConfig(FromJson):
+class Extensible(FromJson):
+    """Settings that plugins add to (`sdlcore.plugins`). As JSON has them, theirs stand flat beside ours."""
+
+    own: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    """Those of the plugins that the run uses, by name; defaults are filled in."""
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Json]) -> Self:
+        ours = {one.name for one in fields(cls)} - {"own"}
+        given = {name: value for name, value in settings.items() if name in ours}
+        own: dict[str, Json] = {name: value for name, value in settings.items() if name not in ours}
+        return super().from_dict({**given, "own": own})
+
+    def to_dict(self) -> dict[str, Json]:
+        found = super().to_dict()
+        del found["own"]
+        return {**found, **self.own}
+
+    def used(self) -> dict[str, Json]:
+        """Return the settings without those of parts that the run does not have."""
+        found = used(self)
+        del found["own"]
+        return {**found, **self.own}
+
+    def _fill_own(self, kind: Kind, chosen: Iterable[str]) -> None:
+        """Complete and check the settings of what is chosen of plugins, and leave out those of others.
+
+        Raises
+        ------
+        ValueError
+            Naming settings that no plugin has, or one that has another value than it may have.
+        """
+        if unknown := sorted(self.own.keys() - (own_settings(kind) if self.own else {})):
+            raise ValueError(f"unknown {self.called}: {', '.join(unknown)}")
+        own: dict[str, Json] = {}
+        for name in chosen:
+            found = registered(kind, name)
+            if found is None:  # one of ours
+                continue
+            names = {setting.name for setting in fields(found.settings)}
+            own |= found.settings.from_dict({k: v for k, v in self.own.items() if k in names}).to_dict()
+        object.__setattr__(self, "own", own)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Extensible):
     """Which pair, which sigma, how many latents (Definition 2.5)."""
 
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
-    activation: Activation = "relu"
-    """Sigma (Definition 2.5): relu, jumprelu, topk, batchtopk or gated."""
+    activation: AnyActivation = "relu"
+    """Sigma (Definition 2.5): relu, jumprelu, topk, batchtopk, gated, or one of a plugin."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None
@@ -78,6 +127,7 @@ class ModelConfig(FromJson):
 
     def __post_init__(self) -> None:
         check(self)
+        self._fill_own("activation", [self.activation])
         if self.center and not self.bias:
             raise ValueError("center needs bias, which it starts")
         if self.selects and self.k is None:
@@ -102,11 +152,12 @@ class ModelConfig(FromJson):
     @property
     def selects(self) -> bool:
         """Whether sigma keeps a given number of latents."""
-        return self.activation in SELECTING
+        own = registered("activation", self.activation)
+        return self.activation in SELECTING if own is None else bool(own.facts["selects"])
 
 
 @dataclass(frozen=True)
-class LossConfig(FromJson):
+class LossConfig(Extensible):
     """Which terms stand beside the reconstruction, and their weights."""
 
     l1: Weight = weight_of("l1", default=0.0)
@@ -152,13 +203,18 @@ class LossConfig(FromJson):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The terms that are asked for, each a module in `sdlcore.losses`."""
-        return tuple(
-            dict.fromkeys(f.metadata["term"] for f in fields(self) if "term" in f.metadata and getattr(self, f.name))
-        )
+        """The terms that are asked for, each a module in `sdlcore.losses`; then those of plugins."""
+        ours = (f.metadata["term"] for f in fields(self) if "term" in f.metadata and getattr(self, f.name))
+        return tuple(dict.fromkeys([*ours, *self.own_terms]))
+
+    @property
+    def own_terms(self) -> tuple[str, ...]:
+        """Those of plugins: each is asked for by its weight, which has its name."""
+        return tuple(name for name in (extensions("loss term") if self.own else {}) if self.own.get(name))
 
     def __post_init__(self) -> None:
         check(self)
+        self._fill_own("loss term", self.own_terms)
         for name in ("multi_k", "prefixes"):
             sizes = getattr(self, name)
             if list(sizes) != sorted(set(sizes)):
@@ -261,8 +317,14 @@ class RunConfig(FromJson):
             {field.name: settings[field.name] for field in fields(part) if field.name in settings}
             for part in (ModelConfig, LossConfig, TrainingConfig)
         )
-        if unknown := sorted(settings.keys() - model.keys() - loss.keys() - training.keys()):
-            raise ValueError(f"unknown run settings: {', '.join(unknown)}")
+        if unknown := settings.keys() - model.keys() - loss.keys() - training.keys():
+            # most runs have none of these, and need not know of plugins
+            of_plugins = {kind: own_settings(kind) for kind in ("activation", "loss term")}
+            model |= {name: settings[name] for name in unknown & of_plugins["activation"].keys()}
+            loss |= {name: settings[name] for name in unknown & of_plugins["loss term"].keys()}
+            if left := sorted(unknown - model.keys() - loss.keys()):
+                known = (*cls().to_dict(), *of_plugins["activation"], *of_plugins["loss term"])
+                raise ValueError(f"unknown run settings: {', '.join(left)}{did_you_mean(left[0], known)}")
         return cls(ModelConfig.from_dict(model), LossConfig.from_dict(loss), TrainingConfig.from_dict(training))
 
     def to_dict(self) -> dict[str, Json]:
@@ -271,13 +333,24 @@ class RunConfig(FromJson):
 
     def used(self) -> dict[str, Json]:
         """Return the flat settings without those of parts that the run does not have, e.g. of other activations."""
-        return _flat(used(self.model), used(self.loss), used(self.training))
+        return _flat(self.model.used(), self.loss.used(), used(self.training))
+
+    @property
+    def sigma_parts(self) -> tuple[str, ...]:
+        """The modules that the dictionary's activation is imported from by its name."""
+        return parts_of("activation", self.model.activation, "sdlcore.model.activations")
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The modules that the run imports by names in its settings: the dictionary's activation, then loss terms."""
-        losses = (f"sdlcore.losses.{term}" for term in self.loss.terms)
-        return (f"sdlcore.model.activations.{self.model.activation}", *losses)
+        losses = (part for term in self.loss.terms for part in parts_of("loss term", term, "sdlcore.losses"))
+        return (*self.sigma_parts, *losses)
+
+
+def parts_of(kind: Kind, name: str, room: str) -> tuple[str, ...]:
+    """Return the modules that a name in settings stands for: one of ours in a room of its kind, or a plugin's."""
+    found = registered(kind, name)
+    return (f"{room}.{name}",) if found is None else found.parts
 
 
 def _flat(*parts: dict[str, Json]) -> dict[str, Json]:

@@ -5,10 +5,24 @@ The configuration's models read the same annotations, so that a range stands in 
 
 import dataclasses
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from difflib import get_close_matches
+from numbers import Integral, Real
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    runtime_checkable,
+)
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -34,6 +48,18 @@ _BOUNDS = {
     Le: ("le", operator.le, "at most"),
     Lt: ("lt", operator.lt, "below"),
 }
+_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+@runtime_checkable
+class Wanting(Protocol):
+    """An annotation that says by itself what it wants of a value."""
+
+    def wanted(self, value: Any) -> str | None:
+        """Return what is wanted of another value, else None."""
+
+    def known(self) -> Iterable[str]:
+        """Return the texts that it may be."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +94,7 @@ class FromJson:
 def _from_json(annotation: Any, value: Json) -> Any:
     """Return tuples for lists, and the settings within settings for a mapping."""
     if isinstance(value, dict):
-        inner = [part for part in _kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]
+        inner = [part for part in kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]
         return inner[0].from_dict(value) if inner else value
     return tuple(_from_json(Any, item) for item in value) if isinstance(value, list) else value
 
@@ -110,36 +136,67 @@ def check(settings: Any) -> None:
     """
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if value is None and type(None) in get_args(field.type):
-            continue
-        for kind in _kinds(field.type):
-            if wanted := _wanted(kind, value):
-                raise ValueError(f"{field.name} must be {wanted}, found {value!r}")
+        if problem := wanted(field.type, value):
+            meant = did_you_mean(value, _choices(field.type)) if isinstance(value, str) else ""
+            raise ValueError(f"{field.name} must be {problem}, found {value!r}{meant}")
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
+def kinds(annotation: Any) -> Iterator[Any]:
     """Yield what a value may be, but None."""
     if get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
-            yield from _kinds(part)
+            yield from kinds(part)
     elif annotation is not type(None):
         yield annotation
 
 
+def wanted(annotation: Any, value: Any) -> str | None:
+    """Return what an annotation wants of a value that is not what it may be, else None."""
+    if value is None and type(None) in get_args(annotation):
+        return None
+    problems = [_wanted(kind, value) for kind in kinds(annotation)]
+    return None if None in problems else problems[0]
+
+
 def _wanted(kind: Any, value: Any) -> str | None:
-    """Return what is wanted of a value that is not what it may be, else None."""
     if get_origin(kind) is Literal and value not in get_args(kind):
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) is tuple and isinstance(value, tuple):
-        return next((wanted for item in value if (wanted := _wanted(get_args(kind)[0], item))), None)
+        return next((problem for item in value if (problem := wanted(get_args(kind)[0], item))), None)
     if get_origin(kind) is Annotated:
         bounds = (_outside(bound, value) for bound in kind.__metadata__)
         return next(filter(None, bounds), None) or _wanted(kind.__origin__, value)
+    if isinstance(kind, type) and kind in _PLAIN and not _is_plain(kind, value):
+        return _PLAIN[kind]
     return None
+
+
+def _is_plain(kind: type, value: Any) -> bool:
+    """Tell whether a value is of a plain type. A whole number is a number, true is none."""
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, {int: Integral, float: Real, str: str}[kind])
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    """Yield the texts that an annotation takes, where it lists them."""
+    for kind in kinds(annotation):
+        if get_origin(kind) is Literal:
+            yield from map(str, get_args(kind))
+        for bound in getattr(kind, "__metadata__", ()):
+            yield from bound.known() if isinstance(bound, Wanting) else ()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _outside(bound: Any, value: Any) -> str | None:
     """Return what a bound wants of a value that does not keep it, else None."""
+    if isinstance(bound, Wanting):
+        return bound.wanted(value)
     if isinstance(bound, MinLen) and isinstance(value, str) and len(value) < bound.min_length:
         return f"at least {bound.min_length} characters long"
     for kind, (name, holds, words) in _BOUNDS.items():

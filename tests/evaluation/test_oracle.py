@@ -2,6 +2,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,5 +59,10 @@ def test_every_activation_says_what_it_makes_of_true_features(activation):
 
 
 def test_an_activation_that_does_not_say_is_not_taken_for_another():
-    with pytest.raises(NotImplementedError, match="Sigma does not say what it makes of true features"):
-        oracle_codes(SAMPLES, W.T, Sigma())
+    class Learned(Sigma):
+        def __init__(self):
+            super().__init__()
+            self.threshold = torch.nn.Parameter(torch.zeros(3))
+
+    with pytest.raises(NotImplementedError, match="Learned does not say what it makes of true features"):
+        oracle_codes(SAMPLES, W.T, Learned())

@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from sdlcore import plugins
+from sdlcore.model.activations.registry import activation
+from sdlcore.model.activations.topk import TopK
 from sdlcore.model.saving import load_model, load_provenance, save_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -18,7 +21,7 @@ from sdlcore.storage.sealing import seal
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
 MODEL = SparseCoder(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
 TENSORS = {name: tensor.detach().clone() for name, tensor in MODEL.state_dict().items()}
-DESCRIPTION = {"model": vars(CONFIG), "input_sites": [5], "target_sites": [5], "provenance": {"made": "here"}}
+DESCRIPTION = {"model": CONFIG.to_dict(), "input_sites": [5], "target_sites": [5], "provenance": {"made": "here"}}
 
 
 def write(path, description=DESCRIPTION, tensors=TENSORS):
@@ -34,7 +37,7 @@ def test_the_file_that_is_crafted_below_is_a_model_without_a_change(tmp_path):
 
 
 def model(**changed):
-    return {"model": {**vars(CONFIG), **changed}}
+    return {"model": {**CONFIG.to_dict(), **changed}}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +46,7 @@ def model(**changed):
         ({"model": None}, "do not describe a model"),
         ({"model": [1]}, "model is list, expected an object"),
         ({"model": {}}, r"W_dec is .* of \(1024, 5\)"),
-        (model(surprise=1), "unexpected keyword"),
+        (model(surprise=1), "unknown settings: surprise"),
         (model(n_q="8"), "model.n_q is '8', expected int"),
         (model(pair=8), "model.pair is 8, expected str"),
         (model(n_q=8.0), "model.n_q is 8.0"),
@@ -127,7 +130,7 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
     max_leaves=5,
 )
-NAMES = st.one_of(st.sampled_from([*DESCRIPTION, *vars(CONFIG)]), st.text(max_size=5))
+NAMES = st.one_of(st.sampled_from([*DESCRIPTION, *CONFIG.to_dict()]), st.text(max_size=5))
 FROM_CONFIGURATIONS = st.one_of(
     JSON, st.sampled_from(["crosscoder", "gated", "jumprelu", "batchtopk", 2, 3, [5], [2, 3]])
 )
@@ -140,7 +143,7 @@ FROM_CONFIGURATIONS = st.one_of(
     removed=st.sets(NAMES, max_size=2),
 )
 def test_any_description_is_a_models_or_is_refused_by_the_name_of_the_file(tmp_path, whole, inner, removed):
-    description = {**DESCRIPTION, "model": {**vars(CONFIG), **inner}, **whole}
+    description = {**DESCRIPTION, "model": {**CONFIG.to_dict(), **inner}, **whole}
     for name in removed:
         description.pop(name, None)
     path = write(tmp_path / "m.safetensors", json.loads(json.dumps(description)))
@@ -159,3 +162,18 @@ def test_what_a_model_was_made_from_can_be_read_alone(tmp_path):
     for wrong in (None, [], "x"):
         with pytest.raises(ValueError, match=r"n\.safetensors: its metadata do not say what it was made from"):
             load_provenance(write(tmp_path / "n.safetensors", DESCRIPTION | {"provenance": wrong}))
+
+
+def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, registry, monkeypatch):
+    @activation("own")
+    class Own(TopK):
+        shrink: float = 0.1
+
+    found = SparseCoder(ModelConfig("sae", "own", 8, 3, own={"shrink": 0.3}), (5,), (5,), torch_stream(0, "x"))
+    save_model(tmp_path / "model.safetensors", found, {})
+    opened = load_model(tmp_path / "model.safetensors")
+    assert (opened.config, opened.sigma.shrink) == (found.config, 0.3)
+    monkeypatch.setattr(plugins, "_REGISTERED", {})
+    said = "model.safetensors: its activation own is of the plugin .*test_saving, which is not imported"
+    with pytest.raises(ValueError, match=said):
+        load_model(tmp_path / "model.safetensors")

@@ -1,5 +1,6 @@
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -8,10 +9,11 @@ from hypothesis import strategies as st
 from sdlcore.model.activations.batchtopk import BatchTopK
 from sdlcore.model.activations.gated import Gated
 from sdlcore.model.activations.jumprelu import JumpReLU
-from sdlcore.model.activations.registry import make_sigma
+from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.preactivations import Entries, Preactivations
+from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.model.support import Support, keep
 from sdlcore.processes import Group, Processes
 from sdlcore.run import SELECTING, Activation, ModelConfig
@@ -238,3 +240,63 @@ def test_batchtopk_among_the_samples_of_several_processes_keeps_what_one_would(v
     assert torch.equal(torch.cat(kept), narrowed(BatchTopK(k).double(), values_BQ))
     whole = every_entry(values_BQ)
     assert torch.equal(torch.cat(places), BatchTopK(k).ranks(whole.pre, whole.support))
+
+
+class Shrunk(TopK):
+    """A sigma whose latents are no pre-activations: a power of what TopK keeps, less a constant."""
+
+    shrink: float = 0.1
+
+    def values(self, pre, support):
+        return (super().values(pre, support) ** 1.5 - self.shrink).clamp(min=0)
+
+
+@pytest.fixture
+def shrunk(registry):
+    return activation("shrunk")(Shrunk)
+
+
+def test_an_activation_of_a_plugin_gives_its_own_values_at_the_entries_that_it_selects(shrunk):
+    sigma = make_sigma(ModelConfig("sae", "shrunk", 10, 3, own={"shrink": 0.2})).double()
+    z = pre_activations(0)
+    kept = latents(TopK(3), z)
+    assert torch.equal(latents(sigma, z), torch.where(kept > 0, (kept**1.5 - 0.2).clamp(min=0), 0.0))
+    codes = sigma.oracle(np.maximum(z.numpy(), 0), np.eye(10))
+    np.testing.assert_allclose(codes, latents(sigma, z).numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scales", [Scales(), Scales(multi_k=(1, 3))])
+def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
+    generator = torch.Generator().manual_seed(0)
+    model = SparseCoder(ModelConfig("sae", "shrunk", 12, 3, bias=True, own={"shrink": 0.01}), (6,), (6,), generator)
+    model = model.double().train()
+    x = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    auxiliary = Auxiliary(torch.tensor([1, 7]), 1)
+
+    def error():
+        out = model(x, scales, auxiliary)
+        return (out.scales - x[:, None]).square().sum() + (out.aux - x).square().sum()
+
+    error().backward()
+    for weights in (model.W_enc, model.b_enc, model.W_dec, model.b_dec):
+        for place in range(0, weights.numel(), 5):
+            at, step = weights.data.view(-1)[place : place + 1], 1e-6
+            sides = []
+            for sign in (1, -1):
+                at += sign * step
+                sides.append(error().item())
+                at -= sign * step
+            found = weights.grad.view(-1)[place].item()
+            assert found == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-6)
+
+
+def test_latents_that_only_take_part_beside_the_active_ones_have_no_value(registry):
+    @activation("lifted")
+    class Lifted(TopK):
+        def values(self, pre, support):
+            return torch.ones_like(pre)
+
+    model = SparseCoder(ModelConfig("sae", "lifted", 6, 2), (4,), (4,), torch.Generator().manual_seed(0))
+    out = model(torch.randn(3, 4), auxiliary=Auxiliary(torch.tensor([0, 1]), 1))
+    assert len(out.values) == 3 * 3
+    assert out.values.sum() == out.active().sum() == 3 * 2

@@ -9,7 +9,8 @@ from tests.recipes.recipe import Copy
 
 CUT = '''"""Cut: the latents are the pre-activations above a threshold that is given."""
 
-import numpy as np
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -26,18 +27,18 @@ class Cut(Sigma):
         super().__init__()
         self.cut = cut
 
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        return cls(config.cut)
+
     def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
         return pre_BQ.above(torch.full((pre_BQ.shape[1],), self.cut))
 
-    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+    def values(self, pre_N: Tensor, support: Support) -> Tensor:
         return torch.where(pre_N > self.cut, pre_N, 0.0)
 
-    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
-        return np.where(z_BN > self.cut, z_BN, 0)
 
-
-def make(config: ModelConfig) -> Sigma:
-    return Cut(config.cut)
+SIGMA = Cut
 '''
 SETTING = '''    cut: Weight = used_by("activation", "cut", default=0.2)
     """Threshold of cut."""

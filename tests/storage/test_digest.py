@@ -146,3 +146,44 @@ def test_statements_that_do_something_else_change_it(tree, one, other):
     before = source_digest(script, root)
     (root / "pkg/used.py").write_text(other)
     assert source_digest(script, root) != before
+
+
+def test_a_plugins_file_counts_with_what_it_imports_of_ours_and_from_beside_it(tmp_path):
+    (root := tmp_path / "src").mkdir()
+    (tmp_path / "script.py").write_text("import part\n")
+    (root / "part.py").write_text("x = 1\n")
+    (root / "other.py").write_text("x = 1\n")
+    (own := tmp_path / "own").mkdir()
+    (own / "plugin.py").write_text("import json\nimport other\nimport helper\n")
+    (own / "helper.py").write_text("x = 1\n")
+    (own / "alone.py").write_text("x = 1\n")
+
+    def digest():
+        return source_digest(tmp_path / "script.py", root, [str(own / "plugin.py")])
+
+    before = digest()
+    assert before != source_digest(tmp_path / "script.py", root)
+    found = imported_sources(tmp_path / "script.py", root, [str(own / "plugin.py")])
+    assert list(found) == ["other.py", "part.py", "plugin helper.py", "plugin plugin.py", "script.py"]
+    (own / "alone.py").write_text("x = 2\n")
+    assert digest() == before
+    for path in (own / "helper.py", own / "plugin.py", root / "other.py"):
+        earlier = digest()
+        path.write_text(path.read_text() + "y = 2\n")
+        assert digest() != earlier
+    earlier = digest()
+    own = own.rename(tmp_path / "moved")
+    assert digest() == earlier
+
+
+def test_an_installed_plugin_counts_without_the_libraries_beside_it(tmp_path):
+    (root := tmp_path / "src").mkdir()
+    (tmp_path / "script.py").touch()
+    installed = tmp_path / "site-packages"
+    (installed / "own").mkdir(parents=True)
+    (installed / "library.py").touch()
+    (installed / "own/__init__.py").touch()
+    (installed / "own/helper.py").touch()
+    (installed / "own/plugin.py").write_text("import library\nfrom own import helper\n")
+    found = imported_sources(tmp_path / "script.py", root, [str(installed / "own/plugin.py")])
+    assert list(found) == ["plugin own/__init__.py", "plugin own/helper.py", "plugin own/plugin.py", "script.py"]

@@ -98,10 +98,14 @@ class Checkout:
 
     def plan(self, *arguments: str, change: Any = None, base: str = "tiny", where: Path | None = None) -> Plan:
         """Return what Snakemake would do."""
-        text = self.snakemake(*arguments, "-n", change=change, base=base, where=where).stdout
-        jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", text, flags=re.MULTILINE)
-        found = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
-        return Plan([(rule, wildcards) for rule, wildcards in found if rule != "all"], text)
+        return read_plan(self.snakemake(*arguments, "-n", change=change, base=base, where=where).stdout)
+
+
+def read_plan(text: str) -> Plan:
+    """Return what a dry run says."""
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", text, flags=re.MULTILINE)
+    found = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
+    return Plan([(rule, wildcards) for rule, wildcards in found if rule != "all"], text)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ variables = {
     "CACHE": CACHE,
     "PAPER": FILES.paper,
     "OMP_WAIT_POLICY": "PASSIVE",
+    "SDLCORE_PLUGINS": os.pathsep.join(study.plugins),
 }
 # conda jobs take the interpreter of their environment, others the one that runs Snakemake, or that of other libraries
 WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method

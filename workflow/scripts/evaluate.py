@@ -65,7 +65,7 @@ def main(
     given_files = {"references": references, "anchors": anchors}
     inputs |= {name: sha256_of(path) if path else None for name, path in given_files.items()}
     judged_by = hierarchy and asdict(hierarchy)
-    facts = provenance(__file__, config.parts[:1], inputs=inputs, hierarchy=judged_by)
+    facts = provenance(__file__, config.sigma_parts, inputs=inputs, hierarchy=judged_by)
     if there := finished_metrics(finished, output.name, facts, seed):
         write_json(output, seal_json(there | {"run": run}))
         return

@@ -81,9 +81,14 @@ class PeerConfig(FromJson):
             raise ValueError(f"target_l0 has no meaning for peer {self.peer}, which has fixed weights")
 
     @property
+    def sigma_parts(self) -> tuple[str, ...]:
+        """The module of the dictionary's activation."""
+        return (f"sdlcore.model.activations.{self.activation}",)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The modules that the run imports by names in its settings: the activation, then the library's."""
-        return (f"sdlcore.model.activations.{self.activation}", f"sdlcore.baselines.{self.peer}")
+        return (*self.sigma_parts, f"sdlcore.baselines.{self.peer}")
 
     @property
     def method(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sdlcore.model.origin import check_beside
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.plugins import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
@@ -21,11 +22,13 @@ from sdlcore.storage.sealing import seal, unseal
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
     """Write ``model`` as safetensors. The metadata hold its configuration, so that the file alone can be opened."""
     description: dict[str, Json] = {
-        "model": vars(model.config),
+        "model": model.config.to_dict(),
         "input_sites": model.input_sites,
         "target_sites": model.target_sites,
         "provenance": provenance,
     }
+    if own := registered("activation", model.config.activation):
+        description["plugin"] = own.module
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if model.W_dec is model.W_enc:  # safetensors writes no memory twice
         tensors["W_dec"] = tensors["W_enc"].clone()
@@ -41,10 +44,12 @@ def load_model(path: str | Path) -> SparseCoder:
     ------
     ValueError
         If the file is damaged or not one of ours, or its weights do not fit its configuration or are not finite; the
-        message names it. And if it is not of the training whose ``config.json`` lies beside it (`origin.check_beside`).
+        message names it. If it is not of the training whose ``config.json`` lies beside it (`origin.check_beside`). And
+        if its activation is of a plugin that is not imported; the message names that, too.
     """
     description, tensors = _read(path)
     check_beside(path, description.get("provenance"))
+    _check_plugin(path, description)
     try:
         config, input_sites, target_sites = _described(description)
         with torch.device("meta"):  # shapes alone: a configuration that lies must not take memory
@@ -90,6 +95,17 @@ def _read(path: str | Path) -> tuple[dict[str, Json], dict[str, Tensor]]:
     return unseal(path, metadata["sdlcore"], tensors), tensors
 
 
+def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:
+    """Raise `ValueError` if a model's activation is of a plugin that is not imported. A file imports nothing."""
+    settings, plugin = description.get("model"), description.get("plugin")
+    name = settings.get("activation") if isinstance(settings, dict) else None
+    if isinstance(plugin, str) and isinstance(name, str) and name not in extensions("activation"):
+        raise ValueError(
+            f"{path}: its activation {name:.50} is of the plugin {plugin:.200}, which is not imported: import it, "
+            "or name it under plugins in the configuration"
+        )
+
+
 def _described(description: Mapping[str, Json]) -> tuple[ModelConfig, tuple[int, ...], tuple[int, ...]]:
     """Return the configuration and the sites of x_p and x_r; any error says what is wrong with them."""
     settings = description["model"]
@@ -98,10 +114,10 @@ def _described(description: Mapping[str, Json]) -> tuple[ModelConfig, tuple[int,
     for name, kind in get_type_hints(ModelConfig).items():
         choices = get_origin(kind) is Literal  # which of them, ModelConfig checks
         kinds = (str,) if choices else get_args(kind) or (kind,)
-        if name in settings and not _is_of(settings[name], kinds):
+        if name != "own" and name in settings and not _is_of(settings[name], kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"model.{name} is {settings[name]!r:.60}, expected {wanted}")
-    config = ModelConfig(**settings)
+    config = ModelConfig.from_dict(settings)
     sites = []
     for name in ("input_sites", "target_sites"):
         widths = description[name]

@@ -1,19 +1,24 @@
 """The base class of sparsity-inducing activation functions sigma (section 2.4).
 
-Each maps pre-activations z to latents with sigma(z)_i in {0, z_i} and sigma(z) >= 0 (eq. 10; Gated rescales z_i). It
-does so in two steps, so that nothing else need be touched: `select` finds, among all pre-activations of a batch
-(B x n_q), the entries whose latent may differ from zero or passes a gradient on, and `forward` gives the latents there
-(N). Each has a module of its own (`sdlcore.model.activations`).
+Each maps pre-activations z to latents sigma(z) >= 0, most of them zero (eq. 10; there sigma(z)_i is 0 or z_i, but
+nothing here hangs on it). It does so in two steps, so that nothing else need be touched: `select` finds, among all
+pre-activations of a batch (B x n_q), the entries whose latent may differ from zero or passes a gradient on, and
+`values` gives the latents there (N), in torch, which differentiates them. Each has a module of its own
+(`sdlcore.model.activations`), or is registered by a plugin (`sdlcore.model.activations.registry.activation`).
 """
+
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Kernels
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.support import Support, keep
 from sdlcore.processes import ALONE, Group, Processes
+from sdlcore.run import ModelConfig
 
 
 class Sigma(nn.Module):
@@ -22,14 +27,22 @@ class Sigma(nn.Module):
     processes: Processes = ALONE
     """Those that have other latents, or other samples of the batch."""
 
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        """Return the sigma of a model. Those that need its settings say here which."""
+        return cls()
+
     def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
-        """Return the entries that `forward` needs. Where a number of them is kept, ``slack`` times as many, for
+        """Return the entries that `values` needs. Where a number of them is kept, ``slack`` times as many, for
         pre-activations that are only near enough to tell which they might be."""
         return pre_BQ.above(pre_BQ.product.b.new_zeros(pre_BQ.shape[1]))
 
+    def values(self, pre_N: Tensor, support: Support) -> Tensor:
+        """Return the latents (N) of the pre-activations at the entries: none below zero, and zero far below it."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its latents are")
+
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
-        """Return the latents (N) of the pre-activations at the entries."""
-        raise NotImplementedError
+        return self.values(pre_N, support)
 
     def penalised(self, pre_N: Tensor, values_N: Tensor) -> Tensor:
         """Return what the L1 penalty sums (N)."""
@@ -62,6 +75,9 @@ class Sigma(nn.Module):
     def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
         """Return the codes (B x n) of samples by the true features (`sdlcore.evaluation.oracle`).
 
+        By default the latents that positive inner products have as pre-activations. One with a threshold that it has
+        learned says here what takes its place.
+
         Parameters
         ----------
         z_BN
@@ -69,7 +85,20 @@ class Sigma(nn.Module):
         true_p
             The features, n x n_p, unit rows.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what it makes of true features")
+        if any(True for _ in self.parameters()):
+            raise NotImplementedError(f"{type(self).__name__} does not say what it makes of true features")
+        return self._dense_values(z_BN)
+
+    @torch.no_grad()
+    def _dense_values(self, z_BN: np.ndarray) -> np.ndarray:
+        """Return the latents (B x n) of pre-activations, those that are zero left out."""
+        found = np.nonzero(z_BN)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(found[0], minlength=len(z_BN)))])
+        device = torch.device("cpu")
+        support = Support(torch.from_numpy(offsets), torch.from_numpy(found[1]), z_BN.shape[1], kernels_for(device))
+        out = np.zeros_like(z_BN)
+        out[found] = self.values(torch.from_numpy(z_BN[found]), support).numpy()
+        return out
 
     def constrain(self) -> None:
         """Put parameters back where they must be."""
@@ -84,8 +113,19 @@ class Selecting(Sigma):
             raise ValueError(f"{type(self).__name__} needs k")
         self.k = k
 
-    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        return cls(config.k)
+
+    def values(self, pre_N: Tensor, support: Support) -> Tensor:
         return torch.relu(pre_N)
+
+    def largest(self, z_BN: np.ndarray) -> np.ndarray:
+        """Return pre-activations (B x n) that are none below zero, with zero for those that are not kept."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it keeps of true features")
+
+    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
+        return self._dense_values(self.largest(z_BN))
 
     def narrow(self, found: Entries) -> Entries:
         """Return those of the entries that are kept where there are no others."""

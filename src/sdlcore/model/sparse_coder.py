@@ -221,7 +221,7 @@ class SparseCoder(nn.Module):
             decoded_N = values_N
         else:
             aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, _NEVER, pre_N)
-            values_N = self.sigma(pre_N, support)
+            values_N = torch.where(is_aux_N, 0.0, self.sigma(pre_N, support))
             decoded_N = torch.where(is_aux_N, aux_N, values_N)
         sites = self.target_sites if norms and not self.decoder_is_unit else ()
         parts, norms_Q = decode(decoded_N, support, self.W_dec, sites, n_scales, row_norms)

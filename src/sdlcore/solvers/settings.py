@@ -92,9 +92,14 @@ class SolverConfig(FromJson):
         return "topk" if self.encoder == "pursuit" else "jumprelu"
 
     @property
+    def sigma_parts(self) -> tuple[str, ...]:
+        """The module of the dictionary's activation."""
+        return (f"sdlcore.model.activations.{self.activation}",)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The modules that the run imports by names in its settings: the dictionary's activation, then the solver."""
-        return (f"sdlcore.model.activations.{self.activation}", f"sdlcore.solvers.{self.solver}")
+        return (*self.sigma_parts, f"sdlcore.solvers.{self.solver}")
 
     def used(self) -> dict[str, Json]:
         """Return the flat settings without those of other solvers."""

@@ -29,7 +29,8 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     root
         Folder that packages are imported from, e.g. ``src``.
     parts
-        Modules that it imports by names in its settings, e.g. ``sdlcore.model.activations.topk``.
+        Modules that it imports by names in its settings, e.g. ``sdlcore.model.activations.topk``; and the paths of
+        plugins' files, which count with what they import of ours and from beside them.
 
     Raises
     ------
@@ -45,24 +46,50 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
 def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dict[str, Path]:
     """Return ``script`` and the files of all modules under ``root`` that it imports, directly or not, but declarations.
 
-    By their names below ``root``, sorted by these.
+    With the files of plugins, and what they import. By their names, sorted by these.
     """
-    found: set[Path] = set()
-    waiting = [script]
+    found: dict[Path, Path] = {}
+    waiting = [(script, root)]
     for part in parts:
+        if part.endswith(".py"):
+            waiting.append((Path(part).resolve(), _folder_of(Path(part).resolve())))
+            continue
         if not root.joinpath(*part.split(".")).with_suffix(".py").is_file():
             raise ModuleNotFoundError(f"{part}: no such module below {root}", name=part)
-        waiting += _files(part, root)
+        waiting += [(path, root) for path in _files(part, root)]
     while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            modules = (module for name in _imports(path, root) for module in _files(name, root))
-            waiting += [module for module in modules if module.relative_to(root).as_posix() not in DECLARATIONS]
-    named = {
-        (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix(): path for path in found
-    }
+        path, beside = waiting.pop()
+        if path in found:
+            continue
+        found[path] = beside
+        for name in _imports(path, beside):
+            if beside != root and not _is_installed_apart(name, path, beside):
+                waiting += [(module, beside) for module in _files(name, beside)]
+            ours = _files(name, root)
+            waiting += [(module, root) for module in ours if module.relative_to(root).as_posix() not in DECLARATIONS]
+    named = {_name(path, beside, root): path for path, beside in found.items()}
     return dict(sorted(named.items()))
+
+
+def _name(path: Path, beside: Path, root: Path) -> str:
+    """Return what a file is called in a digest, wherever checkouts and plugins lie."""
+    if beside != root:
+        return f"plugin {path.relative_to(beside).as_posix()}"
+    return (path.relative_to(root) if path.is_relative_to(root) else Path(path.name)).as_posix()
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder that the module of a file is imported from: that of its package, where it is in one."""
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+def _is_installed_apart(name: str, path: Path, beside: Path) -> bool:
+    """Tell whether a plugin imports from another package that is installed beside it: a library, with a version."""
+    own = path.relative_to(beside).parts[0].removesuffix(".py")
+    return beside.name in ("site-packages", "dist-packages") and name.partition(".")[0] != own
 
 
 def _imports(path: Path, root: Path) -> Iterator[str]:

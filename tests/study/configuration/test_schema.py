@@ -6,7 +6,7 @@ from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.loading import load_yaml
-from sdlcore.study.configuration.schema import FILE, as_yaml, schema
+from sdlcore.study.configuration.schema import FILE, as_yaml, published, schema
 from sdlcore.study.settings.trees import merge
 from tests.conftest import REPOSITORY
 
@@ -20,8 +20,8 @@ def test_the_committed_schema_is_that_of_the_models():
 
 
 def test_it_is_a_schema_by_which_others_judge_as_the_models_do():
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    validator = jsonschema.Draft202012Validator(SCHEMA)
+    jsonschema.Draft202012Validator.check_schema(published())
+    validator = jsonschema.Draft202012Validator(published())
     for path in sorted((REPOSITORY / "config").glob("*.yaml")):
         assert list(validator.iter_errors(merge(BASE, load_yaml(path)))) == [], path.name
     for wrong in (
@@ -34,6 +34,14 @@ def test_it_is_a_schema_by_which_others_judge_as_the_models_do():
         {"sources": {"bench": {"lrb": {"sparsity": 1}}}},
     ):
         assert not validator.is_valid(merge(BASE, wrong)), wrong
+
+
+def test_it_leaves_to_the_models_what_plugins_add_to_where_there_are_any():
+    validator = jsonschema.Draft202012Validator(published())
+    own = {"methods": {"soft": {"activation": "soft_topk", "shrink": 0.1}}}
+    assert not validator.is_valid(merge(BASE, own))
+    assert validator.is_valid(merge(BASE, {"plugins": ["my_method"], **own}))
+    assert not validator.is_valid(merge(BASE, {"plugins": ["my_method"], "seeds": [1, 1], **own}))
 
 
 def test_every_key_is_described_or_speaks_for_itself():

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import Selecting, Sigma, kept, largest_codes
+from sdlcore.model.sigma import Selecting, kept, largest_codes
 from sdlcore.model.support import Support
 from sdlcore.processes import Group
-from sdlcore.run import ModelConfig
 
 _SAMPLES = 64
 """Samples of a batch that BatchTopK's first bound is guessed from."""
@@ -77,10 +76,9 @@ class BatchTopK(Selecting):
         yield pre_BQ.product.b.new_zeros(())
 
     def forward(self, pre_N: Tensor, support: Support) -> Tensor:
-        values_N = torch.relu(pre_N)
         if self.training:
-            self._update_threshold(values_N.detach())
-        return values_N
+            self._update_threshold(torch.relu(pre_N.detach()))
+        return self.values(pre_N, support)
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
         everyone = self.processes.all
@@ -99,14 +97,13 @@ class BatchTopK(Selecting):
         mean = self.DECAY * self.threshold + (1 - self.DECAY) * smallest
         self.threshold.copy_(torch.where(self.threshold < 0, smallest, mean))
 
-    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
+    def largest(self, z_BN: np.ndarray) -> np.ndarray:
         if self.k >= z_BN.shape[1]:
             return z_BN
         return largest_codes(z_BN.reshape(1, -1), self.k * len(z_BN)).reshape(z_BN.shape)
 
 
-def make(config: ModelConfig) -> Sigma:
-    return BatchTopK(config.k)
+SIGMA = BatchTopK
 
 
 def _largest(values_N: Tensor, number: int, group: Group) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Gated: one pre-activation decides whether a latent is active, and its own scale and offset how much."""
 
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,10 +25,14 @@ class Gated(Sigma):
         self.log_scale = nn.Parameter(torch.zeros(n_q))
         self.offset = nn.Parameter(torch.zeros(n_q))
 
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        return cls(config.n_q)
+
     def initial(self, name: str) -> float:
         return 0.0
 
-    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+    def values(self, pre_N: Tensor, support: Support) -> Tensor:
         scale, offset = (p.index_select(0, support.columns) for p in (self.log_scale, self.offset))
         return torch.where(pre_N > 0, torch.relu(scale.exp() * pre_N + offset), 0.0)
 
@@ -43,5 +49,4 @@ class Gated(Sigma):
         return above_interference(z_BN, true_p)
 
 
-def make(config: ModelConfig) -> Sigma:
-    return Gated(config.n_q)
+SIGMA = Gated

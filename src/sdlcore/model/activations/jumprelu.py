@@ -1,6 +1,6 @@
 """JumpReLU: the latents are the pre-activations above a threshold that each latent learns."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ class JumpReLU(Sigma):
         self.register_buffer("start", torch.tensor(init_threshold))
         self.relative_bandwidth = bandwidth
 
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        return cls(config.n_q, config.init_threshold, config.bandwidth)
+
     @property
     def bandwidth(self) -> Tensor:
         """Width of the kernel, in the units of pre-activations (0-d)."""
@@ -48,7 +52,7 @@ class JumpReLU(Sigma):
         reach = self.bandwidth / 2 if self.training else 0.0
         return pre_BQ.above(self.threshold.detach() - reach)
 
-    def forward(self, pre_N: Tensor, support: Support) -> Tensor:
+    def values(self, pre_N: Tensor, support: Support) -> Tensor:
         return _Jump.apply(pre_N, self.threshold.index_select(0, support.columns), self.bandwidth)
 
     def step(self, pre_N: Tensor, support: Support) -> Tensor:
@@ -63,8 +67,7 @@ class JumpReLU(Sigma):
         self.threshold.clamp_(min=0.0)
 
 
-def make(config: ModelConfig) -> Sigma:
-    return JumpReLU(config.n_q, config.init_threshold, config.bandwidth)
+SIGMA = JumpReLU
 
 
 def _kernel(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from sdlcore.model.kernels.interface import SparseRows
 from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import Selecting, Sigma, kept, largest_codes, ranks_among
+from sdlcore.model.sigma import Selecting, kept, largest_codes, ranks_among
 from sdlcore.model.support import Support
-from sdlcore.run import ModelConfig
 
 
 class TopK(Selecting):
@@ -37,9 +36,8 @@ class TopK(Selecting):
         values_BK[support.rows, places_N] = pre_N
         return ranks_among(values_BK, latents, support.kernels)[support.rows, places_N]
 
-    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
+    def largest(self, z_BN: np.ndarray) -> np.ndarray:
         return largest_codes(z_BN, self.k)
 
 
-def make(config: ModelConfig) -> Sigma:
-    return TopK(config.k)
+SIGMA = TopK

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sdlcore.plugins import PluginError, load, located
 from sdlcore.settings import Json
 from sdlcore.study.configuration.cost import MOST_RUNS, number_of_runs
 from sdlcore.study.configuration.own_sources import over_default
@@ -32,8 +33,8 @@ from sdlcore.study.settings.trees import Tree, merge
 
 __all__ = ["ConfigError", "configuration", "configure", "load_yaml", "read_given", "validate"]
 
-UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "peers_python")
-"""Keys that say where and how runs are made, and change no result."""
+UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "peers_python", "plugins")
+"""Keys that say where, how and by whose code runs are made, and alone change no result."""
 
 
 def configuration(content: str | bytes, default: Tree, name: str = "text") -> Configuration:
@@ -57,9 +58,17 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
     """
     given: dict[str, Json] = {}
     for path in paths:
-        given = merge(given, mapping(load_yaml(path), str(path)))
+        given = merge(given, _with_located_plugins(mapping(load_yaml(path), str(path)), Path(path).parent))
     _refuse(unbounded(changes))
-    return merge(given, changes)
+    return merge(given, _with_located_plugins(changes, Path()))
+
+
+def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
+    """Return what a file of a folder gives, with the plugins beside it by the paths of their files."""
+    plugins = given.get("plugins")
+    if not isinstance(plugins, list):
+        return dict(given)
+    return {**given, "plugins": [located(one, folder) if isinstance(one, str) else one for one in plugins]}
 
 
 def configure(given: Tree, default: Tree) -> Configuration:
@@ -72,6 +81,7 @@ def configure(given: Tree, default: Tree) -> Configuration:
     """
     merged = merge(default, given)
     _refuse(unbounded(merged))
+    _load_plugins(merged)
     found = _misshapen(merged)
     if "name" not in given and given.keys() - {*UNTRACKED}:
         folder = f"results/{default.get('name')}"
@@ -93,6 +103,7 @@ def validate(config: Tree) -> Configuration:
         Naming the path of each wrong key and what was expected.
     """
     _refuse(unbounded(config))
+    _load_plugins(config)
     _refuse(_misshapen(config))
     _refuse(misnamed_variants(config))
     typed = _without_null(_typed(without_like(config)))
@@ -106,6 +117,15 @@ def validate(config: Tree) -> Configuration:
     _refuse(inconsistent_benches(filled))
     _refuse([*doubled_sources(filled), *inconsistent_runs(filled)])
     return filled
+
+
+def _load_plugins(config: Tree) -> None:
+    """Import the plugins that a configuration names, whose settings may stand in it."""
+    plugins = config.get("plugins")
+    try:
+        load([name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else [])
+    except PluginError as error:
+        raise ConfigError([f"plugins: {error}"]) from error
 
 
 def _without_null(config: Configuration) -> Configuration:

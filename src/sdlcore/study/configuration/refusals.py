@@ -7,10 +7,11 @@ from pydantic import ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
+from sdlcore.plugins import own_settings
+from sdlcore.settings import did_you_mean
 from sdlcore.study.configuration.schema import schema
 from sdlcore.study.configuration.yaml_files import key_path, shown
-from sdlcore.study.settings.names import did_you_mean
-from sdlcore.study.settings.runs import defined
+from sdlcore.study.settings.runs import OF_PLUGINS, Layer, Method, Run, defined
 
 Path = tuple[str | int, ...]
 Part = JsonSchemaValue
@@ -61,9 +62,10 @@ def _expected(kind: str, part: Part, value: Any, otherwise: str) -> str:
     if kind in LIMITS:
         words, key = LIMITS[kind]
         return f"{shown(value)} {words} {part[key]}"
+    choices = [str(choice) for choice in part.get("enum", [])]
     return {
         "string_pattern_mismatch": f"expected {part.get('description')}",
-        "literal_error": f"{shown(value)} is not one of {', '.join(map(str, part.get('enum', [])))}",
+        "literal_error": f"{shown(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}",
         "too_short": f"{shown(value)} should be non-empty",
         "string_too_short": f"{shown(value)} should be non-empty",
         "too_long": f"{shown(value)} is too long; expected {part.get('maxItems')} items",
@@ -78,6 +80,10 @@ def _known_keys(path: Path, config: Any) -> str:
     for key in path[:-1]:
         parent = parent[key]
     known = set(part.get("properties", {}))
+    layers: dict[str, type[Layer]] = {"Method": Method, "Run": Run}
+    for name, layer in layers.items():
+        if part is schema()["$defs"][name]:
+            known |= layer.of_plugins().keys()
     close = did_you_mean(str(path[-1]), known)
     if part is schema()["$defs"]["Method"] and "like" not in parent:
         known = _fit(parent)
@@ -88,7 +94,7 @@ def _known_keys(path: Path, config: Any) -> str:
 def _fit(method: Collection[str]) -> set[str]:
     """Return the keys that a method may have: those of its kind, and those that make it one of another kind."""
     kind = "solvers" if "solver" in method else "other libraries" if "peer" in method else "trainings"
-    fit = {field.name for _, _, field in defined(kind)} | {"like"}
+    fit = {field.name for _, _, field in defined(kind)} | {"like", *own_settings(*OF_PLUGINS.get(kind, ()))}
     return fit | {"trainings": {"solver", "peer", "warm_start"}, "solvers": {"warm_start"}}.get(kind, set())
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from sdlcore.settings import Json
+from sdlcore.settings import Json, did_you_mean
 from sdlcore.study.configuration.whole import Configuration
-from sdlcore.study.settings.names import did_you_mean
 from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch, merge
 

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Annotated
 
 from sdlcore.baselines.settings import PeerConfig
+from sdlcore.plugins import own_settings
 from sdlcore.run import RunConfig
 from sdlcore.study.products.product import AnyStudy, Product, partial_study
 from sdlcore.study.rendering.layout import Layout, Point
@@ -184,9 +185,12 @@ class RunTable(Compared):
             return
         parameter, path = self.sweep.parameter, f"{path}.sweep"
         if not self.sweeps_source(study):
-            if parameter not in RunConfig().to_dict():
+            own = own_settings("activation", "loss term")
+            if parameter not in RunConfig().to_dict() | own:
                 kind = f"sources.{study.source(self.source).kind}"
                 yield f"{path}.parameter: {parameter} is a setting neither of {kind} nor of methods"
+            if parameter in own:
+                yield from self._without_own(path, study)
             for method in self.all_methods:
                 if study.methods[method].is_solver:
                     yield f"{path}.parameter: {parameter} is no setting of the solver {method}; sweep the source"
@@ -196,6 +200,16 @@ class RunTable(Compared):
         if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):
             counts = f"{len(self.sweep.paper)} values of the paper for {len(self.sweep.values)} of ours"
             yield f"{path}.paper: {counts}; expected one for each, or null for the same values"
+
+    def _without_own(self, path: str, study: Study) -> Iterator[str]:
+        """Yield the methods that do not use the plugin whose setting the table sweeps."""
+        assert self.sweep is not None
+        for method in self.all_methods:
+            try:
+                for way in self.all_protocols:
+                    setting_of(study, self.source, method, way, self.sweep.parameter)
+            except KeyError:
+                yield f"{path}.parameter: {self.sweep.parameter} is no setting of the method {method}; leave it out"
 
     def _missed_values(self, path: str, study: Study) -> Iterator[str]:
         for point in self.points(study):

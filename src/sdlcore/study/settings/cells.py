@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from sdlcore.baselines.settings import SHARED, PeerConfig
+from sdlcore.plugins import own_settings
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
@@ -76,7 +77,20 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
     """
     kind = study.methods[method]
     default = SolverConfig() if kind.is_solver else PeerConfig() if kind.is_peer else RunConfig()
-    return (default.to_dict() | dict(_given(study, source, method, protocol)))[name]
+    given = dict(_given(study, source, method, protocol))
+    return (default.to_dict() | _of_plugins(given) | given)[name]
+
+
+def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults of what the plugins have that a run uses, and the weight of each loss term, zero."""
+    return {
+        name: setting.default
+        for name, declared in own_settings("activation", "loss term", "solver").items()
+        for found, _ in declared
+        for setting in fields(found.settings)
+        if setting.name == name
+        and (found.name in (given.get("activation"), given.get("solver"), name) or given.get(found.name))
+    }
 
 
 def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:

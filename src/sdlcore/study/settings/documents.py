@@ -17,9 +17,10 @@ def documents(cls: type) -> dict[str, str]:
     """
     try:
         body = ast.parse(dedent(inspect.getsource(cls))).body[0]
-    except OSError:
+    except (OSError, TypeError):
         return {}
-    assert isinstance(body, ast.ClassDef)
+    if not isinstance(body, ast.ClassDef):  # a function of a plugin
+        return {}
     found = {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):

@@ -1,7 +1,8 @@
 """Report names that refer to nothing, and suggest the closest one."""
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+
+from sdlcore.settings import did_you_mean
 
 METHOD = "a key of methods"
 PROTOCOL = "a key of protocols"
@@ -18,9 +19,3 @@ def unknown(path: str, used: Iterable[object], known: Iterable[object], expected
         if name not in known:
             choices = f" ({', '.join(map(str, known))})" if known else ", of which there is none"
             yield f"{path}: {name} is not {expected}{choices}{did_you_mean(str(name), map(str, known))}"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from sdlcore.run import AnchorForm
 from sdlcore.settings import Positive, Text
-from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, left_out
+from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlcore.study.settings.runs import HOLDING, Method, Protocol
 from sdlcore.study.settings.sources import Bench, Clip, File, Llama, Source, Sources
 
@@ -77,6 +77,10 @@ class Study(Settings):
     peers_python: Text = "benchmarks/.venv/bin/python"
     """Interpreter that has other libraries (docs/peers.md), relative to the checkout or absolute; without --use-conda,
     runs of methods with peer take it. Not tracked."""
+    plugins: Annotated[list[Text], Unique] = []
+    """Modules with activations, loss terms, solvers, metrics and sources of your own (docs/extending.md): names of
+    modules beside this file, in the working directory or installed, or paths of .py files. They are imported, so name
+    only code that you trust. Adding one reruns nothing."""
     sources: Sources
     """Where activations come from, by kind and name. Names are unique over kinds."""
     methods: Annotated[dict[Identifier, Method], MinLen(1)]

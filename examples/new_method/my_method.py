@@ -1,0 +1,21 @@
+"""A method of one's own: TopK whose latents are shrunk, registered from outside the package."""
+
+from typing import Annotated
+
+from annotated_types import Ge
+from torch import Tensor
+
+from sdlcore.model.activations.registry import activation
+from sdlcore.model.activations.topk import TopK
+from sdlcore.model.support import Support
+
+
+@activation("soft_topk")
+class SoftTopK(TopK):
+    """The k largest pre-activations of a sample, less a constant: soft thresholding of what TopK keeps."""
+
+    shrink: Annotated[float, Ge(0)] = 0.1
+    """What is taken from each pre-activation."""
+
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        return (super().values(pre, support) - self.shrink).clamp(min=0)

@@ -1,0 +1,88 @@
+"""Configurations that name plugins: their settings are checked, swept and refused as ours are."""
+
+import pytest
+
+from sdlcore import plugins
+from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
+from sdlcore.study.settings.cells import Cell, run_settings
+from sdlcore.study.settings.trees import merge
+from tests.conftest import REPOSITORY
+
+EXAMPLE = REPOSITORY / "examples/new_method"
+DEFAULT = load_yaml(REPOSITORY / "config/config.yaml")
+
+
+pytestmark = pytest.mark.usefixtures("registry")
+
+
+def study(**changed):
+    given = read_given([EXAMPLE / "new_method.yaml"], {})
+    return configure(merge(given, changed), DEFAULT)
+
+
+def test_the_example_is_a_configuration_and_its_settings_are_those_of_its_runs():
+    found = study()
+    run = run_settings(found, Cell("lrb", "soft", "best", "none", 0))
+    assert run.used() == {**run.used(), "activation": "soft_topk", "k": 16, "shrink": 0.05}
+    assert run.sigma_parts[0] == str(EXAMPLE / "my_method.py")
+    assert "shrink" not in run_settings(found, Cell("lrb", "topk", "best", "none", 0)).to_dict()
+    assert found.model_dump()["methods"]["soft"] == {"activation": "soft_topk", "k": 16, "shrink": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (
+            {"shrink": -1},
+            "methods.soft.shrink: expected at least 0 (What is taken from each pre-activation.), found -1",
+        ),
+        (
+            {"shrink": "a"},
+            "methods.soft.shrink: expected a number (What is taken from each pre-activation.), found 'a'",
+        ),
+        ({"shrnk": 1}, "methods.soft.shrnk: unknown key; did you mean shrink? Expected one of accumulate, activation,"),
+        (
+            {"activation": "soft_topj"},
+            "'soft_topj' is not one of relu, jumprelu, topk, batchtopk, gated, soft_topk; did",
+        ),
+        ({"k": 0}, "methods.soft.k: 0 is less than the minimum of 1"),
+    ],
+)
+def test_what_it_may_not_have_is_refused_by_its_key(method, said):
+    with pytest.raises(ConfigError) as refused:
+        study(methods={"soft": method})
+    assert said in str(refused.value)
+
+
+def test_without_the_plugin_its_names_are_unknown(monkeypatch):
+    monkeypatch.setattr(plugins, "_REGISTERED", {})
+    with pytest.raises(ConfigError) as refused:
+        configure({"name": "x", "methods": {"soft": {"activation": "soft_topk", "k": 3, "shrink": 1}}}, DEFAULT)
+    assert "methods.soft.shrink: unknown key" in str(refused.value)
+    assert "methods.soft.activation: 'soft_topk' is not one of relu, jumprelu, topk, batchtopk" in str(refused.value)
+
+
+def test_a_plugin_that_is_not_there_is_refused(tmp_path):
+    (tmp_path / "own.yaml").write_text("name: own\nplugins: [no_such_plugin]\n")
+    with pytest.raises(ConfigError, match="plugins: no_such_plugin: no such module beside the configuration file"):
+        configure(read_given([tmp_path / "own.yaml"], {}), DEFAULT)
+
+
+def test_its_settings_are_swept_like_ours():
+    sweep = {"parameter": "shrink", "values": [0.05, 0.2], "paper": None}
+    table = {"source": "lrb", "methods": ["soft"], "sweep": sweep, "anchorings": ["none"]}
+    found = study(tables={"own_shrink": table})
+    cells = found.tables["own_shrink"].cells(found)
+    assert [cell.method for cell in cells] == ["soft", "soft_shrink_0_2"]
+    assert [run_settings(found, cell).model.own["shrink"] for cell in cells] == [0.05, 0.2]
+    at_default = study(
+        methods={"plain": {"activation": "soft_topk", "k": 3}}, tables={"own_shrink": {**table, "methods": ["plain"]}}
+    )
+    assert [cell.method for cell in at_default.tables["own_shrink"].cells(at_default)] == [
+        "plain_shrink_0_05",
+        "plain_shrink_0_2",
+    ]
+    with pytest.raises(ConfigError, match="shrink is no setting of the method topk; leave it out"):
+        study(tables={"own_shrink": {**table, "methods": ["topk"]}})
+    with pytest.raises(ConfigError, match="shrink: expected at least 0"):
+        study(tables={"own_shrink": {**table, "sweep": {**sweep, "values": [-1]}}})

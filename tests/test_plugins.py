@@ -1,0 +1,167 @@
+"""The registry of what plugins add: names, settings, and how plugins are imported."""
+
+from importlib import metadata
+from typing import Annotated, ClassVar, Literal
+
+import pytest
+from annotated_types import Ge
+from torch import Tensor
+
+from sdlcore import plugins
+from sdlcore.model.activations.registry import activation, make_sigma
+from sdlcore.model.activations.topk import TopK
+from sdlcore.plugins import PluginError, extensions, load, located, settings_class
+from sdlcore.run import ModelConfig, RunConfig
+
+PLUGIN = '''"""A plugin."""
+
+from sdlcore.model.activations.registry import activation
+from sdlcore.model.activations.topk import TopK
+
+
+@activation("{name}")
+class Own(TopK):
+    pass
+'''
+
+
+pytestmark = pytest.mark.usefixtures("registry")
+
+
+def soft():
+    @activation("soft")
+    class Soft(TopK):
+        """A class whose fields are settings."""
+
+        called: ClassVar[int] = 3
+        buffer: Tensor
+        shrink: Annotated[float, Ge(0)] = 0.1
+        sizes: tuple[int, ...] = (1, 2)
+        mode: Literal["fast", "slow"] = "fast"
+        most: int | None = None
+
+    return Soft
+
+
+def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation():
+    soft()
+    config = RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, "shrink": 1, "sizes": [4]})
+    assert config.model.own == {"shrink": 1, "sizes": [4], "mode": "fast", "most": None}
+    assert config.used()["shrink"] == config.to_dict()["shrink"] == 1
+    assert RunConfig.from_dict(config.to_dict()) == config
+    assert config.model.selects
+    sigma = make_sigma(config.model)
+    assert (sigma.k, sigma.shrink, sigma.sizes, sigma.mode) == (3, 1, (4,), "fast")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"shrink": -1}, "shrink must be at least 0, found -1"),
+        ({"shrink": "1"}, "shrink must be a number, found '1'"),
+        ({"shrink": True}, "shrink must be a number, found True"),
+        ({"sizes": [1.5]}, "sizes must be a whole number, found"),
+        ({"mode": "fats"}, "mode must be one of fast, slow, found 'fats'; did you mean fast"),
+        ({"shrnk": 1}, "unknown run settings: shrnk; did you mean shrink"),
+        ({"activation": "sotf"}, "activation must be one of .*soft, found 'sotf'; did you mean soft"),
+        ({"k": None}, "activation soft needs k"),
+    ],
+)
+def test_they_are_checked_as_ours_are(given, said):
+    soft()
+    with pytest.raises(ValueError, match=said):
+        RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, **given})
+
+
+def test_a_run_without_the_plugin_has_none_of_its_settings():
+    before = RunConfig.from_dict({"activation": "topk", "k": 3})
+    soft()
+    assert RunConfig.from_dict({"activation": "topk", "k": 3}) == before
+    assert RunConfig.from_dict({"activation": "topk", "k": 3, "shrink": 2}).used() == before.used()
+    assert before.to_dict().keys() == RunConfig().to_dict().keys()
+
+
+def test_names_that_are_taken_are_refused():
+    with pytest.raises(PluginError, match=r"test_plugins: activation topk: sdlcore has one of this name"):
+        activation("topk")(type("Own", (TopK,), {"__module__": __name__}))
+    with pytest.raises(PluginError, match="expected lower-case letters"):
+        activation("My Own")(type("Own", (TopK,), {"__module__": __name__}))
+    taken = type("Own", (TopK,), {"__module__": __name__, "__annotations__": {"steps": int}})
+    with pytest.raises(PluginError, match="sdlcore has a setting steps"):
+        activation("own")(taken)
+    soft()
+    soft()  # a cell of a notebook that is run again
+    with pytest.raises(PluginError, match=r"activation soft: .*test_plugins has one of this name"):
+        activation("soft")(type("Own", (TopK,), {"__module__": "another"}))
+    with pytest.raises(TypeError, match="dict is no subclass of Sigma"):
+        activation("own")(dict)
+
+
+def test_a_setting_has_a_type_that_json_has():
+    with pytest.raises(PluginError, match=r"shape of activation own: .* is no type of a setting; expected bool"):
+        settings_class(
+            type("Own", (), {"__module__": __name__, "__annotations__": {"shape": dict[str, int]}}), "activation own"
+        )
+
+
+def test_a_setting_without_a_default_has_to_be_given():
+    activation("own")(type("Own", (TopK,), {"__module__": __name__, "__annotations__": {"width": int}}))
+    with pytest.raises(ValueError, match="missing settings of activation own: width"):
+        ModelConfig.from_dict({"activation": "own", "k": 1})
+
+
+def test_a_plugin_is_found_beside_the_file_that_names_it_in_the_working_directory_or_installed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("beside/one.py", "two.py", "beside/package/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    beside = tmp_path / "beside"
+    assert located("one", beside) == "beside/one.py"
+    assert located("two", beside) == "two.py"
+    assert located("package", beside) == "beside/package/__init__.py"
+    assert located("beside/one.py", tmp_path) == "beside/one.py"
+    assert located("json", beside) == "json"
+
+
+def test_plugins_are_imported_by_path_with_what_lies_beside_them(tmp_path):
+    (tmp_path / "own_helper.py").write_text("NAME = 'by_path'\n")
+    (tmp_path / "own_plugin.py").write_text("import own_helper\n" + PLUGIN.format(name="by_path"))
+    load([str(tmp_path / "own_plugin.py")])
+    load([str(tmp_path / "own_plugin.py")])
+    found = extensions("activation")["by_path"]
+    assert found.module == "own_plugin"
+    assert found.parts[0] == str(tmp_path / "own_plugin.py")
+    assert {"sdlcore.model.activations.topk", "sdlcore.model.sigma"} <= set(found.parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("missing_plugin", None, r"missing_plugin: no such module beside the configuration file, in /"),
+        (
+            "broken_plugin.py",
+            "x = 1\n1 / 0\n",
+            r"broken_plugin.py cannot be imported \(ZeroDivisionError: .*, line 2\)",
+        ),
+        ("needy_plugin.py", "import not_there\n", r"needy_plugin.py cannot be imported \(ModuleNotFoundError: "),
+        ("json.py", "", r"json.py: a module called json is imported already; rename yours"),
+        ("gone_plugin.py", None, "gone_plugin.py: no such file"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, monkeypatch, name, text, said):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(PluginError, match=said):
+        load([name])
+
+
+def test_installed_packages_have_entry_points(tmp_path, monkeypatch):
+    (tmp_path / "installed_plugin.py").write_text(PLUGIN.format(name="installed"))
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [metadata.EntryPoint("one", name, plugins.GROUP) for name in ("installed_plugin", "broken_installed")]
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: points if group == plugins.GROUP else [])
+    plugins._import_installed.cache_clear()
+    with pytest.warns(UserWarning, match="the plugin broken_installed cannot be imported"):
+        assert ModelConfig("sae", "installed", 8, 2).selects
+    plugins._import_installed.cache_clear()

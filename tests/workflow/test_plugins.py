@@ -1,0 +1,70 @@
+"""A plugin beside a configuration: its method becomes a row of Table 1, and nothing else is trained again."""
+
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+from tests.workflow.conftest import Checkout, read_plan, snakemake
+
+EXAMPLE = REPOSITORY / "examples/new_method"
+# Table 1 alone, of two runs
+SMALL = {"tables": {"table1": {"methods": ["topk"], "anchorings": ["none"]}}}
+SOFT = ["source=lrb, method=soft, protocol=best, anchoring=none, seed=0"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkout in which Table 1 of the tiny configuration was made, and the example in a folder of its own."""
+    folder = tmp_path_factory.mktemp("plugins")
+    checkout = Checkout(folder / "sdl core")
+    checkout.snakemake("make_table1", change=SMALL)
+    shutil.copytree(EXAMPLE, folder / "my own")
+    return checkout
+
+
+def with_example(checkout, *arguments, **change):
+    """Run Snakemake on the example, laid over the tiny configuration."""
+    small = {"name": "new_method", "tables": {"table1": {"anchorings": ["none"]}}}
+    (checkout.path / "small.yaml").write_text(yaml.safe_dump(small | change))
+    files = ["config/tiny.yaml", str(checkout.path.parent / "my own/new_method.yaml"), "small.yaml"]
+    return snakemake("make_table1", "--cores", "2", *arguments, "--configfile", *files, where=checkout.path).stdout
+
+
+def plan(checkout, **change):
+    return read_plan(with_example(checkout, "-n", **change))
+
+
+def test_a_method_that_is_added_is_the_only_one_that_is_trained(trained):
+    added = plan(trained, name="tiny")
+    assert added.of("train") == added.of("evaluate") == SOFT
+    assert added.rules() == {"train", "evaluate", "make_table1"}
+    alone = SMALL | {"plugins": ["../my own/my_method.py"]}
+    assert not trained.plan("make_table1", change=alone).jobs
+
+
+def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(trained):
+    with_example(trained)
+    table = pd.read_csv(trained.path / "results/new_method/tables/table1.csv")
+    rows = table[table["method"] == "soft"]
+    assert len(rows) == 1
+    assert rows["fvu_mean"].notna().all()
+    logs = {path.name: path.read_text() for path in (trained.path / "logs/new_method/train").glob("*.log")}
+    copied = {name.split(".")[1] for name, text in logs.items() if "is the same run, and finished" in text}
+    assert copied == {"topk"}
+    assert not plan(trained).jobs
+
+
+def test_an_edit_of_the_plugin_makes_its_own_runs_anew(trained):
+    with_example(trained)
+    module = trained.path.parent / "my own/my_method.py"
+    before = module.read_text()
+    module.write_text(f"# a comment changes nothing\n{before}")
+    assert not plan(trained).jobs
+    module.write_text(before.replace("clamp(min=0)", "clamp(min=1e-6)"))
+    edited = plan(trained)
+    module.write_text(before)
+    assert edited.of("train") == edited.of("evaluate") == SOFT
+    assert plan(trained, methods={"soft": {"shrink": 0.2}}).of("train") == SOFT
