@@ -56,8 +56,9 @@ class Extension:
     def parts(self) -> tuple[str, ...]:
         """What a digest takes in for it (`sdlcore.storage.digest`): the plugin's file, and modules that it extends."""
         classes = self.made.__mro__ if isinstance(self.made, type) else ()
-        ours = (base.__module__ for base in classes if base.__module__.startswith("sdlcore."))
-        return (inspect.getfile(self.made), *sorted(set(ours)))
+        ours = sorted({base.__module__ for base in classes if base.__module__.startswith("sdlcore.")})
+        file = getattr(sys.modules.get(self.module), "__file__", None)
+        return (file, *ours) if file else tuple(ours)  # a notebook has no file
 
 
 _REGISTERED: dict[tuple[Kind, str], Extension] = {}

@@ -1,15 +1,20 @@
 """The interface of loss terms, and terms by the names that settings give them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
 from sdlcore.model.sparse_coder import Forward, SparseCoder
-from sdlcore.run import LossConfig
+from sdlcore.plugins import Extension, register, registered, settings_class
+from sdlcore.run import LossConfig, RunConfig
+from sdlcore.settings import Weight
+
+TAKEN = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds")
+"""Columns of histories, which no plugin's term may be called."""
+AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 
 
 class Given(NamedTuple):
@@ -45,8 +50,47 @@ class Term:
     """Whether ``anchor_until`` and ``anchor_fall`` change its weight."""
 
 
-@cache
+def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callable[[AnyCompute], AnyCompute]:
+    """Register a function as a loss term: configurations ask for it by its weight, which has its name.
+
+    The function takes `Given` and returns the term without its weight (0-d): a sum over dimensions, a mean over the
+    batch. Its keyword-only parameters are settings, which are checked as ours are.
+
+    Parameters
+    ----------
+    name
+        What configurations and histories call it: lower-case letters, digits and underscores.
+    rises, norms
+        As of `Term`.
+
+    Raises
+    ------
+    PluginError
+        If the name is taken, or a setting has the name of one of ours or a type that no configuration can hold.
+    """
+
+    def add(compute: AnyCompute) -> AnyCompute:
+        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)})
+        facts = {"rises": rises, "norms": norms}
+        ours = (*(one.metadata["term"] for one in fields(LossConfig) if "term" in one.metadata), *TAKEN)
+        register(Extension("loss term", name, compute, settings, facts), ours, RunConfig().to_dict())
+        return compute
+
+    return add
+
+
 def term_of(name: str) -> Term:
-    """Return a term, from the module of its name, which alone is imported."""
+    """Return a term: of the module of its name, which alone is imported, or of a plugin."""
+    own = registered("loss term", name)
+    if own is not None:
+        return Term(name, lambda given: _own(own, given), name, own.facts["rises"], lambda _: own.facts["norms"])
     found: Term = import_module(f"sdlcore.losses.{name}").TERM
+    return found
+
+
+def _own(own: Extension, given: Given) -> Tensor:
+    """Compute a plugin's term with its settings."""
+    names = [one.name for one in fields(own.settings) if one.name != own.name]
+    settings = {name: given.config.own[name] for name in names}
+    found: Tensor = own.made(given, **settings)
     return found

@@ -67,4 +67,5 @@ def total_loss(
 
 
 def _weight(term: Term, config: LossConfig) -> float:
-    return getattr(config, term.weight or "")
+    name = term.weight or ""
+    return config.own[name] if name in config.own else getattr(config, name)

@@ -3,6 +3,7 @@
 import pytest
 
 from sdlcore import plugins
+from sdlcore.losses.term import loss_term
 from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
 from sdlcore.study.settings.cells import Cell, run_settings
 from sdlcore.study.settings.trees import merge
@@ -86,3 +87,22 @@ def test_its_settings_are_swept_like_ours():
         study(tables={"own_shrink": {**table, "methods": ["topk"]}})
     with pytest.raises(ConfigError, match="shrink: expected at least 0"):
         study(tables={"own_shrink": {**table, "sweep": {**sweep, "values": [-1]}}})
+
+
+def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_that_lack_it():
+    @loss_term("power")
+    def power(given, *, exponent: float = 2.0):
+        return (given.out.values**exponent).mean()
+
+    sweep = {"parameter": "power", "values": [0, 0.5], "paper": None}
+    table = {"source": "lrb", "methods": ["topk"], "sweep": sweep, "anchorings": ["none"]}
+    found = study(
+        methods={"soft": {"power": 0.5}},
+        protocols={"best": {"run": {"exponent": 3}}},
+        tables={"own_power": table},
+    )
+    run = run_settings(found, Cell("lrb", "soft", "best", "none", 0))
+    assert (run.loss.terms, run.loss.own) == (("power",), {"power": 0.5, "exponent": 3})
+    cells = found.tables["own_power"].cells(found)
+    assert [cell.method for cell in cells] == ["topk", "topk_power_0_5"]
+    assert [run_settings(found, cell).loss.terms for cell in cells] == [(), ("power",)]

@@ -1,0 +1,72 @@
+"""Loss terms of plugins: asked for by their weight, with settings of their own."""
+
+from typing import Annotated
+
+import pytest
+import torch
+from annotated_types import Gt
+
+from sdlcore.losses.term import Given, loss_term
+from sdlcore.losses.total import needs_norms, total_loss
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.plugins import PluginError
+from sdlcore.run import RunConfig
+from sdlcore.training.schedules import penalty_share
+
+SETTINGS = {"activation": "relu", "n_q": 8}
+
+
+@pytest.fixture(autouse=True)
+def power(registry):
+    @loss_term("power", rises=True, norms=True)
+    def power(given: Given, *, exponent: Annotated[float, Gt(0)] = 2.0) -> torch.Tensor:
+        """E sum_i x_q,i^p."""
+        assert given.out.norms is not None
+        return given.model.processes.latents.sum((given.out.values**exponent).sum()) / given.out.support.n_samples
+
+
+def test_it_is_weighted_and_told_by_its_name():
+    config = RunConfig.from_dict({**SETTINGS, "power": 0.5, "exponent": 3})
+    assert config.loss.terms == ("power",)
+    assert config.used() == {**RunConfig.from_dict(SETTINGS).used(), "power": 0.5, "exponent": 3}
+    assert RunConfig.from_dict(config.to_dict()) == config
+    assert needs_norms(config.loss)
+    model = SparseCoder(config.model, (5,), (5,), torch.Generator().manual_seed(0))
+    x = torch.randn(7, 5)
+    out = model(x, norms=True)
+    terms = total_loss(model, x, out, config.loss, penalty=penalty_share(0, 10, 0.0))
+    expected = (model.encode(x) ** 3).sum() / 7
+    torch.testing.assert_close(terms["power"], expected)
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + 0.5 * expected)
+    terms["loss"].backward()
+    assert model.W_enc.grad is not None
+
+
+def test_a_run_that_does_not_ask_for_it_is_the_run_that_it_was():
+    config = RunConfig.from_dict({**SETTINGS, "power": 0, "exponent": 3})
+    assert config.loss.terms == ()
+    assert config.to_dict() == RunConfig.from_dict(SETTINGS).to_dict()
+    assert config.parts == ("sdlcore.model.activations.relu",)
+
+
+def test_its_file_is_a_part_of_the_runs_that_ask_for_it():
+    assert RunConfig.from_dict({**SETTINGS, "l1": 0.1, "power": 1}).parts[1:] == ("sdlcore.losses.l1", __file__)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"power": -1}, "power must be at least 0, found -1"),
+        ({"power": 1, "exponent": 0}, "exponent must be above 0, found 0"),
+        ({"pwoer": 1}, "unknown run settings: pwoer; did you mean power"),
+    ],
+)
+def test_its_settings_are_checked(given, said):
+    with pytest.raises(ValueError, match=said):
+        RunConfig.from_dict({**SETTINGS, **given})
+
+
+@pytest.mark.parametrize("name", ["l1", "loss", "steps", "multi_scale"])
+def test_names_that_are_taken_are_refused(name):
+    with pytest.raises(PluginError, match=f"loss term {name}: sdlcore has"):
+        loss_term(name)(lambda given: given.target.sum())
