@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from sdlcore import plugins
+from sdlcore.evaluation.metrics import METRICS
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -47,9 +48,12 @@ def script(name: str) -> Callable[..., None]:
 def registry(monkeypatch):
     """Forget afterwards what plugins a test registers and imports."""
     monkeypatch.setattr(plugins, "_REGISTERED", dict(plugins._REGISTERED))
-    modules = set(sys.modules)
+    monkeypatch.setattr(plugins, "_UNNAMED", set(plugins._UNNAMED))
     monkeypatch.setattr(sys, "path", list(sys.path))
+    modules, metrics = set(sys.modules), dict(METRICS)
     yield
+    METRICS.clear()
+    METRICS.update(metrics)
     for name in [name for name, module in sys.modules.items() if name not in modules and _is_foreign(module)]:
         del sys.modules[name]
 

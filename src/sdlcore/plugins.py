@@ -62,8 +62,8 @@ class Extension:
 
 
 _REGISTERED: dict[tuple[Kind, str], Extension] = {}
-_IMPORTED: dict[str, str] = {}
-"""Plugins of configurations -> the modules that they are."""
+_UNNAMED: set[str] = set()
+"""Modules of installed packages that nobody has named. Their metrics are computed for no run."""
 
 
 def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -> None:
@@ -96,9 +96,13 @@ def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -
 
 
 def extensions(kind: Kind) -> dict[str, Extension]:
-    """Return what plugins have registered of a kind, by name; those of installed packages are imported first."""
+    """Return what plugins have registered of a kind, by name; those of installed packages are imported first.
+
+    Metrics belong to no run's settings: those of a package that is merely installed are left out.
+    """
     _import_installed()
-    return {name: found for (of, name), found in _REGISTERED.items() if of == kind}
+    named = {name: found for (of, name), found in _REGISTERED.items() if of == kind}
+    return {name: found for name, found in named.items() if kind != "metric" or found.module not in _UNNAMED}
 
 
 def registered(kind: Kind, name: str) -> Extension | None:
@@ -111,7 +115,9 @@ def _import_installed() -> None:
     """Import the plugins of installed packages. One that fails is left out with a warning: it may not be needed."""
     for point in metadata.entry_points(group=GROUP):
         try:
+            before = set(_REGISTERED)
             point.load()
+            _UNNAMED.update(_REGISTERED[key].module for key in _REGISTERED.keys() - before)
         except Exception as error:
             warnings.warn(f"the plugin {point.value} cannot be imported ({_said(error)})", stacklevel=2)
 
@@ -266,10 +272,9 @@ def load(plugins: Iterable[str]) -> None:
         Naming the plugin that cannot be imported.
     """
     for plugin in plugins:
-        if plugin in _IMPORTED and _IMPORTED[plugin] in sys.modules:
-            continue
         try:
-            _IMPORTED[plugin] = _import(plugin)
+            name = _import(plugin)
+            _UNNAMED.difference_update([one for one in _UNNAMED if f"{one}.".startswith(f"{name}.")])
         except ModuleNotFoundError as error:
             if error.name != plugin.partition(".")[0]:
                 raise PluginError(f"{plugin} cannot be imported ({_said(error)})") from error

@@ -68,3 +68,15 @@ def test_an_edit_of_the_plugin_makes_its_own_runs_anew(trained):
     module.write_text(before)
     assert edited.of("train") == edited.of("evaluate") == SOFT
     assert plan(trained, methods={"soft": {"shrink": 0.2}}).of("train") == SOFT
+
+
+def test_a_metric_evaluates_the_runs_of_its_configuration_anew_and_trains_none(trained):
+    with_example(trained)
+    (trained.path / "measuring.py").write_text(
+        "from sdlcore.evaluation.metrics import EVERY_RUN, metric\n"
+        "metric('own', 'Own', 'one', runs=EVERY_RUN)(lambda judged: 1.0)\n"
+    )
+    measured = plan(trained, plugins=["../my own/my_method.py", "measuring"])
+    assert measured.rules() == {"evaluate", "make_table1"}
+    assert len(measured.of("evaluate")) == 2
+    assert not trained.plan("make_table1", change=SMALL).jobs

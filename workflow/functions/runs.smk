@@ -1,6 +1,7 @@
 # Inputs, settings and resources of runs.
 import shutil
 
+from sdlcore.evaluation.metrics import own_parts
 from sdlcore.run import RunConfig
 from sdlcore.study.settings.cells import (
     Cell,
@@ -148,6 +149,13 @@ def watch_references(wildcards):
 def evaluate_anchors(wildcards):
     """Which features count as anchored: this run's anchors, or those that the runs it is compared with have."""
     return FILES.judging_anchors(cell_of(wildcards)) or []
+
+
+def evaluate_parts(wildcards):
+    """The modules that make a run's metrics, beside those that all have."""
+    judged = bool(references_file(wildcards))
+    bench = study.source(wildcards.source).n_features is not None
+    return (*run_of(wildcards).sigma_parts, *own_parts(judged, bench))
 
 
 def evaluate_hierarchy(wildcards):

@@ -23,7 +23,7 @@ rule evaluate:
         settings=used_settings,
         trained_on=store("train"),
         hierarchy=evaluate_hierarchy,
-        code=lambda wildcards: code_digest("evaluate", *run_of(wildcards).sigma_parts),
+        code=lambda wildcards: code_digest("evaluate", *evaluate_parts(wildcards)),
     shell:
         '$PYTHON "$SCRIPTS"/evaluate.py --cell {wildcards.source} {wildcards.method} {wildcards.protocol}'
         " {wildcards.anchoring} {wildcards.seed} --model {input.model}"

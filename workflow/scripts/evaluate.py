@@ -16,6 +16,7 @@ from sdlcore.data.references import load_references
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.evaluation.finished import finished_metrics
 from sdlcore.evaluation.given import given_away
+from sdlcore.evaluation.metrics import own_parts
 from sdlcore.evaluation.origin import check_origin
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
@@ -65,13 +66,14 @@ def main(
     given_files = {"references": references, "anchors": anchors}
     inputs |= {name: sha256_of(path) if path else None for name, path in given_files.items()}
     judged_by = hierarchy and asdict(hierarchy)
-    facts = provenance(__file__, config.sigma_parts, inputs=inputs, hierarchy=judged_by)
+    judges = load_references(references) if references else None
+    own = own_parts(judges is not None, judges is not None and judges.classes is None)
+    facts = provenance(__file__, [*config.sigma_parts, *own], inputs=inputs, hierarchy=judged_by)
     if there := finished_metrics(finished, output.name, facts, seed):
         write_json(output, seal_json(there | {"run": run}))
         return
     truth = None
-    if references:
-        judges = load_references(references)
+    if judges:
         truth = GroundTruth(judges.W_p, judges.W_r, np.zeros(0, dtype=np.int64), judges.classes)
         truth = truth._replace(hierarchy=hierarchy)
         if anchors:

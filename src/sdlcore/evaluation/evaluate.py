@@ -1,7 +1,8 @@
 """Compute all metrics of one run."""
 
+import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from sdlcore.evaluation.metrics import (
     baseline_name,
     mip_name,
     norm_name,
+    own_metrics,
     recovery_name,
 )
 from sdlcore.evaluation.oracle import oracle_codes
@@ -67,6 +69,21 @@ class GroundTruth(NamedTuple):
     """The anchors themselves, where they are not those features."""
     detected: bool = True
     """Whether samples say which of the features they have, which F1 and its like need."""
+
+
+class Judged(NamedTuple):
+    """What a plugin's metric is computed from (`sdlcore.evaluation.metrics.metric`)."""
+
+    model: SparseCoder
+    """In evaluation mode, on the CPU."""
+    store: Activations
+    """Samples that training did not see."""
+    truth: GroundTruth | None
+    """What it is judged against, where there is anything."""
+
+    def samples(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield x_p (B x n_p) and x_r (B x n_r), float32, in batches."""
+        return _samples(self.store, self.model.config.pair)
 
 
 class Evaluation(NamedTuple):
@@ -124,6 +141,8 @@ def evaluate(
     if truth is not None and truth.classes is None and truth.detected:
         scores = _coefficient_scores(model, store, truth)
     metrics, detected, top = _on_samples(model, store, detectors, top, scores)
+    own = own_metrics(truth is not None, truth is not None and truth.classes is None)
+    metrics |= {name: _own(name, found.made(Judged(model, store, truth))) for name, found in own.items()}
     if truth is None or chance is None:
         return Evaluation(_declared(metrics), {}, {})
 
@@ -170,6 +189,15 @@ def evaluate(
         levels |= match_metrics(matched, match.similarity)
     features = {what.directions: [round(float(value), DIGITS) for value in best] for what, best in similarity.items()}
     return Evaluation(_declared(metrics), levels, {"anchored": [int(index) for index in truth.anchored], **features})
+
+
+def _own(name: str, value: Any) -> float | None:
+    """Return what a plugin's metric gives, as metrics files hold it."""
+    if value is None:
+        return None
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"metric {name} is {number}; return None where there is nothing to take it over")
+    return number
 
 
 def _declared(metrics: dict[str, float | None]) -> dict[str, float | None]:
@@ -276,6 +304,8 @@ def _on_samples(
     for x_p, x_r in _samples(store, model.config.pair):
         out = model(torch.from_numpy(x_p))
         on = out.values > 0
+        if (out.values < 0).any():
+            raise ValueError(f"{type(model.sigma).__name__}: latents are below zero, expected none; clamp its values")
         active += int(on.sum())
         fired[out.support.columns[on]] = True
         if detectors is not None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sdlcore.study.results.tables import CHANCE_METRICS, TABLE_COLUMNS
+from sdlcore.study.results.tables import chance_metrics, table_columns
 from tests.study.products import made
 
 METHODS = ["topk", "relu"]
@@ -15,12 +15,12 @@ def table1():
     for method in METHODS:
         for anchoring in ("none", "ground_truth"):
             for protocol in ("best", "paper"):
-                row = dict.fromkeys(TABLE_COLUMNS, 0.0) | {
+                row = dict.fromkeys(table_columns(), 0.0) | {
                     "method": method,
                     "anchoring": anchoring,
                     "protocol": protocol,
                 }
-                row |= {f"chance_{name}_mean": 0.15 for name in CHANCE_METRICS}
+                row |= {f"chance_{name}_mean": 0.15 for name in chance_metrics()}
                 row |= {"gt_recovery_decoder_tau95_mean": 0.5 if anchoring == "none" else 1.0, "mip_decoder_mean": 0.75}
                 row |= {"paper_gt_recovery": 0.849, "paper_mip": 0.983} if method == "topk" else {}
                 rows.append(row)

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from sdlcore.study.report.findings import findings
-from sdlcore.study.results.tables import EFFECT_METRICS
+from sdlcore.study.results.tables import effect_metrics
 
 
 def table(**columns: list[float]) -> pd.DataFrame:
@@ -16,7 +16,7 @@ def effects(low: float, high: float, seeds: int = 3) -> pd.DataFrame:
         {"method": method, "protocol": "best", "metric": metric, "seeds": seeds}
         | {"difference_mean": (low + high) / 2, "difference_low": low, "difference_high": high}
         for method in ("topk", "relu")
-        for metric in EFFECT_METRICS
+        for metric in effect_metrics()
     ]
     return pd.DataFrame(rows)
 

@@ -22,14 +22,14 @@ from sdlcore.study.products.captions import table_caption
 from sdlcore.study.rendering.markup import latex, latex_escape, markdown, readable
 from sdlcore.study.results.runs import RunsError, read_metrics, read_runs
 from sdlcore.study.results.tables import (
-    CHANCE_METRICS,
-    EFFECT_METRICS,
-    TABLE_METRICS,
     anchoring_effect,
+    chance_metrics,
+    effect_metrics,
     paired_interval,
     read_csv,
     read_paper,
     table1,
+    table_metrics,
     write_csv,
 )
 
@@ -56,12 +56,12 @@ TRIAL = {
 def write_metrics(folder, seed, method="topk", anchoring="none", protocol="best", source="lrb", **changes):
     """Write the metrics file of one run; its numbers are random, but the same for the same run."""
     rng = np.random.default_rng([seed, len(method), len(anchoring)])
-    metrics = {name: rng.random() for name in [*TABLE_METRICS, "gt_recovery_decoder_site0"]}
+    metrics = {name: rng.random() for name in [*table_metrics(), "gt_recovery_decoder_site0"]}
     run = {"source": source, "method": method, "protocol": protocol, "anchoring": anchoring, "seed": seed}
     content = {
         "run": run,
         "metrics": metrics | changes,
-        "chance": {name: rng.random() / 10 for name in CHANCE_METRICS},
+        "chance": {name: rng.random() / 10 for name in chance_metrics()},
         "provenance": {},
     }
     path = folder / source / method / protocol / anchoring / f"seed{seed}" / "metrics.json"
@@ -127,14 +127,14 @@ def test_columns_are_exactly_these(tmp_path):
     columns = list(table.columns)
     assert columns[: len(first)] == first
     assert columns[-len(last) :] == last
-    middle = [f"{name}_{part}" for name in TABLE_METRICS[9:] for part in ("mean", "std")]
+    middle = [f"{name}_{part}" for name in table_metrics()[9:] for part in ("mean", "std")]
     assert columns[len(first) : -len(last)] == middle
 
 
 def test_means_and_standard_deviations(tmp_path):
     paths = write_grid(tmp_path)
     table = table1(read_runs(paths), read_paper(PAPER))
-    for name in TABLE_METRICS:
+    for name in table_metrics():
         of_first_row = values(paths[:3], name)
         assert table.loc[0, f"{name}_mean"] == pytest.approx(of_first_row.mean())
         assert table.loc[0, f"{name}_std"] == pytest.approx(np.std(of_first_row, ddof=1))
@@ -270,7 +270,7 @@ def test_interval_is_the_paired_t_interval(differences):
 def test_anchoring_effect_is_paired_by_seed(tmp_path):
     paths = write_grid(tmp_path)
     effects = anchoring_effect(read_runs(reversed(paths))).set_index(["method", "metric"])
-    for name in EFFECT_METRICS:
+    for name in effect_metrics():
         expected = scipy.stats.ttest_rel(values(paths[3:6], name), values(paths[:3], name))
         row = effects.loc[("topk", name)]
         interval = expected.confidence_interval(0.95)
@@ -301,7 +301,7 @@ def test_markdown_shows_the_numbers_and_ends_with_baselines(tmp_path):
 
 
 def test_what_no_run_has_has_no_column_and_no_row(tmp_path):
-    nothing = {name: None for name in TABLE_METRICS if name.startswith(("top_", "anchors_only_", "oracle_"))}
+    nothing = {name: None for name in table_metrics() if name.startswith(("top_", "anchors_only_", "oracle_"))}
     paths = [write_metrics(tmp_path, seed, **nothing) for seed in (0, 1)]
     content = readable(table1(read_runs(paths), read_paper(PAPER)))
     assert [name for name, _ in content.baselines] == ["Chance"]

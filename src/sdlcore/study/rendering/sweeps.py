@@ -9,9 +9,9 @@ from sdlcore.study.results.runs import KEY, RunsError
 from sdlcore.study.results.tables import (
     EFFECT_COLUMNS,
     PAPER_METHODS,
-    TABLE_COLUMNS,
     anchoring_effect,
     table1,
+    table_columns,
 )
 
 SWEEP_COLUMNS = ["parameter", "value", "paper_value"]
@@ -48,7 +48,7 @@ def table_over(runs: pd.DataFrame, paper: pd.DataFrame, layout: Layout) -> pd.Da
             chosen, published, layout.methods, layout.anchorings, layout.protocols, layout.seeds, layout.nulls
         )
         rows += [_place(layout, point) | row for row in part.to_dict("records")]
-    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *TABLE_COLUMNS])
+    return pd.DataFrame(rows, columns=[*SWEEP_COLUMNS, *table_columns()])
 
 
 def effects_over(runs: pd.DataFrame, layout: Layout) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 from sdlcore.evaluation.metrics import ALL, GIVEN, HIGHER, LOWER, METRICS, OTHERS, Metric
 from sdlcore.study.rendering.markup import label_anchoring, label_method, label_value, number
 from sdlcore.study.rendering.symbols import symbol
-from sdlcore.study.results.tables import EFFECT_METRICS
+from sdlcore.study.results.tables import effect_metrics
 
 FEATURES = {ALL: "all", GIVEN: "given", OTHERS: "not given"}
 BETTER = {HIGHER: 1, LOWER: -1, None: 0}
@@ -50,7 +50,7 @@ def effect_table(effects: pd.DataFrame) -> EffectTable:
     for (_, method, anchoring, protocol), group in effects.groupby(by, sort=False, dropna=False):
         by_metric = group.set_index("metric")
         cells = []
-        for name in EFFECT_METRICS:
+        for name in effect_metrics():
             mean, low, high = (float(value) for value in by_metric[bounds].loc[name].to_numpy())
             interval = "" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
             # an interval that excludes zero; which sign is good depends on the metric
@@ -59,7 +59,7 @@ def effect_table(effects: pd.DataFrame) -> EffectTable:
         point = label_value(*by_metric[["value", "paper_value"]].iloc[0]) if swept else ""
         names = [point, label_method(str(method)), label_anchoring(str(anchoring)), str(protocol)]
         rows.append(([name for name, several in zip(names, shown, strict=True) if several], cells))
-    metrics = [METRICS[name] for name in EFFECT_METRICS]
+    metrics = [METRICS[name] for name in effect_metrics()]
     groups = _groups(metrics)
     return EffectTable(
         labels=labels,

@@ -13,29 +13,44 @@ from sdlcore.evaluation.metrics import CHANCE, METRICS, Metric, baseline_name
 from sdlcore.storage.files import atomic_path
 from sdlcore.study.results.runs import RunsError, check_runs
 
-_SYMBOLS = list(dict.fromkeys(metric.symbol for metric in METRICS.values()))
+# by functions, since plugins add metrics
 
 
-def _by_symbol(metric: Metric) -> tuple[int, str]:
-    """Order metrics by what they measure, then the decoder's before the encoder's."""
-    return _SYMBOLS.index(metric.symbol), metric.matched.side if metric.matched else ""
+def table_metrics() -> list[str]:
+    """Return the metrics that tables over seeds summarise."""
+    return [metric.name for metric in METRICS.values() if metric.in_tables]
 
 
-TABLE_METRICS = [metric.name for metric in METRICS.values() if metric.in_tables]
-CHANCE_METRICS = [metric.name for metric in METRICS.values() if metric.chance]
-EFFECT_METRICS = [metric.name for metric in sorted(METRICS.values(), key=_by_symbol) if metric.effect]
+def chance_metrics() -> list[str]:
+    """Return the metrics that have the level of random directions beside them."""
+    return [metric.name for metric in METRICS.values() if metric.chance]
 
-TABLE_COLUMNS = [
-    "method",
-    "anchoring",
-    "protocol",
-    "seeds",
-    *(f"{name}_{part}" for name in TABLE_METRICS for part in ("mean", "std")),
-    *(f"{baseline_name(CHANCE, name)}_mean" for name in CHANCE_METRICS),
-    "paper_gt_recovery",
-    "paper_mip",
-    "paper_l0",
-]
+
+def effect_metrics() -> list[str]:
+    """Return the metrics that anchoring may change, by what they measure, then the decoder's before the encoder's."""
+    symbols = list(dict.fromkeys(metric.symbol for metric in METRICS.values()))
+
+    def place(metric: Metric) -> tuple[int, str]:
+        return symbols.index(metric.symbol), metric.matched.side if metric.matched else ""
+
+    return [metric.name for metric in sorted(METRICS.values(), key=place) if metric.effect]
+
+
+def table_columns() -> list[str]:
+    """Return the columns of a table over seeds."""
+    return [
+        "method",
+        "anchoring",
+        "protocol",
+        "seeds",
+        *(f"{name}_{part}" for name in table_metrics() for part in ("mean", "std")),
+        *(f"{baseline_name(CHANCE, name)}_mean" for name in chance_metrics()),
+        "paper_gt_recovery",
+        "paper_mip",
+        "paper_l0",
+    ]
+
+
 EFFECT_COLUMNS = [
     "method",
     "anchoring",
@@ -124,7 +139,7 @@ def table1(
     -------
     DataFrame
         One row a method x anchoring x protocol, then one a null baseline, with the columns
-        `TABLE_COLUMNS`. Everything is a fraction except L0. The standard deviation has ddof=1 and is NaN for
+        `table_columns`. Everything is a fraction except L0. The standard deviation has ddof=1 and is NaN for
         one seed; mean and standard deviation are NaN where a seed has no value (a mean over some of the seeds
         would be another quantity). The paper's numbers are NaN for methods or anchorings that the paper's table
         lacks, and for null baselines.
@@ -146,11 +161,11 @@ def table1(
             "protocol": protocol,
             "seeds": len(cell),
         }
-        for name in TABLE_METRICS:
+        for name in table_metrics():
             values = _values(cell, name)
             row[f"{name}_mean"] = values.mean()
             row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
-        levels = [baseline_name(CHANCE, name) for name in CHANCE_METRICS]
+        levels = [baseline_name(CHANCE, name) for name in chance_metrics()]
         row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
         numbers: Any = published.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
         if numbers is not None and method in axes["method"]:
@@ -158,7 +173,7 @@ def table1(
             row["paper_gt_recovery"] = round(numbers.gt_recovery_percent / 100, 8)
             row["paper_mip"], row["paper_l0"] = numbers.mip, numbers.l0
         rows.append(row)
-    return pd.DataFrame(rows, columns=TABLE_COLUMNS)
+    return pd.DataFrame(rows, columns=table_columns())
 
 
 def _cell(runs: pd.DataFrame, method: str, anchoring: str, protocol: str) -> pd.DataFrame:
@@ -189,7 +204,7 @@ def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a method x anchoring x protocol x metric of `EFFECT_METRICS`, with the columns
+        One row a method x anchoring x protocol x metric of `effect_metrics`, with the columns
         `EFFECT_COLUMNS`: the mean difference and its 95 % t interval, which is NaN below 3 seeds. Empty
         where nothing is anchored, or nothing is not.
 
@@ -203,7 +218,7 @@ def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for method, anchoring, protocol in product(axes["method"], anchored, axes["protocol"]):
         with_, without = _cell(runs, method, anchoring, protocol), _cell(runs, method, "none", protocol)
-        for name in EFFECT_METRICS:
+        for name in effect_metrics():
             interval = paired_interval(_values(with_, name) - _values(without, name))
             rows.append((method, anchoring, protocol, name, len(with_), *interval))
     return pd.DataFrame(rows, columns=EFFECT_COLUMNS)

@@ -1,0 +1,109 @@
+"""Metrics of plugins: computed for the runs that they are declared for, and counted as those runs' code alone."""
+
+from importlib import metadata
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from sdlcore import plugins
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
+from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS, metric, own_parts
+from sdlcore.model.activations.registry import activation
+from sdlcore.model.activations.topk import TopK
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.plugins import PluginError
+from sdlcore.run import ModelConfig
+from sdlcore.study.results.tables import effect_metrics, table_columns
+
+pytestmark = pytest.mark.usefixtures("registry")
+
+
+@pytest.fixture
+def declared():
+    @metric("bias_norm", "Bias", "norm of the decoder's bias", runs=EVERY_RUN, effect=True)
+    def bias_norm(judged):
+        return judged.model.b_dec.norm()
+
+    @metric("rows", "Rows", "samples of a bench", runs=BENCH, digits=0, in_tables=False)
+    def rows(judged):
+        return sum(len(x_p) for x_p, _ in judged.samples()) if judged.truth is not None else None
+
+
+@pytest.fixture
+def store(tmp_path):
+    x = np.abs(np.random.default_rng(0).standard_normal((50, 6))).astype(np.float32)
+    with create_store(tmp_path / "store.h5", {}) as writer:
+        writer.append(x, features=scipy.sparse.csr_array(x))
+    with ActivationStore(tmp_path / "store.h5") as opened:
+        yield opened
+
+
+MODEL = SparseCoder(ModelConfig("sae", "relu", 8), (6,), (6,), torch.Generator().manual_seed(0)).eval()
+TRUTH = GroundTruth(np.eye(6, dtype=np.float32), None, np.zeros(0, np.int64))
+
+
+def test_runs_have_the_metrics_that_are_declared_for_them(declared, store):
+    judged = evaluate(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
+    assert (judged["bias_norm"], judged["rows"]) == (0.0, 50.0)
+    alone = evaluate(MODEL, store).metrics
+    assert "bias_norm" in alone
+    assert "rows" not in alone
+
+
+def test_tables_and_effects_have_them_as_they_are_declared(declared):
+    assert "bias_norm_mean" in table_columns()
+    assert "rows_mean" not in table_columns()
+    assert "bias_norm" in effect_metrics()
+
+
+def test_other_metrics_are_what_they_were(store, registry):
+    before = evaluate(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
+    metric("bias_norm", "Bias", "norm of the decoder's bias", runs=EVERY_RUN)(lambda judged: 1.0)
+    after = evaluate(MODEL, store, TRUTH, np.random.default_rng(0)).metrics
+    assert after == before | {"bias_norm": 1.0}
+
+
+def test_their_file_counts_for_the_runs_that_have_them():
+    assert own_parts(judged=True, bench=True) == ()
+    metric("rows", "Rows", "samples of a bench", runs=BENCH)(lambda judged: 1.0)
+    assert own_parts(judged=True, bench=True) == (__file__,)
+    assert own_parts(judged=True, bench=False) == own_parts(judged=False, bench=False) == ()
+
+
+def test_a_package_that_is_merely_installed_adds_metrics_to_no_run(tmp_path, monkeypatch):
+    text = "from sdlcore.evaluation.metrics import metric\nmetric('own', 'Own', 'own')(lambda judged: 1.0)\n"
+    (tmp_path / "measuring_plugin.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    point = metadata.EntryPoint("one", "measuring_plugin", plugins.GROUP)
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [point])
+    plugins._import_installed.cache_clear()
+    assert plugins.extensions("metric") == {}
+    plugins.load(["measuring_plugin"])
+    assert list(plugins.extensions("metric")) == ["own"]
+    plugins._import_installed.cache_clear()
+
+
+def test_what_cannot_be_a_metric_is_refused(store):
+    with pytest.raises(PluginError, match="metric fvu: sdlcore has one of this name"):
+        metric("fvu", "FVU", "error")(lambda judged: 1.0)
+    with pytest.raises(PluginError, match="runs must be one of EVERY_RUN, JUDGED, BENCH, found 'all'"):
+        metric("own", "Own", "own", runs="all")(lambda judged: 1.0)
+    assert "own" not in METRICS
+    metric("own", "Own", "own", runs=EVERY_RUN)(lambda judged: float("nan"))
+    with pytest.raises(ValueError, match="metric own is nan; return None"):
+        evaluate(MODEL, store)
+
+
+def test_latents_below_zero_are_refused(store):
+    @activation("signed")
+    class Signed(TopK):
+        def values(self, pre, support):
+            return -pre
+
+    model = SparseCoder(ModelConfig("sae", "signed", 8, 2), (6,), (6,), torch.Generator().manual_seed(0)).eval()
+    with pytest.raises(ValueError, match="Signed: latents are below zero, expected none; clamp its values"):
+        evaluate(model, store)
