@@ -46,7 +46,7 @@ def soft():
 def test_annotated_fields_are_settings_of_runs_and_attributes_of_the_activation():
     soft()
     config = RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, "shrink": 1, "sizes": [4]})
-    assert config.model.own == {"shrink": 1, "sizes": [4], "mode": "fast", "most": None}
+    assert config.model.own == {"shrink": 1, "sizes": (4,), "mode": "fast", "most": None}
     assert config.used()["shrink"] == config.to_dict()["shrink"] == 1
     assert RunConfig.from_dict(config.to_dict()) == config
     assert config.model.selects

@@ -55,13 +55,13 @@ class Extensible(FromJson):
     def to_dict(self) -> dict[str, Json]:
         found = super().to_dict()
         del found["own"]
-        return {**found, **self.own}
+        return {**found, **_lists(self.own)}
 
     def used(self) -> dict[str, Json]:
         """Return the settings without those of parts that the run does not have."""
         found = used(self)
         del found["own"]
-        return {**found, **self.own}
+        return {**found, **_lists(self.own)}
 
     def _fill_own(self, kind: Kind, chosen: Iterable[str]) -> None:
         """Complete and check the settings of what is chosen of plugins, and leave out those of others.
@@ -72,14 +72,16 @@ class Extensible(FromJson):
             Naming settings that no plugin has, or one that has another value than it may have.
         """
         if unknown := sorted(self.own.keys() - (own_settings(kind) if self.own else {})):
-            raise ValueError(f"unknown {self.called}: {', '.join(unknown)}")
-        own: dict[str, Json] = {}
+            ours = [one.name for one in fields(self) if one.name != "own"]
+            known = ", ".join([*ours, *own_settings(kind)])
+            raise ValueError(f"unknown {self.called}: {', '.join(unknown)}; expected some of {known}")
+        own: dict[str, Any] = {}
         for name in chosen:
             found = registered(kind, name)
             if found is None:  # one of ours
                 continue
             names = {setting.name for setting in fields(found.settings)}
-            own |= found.settings.from_dict({k: v for k, v in self.own.items() if k in names}).to_dict()
+            own |= vars(found.settings.from_dict({k: v for k, v in self.own.items() if k in names}))
         object.__setattr__(self, "own", own)
 
 
@@ -356,7 +358,12 @@ def parts_of(kind: Kind, name: str, room: str) -> tuple[str, ...]:
 def _flat(*parts: dict[str, Json]) -> dict[str, Json]:
     merged = {key: value for part in parts for key, value in part.items()}
     del merged["pursuit"]  # no setting of a training
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in merged.items()}
+    return _lists(merged)
+
+
+def _lists(settings: Mapping[str, Any]) -> dict[str, Json]:
+    """Return settings as JSON can hold them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
 def check_division(config: RunConfig, processes: int, split: str) -> str | None:

@@ -1,28 +1,31 @@
 """Settings of a solver's run: one frozen dataclass, flat like those of `sdlcore.run`."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.run import Activation
-from sdlcore.settings import Batch, FromJson, Json, Latents, Pair, Positive, Total, Weight, check, used, used_by
+from sdlcore.plugins import Name
+from sdlcore.run import Activation, Extensible, parts_of
+from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used_by
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
 """Each is a module in `sdlcore.solvers`."""
+AnySolver = Annotated[str, Name("solver", get_args(Solver))]
+"""One of these, or of a plugin."""
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 
 @dataclass(frozen=True)
-class SolverConfig(FromJson):
+class SolverConfig(Extensible):
     """How a dictionary is solved for. One setting serves all benches; it knows neither n nor the sparsity."""
 
     called: ClassVar[str] = "settings of a solver"
 
-    solver: Solver = "acs"
+    solver: AnySolver = "acs"
     """What solves for the dictionary in place of gradient descent (docs/solvers.md). acs: alternating convex search;
     ksvd: approximate K-SVD; odl: scikit-learn's online dictionary learning; kmeans: its mini-batch k-means; dbksvd:
-    double-batch K-SVD."""
+    double-batch K-SVD; or one of a plugin."""
     pair: Pair = "sae"
     """sae, transcoder or crosscoder. The dictionary is that of x_r, the encoder reads x_p."""
     n_atoms: Latents = 2000
@@ -77,6 +80,7 @@ class SolverConfig(FromJson):
 
     def __post_init__(self) -> None:
         check(self)
+        self._fill_own("solver", [self.solver])
         if self.support > self.n_atoms:
             raise ValueError(f"support must be at most n_atoms = {self.n_atoms}, found {self.support}")
         if self.solver == "acs" and self.max_support < self.support:
@@ -99,8 +103,4 @@ class SolverConfig(FromJson):
     @property
     def parts(self) -> tuple[str, ...]:
         """The modules that the run imports by names in its settings: the dictionary's activation, then the solver."""
-        return (*self.sigma_parts, f"sdlcore.solvers.{self.solver}")
-
-    def used(self) -> dict[str, Json]:
-        """Return the flat settings without those of other solvers."""
-        return used(self)
+        return (*self.sigma_parts, *parts_of("solver", self.solver, "sdlcore.solvers"))

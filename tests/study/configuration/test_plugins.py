@@ -4,6 +4,7 @@ import pytest
 
 from sdlcore import plugins
 from sdlcore.losses.term import loss_term
+from sdlcore.solvers.registry import solver
 from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
 from sdlcore.study.settings.cells import Cell, run_settings
 from sdlcore.study.settings.trees import merge
@@ -106,3 +107,16 @@ def test_a_loss_term_may_stand_in_every_layer_of_runs_and_is_swept_over_methods_
     cells = found.tables["own_power"].cells(found)
     assert [cell.method for cell in cells] == ["topk", "topk_power_0_5"]
     assert [run_settings(found, cell).loss.terms for cell in cells] == [(), ("power",)]
+
+
+def test_a_solver_is_a_method_with_its_settings():
+    @solver("samples")
+    def samples(batches, config, generator, start=None, *, taken_from: int = 0):
+        yield from ()
+
+    table = {"source": "lrb", "methods": ["own"], "anchorings": ["none"]}
+    found = study(methods={"own": {"solver": "samples", "taken_from": 3}}, tables={"own_samples": table})
+    run = run_settings(found, Cell("lrb", "own", "best", "none", 0))
+    assert run.own == {"taken_from": 3}
+    with pytest.raises(ConfigError, match=r"methods.own.taken_form: unknown key; did you mean taken_from"):
+        study(methods={"own": {"solver": "samples", "taken_form": 3}})

@@ -53,7 +53,7 @@ def make_sigma(config: ModelConfig) -> Sigma:
     cls = import_module(f"sdlcore.model.activations.{config.activation}").SIGMA if own is None else own.made
     found: Sigma = cls.of(config)
     for setting, value in config.own.items():
-        setattr(found, setting, tuple(value) if isinstance(value, list) else value)
+        setattr(found, setting, value)
     if config.selects and not isinstance(found, Selecting):
         raise TypeError(f"{type(found).__name__}: expected a subclass of Selecting, since SELECTING has its name")
     return found

@@ -1,0 +1,79 @@
+"""Solvers of plugins: their dictionaries are found, encoded and told of as those of ours."""
+
+import json
+from typing import Annotated
+
+import pytest
+import torch
+from annotated_types import Ge
+
+from sdlcore.data.writing import create_store
+from sdlcore.model.saving import load_model
+from sdlcore.plugins import PluginError
+from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.solvers.registry import libraries_of, solver
+from sdlcore.solvers.run_solver import run_solver
+from sdlcore.solvers.search import fit_of, initial_atoms, read_batch
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.training.runner import Run
+
+SETTINGS = {"solver": "samples", "n_atoms": 12, "support": 3, "batch_size": 64}
+
+
+@pytest.fixture(autouse=True)
+def samples(registry):
+    @solver("samples", libraries=("scipy",))
+    def samples(batches, config, generator, start=None, *, taken_from: Annotated[int, Ge(0)] = 0):
+        """Yield samples of a batch, at unit norm."""
+        x = read_batch(batches, taken_from)
+        atoms = initial_atoms(x, config.n_atoms, generator)
+        codes = nonnegative_codes(
+            x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, config.support), config.sweeps
+        )
+        row = {"step": 1, "samples": len(x), **fit_of(codes, x), "support": config.support, "atoms": len(atoms)}
+        yield atoms, row | {"replaced": 0, "pruned": 0, "seconds": 0.0}
+
+
+def test_it_leaves_a_run_with_its_settings(tmp_path):
+    x = torch.rand(300, 6, generator=torch.Generator().manual_seed(0)).numpy()
+    with create_store(tmp_path / "train.h5", {}) as writer:
+        writer.append(x)
+    run = Run(
+        0, tmp_path / "train.h5", *(tmp_path / name for name in ("model.safetensors", "config.json", "history.csv"))
+    )
+    config = SolverConfig.from_dict({**SETTINGS, "taken_from": 2})
+    run_solver(run, config, __file__)
+    model = load_model(tmp_path / "model.safetensors")
+    torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(12))
+    left = json.loads((tmp_path / "config.json").read_text())
+    assert left["settings"] == config.to_dict()
+    assert left["settings"]["taken_from"] == 2
+    assert "scipy" in left["versions"]
+
+
+def test_its_settings_and_its_file_are_those_of_its_runs_alone():
+    config = SolverConfig.from_dict({**SETTINGS, "taken_from": 2})
+    assert config.used()["taken_from"] == 2
+    assert config.parts == ("sdlcore.model.activations.jumprelu", __file__)
+    assert libraries_of("samples") == ("scipy",)
+    other = SolverConfig.from_dict({"solver": "acs"})
+    assert "taken_from" not in other.to_dict()
+    assert other.parts[1:] == ("sdlcore.solvers.acs",)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"taken_from": -1}, "taken_from must be at least 0, found -1"),
+        ({"taken_form": 1}, "unknown settings of a solver: taken_form; expected some of .*, taken_from"),
+        ({"solver": "sample"}, "solver must be one of acs, .*, samples, found 'sample'; did you mean samples"),
+    ],
+)
+def test_they_are_checked(given, said):
+    with pytest.raises(ValueError, match=said):
+        SolverConfig.from_dict({**SETTINGS, **given})
+
+
+def test_names_that_are_taken_are_refused():
+    with pytest.raises(PluginError, match="solver ksvd: sdlcore has one of this name"):
+        solver("ksvd")(lambda batches, config, generator, start: iter(()))
