@@ -236,7 +236,7 @@ class Name:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        return {**handler(schema), "enum": list(self.ours)}
+        return {**handler(schema), **({"enum": list(self.ours)} if self.ours else {})}
 
     def _checked(self, value: Any) -> Any:
         if problem := self.wanted(value):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from sdlcore.data.reading import ActivationStore
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import Checkout, read_plan, snakemake
 
@@ -80,3 +81,32 @@ def test_a_metric_evaluates_the_runs_of_its_configuration_anew_and_trains_none(t
     assert measured.rules() == {"evaluate", "make_table1"}
     assert len(measured.of("evaluate")) == 2
     assert not trained.plan("make_table1", change=SMALL).jobs
+
+
+NOISE = """
+from sdlcore.sources.plugins.settings import source
+
+
+@source("noise")
+def noise(split, rng, *, dimension: int = 4):
+    while True:
+        yield rng.standard_normal((100, dimension))
+"""
+
+
+def test_a_source_is_planned_filled_trained_on_and_made_anew_with_its_plugin(trained):
+    (trained.path / "noise_plugin.py").write_text(NOISE)
+    asked = {"source": "noise", "dimension": 6, "train_samples": 700, "test_samples": 150}
+    run = {"n_q": 32, "steps": 5, "batch_size": 64}
+    change = {"name": "noisy", "plugins": ["noise_plugin"], "sources": {"plugin": {"mine": asked | {"run": run}}}}
+    metrics = "results/noisy/runs/mine/topk_real/best/none/seed0/metrics.json"
+    planned = trained.plan(change=change)
+    assert planned.of("plugin_source") == ["source=mine"]
+    assert planned.of("make_own_mine")
+    trained.snakemake(metrics, change=change)
+    with ActivationStore(trained.path / "results/noisy/activations/mine/train.h5") as store:
+        assert store.read("input").shape == (700, 6)
+    assert (trained.path / metrics).exists()
+    assert not trained.plan(metrics, change=change).jobs
+    (trained.path / "noise_plugin.py").write_text(NOISE.replace("100", "50"))
+    assert trained.plan(metrics, change=change).rules() == {"plugin_source", "train", "evaluate"}

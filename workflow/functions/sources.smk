@@ -6,6 +6,7 @@ from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.storage.parsing import SourceError
 
@@ -76,6 +77,11 @@ if workflow.is_main_process:
     for name in study.sources.file:
         if not missing_files(name):
             check_arrays(name)
+
+
+def plugin_parts(wildcards):
+    """The plugin that gives a source's activations."""
+    return PluginSource.from_dict(settings_for(PluginSource, wildcards)).parts
 
 
 def extraction_memory(source):

@@ -5,6 +5,7 @@ import pytest
 from sdlcore import plugins
 from sdlcore.losses.term import loss_term
 from sdlcore.solvers.registry import solver
+from sdlcore.sources.plugins.settings import source
 from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
 from sdlcore.study.settings.cells import Cell, run_settings
 from sdlcore.study.settings.trees import merge
@@ -120,3 +121,30 @@ def test_a_solver_is_a_method_with_its_settings():
     assert run.own == {"taken_from": 3}
     with pytest.raises(ConfigError, match=r"methods.own.taken_form: unknown key; did you mean taken_from"):
         study(methods={"own": {"solver": "samples", "taken_form": 3}})
+
+
+def test_a_source_gets_its_own_table_with_anchors_where_it_has_classes():
+    @source("noise")
+    def noise(split, rng, *, dimension: int = 4): ...
+
+    @source("classes", labels=True, target=True)
+    def classes(split, rng): ...
+
+    run = {"n_q": 64, "steps": 5, "batch_size": 32}
+    mine = {"mine": {"source": "noise", "dimension": 6, "run": run}, "wider": {"like": "mine", "dimension": 8}}
+    found = configure({"name": "own", "sources": {"plugin": {**mine, "sorted": {"source": "classes"}}}}, DEFAULT)
+    assert found.sources.plugin["wider"].own == {"dimension": 8}
+    assert found.sources.plugin["mine"].model_dump()["dimension"] == 6
+    assert not found.source("mine").is_labelled
+    assert found.source("sorted").is_labelled
+    assert found.source("sorted").has_target
+    assert found.tables["own_mine"].anchorings == ["none"]
+    assert "half_of_classes" in found.tables["own_sorted"].anchorings
+    for wrong, said in (
+        ({"dimension": "a"}, "sources.plugin.mine.dimension: expected a whole number, found 'a'"),
+        ({"dimensions": 3}, "sources.plugin.mine.dimensions: unknown key; did you mean dimension?"),
+        ({"source": "nois"}, "sources.plugin.mine.source: 'nois' is not one of noise, classes; did you mean noise?"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            configure({"name": "own", "sources": {"plugin": {"mine": {"source": "noise", **wrong}}}}, DEFAULT)
+        assert said in str(refused.value)

@@ -11,7 +11,9 @@ from sdlcore.plugins import own_settings
 from sdlcore.settings import did_you_mean
 from sdlcore.study.configuration.schema import schema
 from sdlcore.study.configuration.yaml_files import key_path, shown
-from sdlcore.study.settings.runs import OF_PLUGINS, Layer, Method, Run, defined
+from sdlcore.study.settings.extensible import Extensible
+from sdlcore.study.settings.runs import OF_PLUGINS, Method, Run, defined
+from sdlcore.study.settings.sources import Plugin
 
 Path = tuple[str | int, ...]
 Part = JsonSchemaValue
@@ -80,7 +82,7 @@ def _known_keys(path: Path, config: Any) -> str:
     for key in path[:-1]:
         parent = parent[key]
     known = set(part.get("properties", {}))
-    layers: dict[str, type[Layer]] = {"Method": Method, "Run": Run}
+    layers: dict[str, type[Extensible]] = {"Method": Method, "Run": Run, "Plugin": Plugin}
     for name, layer in layers.items():
         if part is schema()["$defs"][name]:
             known |= layer.of_plugins().keys()

@@ -3,26 +3,17 @@
 import json
 from collections.abc import Iterator
 from dataclasses import Field, fields
-from typing import Annotated, Any, ClassVar, Self, get_origin
+from typing import Annotated, Any, ClassVar, get_origin
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    create_model,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BeforeValidator, ConfigDict, create_model, model_serializer
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from sdlcore.baselines.settings import PeerConfig
-from sdlcore.plugins import Extension, Kind, own_settings
+from sdlcore.plugins import Kind
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
-from sdlcore.settings import wanted
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.settings.documents import documents
+from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
 
 USERS: dict[str, tuple[type, ...]] = {
@@ -63,7 +54,7 @@ def _describe(schema: JsonSchemaValue, cls: Any) -> None:
         schema["properties"][name]["description"] = text
 
 
-class Layer(Settings):
+class Layer(Extensible):
     """Some settings of runs. What is left out comes from the layers below, at the bottom from the defaults of runs."""
 
     model_config = ConfigDict(json_schema_extra=_describe)
@@ -71,38 +62,13 @@ class Layer(Settings):
     """The kinds of runs whose settings may stand in the layer."""
 
     @classmethod
-    def of_plugins(cls) -> dict[str, list[tuple[Extension, Any]]]:
-        """Return the settings that plugins add: whose each is, and its annotation."""
-        return own_settings(*(kind for user in cls.users for kind in OF_PLUGINS.get(user, ())))
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _with_own(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Check what plugins add apart from our own settings, and put it beside these."""
-        unknown = given.keys() - cls.model_fields.keys() if isinstance(given, dict) else None
-        own = unknown & cls.of_plugins().keys() if unknown else None  # few configurations have plugins to look for
-        if not own:
-            return handler(given)
-        found = handler({name: value for name, value in given.items() if name not in own})
-        wrong = [_refused(name, given[name], cls.of_plugins()[name]) for name in given if name in own]
-        if errors := [error for error in wrong if error is not None]:
-            raise ValidationError.from_exception_data(cls.__name__, errors)
-        return found.model_copy(update={name: given[name] for name in given if name in own})
+    def kinds_of_plugins(cls) -> tuple[Kind, ...]:
+        return tuple(kind for user in cls.users for kind in OF_PLUGINS.get(user, ()))
 
     @model_serializer
     def given(self) -> dict[str, Any]:
         """Return the settings that are given, as they were written."""
         return {name: value for name, value in self if name in self.model_fields_set}
-
-
-def _refused(name: str, value: Any, declared: list[tuple[Extension, Any]]) -> InitErrorDetails | None:
-    """Return the error of a plugin's setting that has another value than any plugin takes, or None."""
-    problems = [wanted(annotation, _as_tuple(value)) for _, annotation in declared]
-    if None in problems:
-        return None
-    text = next((documents(one.made)[name] for one, _ in declared if name in documents(one.made)), "")
-    said = f"expected {problems[0]}{f' ({text})' if text else ''}, found {value!r}"
-    return InitErrorDetails(type=PydanticCustomError("own", "{said}", {"said": said}), loc=(name,), input=value)
 
 
 def _as_tuple(value: Any) -> Any:

@@ -7,17 +7,20 @@ from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 import pydantic
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, PlainSerializer
+from pydantic import AfterValidator, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 from typing_extensions import TypeAliasType
 
 from sdlcore.data import settings as data
+from sdlcore.plugins import Kind
 from sdlcore.settings import Batch, Positive
 from sdlcore.sources.bench import hierarchy
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images import settings as images
 from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.plugins.settings import PluginSource, gives
 from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
 from sdlcore.study.settings.runs import Run
 
@@ -46,7 +49,9 @@ class _FromLibrary(Settings):
         super().__init_subclass__(**kwargs)
         taken: tuple[Field[Any], ...] = fields(cls) if is_dataclass(cls) else ()
         for field in taken:
-            cls.__annotations__.setdefault(field.name, _as_configured(field.type))
+            # what plugins add stands flat beside ours
+            annotation = ClassVar[Any] if field.name == "own" else _as_configured(field.type)
+            cls.__annotations__.setdefault(field.name, annotation)
 
 
 def _as_configured(annotation: Any) -> Any:
@@ -286,6 +291,35 @@ class File(Source, FileSource):
         return self.labels is not None
 
 
+class Plugin(Extensible, Source, PluginSource):
+    """Activations that a plugin gives."""
+
+    class_means: ClassMeans = ClassMeans()
+
+    kind = "plugin"
+    how_target = "its plugin declares none; see docs/extending.md"
+
+    @classmethod
+    def kinds_of_plugins(cls) -> tuple[Kind, ...]:
+        return ("source",)
+
+    @model_serializer(mode="wrap")
+    def _with_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {**handler(self), **self.own}
+
+    @property
+    def described(self) -> str:
+        return f"activations of the source {self.source}"
+
+    @property
+    def has_target(self) -> bool:
+        return gives(self.source, "target")
+
+    @property
+    def is_labelled(self) -> bool:
+        return gives(self.source, "labels")
+
+
 class Sources(Settings):
     """Sources by kind and name."""
 
@@ -299,3 +333,5 @@ class Sources(Settings):
     """Activations of Llama-family language models, shared by all seeds."""
     file: dict[Identifier, File] = {}
     """Activations that lie in files already, shared by all seeds."""
+    plugin: dict[Identifier, Plugin] = {}
+    """Activations that plugins give (docs/extending.md), shared by all seeds."""

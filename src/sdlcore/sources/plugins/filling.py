@@ -1,0 +1,75 @@
+"""Fill stores with what a plugin's source gives."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sdlcore.data.writing import create_store
+from sdlcore.plugins import registered
+from sdlcore.random_streams import stream
+from sdlcore.sources.plugins.settings import PluginSource
+from sdlcore.storage.files import provenance
+from sdlcore.storage.parsing import SourceError
+
+
+class Rows(NamedTuple):
+    """A block of B samples."""
+
+    input: np.ndarray
+    """B x n_p."""
+    target: np.ndarray | None = None
+    """B x n_r, of a source that has a target."""
+    labels: np.ndarray | None = None
+    """The class of each sample (B), an integer from 0 on or -1 for none, of a source that has labels."""
+
+    def first(self, rows: int) -> "Rows":
+        """Return the first samples."""
+        target = None if self.target is None else self.target[:rows]
+        return Rows(self.input[:rows], target, None if self.labels is None else self.labels[:rows])
+
+
+def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> None:
+    """Write the training store and the evaluation store.
+
+    Parameters
+    ----------
+    source
+        Which source, with its settings.
+    train, test
+        Files to write.
+    script
+        File of the script that this is called from; its code counts as the stores'.
+
+    Raises
+    ------
+    SourceError
+        If the source gives too few samples, or other columns than it declares; the message names it.
+    """
+    for split, path, wanted in (("train", train, source.train_samples), ("test", test, source.test_samples)):
+        facts = provenance(script, source.parts, source=source.to_dict(), split=split)
+        with create_store(path, facts, source.dtype) as store:
+            rows = 0
+            for block in _blocks(source, split):
+                part = block if wanted is None else block.first(wanted - rows)
+                store.append(part.input, target=part.target, labels=part.labels)
+                rows += len(part.input)
+                if rows == wanted:
+                    break
+            if wanted is not None and rows < wanted:
+                short = f"{rows} samples for {split}, expected {split}_samples = {wanted}"
+                raise SourceError(f"source {source.source}: {short}")
+
+
+def _blocks(source: PluginSource, split: str) -> Iterator[Rows]:
+    """Yield the blocks of a split, once they have the columns that the source declares."""
+    found = registered("source", source.source)
+    assert found is not None, f"{source.source} is registered"
+    for given in found.made(split, stream(0, "plugin", split), **source.own):
+        block = given if isinstance(given, Rows) else Rows(np.asarray(given))
+        for column in ("target", "labels"):
+            if (getattr(block, column) is not None) != found.facts[column]:
+                declared = "declares" if found.facts[column] else "does not declare"
+                raise SourceError(f"source {source.source}: {declared} {column}, but its blocks differ from that")
+        yield block

@@ -1,0 +1,85 @@
+"""Sources of plugins: their blocks fill stores, up to as many samples as a configuration asks for."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.plugins import PluginError
+from sdlcore.sources.plugins.filling import Rows, write_stores
+from sdlcore.sources.plugins.settings import PluginSource, source
+from sdlcore.storage.parsing import SourceError
+
+pytestmark = pytest.mark.usefixtures("registry")
+
+
+@pytest.fixture
+def noise():
+    @source("noise")
+    def noise(split, rng, *, dimension: int = 4, scale: float = 1.0):
+        for _ in range(10):
+            yield scale * rng.standard_normal((30, dimension))
+
+
+@pytest.fixture
+def classes():
+    @source("classes", target=True, labels=True)
+    def classes(split, rng):
+        x = rng.standard_normal((20, 3)).astype(np.float32)
+        yield Rows(x, -x, np.arange(20) % 2)
+
+
+def stores(tmp_path, **settings):
+    paths = [tmp_path / "train.h5", tmp_path / "test.h5"]
+    write_stores(PluginSource.from_dict(settings), *paths, __file__)
+    return [ActivationStore(path) for path in paths]
+
+
+def test_stores_have_as_many_samples_as_are_asked_for(noise, tmp_path):
+    train, test = stores(tmp_path, source="noise", train_samples=100, scale=3.0)
+    assert (train.rows, test.rows, train.n_p) == (100, 300, 4)
+    assert 2 < train.read("input").std() < 4
+    assert not np.isin(test.read("input")[:, 0], train.read("input")[:, 0]).any()
+    made = json.loads(h5py.File(tmp_path / "train.h5").attrs["provenance"])
+    assert made["source"]["scale"] == 3.0
+
+
+def test_blocks_may_have_a_target_and_classes(classes, tmp_path):
+    train, _ = stores(tmp_path, source="classes")
+    assert (train.read("target") == -train.read("input")).all()
+    assert train.read("labels").tolist() == [0, 1] * 10
+
+
+def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
+    with pytest.raises(SourceError, match="source noise: 300 samples for train, expected train_samples = 301"):
+        stores(tmp_path, source="noise", train_samples=301)
+
+    @source("liar", labels=True)
+    def liar(split, rng):
+        yield rng.standard_normal((3, 2))
+
+    with pytest.raises(SourceError, match="source liar: declares labels, but its blocks differ"):
+        stores(tmp_path, source="liar")
+    assert not list(tmp_path.glob("*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"source": "niose"}, "source must be one of noise, found 'niose'; did you mean noise"),
+        ({"source": "noise", "scale": "1"}, "scale must be a number, found '1'"),
+        ({"source": "noise", "sclae": 1}, "unknown settings of a source: sclae; expected some of"),
+    ],
+)
+def test_its_settings_are_checked(noise, given, said):
+    with pytest.raises(ValueError, match=said):
+        PluginSource.from_dict(given)
+
+
+def test_names_of_settings_that_are_taken_are_refused():
+    with pytest.raises(PluginError, match="source own: sdlcore has a setting dtype"):
+
+        @source("own")
+        def own(split, rng, *, dtype: str = "x"): ...

@@ -1,0 +1,24 @@
+# Activations that a plugin gives, shared by all seeds.
+rule plugin_source:
+    """Activations that a plugin gives"""
+    output:
+        train="<results>/activations/{source}/train.h5",
+        test="<results>/activations/{source}/test.h5",
+    log:
+        "<logs>/plugin_source/{source}.log",
+    benchmark:
+        "<logs>/plugin_source/{source}.tsv"
+    wildcard_constraints:
+        source=names_of("plugin"),
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        source=lambda wildcards: as_json(settings_for(PluginSource, wildcards)),
+        code=lambda wildcards: code_digest("plugin_source", *plugin_parts(wildcards)),
+    shell:
+        'python "$SCRIPTS"/plugin_source.py --source {params.source:q} --train {output.train:q} --test {output.test:q}'
+        " > {log:q} 2>&1"
