@@ -93,6 +93,7 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         given.__doc__ = inspect.getdoc(function)
         return given
 
+    load_for_jobs()
     with _errors_in_a_line(name):
         call = tyro.extras.subcommand_cli_from_dict(
             {command: later(function) for command, function in functions.items()},

@@ -83,7 +83,7 @@ def fit(
         seed: everything is drawn from it
         device: where to train
     """
-    settings = asdict(model) | asdict(loss) | asdict(training)
+    settings: dict[str, Any] = model.to_dict() | loss.to_dict() | training.to_dict()
     del settings["pursuit"]
     if target is not None and model.pair == "sae":
         settings["pair"] = "transcoder"
@@ -122,7 +122,7 @@ def solve(
         target: activations of a second representation, as an .npy file
         seed: everything is drawn from it
     """
-    settings = asdict(solver)
+    settings: dict[str, Any] = solver.to_dict()
     if target is not None and solver.pair == "sae":
         settings["pair"] = "transcoder"
     both: tuple[Any, Any] = ([x, target], None) if settings["pair"] == "crosscoder" and target else (x, target)

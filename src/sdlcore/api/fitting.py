@@ -271,7 +271,7 @@ def _documented() -> inspect.Signature:
     parameters = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
     for part in (ModelConfig, LossConfig, TrainingConfig):
         for field in fields(part):
-            if field.name not in ("pair", "pursuit"):
+            if field.name not in ("pair", "pursuit", "own"):
                 keyword = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, annotation=field.type)
                 parameters.append(keyword.replace(default=field.default))
     rest = [p for p in signature.parameters.values() if p.kind == p.VAR_KEYWORD]
