@@ -8,6 +8,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from sdlcore import plugins
+from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.plugins import PluginError, extensions, load, located, settings_class
@@ -71,6 +72,16 @@ def test_they_are_checked_as_ours_are(given, said):
     soft()
     with pytest.raises(ValueError, match=said):
         RunConfig.from_dict({"activation": "soft", "k": 3, "n_q": 8, **given})
+
+
+def test_a_run_hangs_on_the_settings_of_what_its_activation_extends():
+    @activation("own_jump")
+    class OwnJump(JumpReLU):
+        pass
+
+    ways = [RunConfig.from_dict({"activation": "own_jump", "bandwidth": width}) for width in (0.3, 0.5)]
+    assert ways[0].used() != ways[1].used()
+    assert make_sigma(ways[0].model).relative_bandwidth == 0.3
 
 
 def test_a_run_without_the_plugin_has_none_of_its_settings():
@@ -144,6 +155,7 @@ def test_plugins_are_imported_by_path_with_what_lies_beside_them(tmp_path):
             r"broken_plugin.py cannot be imported \(ZeroDivisionError: .*, line 2\)",
         ),
         ("needy_plugin.py", "import not_there\n", r"needy_plugin.py cannot be imported \(ModuleNotFoundError: "),
+        ("leaving_plugin.py", "exit(3)\n", r"leaving_plugin.py cannot be imported \(SystemExit: 3"),
         ("json.py", "", r"json.py: a module called json is imported already; rename yours"),
         ("gone_plugin.py", None, "gone_plugin.py: no such file"),
     ],

@@ -283,7 +283,7 @@ def load(plugins: Iterable[str]) -> None:
             ) from error
         except PluginError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{plugin} cannot be imported ({_said(error)})") from error
 
 

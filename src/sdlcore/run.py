@@ -57,8 +57,15 @@ class Extensible(FromJson):
         del found["own"]
         return {**found, **_lists(self.own)}
 
+    @property
+    def by_plugin(self) -> bool:
+        """Whether a plugin reads these settings, and so may hang on any of them."""
+        return False
+
     def used(self) -> dict[str, Json]:
         """Return the settings without those of parts that the run does not have."""
+        if self.by_plugin:
+            return self.to_dict()
         found = used(self)
         del found["own"]
         return {**found, **_lists(self.own)}
@@ -150,6 +157,10 @@ class ModelConfig(Extensible):
             raise ValueError(f"tied weights are one matrix: frozen must be none or both, found {self.frozen}")
         if self.pursuit and (self.activation != "topk" or self.pair == "transcoder"):
             raise ValueError(f"pursuit needs activation topk and x_r = x_p, found {self.activation}, {self.pair}")
+
+    @property
+    def by_plugin(self) -> bool:
+        return registered("activation", self.activation) is not None
 
     @property
     def selects(self) -> bool:

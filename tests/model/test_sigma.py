@@ -290,6 +290,19 @@ def test_its_gradients_are_those_of_finite_differences(shrunk, scales):
             assert found == pytest.approx((sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-6)
 
 
+@given(seed=seeds)
+def test_one_that_extends_batchtopk_keeps_its_threshold(seed):
+    class Lower(BatchTopK):
+        def values(self, pre, support):
+            return (super().values(pre, support) - 0.1).clamp(min=0)
+
+    z, sigma, plain = pre_activations(seed), Lower(3).double(), BatchTopK(3).double()
+    for training in (True, False):
+        kept = latents(plain.train(training), z)
+        assert torch.equal(latents(sigma.train(training), z), torch.where(kept > 0, (kept - 0.1).clamp(min=0), 0.0))
+        assert sigma.threshold == plain.threshold
+
+
 def test_latents_that_only_take_part_beside_the_active_ones_have_no_value(registry):
     @activation("lifted")
     class Lifted(TopK):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.plugins import Name
+from sdlcore.plugins import Name, registered
 from sdlcore.run import Activation, Extensible, parts_of
 from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used_by
 
@@ -94,6 +94,10 @@ class SolverConfig(Extensible):
     def activation(self) -> Activation:
         """That of the dictionary that is found."""
         return "topk" if self.encoder == "pursuit" else "jumprelu"
+
+    @property
+    def by_plugin(self) -> bool:
+        return registered("solver", self.solver) is not None
 
     @property
     def sigma_parts(self) -> tuple[str, ...]:
