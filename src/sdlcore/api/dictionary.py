@@ -63,7 +63,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def settings(self) -> dict[str, Any]:
         """The settings that it was made with, as the configuration has them; of an imported one its model's."""
         found = self.provenance.get("settings")
-        return dict(found) if isinstance(found, dict) else dict(vars(self.coder.config))
+        return dict(found) if isinstance(found, dict) else self.coder.config.to_dict()
 
     @property
     def pair(self) -> str:
