@@ -5,13 +5,12 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import Tensor
 
-from sdlcore.model.activations.registry import activation
-from sdlcore.model.activations.topk import TopK
+import sdlcore as sdl
 from sdlcore.model.support import Support
 
 
-@activation("soft_topk")
-class SoftTopK(TopK):
+@sdl.activation("soft_topk")
+class SoftTopK(sdl.TopK):
     """The k largest pre-activations of a sample, less a constant: soft thresholding of what TopK keeps."""
 
     shrink: Annotated[float, Ge(0)] = 0.1

@@ -10,7 +10,25 @@ from .api.inside import splice as splice
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
 from .api.standard import standard_bench as standard_bench
+from .evaluation.evaluate import Judged as Judged
+from .evaluation.metrics import BENCH as BENCH
+from .evaluation.metrics import EVERY_RUN as EVERY_RUN
+from .evaluation.metrics import JUDGED as JUDGED
+from .evaluation.metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
+from .losses.term import Given as Given
+from .losses.term import loss_term as loss_term
+from .model.activations.batchtopk import BatchTopK as BatchTopK
+from .model.activations.gated import Gated as Gated
+from .model.activations.jumprelu import JumpReLU as JumpReLU
+from .model.activations.registry import activation as activation
+from .model.activations.relu import ReLU as ReLU
+from .model.activations.topk import TopK as TopK
+from .model.sigma import Selecting as Selecting
+from .model.sigma import Sigma as Sigma
+from .solvers.registry import solver as solver
+from .sources.plugins.filling import Rows as Rows
+from .sources.plugins.settings import source as source
 
 __version__: str
