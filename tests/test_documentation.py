@@ -116,7 +116,6 @@ WITHOUT_YAML = (
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/cluster.md",
-    "docs/exporting.md",
     "docs/inside-a-model.md",
     "docs/metrics.md",
     "docs/reading-latents.md",

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import yaml
 
 from sdlcore.interop.format import SAVE_OURS, Files, Format, safetensors_file
+from sdlcore.interop.places import FILES
 from sdlcore.interop.weights import weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 
-FILES = ("layer_*.safetensors", "config.yaml")
+_FILES = FILES["circuit_tracer"]
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -64,7 +65,7 @@ def write(
         "scan": scan or model_name,
     }
     text = yaml.safe_dump(config, sort_keys=False)
-    return {**files, FILES[1]: lambda path: path.write_text(text, encoding="utf-8")}
+    return {**files, _FILES[1]: lambda path: path.write_text(text, encoding="utf-8")}
 
 
 def _tensors(model: SparseCoder) -> dict:
@@ -77,4 +78,4 @@ def _tensors(model: SparseCoder) -> dict:
     return tensors
 
 
-FORMAT = Format("circuit-tracer", FILES, refusal, write, is_set=True)
+FORMAT = Format("circuit-tracer", _FILES, refusal, write, is_set=True)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from sdlcore.interop.format import SAVE_OURS, Files, Format, check_widths, json_file, read_json
+from sdlcore.interop.places import FILES
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
 from sdlcore.storage.parsing import SourceError, parsing
 
-FILES = ("ae.pt", "config.json")
+_FILES = FILES["dictionary_learning"]
 _CLASSES: dict[str, tuple[str, str]] = {
     "relu": ("AutoEncoderNew", "StandardTrainerAprilUpdate"),
     "jumprelu": ("JumpReluAutoEncoder", "JumpReluTrainer"),
@@ -94,8 +95,8 @@ def write(
     state = _state(dict_class, weights, config.k, prefixes)
     whole = {name: value.contiguous() for name, value in state.items()}
     return {
-        FILES[0]: lambda path: torch.save(whole, path),
-        FILES[1]: json_file({"trainer": trainer, "buffer": {"ctx_len": ctx_len}}),
+        _FILES[0]: lambda path: torch.save(whole, path),
+        _FILES[1]: json_file({"trainer": trainer, "buffer": {"ctx_len": ctx_len}}),
     }
 
 
@@ -126,16 +127,16 @@ def read(folder: Path) -> SparseCoder:
     AutoEncoder's latents are in units of reconstructions, as its own loader has them.
     """
     with parsing(folder, "a dictionary of dictionary_learning"):
-        trainer = read_json(folder / FILES[1])["trainer"]
+        trainer = read_json(folder / _FILES[1])["trainer"]
         dict_class = trainer["dict_class"]
         if dict_class not in _READ:
             known = ", ".join(_READ)
             raise SourceError(f"{folder}: class {dict_class!r} is not read; expected one of {known}")
-        state = torch.load(folder / FILES[0], map_location="cpu", weights_only=True)
+        state = torch.load(folder / _FILES[0], map_location="cpu", weights_only=True)
         k = trainer.get("k")
         if k is not None and "k" in state and int(state["k"]) != k:
-            raise SourceError(f"{folder}: k is {k} in {FILES[1]}, but {int(state['k'])} in {FILES[0]}")
-        check_widths(folder / FILES[1], trainer["activation_dim"], len(_decoder_bias(state)))
+            raise SourceError(f"{folder}: k is {k} in {_FILES[1]}, but {int(state['k'])} in {_FILES[0]}")
+        check_widths(folder / _FILES[1], trainer["activation_dim"], len(_decoder_bias(state)))
         return from_state({"k": torch.tensor(k or 0), **state}, dict_class, normalise=dict_class == "AutoEncoder")
 
 
@@ -170,4 +171,4 @@ def _decoder_bias(state: Mapping[str, Any]) -> Tensor:
     return next(state[name] for name in ("b_dec", "bias", "decoder_bias", "decoder.bias") if name in state)
 
 
-FORMAT = Format("dictionary_learning", FILES, refusal, write, read)
+FORMAT = Format("dictionary_learning", _FILES, refusal, write, read)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.interop.format import SAVE_OURS, Files, Format, RefusedError, kind_of
+from sdlcore.interop.places import OURS
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.storage.files import atomic_path
@@ -98,7 +99,7 @@ def _write(to: Format, folder: Path, files: Files) -> Path:
     """Write files, each whole or not at all. A folder that is not finished lacks the file that describes the others."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file, expected a folder to write to")
-    patterns = {pattern for one in FORMATS.values() for pattern in one.files} | {"model.safetensors"}
+    patterns = {pattern for one in FORMATS.values() for pattern in one.files} | {OURS}
     for path in sorted(folder.iterdir()) if folder.exists() else ():
         if path.name not in files and any(fnmatch(path.name, pattern) for pattern in patterns):
             raise ValueError(f"{folder}: holds {path.name} of another dictionary; choose another folder")

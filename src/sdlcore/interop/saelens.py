@@ -21,13 +21,14 @@ from sdlcore.interop.format import (
     read_tensors,
     safetensors_file,
 )
+from sdlcore.interop.places import FILES
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
 from sdlcore.storage.parsing import SourceError, parsing
 
-FILES = ("sae_weights.safetensors", "cfg.json")
+_FILES = FILES["saelens"]
 VERSION = "6.0.0"
 """The first release whose configuration this is."""
 _WRITTEN = {
@@ -124,27 +125,27 @@ def write(
         cfg |= {"k": config.k, "rescale_acts_by_decoder_norm": False}
     if config.pair == "transcoder":
         cfg["d_out"] = len(weights.b_dec)
-    return {FILES[0]: safetensors_file(tensors), FILES[1]: json_file(cfg)}
+    return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
 
 
 def read(folder: Path) -> SparseCoder:
     """Open a folder: what `save_model` or `save_inference_model` wrote, or a checkpoint of a training."""
     with parsing(folder, "a SAELens dictionary"):
-        cfg = _current(read_json(folder / FILES[1]))
+        cfg = _current(read_json(folder / _FILES[1]))
         architecture = cfg["architecture"]
         if architecture not in _READ:
             known = ", ".join(_READ)
             raise SourceError(f"{folder}: architecture {architecture!r} is not read; expected one of {known}")
         if (normalisation := cfg.get("normalize_activations")) in _OF_INPUTS:
             raise SourceError(f"{folder}: normalises each input by itself ({normalisation}), which none here does")
-        state = read_tensors(folder / FILES[0])
+        state = read_tensors(folder / _FILES[0])
         expected = {"W_enc", "W_dec", "b_dec"}
         expected |= {"b_gate", "b_mag", "r_mag"} if architecture == "gated" else {"b_enc"}
         expected |= {"threshold"} if _READ[architecture] == "jumprelu" else set()
         expected |= {"topk_threshold"} if _READ[architecture] == "batchtopk" else set()
         expected |= {"W_skip"} if "skip" in architecture else set()
-        check_names(folder / FILES[0], state, expected)
-        check_widths(folder / FILES[1], cfg["d_in"], state["W_enc"].shape[0])
+        check_names(folder / _FILES[0], state, expected)
+        check_widths(folder / _FILES[1], cfg["d_in"], state["W_enc"].shape[0])
         return from_state(state, cfg)
 
 
@@ -179,4 +180,4 @@ def _current(cfg: dict[str, Any]) -> dict[str, Any]:
     return {"architecture": "standard", **cfg}
 
 
-FORMAT = Format("SAELens", FILES, refusal, write, read)
+FORMAT = Format("SAELens", _FILES, refusal, write, read)

@@ -20,11 +20,12 @@ from sdlcore.interop.format import (
     read_tensors,
     safetensors_file,
 )
+from sdlcore.interop.places import FILES
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.storage.parsing import SourceError, parsing
 
-FILES = ("sae.safetensors", "cfg.json")
+_FILES = FILES["sparsify"]
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -66,20 +67,20 @@ def write(model: SparseCoder) -> Files:
         "transcode": transcode,
         "d_in": n_p,
     }
-    return {FILES[0]: safetensors_file(tensors), FILES[1]: json_file(cfg)}
+    return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
 
 
 def read(folder: Path) -> SparseCoder:
     """Open a folder that its trainer, or `save_to_disk`, wrote."""
     with parsing(folder, "a dictionary of sparsify"):
-        cfg = read_json(folder / FILES[1])
+        cfg = read_json(folder / _FILES[1])
         if (activation := cfg.get("activation", "topk")) != "topk":
             raise SourceError(f"{folder}: activation {activation!r} is not read; expected topk")
-        state = read_tensors(folder / FILES[0])
+        state = read_tensors(folder / _FILES[0])
         skip = bool(cfg.get("skip_connection", False))
         expected = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} | ({"W_skip"} if skip else set())
-        check_names(folder / FILES[0], state, expected)
-        check_widths(folder / FILES[1], cfg["d_in"], state["encoder.weight"].shape[1])
+        check_names(folder / _FILES[0], state, expected)
+        check_widths(folder / _FILES[1], cfg["d_in"], state["encoder.weight"].shape[1])
         return from_state(state, int(cfg.get("k", 32)), bool(cfg.get("transcode", False)))
 
 
@@ -96,4 +97,4 @@ def from_state(state: Mapping[str, Tensor], k: int | None, transcode: bool = Fal
     return sparse_coder(weights, "topk", k, "transcoder" if transcode or "W_skip" in state else "sae")
 
 
-FORMAT = Format("sparsify", FILES, refusal, write, read)
+FORMAT = Format("sparsify", _FILES, refusal, write, read)

@@ -14,7 +14,6 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.storage.parsing import SourceError, parsing
 
-SUFFIXES = (".safetensors", ".npz")
 Layout = Literal["by_latent", "saelens", "linear"]
 _BY_LATENT: dict[Layout, tuple[bool, bool]] = {
     "by_latent": (True, True),
