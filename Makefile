@@ -98,7 +98,7 @@ packages: ## download all Python packages into cache/packages, for a machine wit
 	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77'
 
 clean: ## remove the environment and caches of tools; results stay
-	rm -rf $(VENV) $(BENCHMARK_VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(BENCHMARK_VENV) cache/interop .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

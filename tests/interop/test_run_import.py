@@ -36,7 +36,7 @@ def run(tmp_path, store, watch=None, **settings):
 @pytest.mark.parametrize("kind", ["topk", "relu transcoder to another width", "topk crosscoder"])
 def test_a_dictionary_of_any_pair_becomes_a_run(kind, store, tmp_path):
     if "crosscoder" in kind:
-        save_model(tmp_path / "theirs.safetensors", made(kind), {})
+        save_model(tmp_path / "theirs.safetensors", made(kind), {"seed": 3})
         theirs = tmp_path / "theirs.safetensors"
     else:
         theirs = export(made(kind), "saelens", tmp_path / "theirs")
@@ -48,6 +48,8 @@ def test_a_dictionary_of_any_pair_becomes_a_run(kind, store, tmp_path):
     made_from = json.loads((folder / "config.json").read_text())
     assert made_from["settings"]["model"] == str(theirs)
     assert made_from["imported"]["format"] == ("sdlcore" if "crosscoder" in kind else "saelens")
+    said = {"seed": 3} if "crosscoder" in kind else json.loads((theirs / "cfg.json").read_text())
+    assert made_from["imported"]["says"] == said
     with (folder / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["step"], row["samples"], row["seconds"]) == ("0", "0", "0")

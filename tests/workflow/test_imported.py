@@ -42,7 +42,9 @@ def test_the_run_says_which_files_it_is(checkout):
     made = json.loads((checkout.path / MINE / "config.json").read_text())
     files = {name: sha256_of(checkout.path / THEIRS / name) for name in ("cfg.json", "sae_weights.safetensors")}
     assert made["inputs"].items() >= files.items()
-    assert made["imported"] == {"from": THEIRS, "format": "saelens", "files": sorted(files)}
+    assert made["imported"].items() >= {"from": THEIRS, "format": "saelens", "files": sorted(files)}.items()
+    assert made["imported"]["says"]["architecture"] == "topk"
+    assert "Made elsewhere and opened here: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()
     (row,) = (checkout.path / MINE / "history.csv").read_text().splitlines()[1:]
     assert row.startswith("0,0,")
 

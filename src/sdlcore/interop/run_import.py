@@ -1,5 +1,6 @@
 """Open one dictionary from a file, and leave the files of a run."""
 
+import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,10 @@ from sdlcore.data.reading import open_checked
 from sdlcore.interop.load import load
 from sdlcore.interop.places import dictionary_files, format_at, locate
 from sdlcore.interop.settings import ImportConfig
+from sdlcore.model.saving import load_provenance
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json
+from sdlcore.storage.parsing import parsing
 from sdlcore.training.history import History, csv_file
 from sdlcore.training.runner import Run, leave_run
 
@@ -39,9 +42,20 @@ def run_import(run: Run, config: ImportConfig, script: str) -> None:
     found = locate(config.model, config.subfolder, config.revision)
     form = config.format or format_at(found)
     files: dict[str, Path | None] = {file.name: file for file in dictionary_files(found, form)}
-    noted: dict[str, Json] = {"imported": {"from": config.model, "format": form, "files": sorted(files)}}
+    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": _says(found, form)}
+    noted: dict[str, Json] = {"imported": about}
     log.info("%s: a dictionary in the format of %s", found, form)
     leave_run(run, config, lambda _: _opened(run, found, form), script, files, noted=noted)
+
+
+def _says(found: Path, form: str) -> Json:
+    """Return what the files say of the dictionary's making."""
+    *_, last = dictionary_files(found, form)
+    if form == "sdlcore":
+        return load_provenance(last)
+    with parsing(last, "JSON"):
+        said: Json = json.loads(last.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        return said
 
 
 def _opened(run: Run, found: Path, form: str) -> SparseCoder:
