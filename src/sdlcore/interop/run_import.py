@@ -9,6 +9,7 @@ import torch
 
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.data.reading import open_checked
+from sdlcore.interop.format import kind_of
 from sdlcore.interop.load import load
 from sdlcore.interop.places import dictionary_files, format_at, locate
 from sdlcore.interop.settings import ImportConfig
@@ -65,7 +66,7 @@ def _opened(run: Run, found: Path, form: str) -> SparseCoder:
         expected = pair_sites(pair, store.n_p, store.n_r)
         widths = model.input_sites, model.target_sites
         if widths != expected:
-            raise ValueError(f"{found}: a {pair} of widths {widths}, but one of {run.store} has {expected}")
+            raise ValueError(f"{found}: a {kind_of(model)} of widths {widths}, but one for {run.store} has {expected}")
         rows = min(ROWS, store.rows)
         target = None if store.n_r is None else store.read("target", 0, rows)
         x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, store.read("input", 0, rows), target))
