@@ -9,7 +9,7 @@ BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
 NEURONPEDIA_VENV := cache/environments/neuronpedia
 INTEROP := saelens dictionary_learning sparsify circuit_tracer
-INTEROP_INSTALLED := $(INTEROP:%=cache/interop/%/.installed)
+INTEROP_INSTALLED := $(INTEROP:%=cache/environments/%/.installed)
 PACKAGES := cache/packages
 # where packages were put by hand, no other place is asked
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt \
@@ -98,7 +98,7 @@ packages: ## download all Python packages into cache/packages, for a machine wit
 	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77'
 
 clean: ## remove the environment and caches of tools; results stay
-	rm -rf $(VENV) $(BENCHMARK_VENV) cache/interop .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(BENCHMARK_VENV) cache/environments .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -116,9 +116,9 @@ $(SLURM_INSTALLED): $(INSTALLED)
 	$(PIP_INSTALL) --editable '.[test,slurm]'
 	touch $@
 
-cache/interop/%/.installed: tests/interop/requirements/%.txt
-	$(BENCHMARK_PYTHON) -m venv cache/interop/$*
-	cache/interop/$*/bin/python -m pip install --quiet --requirement $<
+cache/environments/%/.installed: tests/interop/requirements/%.txt
+	$(BENCHMARK_PYTHON) -m venv cache/environments/$*
+	cache/environments/$*/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 $(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)

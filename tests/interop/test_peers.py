@@ -19,7 +19,7 @@ from sdlcore.storage.files import read_rows, write_rows, write_text
 from tests.conftest import REPOSITORY
 from tests.interop.models import KINDS, agreement, made, samples
 
-ENVIRONMENTS = REPOSITORY / "cache/interop"
+ENVIRONMENTS = REPOSITORY / "cache/environments"
 RESULTS = REPOSITORY / "docs/results/interop"
 SAMPLES, LATENTS = 1000, 1024
 LIMIT = 1e-5
@@ -155,7 +155,7 @@ def page(pairs: list[Pair]) -> str:
         "## How to repeat it",
         "",
         "```sh",
-        "make interop-test      # an environment for each library below cache/interop, then this page and pairs.csv",
+        "make interop-test      # an environment for each library below cache/environments, then this page and pairs.csv",
         "```",
     ]
     return "\n".join(lines) + "\n"
