@@ -20,6 +20,7 @@ PAGES = [
     "docs/anchors.md",
     "docs/architecture.md",
     "docs/cluster.md",
+    "docs/exporting.md",
     "docs/extending.md",
     "docs/figures.md",
     "docs/inside-a-model.md",
@@ -55,6 +56,15 @@ def test_what_the_page_of_the_store_shows_runs(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5"}
+
+
+def test_what_the_page_on_exporting_shows_runs(tmp_path):
+    code = "\n".join(blocks("docs/exporting.md", "python"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("circuit-tracer cannot express a topk autoencoder: it opens transcoders, ")
+    exported = {path.name for path in (tmp_path / "exported").iterdir()}
+    assert exported == {"saelens", "dictionary_learning", "layers.5", "gpt2-set"}
 
 
 def test_what_the_page_of_the_theorems_shows_runs():

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from sdlcore.baselines import run_peer
-from sdlcore.baselines.conversion import Weights, sparse_coder
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
+from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.training.loop import DivergedError

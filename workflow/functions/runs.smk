@@ -2,6 +2,7 @@
 import shutil
 
 from sdlcore.evaluation.metrics import own_parts
+from sdlcore.interop.places import dictionary_files, format_at, locate
 from sdlcore.run import RunConfig
 from sdlcore.study.settings.cells import (
     Cell,
@@ -10,10 +11,12 @@ from sdlcore.study.settings.cells import (
     start_cell,
 )
 
-# methods that solve for their dictionaries, those that other libraries train, and those that are trained here
+# methods that solve for their dictionaries, those that other libraries train, those whose dictionaries are opened from a
+# file, and those that are trained here
 SOLVERS = [name for name, method in study.methods.items() if method.is_solver]
 PEERS = [name for name, method in study.methods.items() if method.is_peer and name not in SOLVERS]
-TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEERS]]
+IMPORTED = [name for name, method in study.methods.items() if method.is_imported and name not in [*SOLVERS, *PEERS]]
+TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEERS, *IMPORTED]]
 
 
 def cell_of(wildcards):
@@ -94,6 +97,18 @@ def start_model(wildcards):
     """The model that a run starts from, where it does."""
     start = start_cell(study, cell_of(wildcards))
     return [] if start is None else FILES.model(start)
+
+
+def imported_files(wildcards):
+    """The files of a dictionary that was made elsewhere; none of one at the hub, which names what it holds by commits."""
+    settings = run_of(wildcards)
+    if is_hub_model(settings.model):
+        return []
+    try:
+        found = locate(settings.model, settings.subfolder)
+        return [str(file) for file in dictionary_files(found, settings.format or format_at(found))]
+    except ValueError as error:
+        raise WorkflowError(f"methods.{wildcards.method}: {error}") from error
 
 
 def latents_of_batch(settings):

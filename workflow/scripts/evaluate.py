@@ -18,6 +18,7 @@ from sdlcore.evaluation.finished import finished_metrics
 from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.metrics import own_parts
 from sdlcore.evaluation.origin import check_origin
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
@@ -52,7 +53,9 @@ def main(
     """
     torch.set_num_threads(1)
     source, method, protocol, anchoring, seed = cell
-    kind = SolverConfig if "solver" in settings else PeerConfig if "peer" in settings else RunConfig
+    kinds: dict[str, type[RunConfig | SolverConfig | PeerConfig | ImportConfig]]
+    kinds = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
+    kind = next((kind for key, kind in kinds.items() if key in settings), RunConfig)
     config = kind.from_dict(settings)
     check_origin(model, config.to_dict(), seed, trained_on)
     run: dict[str, Json] = {

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdlcore.baselines.conversion import Weights, sparse_coder
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note, pace
+from sdlcore.interop.dictionary_learning import from_state
 from sdlcore.model.sparse_coder import SparseCoder
 
 # The package imports nnsight for its buffer of activations of language models, which is not used here; the version that
@@ -95,19 +95,4 @@ def train(batches: Iterator[Tensor], dimension: int, config: PeerConfig, seed: i
 
 def convert(ae: Any, config: PeerConfig) -> SparseCoder:
     """Return a dictionary of dictionary_learning."""
-    state = {name: tensor.detach() for name, tensor in ae.state_dict().items()}
-    W_enc = state["encoder.weight"] if "encoder.weight" in state else state["W_enc"].T
-    W_dec = state["decoder.weight"].T if "decoder.weight" in state else state["W_dec"]
-    b_dec = next(state[name] for name in ("b_dec", "bias", "decoder_bias") if name in state)
-    weights = Weights(
-        W_enc=W_enc,
-        b_enc=next(state[name] for name in ("encoder.bias", "gate_bias", "b_enc") if name in state),
-        W_dec=W_dec,
-        b_dec=b_dec,
-        # of JumpReLU nothing is subtracted
-        shift=b_dec * getattr(ae, "apply_b_dec_to_input", True),
-        threshold=None if config.activation == "topk" else state.get("threshold"),
-        log_scale=state.get("r_mag"),
-        b_magnitude=state.get("mag_bias"),
-    )
-    return sparse_coder(weights, config.activation, config.k)
+    return from_state({name: tensor.detach() for name, tensor in ae.state_dict().items()}, type(ae).__name__)

@@ -27,9 +27,9 @@ from sae_lens import (
 from sae_lens.config import SAETrainerConfig
 from torch import Tensor
 
-from sdlcore.baselines.conversion import Weights, sparse_coder
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note, pace
+from sdlcore.interop.saelens import from_state
 from sdlcore.model.sparse_coder import SparseCoder
 
 _CLASSES = {
@@ -102,17 +102,4 @@ class _Noted(SAETrainer):
 
 def convert(sae: Any, config: PeerConfig) -> SparseCoder:
     """Return what SAELens would save for inference of a ``TrainingSAE``."""
-    state = {name: tensor.detach() for name, tensor in sae.state_dict().items()}
-    threshold = state.get("topk_threshold", state.get("threshold"))
-    weights = Weights(
-        W_enc=state["W_enc"].T,
-        b_enc=state["b_gate"] if config.activation == "gated" else state["b_enc"],
-        W_dec=state["W_dec"],
-        b_dec=state["b_dec"],
-        shift=state["b_dec"] * sae.cfg.apply_b_dec_to_input,
-        threshold=threshold,
-        log_scale=state.get("r_mag"),
-        b_magnitude=state.get("b_mag"),
-    )
-    rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)
-    return sparse_coder(weights.by_decoder_norms() if rescaled else weights, config.activation, config.k)
+    return from_state({name: tensor.detach() for name, tensor in sae.state_dict().items()}, sae.cfg.to_dict())

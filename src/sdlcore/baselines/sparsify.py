@@ -14,9 +14,9 @@ from sparsify import SparseCoderConfig, TrainConfig, Trainer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sdlcore.baselines.conversion import Weights, sparse_coder
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note
+from sdlcore.interop.sparsify import from_state
 from sdlcore.model.sparse_coder import SparseCoder
 
 LAYER = "rows"
@@ -96,8 +96,7 @@ def convert(trainer: Trainer, config: PeerConfig) -> SparseCoder:
     # there and back again rounds, and what is looked at must go on as it would have
     kept = [parameter.clone() for parameter in coder.parameters()]
     optimizer.eval()
-    weights = Weights(coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec, shift=coder.b_dec)
-    taken = sparse_coder(weights, config.activation, config.k)
+    taken = from_state(coder.state_dict(), config.k)
     optimizer.train()
     for parameter, value in zip(coder.parameters(), kept, strict=True):
         parameter.copy_(value)

@@ -12,7 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-DECLARATIONS = ("sdlcore/settings.py", "sdlcore/run.py", "sdlcore/solvers/settings.py", "sdlcore/baselines/settings.py")
+DECLARATIONS = (
+    "sdlcore/settings.py",
+    "sdlcore/run.py",
+    "sdlcore/solvers/settings.py",
+    "sdlcore/baselines/settings.py",
+    "sdlcore/interop/settings.py",
+)
 """Modules that declare settings of runs and do nothing else. Those of sources do more: they read references."""
 
 

@@ -83,6 +83,13 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
     assert "the 5 runs trained here" in lines[-2]
 
 
+def test_imported_dictionaries_are_a_stage_of_their_own():
+    tables = {"table1": {"methods": ["topk", "theirs"], "anchorings": ["none"], "protocols": ["best"]}}
+    config = validate(merge(BASE, {"methods": {"theirs": {"model": "exported"}}, "tables": tables}))
+    stage = planned(config)["imported dictionaries"]
+    assert (stage.jobs, stage.disk) == (len(config.seeds), None)
+
+
 def test_trainings_of_other_libraries_are_a_stage_of_their_own():
     peers = validate(merge(BASE, load_yaml(REPOSITORY / "config/peers.yaml")))
     found = planned(peers)

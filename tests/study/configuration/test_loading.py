@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.baselines.settings import ARCHITECTURES
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.study.configuration.loading import ConfigError, load_yaml, validate
 from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
 from sdlcore.study.settings.trees import merge
@@ -264,10 +265,11 @@ def test_the_key_that_was_meant_is_suggested(change, where, meant):
         ("topk", {"k", "lr", "l1", "like", "warm_start", "solver", "peer"}, {"n_atoms", "ridge", "sweeps", "encoder"}),
         ("acs", {"n_atoms", "ridge", "batch_size", "like", "warm_start", "solver"}, {"k", "lr", "n_q", "peer"}),
         ("theirs", {"peer", "k", "lr", "like"}, {"n_atoms", "warm_start", "solver", "normalise"}),
+        ("opened", {"model", "format", "like"}, {"k", "lr", "peer", "warm_start", "solver"}),
     ],
 )
 def test_of_a_method_only_the_keys_are_named_that_fit_its_kind(method, fit, unfit):
-    change = {"methods": {"theirs": {"peer": "saelens"}}}
+    change = {"methods": {"theirs": {"peer": "saelens"}, "opened": {"model": "exported"}}}
     _, _, keys = unknown_key(merge(change, {"methods": {method: {"nonsense": 1}}}))
     assert fit <= keys
     assert not unfit & keys
@@ -544,6 +546,43 @@ def with_peer(table="table7", **own):
     ],
 )
 def test_peers_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(merge(BASE, change))
+    assert message in str(refused.value)
+
+
+def with_imported(table="table1", **own):
+    method = {"model": "exported", **own}
+    return {"methods": {"theirs": method}, "tables": {table: {"methods": ["theirs"], "anchorings": ["none"]}}}
+
+
+def test_an_imported_dictionary_takes_nothing_of_protocols_and_sources():
+    config = validate(merge(BASE, with_imported(format="saelens")))
+    cells = [cell for cell in config.cells() if cell.is_imported(config)]
+    assert {cell.method for cell in cells} == {"theirs"}
+    for cell in cells:
+        assert run_settings(config, cell) == ImportConfig(model="exported", format="saelens")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_imported(format="prisma"), "methods.theirs.format"),
+        (with_imported(k=8), "unknown settings of an imported dictionary: k; expected some of model, format"),
+        (with_imported(warm_start="acs"), "unknown settings of an imported dictionary: warm_start"),
+        (with_imported(solver="acs"), "unknown settings of a solver: model"),
+        (
+            merge(with_imported(), {"tables": {"table1": {"anchorings": ["ground_truth"]}}}),
+            "an imported dictionary takes no anchors",
+        ),
+        (
+            merge(with_imported("table7"), {"tables": {"table7": {"sweep": {"parameter": "k", "values": [4]}}}}),
+            "k is no setting of the imported theirs; sweep the source",
+        ),
+        (with_imported() | {"figures": {"figure6": {"with": "theirs"}}}, "theirs is imported"),
+    ],
+)
+def test_imported_dictionaries_that_cannot_be_are_refused(change, message):
     with pytest.raises(ConfigError) as refused:
         validate(merge(BASE, change))
     assert message in str(refused.value)

@@ -3,6 +3,7 @@
 import jsonschema
 
 from sdlcore.baselines.settings import PeerConfig
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.loading import load_yaml
@@ -58,7 +59,8 @@ def test_settings_of_runs_are_those_of_their_classes_with_their_defaults():
     run, method = (SCHEMA["$defs"][name]["properties"] for name in ("Run", "Method"))
     of_anchorings = {"lambda_anchor", "anchor_form", "anchor_until", "anchor_fall", "anchor_cosine"}
     assert run.keys() == RunConfig().to_dict().keys() - of_anchorings
-    settings = RunConfig().to_dict().keys() | SolverConfig().to_dict().keys() | PeerConfig().to_dict().keys()
+    kinds = (RunConfig(), SolverConfig(), PeerConfig(), ImportConfig())
+    settings = {name for kind in kinds for name in kind.to_dict()}
     assert method.keys() == settings - of_anchorings | {"warm_start", "like"}
     assert method["batch_size"] == {
         "description": "Samples of a step. For solvers: Samples of a step, or the whole store where it has fewer. "

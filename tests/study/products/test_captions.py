@@ -52,6 +52,15 @@ def test_it_says_what_null_baselines_are_and_gives_no_setting_of_theirs():
     assert "Null baselines" not in caption(DEFAULT, "table4")
 
 
+def test_it_says_which_dictionaries_were_made_elsewhere():
+    table = {"methods": ["topk", "theirs"], "nulls": [], "anchorings": ["none"]}
+    change = {"methods": {"theirs": {"model": "exported/saelens"}}, "tables": {"table1": table}}
+    assert "Made elsewhere and opened here: theirs (exported/saelens); config.json" in caption(
+        merge(DEFAULT, change), "table1"
+    )
+    assert "Made elsewhere" not in caption(DEFAULT, "table1")
+
+
 def test_it_leaves_out_of_solvers_what_they_are_not_given():
     def beside(*methods):
         table = {**DEFAULT["tables"]["table1"], "methods": [*methods], "nulls": [], "anchorings": ["none"]}

@@ -7,7 +7,7 @@ data set is run.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,14 @@ def model_snapshot(name: str, revision: str | None) -> Path:
             ignore_patterns=["*/*"],  # the same weights in other formats
         )
     return Path(folder)
+
+
+def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """Return the folder of the hub's cache with those files of a repository that patterns name, fetched if need be."""
+    log.info("%s: fetching what the cache lacks", name)
+    disable_progress_bars()
+    with _said_in_a_sentence(name, "model", revision):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
 
 def dataset_commit(name: str, revision: str | None) -> str:

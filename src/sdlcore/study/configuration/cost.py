@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig
-from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.plan import need
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
@@ -47,7 +47,7 @@ def weights(config: Configuration, cell: Cell) -> int | None:
     if n_p is None:
         return None
     run = run_settings(config, cell)
-    assert not isinstance(run, SolverConfig), "how many atoms a solver finds is not known before"
+    assert isinstance(run, RunConfig | PeerConfig), "how many atoms a solver finds is not known before"
     pair, n_q = (run.model.pair, run.model.n_q) if isinstance(run, RunConfig) else (run.pair, run.n_q)
     target = n_r or n_p
     return n_q * {"sae": 2 * n_p, "transcoder": n_p + target, "crosscoder": 2 * (n_p + target)}[pair]
@@ -97,7 +97,8 @@ def stages(
     solved = [cell for cell in trained if cell.is_solved(config)]
     peers = [cell for cell in trained if cell.is_peers(config)]
     kinds = {cell.source: config.source(cell.source).kind for cell in trained}
-    trained = [cell for cell in trained if cell not in {*solved, *peers}]
+    imported = [cell for cell in trained if cell.is_imported(config)]
+    trained = [cell for cell in trained if cell not in {*solved, *peers, *imported}]
     extracted = []
     passed = []
     for kind in dict.fromkeys(kinds.values()):
@@ -109,6 +110,7 @@ def stages(
     passed += [Stage("solvers", len(solved), None)] if solved else []
     # nor how fast another library is
     passed += [Stage("trainings of other libraries", len(peers), _models(config, peers))] if peers else []
+    passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
     return [*extracted, *passed, Stage("evaluations", len(judged), METRICS_BYTES * len(judged))]
 
 

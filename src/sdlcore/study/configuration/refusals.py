@@ -95,9 +95,10 @@ def _known_keys(path: Path, config: Any) -> str:
 
 def _fit(method: Collection[str]) -> set[str]:
     """Return the keys that a method may have: those of its kind, and those that make it one of another kind."""
-    kind = "solvers" if "solver" in method else "other libraries" if "peer" in method else "trainings"
+    kinds = {"solver": "solvers", "peer": "other libraries", "model": "imported dictionaries"}
+    kind = next((kind for key, kind in kinds.items() if key in method), "trainings")
     fit = {field.name for _, _, field in defined(kind)} | {"like", *own_settings(*OF_PLUGINS.get(kind, ()))}
-    return fit | {"trainings": {"solver", "peer", "warm_start"}, "solvers": {"warm_start"}}.get(kind, set())
+    return fit | {"trainings": {*kinds, "warm_start"}, "solvers": {"warm_start"}}.get(kind, set())
 
 
 def _at(path: Path) -> Part:

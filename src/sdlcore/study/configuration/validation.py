@@ -5,6 +5,8 @@ Each problem is one line, led by the path of the key.
 
 from collections.abc import Iterator
 
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.anchorings import unknown_in_anchorings, unsound_anchors
@@ -66,7 +68,7 @@ def inconsistent_runs(config: Configuration) -> Iterator[str]:
 def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
     """Check one run. Those that figures judge by themselves need no anchors that divide the features."""
     around = f"sources.{cell.source}"
-    if not cell.is_solved(config):
+    if not (cell.is_solved(config) or cell.is_imported(config)):
         around += f".run and protocols.{cell.protocol}"
     path, source = f"methods.{cell.method} (with {around})", config.source(cell.source)
     try:
@@ -75,7 +77,8 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
         yield f"{path}: {error}"
         return
     if not isinstance(run, RunConfig):
-        what = "a solver" if isinstance(run, SolverConfig) else "another library"
+        kinds = {SolverConfig: "a solver", PeerConfig: "another library", ImportConfig: "an imported dictionary"}
+        what = kinds[type(run)]
         if cell.anchoring != "none":
             yield f"{path}: {what} takes no anchors; ask for it where anchorings is [none]"
         if source.is_streamed:
@@ -92,7 +95,7 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
 
 
 def _batch_beyond_rows(study: Study, cell: Cell, path: str, run: RunSettings) -> Iterator[str]:
-    if isinstance(run, SolverConfig):
+    if isinstance(run, SolverConfig | ImportConfig):
         return
     batch_size = run.training.batch_size if isinstance(run, RunConfig) else run.batch_size
     clip = study.clip(cell.source)

@@ -46,8 +46,9 @@ class BenchFigure(Picture):
         if source not in benches or protocol not in study.protocols:
             return
         for method in (name for name in dict.fromkeys(methods) if name in study.methods):
-            if study.methods[method].is_solver:
-                yield f"{path}.{key}: {method} is a solver, expected a method that is trained by gradient descent"
+            if study.methods[method].is_given:
+                what = "a solver" if study.methods[method].is_solver else "imported"
+                yield f"{path}.{key}: {method} is {what}, expected a method that is trained by gradient descent"
                 continue
             pair, n_q = (setting_of(study, source, method, protocol, name) for name in ("pair", "n_q"))
             n = study.sources.bench[source].n

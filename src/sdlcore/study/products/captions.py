@@ -73,11 +73,12 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     ours = ", ".join(f"{setting} = {value}" for setting, value in table_settings(table, study).items())
     source, labelled = table.source, study.source(table.source).is_labelled
     protocols = " and ".join(table.protocols)
+    beside = f"{_nulls(table)}{_imported(table, study)}"
     here = f"this run (configuration {study.name}, source {source}) is at {ours}."
     if name.startswith(OWN) and study.source(source).n_features is None and not labelled:
         return (
             f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
-            f"{protocols}; {spread}. {_reconstruction()} {_nulls(table)}T{here[1:]}"
+            f"{protocols}; {spread}. {_reconstruction()} {beside}T{here[1:]}"
         )
     if labelled:
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
@@ -101,7 +102,7 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
         f"Encoder: {ROWS['encoder']}; decoder: {ROWS['decoder']}; inner products: with encoder rows that are not "
         f"normalised, at τ = {TAU_STRICT:g}, as the paper's formula and its later revision say (Table 1's anchored "
         f"rows: not given); not given: only the {given} that anchoring does not give away, also where nothing is "
-        f"anchored. {_reconstruction()} {more}{_nulls(table)}Chance: the same metric of as many random directions, as "
+        f"anchored. {_reconstruction()} {more}{beside}Chance: the same metric of as many random directions, as "
         "a range where rows differ. Anchors only: of the anchors alone, without any training. "
         + (f"T{here[1:]}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; {here}")
     )
@@ -132,6 +133,18 @@ def _nulls(table: RunTable) -> str:
         f"Null baselines ({names}) run without anchors{under} alone and show what a score is worth: weights that are "
         "frozen stay the random directions that they start as. "
     )
+
+
+def _imported(table: RunTable, study: Study) -> str:
+    """Return which dictionaries were made elsewhere, as a sentence; empty where none was."""
+    from sdlcore.study.rendering.markup import label_method
+
+    methods = {name: study.methods[name] for name in table.all_methods}
+    found = {label_method(name): method.model for name, method in methods.items() if method.is_imported}
+    if not found:
+        return ""
+    named = "; ".join(f"{label} ({file})" for label, file in found.items())
+    return f"Made elsewhere and opened here: {named}; config.json of each run has the checksums of its files. "
 
 
 def _swept(table: RunTable) -> str:

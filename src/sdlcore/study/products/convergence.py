@@ -28,9 +28,9 @@ class Convergence(Picture):
     """Null for the first of seeds."""
 
     def judged_here(self, study: Study) -> list[Cell]:
-        # a solver takes nothing from protocols, so that one is enough
+        # what is solved for or imported takes nothing from protocols, so that one is enough
         cells = [
-            Cell(self.source, method, self.protocols[0] if study.methods[method].is_solver else way, "none", seed)
+            Cell(self.source, method, self.protocols[0] if study.methods[method].is_given else way, "none", seed)
             for method in self.methods
             for way in self.protocols
             for seed in self.seeds or study.seeds[:1]
@@ -57,7 +57,7 @@ class Convergence(Picture):
 
         courses = []
         for cell in self.judged_here(files.study):
-            protocol = None if files.study.methods[cell.method].is_solver else cell.protocol
+            protocol = None if files.study.methods[cell.method].is_given else cell.protocol
             courses.append(Course(cell.method, protocol, cell.seed, read_csv(files.history(cell))))
         found = course(courses)
         self.write(name, files, figure_convergence(found), found)

@@ -48,8 +48,8 @@ class Figure6(Picture):
     def unsound(self, path: str, study: Study) -> Iterator[str]:
         for side, method in self.sides().items():
             kind = study.methods[method]
-            if kind.is_solver or kind.is_peer:
-                what = "a solver" if kind.is_solver else "another library's"
+            if kind.is_given or kind.is_peer:
+                what = "a solver" if kind.is_solver else "another library's" if kind.is_peer else "imported"
                 yield f"{path}.{side}: {method} is {what}, expected a method that is trained here"
                 continue
             every = setting_of(study, self.source, method, self.protocol, "resample_every")

@@ -114,6 +114,9 @@ class Law(Picture):
         for point, wrong in missed(study, dict.fromkeys(run.point for run in self.laid_out(study))):
             yield f"{path}.runs: {point.parameter} {wrong}"
         for method in self.runs:
+            if study.methods[method].is_imported:
+                yield f"{path}.runs: {method} is imported, expected a method that is trained or solved for here"
+                continue
             pair = setting_of(study, self.source, method, self.protocol, "pair")
             if pair != "sae":
                 yield f"{path}.runs: {method} is a {pair}, expected an autoencoder (pair: sae)"

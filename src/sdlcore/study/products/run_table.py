@@ -195,6 +195,8 @@ class RunTable(Compared):
                 if study.methods[method].is_solver:
                     yield f"{path}.parameter: {parameter} is no setting of the solver {method}; sweep the source"
             for method in self.all_methods:
+                if study.methods[method].is_imported:
+                    yield f"{path}.parameter: {parameter} is no setting of the imported {method}; sweep the source"
                 if study.methods[method].is_peer and parameter not in PeerConfig().to_dict():
                     yield f"{path}.parameter: {parameter} is no setting of the peer {method}"
         if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from sdlcore.baselines.settings import SHARED, PeerConfig
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins import own_settings
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
@@ -13,7 +14,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.settings.runs import Layer, Method
 from sdlcore.study.settings.study import Study
 
-RunSettings = RunConfig | SolverConfig | PeerConfig
+RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig
 NAMES = ("warm_start", "like")
 """Settings of methods that are none of runs, but say which others they hang on."""
 
@@ -36,14 +37,18 @@ class Cell:
         """Tell whether another library trains it."""
         return study.methods[self.method].is_peer
 
+    def is_imported(self, study: Study) -> bool:
+        """Tell whether its dictionary is opened from a file."""
+        return study.methods[self.method].is_imported
+
 
 def run_settings(study: Study, cell: Cell) -> RunSettings:
     """Return the settings of a run.
 
     Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults. A
     solver has settings of its own, and takes none from protocols and sources but what a protocol has for it; another
-    library takes from them what batches it sees (`sdlcore.baselines.settings.SHARED`). How anchors hold it is its
-    anchoring's.
+    library takes from them what batches it sees (`sdlcore.baselines.settings.SHARED`), an imported dictionary nothing.
+    How anchors hold a run is its anchoring's.
 
     Raises
     ------
@@ -55,6 +60,8 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
         return SolverConfig.from_dict(given)
     if cell.is_peers(study):
         return PeerConfig.from_dict(given)
+    if cell.is_imported(study):
+        return ImportConfig.from_dict(given)
     if cell.anchoring != "none":
         given |= study.anchorings[cell.anchoring].of_runs
     return RunConfig.from_dict(given)
@@ -76,7 +83,9 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
         If the run has no such setting.
     """
     kind = study.methods[method]
-    default = SolverConfig() if kind.is_solver else PeerConfig() if kind.is_peer else RunConfig()
+    default: RunSettings = RunConfig()
+    if kind.is_solver or kind.is_peer or kind.is_imported:
+        default = SolverConfig() if kind.is_solver else PeerConfig() if kind.is_peer else ImportConfig()
     given = dict(_given(study, source, method, protocol))
     return (default.to_dict() | _of_plugins(given) | given)[name]
 
@@ -96,12 +105,12 @@ def _of_plugins(given: dict[str, Any]) -> dict[str, Any]:
 def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tuple[str, Any]]:
     """Yield the settings that the layers of a run give, those that count last."""
     kind, layers = study.methods[method], study.protocols[protocol]
-    if not kind.is_solver:
+    if not kind.is_given:
         for layer in (layers.run, study.source(source).run):
             yield from ((name, value) for name, value in _own(layer) if not kind.is_peer or name in SHARED)
     yield from _own(kind)
-    if kind.is_peer and kind.warm_start is not None:
-        yield "warm_start", kind.warm_start  # for another library to refuse: it starts from nothing of ours
+    if (kind.is_peer or kind.is_imported) and kind.warm_start is not None:
+        yield "warm_start", kind.warm_start  # to be refused: neither starts from anything of ours
     if method in layers.methods:
         yield from _own(layers.methods[method])
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, create_model, model_serializer
 from pydantic.json_schema import JsonSchemaValue
 
 from sdlcore.baselines.settings import PeerConfig
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins import Kind
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
 from sdlcore.solvers.settings import SolverConfig
@@ -20,6 +21,7 @@ USERS: dict[str, tuple[type, ...]] = {
     "trainings": (ModelConfig, LossConfig, TrainingConfig),
     "solvers": (SolverConfig,),
     "other libraries": (PeerConfig,),
+    "imported dictionaries": (ImportConfig,),
 }
 """Kinds of runs, and the classes that define their settings."""
 HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
@@ -87,7 +89,7 @@ def _layer(*users: str) -> Any:
 
 
 _TRAININGS: Any = _layer("trainings")
-_ALL: Any = _layer("trainings", "solvers", "other libraries")
+_ALL: Any = _layer(*USERS)
 
 
 class Run(_TRAININGS):
@@ -97,9 +99,10 @@ class Run(_TRAININGS):
 
 
 class Method(_ALL):
-    """A pair, a sigma and loss terms (section 2.4), or a solver, or another library, with settings of their runs."""
+    """A pair, a sigma and loss terms (section 2.4), or a solver, another library or a file, with settings of their
+    runs."""
 
-    users = ("trainings", "solvers", "other libraries")
+    users = tuple(USERS)
 
     warm_start: Identifier | None = left_out()
     """A method, solver or not, whose dictionary the first latents or all atoms start from: that of its run with the
@@ -117,6 +120,16 @@ class Method(_ALL):
     def is_peer(self) -> bool:
         """Whether another library trains it."""
         return "peer" in self.model_fields_set
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its dictionary is opened from a file."""
+        return "model" in self.model_fields_set
+
+    @property
+    def is_given(self) -> bool:
+        """Whether nothing of a protocol or a source makes it: it is solved for, or opened from a file."""
+        return self.is_solver or self.is_imported
 
 
 class Protocol(Settings):

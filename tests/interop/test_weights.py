@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sdlcore.baselines.conversion import Weights, sparse_coder
+from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model, save_model
 
 N, N_Q, K = 7, 12, 3

@@ -1,0 +1,1 @@
+"""Write dictionaries in other libraries' formats, and read theirs (docs/exporting.md)."""

@@ -1,0 +1,81 @@
+"""circuit-tracer: a set with a transcoder a layer, ``layer_0.safetensors`` and so on, and ``config.yaml`` (0.5).
+
+Its loaders know ReLU and JumpReLU. BatchTopK is written as JumpReLU with its threshold at every latent.
+"""
+
+from collections.abc import Sequence
+
+import yaml
+
+from sdlcore.interop.format import SAVE_OURS, Files, Format, safetensors_file
+from sdlcore.interop.places import FILES
+from sdlcore.interop.weights import weights_of
+from sdlcore.model.sparse_coder import SparseCoder
+
+_FILES = FILES["circuit_tracer"]
+
+
+def refusal(model: SparseCoder) -> str | None:
+    config = model.config
+    if config.pair != "transcoder":
+        return f"it opens transcoders, from a layer's MLP input to its output; {SAVE_OURS}"
+    if config.activation not in ("relu", "jumprelu", "batchtopk"):
+        remedy = "train it with activation batchtopk, whose threshold JumpReLU can hold"
+        return f"its loaders know relu and jumprelu; {remedy}, or {SAVE_OURS}"
+    n_p, n_r = sum(model.input_sites), sum(model.target_sites)
+    if n_p != n_r:
+        return f"inputs and targets must have one width, found {n_p} and {n_r}; {SAVE_OURS}"
+    return None
+
+
+def write(
+    models: Sequence[SparseCoder],
+    *,
+    model_name: str = "",
+    scan: str = "",
+    feature_input_hook: str = "mlp.hook_in",
+    feature_output_hook: str = "mlp.hook_out",
+) -> Files:
+    """Return the files of a set.
+
+    Parameters
+    ----------
+    models
+        A transcoder for each layer of the language model, from the first on.
+    model_name
+        The language model.
+    scan
+        Name by which circuit-tracer finds pictures of latents; empty for ``model_name``.
+    feature_input_hook, feature_output_hook
+        Hooks that inputs and targets come from, in TransformerLens' names without ``blocks.N.``.
+    """
+    for what, found in (
+        ("a width", [sum(model.input_sites) for model in models]),
+        ("a number of latents", [model.config.n_q for model in models]),
+        ("a skip connection or none", [model.config.skip for model in models]),
+    ):
+        if len(set(found)) > 1:
+            raise ValueError(f"the transcoders of a circuit-tracer set must share {what}, found {found} by layer")
+    files = {f"layer_{layer}.safetensors": safetensors_file(_tensors(model)) for layer, model in enumerate(models)}
+    config = {
+        "model_name": model_name,
+        "model_kind": "transcoder_set",
+        "feature_input_hook": feature_input_hook,
+        "feature_output_hook": feature_output_hook,
+        "scan": scan or model_name,
+    }
+    text = yaml.safe_dump(config, sort_keys=False)
+    return {**files, _FILES[1]: lambda path: path.write_text(text, encoding="utf-8")}
+
+
+def _tensors(model: SparseCoder) -> dict:
+    weights = weights_of(model)
+    tensors = {"W_enc": weights.W_enc, "W_dec": weights.W_dec, "b_enc": weights.b_enc, "b_dec": weights.b_dec}
+    if weights.threshold is not None:
+        tensors["activation_function.threshold"] = weights.threshold.expand(model.config.n_q)
+    if weights.W_skip is not None:
+        tensors["W_skip"] = weights.W_skip.T
+    return tensors
+
+
+FORMAT = Format("circuit-tracer", _FILES, refusal, write, is_set=True)

@@ -1,0 +1,174 @@
+"""dictionary_learning: a folder with ``ae.pt`` and ``config.json``, as `utils.load_dictionary` reads it (0.1).
+
+Its classes but two subtract the decoder's bias from inputs, for which the encoder's bias makes up. ReLU is written as
+AutoEncoderNew, one of the two: AutoEncoder's loader would rescale latents by the norms of decoder rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdlcore.interop.format import SAVE_OURS, Files, Format, check_widths, json_file, read_json
+from sdlcore.interop.places import FILES
+from sdlcore.interop.weights import Weights, sparse_coder, weights_of
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import Activation
+from sdlcore.settings import Json
+from sdlcore.storage.parsing import SourceError, parsing
+
+_FILES = FILES["dictionary_learning"]
+_CLASSES: dict[str, tuple[str, str]] = {
+    "relu": ("AutoEncoderNew", "StandardTrainerAprilUpdate"),
+    "jumprelu": ("JumpReluAutoEncoder", "JumpReluTrainer"),
+    "topk": ("AutoEncoderTopK", "TopKTrainer"),
+    "batchtopk": ("BatchTopKSAE", "BatchTopKTrainer"),
+    "gated": ("GatedAutoEncoder", "GatedSAETrainer"),
+}
+"""The class that opens a dictionary of an activation, and the trainer that would have made it."""
+_NESTED = ("MatryoshkaBatchTopKSAE", "MatryoshkaBatchTopKTrainer")
+_READ: dict[str, Activation] = {
+    "AutoEncoder": "relu",
+    "AutoEncoderNew": "relu",
+    "JumpReluAutoEncoder": "jumprelu",
+    "AutoEncoderTopK": "topk",
+    "BatchTopKSAE": "batchtopk",
+    "MatryoshkaBatchTopKSAE": "batchtopk",
+    "GatedAutoEncoder": "gated",
+}
+_UNSHIFTED = ("AutoEncoderNew", "JumpReluAutoEncoder")
+"""Classes that subtract nothing from inputs."""
+
+
+def refusal(model: SparseCoder) -> str | None:
+    config = model.config
+    if config.pair != "sae":
+        return f"it has no class for a {config.pair}; {SAVE_OURS}"
+    return None if config.activation in _CLASSES else f"it has no class for activation {config.activation}; {SAVE_OURS}"
+
+
+def write(
+    model: SparseCoder,
+    *,
+    lm_name: str = "",
+    layer: int = 0,
+    submodule_name: str = "",
+    ctx_len: int | None = None,
+    prefixes: Sequence[int] = (),
+) -> Files:
+    """Return the files of a dictionary.
+
+    Parameters
+    ----------
+    model
+        The dictionary.
+    lm_name, layer, submodule_name, ctx_len
+        Where its activations come from, for whoever reads ``config.json``.
+    prefixes
+        Numbers of latents of nested dictionaries, the last n_q: BatchTopK is then written as its Matryoshka.
+    """
+    config, weights = model.config, weights_of(model)
+    dict_class, trainer_class = _CLASSES[config.activation]
+    if prefixes:
+        if config.activation != "batchtopk":
+            raise ValueError(f"prefixes need activation batchtopk, found {config.activation}")
+        if list(prefixes) != sorted(set(prefixes)) or prefixes[0] < 1 or prefixes[-1] != config.n_q:
+            raise ValueError(f"prefixes must ascend to n_q = {config.n_q}, found {list(prefixes)}")
+        dict_class, trainer_class = _NESTED
+    if dict_class not in _UNSHIFTED:
+        weights = weights.shifted(weights.b_dec)
+    trainer: dict[str, Json] = {
+        "trainer_class": trainer_class,
+        "dict_class": dict_class,
+        "activation_dim": weights.W_enc.shape[1],
+        "dict_size": config.n_q,
+        "lm_name": lm_name,
+        "layer": layer,
+        "submodule_name": submodule_name,
+        "device": "cpu",
+        "wandb_name": dict_class,
+    }
+    if config.k is not None:
+        trainer["k"] = config.k
+    state = _state(dict_class, weights, config.k, prefixes)
+    whole = {name: value.contiguous() for name, value in state.items()}
+    return {
+        _FILES[0]: lambda path: torch.save(whole, path),
+        _FILES[1]: json_file({"trainer": trainer, "buffer": {"ctx_len": ctx_len}}),
+    }
+
+
+def _state(dict_class: str, w: Weights, k: int | None, prefixes: Sequence[int]) -> dict[str, Tensor]:
+    by_input = {"W_enc": w.W_enc.T, "b_enc": w.b_enc, "W_dec": w.W_dec, "b_dec": w.b_dec}
+    linear = {"encoder.weight": w.W_enc, "decoder.weight": w.W_dec.T}
+    if dict_class == "AutoEncoderNew":
+        return {**linear, "encoder.bias": w.b_enc, "decoder.bias": w.b_dec}
+    if dict_class == "GatedAutoEncoder":
+        assert w.log_scale is not None
+        assert w.b_magnitude is not None
+        own = {"gate_bias": w.b_enc, "mag_bias": w.b_magnitude, "r_mag": w.log_scale}
+        return {**linear, "decoder_bias": w.b_dec, **own}
+    if dict_class == "JumpReluAutoEncoder":
+        assert w.threshold is not None
+        return {**by_input, "threshold": w.threshold}
+    threshold = torch.tensor(-1.0) if w.threshold is None else w.threshold
+    counts = {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
+    if dict_class == _NESTED[0]:
+        sizes = [b - a for a, b in zip((0, *prefixes), prefixes, strict=False)]
+        return {**by_input, **counts, "group_sizes": torch.tensor(sizes)}
+    return {**linear, "encoder.bias": w.b_enc, "b_dec": w.b_dec, **counts}
+
+
+def read(folder: Path) -> SparseCoder:
+    """Open a folder that its trainers wrote. ``ae.pt`` is read as tensors alone, and no code in it is run.
+
+    AutoEncoder's latents are in units of reconstructions, as its own loader has them.
+    """
+    with parsing(folder, "a dictionary of dictionary_learning"):
+        trainer = read_json(folder / _FILES[1])["trainer"]
+        dict_class = trainer["dict_class"]
+        if dict_class not in _READ:
+            known = ", ".join(_READ)
+            raise SourceError(f"{folder}: class {dict_class!r} is not read; expected one of {known}")
+        state = torch.load(folder / _FILES[0], map_location="cpu", weights_only=True)
+        k = trainer.get("k")
+        if k is not None and "k" in state and int(state["k"]) != k:
+            raise SourceError(f"{folder}: k is {k} in {_FILES[1]}, but {int(state['k'])} in {_FILES[0]}")
+        check_widths(folder / _FILES[1], trainer["activation_dim"], len(_decoder_bias(state)))
+        return from_state({"k": torch.tensor(k or 0), **state}, dict_class, normalise=dict_class == "AutoEncoder")
+
+
+def from_state(state: Mapping[str, Any], dict_class: str, normalise: bool = False) -> SparseCoder:
+    """Return a dictionary of its weights by name and its class.
+
+    Parameters
+    ----------
+    state, dict_class
+        What `state_dict` returns, and the class's name.
+    normalise
+        Give decoder rows norm one, and latents in their units.
+    """
+    activation = _READ[dict_class]
+    b_dec = _decoder_bias(state)
+    weights = Weights(
+        W_enc=state["encoder.weight"] if "encoder.weight" in state else state["W_enc"].T,
+        b_enc=next(state[name] for name in ("encoder.bias", "gate_bias", "b_enc") if name in state),
+        W_dec=state["decoder.weight"].T if "decoder.weight" in state else state["W_dec"],
+        b_dec=b_dec,
+        shift=None if dict_class in _UNSHIFTED else b_dec,
+        # TopK's is of an inference that it offers beside
+        threshold=None if activation == "topk" else state.get("threshold"),
+        log_scale=state.get("r_mag"),
+        b_magnitude=state.get("mag_bias"),
+    )
+    k = int(state["k"]) if activation in ("topk", "batchtopk") else None
+    return sparse_coder(weights.by_decoder_norms() if normalise else weights, activation, k)
+
+
+def _decoder_bias(state: Mapping[str, Any]) -> Tensor:
+    return next(state[name] for name in ("b_dec", "bias", "decoder_bias", "decoder.bias") if name in state)
+
+
+FORMAT = Format("dictionary_learning", _FILES, refusal, write, read)

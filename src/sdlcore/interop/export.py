@@ -1,0 +1,111 @@
+"""Export dictionaries to other libraries' formats."""
+
+import inspect
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from sdlcore.interop.format import SAVE_OURS, Files, Format, RefusedError, kind_of
+from sdlcore.interop.places import OURS
+from sdlcore.interop.registry import FORMATS, format_of
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.storage.files import atomic_path
+
+
+def export(model: SparseCoder, to: str, folder: str | Path, **options: Any) -> Path:
+    """Write a dictionary in another library's format.
+
+    Parameters
+    ----------
+    model
+        The dictionary.
+    to
+        saelens, dictionary_learning, sparsify or circuit_tracer. To circuit_tracer it is the set of a language model
+        with one layer; others are `export_set`'s.
+    folder
+        Where its files go. Those of an earlier export to the same format are replaced, others are left alone.
+    options
+        Of the format: `sdlcore.interop.saelens.write` and its like list them.
+
+    Returns
+    -------
+    The folder.
+
+    Raises
+    ------
+    RefusedError
+        If the library cannot compute what the dictionary does; the message says why and what to do.
+    ValueError
+        For an unknown format or option, or if the folder holds a dictionary in another format.
+    """
+    _, found = format_of(to)
+    check_expressible(model, found)
+    _check_options(found, options)
+    return _write(found, Path(folder), found.write([model] if found.is_set else model, **options))
+
+
+def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
+    """Write a dictionary for each layer of a language model, from the first on, as a set of circuit_tracer.
+
+    Parameters, result and errors as `export`.
+    """
+    name, found = format_of(to)
+    if not found.is_set:
+        sets = ", ".join(name for name, one in FORMATS.items() if one.is_set)
+        raise ValueError(f"{name} has a folder for each dictionary: export them one by one; sets are those of {sets}")
+    if not models:
+        raise ValueError("a set needs a dictionary for each layer of the language model, found none")
+    for layer, model in enumerate(models):
+        check_expressible(model, found, f"layer {layer}: ")
+    _check_options(found, options)
+    return _write(found, Path(folder), found.write(models, **options))
+
+
+def refusal(model: SparseCoder, to: str) -> str | None:
+    """Return why a library cannot express a dictionary, and what to do; None if it can."""
+    return _refusal(model, format_of(to)[1])
+
+
+def check_expressible(model: SparseCoder, to: Format, where: str = "") -> None:
+    """Raise `RefusedError` if a library cannot express a dictionary, the message beginning with ``where``."""
+    if reason := _refusal(model, to):
+        raise RefusedError(f"{where}{to.title} cannot express a {kind_of(model)}: {reason}")
+
+
+def _refusal(model: SparseCoder, to: Format) -> str | None:
+    if model.config.pursuit:
+        return (
+            "its encoder takes several steps, and no library's does; solve for it again with another encoder than "
+            f"pursuit, or {SAVE_OURS}"
+        )
+    state = model.state_dict()
+    if model.config.activation == "batchtopk" and state["sigma.threshold"] < 0:
+        return "it has no threshold before its first training batch; train it"
+    if broken := [name for name, value in state.items() if not value.isfinite().all()]:
+        return f"its {', '.join(broken)} hold NaN or infinity; train it anew, with a lower lr if it diverged"
+    return to.refusal(model)
+
+
+def _check_options(to: Format, options: dict[str, Any]) -> None:
+    parameters = inspect.signature(to.write).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    if unknown := sorted(options.keys() - set(known)):
+        expected = f"expected some of {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"{to.title} has no option {', '.join(unknown)}; {expected}")
+
+
+def _write(to: Format, folder: Path, files: Files) -> Path:
+    """Write files, each whole or not at all. A folder that is not finished lacks the file that describes the others."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file, expected a folder to write to")
+    patterns = {pattern for one in FORMATS.values() for pattern in one.files} | {OURS}
+    for path in sorted(folder.iterdir()) if folder.exists() else ():
+        if path.name not in files and any(fnmatch(path.name, pattern) for pattern in patterns):
+            raise ValueError(f"{folder}: holds {path.name} of another dictionary; choose another folder")
+    *rest, last = files
+    (folder / last).unlink(missing_ok=True)
+    for name in (*rest, last):
+        with atomic_path(folder / name) as part:
+            files[name](part)
+    return folder

@@ -1,0 +1,57 @@
+"""Open dictionaries, ours and other libraries'."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from sdlcore.interop import tensors
+from sdlcore.interop.places import OURS, READ, format_at, locate
+from sdlcore.interop.registry import FORMATS, format_of
+from sdlcore.model.saving import load_model
+from sdlcore.model.sparse_coder import SparseCoder
+
+READABLE = ("sdlcore", *READ, "tensors")
+
+
+def load(
+    path: str | Path, format: str | None = None, *, subfolder: str = "", revision: str | None = None, **options: Any
+) -> SparseCoder:
+    """Open a dictionary, in evaluation mode, on the CPU. No code that comes with it is run.
+
+    Parameters
+    ----------
+    path
+        A file, a folder, or OWNER/NAME at the Hugging Face hub where that is no path on this machine.
+    format
+        sdlcore, saelens, dictionary_learning, sparsify or tensors; None to tell by the names of files.
+    subfolder, revision
+        The folder in it that holds the dictionary, and the hub's branch, tag or commit.
+    options
+        Of plain tensors, which do not say how they are used: `sdlcore.interop.tensors.read` lists them.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
+    """
+    if format is not None and format != "tensors":
+        format = "sdlcore" if format == "sdlcore" else format_of(format)[0]
+    if format is not None and format not in READABLE:
+        raise ValueError(f"{FORMATS[format].title} dictionaries are written, not read; expected {', '.join(READABLE)}")
+    found = locate(path, subfolder, revision)
+    format = format or format_at(found)
+    if format == "tensors":
+        known = list(inspect.signature(tensors.read).parameters)[1:]
+        _check_options(options, f"plain tensors have no option {{}}; expected some of {', '.join(known)}", known)
+        return tensors.read(found, **options)
+    _check_options(options, f"{format} says by itself how a dictionary is used; leave out {{}}")
+    if format == "sdlcore":
+        return load_model(found / OURS if found.is_dir() else found)
+    read = FORMATS[format].read
+    assert read is not None
+    return read(found.parent if found.is_file() else found)
+
+
+def _check_options(options: dict[str, Any], message: str, known: list[str] | None = None) -> None:
+    if unknown := sorted(options.keys() - set(known or ())):
+        raise ValueError(message.format(", ".join(unknown)))

@@ -1,0 +1,80 @@
+"""Open one dictionary from a file, and leave the files of a run."""
+
+import json
+import logging
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from sdlcore.data.pairs import make_pair, pair_sites
+from sdlcore.data.reading import open_checked
+from sdlcore.interop.format import kind_of
+from sdlcore.interop.load import load
+from sdlcore.interop.places import dictionary_files, format_at, locate
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.model.saving import load_provenance
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.settings import Json
+from sdlcore.storage.parsing import parsing
+from sdlcore.training.history import History, csv_file
+from sdlcore.training.runner import Run, leave_run
+
+log = logging.getLogger(__name__)
+ROWS = 1024
+"""First samples of the store, which the only row of the history judges."""
+
+
+def run_import(run: Run, config: ImportConfig, script: str) -> None:
+    """Open a dictionary and write it as a run's, with the checksums of its files and what they say of themselves.
+
+    Parameters
+    ----------
+    run, config
+        Where the files go, and where the dictionary lies.
+    script
+        File of the script that this is called from; its code counts as the run's.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be opened, or is of other widths than the source.
+    """
+    found = locate(config.model, config.subfolder, config.revision)
+    form = config.format or format_at(found)
+    files: dict[str, Path | None] = {file.name: file for file in dictionary_files(found, form)}
+    about: dict[str, Json] = {"from": config.model, "format": form, "files": sorted(files), "says": _says(found, form)}
+    noted: dict[str, Json] = {"imported": about}
+    log.info("%s: a dictionary in the format of %s", found, form)
+    leave_run(run, config, lambda _: _opened(run, found, form), script, files, noted=noted)
+
+
+def _says(found: Path, form: str) -> Json:
+    """Return what the files say of the dictionary's making."""
+    *_, last = dictionary_files(found, form)
+    if form == "sdlcore":
+        return load_provenance(last)
+    with parsing(last, "JSON"):
+        said: Json = json.loads(last.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        return said
+
+
+def _opened(run: Run, found: Path, form: str) -> SparseCoder:
+    model = load(found, form)
+    pair = model.config.pair
+    with open_checked(run.store) as store:
+        expected = pair_sites(pair, store.n_p, store.n_r)
+        widths = model.input_sites, model.target_sites
+        if widths != expected:
+            raise ValueError(f"{found}: a {kind_of(model)} of widths {widths}, but one for {run.store} has {expected}")
+        rows = min(ROWS, store.rows)
+        target = None if store.n_r is None else store.read("target", 0, rows)
+        x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, store.read("input", 0, rows), target))
+    with History(sinks=[partial(csv_file, run.history)]) as history, torch.no_grad():
+        out = model(x_p)
+        error, variance = (x_r - out.x_hat).square().sum(), (x_r - x_r.mean(0)).square().sum()
+        row = {"step": 0, "samples": 0, "loss": float(error) / rows, "fvu": float(error / variance)}
+        row |= {"l0": float(out.active().mean()), "seconds": 0}
+        watch = run.watching(pair)
+        history.add(row | (watch({"encoder": model.W_enc, "decoder": model.W_dec}) if watch else {}))
+    return model

@@ -1,0 +1,100 @@
+"""sparsify: a folder with ``cfg.json`` and ``sae.safetensors``, as `SparseCoder.load_from_disk` reads it (1.x).
+
+A folder named by its hook, such as ``layers.5.mlp``, opens in delphi too. Autoencoders subtract the decoder's bias from
+inputs, for which the encoder's bias makes up.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from sdlcore.interop.format import (
+    SAVE_OURS,
+    Files,
+    Format,
+    check_names,
+    check_widths,
+    json_file,
+    read_json,
+    read_tensors,
+    safetensors_file,
+)
+from sdlcore.interop.places import FILES
+from sdlcore.interop.weights import Weights, sparse_coder, weights_of
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.storage.parsing import SourceError, parsing
+
+_FILES = FILES["sparsify"]
+
+
+def refusal(model: SparseCoder) -> str | None:
+    config = model.config
+    if config.activation != "topk":
+        return f"its dictionaries keep the k largest latents of a sample; train it with activation topk, or {SAVE_OURS}"
+    if config.pair == "crosscoder":
+        return f"it has no class for crosscoders; {SAVE_OURS}"
+    n_p, n_r = sum(model.input_sites), sum(model.target_sites)
+    if n_p != n_r:
+        return f"inputs and targets must have one width, found {n_p} and {n_r}; {SAVE_OURS}"
+    return None
+
+
+def write(model: SparseCoder) -> Files:
+    """Return the files of a dictionary."""
+    config, weights = model.config, weights_of(model)
+    transcode = config.pair == "transcoder"
+    if not transcode:
+        weights = weights.shifted(weights.b_dec)
+    tensors = {
+        "encoder.weight": weights.W_enc,
+        "encoder.bias": weights.b_enc,
+        "W_dec": weights.W_dec,
+        "b_dec": weights.b_dec,
+    }
+    if weights.W_skip is not None:
+        tensors["W_skip"] = weights.W_skip.T
+    n_q, n_p = weights.W_enc.shape
+    cfg = {
+        "activation": "topk",
+        # what counts is num_latents
+        "expansion_factor": max(1, n_q // n_p),
+        "normalize_decoder": config.decoder_norm == "unit",
+        "num_latents": n_q,
+        "k": config.k,
+        "multi_topk": False,
+        "skip_connection": config.skip,
+        "transcode": transcode,
+        "d_in": n_p,
+    }
+    return {_FILES[0]: safetensors_file(tensors), _FILES[1]: json_file(cfg)}
+
+
+def read(folder: Path) -> SparseCoder:
+    """Open a folder that its trainer, or `save_to_disk`, wrote."""
+    with parsing(folder, "a dictionary of sparsify"):
+        cfg = read_json(folder / _FILES[1])
+        if (activation := cfg.get("activation", "topk")) != "topk":
+            raise SourceError(f"{folder}: activation {activation!r} is not read; expected topk")
+        state = read_tensors(folder / _FILES[0])
+        skip = bool(cfg.get("skip_connection", False))
+        expected = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} | ({"W_skip"} if skip else set())
+        check_names(folder / _FILES[0], state, expected)
+        check_widths(folder / _FILES[1], cfg["d_in"], state["encoder.weight"].shape[1])
+        return from_state(state, int(cfg.get("k", 32)), bool(cfg.get("transcode", False)))
+
+
+def from_state(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:
+    """Return a dictionary of its weights by name, its k, and whether it is a transcoder."""
+    weights = Weights(
+        W_enc=state["encoder.weight"],
+        b_enc=state["encoder.bias"],
+        W_dec=state["W_dec"],
+        b_dec=state["b_dec"],
+        shift=None if transcode else state["b_dec"],
+        W_skip=state["W_skip"].T if "W_skip" in state else None,
+    )
+    return sparse_coder(weights, "topk", k, "transcoder" if transcode or "W_skip" in state else "sae")
+
+
+FORMAT = Format("sparsify", _FILES, refusal, write, read)

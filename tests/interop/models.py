@@ -1,0 +1,85 @@
+"""One dictionary of every kind that there is, with weights that are all of them at work."""
+
+import torch
+
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+
+N, N_Q, K, WIDER = 24, 96, 6, 32
+
+AUTOENCODERS = ("relu", "jumprelu", "topk", "batchtopk", "gated")
+KINDS: dict[str, dict] = {
+    **{activation: {"activation": activation} for activation in AUTOENCODERS},
+    "tied topk": {"activation": "topk", "tied": True},
+    "tied relu": {"activation": "relu", "tied": True},
+    "topk without biases": {"activation": "topk", "bias": False},
+    "topk with unit decoder rows": {"activation": "topk", "decoder_norm": "unit"},
+    "topk with a pursuit": {"activation": "topk", "pursuit": 4},
+    **{f"{activation} transcoder": {"activation": activation, "pair": "transcoder"} for activation in AUTOENCODERS},
+    **{
+        f"{activation} transcoder with a skip connection": {
+            "activation": activation,
+            "pair": "transcoder",
+            "skip": True,
+        }
+        for activation in AUTOENCODERS
+    },
+    "relu transcoder to another width": {"activation": "relu", "pair": "transcoder"},
+    "topk transcoder to another width": {"activation": "topk", "pair": "transcoder"},
+    "relu crosscoder": {"activation": "relu", "pair": "crosscoder"},
+    "topk crosscoder": {"activation": "topk", "pair": "crosscoder"},
+}
+"""Settings of a model of each kind. What makes a Matryoshka is its loss: it is topk or batchtopk here."""
+
+
+def sites(kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the widths of inputs and targets of a kind."""
+    if "crosscoder" in kind:
+        return (N, WIDER), (N, WIDER)
+    return (N,), (WIDER if "another width" in kind else N,)
+
+
+@torch.no_grad()
+def made(kind: str, seed: int = 0, n_q: int = N_Q) -> SparseCoder:
+    """Return a dictionary of a kind: random weights, biases that are not zero, thresholds of every latent its own."""
+    generator = torch.Generator().manual_seed(seed)
+    settings = {"bias": True, "initialisation": "tied", "init_scale": 1.0, "n_q": n_q} | KINDS[kind]
+    if settings["activation"] in ("topk", "batchtopk"):
+        settings["k"] = min(K, n_q)
+    model = SparseCoder(ModelConfig(**settings), *sites(kind), generator)
+
+    def normal(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=generator)
+
+    if settings["bias"]:
+        model.b_enc.copy_(0.3 * normal(model.b_enc))
+        model.b_dec.copy_(normal(model.b_dec))
+    if settings.get("decoder_norm") != "unit" and not settings.get("tied"):
+        model.W_dec.mul_((0.5 + torch.rand(n_q, generator=generator))[:, None])
+    if settings.get("skip"):
+        model.W_skip.copy_(0.3 * normal(model.W_skip))
+    own = model.state_dict()
+    if settings["activation"] == "jumprelu":
+        own["sigma.threshold"].copy_(1.5 * torch.rand(n_q, generator=generator))
+    elif settings["activation"] == "batchtopk":
+        own["sigma.threshold"].fill_(1.2)
+    elif settings["activation"] == "gated":
+        own["sigma.log_scale"].copy_(0.3 * normal(own["sigma.log_scale"]))
+        own["sigma.offset"].copy_(0.3 * normal(own["sigma.offset"]))
+    return model.eval()
+
+
+def samples(kind: str, rows: int = 1000, seed: int = 1) -> torch.Tensor:
+    """Return samples of a kind's inputs with a mean that is not zero, so that biases matter."""
+    generator = torch.Generator().manual_seed(seed)
+    return 0.5 + torch.randn(rows, sum(sites(kind)[0]), generator=generator)
+
+
+def agreement(ours: tuple[torch.Tensor, torch.Tensor], theirs: tuple[torch.Tensor, torch.Tensor]) -> tuple[int, float]:
+    """Return how many samples have equal active sets, and the largest relative error of an output.
+
+    Both are latents and outputs of the same samples; the error is a norm over a sample's dimensions.
+    """
+    same = ((ours[0] > 0) == (theirs[0] > 0)).all(1)
+    errors = (ours[1] - theirs[1]).norm(dim=1) / ours[1].norm(dim=1).clamp(min=1e-30)  # without a bias, some are zero
+    return int(same.sum()), float(errors.max())

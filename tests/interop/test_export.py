@@ -1,0 +1,139 @@
+"""What a library cannot express is refused by name, and nothing is left half written."""
+
+import pytest
+import torch
+
+from sdlcore.interop.export import export, export_set, refusal
+from sdlcore.interop.format import RefusedError
+from sdlcore.interop.registry import FORMATS
+from sdlcore.storage import files
+from tests.interop.models import KINDS, made
+
+REFUSALS = [
+    (
+        "topk transcoder",
+        "saelens",
+        "SAELens cannot express a topk transcoder: its transcoders are relu or jumprelu; train",
+    ),
+    ("gated transcoder", "saelens", "SAELens cannot express a gated transcoder"),
+    (
+        "topk crosscoder",
+        "saelens",
+        "SAELens cannot express a topk crosscoder: it has no class for crosscoders; save it",
+    ),
+    ("relu transcoder", "dictionary_learning", "express a relu transcoder: it has no class for a transcoder; save it"),
+    ("relu crosscoder", "dictionary_learning", "it has no class for a crosscoder; save it as sdlcore does"),
+    ("gated", "sparsify", "sparsify cannot express a gated autoencoder: its dictionaries keep the k largest latents"),
+    ("batchtopk", "sparsify", "train it with activation topk, or save it"),
+    ("topk crosscoder", "sparsify", "it has no class for crosscoders"),
+    ("topk transcoder to another width", "sparsify", "inputs and targets must have one width, found 24 and 32"),
+    (
+        "relu",
+        "circuit_tracer",
+        "circuit-tracer cannot express a relu autoencoder: it opens transcoders, from a layer's",
+    ),
+    ("topk transcoder", "circuit-tracer", "its loaders know relu and jumprelu; train it with activation batchtopk"),
+    ("relu transcoder to another width", "circuit_tracer", "must have one width, found 24 and 32"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "message"), REFUSALS)
+def test_a_refusal_names_dictionary_library_and_what_to_do(kind, name, message, tmp_path):
+    with pytest.raises(RefusedError, match=message):
+        export(made(kind), name, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_pursuit_is_refused_everywhere(name, tmp_path):
+    with pytest.raises(
+        RefusedError, match="cannot express a topk autoencoder with a pursuit: its encoder takes several"
+    ):
+        export(made("topk with a pursuit"), name, tmp_path / "out")
+
+
+def test_a_batchtopk_that_was_never_trained_and_weights_that_are_not_finite_are_refused(tmp_path):
+    model = made("batchtopk")
+    model.state_dict()["sigma.threshold"].fill_(-1)
+    with pytest.raises(RefusedError, match="it has no threshold before its first training batch; train it"):
+        export(model, "saelens", tmp_path / "out")
+    model = made("relu")
+    model.state_dict()["b_dec"][3] = torch.nan
+    with pytest.raises(RefusedError, match="its b_dec hold NaN or infinity"):
+        export(model, "saelens", tmp_path / "out")
+
+
+def test_an_activation_that_no_library_knows_is_refused_by_all():
+    model = made("relu")
+    object.__setattr__(model.config, "activation", "soft_threshold")
+    for name in FORMATS:
+        assert refusal(model, name), name
+
+
+def test_unknown_formats_and_options_are_named(tmp_path):
+    with pytest.raises(
+        ValueError, match="format must be one of saelens, dictionary_learning, sparsify, circuit_tracer"
+    ):
+        export(made("relu"), "prisma", tmp_path / "out")
+    with pytest.raises(
+        ValueError, match="dictionary_learning has no option hook_name; expected some of lm_name, layer"
+    ):
+        export(made("relu"), "dictionary_learning", tmp_path / "out", hook_name="x")
+    with pytest.raises(ValueError, match="sparsify has no option k; it has none"):
+        export(made("topk"), "sparsify", tmp_path / "out", k=3)
+
+
+def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path):
+    models = [made("relu transcoder"), made("batchtopk transcoder", seed=1)]
+    folder = export_set(models, "circuit-tracer", tmp_path / "set", model_name="gpt2")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml",
+        "layer_0.safetensors",
+        "layer_1.safetensors",
+    ]
+    with pytest.raises(RefusedError, match="layer 1: circuit-tracer cannot express a relu autoencoder"):
+        export_set([models[0], made("relu")], "circuit_tracer", tmp_path / "other")
+    with pytest.raises(ValueError, match=r"must share a number of latents, found \[96, 8\] by layer"):
+        export_set([models[0], made("relu transcoder", n_q=8)], "circuit_tracer", tmp_path / "other")
+    skipping = made("relu transcoder with a skip connection")
+    with pytest.raises(ValueError, match=r"must share a skip connection or none, found \[False, True\] by layer"):
+        export_set([models[0], skipping], "circuit_tracer", tmp_path / "other")
+    with pytest.raises(ValueError, match="needs a dictionary for each layer of the language model, found none"):
+        export_set([], "circuit_tracer", tmp_path / "other")
+    with pytest.raises(ValueError, match="saelens has a folder for each dictionary: export them one by one"):
+        export_set(models, "saelens", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    # a smaller set must not leave a layer of the larger one
+    with pytest.raises(
+        ValueError, match=r"set: holds layer_1.safetensors of another dictionary; choose another folder"
+    ):
+        export(models[0], "circuit_tracer", folder)
+
+
+def test_an_export_replaces_an_earlier_one_and_leaves_other_files_alone(tmp_path):
+    folder = export(made("topk"), "saelens", tmp_path / "out")
+    (folder / "README.md").write_text("mine")
+    before = (folder / "sae_weights.safetensors").read_bytes()
+    export(made("topk", seed=5), "saelens", folder)
+    assert (folder / "README.md").read_text() == "mine"
+    assert (folder / "sae_weights.safetensors").read_bytes() != before
+    with pytest.raises(ValueError, match=r"out: holds sae_weights\.safetensors of another dictionary"):
+        export(made("topk"), "sparsify", folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file: is a file, expected a folder to write to"):
+        export(made("topk"), "sparsify", tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "crosscoder" not in kind and "pursuit" not in kind])
+def test_an_export_that_breaks_off_leaves_no_folder_that_looks_finished(kind, tmp_path, monkeypatch):
+    model = made(kind)
+    for name, found in FORMATS.items():
+        if refusal(model, name):
+            continue
+        folder = export(model, name, tmp_path / name)
+        monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("the disk is gone")))
+        with pytest.raises(OSError, match="the disk is gone"):
+            export(model, name, folder)
+        monkeypatch.undo()
+        assert found.files[-1] not in {path.name for path in folder.iterdir()}
+        assert not any(path.name.startswith(".") for path in folder.iterdir())

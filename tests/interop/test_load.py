@@ -1,0 +1,258 @@
+"""Formats are told by the files of a folder; files that are damaged or of another kind are named."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sdlcore.interop.export import export
+from sdlcore.interop.load import load
+from sdlcore.interop.registry import FORMATS
+from sdlcore.model.saving import save_model
+from tests.interop.models import agreement, made, samples
+from tests.sources.fake_hub import fake_hub
+
+READ = [name for name, found in FORMATS.items() if found.read]
+
+
+@torch.no_grad()
+def assert_same(model, other, kind):
+    x = samples(kind)
+    same, error = agreement((model(x).latents(), model(x).x_hat), (other(x).latents(), other(x).x_hat))
+    assert same == len(x)
+    assert error < 1e-5
+
+
+def plain(kind):
+    """Return the tensors of a dictionary as SAELens and Gemma Scope lay them out."""
+    state = made(kind).state_dict()
+    found = {name: state[name] for name in ("b_enc", "W_dec", "b_dec")} | {"W_enc": state["W_enc"].T.contiguous()}
+    return found | ({"threshold": state["sigma.threshold"]} if "sigma.threshold" in state else {})
+
+
+def test_our_own_files_and_runs_are_opened(tmp_path):
+    (tmp_path / "run").mkdir()
+    save_model(tmp_path / "run/model.safetensors", made("topk crosscoder"), {})
+    save_model(tmp_path / "mine.safetensors", made("topk with a pursuit"), {})
+    assert_same(made("topk crosscoder"), load(tmp_path / "run"), "topk crosscoder")
+    assert_same(made("topk with a pursuit"), load(tmp_path / "mine.safetensors"), "topk with a pursuit")
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_file_of_a_folder_stands_for_the_folder(name, tmp_path):
+    folder = export(made("topk"), name, tmp_path / "out")
+    for file in FORMATS[name].files:
+        assert_same(made("topk"), load(folder / file), "topk")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@pytest.mark.parametrize("kind", ["relu", "topk", "jumprelu", "batchtopk", "relu transcoder to another width"])
+def test_plain_tensors_are_opened_once_it_is_said_how_they_are_used(kind, suffix, tmp_path):
+    file = tmp_path / f"weights.{suffix}"
+    if suffix == "npz":
+        np.savez(file, **{name: value.numpy() for name, value in plain(kind).items()})
+    else:
+        save_file(plain(kind), file)
+    said = {} if kind == "jumprelu" else {"activation": kind.split()[0]}
+    if kind in ("topk", "batchtopk"):
+        with pytest.raises(ValueError, match=f"does not say its k; give k, which activation {kind} needs"):
+            load(file, **said)
+        said["k"] = 6
+    if said and "threshold" not in plain(kind):
+        with pytest.raises(ValueError, match="does not say its activation; give activation, such as topk with k"):
+            load(file)
+    assert_same(made(kind), load(file, **said), kind)
+
+
+def test_plain_tensors_that_fit_two_layouts_need_one_to_be_said(tmp_path):
+    file = tmp_path / "square.safetensors"
+    model = made("relu", n_q=24)
+    save_file({name: model.state_dict()[name] for name in ("W_enc", "W_dec", "b_enc")}, file)
+    with pytest.raises(ValueError, match=r"\(24, 24\) fit more than one layout; give layout, one of by_latent, "):
+        load(file, activation="relu")
+    found = load(file, activation="relu", layout="by_latent").state_dict()
+    assert torch.equal(found["W_enc"], model.W_enc)
+    assert not found["b_dec"].any()
+    for layout, encoder, decoder in (("saelens", True, False), ("linear", False, True)):
+        found = load(file, activation="relu", layout=layout)
+        assert torch.equal(found.W_enc, model.W_enc.T if encoder else model.W_enc)
+        assert torch.equal(found.W_dec, model.W_dec.T if decoder else model.W_dec)
+    with pytest.raises(ValueError, match="layout must be one of by_latent, saelens, linear, found 'rows'"):
+        load(file, activation="relu", layout="rows")
+
+
+def test_plain_tensors_may_subtract_the_bias_and_have_one_threshold(tmp_path):
+    tensors = plain("relu")
+    save_file(tensors, tmp_path / "a.safetensors")
+    x = samples("relu")
+    latents = load(tmp_path / "a.safetensors", threshold=0.7, apply_b_dec_to_input=True).encode(x)
+    pre = (x - tensors["b_dec"]) @ tensors["W_enc"] + tensors["b_enc"]
+    assert torch.allclose(latents, torch.where(pre > 0.7, pre, 0.0), atol=1e-5)
+
+
+def test_plain_tensors_that_do_not_fit_or_are_not_understood_are_named(tmp_path):
+    file = tmp_path / "a.safetensors"
+    save_file({**plain("relu"), "W_gate": torch.zeros(3)}, file)
+    with pytest.raises(ValueError, match=r"a\.safetensors: has tensors W_gate, which are not understood"):
+        load(file, activation="relu")
+    save_file({"W_enc": torch.zeros(4, 9), "W_dec": torch.zeros(8, 5)}, file)
+    with pytest.raises(ValueError, match=r"W_enc \(4, 9\), W_dec \(8, 5\) do not fit each other and the biases"):
+        load(file, activation="relu")
+    save_file({"W_enc": torch.zeros(4, 9)}, file)
+    with pytest.raises(ValueError, match="lacks the tensors W_dec"):
+        load(file, activation="relu")
+    with pytest.raises(ValueError, match="plain tensors have no option top_k; expected some of activation, k"):
+        load(file, top_k=3)
+
+
+def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"holds no dictionary in a format that is known .*; sparsify: sae\.safetensors"
+    ):
+        load(tmp_path)
+    export(made("topk"), "sparsify", tmp_path / "layers.0.mlp")
+    with pytest.raises(ValueError, match=r"there are dictionaries in layers\.0\.mlp: give subfolder"):
+        load(tmp_path)
+    assert_same(made("topk"), load(tmp_path, subfolder="layers.0.mlp"), "topk")
+    both = export(made("topk"), "dictionary_learning", tmp_path / "both")
+    save_model(both / "model.safetensors", made("relu"), {})
+    with pytest.raises(ValueError, match="holds dictionaries in several formats; give format, one of dictionary_"):
+        load(both)
+    assert_same(made("topk"), load(both, "dictionary_learning"), "topk")
+
+
+def test_what_cannot_be_meant_is_named(tmp_path):
+    folder = export(made("topk"), "saelens", tmp_path / "out")
+    with pytest.raises(ValueError, match="saelens says by itself how a dictionary is used; leave out k"):
+        load(folder, k=3)
+    with pytest.raises(ValueError, match="circuit-tracer dictionaries are written, not read; expected sdlcore, "):
+        load(folder, "circuit_tracer")
+    with pytest.raises(ValueError, match="format must be one of saelens"):
+        load(folder, "prisma")
+    with pytest.raises(ValueError, match="nowhere: neither a file or folder on this machine nor OWNER/NAME at the hub"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="is a path on this machine, which has no revisions"):
+        load(folder, revision="main")
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(ValueError, match=r"a.txt: expected a folder, or a file that ends in .safetensors or .npz"):
+        load(tmp_path / "a.txt")
+    torch.save({}, tmp_path / "ae.pt")
+    with pytest.raises(ValueError, match="is no dictionary by itself; give the folder that it belongs to"):
+        load(tmp_path / "ae.pt")
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("damage", ["truncated", "empty", "not JSON", "a list", "without settings", "other shapes"])
+def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
+    folder = export(made("topk"), name, tmp_path / "out")
+    weights, settings = (folder / file for file in FORMATS[name].files)
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "empty":
+        weights.write_bytes(b"")
+    elif damage == "other shapes":
+        state = torch.load(weights) if name == "dictionary_learning" else load_file(weights)
+        state["b_dec"] = torch.zeros(7)
+        (torch.save if name == "dictionary_learning" else save_file)(state, weights)
+    else:
+        settings.write_text({"not JSON": "{", "a list": "[]", "without settings": "{}"}[damage])
+    with pytest.raises(ValueError, match=str(folder)):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "saelens",
+            {"architecture": "matching_pursuit"},
+            "architecture 'matching_pursuit' is not read; expected",
+        ),
+        ("saelens", {"normalize_activations": "layer_norm"}, r"normalises each input by itself \(layer_norm\), which"),
+        ("saelens", {"architecture": "jumprelu"}, "lacks the tensors threshold"),
+        ("saelens", {"k": 97}, "k must be between 1 and n_q = 96, found 97"),
+        ("sparsify", {"activation": "groupmax"}, "activation 'groupmax' is not read; expected topk"),
+        ("sparsify", {"skip_connection": True}, "lacks the tensors W_skip"),
+        ("dictionary_learning", {"dict_class": "IdentityDict"}, "class 'IdentityDict' is not read; expected one of"),
+        ("dictionary_learning", {"k": 5}, "k is 5 in config.json, but 6 in ae.pt"),
+    ],
+)
+def test_what_no_dictionary_here_does_is_named(name, change, message, tmp_path):
+    folder = export(made("topk"), name, tmp_path / "out")
+    file = folder / FORMATS[name].files[-1]
+    settings = json.loads(file.read_text())
+    (settings["trainer"] if name == "dictionary_learning" else settings).update(change)
+    file.write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=message):
+        load(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    folder = export(made("topk"), "saelens", tmp_path / "out")
+    state = load_file(folder / "sae_weights.safetensors")
+    state["W_dec"][3, 3] = torch.inf
+    save_file(state, folder / "sae_weights.safetensors")
+    with pytest.raises(ValueError, match=r"out: .*W_dec holds NaN or infinity"):
+        load(folder)
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch stolen",))
+
+
+def test_no_code_in_a_file_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = export(made("topk"), "dictionary_learning", tmp_path / "out")
+    torch.save({"b_dec": Evil()}, folder / "ae.pt")
+    with pytest.raises(ValueError, match="not readable as a dictionary of dictionary_learning"):
+        load(folder)
+    (folder / "ae.pt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match="not readable as a dictionary of dictionary_learning"):
+        load(folder)
+    np.savez(tmp_path / "a.npz", W_enc=np.array([Evil()], dtype=object), W_dec=np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="not readable as plain tensors"):
+        load(tmp_path / "a.npz", activation="relu")
+    assert not (tmp_path / "stolen").exists()
+
+
+def test_configurations_of_saelens_before_its_version_6_are_understood(tmp_path):
+    folder = export(made("topk"), "saelens", tmp_path / "out")
+    old = {"d_in": 24, "d_sae": 96, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 6}, "hook_name": "x"}
+    (folder / "cfg.json").write_text(json.dumps(old | {"apply_b_dec_to_input": False}))
+    assert_same(made("topk"), load(folder), "topk")
+
+
+def test_half_precision_is_read(tmp_path):
+    folder = export(made("relu"), "saelens", tmp_path / "out")
+    file = folder / "sae_weights.safetensors"
+    save_file({name: value.bfloat16() for name, value in load_file(file).items()}, file)
+    assert torch.equal(load(folder).W_dec, made("relu").W_dec.bfloat16().float())
+
+
+def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_files(tmp_path):
+    repository = tmp_path / "hub/models/someone/saes"
+    export(made("topk"), "saelens", repository / "blocks.0")
+    export(made("relu"), "saelens", repository / "blocks.1")
+    (repository / "blocks.0/pickle.pt").write_bytes(b"")
+    code = (
+        "from sdlcore.interop.load import load; found = load('someone/saes', subfolder='blocks.0');"
+        "print(found.config.activation)"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path / "cache")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    with fake_hub(tmp_path / "hub") as address:
+        run = [sys.executable, "-c", code]
+        done = subprocess.run(run, env=environment | {"HF_ENDPOINT": address}, capture_output=True, text=True)
+        missing = [sys.executable, "-c", code.replace("someone/saes", "someone/other")]
+        failed = subprocess.run(missing, env=environment | {"HF_ENDPOINT": address}, capture_output=True, text=True)
+    assert done.stdout == "topk\n", done.stderr
+    fetched = {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*/*")}
+    assert fetched == {"cfg.json", "sae_weights.safetensors"}
+    assert "someone/other: neither a path on this machine nor a model of the hub" in failed.stderr

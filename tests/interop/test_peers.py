@@ -1,0 +1,183 @@
+"""Every export is opened by the library's own loader and computes what it did here; what libraries save opens here.
+
+`make interop-test` runs this, each library in an environment of its own, and writes docs/results/interop.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from sdlcore.interop.export import export, export_set, refusal
+from sdlcore.interop.format import SAVE_OURS
+from sdlcore.interop.load import load
+from sdlcore.interop.registry import FORMATS
+from sdlcore.storage.files import read_rows, write_rows, write_text
+from tests.conftest import REPOSITORY
+from tests.interop.models import KINDS, agreement, made, samples
+
+ENVIRONMENTS = REPOSITORY / "cache/environments"
+RESULTS = REPOSITORY / "docs/results/interop"
+SAMPLES, LATENTS = 1000, 1024
+LIMIT = 1e-5
+
+
+class Pair(NamedTuple):
+    """A kind of dictionary and a library."""
+
+    kind: str
+    library: str
+    refused: str
+    """Why, and what to do; empty where the library expresses it."""
+    same: int = 0
+    """Samples with equal active sets."""
+    error: float = 0.0
+    """Largest relative error of an output."""
+
+
+FOUND: dict[str, list[Pair]] = {}
+"""By library, as the tests find them."""
+VERSIONS: dict[str, str] = {}
+
+
+def run(library: str, folders: list[Path]) -> str:
+    """Let a library open and compute; return its version."""
+    python = ENVIRONMENTS / library / "bin/python"
+    assert python.exists(), f"{python} is missing: make interop-test sets it up"
+    command = [str(python), str(REPOSITORY / "tests/interop/opener.py"), library, *map(str, folders)]
+    done = subprocess.run(command, cwd=folders[0], env={"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()[-1]
+
+
+@torch.no_grad()
+def compared(model, folder: Path) -> tuple[int, float]:
+    theirs, x = torch.load(folder / "computed.pt"), torch.load(folder / "samples.pt")
+    out = model(x)
+    # something was compared
+    assert 1 < float((theirs["latents"] > 0).sum(1).float().mean()) < model.config.n_q
+    return agreement((out.latents(), out.x_hat), (theirs["latents"], theirs["outputs"]))
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("library", FORMATS)
+def test_every_export_computes_there_what_it_does_here_and_comes_back(library, tmp_path):
+    pairs, folders = [], {}
+    for kind in KINDS:
+        model = made(kind, n_q=LATENTS)
+        if reason := refusal(model, library):
+            pairs.append(Pair(kind, library, reason))
+            continue
+        folder = folders[kind] = tmp_path / kind
+        folder.mkdir()
+        torch.save(samples(kind, SAMPLES), folder / "samples.pt")
+        if FORMATS[library].is_set:  # the layer that is compared is the last of two
+            export_set([made(kind, 1, LATENTS), model], library, folder / "exported")
+        else:
+            export(model, library, folder / "exported")
+    VERSIONS[library] = run(library, list(folders.values()))
+    for kind, folder in folders.items():
+        pairs.append(Pair(kind, library, "", *compared(made(kind, n_q=LATENTS), folder)))
+        if FORMATS[library].read:
+            same, error = compared(load(folder / "saved", library), folder)
+            assert (same, error < LIMIT) == (SAMPLES, True), f"{kind}, saved there and opened here: {same}, {error}"
+    FOUND[library] = sorted(pairs, key=lambda pair: list(KINDS).index(pair.kind))
+    off = [pair for pair in pairs if not pair.refused and (pair.same < SAMPLES or pair.error >= LIMIT)]
+    assert not off
+
+
+@pytest.mark.interop
+def test_a_batchtopk_with_prefixes_opens_as_dictionary_learnings_matryoshka(tmp_path):
+    model = made("batchtopk", n_q=LATENTS)
+    torch.save(samples("batchtopk", SAMPLES), tmp_path / "samples.pt")
+    export(model, "dictionary_learning", tmp_path / "exported", prefixes=[64, LATENTS])
+    run("dictionary_learning", [tmp_path])
+    same, error = compared(model, tmp_path)
+    assert (same, error < LIMIT) == (SAMPLES, True)
+    assert json.loads((tmp_path / "saved/config.json").read_text())["trainer"]["dict_class"] == "MatryoshkaBatchTopKSAE"
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("library", [name for name, found in FORMATS.items() if found.read])
+def test_what_the_library_makes_and_saves_computes_here_what_it_does_there(library, tmp_path):
+    run(library, [tmp_path])
+    natives = sorted(tmp_path.iterdir())
+    assert len(natives) >= 3
+    for folder in natives:
+        same, error = compared(load(folder / "saved"), folder)
+        assert (same, error < LIMIT) == (SAMPLES, True), f"{folder.name}: {same}, {error}"
+
+
+@pytest.mark.interop
+def test_the_table_of_all_pairs_is_written():
+    if FOUND.keys() != FORMATS.keys():
+        pytest.skip("the table needs all libraries")
+    pairs = [pair for library in FORMATS for pair in FOUND[library]]
+    header = ["dictionary", "library", "samples_equal", "relative_error", "refused"]
+    numbers = [["", ""] if pair.refused else [str(pair.same), f"{pair.error:.1e}"] for pair in pairs]
+    rows = zip(pairs, numbers, strict=True)
+    write_rows(RESULTS / "pairs.csv", [header, *([p.kind, p.library, *found, p.refused] for p, found in rows)])
+    write_text(RESULTS / "README.md", page(pairs))
+    print(page(pairs))
+
+
+def page(pairs: list[Pair]) -> str:
+    """Return the table as a page."""
+    expressed = [pair for pair in pairs if not pair.refused]
+    worst = max(pair.error for pair in expressed)
+    titles = [f"{found.title} {VERSIONS[name]}" for name, found in FORMATS.items()]
+    reasons = {(FORMATS[pair.library].title, short(pair.refused)) for pair in pairs if pair.refused}
+    cells = {kind: " | ".join(cell(pair) for pair in pairs if pair.kind == kind) for kind in KINDS}
+    lines = [
+        "# What each library opens",
+        "",
+        f"The libraries open {len(expressed)} of {len(pairs)} pairs of dictionary and library by their own loaders.",
+        f"On {SAMPLES} samples, each has the active sets that ours has, and outputs within {worst:.0e} of ours.",
+        "The other pairs are refused: the library cannot compute what the dictionary does.",
+        "",
+        f"| dictionary | {' | '.join(titles)} |",
+        f"|---|{'---|' * len(titles)}",
+        *(f"| {kind} | {found} |" for kind, found in cells.items()),
+        "",
+        "A number is the largest relative error of an output; 0 means equal bits. A bold number counts samples with",
+        f"equal active sets where these are not all {SAMPLES}. Weights are random, {LATENTS} latents each.",
+        "A trained Matryoshka is a topk or a batchtopk. SAELens and circuit-tracer hold a batchtopk as JumpReLU.",
+        "",
+        "## Why pairs are refused",
+        "",
+        "| library | reason |",
+        "|---|---|",
+        *(f"| {title} | {reason} |" for title, reason in sorted(reasons)),
+        "",
+        "## How to repeat it",
+        "",
+        "```sh",
+        "make interop-test      # an environment for each library below cache, then this page and pairs.csv",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def cell(pair: Pair) -> str:
+    if pair.refused:
+        return "refused"
+    if pair.same < SAMPLES:
+        return f"**{pair.same}**"
+    return f"{pair.error:.0e}" if pair.error else "0"
+
+
+def short(reason: str) -> str:
+    """Return a reason without what holds for all."""
+    return reason.replace(f"; {SAVE_OURS}", "").replace(f", or {SAVE_OURS}", "")
+
+
+def test_the_table_that_is_kept_is_of_the_pairs_that_there_are():
+    header, *rows = read_rows(RESULTS / "pairs.csv")
+    kept = {(row["dictionary"], row["library"]): row for row in (dict(zip(header, row, strict=True)) for row in rows)}
+    assert kept.keys() == {(kind, library) for kind in KINDS for library in FORMATS}
+    for (kind, library), row in kept.items():
+        assert row["refused"] == (refusal(made(kind, n_q=LATENTS), library) or "")
+        assert row["refused"] or (row["samples_equal"] == str(SAMPLES) and float(row["relative_error"]) < LIMIT)

@@ -1,0 +1,84 @@
+"""What is written in another library's format and read again is the dictionary that it was."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdlcore.interop.export import export, refusal
+from sdlcore.interop.load import load
+from sdlcore.interop.registry import FORMATS
+from tests.interop.models import KINDS, agreement, made, samples
+
+READ = [name for name, found in FORMATS.items() if found.read]
+PAIRS = [(kind, name) for kind in KINDS for name in READ if refusal(made(kind), name) is None]
+# not so many that what is meant by "every method" goes unnoticed where refusals grow
+EXPRESSIBLE = {"saelens": 16, "dictionary_learning": 9, "sparsify": 6}
+
+
+def test_the_formats_express_what_they_can():
+    assert {name: sum(one == name for _, one in PAIRS) for name in READ} == EXPRESSIBLE
+
+
+@torch.no_grad()
+def both(model, other, x):
+    return agreement((model(x).latents(), model(x).x_hat), (other(x).latents(), other(x).x_hat))
+
+
+@pytest.mark.parametrize("given_format", [True, False])
+@pytest.mark.parametrize(("kind", "name"), PAIRS)
+def test_every_kind_comes_back_with_its_active_sets_and_outputs(kind, name, given_format, tmp_path):
+    model, x = made(kind), samples(kind)
+    folder = export(model, name, tmp_path / "out")
+    same, error = both(model, load(folder, name if given_format else None), x)
+    assert same == len(x)
+    assert error < 1e-5
+    # something was compared
+    active = (model(x).latents() > 0).sum(1)
+    assert 1 < float(active.float().mean()) < model.config.n_q
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(PAIRS), st.integers(0, 2**20), st.integers(1, 60))
+def test_any_weights_and_numbers_of_latents_come_back(pair, seed, n_q):
+    kind, name = pair
+    model, x = made(kind, seed, n_q), samples(kind, 50, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        same, error = both(model, load(export(model, name, Path(folder) / "out")), x)
+    assert same >= 49  # float32 decides at a threshold
+    assert error < 1e-5 or same == 49
+
+
+@pytest.mark.parametrize("name", READ)
+def test_weights_are_copies_and_the_dictionary_stays_as_it_was(name, tmp_path):
+    model = made("tied topk")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    export(model, name, tmp_path / "out")
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.W_dec is model.W_enc
+
+
+def test_a_matryoshka_of_dictionary_learning_comes_back(tmp_path):
+    model, x = made("batchtopk"), samples("batchtopk")
+    folder = export(model, "dictionary_learning", tmp_path / "out", prefixes=[16, 48, 96])
+    assert both(model, load(folder), x) == pytest.approx((len(x), 0), abs=1e-5)
+    with pytest.raises(ValueError, match=r"prefixes must ascend to n_q = 96, found \[16, 48\]"):
+        export(model, "dictionary_learning", tmp_path / "other", prefixes=[16, 48])
+    with pytest.raises(ValueError, match="prefixes need activation batchtopk, found topk"):
+        export(made("topk"), "dictionary_learning", tmp_path / "other", prefixes=[96])
+
+
+def test_what_the_library_is_told_stands_in_its_configuration(tmp_path):
+    import json
+
+    told = {"model_name": "gpt2", "hook_name": "blocks.5.hook_resid_post", "metadata": {"neuronpedia_id": "gpt2/5"}}
+    folder = export(made("topk"), "saelens", tmp_path / "out", **told)
+    cfg = json.loads((folder / "cfg.json").read_text())
+    assert cfg["metadata"]["model_name"] == "gpt2"
+    assert cfg["metadata"]["hook_name"] == "blocks.5.hook_resid_post"
+    assert cfg["metadata"]["neuronpedia_id"] == "gpt2/5"
+    assert cfg["metadata"]["training_architecture"] == "topk"
+    assert (cfg["d_in"], cfg["d_sae"], cfg["k"]) == (24, 96, 6)

@@ -1,0 +1,74 @@
+"""The files of a run whose dictionary is opened from a file."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.data.references import References, save_references
+from sdlcore.data.writing import create_store
+from sdlcore.interop.export import export
+from sdlcore.interop.run_import import run_import
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.model.saving import load_model, save_model
+from sdlcore.training.runner import Run
+from tests.interop.models import WIDER, N, made, samples
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "train.h5"
+    x = samples("topk crosscoder", 200).numpy()
+    with create_store(path, {}) as writer:
+        writer.append(x[:, :N], x[:, N:])
+    return path
+
+
+def run(tmp_path, store, watch=None, **settings):
+    names = (("model", "model.safetensors"), ("config", "config.json"), ("history", "history.csv"))
+    paths = {name: tmp_path / "run" / file for name, file in names}
+    run_import(Run(seed=0, store=store, watch=watch, **paths), ImportConfig.from_dict(settings), __file__)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("kind", ["topk", "relu transcoder to another width", "topk crosscoder"])
+def test_a_dictionary_of_any_pair_becomes_a_run(kind, store, tmp_path):
+    if "crosscoder" in kind:
+        save_model(tmp_path / "theirs.safetensors", made(kind), {"seed": 3})
+        theirs = tmp_path / "theirs.safetensors"
+    else:
+        theirs = export(made(kind), "saelens", tmp_path / "theirs")
+    rows = np.eye(N, dtype=np.float32)[:5], np.eye(WIDER, dtype=np.float32)[:5]
+    save_references(tmp_path / "references.safetensors", References(rows[0].T, rows[1].T, None), {})
+    folder = run(tmp_path, store, tmp_path / "references.safetensors", model=str(theirs))
+    model = load_model(folder / "model.safetensors")
+    assert torch.equal(model.W_dec, made(kind).W_dec)
+    made_from = json.loads((folder / "config.json").read_text())
+    assert made_from["settings"]["model"] == str(theirs)
+    assert made_from["imported"]["format"] == ("sdlcore" if "crosscoder" in kind else "saelens")
+    said = {"seed": 3} if "crosscoder" in kind else json.loads((theirs / "cfg.json").read_text())
+    assert made_from["imported"]["says"] == said
+    with (folder / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["step"], row["samples"], row["seconds"]) == ("0", "0", "0")
+    assert 0 <= float(row["gt_recovery_decoder"]) <= 1
+    assert float(row["fvu"]) > 0
+
+
+def test_another_width_and_a_missing_file_leave_no_run(store, tmp_path):
+    wider = export(made("relu transcoder"), "saelens", tmp_path / "theirs")
+    with pytest.raises(ValueError, match=r"a relu transcoder of widths \(\(24,\), \(24,\)\), but one for .* has"):
+        run(tmp_path, store, model=str(wider))
+    with pytest.raises(ValueError, match="gone: neither a file or folder on this machine"):
+        run(tmp_path, store, model=str(tmp_path / "gone"))
+    assert not (tmp_path / "run/model.safetensors").exists()
+    assert not (tmp_path / "run/config.json").exists()
+
+
+def test_settings_that_are_none_are_named():
+    with pytest.raises(ValueError, match="unknown settings of an imported dictionary: k; expected some of model"):
+        ImportConfig.from_dict({"model": "x", "k": 3})
+    with pytest.raises(ValueError, match="format must be one of sdlcore, saelens, dictionary_learning, sparsify"):
+        ImportConfig.from_dict({"model": "x", "format": "prisma"})

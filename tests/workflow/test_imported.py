@@ -1,0 +1,82 @@
+"""A dictionary that was made elsewhere, from its files to a row of Table 1, in a real Snakemake."""
+
+import json
+
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from sdlcore.interop.export import export
+from sdlcore.model.saving import load_model
+from sdlcore.storage.files import sha256_of
+from tests.workflow.conftest import Checkout
+
+# what a shell would take for more than a name
+THEIRS = "their dictionary; $(touch pwned)"
+RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
+MINE = "results/tiny/runs/lrb/mine/best/none/seed0"
+
+
+def change(**mine):
+    method = {"model": THEIRS, **mine}
+    return {"methods": {"mine": method}, "tables": {"table1": {"methods": ["topk", "mine"], "anchorings": ["none"]}}}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Checkout:
+    checkout = Checkout(tmp_path_factory.mktemp("imported") / "sdl core")
+    checkout.snakemake(f"{RUN}/model.safetensors")
+    export(load_model(checkout.path / RUN / "model.safetensors"), "saelens", checkout.path / THEIRS)
+    checkout.snakemake("table1", change=change())
+    return checkout
+
+
+def test_an_imported_dictionary_is_a_row_like_that_of_the_one_that_was_exported(checkout):
+    table = pd.read_csv(checkout.path / "results/tiny/tables/table1.csv").set_index("method")
+    for metric in ("gt_recovery_decoder", "gt_recovery_encoder", "mip_decoder", "fvu", "l0"):
+        assert table.loc["mine", f"{metric}_mean"] == pytest.approx(table.loc["topk", f"{metric}_mean"]), metric
+    assert not list(checkout.path.glob("**/pwned"))
+
+
+def test_the_run_says_which_files_it_is(checkout):
+    made = json.loads((checkout.path / MINE / "config.json").read_text())
+    files = {name: sha256_of(checkout.path / THEIRS / name) for name in ("cfg.json", "sae_weights.safetensors")}
+    assert made["inputs"].items() >= files.items()
+    assert made["imported"].items() >= {"from": THEIRS, "format": "saelens", "files": sorted(files)}.items()
+    assert made["imported"]["says"]["architecture"] == "topk"
+    assert "Made elsewhere and opened here: mine (" in (checkout.path / "results/tiny/tables/table1.md").read_text()
+    (row,) = (checkout.path / MINE / "history.csv").read_text().splitlines()[1:]
+    assert row.startswith("0,0,")
+
+
+def test_another_file_is_imported_anew_and_nothing_else(checkout):
+    assert checkout.plan("table1", change=change()).jobs == []
+    weights = checkout.path / THEIRS / "sae_weights.safetensors"
+    save_file({name: 2 * value for name, value in load_file(weights).items()}, weights)
+    runs = [job for job in checkout.plan("table1", change=change()).jobs if "method=" in job[1]]
+    assert {rule for rule, _ in runs} == {"import_dictionary", "evaluate"}
+    assert all("method=mine" in wildcards for _, wildcards in runs)
+    assert checkout.plan(f"{RUN}/metrics.json", change=change()).jobs == []
+
+
+def test_what_is_wrong_is_said_in_a_sentence(checkout):
+    done = checkout.snakemake(f"{MINE}/metrics.json", change=change(model="gone"), check=False)
+    assert done.returncode != 0
+    assert "methods.mine: gone: neither a file or folder on this machine nor OWNER/NAME at the hub" in done.stdout
+    done = checkout.snakemake(f"{MINE}/metrics.json", change=change(k=3), check=False)
+    assert done.returncode != 0
+    assert "unknown settings of an imported dictionary: k; expected some of model, format" in done.stdout
+    anchored = {**change(), "tables": {"table1": {"methods": ["topk", "mine"]}}}
+    done = checkout.snakemake("table1", change=anchored, check=False)
+    assert "an imported dictionary takes no anchors; ask for it where anchorings is [none]" in done.stdout
+
+
+def test_a_dictionary_of_another_width_is_refused_with_its_widths(checkout):
+    wider = change() | {"sources": {"bench": {"wide": {"like": "lrb", "n_p": 11}}}}
+    wide = "results/tiny/runs/wide/mine/best/none/seed0"
+    wider["tables"]["table1"]["source"] = "wide"
+    done = checkout.snakemake(f"{wide}/model.safetensors", change=wider, check=False)
+    assert done.returncode != 0
+    (log,) = checkout.path.glob("logs/**/import_dictionary/wide.mine.best.none.seed0.log")
+    assert "a topk autoencoder of widths ((10,), (10,)), but one for " in log.read_text()
+    assert not (checkout.path / wide / "model.safetensors").exists()

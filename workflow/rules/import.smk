@@ -1,0 +1,31 @@
+# One run whose dictionary was made elsewhere (docs/exporting.md).
+rule import_dictionary:
+    """One run whose dictionary is opened from a file"""
+    input:
+        store=store("train"),
+        imported=imported_files,
+        watch=watch_references,
+    output:
+        model="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/model.safetensors",
+        config="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/config.json",
+        history="<results>/runs/{source}/{method}/{protocol}/{anchoring}/seed{seed}/history.csv",
+    log:
+        "<logs>/import_dictionary/{source}.{method}.{protocol}.{anchoring}.seed{seed}.log",
+    benchmark:
+        "<logs>/import_dictionary/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
+    wildcard_constraints:
+        method=pattern(IMPORTED),
+        anchoring="none",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=used_settings,
+        code=lambda wildcards: code_digest("import_dictionary", *run_of(wildcards).parts),
+    shell:
+        '$PYTHON "$SCRIPTS"/import_dictionary.py --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}'
+        " --store {input.store} --watch {input.watch}"
+        ' --finished "$FINISHED" --model {output.model} --config {output.config} --history {output.history} > {log} 2>&1'
