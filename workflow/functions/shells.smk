@@ -54,7 +54,8 @@ servers = []  # held on to, as their standard input is what keeps them
 def load_libraries():
     """Have local jobs fork from a Python that has loaded their libraries (workflow/warm.py), and end with this one.
 
-    Not on nodes of a cluster, in conda's environments, nor with --no-hooks. A workflow that imports this one calls it."""
+    Not on nodes of a cluster, in conda's environments, nor with --no-hooks. A workflow that imports this one calls it.
+    """
     if sys.platform == "linux" and workflow.local_exec and not workflow.deployment_settings.deployment_method:
         warm = REPOSITORY / "workflow/warm.py"
         server = subprocess.Popen(
