@@ -75,3 +75,4 @@ def load_libraries():
 
 onstart:
     load_libraries()
+    say_time_left()
