@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test test-all slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark workflow-report lock packages clean
+.PHONY: help run paper test test-all slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark workflow-report lock packages dist clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -95,7 +95,13 @@ lock: $(SLURM_INSTALLED) ## write the installed versions to constraints.txt
 
 packages: ## download all Python packages into cache/packages, for a machine without a network
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77'
+	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77' 'setuptools-scm>=8'
+
+dist: ## build a wheel and a source distribution, of the version that the last tag says: dist/
+	rm -rf dist cache/build
+	$(PYTHON) -m venv cache/build
+	cache/build/bin/python -m pip install --quiet build
+	cache/build/bin/python -m build
 
 clean: ## remove the environment and caches of tools; results stay
 	rm -rf $(VENV) $(BENCHMARK_VENV) cache/environments .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis

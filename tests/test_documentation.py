@@ -16,6 +16,7 @@ from tests.conftest import REPOSITORY
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "config/README.md",
     "docs/activations.md",
     "docs/anchors.md",
     "docs/architecture.md",

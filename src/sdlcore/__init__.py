@@ -8,7 +8,12 @@ Every method is a choice of a pair (x_p, x_r), a sparsity-inducing sigma and los
 where it is first used.
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__version__ = "0.1.0"
+try:
+    __version__ = version("sdlcore")
+except PackageNotFoundError:  # a checkout on PYTHONPATH
+    __version__ = "0+unknown"

@@ -55,7 +55,7 @@ def in_conda(cluster, tmp_path_factory):
 def set_up(path: Path) -> Checkout:
     """A checkout whose profile was set up for the cluster, as a user would."""
     checkout = Checkout(path)
-    profile = checkout.path / "profiles/slurm/config.yaml"
+    profile = checkout.path / "profiles/slurm/profile.yaml"
     text = profile.read_text()
     for old, new in {"# slurm_partition: gpu": "slurm_partition: gpu", "cores: 8": "cores: 2"}.items():
         assert text.count(old) == 1, old

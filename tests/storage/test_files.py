@@ -176,7 +176,13 @@ def test_provenance_holds_facts_and_versions():
     facts = provenance(__file__, seed=3)
     assert facts["seed"] == 3
     assert facts["code"] == source_digest(Path(__file__), REPOSITORY / "src")
-    assert {"sdlcore", "python", "torch", "numpy", "h5py"} <= facts["versions"].keys()
+    assert {"python", "torch", "numpy", "h5py"} <= facts["versions"].keys()
+
+
+def test_a_release_that_changes_no_code_makes_nothing_anew(monkeypatch):
+    before = provenance(REPOSITORY / "workflow/scripts/train.py")
+    monkeypatch.setattr("sdlcore.__version__", "98.7")
+    assert provenance(REPOSITORY / "workflow/scripts/train.py") == before
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

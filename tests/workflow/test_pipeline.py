@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 from contextlib import ExitStack, contextmanager
@@ -39,12 +40,30 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     for name in [*expected, "report.html"]:
         assert (results / name).stat().st_size > 100, name
     assert "Open results/tiny/report.html" in finished.said
+    assert "\nresults/tiny/" not in finished.said, "the report shows them"
+    assert re.search(
+        r"^\d+ of \d+ steps \(\d+%\) done, (less than a|about) [\w ]+ left at this pace$",
+        finished.said,
+        flags=re.MULTILINE,
+    )
+    assert "(100%) done\n" in finished.said
     with (results / "tables/table1.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["anchoring"]) for row in rows] == [
         *(("topk", "none"), ("topk", "ground_truth")),
         *(("crosscoder", "none"), ("crosscoder", "ground_truth")),
     ]
+
+
+def test_at_the_end_stand_the_files_that_were_asked_for_and_the_report_where_it_is_one(tmp_path):
+    checkout = Checkout(tmp_path / "checkout")
+    said = checkout.snakemake("table3").stdout
+    for ending in ("csv", "md", "tex"):
+        assert f"\nresults/tiny/tables/table3.{ending}\n" in said
+    features = "results/tiny/bench/lrb/seed0/feature_matrix.safetensors"
+    said = checkout.snakemake(features).stdout
+    assert f"\n{features}\n" in said
+    assert "report.html" not in said
 
 
 def test_it_fits_the_size_that_tests_and_clusters_count_on(finished):

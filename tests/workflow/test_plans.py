@@ -24,8 +24,31 @@ RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(checkout):
     done = checkout.snakemake("results/tiny/runs/lrb/nosuch/best/none/seed0/metrics.json", check=False)
     assert done.returncode != 0
-    assert "MissingRuleException" in done.stdout
+    assert "nothing makes nosuch in results/tiny/runs/lrb" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("tabel1", "tabel1: no table, figure, rule or file of the configuration tiny; did you mean table1?"),
+        ("results/tiny/tables/tabel1.md", "nothing makes tabel1.md in results/tiny/tables; did you mean table1.md?"),
+        (
+            "results/quick/report.html",
+            "the configuration tiny makes results/tiny alone; name the other by --configfile",
+        ),
+        (
+            "table5",
+            "config/config.yaml and config/paper.yaml do. Try: snakemake table5 --configfile config/config.yaml",
+        ),
+        ("harder", "config/harder.yaml does. Try: snakemake harder --configfile config/harder.yaml"),
+        ("law", "the first lines of config/law.yaml say how to"),
+    ],
+)
+def test_a_target_that_nothing_makes_is_refused_with_what_was_meant(checkout, target, says):
+    done = checkout.snakemake(target, "-n", check=False)
+    assert done.returncode != 0
+    assert says in done.stdout
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(checkout):
@@ -194,7 +217,7 @@ def test_what_a_dictionary_costs_its_language_model_is_planned_by_path(checkout)
     plan = checkout.plan(f"{run}/language.json", base="config")
     assert plan.rules() == {"fetch", "language_model", "activations", "train", "language"}
     bench = checkout.snakemake(RUN.replace("seed0", "seed0/language.json"), "-n", check=False)
-    assert "MissingRuleException" in bench.stdout
+    assert "nothing makes language.json in results/tiny/runs/lrb/topk/best/none/seed0" in bench.stdout
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import yaml
 from sdlcore.study.configuration.loading import load_yaml, validate
 from tests.conftest import REPOSITORY
 
-SLURM = yaml.safe_load((REPOSITORY / "workflow/profiles/slurm/config.yaml").read_text())
+SLURM = yaml.safe_load((REPOSITORY / "workflow/profiles/slurm/profile.yaml").read_text())
 RULES = "".join(file.read_text() for file in sorted((REPOSITORY / "workflow/rules").glob("*.smk")))
 
 

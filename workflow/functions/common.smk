@@ -1,10 +1,7 @@
 # What all stages share: the validated configuration, paths, and the means to track settings and code.
 import json
-import os
 import sys
 from functools import cache
-
-from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(REPOSITORY / "src"))
 
@@ -18,9 +15,11 @@ PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
 # Snakemake formats paths of environments and scripts, too
 if problem := unfit_text(str(REPOSITORY)):
     raise WorkflowError(f"{str(REPOSITORY)!r}: expected a path of the checkout {problem}; move it")
-# Read again, since Snakemake takes the last of doubled keys and does not say which keys were given beside the default
 try:
-    given = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
+    if workflow.modifier.skip_configfile:  # a module, whose importer gives it all that there is beside the default
+        given = config
+    else:  # read again, since Snakemake takes the last of doubled keys and does not say what was given beside the default
+        given = read_given(workflow.overwrite_configfiles, workflow.config_settings.config)
     default = load_yaml(REPOSITORY / "config/config.yaml")
     study = configure(given, default)
 except ConfigError as error:

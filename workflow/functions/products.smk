@@ -10,6 +10,23 @@ def product_log(name, ending="log"):
     return f"<logs>/{folder}/{name}.{ending}"
 
 
+SHOWN = {".png": "picture", ".md": "text", ".csv": "numbers"}
+
+
+def shown(file, name, title, caption):
+    """Have `snakemake --report` list a file of a product, but for copies in formats for print."""
+    if Path(file).suffix not in SHOWN:
+        return file
+    labels = {"name": Path(file).stem, "of": name, "shows": title, "as": SHOWN[Path(file).suffix]}
+    category = Path(file).parent.name.capitalize()
+    return report(file, caption=f"../report/{caption}.rst", category=category, labels=labels)
+
+
+def product_outputs(name):
+    product = PRODUCTS[name]
+    return [shown(file, name, product.describe(name), "product") for file in product.outputs(name, FILES)]
+
+
 # what follows is asked for as a rule needs it, since what runs one job on a node reads all rules
 def product_settings(name):
     return lambda wildcards: as_json(PRODUCTS[name].model_dump())
@@ -44,3 +61,10 @@ def product_files(name):
     for other in product.companions(name, study):
         files += PRODUCTS[other].outputs(other, FILES)
     return list(dict.fromkeys(files))
+
+
+def say_what_it_makes(rule, text):
+    """Give a rule a line in `snakemake --list`, unless who imports the workflow leaves the rule out."""
+    name = workflow.modifier.modify_rulename(rule)
+    if workflow.is_rule(name):
+        workflow.get_rule(name).docstring = text

@@ -26,16 +26,25 @@ KEPT = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims")]
 KEPT = [in_checkout(path) for path in KEPT if study.name != "paper" and (REPOSITORY / path).exists()]
 
 
-def say_plan(log):
-    """Print and log the plan; fail where the disk is plainly too small for it."""
+# those whose runs can be planned for themselves
+ASKED = {path.rpartition(".")[-1]: product for path, product in study.asked().items() if not product.alone}
+PLANNED = [name for name, product in ASKED.items() if product.cells(study) or product.judged_here(study)]
+
+
+def say_plan(log, name=None):
+    """Print and log the plan, of one table or figure where it is named; fail where the disk is plainly too small for it."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
     rate, runs = measured_rate(folder.parent) or (RATE, 0)
-    found = stages(study, train_memory, extraction_memory, rate)
-    text = "\n".join(plan_lines(found, free, rate, runs))
+    asked = study.only(name) if name else study
+    found, left = (
+        stages(asked, train_memory, extraction_memory, rate, missing)
+        for missing in (lambda path: True, lambda path: not Path(path).exists())
+    )
+    text = "\n".join(plan_lines(found, left, free, rate, runs))
     Path(log).write_text(f"{text}\n")
     print(text)
-    if refused := too_large(found, free):
+    if refused := too_large(left, free):
         raise WorkflowError(refused)
 
 

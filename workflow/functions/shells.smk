@@ -52,9 +52,11 @@ LIBRARIES = (
 servers = []  # held on to, as their standard input is what keeps them
 
 
-# Where jobs run here and by the interpreter that runs this, theirs has loaded that already (workflow/warm.py). Not on nodes
-# of a cluster, in conda's environments, nor with --no-hooks.
-onstart:
+def load_libraries():
+    """Have local jobs fork from a Python that has loaded their libraries (workflow/warm.py), and end with this one.
+
+    Not on nodes of a cluster, in conda's environments, nor with --no-hooks. A workflow that imports this one calls it.
+    """
     if sys.platform == "linux" and workflow.local_exec and not workflow.deployment_settings.deployment_method:
         warm = REPOSITORY / "workflow/warm.py"
         server = subprocess.Popen(
@@ -70,3 +72,8 @@ onstart:
         if address:
             run = f'python -IS {quote(str(warm))} run {quote(address)} "$@"'
             begin_jobs("warm_python", f"warm_python() ( exec {run} ); ")
+
+
+onstart:
+    load_libraries()
+    say_time_left()

@@ -7,7 +7,7 @@ for product_name, product in PRODUCTS.items():
         input:
             product.inputs(product_name, FILES),
         output:
-            product.outputs(product_name, FILES),
+            product_outputs(product_name),
         log:
             product_log(product_name),
         benchmark:
@@ -35,5 +35,5 @@ for product_name, product in PRODUCTS.items():
         input:
             product_files(product_name),
 
-    workflow.get_rule(product_name).docstring = product.describe(product_name)
-    workflow.get_rule(f"make_{product_name}").docstring = f"{product_name} without the files of its runs"
+    say_what_it_makes(product_name, product.describe(product_name))
+    say_what_it_makes(f"make_{product_name}", f"{product_name} without the files of its runs")

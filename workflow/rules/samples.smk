@@ -2,7 +2,7 @@
 rule samples:
     """Samples of a bench, for training and for evaluation (Appendix C.2 and C.3)"""
     input:
-        rules.feature_matrix.output,
+        lambda wildcards: FILES.feature_matrix(wildcards.source, wildcards.seed),
     output:
         train="<results>/activations/{source}/seed{seed}/train.h5",
         test="<results>/activations/{source}/seed{seed}/test.h5",

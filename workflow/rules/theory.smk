@@ -1,13 +1,14 @@
 # The paper's theorems, checked by computation. No run goes into it, so that it is asked for by itself.
 
+THEORY = "The paper's theorems, checked by computation"
 THEORY_PARTS = [f"sdlcore.model.activations.{name}" for name in ("relu", "jumprelu", "topk")]
 
 
 rule theory:
     """The paper's theorems, checked by computation"""
     output:
-        csv="<results>/tables/theory.csv",
-        markdown="<results>/tables/theory.md",
+        csv=shown("<results>/tables/theory.csv", "theory", THEORY, "theory"),
+        markdown=shown("<results>/tables/theory.md", "theory", THEORY, "theory"),
     log:
         "<logs>/tables/theory.log",
     benchmark:

@@ -16,7 +16,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sdlcore import __version__
 from sdlcore.settings import Json
 from sdlcore.storage.digest import source_digest
 
@@ -154,11 +153,13 @@ def sha256_of(path: str | Path) -> str:
 def provenance(script: str | Path, parts: Iterable[str] = (), **facts: Any) -> dict[str, Any]:
     """Return what made a file: ``facts`` (configuration, seed, ...), code and versions of libraries.
 
+    The digest of the code stands for this package, so that a release that changes nothing here makes nothing anew.
+
     ``script`` is the file whose code, with all of this package that it imports, made it; ``parts`` are modules that it
     imports by names in its settings.
     """
     code = source_digest(Path(script), Path(__file__).parents[2], parts)
-    versions = {"sdlcore": __version__, "python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for library in ("numpy", "torch", "h5py", "transformers", "open_clip_torch", "torchvision", "pillow"):
         try:
             versions[library] = version(library)

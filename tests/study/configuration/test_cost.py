@@ -77,10 +77,34 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
     found = [Stage("activations of file", 1, None), Stage("trainings on file", 2, 3 * 10**9, 4000, 500, 7200.0)]
     assert too_large(found, 3 * 10**9) is None
     assert "needs 3.00 GB, but 2.00 GB are free" in str(too_large(found, 2 * 10**9))
-    lines = plan_lines(found, 2 * 10**9, 1e9, 5)
-    assert lines[1].split() == ["activations", "of", "file", "1", "unknown"]
-    assert lines[2].split()[3:] == ["2", "3.00", "GB", "4.0", "GB", "0.5", "GB", "2.0"]
-    assert "the 5 runs trained here" in lines[-2]
+    said, _, _, *lines = plan_lines(found, [found[1]._replace(jobs=1, seconds=3600.0)], 2 * 10**9, 1e9, 5)
+    assert said == "1 of 2 runs are finished, 1 left: about 60 minutes one after the other."
+    assert lines[0].split() == ["activations", "of", "file", "1", "0", "unknown"]
+    assert lines[1].split()[3:] == ["2", "1", "3.00", "GB", "4.0", "GB", "0.5", "GB", "2.0", "1.0"]
+    assert "the 5 runs trained here" in lines[-3]
+    assert plan_lines(found, [], 2 * 10**9, 1e9, 5)[0] == "All 2 runs are finished."
+
+
+def test_what_is_left_is_what_has_no_files(config):
+    files, cells = config.files(), config.cells()
+    done = {path for cell in cells[:7] for path in files.all_of(cell)}
+    stores = {files.store("lrb", seed, part) for seed in config.seeds for part in ("train", "test")}
+    found = stages(config, lambda cell: 4000, lambda source: None, 1e9, lambda path: path not in done | stores)
+    left = {stage.name: stage for stage in found}
+    every = planned(config)
+    assert left["evaluations"].jobs == every["evaluations"].jobs - 7
+    assert left["activations of bench"].jobs == every["activations of bench"].jobs - len(config.seeds)
+    assert left["trainings on bench"].seconds < every["trainings on bench"].seconds
+    assert stages(config, lambda cell: 4000, lambda source: None, 1e9, lambda path: False) == []
+
+
+def test_one_table_is_planned_by_itself(config):
+    table = config.only("table1")
+    assert table.cells() == config.tables["table1"].cells(config)
+    assert set(table.asked()) == {"tables.table1"}
+    assert set(config.only("figure4").asked()) == {"figures.figure4"}
+    assert set(config.only("solvers").asked()) == {"solvers"}
+    assert table.bench_seeds("lrb") == config.seeds
 
 
 def test_imported_dictionaries_are_a_stage_of_their_own():

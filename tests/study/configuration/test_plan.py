@@ -65,7 +65,7 @@ def test_sources_that_are_large_together_are_told_in_one_line(tmp_path):
         (Need("s", 10, None), "size unknown until the model is there"),
         (
             Need("s", 10, 10**9, 1.0, parts=4, memory=8000),
-            "8 GB of memory a job; about 0 minutes at 1 samples a second",
+            "8 GB of memory a job; about a minute at 1 samples a second",
         ),
         (
             Need("s", 10, 10**9, 0.01, streamed=10**4),

@@ -3,15 +3,17 @@
 import csv
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.run import RunConfig
-from sdlcore.study.configuration.plan import need
+from sdlcore.study.configuration.plan import duration, need
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
+from sdlcore.study.settings.files import Files
 
 RATE = 8e10
 """Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
@@ -34,6 +36,11 @@ class Stage(NamedTuple):
     """Megabytes on each GPU of the largest job."""
     seconds: float | None = None
     """Of all jobs, one after the other."""
+
+    @property
+    def is_training(self) -> bool:
+        """Whether its jobs are runs: trainings, here or by other libraries, or solvers."""
+        return self.name.startswith(("trainings", "solvers"))
 
 
 def number_of_runs(config: Configuration) -> int:
@@ -81,8 +88,9 @@ def stages(
     memory: Callable[[Cell], int],
     extraction_memory: Callable[[str], int | None],
     rate: float,
+    missing: Callable[[str], bool] = lambda path: True,
 ) -> list[Stage]:
-    """Return what the stages of a valid configuration take, all of it, whether some of it is there already or not.
+    """Return what the stages of a valid configuration take: all of them, or those whose files are missing.
 
     Parameters
     ----------
@@ -92,38 +100,52 @@ def stages(
         Megabytes that the training of a run, and a job of a source's extraction, asks for.
     rate
         Weights x samples that a training passes in a second.
+    missing
+        Tells whether a file has to be made. The default plans everything, whether it is there or not.
     """
-    judged, trained = config.cells(), config.all_cells()
+    files = config.files()
+    judged = [cell for cell in config.cells() if missing(files.metrics(cell))]
+    trained = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
     solved = [cell for cell in trained if cell.is_solved(config)]
     peers = [cell for cell in trained if cell.is_peers(config)]
-    kinds = {cell.source: config.source(cell.source).kind for cell in trained}
-    imported = [cell for cell in trained if cell.is_imported(config)]
-    trained = [cell for cell in trained if cell not in {*solved, *peers, *imported}]
+    kinds = {cell.source: config.source(cell.source).kind for cell in (*trained, *judged)}
+    trained = [cell for cell in trained if cell not in {*solved, *peers}]
     extracted = []
     passed = []
     for kind in dict.fromkeys(kinds.values()):
-        sources = [source for source in kinds if kinds[source] == kind]
-        extracted.append(_extraction(config, kind, sources, extraction_memory))
+        stores = {source: _stores(config, files, source, missing) for source in kinds if kinds[source] == kind}
+        stores = {source: parts for source, parts in stores.items() if parts}
+        extracted += [_extraction(config, kind, stores, extraction_memory)] if stores else []
         if cells := [cell for cell in trained if kinds[cell.source] == kind]:
             passed.append(_training(config, kind, cells, memory, rate))
     # how many atoms a solver finds is not known before
     passed += [Stage("solvers", len(solved), None)] if solved else []
     # nor how fast another library is
     passed += [Stage("trainings of other libraries", len(peers), _models(config, peers))] if peers else []
-    passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
-    return [*extracted, *passed, Stage("evaluations", len(judged), METRICS_BYTES * len(judged))]
+    evaluations = Stage("evaluations", len(judged), METRICS_BYTES * len(judged))
+    return [*extracted, *passed, *([evaluations] if judged else [])]
 
 
-def _extraction(config: Configuration, kind: str, sources: list[str], memory: Callable[[str], int | None]) -> Stage:
-    needs = [need(config, source) for source in sources]
+def _extraction(
+    config: Configuration, kind: str, stores: Mapping[str, Fraction], memory: Callable[[str], int | None]
+) -> Stage:
+    """Return what the activations of some sources take, of each the share that is to be made."""
+    needs = {source: need(config, source) for source in stores}
     # a stream's rows are made by each training
-    seconds = [found.seconds for found in needs if found.seconds is not None and found.streamed is None]
+    seconds = [
+        found.seconds * share
+        for found, share in zip(needs.values(), stores.values(), strict=True)
+        if found.seconds is not None and found.streamed is None
+    ]
+    sizes = [
+        None if needs[source].bytes is None else int((needs[source].bytes or 0) * stores[source]) for source in stores
+    ]
     return Stage(
         f"activations of {kind}",
-        sum(_stores(config, source) for source in sources),
-        _sum([found.bytes for found in needs]),
-        max((megabytes for source in sources if (megabytes := memory(source)) is not None), default=None),
-        seconds=sum(seconds) if seconds else None,
+        sum(int(share * _jobs(config, source)) for source, share in stores.items()),
+        _sum(sizes),
+        max((megabytes for source in stores if (megabytes := memory(source)) is not None), default=None),
+        seconds=float(sum(seconds)) if seconds else None,
     )
 
 
@@ -156,30 +178,58 @@ def _models(config: Configuration, cells: list[Cell]) -> int | None:
     return _sum([None if size is None else 4 * size for size in sizes])
 
 
-def plan_lines(found: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:
-    """Return the plan as text, a line a stage, then where its numbers come from."""
-    rows = [("stage", "jobs", "disk", "memory a job", "memory a GPU", "hours")]
-    found = list(found)
+def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: float, runs: int) -> list[str]:
+    """Return the plan as text: how far it is, a line a stage, then where its numbers come from.
+
+    Parameters
+    ----------
+    found, left
+        What all stages take, and what those take whose files are missing.
+    free
+        Bytes that are free where results lie.
+    rate, runs
+        Weights x samples a second, and the number of runs that this was measured on, 0 where it was elsewhere.
+    """
+    rows = [("stage", "jobs", "left", "disk", "memory a job", "memory a GPU", "hours", "hours left")]
+    found, waiting = list(found), {stage.name: stage for stage in left}
     for stage in found:
+        rest = waiting.get(stage.name)
         rows.append(
             (
                 stage.name,
                 f"{stage.jobs:,}",
+                f"{rest.jobs if rest else 0:,}",
                 "unknown" if stage.disk is None else f"{stage.disk / 1e9:,.2f} GB",
                 "" if stage.memory is None else f"{stage.memory / 1e3:,.1f} GB",
                 "" if stage.gpu_memory is None else f"{stage.gpu_memory / 1e3:,.1f} GB",
                 "" if stage.seconds is None else f"{stage.seconds / 3600:,.1f}",
+                "" if rest is None or rest.seconds is None else f"{rest.seconds / 3600:,.1f}",
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     basis = f"the {runs} runs trained here" if runs else "one core elsewhere, since nothing was trained here yet"
-    known = sum(stage.disk or 0 for stage in found)
+    known = sum(stage.disk or 0 for stage in waiting.values())
     return [
+        _progress(found, list(waiting.values())),
+        "",
         *lines,
         f"Hours are of jobs one after the other; trainings at {rate:.2g} weights x samples a second, as on {basis}.",
-        f"{known / 1e9:,.2f} GB are known to be needed, {free / 1e9:,.2f} GB are free.",
+        f"What is left needs {known / 1e9:,.2f} GB that are known; {free / 1e9:,.2f} GB are free.",
+        "A run counts as finished where its files are; `snakemake -n` names those that a changed setting makes anew.",
     ]
+
+
+def _progress(found: list[Stage], left: list[Stage]) -> str:
+    """Return how many runs are finished and how long the others take, as a sentence."""
+    jobs, waiting = (sum(stage.jobs for stage in part if stage.is_training) for part in (found, left))
+    times = [stage.seconds for stage in left if stage.is_training]
+    known = sum(seconds or 0 for seconds in times)
+    took = f"about {duration(known)} one after the other" if known else "how long is not known"
+    more = ", and more that is not known" if known and None in times else ""
+    if not waiting:
+        return f"All {jobs:,} runs are finished."
+    return f"{jobs - waiting:,} of {jobs:,} runs are finished, {waiting:,} left: {took}{more}."
 
 
 def too_large(found: Iterable[Stage], free: int) -> str | None:
@@ -191,9 +241,17 @@ def too_large(found: Iterable[Stage], free: int) -> str | None:
     return f"{sizes}; free some, or ask for less"
 
 
-def _stores(config: Configuration, source: str) -> int:
+def _jobs(config: Configuration, source: str) -> int:
+    """Return how many jobs make the stores of a source."""
     found = config.source(source)
     return found.n_shards if found.n_features is None else len(config.bench_seeds(source))
+
+
+def _stores(config: Configuration, files: Files, source: str, missing: Callable[[str], bool]) -> Fraction:
+    """Return the share of a source's stores that is missing, by the seeds that a bench is drawn for."""
+    seeds = config.bench_seeds(source) if config.source(source).n_features is not None else [0]
+    left = [seed for seed in seeds if any(missing(files.store(source, seed, part)) for part in ("train", "test"))]
+    return Fraction(len(left), len(seeds))
 
 
 def _batch(config: Configuration, cell: Cell) -> int:

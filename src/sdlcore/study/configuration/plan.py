@@ -79,7 +79,7 @@ def describe(found: Need, free: int) -> str:
         facts.append("time unknown (set samples_per_second)")
     if found.seconds is not None:
         parts = f", over {found.parts} jobs" if found.parts > 1 else ""
-        facts.append(f"about {_duration(found.seconds)} at {found.rate:,g} samples a second{parts}")
+        facts.append(f"about {duration(found.seconds)} at {found.rate:,g} samples a second{parts}")
     return f"activations of {found.source}: {'; '.join(facts)}"
 
 
@@ -129,7 +129,10 @@ def _gigabytes(number: int) -> str:
     return f"{number / 1e9:,.4g} GB" if number < 10**12 else f"{number / 1e9:,.0f} GB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return "a minute"
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours" if seconds < 3 * 86400 else f"{seconds / 86400:.0f} days"

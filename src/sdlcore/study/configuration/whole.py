@@ -120,6 +120,14 @@ class Configuration(_Asking):
         """Return the products that are made together, without those that have to be asked for by name."""
         return [product for product in self.asked().values() if not product.alone]
 
+    def only(self, name: str) -> "Configuration":
+        """Return the configuration with one of the products that are asked for, and none of the others."""
+        others = {key: None for key in self.asked() if key.rpartition(".")[-1] != name}
+        figures = {key.removeprefix("figures."): None for key in others if key.startswith("figures.")}
+        tables = {key: table for key, table in self.tables.items() if f"tables.{key}" not in others}
+        alone = {key: None for key in others if "." not in key}
+        return self.model_copy(update={"tables": tables, "figures": self.figures.model_copy(update=figures), **alone})
+
     def cells(self) -> list[Cell]:
         """Return every run whose metrics the whole takes, each once."""
         return list(dict.fromkeys(cell for product in self.whole() for cell in product.cells(self)))

@@ -1,0 +1,102 @@
+"""Other workflows import this one as a module, as config/README.md shows it."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.workflow.conftest import snakemake
+
+
+def importer(folder: Path, snakefile: str) -> Path:
+    """Write the workflow of config/README.md into an empty folder, with an expression for where our Snakefile is."""
+    (text,) = re.findall(r"```snakemake\n(.*?)```", (REPOSITORY / "config/README.md").read_text(), flags=re.DOTALL)
+    path = '"/path/to/clone/workflow/Snakefile"'
+    assert path in text
+    folder.mkdir()
+    (folder / "Snakefile").write_text(text.replace(path, snakefile))
+    shutil.copy(REPOSITORY / "config/tiny.yaml", folder / "config.yaml")
+    return folder
+
+
+def planned(folder: Path, *arguments: str) -> list[str]:
+    """Return the rules of the jobs of a dry run."""
+    said = snakemake("-n", "--cores", "1", *arguments, where=folder).stdout
+    return sorted(rule for rule in re.findall(r"^rule (\w+):", said, flags=re.MULTILINE) if rule != "all")
+
+
+def test_a_module_plans_what_the_workflow_itself_does(checkout, tmp_path):
+    folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
+    assert planned(folder) == sorted(f"sdl_{rule}" for rule, _ in checkout.plan().jobs)
+    assert set(planned(folder, "sdl_table3")) == {"sdl_make_table3", "sdl_table3"}
+    assert "sdl_table1 (" in snakemake("--list", where=folder).stdout
+    assert not (folder / "results").exists()
+
+
+def test_a_module_checks_the_configuration_that_it_is_given(checkout, tmp_path):
+    folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
+    (folder / "config.yaml").write_text("name: mine\nseeds: [0]\ntabels: {}\n")
+    refused = snakemake("-n", where=folder, check=False)
+    assert refused.returncode != 0
+    assert "tabels: " in refused.stdout
+    assert "tables" in refused.stdout
+
+
+def test_a_module_can_be_of_a_commit(checkout, tmp_path):
+    clone = tmp_path / "a clone"
+    shutil.copytree(checkout.path, clone, symlinks=True, ignore=shutil.ignore_patterns(".snakemake", "__pycache__"))
+    git = ["git", "-C", str(clone), "-c", "user.name=tester", "-c", "user.email=tester@localhost"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message", "All"], check=True)
+    subprocess.run([*git, "tag", "v1"], check=True)
+    (clone / "workflow/Snakefile").write_text("what is checked out does not count")
+    folder = importer(tmp_path / "mine", f'gitfile("{clone}", path="workflow/Snakefile", tag="v1")')
+    assert planned(folder) == sorted(f"sdl_{rule}" for rule, _ in checkout.plan().jobs)
+    (unpacked,) = (folder / ".snakemake/sdlcore").iterdir()
+    before = unpacked.stat().st_mtime_ns
+    planned(folder)
+    assert unpacked.stat().st_mtime_ns == before
+    unknown = (folder / "Snakefile").read_text().replace('tag="v1"', 'tag="v2"')
+    (folder / "Snakefile").write_text(unknown)
+    assert "v2" in snakemake("-n", where=folder, check=False).stdout
+
+
+def test_the_workflow_plans_the_same_by_either_snakefile(checkout):
+    assert sorted(checkout.plan("--snakefile", "workflow/Snakefile").jobs) == sorted(checkout.plan().jobs)
+
+
+@pytest.mark.slow
+def test_a_module_finishes_in_an_empty_folder(finished, tmp_path):
+    folder = importer(tmp_path / "mine", f'"{finished.path}/workflow/Snakefile"')
+    done = snakemake("--cores", "2", where=folder, forked=False)
+    assert "steps (100%) done" in done.stdout
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
+        *("Snakefile", "config.yaml", "results", "logs")
+    }
+    for table in ("table1.csv", "table3.csv", "features.csv"):
+        own = finished.path / "results/tiny/tables" / table
+        assert (folder / "results/tiny/tables" / table).read_bytes() == own.read_bytes()
+    log = next((folder / "logs/tiny/train").glob("*.log")).read_text()
+    assert "Python of its own" not in log
+    assert planned(folder) == []
+
+
+def test_snakemakes_report_lists_every_table_and_figure_with_its_caption(finished, tmp_path):
+    page = tmp_path / "report.html"
+    finished.snakemake("--report", str(page))
+    text = page.read_text()
+    results = finished.path / "results/tiny"
+    shown = [path for path in results.glob("*/*") if path.parent.name in ("tables", "figures")]
+    shown = [path for path in shown if path.suffix in (".png", ".md", ".csv")]
+    assert len(shown) > 10
+    for path in shown:
+        name = os.path.relpath(path, finished.path)
+        described = text[text.index(f'"{name}": {{') :][:2000]
+        assert f'"name": "{path.stem}"' in described
+        assert '"shows": "' in described
+        assert "makes this file and everything that it reads" in described

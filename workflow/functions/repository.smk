@@ -1,0 +1,39 @@
+# The folder of the checkout, whose scripts jobs run.
+import os
+import shutil
+import subprocess
+import tarfile
+from io import BytesIO
+
+from snakemake.exceptions import WorkflowError
+
+
+def checkout(here):
+    """Return the folder of the checkout, given this file's folder as Snakemake knows it.
+
+    Where that is one of a commit (gitfile, github, gitlab), the commit's files are unpacked once, below the working
+    directory's .snakemake."""
+    if not hasattr(here, "ref"):
+        return Path(str(here)).parents[1]
+    # private, and new: without it, github() and the like need a Snakemake that keeps clones
+    if not hasattr(here, "repo_path") and not hasattr(here, "hosted_repo"):
+        raise WorkflowError(f"{here}: this Snakemake keeps no clone of it; clone it, and name workflow/Snakefile there")
+    repository = here.repo_path if hasattr(here, "repo_path") else here.hosted_repo.repo_clone
+    git = ["git", "-C", str(repository)]
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "--verify", f"{here.ref}^{{commit}}"], text=True).strip()
+        folder = Path(".snakemake/sdlcore", commit).absolute()
+        if not folder.is_dir():
+            part = folder.with_name(f"{commit}.{os.getpid()}")
+            with tarfile.open(fileobj=BytesIO(subprocess.check_output([*git, "archive", commit]))) as archive:
+                archive.extractall(part, filter="data")
+            try:
+                part.rename(folder)
+            except OSError:  # another process was faster
+                shutil.rmtree(part)
+    except (OSError, subprocess.CalledProcessError, tarfile.TarError) as error:
+        raise WorkflowError(f"{repository}: could not unpack the files of {here.ref} ({error})")
+    return folder
+
+
+REPOSITORY = checkout(workflow.current_basedir)
