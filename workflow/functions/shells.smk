@@ -76,4 +76,3 @@ def load_libraries():
 
 onstart:
     load_libraries()
-    say_time_left()
