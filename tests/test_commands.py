@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 import sdlcore as sdl
-from sdlcore.commands import main
+from sdlcore.commands import COMMANDS, main
 from sdlcore.data.reading import ActivationStore
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import ModelConfig
 from tests.conftest import REPOSITORY
+from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
 BENCH = [
     "--n",
@@ -117,7 +121,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fit", "x.npy", "--out", "run", "--activation", "topk"], "sdlcore: activation topk needs k"),
         (["fit", "x.npy", "--out", "run", "--activation", "topkk"], "topkk"),
         (["fit", "x.npy"], "--out"),
-        (["evaluate", "run", "--bench", "lrb-x"], "run: no such file|run.*no such file"),
+        (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
         (["fitt"], "fitt"),
     ],
 )
@@ -133,14 +137,14 @@ def test_what_is_wrong_is_said_in_a_line(arguments, message, tmp_path, monkeypat
     assert re.search(message, said[0])
 
 
-@pytest.mark.parametrize("command", ["bench", "fit", "solve", "evaluate"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_explains_each_option(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert not end.value.code
     said = capsys.readouterr().out
-    assert "--out" in said
-    assert "usage: sdlcore" in said
+    assert f"usage: sdlcore {command}" in said
+    assert all(line.strip("│ ") for line in said.splitlines() if line.startswith("│ --"))
 
 
 def test_the_command_is_installed_with_the_package():
@@ -148,6 +152,43 @@ def test_the_command_is_installed_with_the_package():
     done = subprocess.run([sys.executable, "-c", code + "print(e.value)"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "sdlcore.commands:main"
     assert 'sdlcore = "sdlcore.commands:main"' in (REPOSITORY / "pyproject.toml").read_text()
+
+
+def test_a_dictionary_goes_to_another_library_and_back(tmp_path, folder, capsys):
+    main(["export", str(folder / "run"), "--to", "saelens", "--out", str(tmp_path / "theirs"), "--model-name", "gpt2"])
+    assert json.loads((tmp_path / "theirs/cfg.json").read_text())["metadata"]["model_name"] == "gpt2"
+    main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "back")])
+    ours, back = sdl.load(folder / "run"), sdl.load(tmp_path / "back")
+    assert np.array_equal(ours.W_enc.numpy(), back.W_enc.numpy())
+    assert np.array_equal(sdl.load(tmp_path / "theirs").W_dec.numpy(), ours.W_dec.numpy())
+    with pytest.raises(SystemExit):
+        main(["export", str(folder / "run"), "--to", "circuit_tracer", "--out", str(tmp_path / "refused")])
+    assert "circuit-tracer cannot express a topk autoencoder" in capsys.readouterr().err
+
+
+def test_latents_are_read_in_a_language_model(tmp_path, capsys):
+    save_tiny_llama(tmp_path / "lm")
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps(text) for text in documents(50)))
+    width = (SIZES["hidden_size"],)
+    coder = SparseCoder(ModelConfig(activation="topk", k=8, n_q=40), width, width, torch_stream(0, "coder"))
+    sdl.Dictionary(coder).save(tmp_path / "run")
+    where = ["--model", str(tmp_path / "lm"), "--text", str(tmp_path / "text.jsonl"), "--layer", "2"]
+    main(["contexts", str(tmp_path / "run"), *where, "--latents", "3", "5", "--out", str(tmp_path / "pages")])
+    assert "latent 3" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", "latent_3.html", "latent_5.html"}
+
+
+def test_a_plan_needs_a_workflow(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["plan"])
+    assert "no Snakefile here" in capsys.readouterr().err
+
+
+def test_a_plan_says_what_is_left(capfd, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    main(["plan", "table1", "--configfile", "config/tiny.yaml"])
+    assert "runs are finished" in capfd.readouterr().out
 
 
 def _npy(folder, where):

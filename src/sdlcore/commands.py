@@ -1,13 +1,16 @@
 """The command line, ``sdlcore COMMAND``: what notebooks do, on files."""
 
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.exporting import export as export_dictionary
 from sdlcore.api.fitting import class_means, discover
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array
@@ -32,6 +35,10 @@ ANCHOR_COSINE = 0.95
 """What `anchor_cosine` is where anchors are given and no weight."""
 FEATURES, CHECKPOINT = "features.safetensors", "checkpoint.safetensors"
 
+QUIET = ("progress", "rules", "host", "reason")
+"""What Snakemake is not to say beside a plan."""
+Format = Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"]
+Readable = Literal["sdlcore", "saelens", "dictionary_learning", "sparsify"]
 Given = Annotated[Path, tyro.conf.Positional]
 
 
@@ -228,7 +235,85 @@ def _of_samples(
     return evaluate_dictionary(found, judges, given, second, labels=numbers, **options)
 
 
-COMMANDS = {command.__name__: command for command in (bench, fit, solve, evaluate, contexts)}
+def export(
+    dictionary: Given,
+    to: Format,
+    out: Path,
+    model_name: str | None = None,
+    hook_name: str | None = None,
+    hook_name_out: str | None = None,
+    lm_name: str | None = None,
+    layer: int | None = None,
+    submodule_name: str | None = None,
+) -> None:
+    """Write a dictionary as another library opens it. What the library cannot express is refused, with a reason.
+
+    Args:
+        dictionary: a run's folder, or a .safetensors file
+        to: the library
+        out: folder to write
+        model_name: language model that the activations come from (saelens, circuit_tracer)
+        hook_name: where they come from, by TransformerLens' name (saelens)
+        hook_name_out: where a transcoder writes (saelens)
+        lm_name: language model (dictionary_learning)
+        layer: layer of it, counted from 0 (dictionary_learning)
+        submodule_name: where in the layer (dictionary_learning)
+    """
+    given = {
+        "model_name": model_name,
+        "hook_name": hook_name,
+        "hook_name_out": hook_name_out,
+        "lm_name": lm_name,
+        "layer": layer,
+        "submodule_name": submodule_name,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    print(export_dictionary(load(dictionary), to, out, **options))
+
+
+def import_(
+    dictionary: Annotated[str, tyro.conf.Positional],
+    out: Path,
+    format: Readable | None = None,
+    subfolder: str = "",
+    revision: str | None = None,
+) -> None:
+    """Open a dictionary of another library, and write it as ours.
+
+    Args:
+        dictionary: a folder or a file, or OWNER/NAME at the model hub
+        out: folder to write
+        format: the library; told by the names of files if left out
+        subfolder: folder in it that holds the dictionary
+        revision: the hub's branch, tag or commit
+    """
+    found = load(dictionary, format, subfolder=subfolder, revision=revision)
+    found.save(out)
+    print(f"{found}: {out}")
+
+
+def plan(
+    product: Annotated[str | None, tyro.conf.Positional] = None,
+    configfile: tuple[Path, ...] = (),
+) -> None:
+    """Say what the pipeline in this folder would take, and what of it is left: jobs, disk, memory and hours.
+
+    Args:
+        product: a table or figure, such as table1; everything if left out
+        configfile: configurations, the last of which count most
+    """
+    if not Path("Snakefile").is_file():
+        raise ValueError("no Snakefile here; run this in a clone of sdlcore, or in a folder whose workflow imports it")
+    files = ["--configfile", *map(str, configfile)] if configfile else []
+    target = f"plan_{product}" if product else "plan"
+    done = subprocess.run([sys.executable, "-m", "snakemake", target, "--cores", "1", "--quiet", *QUIET, *files])
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+COMMANDS = {
+    command.__name__.rstrip("_"): command for command in (bench, fit, solve, evaluate, export, import_, contexts, plan)
+}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,8 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor
 
 from sdlcore.api.card import card_of
-from sdlcore.model.saving import load_model, load_provenance, save_model
+from sdlcore.interop.load import load as load_coder
+from sdlcore.model.saving import is_model, load_model, load_provenance, save_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.storage.files import write_json
@@ -254,4 +255,32 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return f"Dictionary({config.pair}, {config.activation}{k}, {widths})"
 
 
-load = Dictionary.load
+def load(path: str | Path, format: str | None = None, **options: Any) -> Dictionary:
+    """Open a dictionary: ours, or one of another library.
+
+    Parameters
+    ----------
+    path
+        A file, a folder, or OWNER/NAME at the model hub.
+    format
+        sdlcore, saelens, dictionary_learning, sparsify or tensors; None to tell by the names of files.
+    **options
+        ``subfolder`` and ``revision``; of plain tensors, which do not say how they are used, more
+        (`sdlcore.interop.load.load`).
+
+    Raises
+    ------
+    ValueError
+        Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
+    """
+    ours = Path(path) / MODEL if Path(path).is_dir() else Path(path)
+    if (format == "sdlcore" and Path(path).exists()) or (format is None and not options and _is_ours(ours)):
+        return Dictionary.load(path)
+    return Dictionary(load_coder(path, format, **options), {"imported": {"path": str(path), "format": format}})
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file is to be read as one of ours: one that is missing, too, where nothing else is there."""
+    if path.is_file():
+        return path.name == MODEL or (path.suffix == ".safetensors" and is_model(path))
+    return path.suffix == ".safetensors" and path.name != MODEL

@@ -78,4 +78,4 @@ def _tensors(model: SparseCoder) -> dict:
     return tensors
 
 
-FORMAT = Format("circuit-tracer", _FILES, refusal, write, is_set=True)
+FORMAT: Format = Format("circuit-tracer", _FILES, refusal, write, is_set=True)

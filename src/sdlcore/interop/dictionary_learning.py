@@ -171,4 +171,4 @@ def _decoder_bias(state: Mapping[str, Any]) -> Tensor:
     return next(state[name] for name in ("b_dec", "bias", "decoder_bias", "decoder.bias") if name in state)
 
 
-FORMAT = Format("dictionary_learning", _FILES, refusal, write, read)
+FORMAT: Format = Format("dictionary_learning", _FILES, refusal, write, read)

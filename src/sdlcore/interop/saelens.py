@@ -180,4 +180,4 @@ def _current(cfg: dict[str, Any]) -> dict[str, Any]:
     return {"architecture": "standard", **cfg}
 
 
-FORMAT = Format("SAELens", _FILES, refusal, write, read)
+FORMAT: Format = Format("SAELens", _FILES, refusal, write, read)

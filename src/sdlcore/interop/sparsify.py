@@ -97,4 +97,4 @@ def from_state(state: Mapping[str, Tensor], k: int | None, transcode: bool = Fal
     return sparse_coder(weights, "topk", k, "transcoder" if transcode or "W_skip" in state else "sae")
 
 
-FORMAT = Format("sparsify", _FILES, refusal, write, read)
+FORMAT: Format = Format("sparsify", _FILES, refusal, write, read)

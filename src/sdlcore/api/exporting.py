@@ -1,0 +1,31 @@
+"""Write dictionaries in other libraries' formats."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.interop.export import export as export_coder
+from sdlcore.interop.export import export_set as export_coders
+from sdlcore.model.sparse_coder import SparseCoder
+
+
+def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **options: Any) -> Path:
+    """Write a dictionary as saelens, dictionary_learning, sparsify or circuit_tracer open it, and return the folder.
+
+    Parameters and errors as of `sdlcore.interop.export.export`: ``sdl.export(sae, "saelens", "out/",
+    model_name="gpt2", hook_name="blocks.5.hook_resid_post")``.
+    """
+    return export_coder(_coder(dictionary), to, folder, **options)
+
+
+def export_set(dictionaries: Sequence[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
+    """Write a dictionary for each layer of a language model as circuit_tracer opens them, and return the folder.
+
+    Parameters and errors as of `sdlcore.interop.export.export_set`.
+    """
+    return export_coders([_coder(dictionary) for dictionary in dictionaries], to, folder, **options)
+
+
+def _coder(dictionary: Dictionary | SparseCoder) -> SparseCoder:
+    return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
