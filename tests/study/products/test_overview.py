@@ -56,7 +56,7 @@ def test_the_strongest_null_baseline_is_shown_by_name():
     null = rows[rows["what"] == "null baseline"]
     assert null[["method", "recovery"]].values.tolist() == [["strong", 0.5]]
     told = [text.get_text() for text in figure_overview(rows).legends[0].get_texts()]
-    assert told[-1] == "strongest null baseline: strong"
+    assert told[-1] == "strongest null: strong"
     assert "null baseline" not in overview_rows(table1(), METHODS)["what"].tolist()
 
 

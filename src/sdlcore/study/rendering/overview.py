@@ -61,11 +61,11 @@ def overview_rows(table: pd.DataFrame, methods: Sequence[str], nulls: Sequence[s
 def strongest_null(table: pd.DataFrame, nulls: Sequence[str]) -> tuple[str, float] | None:
     """Return the null baseline that recovers most at .95, in encoder or decoder, and how much; None if none ran."""
     rows = table[table["method"].isin(list(nulls))]
-    recovered = rows[[_recovery(side) for side in SIDES]].max(axis="columns").dropna()
-    if recovered.empty:
+    recovered = rows[[_recovery(side) for side in SIDES]].max(axis="columns")
+    if recovered.isna().all():
         return None
-    best = recovered.idxmax()
-    return str(rows.loc[best, "method"]), float(recovered[best])
+    best = int(recovered.argmax())
+    return str(rows["method"].iloc[best]), float(recovered.iloc[best])
 
 
 def _recovery(side: str) -> str:
@@ -84,17 +84,19 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
     methods = list(rows["method"].unique())
     protocols = list(rows["protocol"].dropna().unique())
     with style():
-        figure = Figure(figsize=(WIDTH, 0.36 * len(methods) + 1.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.36 * len(methods) + 1.5), layout="constrained")
         axes: Any = figure.subplots()
         for place, method in enumerate(methods):
             own = rows[rows["method"] == method]
             for what, marker, colour, size in ((CHANCE, "|", GREY, 11), (PAPER, "D", "black", 6)):
                 axes.plot(own.loc[own["what"] == what, "recovery"], [place], marker, color=colour, markersize=size)
-            for side, colour in SIDES.items():
-                for fill, protocol, off in zip(FILLS, protocols, (-0.14, 0.14), strict=False):
-                    chosen = own[(own["what"] == side) & (own["protocol"] == protocol)]
-                    at = [place + off] * len(chosen)
-                    axes.plot(chosen["recovery"], at, "o", color=colour, fillstyle=fill, markersize=6, clip_on=False)
+            # beside each other, so that equal ones do not hide each other
+            marks = [(side, *mark) for mark in zip(FILLS, protocols, strict=False) for side in SIDES]
+            for number, (side, fill, protocol) in enumerate(marks):
+                chosen = own[(own["what"] == side) & (own["protocol"] == protocol)]
+                at = [place + 0.16 * (number - (len(marks) - 1) / 2)] * len(chosen)
+                colour = SIDES[side]
+                axes.plot(chosen["recovery"], at, "o", color=colour, fillstyle=fill, markersize=6, clip_on=False)
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter("{x:.0%}")
         axes.set_xlabel(f"features recovered (cosine above {TAU_STRICT:g})")
@@ -108,9 +110,9 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
                 handles += axes.plot([], [], linestyle="none", **how)
         handles += axes.plot([], [], "|", color=GREY, markersize=11, label=CHANCE)
         for _, row in null.iterrows():
-            label = f"strongest null baseline: {label_method(row['method'])}"
+            label = f"strongest null: {label_method(row['method'])}"
             handles.append(
                 axes.axvline(row["recovery"], color=PALETTE[2], linestyle="--", linewidth=1.2, zorder=1, label=label)
             )
-        figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=8, handletextpad=0.4)
+        figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, handletextpad=0.4)
     return figure
