@@ -38,7 +38,7 @@ def test_three_sentences_say_what_is_recovered_what_chance_has_and_what_anchorin
     assert [plain(sentence) for sentence in opening(frame, effects(0.1, 0.2))] == [
         "Across 2 methods and 3 seeds, decoders recover a median of 50.5 % (2 to 99 %) of the features, encoders 0 %.",
         "Chance alone recovers 0 %; the paper reports 0 to 84.9 % at its own scale.",
-        "Anchoring changes decoder recovery of features not given by +15.0 points (τ = 0.9); 2 of 2 intervals "
+        "Anchoring changes decoder recovery of features not given by +15 points (τ = 0.9); 2 of 2 intervals "
         "(3 seeds) exclude zero.",
     ]
 
@@ -54,7 +54,7 @@ def test_the_strongest_null_baseline_is_named_and_is_no_method():
     ("low", "high", "seeds", "said"),
     [
         (-0.1, 0.1, 3, "by 0 points (τ = 0.9); none of 2 intervals (3 seeds) excludes zero."),
-        (-0.3, -0.1, 3, "by −20.0 points (τ = 0.9); 2 of 2 intervals (3 seeds) exclude zero."),
+        (-0.3, -0.1, 3, "by −20 points (τ = 0.9); 2 of 2 intervals (3 seeds) exclude zero."),
         (np.nan, np.nan, 1, "Reconstructions leave 1 to 30 % of the held-out variance unexplained."),
     ],
 )
@@ -64,7 +64,7 @@ def test_anchoring_is_told_by_intervals_or_something_else_is(low, high, seeds, s
 
 def test_few_seeds_cannot_show_what_anchoring_does():
     few = effects(0.1, 0.2, seeds=1).assign(difference_low=np.nan, difference_high=np.nan)
-    assert opening(table(), few)[2].endswith("by +15.0 points (τ = 0.9), but 1 seed cannot show that it helps.")
+    assert opening(table(), few)[2].endswith("by +15 points (τ = 0.9), but 1 seed cannot show that it helps.")
 
 
 def test_a_table_that_judges_nothing_is_opened_by_its_reconstruction():
@@ -102,15 +102,19 @@ def test_a_sweep_is_told_by_its_ends():
     sweep = table(method="topk", parameter="k", value=[8.0, 32.0], paper_value=[32.0, 128.0])
     sweep["gt_recovery_decoder_mean"] = [0.25, 1.0]
     (said,) = map(plain, table_sentences(sweep))
-    assert (
-        said == "The decoder of TopK SAE recovers 25 % of the features at k = 8 and 100 % at k = 32, without anchors."
-    )
+    told = "recovers 25 % of the features at k = 8 and 100 % of the features at k = 32."
+    assert said == f"Without anchors, the decoder of TopK SAE {told}"
+    other = sweep.assign(method="relu", gt_recovery_decoder_mean=[0.5, 0.4])
+    assert [plain(sentence) for sentence in table_sentences(pd.concat([other, sweep]))] == [
+        f"Without anchors, the decoder of TopK SAE changes most: it {told}",
+        "The other method changes by 10 points.",
+    ]
 
 
 def test_intervals_that_exclude_zero_are_counted_by_side():
     first, second = map(plain, table_sentences(table(), effects(0.1, 0.2)))
     assert first == "At cosines above 0.9, decoders recover 50 % of the features without anchors, encoders 50 %."
-    assert second.endswith("in 2 of 2 decoders and 2 of 2 encoders.")
+    assert second.endswith("in 2 of 2 decoders and in 2 of 2 encoders.")
 
 
 def test_figures_that_are_not_there_have_no_sentence():

@@ -89,10 +89,10 @@ def convergence_lead(rows: pd.DataFrame) -> str:
         run: median(reached) for run, values in found.items() if (reached := [v for v in values if v is not None])
     }
     if not medians:
-        return f"No decoder recovers {RECOVERED:.0%} of the features."
+        return f"No decoder recovers {100 * RECOVERED:g}\N{NO-BREAK SPACE}% of the features."
     method, protocol = first = min(medians, key=lambda run: medians[run])
     name = f"{label_method(method)} (protocol {protocol})" if several and protocol is not None else label_method(method)
-    said = f"{name} recovers {RECOVERED:.0%} of the features first, after {medians[first]:.3g} s"
+    said = f"{name} recovers {100 * RECOVERED:g}\N{NO-BREAK SPACE}% of the features first, after {medians[first]:.3g} s"
     never = len(found) - len(medians)
     return f"{said}; {never} of {len(found)} never do." if never else f"{said}; all do in the end."
 

@@ -114,25 +114,30 @@ def table_sentences(
         sides = {
             side: effects[effects["metric"] == recovery_name(side, features=OTHERS)] for side in ("decoder", "encoder")
         }
-        told = [f"{_beyond(rows)} of {len(rows)} {side}s" for side, rows in sides.items()]
-        said.append(
-            f"Anchoring changes recovery of the features not given, by 95 % intervals, in {' and '.join(told)}."
-        )
+        told = [f"{_beyond(rows) or 'none'} of {len(rows)} {side}s" for side, rows in sides.items()]
+        said.append(f"By intervals, anchoring changes recovery of features not given in {' and in '.join(told)}.")
     return said
 
 
 def _over(plain: pd.DataFrame, name: str) -> list[str]:
-    """Say how recovery changes over a sweep, a sentence a method."""
-    said = []
+    """Say how recovery changes over a sweep in the method where it changes most, and in the others."""
     first_protocol = plain[plain["protocol"] == plain["protocol"].iloc[0]]
-    for method, rows in first_protocol.groupby("method", sort=False):
-        (start, low), (end, high) = (rows[["value", name]].iloc[place] for place in (0, -1))
-        parameter = symbol(rows["parameter"].iloc[0])
-        said.append(
-            f"The decoder of {label_method(str(method))} recovers {percent(low)} of the features at {parameter} = "
-            f"{start:g} and {percent(high)} at {parameter} = {end:g}, without anchors."
-        )
-    return said
+    ends = {str(method): (rows.iloc[0], rows.iloc[-1]) for method, rows in first_protocol.groupby("method", sort=False)}
+    changes = {method: abs(float(last[name] - first[name])) for method, (first, last) in ends.items()}
+    most = max(changes, key=lambda method: changes[method])
+    told = [
+        f"{percent(row[name])} of the features at {symbol(row['parameter'])} = {row['value']:g}" for row in ends[most]
+    ]
+    subject = f"Without anchors, the decoder of {label_method(most)}"
+    others = len(changes) - 1
+    if not others:
+        return [f"{subject} recovers {told[0]} and {told[1]}."]
+    largest = max(change for method, change in changes.items() if method != most)
+    return [
+        f"{subject} changes most: it recovers {told[0]} and {told[1]}.",
+        f"The {'other method changes' if others == 1 else f'{others} other methods change'} by "
+        f"{_points(largest).removeprefix('+')} points{' or less' * (others > 1)}.",
+    ]
 
 
 def leads(frames: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
@@ -218,7 +223,7 @@ def percent(share: float) -> str:
 
 
 def _points(difference: float) -> str:
-    text = f"{100 * difference:+.1f}"
+    text = f"{100 * difference:+.1f}".removesuffix(".0")
     return "0" if float(text) == 0 else text.replace("-", "−")
 
 

@@ -150,7 +150,6 @@ _OWN = {
 }
 """What the paper's own tables do with a claim -> the word for it where nothing may look like a replication."""
 _NUMBERS = re.compile(r"-?\d+\.\d+")
-_OF_SEVERAL = {HOLDS: "hold", FAILS: "do not hold"}
 _NOT_RUN = "not run"
 _MIXED = "mixed"
 
@@ -198,9 +197,8 @@ def at_a_glance(claims: pd.DataFrame, here: bool = False) -> AtAGlance:
     ]
     # what nobody ran to its end must not hide what was
     found.sort(key=lambda claim: claim.verdicts[0] in (_NOT_RUN, PARTLY))
-    first = [claim.verdicts[0].partition(":")[0] for claim in found]
     by_verdict = {
-        kind: [claim.quote for claim, verdict in zip(found, first, strict=True) if verdict == kind]
+        kind: [claim.quote for claim in found if claim.verdicts[0] == kind]
         for kind in (HOLDS, _MIXED, FAILS, OPEN, BLIND, PARTLY, _NOT_RUN)
     }
     return AtAGlance(
@@ -307,17 +305,9 @@ def claims_markdown(claims: pd.DataFrame) -> str:
 
 
 def _together(verdicts: Sequence[str]) -> str:
-    """Return one verdict on a claim's statements: what is said of all, or that it is mixed, and how."""
-    numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
-    if len(numbers) == 1:
-        return next(iter(numbers))
-    return f"{_MIXED}: {_counted(numbers)}"
-
-
-def _counted(numbers: Counter[str]) -> str:
-    return ", ".join(
-        f"{count} {what if count == 1 else _OF_SEVERAL.get(what, what)}" for what, count in sorted(numbers.items())
-    )
+    """Return one verdict on a claim's statements: what is said of all, or that it is mixed."""
+    kinds = {verdict.partition(" (")[0] for verdict in verdicts}
+    return kinds.pop() if len(kinds) == 1 else _MIXED
 
 
 def _shown(claims: pd.DataFrame, name: str) -> list[str]:
