@@ -84,7 +84,7 @@ def test_a_table_of_one_file_is_planned_made_reported_and_described(tmp_path):
     ]
     assert reported == ["rare"]
     section = (checkout.path / "report.html").read_text().partition('<section id="rare">')[2].partition("</section>")[0]
-    assert "<h2>Features that are rarely active</h2>" in section
+    assert "<h3>Features that are rarely active</h3>" in section
     assert '<td class="text">TopK SAE</td><td>2</td><td>0.500</td><td>0.125</td>' in section
     assert described == "Runs of the table of rare features; null for none."
     assert "\nrare (Features that are rarely active)\n" in checkout.snakemake("--list", base="trial").stdout

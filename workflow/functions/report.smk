@@ -22,7 +22,7 @@ def report_inputs():
 
 
 # what the scale of this configuration cannot decide, runs at the paper's have, where the documentation is there
-KEPT = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims")]
+KEPT = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
 KEPT = [in_checkout(path) for path in KEPT if study.name != "paper" and (REPOSITORY / path).exists()]
 
 

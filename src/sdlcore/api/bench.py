@@ -7,7 +7,8 @@ import scipy.sparse
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
-from sdlcore.sources.bench.drawing import Samples, draw_matrices, draw_samples
+from sdlcore.sources.bench.drawing import Samples, draw_samples
+from sdlcore.sources.bench.matrices import draw_matrices
 from sdlcore.sources.bench.settings import BenchSource
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from sdlcore.study.rendering.overview import figure_overview, overview_rows
 from sdlcore.study.results.tables import chance_metrics, table_columns
 from tests.study.products import made
 
@@ -21,10 +22,18 @@ def table1():
                     "protocol": protocol,
                 }
                 row |= {f"chance_{name}_mean": 0.15 for name in chance_metrics()}
-                row |= {"gt_recovery_decoder_tau95_mean": 0.5 if anchoring == "none" else 1.0, "mip_decoder_mean": 0.75}
-                row |= {"paper_gt_recovery": 0.849, "paper_mip": 0.983} if method == "topk" else {}
+                row |= {"gt_recovery_decoder_tau95_mean": 0.5 if anchoring == "none" else 1.0}
+                row |= {"paper_gt_recovery": 0.849} if method == "topk" else {}
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def with_nulls():
+    """Table 1 with two null baselines, whose names are methods' here."""
+    plain = {"anchoring": "none", "protocol": "best"}
+    weak = plain | {"method": "weak", "gt_recovery_decoder_tau95_mean": 0.25, "gt_recovery_encoder_tau95_mean": 0.0}
+    strong = plain | {"method": "strong", "gt_recovery_decoder_tau95_mean": 0.0, "gt_recovery_encoder_tau95_mean": 0.5}
+    return pd.concat([table1(), pd.DataFrame([weak, strong])], ignore_index=True)
 
 
 def test_it_has_the_paper_each_side_and_protocol_and_chance(tmp_path):
@@ -35,11 +44,20 @@ def test_it_has_the_paper_each_side_and_protocol_and_chance(tmp_path):
     rows = made.pictured(tmp_path, made.make(config, "overview", tmp_path), "overview", width=1200)
     assert rows["method"].tolist() == ["topk"] * 6 + ["relu"] * 6
     own = rows[rows["method"] == "topk"].fillna({"protocol": ""}).set_index(["what", "protocol"])
-    assert own.loc[("the paper", ""), ["recovery", "mip"]].tolist() == [0.849, 0.983]
+    assert own.loc[("the paper", ""), "recovery"] == 0.849
     for protocol in ("best", "paper"):
-        assert own.loc[("decoder", protocol), ["recovery", "mip"]].tolist() == [0.5, 0.75], "without anchors"
-        assert own.loc[("encoder", protocol), ["recovery", "mip"]].tolist() == [0, 0]
-    assert own.loc[("chance", ""), ["recovery", "mip"]].tolist() == [0.15, 0.15]
+        assert own.loc[("decoder", protocol), "recovery"] == 0.5, "without anchors"
+        assert own.loc[("encoder", protocol), "recovery"] == 0
+    assert own.loc[("chance", ""), "recovery"] == 0.15
+
+
+def test_the_strongest_null_baseline_is_shown_by_name():
+    rows = overview_rows(with_nulls(), METHODS, ["weak", "strong"])
+    null = rows[rows["what"] == "null baseline"]
+    assert null[["method", "recovery"]].values.tolist() == [["strong", 0.5]]
+    told = [text.get_text() for text in figure_overview(rows).legends[0].get_texts()]
+    assert told[-1] == "strongest null: strong"
+    assert "null baseline" not in overview_rows(table1(), METHODS)["what"].tolist()
 
 
 @pytest.mark.parametrize("changes", [{"anchorings": ["ground_truth"]}, {"source": "fashion_clip"}])

@@ -1,14 +1,20 @@
+import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.study.report.findings import findings
-from sdlcore.study.results.tables import effect_metrics
+from sdlcore.study.report.findings import leads, opening, percent, table_sentences
+from sdlcore.study.results.tables import effect_metrics, read_csv
+from tests.conftest import REPOSITORY
+
+PAPER = REPOSITORY / "docs/results/paper"
 
 
-def table(**columns: list[float]) -> pd.DataFrame:
-    rows = {"method": ["topk", "relu"], "anchoring": ["none", "none"], "protocol": ["best", "best"]}
-    names = [f"{metric}_{side}_mean" for metric in ("gt_recovery", "mip") for side in ("encoder", "decoder")]
-    return pd.DataFrame(rows | {name: [0.5, 0.5] for name in names} | columns)
+def table(**columns: list[float | str]) -> pd.DataFrame:
+    rows = {"method": ["topk", "relu"], "anchoring": "none", "protocol": "best", "seeds": 3, "fvu_mean": [0.01, 0.3]}
+    measured = [f"gt_recovery_{side}{tau}_mean" for side in ("encoder", "decoder") for tau in ("", "_tau95")]
+    numbers = dict.fromkeys(measured, 0.5) | {"chance_gt_recovery_decoder_tau95_mean": 0.0}
+    activity = {"l0_mean": [16.0, 40.0], "dead_fraction_mean": [0.0, 0.125]}
+    return pd.DataFrame(rows | activity | numbers | columns)
 
 
 def effects(low: float, high: float, seeds: int = 3) -> pd.DataFrame:
@@ -21,71 +27,129 @@ def effects(low: float, high: float, seeds: int = 3) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def only(**frames: pd.DataFrame) -> str:
-    (found,) = findings(frames)
-    return found.sentence
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_nothing_is_found_in_nothing():
-    assert findings({}) == []
-
-
-def test_methods_that_recover_far_less_are_named():
-    frame = table(gt_recovery_decoder_mean=[0.99, 0.02], gt_recovery_encoder_mean=[0.0, 0.0])
-    assert "decoders of the 2 methods recover 0.990 (but ReLU SAE 0.020) of the features, encoders 0.000;" in only(
-        table1=frame
+def test_three_sentences_say_what_is_recovered_what_chance_has_and_what_anchoring_changes():
+    frame = table(
+        gt_recovery_decoder_tau95_mean=[0.99, 0.02], gt_recovery_encoder_tau95_mean=0.0, paper_gt_recovery=[0.849, 0.0]
     )
-
-
-def test_null_baselines_are_no_methods_that_recover():
-    frame = table(gt_recovery_decoder_mean=[0.99, 0.02], gt_recovery_encoder_mean=[0.0, 0.0])
-    (found,) = findings({"table1": frame}, nulls=["relu"])
-    assert "decoders of the 1 methods recover 0.990 of the features" in found.sentence
-
-
-def test_recovery_is_a_range_over_methods_without_anchors_a_finding_a_protocol():
-    frame = table(gt_recovery_decoder_mean=[0.9, 1.0], gt_recovery_encoder_mean=[0.0, 0.0])
-    frame = pd.concat([frame, frame.assign(anchoring="ground_truth", gt_recovery_decoder_mean=0.1)])
-    assert "decoders of the 2 methods recover 0.900 to 1.000 of the features, encoders 0.000;" in only(table1=frame)
-    both = pd.concat([frame, frame.assign(protocol="paper")])
-    assert [found.headline.split("by ")[1] for found in findings({"table1": both})] == [
-        "the field’s practice",
-        "the paper’s text",
+    assert [plain(sentence) for sentence in opening(frame, effects(0.1, 0.2))] == [
+        "Across 2 methods and 3 seeds, decoders recover a median of 50.5 % (2 to 99 %) of the features, encoders 0 %.",
+        "Chance alone recovers 0 %; the paper reports 0 to 84.9 % at its own scale.",
+        "Anchoring changes decoder recovery of features not given by +15 points (τ = 0.9); 2 of 2 intervals "
+        "(3 seeds) exclude zero.",
     ]
 
 
+def test_the_strongest_null_baseline_is_named_and_is_no_method():
+    frame = table(gt_recovery_decoder_tau95_mean=[0.99, 0.52])
+    first, second, _ = map(plain, opening(frame, nulls=["relu"]))
+    assert "Across 1 method and 3 seeds, decoders recover a median of 99 % of the features" in first
+    assert second == "The strongest null baseline (ReLU SAE) recovers 52 %, chance 0 %."
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "seeds", "said"),
     [
-        (0.1, 0.2, "decoder recovery rises in 2 of 2 methods (by 0.1500)"),
-        (-0.2, -0.1, "decoder recovery falls in 2 of 2 methods (by 0.1500)"),
-        (-0.1, 0.1, "decoder recovery is not shown to change in any method"),
+        (-0.1, 0.1, 3, "by 0 points (τ = 0.9); none of 2 intervals (3 seeds) excludes zero."),
+        (-0.3, -0.1, 3, "by −20 points (τ = 0.9); 2 of 2 intervals (3 seeds) exclude zero."),
+        (np.nan, np.nan, 1, "Reconstructions leave 1 to 30 % of the held-out variance unexplained."),
     ],
 )
-def test_anchoring_is_counted_where_intervals_exclude_zero(low, high, said):
-    assert said in only(table1_effects=effects(low, high))
+def test_anchoring_is_told_by_intervals_or_something_else_is(low, high, seeds, said):
+    assert plain(opening(table(), effects(low, high, seeds))[2]).endswith(said)
 
 
-def test_few_seeds_tell_nothing_of_anchoring():
-    assert only(table1_effects=effects(float("nan"), float("nan"), seeds=1)) == "1 seed is too few to tell."
+def test_few_seeds_cannot_show_what_anchoring_does():
+    few = effects(0.1, 0.2, seeds=1).assign(difference_low=np.nan, difference_high=np.nan)
+    assert opening(table(), few)[2].endswith("by +15 points (τ = 0.9), but 1 seed cannot show that it helps.")
+
+
+def test_a_table_that_judges_nothing_is_opened_by_its_reconstruction():
+    frame = table()[["method", "anchoring", "protocol", "seeds", "fvu_mean", "l0_mean", "dead_fraction_mean"]]
+    assert [plain(sentence) for sentence in opening(frame)] == [
+        "Reconstructions leave 1 to 30 % of the held-out variance unexplained.",
+        "A sample activates 16 to 40 latents.",
+        "0 to 12.5 % of the latents are dead: no held-out sample activates them.",
+    ]
+    assert len(table_sentences(frame)) == 1
 
 
 def test_classes_stand_beside_what_anchors_alone_reach():
-    frame = pd.DataFrame(
-        {
-            "anchoring": ["none", "class_means"],
-            "gt_recovery_decoder_unanchored_mean": [0.1, 0.6],
-            "anchors_only_gt_recovery_decoder_unanchored_mean": [0.75, 0.75],
-        }
+    frame = table(
+        anchoring=["none", "class_means"],
+        gt_recovery_decoder_unanchored_mean=[0.1, 0.6],
+        gt_recovery_encoder_unanchored_mean=[0.0, 0.0],
+        anchors_only_gt_recovery_decoder_unanchored_mean=[0.75, 0.75],
     )
-    assert "0.100 without anchors and 0.600 with them, but the anchors alone" in only(table2=frame)
-    assert "without any training, have 0.750:" in only(table2=frame)
-    assert findings({"table2": frame[:1]}) == []
+    first, second, _ = map(plain, opening(frame, classes=True))
+    assert "decoders match a median of 10 % of the class means not given, encoders 0 %." in first
+    assert second == "The anchors alone, without any training, match 75 % of these class means."
+    assert [plain(sentence) for sentence in table_sentences(frame, classes=True)] == [
+        "Decoders match 10 % of the class means not given without anchors and 60 % with them."
+    ]
+
+
+def test_three_sentences_of_runs_at_the_papers_scale_can_be_read_at_once():
+    said = opening(read_csv(PAPER / "table1.csv"), read_csv(PAPER / "table1_effects.csv"))
+    assert len(said) == 3
+    assert all(len(sentence.split(" ")) <= 25 and sentence.count(".") >= 1 for sentence in said)
+
+
+def test_a_sweep_is_told_by_its_ends():
+    sweep = table(method="topk", parameter="k", value=[8.0, 32.0], paper_value=[32.0, 128.0])
+    sweep["gt_recovery_decoder_mean"] = [0.25, 1.0]
+    (said,) = map(plain, table_sentences(sweep))
+    told = "recovers 25 % of the features at k = 8 and 100 % of the features at k = 32."
+    assert said == f"Without anchors, the decoder of TopK SAE {told}"
+    other = sweep.assign(method="relu", gt_recovery_decoder_mean=[0.5, 0.4])
+    assert [plain(sentence) for sentence in table_sentences(pd.concat([other, sweep]))] == [
+        f"Without anchors, the decoder of TopK SAE changes most: it {told}",
+        "The other method changes by 10 points.",
+    ]
+
+
+def test_intervals_that_exclude_zero_are_counted_by_side():
+    first, second = map(plain, table_sentences(table(), effects(0.1, 0.2)))
+    assert first == "At cosines above 0.9, decoders recover 50 % of the features without anchors, encoders 50 %."
+    assert second.endswith("in 2 of 2 decoders and in 2 of 2 encoders.")
+
+
+def test_figures_that_are_not_there_have_no_sentence():
+    assert leads({}) == {}
 
 
 def test_resampling_compares_means_over_seeds():
     values = {"final_loss": [2.0, 4.0, 5.0, 7.0], "fvu": [0.1, 0.3, 0.4, 0.6], "dead_fraction": [0.0, 0.0, 0.5, 0.5]}
     frame = pd.DataFrame({"variant": ["with", "with", "without", "without"], **values})
-    said = only(figure6_summary=frame)
-    assert "squared training error a sample, at the end 3.000 against 6.000, held-out variance" in said
-    assert "held-out variance unexplained 0.200 against 0.500" in said
+    assert [plain(sentence) for sentence in leads({"figure6_summary": frame})["figure6"]] == [
+        "0 % of the latents are dead with resampling, 50 % without it.",
+        "20 % of the held-out variance stays unexplained with resampling, 50 % without it.",
+    ]
+
+
+def test_the_fastest_run_is_named():
+    rows = pd.DataFrame(
+        {
+            "method": ["topk", "topk", "relu", "relu"],
+            "protocol": "best",
+            "seed": 0,
+            "seconds": [1.0, 2.0, 1.0, 2.0],
+            "gt_recovery_decoder": [0.1, 1.0, 0.1, 0.2],
+        }
+    )
+    (said,) = leads({"convergence_summary": rows})["convergence"]
+    assert said.startswith("TopK SAE recovers ")
+    assert said.endswith(" first, after 2 s; 1 of 2 never do.")
+    (none,) = leads({"convergence_summary": rows[rows["method"] == "relu"]})["convergence"]
+    assert none.startswith("No decoder recovers ")
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0, "0 %"), (1, "100 %"), (0.9999, "over 99.9 %"), (0.0001, "under 0.1 %"), (0.5, "50 %"), (0.1234, "12.3 %")],
+)
+def test_only_all_is_100_per_cent_and_only_none_is_0(share, said):
+    assert plain(percent(share)) == said

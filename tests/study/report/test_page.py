@@ -4,8 +4,10 @@ import base64
 import json
 import re
 from contextlib import chdir
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from sdlcore.study.configuration.loading import configure, load_yaml, validate
 from sdlcore.study.configuration.whole import Figures
 from sdlcore.study.rendering.sentences import figure4_sentences, figure6_sentences
 from sdlcore.study.report.page import report, report_files
+from sdlcore.study.report.words import WORDS
 from sdlcore.study.results.tables import read_csv
 from tests.conftest import REPOSITORY, script
 from tests.study.products import made as products
@@ -36,6 +39,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.tags, self.images, self.links, self.ids, self.text = [], [], [], [], [], ""
+        self.headings, self.alternatives = [], []
         self.feed(text)
         self.close()
         assert not self.open
@@ -46,6 +50,8 @@ class Page(HTMLParser):
         self.images += [attributes["src"]] if "src" in attributes else []
         self.links += [attributes["href"]] if "href" in attributes else []
         self.ids += [attributes["id"]] if "id" in attributes else []
+        self.headings += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        self.alternatives += [attributes.get("alt", "")] if tag == "img" else []
         if tag not in VOID:
             self.open.append(tag)
 
@@ -147,6 +153,26 @@ def page(made, config):
     return (made / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def with_stored(made, config):
+    """The page where runs at the paper's scale are kept with the code."""
+    kept = [REPOSITORY / f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
+    with chdir(made.parents[1]):
+        script("report")(config=json.loads(json.dumps(config.model_dump())), kept=kept, output=made / "stored.html")
+    return (made / "stored.html").read_text(encoding="utf-8")
+
+
+def sections(page):
+    """Yield id and content of the header, the sections and the beginning of the stored part, in their order."""
+    yield "header", page.partition("<header>")[2].partition("</header>")[0]
+    for part in re.split('(?=<section id=|<div class="part stored" id=)', page)[1:]:
+        yield re.search('id="([^"]*)"', part)[1], part.partition(">")[2].partition("</section>")[0]
+
+
+def text_of(html):
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
+
+
 def test_it_takes_these_files_of_products(config):
     results = "results/trial"
     assert report_files(config, config.files()) == {
@@ -218,25 +244,113 @@ def test_page_says_what_a_reader_must_know(page, made):
         assert part in text
 
 
-def test_page_has_every_verdict_and_claim(page, made):
-    text = " ".join(Page(page).text.split())
-    assert "8 of the paper’s 220 numbers are inconsistent under every reading: 3 unlike" in text
-    assert "though an average over runs may be. None was run at" in text
-    for _, claim in pd.read_csv(made / "tables/claims.csv").iterrows():
+def test_the_first_screen_is_one_figure_and_three_sentences(page, made):
+    header = page.partition("<header>")[2].partition("</header>")[0]
+    assert header.count("<img") == header.count("<figure") == 1
+    assert base64.b64encode((made / "figures/overview.png").read_bytes()).decode() in header
+    sentences = re.findall(r"<li>(.*?)</li>", header)
+    assert len(sentences) == 3
+    assert all(len(sentence.split(" ")) <= 25 for sentence in sentences)
+    assert "<table" not in header
+    assert header.index("<figure") < header.index("<li>") < header.index("<dfn>")
+
+
+def test_your_run_and_stored_runs_are_two_parts_which_the_contents_name(with_stored, page):
+    order = [with_stored.index(f'id="{part}"') for part in ("yours", "table1", "claims", "published", "reading")]
+    assert order == sorted(order)
+    contents = text_of(with_stored.partition("<nav")[2].partition("</nav>")[0])
+    assert contents.index("Your run") < contents.index("Table 1") < contents.index("Stored runs at the paper’s scale")
+    assert re.findall(r"<h2>(.*?)</h2>", with_stored)[:2] == ["Your run", "Stored runs at the paper’s scale"]
+    assert "Stored runs" not in page
+
+
+def test_each_section_opens_with_its_picture_and_folds_its_tables(with_stored):
+    found = dict(sections(with_stored))
+    pictured = {
+        "table1",
+        "table4",
+        "figure6",
+        "figure8",
+        "claims",
+        "published",
+        "published-numbers",
+        "published-claims",
+    }
+    assert pictured <= found.keys()
+    for name in pictured:
+        assert re.match(r"\s*<h[23]>.*?</h[23]>\s*<figure", found[name], re.DOTALL), name
+    for name, content in found.items():
+        unfolded = re.sub(
+            r"<details.*?</details>", "", re.sub(r'<details class="more".*?</details>', "", content), flags=re.DOTALL
+        )
+        assert "<table" not in unfolded, name
+
+
+def test_headings_are_in_order_and_pictures_have_words(with_stored):
+    parsed = Page(with_stored)
+    assert parsed.headings[0] == 1
+    assert parsed.headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(parsed.headings))
+    assert all(parsed.alternatives)
+
+
+def test_words_are_explained_once_and_where_they_first_occur(with_stored):
+    explained = re.findall(r"<dfn>(.*?)</dfn>", with_stored)
+    assert len(explained) == len(set(explained))
+    assert {"Latent", "Recovery", "Encoder row", "Decoder column", "Anchor", "Chance", "MIP", "L0", "FVU"} <= set(
+        explained
+    )
+    before = ""
+    for name, content in sections(with_stored):
+        for word in (word for word in WORDS if f"<dfn>{word.name}</dfn>" in content):
+            assert not re.search(word.pattern, before, re.IGNORECASE), (name, word.name)
+        before += f" {text_of(content)}"
+
+
+def test_numbers_and_claims_are_counted_once_by_whose_runs(with_stored):
+    found = dict(sections(with_stored))
+    verdicts, claims = (read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims"))
+    text = text_of(with_stored)
+    assert text.count(f"{len(verdicts)} numbers") == text_of(found["published-numbers"]).count("220 numbers") == 1
+    for verdict, count in verdicts["verdict"].value_counts().items():
+        assert f"{verdict} {count}" in text_of(found["published-numbers"])
+    total = f"{claims['quote'].nunique()} claims"
+    assert text.count(total) == 2
+    for name in ("claims", "published-claims"):
+        (counted,) = re.findall(rf"{total} in the paper’s words: (.*?)\.", text_of(found[name]))
+        assert sum(int(number) for number in re.findall(r"\d+", counted)) == claims["quote"].nunique()
+
+
+def test_stored_verdicts_and_claims_are_all_there(with_stored):
+    text = " ".join(Page(with_stored).text.split())
+    for _, claim in read_csv(REPOSITORY / "docs/results/paper/claims.csv").iterrows():
         assert f"“{claim['quote']}” ({claim['section']})" in text
-    for _, row in pd.read_csv(made / "tables/verdicts.csv").iterrows():
-        assert " ".join(row["reason"].split()) in text
-    assert "n is 20, the paper's 1000" in text
-    assert page.index('id="verdicts"') < page.index("All 220 numbers") < page.index('id="reading"')
+    for _, row in read_csv(REPOSITORY / "docs/results/paper/verdicts.csv").iterrows():
+        assert " ".join(str(row["reason"]).split()) in text
+
+
+def test_a_run_that_decides_no_number_lists_none_but_says_what_it_shows_of_claims(page, made):
+    assert 'id="verdicts"' not in page
+    found = text_of(dict(sections(page))["claims"])
+    for quote in pd.read_csv(made / "tables/claims.csv")["quote"]:
+        assert quote in found
+
+
+def test_a_run_at_the_papers_scale_lists_its_numbers(made, config):
+    kept = {name: read_csv(REPOSITORY / f"docs/results/paper/{name}.csv") for name in ("verdicts", "claims")}
+    page = report(config, kept, {})
+    found = dict(sections(page))
+    assert "verdicts" in found
+    assert text_of(page).count("220 numbers") == 1
 
 
 def test_sweeps_and_settings_have_sections_with_the_papers_numbers(page):
     assert {"table3", "table4", "table4-anchoring"} <= set(Page(page).ids)
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
-    assert "Table 3: settings of the bench Parameter Symbol Paper Ours Number of features n 1000 20" in text
+    assert "All settings Parameter Symbol Paper Ours Number of features n 1000 20" in text
     assert "20 (paper: 800) ReLU SAE none 0.000" in text
     assert "30 (paper: 900) ReLU SAE ground truth 0.989" in text
-    _, effects = text.split("Table 4: what anchoring changes")
+    _, effects = text.split("Table 4: what anchoring changes", 1)
     assert "n Method all not given" in effects
     assert effects.index("20 (paper: 800) ReLU SAE") < effects.index("30 (paper: 900) ReLU SAE")
     assert "Table 1: what anchoring changes" in text
@@ -246,7 +360,7 @@ def test_sweeps_and_settings_have_sections_with_the_papers_numbers(page):
 def test_what_is_absent_has_no_section(config):
     bare = config.model_copy(update={"figures": Figures(), "tables": {}})
     parsed = Page(report(bare, {}, {}))
-    assert parsed.ids == ["words", "run", "reading", "made"]
+    assert parsed.ids == ["yours", "run", "reading", "made"]
     assert parsed.images == []
     for part in (
         "Figure 6",
@@ -258,6 +372,7 @@ def test_what_is_absent_has_no_section(config):
         "minus not anchored",
         "Figures 9",
         "Verdicts",
+        "Stored runs",
     ):
         assert part not in parsed.text
 

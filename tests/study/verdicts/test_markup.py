@@ -75,29 +75,27 @@ def test_numbers_that_the_decoder_has_are_counted():
     runs = papers_runs(lambda row, seed: 0.0)["table1"].assign(gt_recovery_decoder_tau95=1.0)
     numbers, claimed = made({"table1": runs})
     wrong = numbers["verdict"].eq("not reproduced")
-    said = in_short(numbers, claimed)[1]
-    assert said.endswith(
-        f"0 of the {wrong.sum()} numbers that are not reproduced match our decoders by cosines instead, under one "
-        "reading or another."
-    )
+    told = "of the numbers that we could not reproduce match our decoders instead of our encoders"
+    assert in_short(numbers, claimed)[2].startswith(f"0 {told}")
     numbers.loc[wrong, "reproduced_under"] = "version 3; decoder, cosines, tau = 0.9"
-    assert f" {wrong.sum()} of the {wrong.sum()} numbers" in in_short(numbers, claimed)[1]
+    assert in_short(numbers, claimed)[2].startswith(f"{wrong.sum()} {told}")
+    none = numbers.assign(verdict=numbers["verdict"].replace("not reproduced", "reproduced"))
+    assert not any(told in sentence for sentence in in_short(none, claimed))
 
 
 def test_methods_with_a_penalty_are_compared_with_the_papers_sparsity_beside():
     runs = papers_runs(lambda row, seed: 48.0)["table1"].assign(gt_recovery_decoder_tau95=1.0)
     numbers, claimed = made({"table1": runs})
     said = in_short(numbers, claimed)[1]
-    assert "fail in the paper (our L0: 48; the paper’s: 1572 to 2787, by penalties that it does not say)." in said
-    assert "fail in the paper." in in_short(numbers.assign(ours=float("nan")), claimed)[1]
+    assert said.endswith("fail in the paper (our L0: 48; the paper’s: 1572 to 2787).")
+    assert in_short(numbers.assign(ours=float("nan")), claimed)[1].endswith("fail in the paper.")
 
 
 def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     _, nothing = made({})
     _, some = made({"table1": papers_runs()["table1"]})
-    alone = at_a_glance(some)
-    heads = ["Claim, and the statements that it is put as", "At this page’s scale", "The paper’s own tables"]
-    assert alone.heads == heads
+    alone = at_a_glance(some, here=True)
+    assert alone.heads == ["Claim, and the statements that it is put as", "Our runs", "The paper’s own tables"]
     rows = [row for claim in alone.claims for row in claim.rows]
     assert sorted(row[0] for row in rows) == sorted(some["measured"])
     ran = [any(row[1] not in ("not run", "partly run") for row in claim.rows) for claim in alone.claims]
@@ -114,37 +112,40 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
         assert row[1].startswith(claim["here"] or "not run")
         assert (f"; {by}" in row[1]) == (claim["here"] not in ("", "partly run"))
         assert str(claim["paper"]).startswith(own[row[2]])
-    assert any(row[1] != "not run" for row in rows)
     assert {row[1] for row in rows} >= {"not run", "partly run"}
-    named = [(kind, quote) for kind, quotes in alone.named for quote in quotes]
-    assert sorted(quote for _, quote in named) == sorted(claim.quote for claim in alone.claims)
-    of_claim = {claim.quote: claim.verdicts[0] for claim in alone.claims}
-    assert all(of_claim[quote].startswith(kind) for kind, quote in named)
-    both = at_a_glance(nothing, published=some)
-    assert both.heads[1] == "At the paper’s scale"
-    beside = [row for claim in both.claims for row in claim.rows]
-    assert [row[1] for row in beside] == [row[1].replace("partly run", "not run") for row in rows]
-    assert {row[2] for row in beside} == {"not run"}
-    n = some["quote"].nunique()
-    start = f"{n} claims, each put as one or more statements, {len(some)} in all. At the paper’s scale: "
-    assert both.sentence.startswith(start)
-    assert f"At this page’s scale: {n} not run." in both.sentence
+    by_scale = [row[1] for claim in at_a_glance(some).claims for row in claim.rows]
+    assert sorted(by_scale) == sorted(row[1].replace("partly run", "not run") for row in rows)
+    assert {row[1] for claim in at_a_glance(nothing).claims for row in claim.rows} == {"not run"}
+
+
+def test_at_a_glance_each_claim_counts_once_under_its_one_verdict():
+    _, some = made({"table1": papers_runs()["table1"]})
+    found = at_a_glance(some, here=True)
+    assert sum(count for _, count in found.counts) == some["quote"].nunique()
+    first = [claim.verdicts[0] for claim in found.claims]
+    assert dict(found.counts) == {verdict: first.count(verdict) for verdict in set(first)}
+    counts, of_claim = dict(found.counts), {claim.quote: claim.verdicts[0] for claim in found.claims}
+    assert found.named
+    for verdict, quotes in found.named:
+        assert len(quotes) == counts[verdict]
+        assert all(of_claim[quote] == verdict for quote in quotes)
+    assert counts.keys() - {verdict for verdict, _ in found.named} <= {"not run", "partly run"}
 
 
 def test_a_claim_has_one_verdict_on_all_of_its_statements():
     _, some = made({"table1": papers_runs()["table1"]})
-    for claim in at_a_glance(some).claims:
+    for claim in at_a_glance(some, here=True).claims:
         for verdict, shown in zip(claim.verdicts, list(zip(*claim.rows, strict=True))[1:], strict=True):
             kinds = {text.partition(" (")[0] for text in shown}
-            assert verdict == kinds.pop() if len(kinds) == 1 else verdict.startswith("mixed: ")
-    mixed = next(claim for claim in at_a_glance(some).claims if len(claim.rows) > 3)
-    assert mixed.verdicts[1] == "mixed: 2 cannot tell, 3 have no number"
+            assert verdict == kinds.pop() if len(kinds) == 1 else verdict == "mixed"
+    mixed = next(claim for claim in at_a_glance(some, here=True).claims if len(claim.rows) > 3)
+    assert mixed.verdicts[1] == "mixed"
 
 
 def test_at_a_glance_another_protocol_than_the_papers_is_named():
     runs = papers_runs()["table1"].assign(protocol="best")
     _, judged = made({"table1": runs})
-    shown = {row[1] for claim in at_a_glance(judged).claims for row in claim.rows}
+    shown = {row[1] for claim in at_a_glance(judged, here=True).claims for row in claim.rows}
     judged_ones = shown - {"not run", "partly run"}
     assert judged_ones
     assert all("; best" in text for text in judged_ones)
@@ -155,13 +156,13 @@ def test_what_runs_say_in_short_is_what_they_have():
     told = in_short(numbers, claims)
     judged = ["reproduced", "not reproduced", "inconsistent in the paper"]
     rows = numbers[numbers["number"].str.startswith("gt_recovery") & numbers["verdict"].isin(judged)]
-    by_anchoring = [rows[rows["anchoring"].eq(anchoring)] for anchoring in ("none", "anchored")]
-    for sentence in told:
-        if sentence.startswith("Under the reading"):
-            for part, values in zip(sentence.split(" rows")[1:3], by_anchoring, strict=True):
-                least, most = (f"{value:.4g}" for value in (values["ours"].min(), values["ours"].max()))
-                assert f" {least} % " in part if least == most else f" {least} to {most} % " in part
-                assert part.endswith(f" in {len(values)}")
+    plain = rows[rows["anchoring"].eq("none")]
+    ours, papers = (f"{rounded(values.min())} to {rounded(values.max())}" for values in (plain["ours"], plain["paper"]))
+    assert told[0] == (
+        f"By the paper’s own measure, our encoders recover {ours} % of the features without anchors; the paper reports "
+        f"{papers} %."
+    )
+    assert all(len(sentence.split()) <= 35 for sentence in told)
     claims = claims.set_index("claim")
     for name, words in {
         "penalised_fail_decoder": "{} % of the features",
@@ -169,14 +170,18 @@ def test_what_runs_say_in_short_is_what_they_have():
         "anchoring_recovery_decoder_not_given": "{} points in the decoder",
     }.items():
         means, ran = claims.loc[name, "means"], claims.loc[name, "verdict"] not in UNDECIDED
-        words = words.format(means if isinstance(means, str) else f"{means:.4g}")
-        assert any(f" {words}" in sentence for sentence in told) == ran
+        means = " to ".join(rounded(float(mean)) for mean in str(means).split(" to "))
+        assert any(f" {words.format(means)}" in sentence for sentence in told) == ran
+
+
+def rounded(number):
+    return f"{number:.3g}".replace("-", "−")
 
 
 def test_nothing_is_said_in_short_of_what_was_not_run():
     assert in_short(*made({})) == []
     encoders_alone = in_short(*made(papers_runs()))
-    assert [sentence.partition(",")[0] for sentence in encoders_alone] == ["Under the reading of the later revision"]
+    assert [sentence.partition(",")[0] for sentence in encoders_alone] == ["By the paper’s own measure"]
 
 
 def test_files_say_the_same_as_frames(tmp_path):

@@ -1,4 +1,4 @@
-"""Draw a bench: its feature matrices, and samples of them, each from a stream of its own."""
+"""Draw a bench's samples, each part of them from streams of its own."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,10 +7,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.feature_matrix import FeatureMatrix, feature_matrix
 from sdlcore.sources.bench.groups import Groups
 from sdlcore.sources.bench.samples import coefficients, noise_deviation, noisy, synthesise
-from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
+from sdlcore.sources.bench.settings import BenchSamples
 
 ROWS_AT_ONCE = 8192
 
@@ -24,26 +23,6 @@ class Samples(NamedTuple):
     """N x n_r, float32; None where the bench has one representation."""
     features: csr_array
     """N x n coefficients."""
-
-
-def draw_matrices(bench: BenchFeatures, seed: int) -> dict[str, FeatureMatrix]:
-    """Return the feature matrices ``W_p`` and, where the bench has a second representation, ``W_r`` (Appendix C.1).
-
-    Raises
-    ------
-    InterferenceError
-        If the bound on interference is out of reach (`feature_matrix`).
-    """
-    drawn = {}
-    for name, dimension in (("W_p", bench.n_p), ("W_r", bench.n_r)):
-        if dimension is not None:
-            start = None
-            if bench.seed_leak:
-                from sdlcore.sources.bench.seed_leak import leaked_start  # only here: it loads torch
-
-                start = leaked_start(dimension, bench.n, seed)
-            drawn[name] = feature_matrix(dimension, bench.n, stream(seed, "feature matrix", name), bench, start)
-    return drawn
 
 
 def draw_samples(

@@ -64,21 +64,14 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     study
         As for `table_settings`.
     """
-    seeds = table.seeds_of(study)
-    spread = (
-        f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
-        if len(seeds) > 1
-        else f"one seed ({seeds[0]}), so no spread"
-    )
-    ours = ", ".join(f"{setting} = {value}" for setting, value in table_settings(table, study).items())
+    spread, scale = _spread(table, study), table_scale(table, name, study)
     source, labelled = table.source, study.source(table.source).is_labelled
     protocols = " and ".join(table.protocols)
     beside = f"{_nulls(table)}{_imported(table, study)}"
-    here = f"this run (configuration {study.name}, source {source}) is at {ours}."
     if name.startswith(OWN) and study.source(source).n_features is None and not labelled:
         return (
             f"Reconstruction of {source}, which has no classes to judge directions by; protocol "
-            f"{protocols}; {spread}. {_reconstruction()} {beside}T{here[1:]}"
+            f"{protocols}; {spread}. {_reconstruction()} {beside}{scale}"
         )
     if labelled:
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
@@ -103,9 +96,31 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
         f"normalised, at τ = {TAU_STRICT:g}, as the paper's formula and its later revision say (Table 1's anchored "
         f"rows: not given); not given: only the {given} that anchoring does not give away, also where nothing is "
         f"anchored. {_reconstruction()} {more}{beside}Chance: the same metric of as many random directions, as "
-        "a range where rows differ. Anchors only: of the anchors alone, without any training. "
-        + (f"T{here[1:]}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; {here}")
+        f"a range where rows differ. Anchors only: of the anchors alone, without any training. {scale}"
     )
+
+
+def table_numbers(table: RunTable, name: str, study: Study) -> str:
+    """Return what the numbers of a table are means of and at which scale, where its words are explained elsewhere.
+
+    Parameters are those of `table_caption`.
+    """
+    spread = _spread(table, study)
+    return f"{spread[0].upper()}{spread[1:]}. {_nulls(table)}{table_scale(table, name, study)}"
+
+
+def table_scale(table: RunTable, name: str, study: Study) -> str:
+    """Return the settings of a table's runs, with the paper's before them where the table is one of the paper's."""
+    ours = ", ".join(f"{setting} = {value}" for setting, value in table_settings(table, study).items())
+    here = f"his run (configuration {study.name}, source {table.source}) is at {ours}."
+    return f"T{here}" if name.startswith(OWN) else f"The paper's numbers are at {PAPER_SETTINGS[name]}; t{here}"
+
+
+def _spread(table: RunTable, study: Study) -> str:
+    seeds = table.seeds_of(study)
+    if len(seeds) == 1:
+        return f"one seed ({seeds[0]}), so no spread"
+    return f"mean ± standard deviation (ddof = 1) over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
 
 
 def _measures(features: str) -> str:

@@ -1,4 +1,4 @@
-"""Show Table 1 at a glance: the paper, our encoders and decoders, and chance, method by method."""
+"""Show Table 1 at a glance: the paper, our encoders and decoders, the strongest null, and chance."""
 
 from sdlcore.study.products.product import Picture
 from sdlcore.study.products.run_table import RunTable
@@ -15,13 +15,15 @@ class Overview(Picture):
     table: str
     """The table that it is drawn from."""
     methods: Names
+    nulls: list[str] = []
+    """Null baselines, of which the strongest is shown."""
 
     @classmethod
     def of(cls, name: str, table: RunTable, study: Study) -> "Overview | None":
         """Return the figure of a table; None where it is not of a bench, or has no runs without anchors."""
         if study.bench(table.source) is None or "none" not in table.anchorings:
             return None
-        return cls(table=name, methods=table.methods)
+        return cls(table=name, methods=table.methods, nulls=table.nulls)
 
     def inputs(self, name: str, files: Files) -> list[str]:
         return [files.table(self.table)]
@@ -30,5 +32,5 @@ class Overview(Picture):
         from sdlcore.study.rendering.overview import figure_overview, overview_rows
         from sdlcore.study.results.tables import read_csv
 
-        rows = overview_rows(read_csv(files.table(self.table)), self.methods)
+        rows = overview_rows(read_csv(files.table(self.table)), self.methods, self.nulls)
         self.write(name, files, figure_overview(rows), rows)

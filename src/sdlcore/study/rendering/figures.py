@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,22 @@ def style() -> Iterator[None]:
         yield
 
 
+def png_bytes(figure: Figure) -> bytes:
+    """Return a figure as PNG, the bytes that `save_figure` writes."""
+    FigureCanvasAgg(figure)
+    buffer = BytesIO()
+    with style():
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def save_figure(figure: Figure, png: str | Path, pdf: str | Path) -> None:
     """Write a figure as PNG and PDF, each whole or not at all and with no time or version in it.
 
     The same figure gives the same bytes with the same version of matplotlib.
     """
-    FigureCanvasAgg(figure)
-    with style():
-        with atomic_path(png) as part:
-            figure.savefig(part, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        with atomic_path(pdf) as part:
-            metadata = {"Creator": None, "Producer": None, "CreationDate": None}
-            figure.savefig(part, format="pdf", metadata=metadata)
+    with atomic_path(png) as part:
+        Path(part).write_bytes(png_bytes(figure))
+    with style(), atomic_path(pdf) as part:
+        metadata = {"Creator": None, "Producer": None, "CreationDate": None}
+        figure.savefig(part, format="pdf", metadata=metadata)

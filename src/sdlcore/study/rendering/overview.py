@@ -1,4 +1,4 @@
-"""Draw what dictionaries recover beside the paper's numbers, and chance."""
+"""Draw what dictionaries recover beside the paper's numbers, the strongest null baseline, and chance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,19 +7,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sdlcore.data.recovery_rule import TAU_STRICT
-from sdlcore.evaluation.metrics import CHANCE, baseline_name, mip_name, recovery_name
+from sdlcore.evaluation.metrics import CHANCE, baseline_name, recovery_name
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.markup import label_method
 
-COLUMNS = ["method", "protocol", "what", "recovery", "mip"]
+COLUMNS = ["method", "protocol", "what", "recovery"]
 PAPER = "the paper"
+NULL = "null baseline"
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 FILLS = ("full", "none")
 """Of the first protocol, and of the second."""
+WIDTH = 6.2
+"""Inches: as wide as a telephone's screen can show with legible text."""
 
 
-def overview_rows(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """Return what is drawn: recovery at .95 and MIP of dictionaries without anchors, by cosines, means over seeds.
+def overview_rows(table: pd.DataFrame, methods: Sequence[str], nulls: Sequence[str] = ()) -> pd.DataFrame:
+    """Return what is drawn: recovery at .95 of dictionaries without anchors, by cosines, means over seeds.
 
     Parameters
     ----------
@@ -27,70 +30,89 @@ def overview_rows(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
         Table 1, as `sdlcore.study.rendering.sweeps.table_over` returns it.
     methods
         Those that are shown, in order.
+    nulls
+        Null baselines, of which the strongest is shown.
 
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`; ``what`` is the paper, encoder, decoder or chance. The paper's have no protocol.
+        Columns `COLUMNS`; ``what`` is the paper, encoder, decoder, chance or null baseline. The paper's have no
+        protocol. The row of the null baseline names it as its method.
     """
     rows: list[dict[str, Any]] = []
     plain = table[table["anchoring"] == "none"]
     for method in methods:
         own = plain[plain["method"] == method]
         first = own.iloc[0]
-        rows.append(
-            {"method": method, "what": PAPER, "recovery": first["paper_gt_recovery"], "mip": first["paper_mip"]}
-        )
+        rows.append({"method": method, "what": PAPER, "recovery": first["paper_gt_recovery"]})
         for row in own.to_dict("records"):
-            for side in SIDES:
-                names = recovery_name(side, tau=TAU_STRICT), mip_name(side)
-                found = [row[f"{name}_mean"] for name in names]
-                place = {"method": method, "protocol": row["protocol"], "what": side}
-                rows.append({**place, "recovery": found[0], "mip": found[1]})
-        levels = [
-            baseline_name(CHANCE, name) for name in (recovery_name("decoder", tau=TAU_STRICT), mip_name("decoder"))
-        ]
-        chance = [first[f"{name}_mean"] for name in levels]
-        rows.append({"method": method, "what": CHANCE, "recovery": chance[0], "mip": chance[1]})
+            rows += [
+                {"method": method, "protocol": row["protocol"], "what": side, "recovery": row[_recovery(side)]}
+                for side in SIDES
+            ]
+        level = f"{baseline_name(CHANCE, recovery_name('decoder', tau=TAU_STRICT))}_mean"
+        rows.append({"method": method, "what": CHANCE, "recovery": first[level]})
+    found = strongest_null(plain, nulls)
+    if found is not None:
+        rows.append({"method": found[0], "what": NULL, "recovery": found[1]})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def strongest_null(table: pd.DataFrame, nulls: Sequence[str]) -> tuple[str, float] | None:
+    """Return the null baseline that recovers most at .95, in encoder or decoder, and how much; None if none ran."""
+    rows = table[table["method"].isin(list(nulls))]
+    recovered = rows[[_recovery(side) for side in SIDES]].max(axis="columns")
+    if recovered.isna().all():
+        return None
+    best = int(recovered.argmax())
+    return str(rows["method"].iloc[best]), float(recovered.iloc[best])
+
+
+def _recovery(side: str) -> str:
+    return f"{recovery_name(side, tau=TAU_STRICT)}_mean"
+
+
 def figure_overview(rows: pd.DataFrame) -> Figure:
-    """Draw recovery and MIP side by side, a line a method.
+    """Draw recovery, a line a method.
 
     Parameters
     ----------
     rows
         As `overview_rows` returns them.
     """
+    null, rows = rows[rows["what"] == NULL], rows[rows["what"] != NULL]
     methods = list(rows["method"].unique())
     protocols = list(rows["protocol"].dropna().unique())
     with style():
-        figure = Figure(figsize=(9.0, 0.42 * len(methods) + 1.5), layout="constrained")
-        panels: Any = figure.subplots(1, 2, sharey=True)
-        labels = {
-            "recovery": f"share of features recovered (cosine above {TAU_STRICT:g})",
-            "mip": "mean best cosine (MIP)",
-        }
-        for axes, (quantity, label) in zip(panels, labels.items(), strict=True):
-            for place, method in enumerate(methods):
-                own = rows[rows["method"] == method]
-                for what, marker, colour, size in ((CHANCE, "|", GREY, 11), (PAPER, "D", "black", 6)):
-                    axes.plot(own.loc[own["what"] == what, quantity], [place], marker, color=colour, markersize=size)
-                for side, colour in SIDES.items():
-                    for fill, protocol, off in zip(FILLS, protocols, (-0.14, 0.14), strict=False):
-                        chosen = own[(own["what"] == side) & (own["protocol"] == protocol)]
-                        at = [place + off] * len(chosen)
-                        axes.plot(chosen[quantity], at, "o", color=colour, fillstyle=fill, markersize=6, clip_on=False)
-            axes.set_xlim(-0.02, 1.02)
-            axes.set_xlabel(label, fontsize=8)
-        panels[0].set_yticks(range(len(methods)), [label_method(method) for method in methods])
-        panels[0].set_ylim(len(methods) - 0.5, -0.5)
-        shown: list[tuple[str, dict[str, Any]]] = [(PAPER, {"marker": "D", "color": "black"})]
+        figure = Figure(figsize=(WIDTH, 0.36 * len(methods) + 1.5), layout="constrained")
+        axes: Any = figure.subplots()
+        for place, method in enumerate(methods):
+            own = rows[rows["method"] == method]
+            for what, marker, colour, size in ((CHANCE, "|", GREY, 11), (PAPER, "D", "black", 6)):
+                axes.plot(own.loc[own["what"] == what, "recovery"], [place], marker, color=colour, markersize=size)
+            # beside each other, so that equal ones do not hide each other
+            marks = [(side, *mark) for mark in zip(FILLS, protocols, strict=False) for side in SIDES]
+            for number, (side, fill, protocol) in enumerate(marks):
+                chosen = own[(own["what"] == side) & (own["protocol"] == protocol)]
+                at = [place + 0.16 * (number - (len(marks) - 1) / 2)] * len(chosen)
+                colour = SIDES[side]
+                axes.plot(chosen["recovery"], at, "o", color=colour, fillstyle=fill, markersize=6, clip_on=False)
+        axes.set_xlim(-0.02, 1.02)
+        axes.xaxis.set_major_formatter("{x:.0%}")
+        axes.set_xlabel(f"features recovered (cosine above {TAU_STRICT:g})")
+        axes.set_yticks(range(len(methods)), [label_method(method) for method in methods])
+        axes.set_ylim(len(methods) - 0.5, -0.5)
+        handles = [axes.plot([], [], linestyle="none", label=PAPER, marker="D", color="black")[0]]
         for fill, protocol in zip(FILLS, protocols, strict=False):
             for side, colour in SIDES.items():
-                shown.append((f"our {side}, {protocol}", {"marker": "o", "color": colour, "fillstyle": fill}))
-        shown.append((CHANCE, {"marker": "|", "color": GREY, "markersize": 11}))
-        handles = [panels[0].plot([], [], linestyle="none", label=text, **how)[0] for text, how in shown]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8, handletextpad=0.2)
+                trained = f" (protocol {protocol})" if len(protocols) > 1 else ""
+                how = {"marker": "o", "color": colour, "fillstyle": fill, "label": f"our {side}{trained}"}
+                handles += axes.plot([], [], linestyle="none", **how)
+        handles += axes.plot([], [], "|", color=GREY, markersize=11, label=CHANCE)
+        for _, row in null.iterrows():
+            label = f"strongest null: {label_method(row['method'])}"
+            handles.append(
+                axes.axvline(row["recovery"], color=PALETTE[2], linestyle="--", linewidth=1.2, zorder=1, label=label)
+            )
+        figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, handletextpad=0.4)
     return figure

@@ -1,170 +1,246 @@
-"""Put the findings that a report begins with into words."""
+"""Put what the runs of a report say into sentences: three that it begins with, and one or two for each section."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT
 from sdlcore.evaluation.absorption import absorption_score
-from sdlcore.evaluation.metrics import ANCHORS_ONLY, OTHERS, mip_name, recovery_name
-from sdlcore.study.rendering.markup import label_method, number
-from sdlcore.study.verdicts.markup import counts_sentence
+from sdlcore.evaluation.metrics import ANCHORS_ONLY, CHANCE, OTHERS, baseline_name, recovery_name
+from sdlcore.evaluation.recovery import NEAR_ZERO
+from sdlcore.study.rendering.convergence import convergence_lead
+from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.overview import strongest_null
+from sdlcore.study.rendering.symbols import symbol
 
-PROTOCOLS = {"best": "the field’s practice", "paper": "the paper’s text"}
-
-
-class Finding(NamedTuple):
-    """One finding."""
-
-    headline: str
-    sentence: str
-    section: str
-    """Where in the report its numbers are."""
+UNIT = "\N{NO-BREAK SPACE}%"
+FEWEST = 3
+"""Seeds that an interval takes."""
+CLASSES = ("class means", "match")
+FEATURES = ("features", "recover")
 
 
-def findings(frames: Mapping[str, pd.DataFrame], nulls: Sequence[str] = ()) -> list[Finding]:
-    """Return what the frames of a report (see `report.report`) say; what is not given is left out.
+def opening(
+    table: pd.DataFrame, effects: pd.DataFrame | None = None, nulls: Sequence[str] = (), classes: bool = False
+) -> list[str]:
+    """Return the three sentences that a report begins with.
 
-    Every sentence is made of numbers that stand further down in the report. Null baselines, ``nulls``, are none of
-    Table 1's methods.
+    Parameters
+    ----------
+    table
+        The main table, as `sdlcore.study.rendering.sweeps.table_over` returns it.
+    effects
+        What anchoring changes, as `effects_over` returns it.
+    nulls
+        The methods that are null baselines.
+    classes
+        Whether the table judges by means of classes instead of true features.
     """
-    found: list[Finding] = []
-    if "published_verdicts" in frames:
-        said = counts_sentence(frames["published_verdicts"])
-        found.append(Finding("The paper’s numbers, by runs at its scale, kept with the code", said, "published"))
-    elif "verdicts" in frames:
-        found.append(Finding("The paper’s numbers", counts_sentence(frames["verdicts"]), "verdicts"))
-    if "table1" in frames:
-        found += _recovery(frames["table1"], nulls)
-    if "table1_effects" in frames and len(frames["table1_effects"]):
-        found += _anchoring(frames["table1_effects"])
-    if "table2" in frames:
-        found += _classes(frames["table2"])
-    if "figure4_summary" in frames:
-        found += _zero_loss(frames["figure4_summary"])
-    if "figure5_summary" in frames:
-        found += _absorption(frames["figure5_summary"])
-    if "figure6_summary" in frames:
-        found += _resampling(frames["figure6_summary"])
-    return found
-
-
-def _recovery(table: pd.DataFrame, nulls: Sequence[str]) -> Iterator[Finding]:
-    plain = table[(table["anchoring"] == "none") & ~table["method"].isin(list(nulls))]
-    for protocol, rows in plain.groupby("protocol", sort=False):
-        decoder, encoder = (rows[f"{recovery_name(side)}_mean"] for side in ("decoder", "encoder"))
-        mips = [f"{_range(rows[f'{mip_name(side)}_mean'])} in the {side}" for side in ("decoder", "encoder")]
-        yield Finding(
-            f"What is recovered, trained by {PROTOCOLS.get(str(protocol), protocol)}",
-            f"Without anchors and by cosines above .9, decoders of the {len(rows)} methods recover "
-            f"{_apart(decoder, rows['method'])} of the features, encoders {_apart(encoder, rows['method'])}; "
-            f"the mean best |cosine| is {' and '.join(mips)}. "
-            "The paper’s metric takes inner products of encoder rows, which it does not normalise.",
-            "table1",
-        )
-
-
-def _anchoring(effects: pd.DataFrame) -> Iterator[Finding]:
-    seeds = int(effects["seeds"].iloc[0])
-    for protocol, rows in effects.groupby("protocol", sort=False):
-        told = [
-            f"{what} {_rises(rows[rows['metric'] == name])}"
-            for name, what in (
-                (recovery_name("decoder", features=OTHERS), "decoder recovery"),
-                (recovery_name("encoder", features=OTHERS), "encoder recovery"),
-                (mip_name("decoder", features=OTHERS), "the decoder’s mean best |cosine|"),
-                (mip_name("encoder", features=OTHERS), "the encoder’s"),
-            )
-        ]
-        said = f"By 95 % intervals over {seeds} paired seeds, {'; '.join(told)}."
-        if seeds < 3:
-            said = f"{seeds} seed{'s are' if seeds > 1 else ' is'} too few to tell."
-        yield Finding(
-            "What anchoring does for features that it was not given, trained by "
-            f"{PROTOCOLS.get(str(protocol), protocol)}",
-            said,
-            "table1-anchoring",
-        )
-
-
-def _rises(effects: pd.DataFrame) -> str:
-    """Return in how many methods a metric changes beyond its interval."""
-    up, down = (int((effects["difference_low"] > 0).sum()), int((effects["difference_high"] < 0).sum()))
-    if not up and not down:
-        return "is not shown to change in any method"
-    parts = [f"{word} in {count}" for word, count in (("rises", up), ("falls", down)) if count]
-    shown = effects[(effects["difference_low"] > 0) | (effects["difference_high"] < 0)]
-    return f"{' and '.join(parts)} of {len(effects)} methods (by {_range(shown['difference_mean'].abs(), 4)})"
-
-
-def _classes(table: pd.DataFrame) -> Iterator[Finding]:
-    plain, anchored = table[table["anchoring"] == "none"], table[table["anchoring"] != "none"]
-    if plain.empty or anchored.empty:
-        return
-    name, alone = (
-        f"{recovery_name('decoder', features=OTHERS, baseline=baseline)}_mean" for baseline in (None, ANCHORS_ONLY)
+    plain = _plain(table, nulls)
+    if not _known(table, f"{recovery_name('decoder')}_mean") or plain.empty:
+        return [_unexplained(table), *_activity(table)]
+    # of classes, anchors alone match others: only those not given tell anything
+    side_names = {
+        side: recovery_name(side, features=OTHERS) if classes else recovery_name(side, tau=TAU_STRICT)
+        for side in ("decoder", "encoder")
+    }
+    what, verb = CLASSES if classes else FEATURES
+    decoders, encoders = (plain[f"{name}_mean"] for name in side_names.values())
+    runs = f"{_several(plain['method'].nunique(), 'method')} and {_several(int(table['seeds'].iloc[0]), 'seed')}"
+    first = (
+        f"Across {runs}, decoders {verb} a median of {_median(decoders)} of the {what}{' not given' * classes}, "
+        f"encoders {_median(encoders)}."
     )
-    yield Finding(
-        "Means of classes in CLIP embeddings",
-        f"Of the means that were not given away, decoders have {_range(plain[name])} without anchors and "
-        f"{_range(anchored[name])} with them, but the anchors alone, without any training, have "
-        f"{_range(table[alone])}: their neighbours lie that close.",
-        "table2",
+    anchored = None if effects is None else _anchoring(effects, what)
+    return [first, _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
+
+
+def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
+    """Compare with what takes no training, and with the paper."""
+    alone = f"{recovery_name('decoder', features=OTHERS, baseline=ANCHORS_ONLY)}_mean"
+    if classes and _known(table, alone):
+        return f"The anchors alone, without any training, match {_range(table[alone])} of these class means."
+    tau = TAU if classes else TAU_STRICT
+    level = f"{baseline_name(CHANCE, recovery_name('decoder', tau=tau))}_mean"
+    chance = _range(plain[level])
+    null = None if classes else strongest_null(table[table["anchoring"] == "none"], nulls)
+    said = (
+        f"Chance alone {'matches' if classes else 'recovers'} {chance}"
+        if null is None
+        else f"The strongest null baseline ({label_method(null[0])}) recovers {percent(null[1])}, chance {chance}"
     )
+    if _known(plain, "paper_gt_recovery"):
+        said += f"; the paper reports {_range(plain['paper_gt_recovery'])} at its own scale"
+    return f"{said}."
 
 
-def _zero_loss(rows: pd.DataFrame) -> Iterator[Finding]:
+def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
+    """Say what anchoring changes for what it was not given; None where nothing is known."""
+    rows = effects[effects["metric"] == recovery_name("decoder", features=OTHERS)].dropna(subset=["difference_mean"])
+    if rows.empty:
+        return None
+    low, high = _points(rows["difference_mean"].min()), _points(rows["difference_mean"].max())
+    by = low if low == high else f"{low} to {high}"
+    seeds = int(rows["seeds"].iloc[0])
+    said = f"Anchoring changes decoder recovery of {what} not given by {by} points (τ = {TAU:g})"
+    if seeds < FEWEST:
+        return f"{said}, but {_several(seeds, 'seed')} cannot show that it helps."
+    beyond = _beyond(rows)
+    return f"{said}; {beyond or 'none'} of {len(rows)} intervals ({seeds} seeds) exclude{'s' * (beyond <= 1)} zero."
+
+
+def table_sentences(
+    table: pd.DataFrame, effects: pd.DataFrame | None = None, nulls: Sequence[str] = (), classes: bool = False
+) -> list[str]:
+    """Return one or two sentences on a table; parameters are those of `opening`."""
+    decoder, encoder = (f"{recovery_name(side)}_mean" for side in ("decoder", "encoder"))
+    plain = _plain(table, nulls)
+    if not _known(table, decoder) or plain.empty:
+        return [_unexplained(table)]
+    if _known(table, "value"):
+        return _over(plain, decoder)
+    if classes:
+        name = f"{recovery_name('decoder', features=OTHERS)}_mean"
+        anchored = table[table["anchoring"] != "none"]
+        both = f" and {_range(anchored[name])} with them" if len(anchored) else ""
+        return [f"Decoders match {_range(plain[name])} of the class means not given without anchors{both}."]
+    said = [
+        f"At cosines above {TAU:g}, decoders recover {_range(plain[decoder])} of the features without anchors, "
+        f"encoders {_range(plain[encoder])}."
+    ]
+    if effects is not None and len(effects) and int(effects["seeds"].iloc[0]) >= FEWEST:
+        sides = {
+            side: effects[effects["metric"] == recovery_name(side, features=OTHERS)] for side in ("decoder", "encoder")
+        }
+        told = [f"{_beyond(rows) or 'none'} of {len(rows)} {side}s" for side, rows in sides.items()]
+        said.append(f"By intervals, anchoring changes recovery of features not given in {' and in '.join(told)}.")
+    return said
+
+
+def _over(plain: pd.DataFrame, name: str) -> list[str]:
+    """Say how recovery changes over a sweep in the method where it changes most, and in the others."""
+    first_protocol = plain[plain["protocol"] == plain["protocol"].iloc[0]]
+    ends = {str(method): (rows.iloc[0], rows.iloc[-1]) for method, rows in first_protocol.groupby("method", sort=False)}
+    changes = {method: abs(float(last[name] - first[name])) for method, (first, last) in ends.items()}
+    most = max(changes, key=lambda method: changes[method])
+    told = [
+        f"{percent(row[name])} of the features at {symbol(row['parameter'])} = {row['value']:g}" for row in ends[most]
+    ]
+    subject = f"Without anchors, the decoder of {label_method(most)}"
+    others = len(changes) - 1
+    if not others:
+        return [f"{subject} recovers {told[0]} and {told[1]}."]
+    largest = max(change for method, change in changes.items() if method != most)
+    return [
+        f"{subject} changes most: it recovers {told[0]} and {told[1]}.",
+        f"The {'other method changes' if others == 1 else f'{others} other methods change'} by "
+        f"{_points(largest).removeprefix('+')} points{' or less' * (others > 1)}.",
+    ]
+
+
+def leads(frames: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """Return one or two sentences for each section of a figure: name of the figure -> sentences.
+
+    Parameters
+    ----------
+    frames
+        As `sdlcore.study.report.page.report` takes them; what is not given is left out.
+    """
+    said = {
+        "figure4": _zero_loss,
+        "figure5": _absorption,
+        "figure6": _resampling,
+        "convergence": lambda rows: [convergence_lead(rows)],
+    }
+    return {name: say(frames[f"{name}_summary"]) for name, say in said.items() if f"{name}_summary" in frames}
+
+
+def _zero_loss(rows: pd.DataFrame) -> list[str]:
     zero = rows[rows["near_zero"]]
     none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
-    yield Finding(
-        "Zero loss without recovery",
-        f"{len(zero)} of {len(rows)} seeds end at next to no loss; with no feature recovered: {none} of these.",
-        "figure4",
-    )
+    return [
+        f"{len(zero)} of {len(rows)} seeds end with less than {NEAR_ZERO:g} of the variance unexplained.",
+        f"Of these, {none} recover{'s' * (none == 1)} no feature at all.",
+    ]
 
 
-def _absorption(pairs: pd.DataFrame) -> Iterator[Finding]:
+def _absorption(pairs: pd.DataFrame) -> list[str]:
     told = []
     for method, runs in pairs.groupby("method", sort=False):
-        score = np.mean([absorption_score(run) for _, run in runs.groupby("seed")])
-        lost = runs.loc[runs["samples"] > 0, "lost"].mean()
-        told.append(f"{label_method(str(method))} {score:.2f} and {lost:.2f}")
-    yield Finding(
-        "Absorption",
-        "Share of pairs of parent and child in which the child’s latent writes the parent, and in which none does: "
-        f"{', '.join(told)}.",
-        "figure5",
-    )
+        score = float(np.mean([absorption_score(run) for _, run in runs.groupby("seed")]))
+        told.append(f"{label_method(str(method))} absorbs {percent(score)}")
+    return [f"Of the pairs of a parent and its child, {', '.join(told)}."]
 
 
-def _resampling(summary: pd.DataFrame) -> Iterator[Finding]:
+def _resampling(summary: pd.DataFrame) -> list[str]:
     with_, without = (summary[summary["variant"] == variant] for variant in ("with", "without"))
-    parts = [
-        f"{what} {number(with_[name].mean(), 3)} against {number(without[name].mean(), 3)}"
+    return [
+        f"{percent(with_[name].mean())} of {what} with resampling, {percent(without[name].mean())} without it."
         for name, what in (
-            ("final_loss", "squared training error a sample, at the end"),
-            ("fvu", "held-out variance unexplained"),
-            ("dead_fraction", "share of latents that no held-out sample activates"),
+            ("dead_fraction", "the latents are dead"),
+            ("fvu", "the held-out variance stays unexplained"),
         )
     ]
-    yield Finding("Resampling dead latents", f"With and without it: {', '.join(parts)}.", "figure6")
 
 
-def _apart(values: pd.Series, methods: pd.Series) -> str:
-    """Return the range of methods' numbers, without those below half of the largest, which are named."""
-    low = values < values.max() / 2
-    if low.sum() == 0:
-        return _range(values)
-    named = [f"{label_method(str(m))} {number(v, 3)}" for m, v in zip(methods[low], values[low], strict=True)]
-    return f"{_range(values[~low])} (but {', '.join(named)})"
+def _plain(table: pd.DataFrame, nulls: Sequence[str]) -> pd.DataFrame:
+    return table[(table["anchoring"] == "none") & ~table["method"].isin(list(nulls))]
 
 
-def _range(values: pd.Series, digits: int = 3) -> str:
-    """Return the least and largest of some numbers, or the one that they all are."""
-    known = [float(value) for value in values if not math.isnan(value)]
-    if not known:
+def _unexplained(table: pd.DataFrame) -> str:
+    return f"Reconstructions leave {_range(table['fvu_mean'])} of the held-out variance unexplained."
+
+
+def _activity(table: pd.DataFrame) -> list[str]:
+    known = table["l0_mean"].dropna()
+    low, high = f"{known.min():.3g}", f"{known.max():.3g}"
+    return [
+        f"A sample activates {low if low == high else f'{low} to {high}'} latents.",
+        f"{_range(table['dead_fraction_mean'])} of the latents are dead: no held-out sample activates them.",
+    ]
+
+
+def _beyond(effects: pd.DataFrame) -> int:
+    """Count the intervals that exclude zero."""
+    return int(((effects["difference_low"] > 0) | (effects["difference_high"] < 0)).sum())
+
+
+def _known(table: pd.DataFrame, name: str) -> bool:
+    return name in table and bool(table[name].notna().any())
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, with a decimal where it has one; 100 % and 0 % are exact."""
+    if math.isnan(share):
         return "an unknown share"
-    low, high = number(min(known), digits), number(max(known), digits)
-    return low if low == high else f"{low} to {high}"
+    if 0 < share < 0.0005:
+        return f"under 0.1{UNIT}"
+    if 0.9995 <= share < 1:
+        return f"over 99.9{UNIT}"
+    return f"{100 * share:.1f}".removesuffix(".0") + UNIT
+
+
+def _points(difference: float) -> str:
+    text = f"{100 * difference:+.1f}".removesuffix(".0")
+    return "0" if float(text) == 0 else text.replace("-", "−")
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _median(values: pd.Series) -> str:
+    """Return the median, and the range where there is one."""
+    middle, span = percent(float(values.median())), _range(values)
+    return middle if middle == span else f"{middle} ({span})"
+
+
+def _range(values: pd.Series) -> str:
+    """Return the least and largest of some shares, or the one that they all are."""
+    known = values.dropna()
+    if known.empty:
+        return percent(math.nan)
+    low, high = percent(float(known.min())), percent(float(known.max()))
+    return low if low == high else f"{low.removesuffix(UNIT)} to {high}"

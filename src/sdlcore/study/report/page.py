@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,7 @@ import pandas as pd
 from sdlcore.storage.files import provenance
 from sdlcore.study.configuration.whole import SETTINGS_TABLE, Configuration
 from sdlcore.study.products.bench_figure import BenchFigure
-from sdlcore.study.products.captions import table_caption
+from sdlcore.study.products.captions import table_numbers
 from sdlcore.study.products.convergence import Convergence
 from sdlcore.study.products.features import Features
 from sdlcore.study.products.figure6 import Figure6
@@ -27,15 +27,19 @@ from sdlcore.study.products.tables import WITH_FEATURES
 from sdlcore.study.products.top_images import TopImages
 from sdlcore.study.products.verdicts import Verdicts
 from sdlcore.study.rendering.convergence import convergence_sentence
+from sdlcore.study.rendering.figures import png_bytes
 from sdlcore.study.rendering.markup import Readable, label_anchoring, label_method, number, readable
-from sdlcore.study.rendering.sentences import figure6_sentences, top_images_sentence
+from sdlcore.study.rendering.overview import figure_overview, overview_rows
+from sdlcore.study.rendering.sentences import figure6_sentences, top_images_lead, top_images_sentence
 from sdlcore.study.rendering.settings_table import setting_text
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.report.effects import EffectTable, effect_table
-from sdlcore.study.report.findings import findings
+from sdlcore.study.report.findings import leads, opening, table_sentences
+from sdlcore.study.report.words import Glossary
+from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.sources import Source
 from sdlcore.study.verdicts import markup as verdict_markup
+from sdlcore.study.verdicts.judging import UNDECIDED
 
 # Licences of what a source shows or is computed from, by the beginning of its configuration value.
 LICENCES = {
@@ -67,10 +71,11 @@ class Section(NamedTuple):
     image: str
     """PNG, in base 64."""
     settings: Product
+    leads: Sequence[str] = ()
+    """One or two sentences below the picture."""
     sentences: Sequence[str] = ()
+    """All numbers, which are folded."""
     rows: Sequence[Sequence[str]] = ()
-    source: Source | None = None
-    """Of the bench in three dimensions."""
 
 
 class OtherSection(NamedTuple):
@@ -87,6 +92,7 @@ class SettingsSection(NamedTuple):
 
     name: str
     rows: list[tuple[str, str, str, str]]
+    sentences: list[str]
     caption: str
 
 
@@ -107,23 +113,28 @@ class TableSection(NamedTuple):
     """Heads over neighbouring columns, and how many these are."""
     starts: set[int]
     caption: str
+    sentences: list[str]
     first: First
     effects: EffectTable | None
     sweep: str | None
     features: str | None
 
 
-class VerdictSection(NamedTuple):
-    """Verdicts on the paper's numbers and claims."""
+class Judged(NamedTuple):
+    """Verdicts on the paper's numbers and claims by some runs, each counted once."""
 
-    title: str
-    at: str
+    decided: bool
+    """Whether any number is judged."""
     counts: list[tuple[str, int]]
-    sentence: str
     caption: str
     numbers: tuple[list[str], list[list[str]]]
+    glance: verdict_markup.AtAGlance
     claims_caption: str
     claims: list[verdict_markup.ClaimGroup]
+    """With all numbers; empty where none is judged."""
+    image: str | None = None
+    """Table 1 at a glance, PNG in base 64."""
+    sentences: Sequence[str] = ()
 
 
 def report_files(config: Configuration, files: Files) -> dict[str, str]:
@@ -155,8 +166,8 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         ``figure5_summary`` as `absorption.absorption` does for each method and seed, ``figure6_summary`` as
         `figures.figure6_summary` does, ``convergence_summary`` as `convergence.course` does, ``figure9_summary`` and
         ``figure10_summary`` as their product writes them, those of other products by their names; ``verdicts`` and
-        ``claims`` as the rules of `sdlcore.study.verdicts` do, and ``published_verdicts`` and ``published_claims``,
-        those of runs that are kept.
+        ``claims`` as the rules of `sdlcore.study.verdicts` do, and ``published_verdicts``, ``published_claims`` and
+        ``published_table1``, those of runs that are kept.
     images
         PNG images by name of the figure, ``figure4`` and so on, ``tableN_sweep`` where a table has one, and
         ``overview`` and ``features`` of Table 1's dictionaries.
@@ -171,51 +182,57 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"method": label_method, "anchoring": label_anchoring}
-    products, table1 = config.products(), config.tables.get("table1")
-    encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
+    products, said = config.products(), leads(frames)
+    encoded = {name: _encoded(image) for name, image in images.items()}
+    tables = [
+        (name, table)
+        for name, table in sorted(config.tables.items(), key=lambda item: _place(item[0]))
+        if name in frames and isinstance(table, RunTable)
+    ]
     return environment.get_template("page.html.j2").render(
         config=config,
         configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
         overview=encoded.get("overview"),
-        findings=findings(frames, table1.nulls if isinstance(table1, RunTable) else ()),
+        glossary=Glossary(),
+        opening=opening(*_worded_by(config, *tables[0], frames)) if tables else [],
         scale=_scale(config),
-        tables=[
-            _table(config, name, table, frames, encoded)
-            for name, table in sorted(config.tables.items(), key=lambda item: _place(item[0]))
-            if name in frames and isinstance(table, RunTable)
-        ],
+        tables=[_table(config, name, table, frames, encoded) for name, table in tables],
         settings_table=_settings_table(config, frames),
         bench_figures=[
-            _bench_figure(config, name, product, frames, encoded[name])
+            _bench_figure(config, name, product, frames, encoded[name], said)
             for name, product in products.items()
             if isinstance(product, BenchFigure) and name in images
         ],
-        figure6=_worded("figure6", products, encoded, frames, figure6_sentences, _summary_rows),
-        convergence=_worded("convergence", products, encoded, frames, lambda rows: [convergence_sentence(rows)]),
+        figure6=_worded("figure6", products, encoded, frames, said, figure6_sentences, _summary_rows),
+        convergence=_worded("convergence", products, encoded, frames, said, lambda rows: [convergence_sentence(rows)]),
         figure8=_figure8(config, encoded),
         top_images=[
-            Section(name, product.title, encoded[name], product)
+            _top_images(name, product, frames.get(f"{name}_summary"), encoded[name])
             for name, product in products.items()
             if isinstance(product, TopImages) and name in images
-        ],
-        top_images_sentences=[
-            top_images_sentence(name, product.method, product.anchoring, frames[f"{name}_summary"])
-            for name, product in products.items()
-            if isinstance(product, TopImages) and f"{name}_summary" in frames
         ],
         others=[
             _other(name, product, frames, encoded.get(name))
             for name, product in products.items()
             if not isinstance(product, SPECIAL) and (name in frames or name in images)
         ],
-        verdicts=list(_verdicts(frames)),
-        glance=verdict_markup.at_a_glance(frames["claims"], frames.get("published_claims"))
-        if "claims" in frames
-        else None,
-        short=_short(frames),
+        judged=_judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
+        # a run that has nothing of the paper's is not its reproduction
+        stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
         licences=_licences(config, images),
         provenance=json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     )
+
+
+def _encoded(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+def _worded_by(
+    config: Configuration, name: str, table: RunTable, frames: Mapping[str, pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame | None, list[str], bool]:
+    """Return what sentences on a table are made from, as `opening` takes it."""
+    return frames[name], frames.get(f"{name}_effects"), table.nulls, config.source(table.source).is_labelled
 
 
 def _place(table: str) -> tuple[bool, str]:
@@ -231,15 +248,22 @@ def _settings_table(config: Configuration, frames: Mapping[str, pd.DataFrame]) -
         (str(parameter), str(sign), setting_text(paper), setting_text(ours))
         for parameter, sign, paper, ours in rows.to_numpy().tolist()
     ]
-    return SettingsSection(SETTINGS_TABLE, texts, table.caption(config))
+    same = sum(paper == ours for _, _, paper, ours in texts)
+    sentences = [f"{same} of {len(texts)} settings of the bench have the paper’s value."]
+    return SettingsSection(SETTINGS_TABLE, texts, sentences, table.caption(config))
 
 
 def _bench_figure(
-    config: Configuration, name: str, product: BenchFigure, frames: Mapping[str, pd.DataFrame], image: str
+    config: Configuration,
+    name: str,
+    product: BenchFigure,
+    frames: Mapping[str, pd.DataFrame],
+    image: str,
+    said: Mapping[str, list[str]],
 ) -> Section:
     rows = frames[f"{name}_summary"]
     title = f"Figure {name.removeprefix('figure')}: {product.title[0].lower()}{product.title[1:]}"
-    return Section(name, title, image, product, product.sentences(rows, config))
+    return Section(name, title, image, product, said[name], product.sentences(rows, config))
 
 
 def _worded(
@@ -247,6 +271,7 @@ def _worded(
     products: Mapping[str, Product],
     images: Mapping[str, str],
     frames: Mapping[str, pd.DataFrame],
+    said: Mapping[str, list[str]],
     sentences: Callable[[pd.DataFrame], list[str]],
     rows: Callable[[pd.DataFrame], list[list[str]]] = lambda frame: [],
 ) -> Section | None:
@@ -255,14 +280,26 @@ def _worded(
     if summary is None or name not in images:
         return None
     product = products[name]
-    return Section(name, product.title, images[name], product, sentences(summary), rows(summary))
+    return Section(name, product.title, images[name], product, said[name], sentences(summary), rows(summary))
+
+
+def _top_images(name: str, product: TopImages, summary: pd.DataFrame | None, image: str) -> Section:
+    if summary is None:
+        return Section(name, product.title, image, product)
+    all_of_it = top_images_sentence(name, product.method, product.anchoring, summary)
+    return Section(name, product.title, image, product, [top_images_lead(summary)], [all_of_it])
 
 
 def _figure8(config: Configuration, images: Mapping[str, str]) -> Section | None:
     figure8 = config.products().get("figure8")
     if "figure8" not in images or not isinstance(figure8, Figure8):
         return None
-    return Section("figure8", figure8.title, images["figure8"], figure8, source=config.source(figure8.source))
+    bench = config.sources.bench[figure8.source]
+    said = [
+        f"{bench.n} features in {bench.n_p} dimensions: each sample is a sparse non-negative combination of them.",
+        "So samples fill the cone between the features, and lie densest on them.",
+    ]
+    return Section("figure8", figure8.title, images["figure8"], figure8, said)
 
 
 def _other(name: str, product: Product, frames: Mapping[str, pd.DataFrame], image: str | None) -> OtherSection:
@@ -286,7 +323,8 @@ def _table(
         content=content,
         groups=groups,
         starts={sum(width for _, width in groups[:i]) for i in range(len(groups))},
-        caption=table_caption(table, name, config),
+        caption=table_numbers(table, name, config),
+        sentences=table_sentences(*_worded_by(config, name, table, frames)),
         first=First(table.seeds_of(config)[0], table.protocols[0]),
         effects=effect_table(effects) if effects is not None and len(effects) else None,
         sweep=images.get(f"{name}_sweep"),
@@ -294,31 +332,30 @@ def _table(
     )
 
 
-def _verdicts(frames: Mapping[str, pd.DataFrame]) -> Iterator[VerdictSection]:
-    """Yield the verdicts on the paper's numbers and claims, by the runs of this page and by those that are kept."""
-    for title, at, name in (
-        ("By the runs of this page", "verdicts", "{}"),
-        ("At the paper’s scale, by runs that are kept with the code", "published", "published_{}"),
-    ):
-        numbers, claims = (frames.get(name.format(what)) for what in ("verdicts", "claims"))
-        if numbers is not None and claims is not None:
-            yield VerdictSection(
-                title=title,
-                at=at,
-                counts=verdict_markup.counts(numbers),
-                sentence=verdict_markup.counts_sentence(numbers),
-                caption=verdict_markup.CAPTION,
-                numbers=verdict_markup.verdict_rows(numbers),
-                claims_caption=verdict_markup.CLAIMS_CAPTION,
-                claims=verdict_markup.claim_groups(claims),
-            )
+def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, here: bool = False) -> Judged:
+    """Return the verdicts by some runs; ``here`` judges claims at whatever scale these have."""
+    decided = not verdicts["verdict"].isin(UNDECIDED).all()
+    return Judged(
+        decided=decided,
+        counts=verdict_markup.counts(verdicts),
+        caption=verdict_markup.CAPTION,
+        numbers=verdict_markup.verdict_rows(verdicts),
+        glance=verdict_markup.at_a_glance(claims, here),
+        claims_caption=verdict_markup.CLAIMS_CAPTION,
+        claims=verdict_markup.claim_groups(claims) if decided else [],
+    )
 
 
-def _short(frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    kept = "published_" if "published_verdicts" in frames else ""
-    if f"{kept}verdicts" not in frames:
-        return []
-    return verdict_markup.in_short(frames[f"{kept}verdicts"], frames[f"{kept}claims"])
+def _stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
+    """Return what runs say that are kept with the code."""
+    verdicts, claims = (frames[f"published_{name}"] for name in ("verdicts", "claims"))
+    table, image = frames.get("published_table1"), None
+    if table is not None:
+        named = list(table["method"].unique())
+        nulls = [name for name in named if name not in PAPER_METHODS]
+        rows = overview_rows(table, [name for name in named if name in PAPER_METHODS], nulls)
+        image = _encoded(png_bytes(figure_overview(rows)))
+    return _judged(verdicts, claims)._replace(image=image, sentences=verdict_markup.in_short(verdicts, claims))
 
 
 def _scale(config: Configuration) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Verdicts as people read them: Markdown, and the counts that a report begins with."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -148,7 +149,7 @@ _OWN = {
     BLIND: BLIND,
 }
 """What the paper's own tables do with a claim -> the word for it where nothing may look like a replication."""
-_OF_SEVERAL = {HOLDS: "hold", FAILS: "do not hold"}
+_NUMBERS = re.compile(r"-?\d+\.\d+")
 _NOT_RUN = "not run"
 _MIXED = "mixed"
 
@@ -167,51 +168,45 @@ class GlancedClaim(NamedTuple):
 class AtAGlance(NamedTuple):
     """What is to be said of all claims before any number."""
 
-    sentence: str
+    counts: list[tuple[str, int]]
+    """Each verdict that some claim has, and how many have it."""
     named: list[tuple[str, list[str]]]
-    """Each verdict of the first heading, and the claims that have it, in the paper's words."""
+    """Each verdict that runs decide, and the claims that have it, in the paper's words."""
     heads: list[str]
     claims: list[GlancedClaim]
 
 
-def at_a_glance(claims: pd.DataFrame, published: pd.DataFrame | None = None) -> AtAGlance:
-    """Return the verdicts on claims without numbers.
+def at_a_glance(claims: pd.DataFrame, here: bool = False) -> AtAGlance:
+    """Return the verdicts on claims without numbers, one a claim, made of those on its statements.
 
     Parameters
     ----------
     claims
-        By the runs of a page.
-    published
-        By runs at the paper's scale that are kept, where there are others than the page's.
+        As `claim_rule.claims` returns them.
+    here
+        Whether by runs at whatever scale they have, instead of those at the paper's.
     """
-    columns = {"At this page’s scale": _shown(claims, "here")}
-    if published is not None:
-        at_scale = published.set_index("claim").reindex(claims["claim"])
-        columns = {"At the paper’s scale": _shown(at_scale, "verdict")} | columns
-    own = [str(text).partition(":")[0] for text in claims["paper"]]
-    ours = len(columns)
-    columns["The paper’s own tables"] = [_OWN[text] for text in own]
+    verdicts = _shown(claims, "here" if here else "verdict")
+    own = [_OWN[str(text).partition(":")[0]] for text in claims["paper"]]
     groups: dict[tuple[str, str], list[list[str]]] = {}
-    said = zip(claims["quote"], claims["section"], claims["measured"], *columns.values(), strict=True)
-    for quote, section, what, *verdicts in said:
-        groups.setdefault((str(quote), str(section)), []).append([str(what), *verdicts])
+    for quote, section, *row in zip(claims["quote"], claims["section"], claims["measured"], verdicts, own, strict=True):
+        groups.setdefault((str(quote), str(section)), []).append([str(text) for text in row])
     found = [
         GlancedClaim(*claim, [_together(verdicts) for verdicts in list(zip(*rows, strict=True))[1:]], rows)
         for claim, rows in groups.items()
     ]
     # what nobody ran to its end must not hide what was
-    found.sort(key=lambda claim: all(verdict in (_NOT_RUN, PARTLY) for verdict in claim.verdicts[:ours]))
-    told = [f"{len(found)} claims, each put as one or more statements, {len(claims)} in all."]
-    for column, where in enumerate(columns):
-        numbers = Counter(claim.verdicts[column].partition(":")[0] for claim in found)
-        told.append(f"{where}: {_counted(numbers)}.")
-    first = [claim.verdicts[0].partition(":")[0] for claim in found]
-    named = [
-        (kind, quotes)
+    found.sort(key=lambda claim: claim.verdicts[0] in (_NOT_RUN, PARTLY))
+    by_verdict = {
+        kind: [claim.quote for claim in found if claim.verdicts[0] == kind]
         for kind in (HOLDS, _MIXED, FAILS, OPEN, BLIND, PARTLY, _NOT_RUN)
-        if (quotes := [claim.quote for claim, verdict in zip(found, first, strict=True) if verdict == kind])
-    ]
-    return AtAGlance(" ".join(told), named, ["Claim, and the statements that it is put as", *columns], found)
+    }
+    return AtAGlance(
+        [(kind, len(quotes)) for kind, quotes in by_verdict.items() if quotes],
+        [(kind, quotes) for kind, quotes in by_verdict.items() if quotes and kind not in (PARTLY, _NOT_RUN)],
+        ["Claim, and the statements that it is put as", "Our runs", "The paper’s own tables"],
+        found,
+    )
 
 
 def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
@@ -227,32 +222,33 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
         & verdicts["number"].str.startswith("gt_recovery")
     ]
     judged = claims[~claims["verdict"].isin(UNDECIDED)].set_index("claim")
-    without, anchored = ran[ran["anchoring"].eq("none")], ran[ran["anchoring"].ne("none")]
+    without = ran[ran["anchoring"].eq("none")]
     failing, beside, beside_decoder = (
         _means(judged, name)
         for name in ("penalised_fail_decoder", "anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given")
     )
     told = []
-    if len(without) and len(anchored):
+    if len(without):
         told.append(
-            f"Under the reading of the {JUDGED}, encoder rows recover {span(without['ours'])} % of the features "
-            f"without anchors in {len(without)} rows of the paper’s tables (the paper: {span(without['paper'])} %), "
-            f"and {span(anchored['ours'])} % with anchors, which count themselves but in Table 1, in {len(anchored)} "
-            f"rows (the paper: {span(anchored['paper'])} %)."
+            f"By the paper’s own measure, our encoders recover {span(without['ours'])} % of the features without "
+            f"anchors; the paper reports {span(without['paper'])} %."
         )
     if failing:
         told.append(
-            f"By cosines above .95, decoder columns recover {failing} % of the features even for ReLU and JumpReLU, "
-            f"which fail in the paper{_at_sparsity(verdicts)}. {_of_decoders(verdicts)} of the "
-            f"{int(verdicts['verdict'].eq(NOT_REPRODUCED).sum())} numbers that are not reproduced match our decoders "
-            "by cosines instead, under one reading or another."
+            f"Decoders recover {failing} % of the features even for ReLU and JumpReLU, which fail in the paper"
+            f"{_at_sparsity(verdicts)}."
+        )
+    if verdicts["verdict"].eq(NOT_REPRODUCED).any():
+        told.append(
+            f"{_of_decoders(verdicts)} of the numbers that we could not reproduce match our decoders instead of our "
+            "encoders, under one reading or another."
         )
     if beside and beside_decoder:
         told.append(
             f"Anchoring some features changes the recovery of the others by {beside} points in the encoder and "
-            f"{beside_decoder} points in the decoder (Table 1’s setting, smallest to largest of the methods)."
+            f"{beside_decoder} points in the decoder."
         )
-    return told
+    return [_NUMBERS.sub(lambda text: f"{float(text[0]):.3g}".replace("-", "−"), sentence) for sentence in told]
 
 
 def _at_sparsity(verdicts: pd.DataFrame) -> str:
@@ -261,7 +257,7 @@ def _at_sparsity(verdicts: pd.DataFrame) -> str:
     l0 = verdicts[of_table_1 & verdicts["method"].isin(PENALISED)].dropna(subset=["ours"])
     if l0.empty:
         return ""
-    return f" (our L0: {span(l0['ours'])}; the paper’s: {span(l0['paper'])}, by penalties that it does not say)"
+    return f" (our L0: {span(l0['ours'])}; the paper’s: {span(l0['paper'])})"
 
 
 def _means(claims: pd.DataFrame, name: str) -> str:
@@ -309,17 +305,9 @@ def claims_markdown(claims: pd.DataFrame) -> str:
 
 
 def _together(verdicts: Sequence[str]) -> str:
-    """Return one verdict on a claim's statements: what is said of all, or that it is mixed, and how."""
-    numbers = Counter(verdict.partition(" (")[0] for verdict in verdicts)
-    if len(numbers) == 1:
-        return next(iter(numbers))
-    return f"{_MIXED}: {_counted(numbers)}"
-
-
-def _counted(numbers: Counter[str]) -> str:
-    return ", ".join(
-        f"{count} {what if count == 1 else _OF_SEVERAL.get(what, what)}" for what, count in sorted(numbers.items())
-    )
+    """Return one verdict on a claim's statements: what is said of all, or that it is mixed."""
+    kinds = {verdict.partition(" (")[0] for verdict in verdicts}
+    return kinds.pop() if len(kinds) == 1 else _MIXED
 
 
 def _shown(claims: pd.DataFrame, name: str) -> list[str]:
