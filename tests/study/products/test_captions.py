@@ -46,7 +46,7 @@ def test_it_says_what_is_swept_and_at_which_scale():
 
 def test_it_says_what_null_baselines_are_and_gives_no_setting_of_theirs():
     said = caption(DEFAULT, "table1")
-    nulls = "TopK SAE, decoder frozen; TopK SAE, encoder frozen; Random directions"
+    nulls = "TopK SAE, decoder frozen; TopK SAE, encoder frozen; Random directions; Random samples"
     assert f"Null baselines ({nulls}) run without anchors and under best alone and show what" in said
     assert "steps = 250, batch" in said
     assert "Null baselines" not in caption(DEFAULT, "table4")

@@ -239,7 +239,7 @@ def test_page_says_what_a_reader_must_know(page, made):
         "Apache-2.0",
         "CC BY-SA 4.0",
         '"max_interference": 0.75',
-        '"sdlcore":',
+        '"torch":',
     ):
         assert part in text
 
