@@ -8,6 +8,8 @@ BENCHMARK_PYTHON ?= python3.11
 BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
 NEURONPEDIA_VENV := cache/environments/neuronpedia
+DOCS_VENV := .venv-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
 PACKAGES := cache/packages
 # where packages were put by hand, no other place is asked
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt \
@@ -17,7 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test test-all slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test check format benchmark workflow-report lock packages clean
+.PHONY: help run paper test test-all docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test check format benchmark workflow-report lock packages clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -35,7 +37,7 @@ same: $(INSTALLED) ## run a commit and the working tree, and name every number t
 	python -m tests.same $(BASE) $(ARGS)
 
 test-all: check ## what make test does, and the tests marked slow
-	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers' $(ARGS)
+	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not pages' $(ARGS)
 
 slurm: $(SLURM_INSTALLED)
 	@{ command -v slurmctld && command -v munged; } > /dev/null \
@@ -61,6 +63,18 @@ peers-test: $(INSTALLED) $(BENCHMARK_INSTALLED) ## hold what is taken from other
 
 neuronpedia-test: $(INSTALLED) $(NEURONPEDIA_VENV)/.installed ## upload latents by Neuronpedia's client to a server on this machine (port 3000)
 	pytest -m peers tests/inside $(ARGS)
+
+docs: $(DOCS_INSTALLED) ## build the docs site with Zensical and with mkdocs-material, without a warning: site/
+	$(DOCS_VENV)/bin/zensical build --strict --clean
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict --site-dir site/material
+
+pages-test: $(INSTALLED) ## execute every code block of every page, and plan or parse those that need more than a test has
+	pytest -m 'pages or not pages' tests/pages $(ARGS)
+
+pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutorials, the reference of the command line, metrics
+	python -m tests.pages.pictures
+	python -m tests.pages.command_line > docs/reference/command-line.md
+	python -m sdlcore.evaluation.metrics > docs/metrics.md
 
 check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	ruff check .
@@ -93,7 +107,7 @@ packages: ## download all Python packages into cache/packages, for a machine wit
 	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77'
 
 clean: ## remove the environment and caches of tools; results stay
-	rm -rf $(VENV) $(BENCHMARK_VENV) .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(BENCHMARK_VENV) $(DOCS_VENV) .cache site .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -109,6 +123,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 # an extra of its own: with it, every start of Snakemake asks a scheduler that is configured, and waits where it is down
 $(SLURM_INSTALLED): $(INSTALLED)
 	$(PIP_INSTALL) --editable '.[test,slurm]'
+	touch $@
+
+$(DOCS_INSTALLED): docs/requirements.txt docs/constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --constraint docs/constraints.txt --requirement docs/requirements.txt
 	touch $@
 
 $(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)
