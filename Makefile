@@ -83,6 +83,7 @@ check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	mypy
 	mypy benchmarks
 	lint-imports
+	python -m tests.sentences
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 
 import pytest
 
@@ -12,6 +13,12 @@ from tests.sentences import REPOSITORY, pages
 PAGES = [page for page in pages() if blocks(page)]
 EXECUTED = [page for page in PAGES if any(b.language in ("python", "sh") and not b.needs for b in blocks(page))]
 PLANNED = [page for page in PAGES if any(b.language == "sh" and b.needs for b in blocks(page))]
+MISSING = {
+    "plugins",
+    *(["slurm"] if not importlib.util.find_spec("snakemake_executor_plugin_slurm") else []),
+    *(["conda"] if not shutil.which("conda") else []),
+}
+"""What a plan needs, too, and is not here; `test_commands_can_be_parsed` reads these blocks."""
 
 
 def name(page):
@@ -89,8 +96,7 @@ def test_commands_that_need_more_are_planned(page, session):
     if any("models/my-llama" in block.code for block in blocks(page)):
         session.write_language_model()
     for block in blocks(page):
-        without_slurm = "slurm" in block.needs and not importlib.util.find_spec("snakemake_executor_plugin_slurm")
         if block.language == "yaml":
             session.write(block)
-        elif block.language == "sh" and block.needs and "plugins" not in block.needs and not without_slurm:
+        elif block.language == "sh" and block.needs and not MISSING.intersection(block.needs):
             session.plan(block)
