@@ -47,7 +47,7 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
         shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
         ax.plot(taus, shares, color=COLOURS.get(name), label=name)
     ax.axvline(TAU, color=PALE, linewidth=1)
-    ax.annotate(f"τ = {TAU:g}", (TAU, 0), xytext=(-3, 4), textcoords="offset points", ha="right", fontsize="small")
+    ax.annotate(f"τ = {TAU:g}", (TAU, 0.9), xytext=(-3, 0), textcoords="offset points", ha="right", fontsize="small")
     ax.set(xlabel="threshold τ of the cosine", ylabel="features recovered", xlim=(0, 1), ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax
