@@ -119,6 +119,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fit", "x.npy"], "--out"),
         (["evaluate", "run", "--bench", "lrb-x"], "run: no such file|run.*no such file"),
         (["fitt"], "fitt"),
+        (["fit", "x.npy", "--out", "a", "--anchors", "class-means"], "--anchors class-means needs --labels"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):
