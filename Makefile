@@ -10,6 +10,8 @@ BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
 NEURONPEDIA_VENV := cache/environments/neuronpedia
 INTEROP := saelens dictionary_learning sparsify circuit_tracer
 INTEROP_INSTALLED := $(INTEROP:%=cache/environments/%/.installed)
+DOCS_VENV := .venv-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
 PACKAGES := cache/packages
 # where packages were put by hand, no other place is asked
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt \
@@ -19,7 +21,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test test-all slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark workflow-report lock packages dist clean
+.PHONY: help run paper test test-all docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark workflow-report lock packages dist clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -37,7 +39,7 @@ same: $(INSTALLED) ## run a commit and the working tree, and name every number t
 	python -m tests.same $(BASE) $(ARGS)
 
 test-all: check ## what make test does, and the tests marked slow
-	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not interop' $(ARGS)
+	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
 
 slurm: $(SLURM_INSTALLED)
 	@{ command -v slurmctld && command -v munged; } > /dev/null \
@@ -67,6 +69,18 @@ neuronpedia-test: $(INSTALLED) $(NEURONPEDIA_VENV)/.installed ## upload latents 
 interop-test: $(INSTALLED) $(INTEROP_INSTALLED) ## open every export by each library's own loader: docs/results/interop
 	pytest -m interop tests/interop $(ARGS)
 
+docs: $(DOCS_INSTALLED) ## build the docs site with Zensical and with mkdocs-material, without a warning: site/
+	$(DOCS_VENV)/bin/zensical build --strict --clean
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict --site-dir site/material
+
+pages-test: $(INSTALLED) ## execute every code block of every page, and plan or parse those that need more than a test has
+	pytest -m 'pages or not pages' tests/pages $(ARGS)
+
+pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutorials, the reference of the command line, metrics
+	python -m tests.pages.pictures
+	python -m tests.pages.command_line > docs/reference/command-line.md
+	python -m sdlcore.evaluation.metrics > docs/metrics.md
+
 check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	ruff check .
 	ruff format --check .
@@ -74,6 +88,7 @@ check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	mypy
 	mypy benchmarks
 	lint-imports
+	python -m tests.sentences
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
 
@@ -104,7 +119,7 @@ dist: ## build a wheel and a source distribution, of the version that the last t
 	cache/build/bin/python -m build
 
 clean: ## remove the environment and caches of tools; results stay
-	rm -rf $(VENV) $(BENCHMARK_VENV) cache/environments .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(BENCHMARK_VENV) cache/environments $(DOCS_VENV) .cache site .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -125,6 +140,11 @@ $(SLURM_INSTALLED): $(INSTALLED)
 cache/environments/%/.installed: tests/interop/requirements/%.txt
 	$(BENCHMARK_PYTHON) -m venv cache/environments/$*
 	cache/environments/$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+$(DOCS_INSTALLED): docs/requirements.txt docs/constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --constraint docs/constraints.txt --requirement docs/requirements.txt
 	touch $@
 
 $(BENCHMARK_INSTALLED): pyproject.toml $(wildcard benchmarks/*.txt)

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.results is None and not is_partial(options):
         record.folder = RESULTS
         record.write(finished=True)
-        results.show(RESULTS.parents[1] / "README.md", results.read(RESULTS / "steps.csv"))
+        results.show(RESULTS.parents[1] / "docs/speed.md", results.read(RESULTS / "steps.csv"))
     log.info("wrote %s", record.folder)
 
 

@@ -55,7 +55,7 @@ def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Ro
 
 
 def summary(steps: Iterable[Row]) -> str:
-    """Return the table that README.md shows: steps at a batch of 1024, and how much faster than the fastest peer.
+    """Return the table that docs/speed.md shows: steps at a batch of 1024, and how much faster than the fastest peer.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def summary(steps: Iterable[Row]) -> str:
     return _table(header, lines)
 
 
-def show(readme: Path, steps: Iterable[Row]) -> None:
+def show(page_of_speed: Path, steps: Iterable[Row]) -> None:
     """Put the summary into a text, between the lines that mark its place; whole or not at all.
 
     Raises
@@ -82,12 +82,12 @@ def show(readme: Path, steps: Iterable[Row]) -> None:
     ValueError
         If the text does not mark a place.
     """
-    text = readme.read_text()
+    text = page_of_speed.read_text()
     head, begins, rest = text.partition(BEGINS)
     _, ends, tail = rest.partition(ENDS)
     if not (begins and ends):
-        raise ValueError(f"{readme}: nothing between {BEGINS} and {ENDS}, where the benchmark's table belongs")
-    with atomic_path(readme) as part:
+        raise ValueError(f"{page_of_speed}: nothing between {BEGINS} and {ENDS}, where the benchmark's table belongs")
+    with atomic_path(page_of_speed) as part:
         part.write_text(f"{head}{begins}\n{summary(steps)}\n{ends}{tail}")
 
 

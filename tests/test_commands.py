@@ -123,6 +123,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fit", "x.npy"], "--out"),
         (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
         (["fitt"], "fitt"),
+        (["fit", "x.npy", "--out", "a", "--anchors", "class-means"], "--anchors class-means needs --labels"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):

@@ -1,55 +1,23 @@
-"""What the documentation tells people to type works."""
+"""What the pages name exists, and what they compute is what they say. Their code blocks are run by tests/pages."""
 
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 
 import pytest
 import yaml
 
-from sdlcore.study.configuration.loading import configure, load_yaml
 from tests.conftest import REPOSITORY
+from tests.pages.blocks import blocks as blocks_of
+from tests.sentences import pages
 
-PAGES = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "config/README.md",
-    "docs/activations.md",
-    "docs/anchors.md",
-    "docs/architecture.md",
-    "docs/cluster.md",
-    "docs/exporting.md",
-    "docs/extending.md",
-    "docs/figures.md",
-    "docs/inside-a-model.md",
-    "docs/language-models.md",
-    "docs/metrics.md",
-    "docs/peers.md",
-    "docs/reading-latents.md",
-    "docs/solvers.md",
-    "docs/store.md",
-    "docs/theory.md",
-    "docs/verdicts.md",
-]
+PAGES = [str(page.relative_to(REPOSITORY)) for page in pages()]
 
 
 def blocks(page, language):
-    return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / page).read_text(), flags=re.DOTALL)
-
-
-def test_a_store_of_ones_own_is_written_trained_on_and_opened_as_the_readme_says(tmp_path):
-    write, use = blocks("README.md", "python")
-    (train,) = [block for block in blocks("README.md", "sh") if "train.py" in block]
-    train = train.replace("workflow/scripts/train.py", shlex.quote(str(REPOSITORY / "workflow/scripts/train.py")))
-    train = train.replace("PYTHONPATH=src", f"PYTHONPATH={shlex.quote(str(REPOSITORY / 'src'))}")
-    train = train.replace("python ", f"{shlex.quote(sys.executable)} ")
-    for command in ([sys.executable, "-c", write], ["bash", "-ec", train], [sys.executable, "-c", use]):
-        done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "mine/model.safetensors").exists()
+    return [block.code for block in blocks_of(REPOSITORY / page) if block.language == language]
 
 
 def test_what_the_page_of_the_store_shows_runs(tmp_path):
@@ -113,44 +81,43 @@ def test_what_the_page_on_models_shows_runs(tmp_path):
     assert [feature["index"] for feature in batch] == [724, 31]
 
 
-WITHOUT_YAML = (
-    "CONTRIBUTING.md",
-    "docs/architecture.md",
-    "docs/cluster.md",
-    "docs/inside-a-model.md",
-    "docs/metrics.md",
-    "docs/reading-latents.md",
-    "docs/theory.md",
-)
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in WITHOUT_YAML])
-def test_configurations_shown_are_valid(page, registry, tmp_path, monkeypatch):
-    # a block that begins with the name of a file is a plugin of the configurations
-    for block in blocks(page, "python"):
-        if named := re.match(r"# (\w+\.py)\n", block):
-            (tmp_path / named[1]).write_text(block)
-    monkeypatch.syspath_prepend(tmp_path)
-    shown = [yaml.safe_load(block) for block in blocks(page, "yaml")]
-    assert shown
-    for change in shown:
-        configure({"name": "part"} | change, load_yaml("config/config.yaml"))
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_files_that_pages_name_exist(page):
     text = (REPOSITORY / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    named = re.findall(r"`((?:src|docs|config|workflow|tests)/[\w./]+)`", text)
+    named = re.findall(r"`((?:src|docs|config|workflow|tests|benchmarks)/\w[\w./]+)`", text)
     for path in links:
         assert ((REPOSITORY / page).parent / path).exists(), path
     for path in named:
         assert (REPOSITORY / path).exists(), path
 
 
+def test_pages_of_the_site_link_to_nothing_outside_it():
+    for page in sorted((REPOSITORY / "docs").rglob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).resolve().is_relative_to(REPOSITORY / "docs"), f"{page}: {link}"
+
+
+def test_the_site_shows_every_page_but_tables_of_results_in_its_navigation():
+    class Loader(yaml.SafeLoader):
+        """Reads tags of other libraries as nothing."""
+
+    Loader.add_multi_constructor("", lambda *_: None)
+    settings = yaml.load((REPOSITORY / "mkdocs.yml").read_text(), Loader=Loader)
+
+    def shown(items):
+        for item in items:
+            value = next(iter(item.values())) if isinstance(item, dict) else item
+            yield from shown(value) if isinstance(value, list) else [value]
+
+    there = {str(path.relative_to(REPOSITORY / "docs")) for path in (REPOSITORY / "docs").rglob("*.md")}
+    tables = {page for page in there if re.fullmatch(r"results/\w+/(?!README)\w+\.md", page)}
+    assert set(shown(settings["nav"])) == there - tables
+
+
 def test_the_makefile_has_the_targets_that_pages_name():
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
-    pages = "\n".join((REPOSITORY / page).read_text() for page in PAGES)
-    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", pages, flags=re.MULTILINE))
+    text = "\n".join((REPOSITORY / page).read_text() for page in PAGES)
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, flags=re.MULTILINE))
     assert named <= targets
     assert {"run", "test", "lock"} <= named

@@ -13,7 +13,7 @@ from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.exporting import export as export_dictionary
 from sdlcore.api.fitting import class_means, discover
 from sdlcore.api.fitting import fit as fit_dictionary
-from sdlcore.api.inputs import array
+from sdlcore.api.inputs import STORES, array
 from sdlcore.api.inside import contexts as find_contexts
 from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
@@ -96,6 +96,8 @@ def fit(
         settings["pair"] = "transcoder"
     both: tuple[Any, Any] = ([x, target], None) if settings["pair"] == "crosscoder" and target else (x, target)
     given: Any = None
+    if anchors == CLASS_MEANS and labels is None and x.suffix not in STORES:
+        raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
     if anchors == CLASS_MEANS:
         means = class_means(both[0], None if labels is None else array(labels, "labels"), both[1])
         given = means.choose(n_anchors or means.W_p.shape[1], seed)

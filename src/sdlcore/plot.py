@@ -39,14 +39,15 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     if isinstance(scores, Scores):
         curves = {side: _features(scores)[side] for side in COLOURS}
         for side, colour in COLOURS.items():
-            ax.axvline(scores.chance[mip_name(side)], color=colour, linestyle=":", linewidth=1)
+            label = "chance" if side == "encoder" else None
+            ax.axvline(scores.chance[mip_name(side)], color=colour, linestyle=":", linewidth=1, label=label)
     else:
         curves = {name: _features(found)["decoder"] for name, found in scores.items()}
     for name, best in curves.items():
         shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
         ax.plot(taus, shares, color=COLOURS.get(name), label=name)
     ax.axvline(TAU, color=PALE, linewidth=1)
-    ax.annotate(f"τ = {TAU:g}", (TAU, 0), xytext=(3, 4), textcoords="offset points", fontsize="small", color="0.4")
+    ax.annotate(f"τ = {TAU:g}", (TAU, 0.9), xytext=(-3, 0), textcoords="offset points", ha="right", fontsize="small")
     ax.set(xlabel="threshold τ of the cosine", ylabel="features recovered", xlim=(0, 1), ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax

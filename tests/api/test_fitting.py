@@ -175,6 +175,10 @@ def test_relu_without_a_penalty_is_warned_of(both):
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
         (lambda x: sdl.fit(x, anchors=2 * np.eye(8), lambda_anchor=1), "expected unit rows"),
         (lambda x: sdl.fit(x, anchors=np.eye(8), batch_size=50, **{"steps": 2}), "anchors are given; set both"),
+        (
+            lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),
+            "anchors have 9 dimensions, but x has 8",
+        ),
         (lambda x: sdl.fit(x, checkpoint="run.pt"), "expected a .safetensors file"),
     ],
 )

@@ -88,6 +88,7 @@ def test_features_that_anchors_give_away_are_told_apart(sae, bench):
     ("call", "message"),
     [
         (lambda sae, bench, x: sdl.evaluate(sae), "x is missing"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x), r"truth is a ndarray, .*; give samples as x="),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* made for \(8,\)"),
     ],

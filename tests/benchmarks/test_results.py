@@ -71,24 +71,24 @@ def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
     assert memory[3:] == ["440", "420", "400", "500", "", "500", "500", "1.10", "1.05", "1.00"]
 
 
-def test_the_readme_gets_the_table_of_the_batch_of_1024_and_nothing_else_changes(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
-    show(readme, [*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)])
-    text = readme.read_text()
+def test_the_page_of_speed_gets_the_table_of_the_batch_of_1024_and_nothing_else_changes(tmp_path):
+    page_of_speed = tmp_path / "speed.md"
+    page_of_speed.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
+    show(page_of_speed, [*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)])
+    text = page_of_speed.read_text()
     assert text.startswith(f"before\n{BEGINS}\n| method |")
     assert text.endswith(f"|\n{ENDS}\nafter\n")
     (row,) = cells(text, "topk")
     # the fastest peer is sparsify, with 460 ms
     assert row == ["topk", "64", "200", "80", "60", "1200", "", "460", "2.3", "5.8", "7.7"]
-    readme.write_text("no place")
+    page_of_speed.write_text("no place")
     with pytest.raises(ValueError, match="nothing between"):
-        show(readme, TIMES)
-    assert readme.read_text() == "no place"
+        show(page_of_speed, TIMES)
+    assert page_of_speed.read_text() == "no place"
 
 
-def test_the_readme_shows_what_was_measured():
-    shown = (RESULTS.parents[1] / "README.md").read_text().partition(BEGINS)[2].partition(ENDS)[0]
+def test_the_page_of_speed_shows_what_was_measured():
+    shown = (RESULTS.parents[1] / "docs/speed.md").read_text().partition(BEGINS)[2].partition(ENDS)[0]
     assert shown.strip() == summary(read(RESULTS / "steps.csv"))
 
 

@@ -99,7 +99,7 @@ class Pipeline(Checkout):
         return self.invocations[-1]
 
     def unlock(self) -> None:
-        """Do what the README says after a kill of Snakemake."""
+        """Do what docs/pipeline.md says after a kill of Snakemake."""
         self.start("--unlock").finish()
 
     def clear(self) -> None:

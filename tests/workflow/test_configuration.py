@@ -153,12 +153,12 @@ def test_all_that_is_trained_is_on_the_users_own_source(checkout):
     """README's own: by the default it would be 366 jobs, of which none touches it."""
     shown = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
     (mine,) = [text for text in shown if "file:" in text]
-    (checkout.path / "config/mine.yaml").write_text(mine)
+    (checkout.path / "config/layer5.yaml").write_text(mine)
     (checkout.path / "data").mkdir()
     np.save(checkout.path / "data/layer5.npy", np.ones((40, 3), dtype=np.float32))
     np.save(checkout.path / "data/labels.npy", np.arange(40) % 2)
-    plan = checkout.plan(base="mine")
+    plan = checkout.plan(base="layer5")
     assert len(plan.of("train")) == 15
-    assert all(wildcards.startswith("source=mine,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))
+    assert all(wildcards.startswith("source=layer5,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))
     made = {"file_activations", "class_means", "anchors", "train", "evaluate"}
-    assert plan.rules() == made | {"make_own_mine", "make_figure6", "make_verdicts", "report"}
+    assert plan.rules() == made | {"make_own_layer5", "make_figure6", "make_verdicts", "report"}

@@ -15,7 +15,6 @@ from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.products.tables import Table
 from sdlcore.study.settings.trees import merge
 from tests.conftest import REPOSITORY, script
-from tests.workflow.conftest import snakemake
 
 BASE = load_yaml(REPOSITORY / "config/config.yaml")
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
@@ -110,15 +109,6 @@ def test_the_papers_images_are_planned_before_they_are_there(checkout):
     done = checkout.snakemake(part, base="paper", check=False)
     assert done.returncode != 0
     assert "data/imagenet/train: no such folder; images (of a source under sources.clip) names it" in done.stdout
-
-
-def test_commands_that_the_readme_shows_are_planned(checkout):
-    (checkout.path / "mine.yaml").write_text("name: mine\n")
-    text = (REPOSITORY / "README.md").read_text()
-    commands = re.findall(r"^snakemake .*?(?=\s+#|$)", text, flags=re.MULTILINE)
-    assert len(commands) >= 5
-    for command in commands:
-        snakemake(*command.split()[1:], "-n", where=checkout.path)
 
 
 def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):

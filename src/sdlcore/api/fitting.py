@@ -107,6 +107,8 @@ def fit(
     directions = watch.references if isinstance(watch, Bench) else watch
     watching = None if directions is None else watch_directions(directions.W_p, directions.W_r, settings["pair"])
     with activations(x, target) as samples:
+        if given is not None and given.w_p.shape[1] != samples.n_p:
+            raise ValueError(f"anchors have {given.w_p.shape[1]} dimensions, but x has {samples.n_p}")
         made: dict[str, Json] = {"settings": config.to_dict(), "seed": seed, "device": where.type}
         made["inputs"] = {"store": _digest(samples), "anchors": None if given is None else _digest_of(*given[:2])}
         if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model

@@ -143,6 +143,8 @@ def evaluate(
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
         judges = _ground_truth(truth.references, anchors)._replace(hierarchy=truth.settings.hierarchy)
         return _scored(coder, samples, judges, seed, nulls)
+    if truth is not None and not isinstance(truth, References):
+        raise ValueError(f"truth is a {type(truth).__name__}, expected a bench or references; give samples as x=...")
     if x is None:
         raise ValueError("x is missing: the samples to evaluate on")
     with activations(x, target, labels) as given:

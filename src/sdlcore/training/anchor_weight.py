@@ -38,7 +38,14 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
         log.info("lambda_anchor %g holds %.3f of the anchors after %d steps", weight, share, steps)
         if share >= HELD:
             return weight
-    log.warning("no lambda_anchor up to %g holds %g of the anchors; taking that", WEIGHTS[-1], HELD)
+    log.warning(
+        "anchor_cosine: in trials of %d steps no lambda_anchor up to %g brought %g of the anchored decoder columns "
+        "near enough, so %g is taken; train for more steps, or set lambda_anchor yourself",
+        steps,
+        WEIGHTS[-1],
+        HELD,
+        WEIGHTS[-1],
+    )
     return WEIGHTS[-1]
 
 

@@ -46,12 +46,12 @@ def randomise(model: torch.nn.Module) -> None:
             torch.nn.init.normal_(parameter, std=0.2)
 
 
-def save_tiny_llama(path: Path) -> Path:
-    """Save a random Llama of four blocks in which one word's embedding is loud, and its tokenizer."""
+def save_tiny_llama(path: Path, blocks: int = BLOCKS) -> Path:
+    """Save a random Llama in which one word's embedding is loud, and its tokenizer."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(path)
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SIZES))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SIZES | {"num_hidden_layers": blocks}))
     randomise(model)
     with torch.no_grad():
         model.model.embed_tokens.weight[tokenizer(f" {LOUD}")["input_ids"][0]] *= 100

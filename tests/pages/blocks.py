@@ -1,0 +1,92 @@
+"""Code blocks of the pages, and the markers that say what those need that no test executes.
+
+A block is executed, unless an HTML comment just above it says what it needs: ``<!-- needs: minutes -->``. A block of
+text below ``<!-- prints -->`` is what the Python block before it prints. A block whose first line is a comment with a
+file's name, as ``# mine.yaml``, is that file.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.sentences import REPOSITORY, pages
+
+NEEDS = {
+    "conda": "conda, and a channel",
+    "containers": "Docker or Apptainer, and a registry of images",
+    "edit": "a place in the package: a part of a file that recipes in tests/recipes write",
+    "gpu": "GPUs",
+    "hours": "hours of computing",
+    "hub": "a model or a text of the Hugging Face hub, or a folder of the user's own",
+    "minutes": "minutes of computing, or an environment of its own",
+    "peers": "the environment of other libraries, make peers",
+    "slurm": "a cluster with Slurm",
+}
+"""What a block may need instead of being executed, by marker."""
+
+
+NOT_EXECUTED = ("text", "snakemake")
+"""Languages of blocks that are shown. A workflow that imports ours is run by `tests/workflow/test_module.py`."""
+
+
+class Block(NamedTuple):
+    """A code block of a page."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+    needs: tuple[str, ...]
+    """Markers; a block without any is executed."""
+    prints: bool
+    """Whether it is what the block before it prints."""
+
+    @property
+    def file(self) -> str | None:
+        """The file that the block is, if its first line names one."""
+        found = re.match(r"# ([\w./-]+\.(?:py|ya?ml))\n", self.code)
+        return found[1] if found else None
+
+    @property
+    def where(self) -> str:
+        """Page and line, for messages."""
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return a page's code blocks in order."""
+    text = page.read_text()
+    found = []
+    pattern = r"(?:^ *<!-- *([^\n]*?) *-->\n)?^( *)```(\w*)[^\n]*\n(.*?)^ *```$"
+    for match in re.finditer(pattern, text, flags=re.MULTILINE | re.DOTALL):
+        comment, indent, language, code = match[1] or "", match[2], match[3], match[4]
+        needs = re.fullmatch(r"needs: (.*)", comment)
+        markers = tuple(re.split(r",\s*", needs[1])) if needs else ()
+        line = text[: match.start(3)].count("\n") + 1
+        code = re.sub(rf"^{indent}", "", code, flags=re.MULTILINE)
+        found.append(Block(str(page.relative_to(REPOSITORY)), line, language, code, markers, comment == "prints"))
+    return found
+
+
+def all_blocks() -> list[Block]:
+    """Return the blocks of every page."""
+    return [block for page in pages() for block in blocks(page)]
+
+
+def count(found: list[Block]) -> dict[str, int]:
+    """Return how many blocks are executed, are text, or need what; one that needs two things counts for each."""
+    kinds: Counter[str] = Counter()
+    for block in found:
+        if block.language in NOT_EXECUTED:
+            kinds[block.language] += 1
+        elif not block.needs:
+            kinds["executed"] += 1
+        for marker in block.needs:
+            kinds[f"needs {marker}"] += 1
+    return dict(sorted(kinds.items()))
+
+
+if __name__ == "__main__":
+    for kind, number in count(all_blocks()).items():
+        print(f"{number:4} {kind}")

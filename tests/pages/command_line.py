@@ -1,0 +1,34 @@
+"""The reference of the command line: `python -m tests.pages.command_line > docs/reference/command-line.md`."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+
+from sdlcore.commands import COMMANDS, main
+
+
+def help_of(*arguments: str) -> str:
+    """Return what a command says of itself, 100 columns wide and without colours."""
+    os.environ.update(COLUMNS="100", NO_COLOR="1")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main([*arguments, "--help"])
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue()).splitlines()]
+    return "\n".join(lines).strip()
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [
+        "# Which commands and options does `sdlcore` have?",
+        "`pip install .` installs the command. `sdlcore COMMAND --help` says what is below.",
+    ]
+    for name in COMMANDS:
+        parts += [f"## {name}", f"```text\n{help_of(name)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

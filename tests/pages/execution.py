@@ -1,0 +1,135 @@
+"""Execute the blocks of a page as a reader would: in order, in one folder, Python blocks in one session."""
+
+import contextlib
+import io
+import json
+import os
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import yaml
+
+from sdlcore.model.saving import save_model
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import ModelConfig
+from sdlcore.study.configuration.loading import configure, load_yaml
+from tests.conftest import REPOSITORY
+from tests.pages.blocks import Block
+from tests.workflow.conftest import COMMAND, loaded
+
+CHECKOUT = (
+    *("Makefile", "Snakefile", "benchmarks", "config", "containers", "docs", "environment.yml", "examples"),
+    *("profiles", "pyproject.toml", "constraints.txt", "resources", "src", "workflow"),
+)
+STANDS_IN = ("apptainer", "conda", "docker", "pip", "python", "torchrun")
+"""Commands that a plan leaves out."""
+
+
+class Session:
+    """A folder, and the names that Python blocks have defined in it. The folder must be the working directory.
+
+    Parameters
+    ----------
+    folder
+        Empty. The checkout's files are linked into it, so that commands find what they name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: dict[str, Any] = {"__name__": "__main__"}
+        for name in CHECKOUT:
+            if (REPOSITORY / name).exists():
+                (folder / name).symlink_to(REPOSITORY / name)
+
+    def write_activations(self) -> None:
+        """Write what pages call the reader's own: activations of ten classes, labels, and names."""
+        rng = np.random.default_rng(0)
+        directions = rng.standard_normal((10, 48))
+        for where, x, labels, rows in (
+            ("", "layer5", "labels", 2000),
+            ("", "test", "test_labels", 500),
+            ("data", "layer5", "labels", 2000),
+        ):
+            (self.folder / where).mkdir(exist_ok=True)
+            classes = rng.integers(10, size=rows)
+            values = (directions[classes] + rng.standard_normal((rows, 48))).astype(np.float32)
+            np.save(self.folder / where / x, values)
+            np.save(self.folder / where / labels, classes)
+        safetensors.numpy.save_file({"activations": values}, self.folder / "data/layer5.safetensors")
+        (self.folder / "data/classes.txt").write_text("".join(f"class {number}\n" for number in range(10)))
+        (self.folder / "mine.yaml").write_text("name: mine\n")
+
+    def write_language_model(self) -> None:
+        """Write what pages call the reader's own model, with 12 blocks, its text, and a dictionary of layer 12."""
+        from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
+
+        save_tiny_llama(self.folder / "models/my-llama", blocks=12)
+        lines = "".join(json.dumps({"text": text, "body": text}) + "\n" for text in documents(100))
+        (self.folder / "data/corpus").mkdir()
+        for name in ("corpus.jsonl", "corpus/part.jsonl"):
+            (self.folder / "data" / name).write_text(lines)
+        (self.folder / "data/my-text.json").write_text(json.dumps(documents(100)))
+        width = (SIZES["hidden_size"],)
+        coder = SparseCoder(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
+        save_model(self.folder / "results/mine/runs/mine/topk/best/none/seed0/model.safetensors", coder, {})
+
+    def run(self, block: Block) -> str:
+        """Execute a block, and return what it printed; a configuration is validated, and written under its name.
+
+        Raises
+        ------
+        AssertionError
+            If a command fails, with what it said.
+        """
+        if block.language == "python" and not block.file:
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                exec(compile("\n" * block.line + block.code, block.page, "exec"), self.names)
+            return said.getvalue()
+        if block.language == "python":
+            self.write(block)
+            return ""
+        if block.language == "yaml":
+            self.write(block)
+            configure(configuration(block), load_yaml("config/config.yaml"))
+            return ""
+        if block.language == "sh":
+            return self.shell(block.code, block.where)
+        raise AssertionError(f"{block.where}: a block of {block.language or 'no language'} cannot be executed; mark it")
+
+    def write(self, block: Block) -> None:
+        """Write a block that is a file, or a configuration with a name."""
+        name = block.file
+        if block.language == "yaml" and not name and "name" in yaml.safe_load(block.code):
+            name = f"{yaml.safe_load(block.code)['name']}.yaml"
+        if name:
+            (self.folder / name).write_text(block.code)
+
+    def plan(self, block: Block) -> None:
+        """Run a block's commands with Snakemake and make only planning, and nothing where others would compute."""
+        ask = shlex.join([*map(str, loaded()), str(COMMAND)])
+        functions = [f'snakemake() {{ {ask} "$@" --dry-run --quiet all; }}', 'make() { command make --dry-run "$@"; }']
+        functions += [f"{name}() {{ :; }}" for name in STANDS_IN]
+        self.shell("\n".join([*functions, block.code]), block.where)
+
+    def shell(self, code: str, where: str) -> str:
+        """Execute commands, and return what they printed."""
+        paths = {"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
+        paths["PYTHONPATH"] = str(REPOSITORY / "src")
+        command = ["bash", "-euo", "pipefail", "-c", code]
+        done = subprocess.run(command, cwd=self.folder, env=os.environ | paths, capture_output=True, text=True)
+        assert done.returncode == 0, f"{where}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def configuration(block: Block) -> dict[str, Any]:
+    """Return the configuration that a YAML block is, with a name if it is a part of one."""
+    found = yaml.safe_load(block.code)
+    assert isinstance(found, dict), f"{block.where}: no mapping"
+    return {"name": "part"} | found

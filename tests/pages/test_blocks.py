@@ -1,0 +1,65 @@
+"""Every code block of a page is executed, or says what it needs; all of them can be read."""
+
+import ast
+import subprocess
+
+import pytest
+
+from sdlcore.study.configuration.loading import configure, load_yaml
+from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count
+from tests.pages.command_line import page as command_line
+from tests.pages.execution import configuration
+from tests.sentences import REPOSITORY, pages
+
+BLOCKS = all_blocks()
+
+
+def test_what_a_block_needs_is_one_of_a_few_things():
+    unknown = {f"{block.where}: {marker}" for block in BLOCKS for marker in block.needs if marker not in NEEDS}
+    assert not unknown
+    assert not [block.where for block in BLOCKS if block.language not in ("python", "sh", "yaml", *NOT_EXECUTED)]
+
+
+def test_no_fence_is_missed():
+    for page in pages():
+        fences = sum(line.lstrip().startswith("```") for line in page.read_text().splitlines())
+        assert fences == 2 * len(blocks(page)), page
+
+
+def test_marked_blocks_are_counted_and_no_marker_is_left_over(capsys):
+    found = count(BLOCKS)
+    with capsys.disabled():
+        print("\ncode blocks of pages:", ", ".join(f"{number} {kind}" for kind, number in found.items()))
+    marked = sum(bool(block.needs) for block in BLOCKS)
+    assert found["executed"] + sum(found[language] for language in NOT_EXECUTED) + marked == len(BLOCKS)
+    assert found["executed"] > marked
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda block: block.where)
+def test_python_can_be_parsed(block):
+    ast.parse(block.code)
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "sh"], ids=lambda block: block.where)
+def test_commands_can_be_parsed(block):
+    done = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=lambda block: block.where)
+def test_configurations_are_valid(block, registry, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for plugin in BLOCKS:
+        if plugin.page == block.page and plugin.language == "python" and plugin.file:
+            (tmp_path / plugin.file).write_text(plugin.code)
+    configure(configuration(block), load_yaml("config/config.yaml"))
+
+
+def test_text_is_what_the_block_above_prints_unless_it_is_a_commands_help():
+    for block in BLOCKS:
+        assert block.language != "text" or block.prints or block.page == "docs/reference/command-line.md", block.where
+
+
+def test_the_reference_of_the_command_line_is_current():
+    shown = (REPOSITORY / "docs/reference/command-line.md").read_text()
+    assert shown == command_line(), "make pages-made writes it"

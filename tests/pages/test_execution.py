@@ -1,0 +1,102 @@
+"""What pages tell people to type works: `make pages-test` for all of it, a sample in `make test`."""
+
+import importlib.util
+import re
+import shutil
+
+import pytest
+
+from tests.pages.blocks import Block, blocks
+from tests.pages.execution import Session
+from tests.sentences import REPOSITORY, pages
+
+PAGES = [page for page in pages() if blocks(page)]
+EXECUTED = [page for page in PAGES if any(b.language in ("python", "sh") and not b.needs for b in blocks(page))]
+PLANNED = [page for page in PAGES if any(b.language == "sh" and b.needs for b in blocks(page))]
+MISSING = {
+    *(["slurm"] if not importlib.util.find_spec("snakemake_executor_plugin_slurm") else []),
+    *(["conda"] if not shutil.which("conda") else []),
+}
+"""What a plan needs, too, and is not here; `test_commands_can_be_parsed` reads these blocks."""
+
+
+def name(page):
+    return str(page.relative_to(REPOSITORY))
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch, registry):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    session = Session(tmp_path)
+    session.write_activations()
+    return session
+
+
+def same(said: str, shown: str) -> bool:
+    """Whether two texts have equal words, and numbers that differ by .02 or 5 % at most."""
+    pairs = list(zip(said.split(), shown.split(), strict=False))
+    return len(said.split()) == len(shown.split()) and all(_same_word(*pair) for pair in pairs)
+
+
+def _same_word(said: str, shown: str) -> bool:
+    try:
+        return float(said) == pytest.approx(float(shown), rel=0.05, abs=0.02)
+    except ValueError:
+        number = r"\d+\.\d+"
+        alike = re.sub(number, "", said) == re.sub(number, "", shown)
+        pairs = zip(re.findall(number, said), re.findall(number, shown), strict=False)
+        return alike and all(float(a) == pytest.approx(float(b), rel=0.05, abs=0.02) for a, b in pairs)
+
+
+def execute(session: Session, found: list[Block]) -> None:
+    if any("models/my-llama" in block.code for block in found):
+        session.write_language_model()
+    printed = ""
+    for block in found:
+        if block.prints:
+            assert same(printed, block.code), f"{block.where}: printed\n{printed}"
+        elif not block.needs:
+            printed = session.run(block)
+
+
+def test_numbers_that_pages_show_may_differ_a_little():
+    assert same("a 0.512 b: 1.00,", "a 0.5 b: 1.01,")
+    assert not same("a 0.6", "a 0.5")
+    assert not same("a 0.5", "b 0.5")
+    assert not same("a 0.5 c", "a 0.5")
+
+
+def test_the_ten_lines_of_the_readme_find_the_features(session):
+    import matplotlib.pyplot as plt
+
+    (first, *_) = [block for block in blocks(REPOSITORY / "README.md") if block.language == "python"]
+    assert len(first.code.strip().splitlines()) <= 10
+    session.run(first)
+    assert session.names["scores"]["gt_recovery_decoder"] >= 0.99
+    assert plt.gcf().axes
+    assert (session.folder / "topk.safetensors").is_file()
+    plt.close("all")
+
+
+def test_the_readme_is_short():
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) < 150
+
+
+@pytest.mark.pages
+@pytest.mark.parametrize("page", EXECUTED, ids=name)
+def test_blocks_run(page, session):
+    execute(session, blocks(page))
+
+
+@pytest.mark.pages
+@pytest.mark.parametrize("page", PLANNED, ids=name)
+def test_commands_that_need_more_are_planned(page, session):
+    if any("models/my-llama" in block.code for block in blocks(page)):
+        session.write_language_model()
+    for block in blocks(page):
+        if block.language == "yaml" or (block.language == "python" and block.file):
+            session.write(block)
+        elif block.language == "sh" and block.needs and not MISSING.intersection(block.needs):
+            session.plan(block)
