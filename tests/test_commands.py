@@ -85,7 +85,7 @@ def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     np.save(tmp_path / "labels.npy", np.argmax(x, axis=1) % 4)
     given = [str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
     main(["fit", *given, "--anchors", "class-means", "--out", str(tmp_path / "run"), *TOPK])
-    assert sdl.load(tmp_path / "run").settings["anchor_cosine"] == 0.95
+    assert sdl.load(tmp_path / "run").settings["lambda_anchor"] == 0.1
     main(["evaluate", str(tmp_path / "run"), "--x", *given, "--no-nulls"])
     assert "gt_recovery_decoder" in capsys.readouterr().out
 

@@ -31,8 +31,8 @@ from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import provenance, write_json
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
-ANCHOR_COSINE = 0.95
-"""What `anchor_cosine` is where anchors are given and no weight."""
+LAMBDA_ANCHOR = 0.1
+"""The weight of anchors where they are given without one: the paper's on the bench."""
 FEATURES, CHECKPOINT = "features.safetensors", "checkpoint.safetensors"
 
 QUIET = ("progress", "rules", "host", "reason")
@@ -106,7 +106,7 @@ def fit(
     elif anchors is not None:
         given = load_anchors(anchors) if anchors.endswith(".safetensors") else array(anchors, "anchors")
     if given is not None and not loss.anchors:
-        settings["anchor_cosine"] = ANCHOR_COSINE
+        settings["lambda_anchor"] = LAMBDA_ANCHOR
     found = fit_dictionary(
         *both,
         seed=seed,

@@ -106,7 +106,7 @@ class BatchReader:
         group_rows: int = 2**16,
     ) -> None:
         if batch_size > store.rows:
-            raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {store.rows} rows")
+            raise ValueError(f"{store.path}: batch_size {batch_size} exceeds its {store.rows} rows; lower batch_size")
         self.steps_per_epoch = store.rows // batch_size
         self._store = store
         self._pair = pair
