@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 import sdlcore as sdl
 from sdlcore.commands import COMMANDS, main
@@ -86,8 +87,17 @@ def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     given = [str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
     main(["fit", *given, "--anchors", "class-means", "--out", str(tmp_path / "run"), *TOPK])
     assert sdl.load(tmp_path / "run").settings["lambda_anchor"] == 0.1
-    main(["evaluate", str(tmp_path / "run"), "--x", *given, "--no-nulls"])
-    assert "gt_recovery_decoder" in capsys.readouterr().out
+    scores = tmp_path / "scores.json"
+    main(["evaluate", str(tmp_path / "run"), "--x", *given, "--no-nulls", "--out", str(scores)])
+    assert "gt_recovery_decoder_unanchored" in capsys.readouterr().out
+    # the run's folder knows its anchors and the means that they are
+    found, means = sdl.load(tmp_path / "run"), sdl.class_means(x, np.load(tmp_path / "labels.npy"))
+    assert sorted(found.anchors.feature) == list(range(means.W_p.shape[1]))
+    metrics = json.loads(scores.read_text())["metrics"]
+    assert metrics["mip_decoder_anchored"] == metrics["mip_decoder"]
+    assert metrics["mip_decoder_unanchored"] is None
+    expected = sdl.evaluate(found, means, x, labels=np.load(tmp_path / "labels.npy"))
+    assert metrics["mip_decoder"] == pytest.approx(expected["mip_decoder"])
 
 
 def test_anchors_come_from_a_file_or_are_discovered(tmp_path, folder):
@@ -167,6 +177,23 @@ def test_a_dictionary_goes_to_another_library_and_back(tmp_path, folder, capsys)
     assert "circuit-tracer cannot express a topk autoencoder" in capsys.readouterr().err
 
 
+def test_plain_tensors_become_a_dictionary(tmp_path, folder):
+    ours = sdl.load(folder / "run")
+    tensors = {name: getattr(ours, name).contiguous() for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
+    save_file(tensors, tmp_path / "plain.safetensors")
+    plain, out = str(tmp_path / "plain.safetensors"), str(tmp_path / "run")
+    main(["import", plain, "--activation", "topk", "--k", "3", "--layout", "by_latent", "--out", out])
+    x = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    assert np.allclose(sdl.load(out).encode(x), ours.encode(x), atol=1e-6)
+
+
+def test_whoever_reads_may_have_enough():
+    code = "import sys; from sdlcore.commands import main; main(['fit', '--help'])"
+    command = f'{sys.executable} -c "{code}" | head -1'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+
+
 def test_latents_are_read_in_a_language_model(tmp_path, capsys):
     save_tiny_llama(tmp_path / "lm")
     (tmp_path / "text.jsonl").write_text("\n".join(json.dumps(text) for text in documents(50)))
@@ -184,6 +211,9 @@ def test_a_plan_needs_a_workflow(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["plan"])
     assert "no Snakefile here" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["plan", "mine.yaml"])
+    assert "mine.yaml is a configuration; write --configfile mine.yaml" in capsys.readouterr().err
 
 
 def test_a_plan_says_what_is_left(capfd, monkeypatch):

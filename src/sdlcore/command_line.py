@@ -12,6 +12,7 @@ import inspect
 import io
 import json
 import logging
+import os
 import re
 import sys
 import warnings
@@ -106,6 +107,10 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
     warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
     try:
         call()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error

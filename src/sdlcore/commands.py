@@ -11,7 +11,7 @@ import tyro
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.exporting import export as export_dictionary
-from sdlcore.api.fitting import class_means, discover
+from sdlcore.api.fitting import class_means, discover, unit_anchors
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import STORES, array
 from sdlcore.api.inside import contexts as find_contexts
@@ -19,11 +19,12 @@ from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.api.standard import STANDARD, standard_bench
 from sdlcore.command_line import commands
-from sdlcore.data.anchors import load_anchors
+from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.references import load_references, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.inside.places import Place
+from sdlcore.interop.tensors import Layout
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
@@ -33,12 +34,12 @@ from sdlcore.storage.files import provenance, write_json
 CLASS_MEANS, DISCOVER = "class-means", "discover"
 LAMBDA_ANCHOR = 0.1
 """The weight of anchors where they are given without one: the paper's on the bench."""
-FEATURES, CHECKPOINT = "features.safetensors", "checkpoint.safetensors"
+FEATURES, CHECKPOINT, REFERENCES = "features.safetensors", "checkpoint.safetensors", "references.safetensors"
 
 QUIET = ("progress", "rules", "host", "reason")
 """What Snakemake is not to say beside a plan."""
 Format = Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"]
-Readable = Literal["sdlcore", "saelens", "dictionary_learning", "sparsify"]
+Readable = Literal["sdlcore", "saelens", "dictionary_learning", "sparsify", "tensors"]
 Given = Annotated[Path, tyro.conf.Positional]
 
 
@@ -77,7 +78,8 @@ def fit(
 ) -> None:
     """Train a dictionary on activations.
 
-    Writes model.safetensors, config.json and history.csv. A training that was cut off goes on where it was.
+    Writes model.safetensors, config.json and history.csv; of anchors and labels, anchors.safetensors and
+    references.safetensors, which `sdlcore evaluate` reads. A training that was cut off goes on where it was.
 
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
@@ -96,15 +98,18 @@ def fit(
         settings["pair"] = "transcoder"
     both: tuple[Any, Any] = ([x, target], None) if settings["pair"] == "crosscoder" and target else (x, target)
     given: Any = None
+    means = None
+    if labels is not None:
+        means = class_means(both[0], array(labels, "labels"), both[1])
     if anchors == CLASS_MEANS and labels is None and x.suffix not in STORES:
         raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
     if anchors == CLASS_MEANS:
-        means = class_means(both[0], None if labels is None else array(labels, "labels"), both[1])
+        means = means or class_means(both[0], None, both[1])
         given = means.choose(n_anchors or means.W_p.shape[1], seed)
     elif anchors == DISCOVER:
         given = discover(both[0], None if n_anchors is None else int(n_anchors), both[1], seed=seed)
     elif anchors is not None:
-        given = load_anchors(anchors) if anchors.endswith(".safetensors") else array(anchors, "anchors")
+        given = _anchors(Path(anchors))
     if given is not None and not loss.anchors:
         settings["lambda_anchor"] = LAMBDA_ANCHOR
     found = fit_dictionary(
@@ -117,6 +122,8 @@ def fit(
         **settings,
     )
     found.save(out)
+    if means is not None:
+        save_references(out / REFERENCES, means, {})
     print(f"{found}: {out}")
 
 
@@ -159,16 +166,19 @@ def evaluate(
         bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
         x: samples to evaluate on where there is no bench: an .npy file or a store (.h5)
         target: the second representation of the same samples, as an .npy file
-        labels: class numbers or names of these samples, as an .npy file; means of classes are judged by
-        references: unit directions to judge by, in the place of means of classes
-        anchors: those of the training; features that they give away are counted apart
+        labels: class numbers or names of these samples, as an .npy file. The run's own means of classes are judged by,
+            or those of these samples where it has none
+        references: unit directions to judge by, instead of means of classes
+        anchors: those of the training, where the run's folder does not hold them (.safetensors, or unit rows as .npy)
         nulls: score dictionaries of the same size beside it that nothing was learned for
         seed: of everything random
         out: JSON file to write all metrics to
     """
     options: dict[str, Any] = {"seed": seed, "nulls": nulls}
-    options["anchors"] = None if anchors is None else load_anchors(anchors)
+    options["anchors"] = None if anchors is None else _anchors(anchors)
     found = load(dictionary)
+    if references is None and labels is not None and (dictionary / REFERENCES).is_file():
+        references = dictionary / REFERENCES
     if bench in STANDARD:
         scores = evaluate_dictionary(found, standard_bench(bench), **options)
     elif bench is not None:
@@ -214,6 +224,12 @@ def contexts(
     )
     print(pages)
     print(pages.to_html(out))
+
+
+def _anchors(path: Path) -> Anchors:
+    if path.suffix == ".npy":
+        return unit_anchors(array(path, "anchors"))
+    return load_anchors(path)
 
 
 def _of_samples(
@@ -279,8 +295,13 @@ def import_(
     format: Readable | None = None,
     subfolder: str = "",
     revision: str | None = None,
+    activation: str | None = None,
+    k: int | None = None,
+    threshold: float | None = None,
+    layout: Layout | None = None,
+    apply_b_dec_to_input: bool = False,
 ) -> None:
-    """Open a dictionary of another library, and write it as ours.
+    """Open a dictionary of another library, or plain tensors, and write it as ours.
 
     Args:
         dictionary: a folder or a file, or OWNER/NAME at the model hub
@@ -288,8 +309,17 @@ def import_(
         format: the library; told by the names of files if left out
         subfolder: folder in it that holds the dictionary
         revision: the hub's branch, tag or commit
+        activation: of plain tensors, which do not say it: relu, jumprelu, topk or batchtopk
+        k: of plain tensors: active latents of a sample
+        threshold: of plain tensors: one for all latents, where the file holds none
+        layout: of plain tensors: whether rows or columns are latents, where shapes do not tell
+        apply_b_dec_to_input: of plain tensors: b_dec is subtracted from inputs
     """
-    found = load(dictionary, format, subfolder=subfolder, revision=revision)
+    given = {"activation": activation, "k": k, "threshold": threshold, "layout": layout}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if apply_b_dec_to_input:
+        options["apply_b_dec_to_input"] = True
+    found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)
     found.save(out)
     print(f"{found}: {out}")
 
@@ -304,6 +334,8 @@ def plan(
         product: a table or figure, such as table1; everything if left out
         configfile: configurations, the last of which count most
     """
+    if product and Path(product).suffix in (".yaml", ".yml"):
+        raise ValueError(f"{product} is a configuration; write --configfile {product}")
     if not Path("Snakefile").is_file():
         raise ValueError("no Snakefile here; run this in a clone of sdlcore, or in a folder whose workflow imports it")
     files = ["--configfile", *map(str, configfile)] if configfile else []

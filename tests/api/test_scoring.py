@@ -39,7 +39,7 @@ def test_true_features_are_recovered_whole_and_print_so(true, bench):
     assert scores["gt_recovery_encoder"] == scores["gt_recovery_decoder"] == 1
     assert scores["mip_decoder"] == pytest.approx(1, abs=1e-5)
     assert "gt_recovery_decoder       1" in repr(scores)
-    assert "more in to_frame()" in repr(scores)
+    assert "more metrics)" in repr(scores)
 
 
 def test_scores_become_a_table_that_says_what_each_is(sae, bench):
@@ -107,3 +107,17 @@ def test_null_baselines_stand_beside_and_samples_hold_the_features_of_sparse_dat
     assert scores.nulls["samples"]["gt_recovery_encoder"] > 0.9 > scores.nulls["directions"]["gt_recovery_encoder"]
     assert {"directions", "samples"} <= set(scores.to_frame().columns)
     assert "samples" in repr(scores)
+
+
+def test_a_dictionary_knows_its_anchors_and_one_that_does_not_says_so(bench, x, tmp_path):
+    anchors = bench.anchors(4, seed=2)
+    sae = sdl.fit(x, anchors=anchors, lambda_anchor=1.0, **TOPK, **QUIET)
+    scores = sdl.evaluate(sae, bench, n_samples=100)
+    assert sorted(scores.features["anchored"]) == sorted(anchors.feature)
+    assert "gt_recovery_decoder_unanchored" in repr(scores)
+    sae.save(tmp_path / "run")
+    assert np.array_equal(sdl.load(tmp_path / "run").anchors.feature, anchors.feature)
+    sae.save(tmp_path / "alone.safetensors")
+    with pytest.warns(UserWarning, match="its anchors are not known"):
+        sdl.evaluate(sdl.load(tmp_path / "alone.safetensors"), bench, n_samples=100)
+    assert repr(anchors) == f"Anchors(4 in 8 dimensions, of features {', '.join(map(str, anchors.feature))})"

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor
 
 from sdlcore.api.card import card_of
+from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
 from sdlcore.model.saving import is_model, load_model, load_provenance, save_model
 from sdlcore.model.sparse_coder import SparseCoder
@@ -20,7 +21,7 @@ from sdlcore.training.history import csv_file, read_history
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.csv"
+MODEL, CONFIG, HISTORY, ANCHORS = "model.safetensors", "config.json", "history.csv", "anchors.safetensors"
 """Files of a run's folder."""
 ROWS_AT_ONCE = 4096
 
@@ -41,12 +42,14 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         What made it: settings, seed, inputs, code and versions.
     history
         Rows of its training.
+    anchors
+        What its first latents were anchored to.
 
     Attributes
     ----------
     coder
         The `torch.nn.Module` itself.
-    provenance, history
+    provenance, history, anchors
         As given.
     """
 
@@ -55,7 +58,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         coder: SparseCoder,
         provenance: Mapping[str, Json] | None = None,
         history: Sequence[Mapping[str, float]] = (),
+        anchors: Anchors | None = None,
     ) -> None:
+        self.anchors = anchors
         self.coder = coder.eval()
         self.provenance: dict[str, Any] = dict(provenance or {})
         self.history = [dict(row) for row in history]
@@ -174,8 +179,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def save(self, path: str | Path) -> None:
         """Write it, whole or not at all: one .safetensors file, or a run's folder.
 
-        A folder holds ``model.safetensors``, what made it (``config.json``) and ``history.csv``; the file the first
-        two. `load` reads both.
+        A folder holds ``model.safetensors``, what made it (``config.json``), ``history.csv`` and, of an anchored
+        training, ``anchors.safetensors``; the file the first two. `load` reads both.
         """
         path = Path(path)
         if path.suffix == ".safetensors":
@@ -187,6 +192,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         if self.history:
             with csv_file(path / HISTORY, self.history):
                 pass
+        (path / ANCHORS).unlink(missing_ok=True)
+        if self.anchors is not None:
+            save_anchors(path / ANCHORS, self.anchors, {})
         write_json(path / CONFIG, self.provenance)
 
     @classmethod
@@ -204,7 +212,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             raise ValueError(f"{model}: no such file; expected a dictionary that sdlcore wrote, or a run's folder")
         history = model.with_name(HISTORY) if path.is_dir() else None
         rows = read_history(history) if history and history.is_file() else []
-        return cls(load_model(model), load_provenance(model), rows)
+        anchors = model.with_name(ANCHORS) if path.is_dir() else None
+        known = load_anchors(anchors) if anchors and anchors.is_file() else None
+        return cls(load_model(model), load_provenance(model), rows, known)
 
     def save_pretrained(
         self, save_directory: str | Path, *, scores: Mapping[str, float | None] | None = None, **options: Any
@@ -240,7 +250,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         if not Path(model_id).is_dir():
             taken = ("revision", "cache_dir", "force_download", "local_files_only", "token")
             wanted = {name: options[name] for name in taken if name in options}
-            model_id = snapshot_download(model_id, allow_patterns=[MODEL, CONFIG, HISTORY], **wanted)
+            model_id = snapshot_download(model_id, allow_patterns=[MODEL, CONFIG, HISTORY, ANCHORS], **wanted)
         return cls.load(model_id)
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:

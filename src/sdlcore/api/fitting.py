@@ -102,7 +102,7 @@ def fit(
     else:
         config = RunConfig.from_dict(settings)
         _warn_of_dense(config)
-    given = None if anchors is None else _anchors(anchors)
+    given = None if anchors is None else unit_anchors(anchors)
     where = choose_device(device)
     directions = watch.references if isinstance(watch, Bench) else watch
     watching = None if directions is None else watch_directions(directions.W_p, directions.W_r, settings["pair"])
@@ -134,7 +134,7 @@ def fit(
         )
     if keep is not None:
         keep.path.unlink(missing_ok=True)
-    return Dictionary(model, facts, rows)
+    return Dictionary(model, facts, rows, given)
 
 
 def class_means(
@@ -215,7 +215,7 @@ def _rows(samples: Activations, config: RunConfig, seed: int) -> TrainingRows:
     return TrainingRows(samples.n_p, samples.n_r, reader, lambda: samples)
 
 
-def _anchors(given: Any) -> Anchors:
+def unit_anchors(given: Any) -> Anchors:
     """Return anchors from whatever stands for them.
 
     Raises

@@ -1,5 +1,6 @@
 """Evaluate a dictionary against known directions, or by its reconstructions alone."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import GroundTruth
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.given import given_away
-from sdlcore.evaluation.metrics import METRICS
+from sdlcore.evaluation.metrics import METRICS, OTHERS, SIDES, recovery_name
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
@@ -78,7 +79,10 @@ class Scores(Mapping[str, float | None]):
 
     def __repr__(self) -> str:
         """Draw the metrics that matter most, with chance beside them."""
-        shown = [name for name in SHOWN if name in self.metrics]
+        kept = {recovery_name(side, features=OTHERS): recovery_name(side) for side in SIDES}
+        given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
+        names = [found for name in SHOWN for found in (name, given.get(name))]
+        shown = [name for name in names if name in self.metrics]
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         width = max(map(len, shown), default=0)
         lines = ["  ".join([f"{'metric':<{width}}", *(f"{head:>6}" for head in columns)])]
@@ -86,7 +90,21 @@ class Scores(Mapping[str, float | None]):
             cells = [f"{_brief(column.get(name)):>{max(6, len(head))}}" for head, column in columns.items()]
             lines.append("  ".join([f"{name:<{width}}", *cells]).rstrip())
         more = len(self.metrics) - len(shown)
-        return "\n".join([*lines, f"({more} more in to_frame())"] if more else lines)
+        if given:
+            lines.append("unanchored: of the features that no anchor gives away")
+        return "\n".join([*lines, f"({more} more metrics)"] if more else lines)
+
+
+def _anchors_of(dictionary: Dictionary) -> Anchors | None:
+    """Return the anchors of a dictionary's training, and warn if there were some that nobody knows."""
+    anchored = dictionary.settings.get("lambda_anchor") or dictionary.settings.get("anchor_cosine")
+    if anchored and dictionary.anchors is None:
+        warnings.warn(
+            "the dictionary was anchored, but its anchors are not known: metrics of unanchored features count all. "
+            "Pass anchors, or save and load the run's folder, which keeps them",
+            stacklevel=3,
+        )
+    return dictionary.anchors
 
 
 def _brief(value: float | None) -> str:
@@ -121,7 +139,8 @@ def evaluate(
         Samples to evaluate on, as of `fit`, which training should not have seen. Left out for a bench, which draws
         its own.
     anchors
-        Those of the training: metrics over features that no anchor gives away then know which these are.
+        Those of the training, if the dictionary does not know them: metrics of unanchored features leave out what they
+        give away.
     seed
         Of the random directions that give the level of chance.
     n_samples
@@ -136,6 +155,8 @@ def evaluate(
         If samples are missing, or have other dimensions than the dictionary.
     """
     coder = dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+    if anchors is None and isinstance(dictionary, Dictionary):
+        anchors = _anchors_of(dictionary)
     if isinstance(truth, Bench):
         if x is not None:
             raise ValueError("a bench draws its own samples; leave x out, or pass bench.references")

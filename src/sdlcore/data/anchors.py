@@ -21,6 +21,12 @@ class Anchors(NamedTuple):
     feature: np.ndarray | None
     """k integers: which of the reference directions each is; None where they were not drawn from any."""
 
+    def __repr__(self) -> str:
+        """Say how many there are, and of what."""
+        second = "" if self.w_r is None else f" and {self.w_r.shape[1]}"
+        drawn = "" if self.feature is None else f", of features {', '.join(map(str, self.feature))}"
+        return f"Anchors({len(self.w_p)} in {self.w_p.shape[1]}{second} dimensions{drawn})"
+
 
 def random_anchors(
     W_p: np.ndarray, W_r: np.ndarray | None, n_anchors: int, rng: np.random.Generator, first: int | None = None

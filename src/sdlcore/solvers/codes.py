@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.support import Support, assemble, keep
 from sdlcore.solvers import kernels as loops
@@ -54,13 +55,6 @@ WORTH_ALL = 16
 """Mean size of supports up to which every sample is asked what its atoms are worth."""
 
 
-def threads_set() -> None:
-    """Give numba's loops as many threads as torch has."""
-    import numba
-
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-
-
 def largest_correlations(x_BR: Tensor, atoms_KR: Tensor, s: int, precision: torch.dtype | None = None) -> Support:
     """Return the s atoms of largest positive correlation with each sample."""
     no_bias = atoms_KR.new_zeros(len(atoms_KR))
@@ -99,7 +93,7 @@ def nonnegative_codes(
         its minimiser: this says that numbers are not finite or huge, or that atoms and Gram matrix do not belong
         together.
     """
-    threads_set()
+    set_numba_threads()
     correlations = support.kernels.dots(*support.by_latent, atoms_KR, x_BR)
     values = torch.zeros_like(correlations) if start_N is None else start_N.clone()
     worth = torch.empty_like(values)

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.support import Support
 from sdlcore.solvers import dbksvd_loops as loops
-from sdlcore.solvers.codes import Codes, threads_set
+from sdlcore.solvers.codes import Codes
 from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 
@@ -85,7 +86,7 @@ def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool 
     Codes
         Without zeros. ``worth`` is not asked, and zero.
     """
-    threads_set()
+    set_numba_threads()
     B, K = len(x_BR), len(atoms_KR)
     s = min(support, K)
     gram = (atoms_KR @ atoms_KR.T).numpy()
@@ -128,7 +129,7 @@ def update_atoms(
     order_K
         In which order atoms are updated.
     """
-    threads_set()
+    set_numba_threads()
     atoms = atoms_KR.clone()
     residual = x_BR - codes.reconstruct(atoms)
     offsets, samples, entries = codes.support.by_latent

@@ -5,8 +5,9 @@ import logging
 import torch
 from torch import Tensor
 
+from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.solvers import kernels as loops
-from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError, threads_set
+from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class NormalEquations:
 
     def add(self, codes: Codes, x_BR: Tensor, forgetting: float) -> None:
         """Weigh everything so far by ``forgetting`` and add a batch."""
-        threads_set()
+        set_numba_threads()
         atom_offsets, samples, order = codes.support.by_latent
         self.A *= forgetting
         loops.add_outer(

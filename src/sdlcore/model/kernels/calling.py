@@ -14,7 +14,7 @@ def loops() -> ModuleType:
     """Return `sdlcore.model.kernels.cpu`, set to as many threads as torch has."""
     from sdlcore.model.kernels import cpu
 
-    _set_threads()
+    set_numba_threads()
     return cpu
 
 
@@ -22,7 +22,7 @@ def searches() -> ModuleType:
     """Return `sdlcore.model.kernels.cpu_select`, likewise."""
     from sdlcore.model.kernels import cpu_select
 
-    _set_threads()
+    set_numba_threads()
     return cpu_select
 
 
@@ -31,7 +31,15 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def _set_threads() -> None:
+def set_numba_threads() -> None:
+    """Give numba as many threads as torch has, and let torch keep its number.
+
+    Both take theirs from OpenMP. When numba starts its threads, it sets OpenMP's number to all of the machine's cores,
+    whatever torch was told.
+    """
     import numba
 
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
