@@ -109,7 +109,8 @@ def stages(
     solved = [cell for cell in trained if cell.is_solved(config)]
     peers = [cell for cell in trained if cell.is_peers(config)]
     kinds = {cell.source: config.source(cell.source).kind for cell in (*trained, *judged)}
-    trained = [cell for cell in trained if cell not in {*solved, *peers}]
+    imported = [cell for cell in trained if cell.is_imported(config)]
+    trained = [cell for cell in trained if cell not in {*solved, *peers, *imported}]
     extracted = []
     passed = []
     for kind in dict.fromkeys(kinds.values()):
@@ -122,6 +123,7 @@ def stages(
     passed += [Stage("solvers", len(solved), None)] if solved else []
     # nor how fast another library is
     passed += [Stage("trainings of other libraries", len(peers), _models(config, peers))] if peers else []
+    passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
     evaluations = Stage("evaluations", len(judged), METRICS_BYTES * len(judged))
     return [*extracted, *passed, *([evaluations] if judged else [])]
 
