@@ -275,8 +275,9 @@ def load(path: str | Path, format: str | None = None, **options: Any) -> Diction
     format
         sdlcore, saelens, dictionary_learning, sparsify or tensors; None to tell by the names of files.
     **options
-        ``subfolder`` and ``revision``; of plain tensors, which do not say how they are used, more
-        (`sdlcore.interop.load.load`).
+        ``subfolder`` and ``revision``. Of plain tensors (W_enc, W_dec, b_enc, b_dec), which do not say how they are
+        used: ``activation``, ``k``, ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input``
+        (`sdlcore.interop.tensors.read`).
 
     Raises
     ------

@@ -28,8 +28,23 @@ def splice(
 ) -> AbstractContextManager[None]:
     """Run a language model with a dictionary in it: ``with sdl.splice(lm, 12, sae, sdl.steer(724, by=25.0)): ...``.
 
-    Parameters as of `sdlcore.inside.splicing.splice`, where ``dictionary`` is called ``coder``. A dictionary that was
-    fitted on a language model's store knows its layer.
+    Parameters
+    ----------
+    lm
+        A transformers model like Llama or GPT-2.
+    layer
+        Block, counted from 1; two of them for a transcoder between residual streams. A dictionary that was fitted on a
+        language model's store knows its layer.
+    dictionary
+        An autoencoder or transcoder.
+    edit
+        `steer`, `ablate`, or a function from latents (N x n_q) to latents; None puts the reconstruction in.
+    place
+        residual, mlp_input or mlp_output for an autoencoder; None for residual.
+    **options
+        ``keep_error``: add the change to the activations (the default where there is an edit), or replace them by the
+        reconstruction. ``first_position``: change the first token of a context, too. `sdlcore.inside.splicing.splice`
+        says more of both.
 
     Raises
     ------
@@ -54,8 +69,21 @@ def contexts(
 ) -> Pages:
     """Return the contexts in texts where latents are most active, with what else tells what they stand for.
 
-    Parameters as of `sdlcore.inside.pages.contexts`, where ``dictionary`` is called ``coder``. A dictionary that was
-    fitted on a language model's store knows its layer.
+    Parameters
+    ----------
+    dictionary
+        The dictionary.
+    lm
+        A transformers model, a folder with one, or its name at the hub.
+    texts
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``.
+    latents
+        Which.
+    layer, place
+        Where the dictionary was fitted, as of `splice`.
+    **options
+        ``tokenizer`` (of a model made in memory), ``number`` of contexts, ``width`` in tokens, ``context_length`` (128;
+        lower it for short texts), ``tokens`` to read at most, ``drop`` and more (`sdlcore.inside.pages.contexts`).
 
     Raises
     ------

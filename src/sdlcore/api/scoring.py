@@ -147,7 +147,8 @@ def evaluate(
         Samples to draw from a bench; its ``test_samples`` where left out.
     nulls
         Score null baselines, too: TopK dictionaries of the same size and L0 whose rows are random directions
-        (``directions``) or random samples (``samples``). What does not beat them was not learned.
+        (``directions``) or random samples (``samples``). Samples of sparse data hold most features already, and
+        reconstruct badly: compare recovery and ``fvu`` together.
 
     Raises
     ------

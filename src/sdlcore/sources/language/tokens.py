@@ -49,7 +49,8 @@ def separator_of(tokenizer: Any) -> int:
     if found is None or tokenizer.convert_ids_to_tokens(found) != SEPARATOR:
         found = tokenizer.eos_token_id
     if found is None:
-        raise SourceError(f"{tokenizer.name_or_path}: the tokenizer has neither {SEPARATOR} nor an eos token; set one")
+        name = tokenizer.name_or_path or type(tokenizer).__name__
+        raise SourceError(f"{name}: the tokenizer has neither {SEPARATOR} nor an eos token; set one")
     return found
 
 
