@@ -11,10 +11,13 @@ import tyro
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.exporting import export as export_dictionary
+from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import class_means, discover, unit_anchors
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import STORES, array
 from sdlcore.api.inside import contexts as find_contexts
+from sdlcore.api.layers import CHECKPOINT, folder_of
+from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.api.standard import STANDARD, standard_bench
@@ -24,6 +27,7 @@ from sdlcore.data.references import load_references, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.inside.places import Place
+from sdlcore.interop.export import check_settings
 from sdlcore.interop.tensors import Layout
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
 from sdlcore.solvers.settings import SolverConfig
@@ -34,11 +38,12 @@ from sdlcore.storage.files import provenance, write_json
 CLASS_MEANS, DISCOVER = "class-means", "discover"
 LAMBDA_ANCHOR = 0.1
 """The weight of anchors where they are given without one: the paper's on the bench."""
-FEATURES, CHECKPOINT, REFERENCES = "features.safetensors", "checkpoint.safetensors", "references.safetensors"
+FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
 
 QUIET = ("progress", "rules", "host", "reason")
 """What Snakemake is not to say beside a plan."""
 Format = Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"]
+SetFormat = Literal["circuit_tracer"]
 Readable = Literal["sdlcore", "saelens", "dictionary_learning", "sparsify", "tensors"]
 Given = Annotated[Path, tyro.conf.Positional]
 
@@ -125,6 +130,61 @@ def fit(
     if means is not None:
         save_references(out / REFERENCES, means, {})
     print(f"{found}: {out}")
+
+
+def fit_layers(
+    model: str,
+    text: str,
+    out: Path,
+    layers: tuple[int, ...] = (),
+    tokens: int = 200_000,
+    context_length: int | None = None,
+    to: SetFormat | None = None,
+    model_name: str | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    dictionary: ModelConfig = ModelConfig(pair="transcoder"),
+    loss: LossConfig = LossConfig(),
+    training: TrainingConfig = TrainingConfig(),
+) -> None:
+    """Train a dictionary for each layer of a language model: transcoders of MLPs, or autoencoders of the stream.
+
+    Writes a run's folder for each layer: layer_1, layer_2 and so on. A call that was cut off goes on where it was.
+
+    Args:
+        model: a folder with a transformers model, or its name at the hub
+        text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
+        out: folder to write
+        layers: blocks, counted from 1, e.g. 3 4; all if left out
+        tokens: at most so many are read
+        context_length: tokens that the model is shown at once; 128, or as many as it takes, if left out
+        to: library to write the set for, into a folder of its name beside the runs; refused before the training if the
+            library cannot express it
+        model_name: what that library is to call the language model; as given to --model if left out
+        seed: everything is drawn from it, the same for each layer
+        device: where the model runs and dictionaries are trained
+    """
+    if to is not None:
+        check_settings(dictionary, to)
+        if layers:
+            raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
+    settings: dict[str, Any] = dictionary.to_dict() | loss.to_dict() | training.to_dict()
+    del settings["pursuit"]
+    found = fit_every_layer(
+        model,
+        text,
+        layers=layers or None,
+        tokens=tokens,
+        out=out,
+        seed=seed,
+        device=device,
+        context_length=context_length,
+        **settings,
+    )
+    for one in found:
+        print(f"{one}: {out / folder_of(one.provenance['activations']['where']['layer'])}")
+    if to is not None:
+        print(export_set(found, to, out / to, model_name=model_name or model))
 
 
 def solve(
@@ -346,7 +406,8 @@ def plan(
 
 
 COMMANDS = {
-    command.__name__.rstrip("_"): command for command in (bench, fit, solve, evaluate, export, import_, contexts, plan)
+    command.__name__.rstrip("_").replace("_", "-"): command
+    for command in (bench, fit, fit_layers, solve, evaluate, export, import_, contexts, plan)
 }
 
 

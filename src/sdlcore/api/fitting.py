@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
@@ -25,7 +26,6 @@ from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
-from sdlcore.settings import Json
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.stable import stable_directions, strongest
@@ -92,15 +92,13 @@ def fit(
     DivergedError
         If the loss becomes infinite; the message says what to change.
     """
-    config: RunConfig | SolverConfig
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    if "solver" in settings:
-        config = SolverConfig.from_dict(settings)
+    config = config_of(settings)
+    if isinstance(config, SolverConfig):
         for name, value in (("anchors", anchors), ("checkpoint", checkpoint)):
             if value is not None:
                 raise ValueError(f"{name} has no meaning for a solver, which trains nothing")
     else:
-        config = RunConfig.from_dict(settings)
         _warn_of_dense(config)
     given = None if anchors is None else unit_anchors(anchors)
     where = choose_device(device)
@@ -109,11 +107,10 @@ def fit(
     with activations(x, target) as samples:
         if given is not None and given.w_p.shape[1] != samples.n_p:
             raise ValueError(f"anchors have {given.w_p.shape[1]} dimensions, but x has {samples.n_p}")
-        made: dict[str, Json] = {"settings": config.to_dict(), "seed": seed, "device": where.type}
-        made["inputs"] = {"store": _digest(samples), "anchors": None if given is None else _digest_of(*given[:2])}
+        facts = made_by(config, seed, where)
+        facts["inputs"] = {"store": _digest(samples), "anchors": None if given is None else _digest_of(*given[:2])}
         if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model
-            made["activations"] = samples.provenance
-        facts = provenance(__file__, config.parts, **made)
+            facts["activations"] = samples.provenance
         if isinstance(config, SolverConfig):
             sinks = [partial(bar, config.max_steps)] if progress else []
             with History(sinks=sinks) as history:
@@ -135,6 +132,16 @@ def fit(
     if keep is not None:
         keep.path.unlink(missing_ok=True)
     return Dictionary(model, facts, rows, given)
+
+
+def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
+    """Return the settings of a training, or of a solver where one is named; ValueError if they are none."""
+    return SolverConfig.from_dict(settings) if "solver" in settings else RunConfig.from_dict(settings)
+
+
+def made_by(config: RunConfig | SolverConfig, seed: int, device: torch.device) -> dict[str, Any]:
+    """Return what makes a dictionary but for what it is fitted to, for provenance."""
+    return provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=device.type)
 
 
 def class_means(

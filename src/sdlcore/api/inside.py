@@ -104,4 +104,6 @@ def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Pla
     made = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
     if not made:
         raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
+    if "where" in made:  # by `fit_layers`
+        return dict(made["where"])
     return dict(where_of(Made.read("the dictionary", made).source, _coder(dictionary).config.pair))

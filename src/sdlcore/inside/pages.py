@@ -3,13 +3,10 @@
 `contexts` runs a language model over texts, `contexts_of_store` reads a run's activation store; both give `Pages`.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from tqdm.auto import tqdm
 
 from sdlcore.data.reading import ActivationStore
@@ -19,25 +16,20 @@ from sdlcore.inside.features import Feature, Features, Interval, histogram_of
 from sdlcore.inside.firing import Firings, firings, rows_of_model, rows_of_store
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
 from sdlcore.inside.places import Place, readout_of, sites_of, stack_of
+from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json
-from sdlcore.sources.language.corpus import Text, open_text
-from sdlcore.sources.language.forward import MEDIAN_ROWS, RowKinds, activations, median_norms
+from sdlcore.sources.language.corpus import Text
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.settings import Site, TextOptions
-from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
 
 if TYPE_CHECKING:
     from sdlcore.inside.neuronpedia import Upload
 
-CONTEXT_LENGTH = 128
 FIFTHS = 5
 """Parts of equal width of a latent's range, of which those below the topmost are shown by examples."""
 IN_INTERVAL = 3
 """Examples of each."""
-DROP = ("first_position", "separator", "outlier")
-OUTLIER_NORM = 10.0
-"""Outliers are tokens with a norm above this multiple of the median, as of `LlamaSource`."""
 
 
 class Pages(Features):
@@ -159,33 +151,19 @@ def contexts(
         If a text or a model cannot be read.
     """
     require_latents(latents, coder.config.n_q)
-    lm, tokenizer = _loaded(lm, tokenizer, coder.W_enc.device)
-    sites = sites_of(coder, lm, layer, place)
-    positions = getattr(lm.config, "max_position_embeddings", 10**9)
-    context_length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
-    if not 2 <= context_length <= positions:
-        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
-    stack = stack_of(lm, max(site.block for site in sites.values()))
-    text = _opened(texts, text_options)
-    separator = separator_of(tokenizer)
-    most = None if tokens is None else math.ceil(tokens / context_length)
-
-    def packed(at_most: int | None) -> Iterator[Tokens]:
-        return islice(contexts_of(text.documents(), tokenizer, context_length), at_most)
-
-    largest: dict[str, float] = {}
-    if "outlier" in drop:
-        first = activations(stack, sites, packed(math.ceil(MEDIAN_ROWS / context_length)), contexts_per_batch)
-        medians = median_norms(first, separator, sites) or {}
-        largest = {name: OUTLIER_NORM * median for name, median in medians.items()}
-    kinds = RowKinds(separator, largest, drop)
-    shown = tqdm(packed(most), total=most, desc="contexts", unit="", disable=None if progress else True)
+    device = coder.W_enc.device
+    reader = reader_of(lm, texts, device, tokenizer, context_length, contexts_per_batch, drop, text_options)
+    sites = sites_of(coder, reader.lm, layer, place)
+    stack = stack_of(reader.lm, max(site.block for site in sites.values()))
+    most = reader.number(tokens)
+    shown = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
+    kinds = reader.kinds(stack, sites)
     rows = rows_of_model(stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)
     found = firings(coder, rows, latents)
     if not found.tokens:
-        raise ValueError(f"{text.name}: too short for one context of {context_length} tokens; lower context_length")
-    name = Path(lm.name_or_path).name or type(lm).__name__
-    return _pages(coder, found, latents, text, tokenizer, lm, name, list(sites.values())[-1], number, width)
+        raise reader.too_short()
+    written = list(sites.values())[-1]
+    return _pages(coder, found, latents, reader.text, reader.tokenizer, reader.lm, reader.name, written, number, width)
 
 
 def contexts_of_store(
@@ -272,27 +250,6 @@ def _interval(its: Firings, fifth: int, contexts: list[Context]) -> Interval:
 def _named(site: Site) -> str:
     where = {"residual": "residual stream after block", "mlp_input": "input of the MLP of block"}
     return f"{where.get(site.part, 'output of the MLP of block')} {site.block}"
-
-
-def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
-    """Return a model and its tokenizer, either loaded where it is not given, the model to a device."""
-    # only here: whoever gives both has loaded transformers, and a store needs neither
-    from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
-
-    if isinstance(lm, str | Path):
-        lm = load_any(lm).to(device)
-    if tokenizer is None and not lm.name_or_path:
-        raise ValueError(f"{type(lm).__name__}: does not say where it was loaded from; give its tokenizer")
-    return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
-
-
-def _opened(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
-    if isinstance(texts, str | Path):
-        return open_text(texts, options)
-    documents = list(texts)
-    if not all(isinstance(document, str) for document in documents):
-        raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")
-    return Text("the texts", {}, True, lambda: enumerate(documents))
 
 
 def _neuronpedia_feature(feature: Feature) -> dict[str, Json]:

@@ -95,7 +95,14 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
     """
     if coder.training:
         raise ValueError("the dictionary is in training mode; call its eval() first")
-    pair, stack = coder.config.pair, stack_of(lm)
+    stack = stack_of(lm)
+    sites = sites_at(coder.config.pair, stack, layer, place)
+    _require_widths(coder, stack.config.hidden_size, sites)
+    return sites
+
+
+def sites_at(pair: str, stack: Any, layer: int | tuple[int, int], place: Place | None = None) -> dict[str, Site]:
+    """Return the same for any dictionary of a pair in a stack of blocks, whatever its widths."""
     depth = len(blocks(stack))
     two = isinstance(layer, tuple | list)
     layers = [operator.index(block) for block in (layer if isinstance(layer, tuple | list) else [layer])]
@@ -117,7 +124,6 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
         sites = {"input": Site(layers[0], "mlp_input"), "target": Site(layers[0], "mlp_output")}
     else:
         raise ValueError(f"a {pair} takes place mlp, or two layers of the residual stream; found {place}")
-    _require_widths(coder, stack.config.hidden_size, sites)
     return sites
 
 

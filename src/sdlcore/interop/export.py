@@ -2,14 +2,18 @@
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from sdlcore.interop.format import SAVE_OURS, Files, Format, RefusedError, kind_of
 from sdlcore.interop.places import OURS
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
 from sdlcore.storage.files import atomic_path
 
 
@@ -67,10 +71,23 @@ def refusal(model: SparseCoder, to: str) -> str | None:
     return _refusal(model, format_of(to)[1])
 
 
+def check_settings(config: ModelConfig, to: str) -> None:
+    """Raise `RefusedError` if a library cannot express what a training with these settings would give."""
+    _, found = format_of(to)
+    sites = (1, 1) if config.pair == "crosscoder" else (1,)
+    small = SparseCoder(replace(config, n_q=config.k or 1), sites, sites, torch.Generator())
+    if reason := found.refusal(small):
+        raise _refused(small, found, reason)
+
+
 def check_expressible(model: SparseCoder, to: Format, where: str = "") -> None:
     """Raise `RefusedError` if a library cannot express a dictionary, the message beginning with ``where``."""
     if reason := _refusal(model, to):
-        raise RefusedError(f"{where}{to.title} cannot express a {kind_of(model)}: {reason}")
+        raise _refused(model, to, reason, where)
+
+
+def _refused(model: SparseCoder, to: Format, reason: str, where: str = "") -> RefusedError:
+    return RefusedError(f"{where}{to.title} cannot express a {kind_of(model)}: {reason}")
 
 
 def _refusal(model: SparseCoder, to: Format) -> str | None:

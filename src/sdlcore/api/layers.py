@@ -1,0 +1,135 @@
+"""A dictionary for each layer of a language model."""
+
+import inspect
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm.auto import tqdm
+
+from sdlcore.api.dictionary import CONFIG, Dictionary, load
+from sdlcore.api.fitting import config_of, fit, made_by
+from sdlcore.device import Device, choose_device
+from sdlcore.inside.places import Place, sites_at, stack_of
+from sdlcore.inside.reader import DROP, reader_of
+from sdlcore.run import RunConfig
+from sdlcore.sources.language.settings import TextOptions
+from sdlcore.sources.language.sites import blocks
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def fit_layers(
+    lm: Any,
+    texts: str | Path | Iterable[str],
+    *,
+    layers: Sequence[int] | None = None,
+    pair: Literal["transcoder", "sae"] = "transcoder",
+    tokens: int | None = 200_000,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    progress: bool = True,
+    tokenizer: Any = None,
+    context_length: int | None = None,
+    contexts_per_batch: int = 16,
+    drop: tuple[str, ...] = DROP,
+    text_options: TextOptions | None = None,
+    **settings: Any,
+) -> list[Dictionary]:
+    """Find a dictionary for each layer of a language model, by `fit`, in the order of layers.
+
+    The model runs over the text once a layer, up to that layer. One layer's activations are in memory at a time:
+    tokens x width x 2 bytes, twice that for transcoders. Each dictionary knows its layer, so that
+    ``sdl.splice(lm, dictionary=found[0])`` needs none.
+
+    Parameters
+    ----------
+    lm
+        A transformers model like Llama or GPT-2, a folder with one, or its name at the hub.
+    texts
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``.
+    layers
+        Blocks, counted from 1; None for all.
+    pair
+        transcoder: from what enters a block's MLP to what leaves it; sae: the residual stream after a block.
+    tokens
+        Tokens to run the model over at most; None for the whole text.
+    out
+        A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. A call that
+        was cut off goes on there. A finished layer is opened instead, if settings, seed, code, text and the model's
+        weights are the same; a model in memory is known by where it was loaded from.
+    seed, device, progress
+        As of `fit`, for every layer.
+    tokenizer, context_length, contexts_per_batch, drop, text_options
+        How the model reads the text, as of `contexts`.
+    **settings
+        As of `fit`.
+
+    Raises
+    ------
+    ValueError
+        Naming the setting or the layer that is wrong, before anything is trained; or if the text is too short.
+    SourceError
+        If a text or a model cannot be read.
+    """
+    if pair not in ("transcoder", "sae"):
+        raise ValueError(f"pair must be transcoder or sae, since each dictionary has one layer; found {pair}")
+    config, where = config_of(settings | {"pair": pair}), choose_device(device)
+    reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options)
+    stack = stack_of(reader.lm)
+    wanted = range(1, len(blocks(stack)) + 1) if layers is None else layers
+    sites = {layer: sites_at(pair, stack, layer) for layer in wanted}
+    contexts = list(reader.contexts(reader.number(tokens)))
+    if not contexts:
+        raise reader.too_short()
+    place: Place = "residual" if pair == "sae" else "mlp"
+    read, made, found = reader.facts() | {"tokens": tokens}, made_by(config, seed, where), []
+    for layer, its in sites.items():
+        facts = made | {"activations": {"where": {"layer": layer, "place": place}, **read}}
+        folder = None if out is None else Path(out) / folder_of(layer)
+        if folder is not None and _is_finished(folder, facts):
+            found.append(load(folder))
+            continue
+        shown = tqdm(contexts, desc=f"layer {layer}: activations", unit="", disable=None if progress else True)
+        checkpoint = None if folder is None or not isinstance(config, RunConfig) else folder / CHECKPOINT
+        # no name holds the activations, so that they are gone before the next layer's come
+        dictionary = fit(
+            *reader.rows(its, contexts, shown),
+            seed=seed,
+            device=device,
+            progress=progress,
+            checkpoint=checkpoint,
+            **settings,
+        )
+        dictionary.provenance["activations"] = facts["activations"]
+        if folder is not None:
+            dictionary.save(folder)
+        found.append(dictionary)
+    return found
+
+
+def folder_of(layer: int) -> str:
+    """Return the name of a layer's folder."""
+    return f"layer_{layer}"
+
+
+def _is_finished(folder: Path, facts: dict[str, Any]) -> bool:
+    """Tell whether a run's folder holds what these facts make; its configuration is written last."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return False
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    return {name: saved.get(name) for name in facts} == json.loads(json.dumps(facts))
+
+
+def _documented() -> inspect.Signature:
+    """Return the signature of `fit_layers` with the settings that `fit` takes in the place of ``**settings``."""
+    own, its = inspect.signature(fit_layers), inspect.signature(fit).parameters
+    more = [its[name] for name in RunConfig().to_dict() if name in its and name not in own.parameters]
+    *parameters, rest = own.parameters.values()
+    return own.replace(parameters=[*parameters, *more, rest])
+
+
+fit_layers.__signature__ = _documented()  # type: ignore[attr-defined]

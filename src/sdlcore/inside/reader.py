@@ -1,0 +1,181 @@
+"""Let a language model read a text: load both, pack contexts, and say which rows are left out."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sdlcore.inside.places import stack_of
+from sdlcore.settings import Json
+from sdlcore.sources.language.corpus import Text, open_text
+from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
+from sdlcore.sources.language.settings import Site, TextOptions
+from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
+from sdlcore.storage.files import sha256_of
+
+CONTEXT_LENGTH = 128
+DROP = ("first_position", "separator", "outlier")
+OUTLIER_NORM = 10.0
+"""Outliers are tokens with a norm above this multiple of the median, as of `LlamaSource`."""
+
+
+class Reader(NamedTuple):
+    """A language model and the text that it reads; documents are packed as when activations are extracted."""
+
+    lm: Any
+    tokenizer: Any
+    text: Text
+    separator: int
+    """Id of the token between documents."""
+    context_length: int
+    """Tokens that the model is shown at once."""
+    contexts_per_batch: int
+    """Contexts that run at once."""
+    drop: tuple[str, ...]
+    """Kinds of tokens that are left out."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return Path(self.lm.name_or_path).name or type(self.lm).__name__
+
+    def number(self, tokens: int | None) -> int | None:
+        """Return how many contexts so many tokens fill; None for the whole text."""
+        return None if tokens is None else math.ceil(tokens / self.context_length)
+
+    def contexts(self, number: int | None) -> Iterator[Tokens]:
+        """Yield the first contexts of the text; None for all."""
+        return islice(contexts_of(self.text.documents(), self.tokenizer, self.context_length), number)
+
+    def kinds(self, stack: Any, sites: Mapping[str, Site]) -> RowKinds:
+        """Return which rows are left out; outliers by the median norms over the text's first contexts."""
+        largest: dict[str, float] = {}
+        if "outlier" in self.drop:
+            first = self.contexts(math.ceil(MEDIAN_ROWS / self.context_length))
+            medians = median_norms(activations(stack, sites, first, self.contexts_per_batch), self.separator, sites)
+            largest = {name: OUTLIER_NORM * median for name, median in (medians or {}).items()}
+        return RowKinds(self.separator, largest, self.drop)
+
+    def rows(self, sites: Mapping[str, Site], contexts: Sequence[Tokens], shown: Iterable[Tokens]) -> list[np.ndarray]:
+        """Return the activations of all rows that are kept, N x D for each site, float16.
+
+        Parameters
+        ----------
+        sites
+            By column, as a source has them.
+        contexts
+            What the model reads.
+        shown
+            The same, with a bar around it.
+        """
+        stack = stack_of(self.lm, max(site.block for site in sites.values()))
+        kinds = self.kinds(stack, sites)
+        most, width = len(contexts) * self.context_length, stack.config.hidden_size
+        found, n = {name: np.empty((most, width), dtype=np.float16) for name in sites}, 0
+        for batch in activations(stack, sites, shown, self.contexts_per_batch):
+            kept = kinds.of(batch.tokens, batch.norms) == KEPT
+            for name, values in batch.values.items():
+                found[name][n : n + kept.sum()] = values[kept]
+            n += int(kept.sum())
+        return [values[:n] for values in found.values()]
+
+    def too_short(self) -> ValueError:
+        """Return what to say of a text that fills no context."""
+        return ValueError(
+            f"{self.text.name}: too short for one context of {self.context_length} tokens; lower context_length"
+        )
+
+    def facts(self) -> dict[str, Json]:
+        """Return what identifies activations but for their place, for provenance.
+
+        The model is known by where it was loaded from: a change to it since then does not show.
+        """
+        model: dict[str, Json] = {"name": self.lm.name_or_path or type(self.lm).__name__}
+        if Path(self.lm.name_or_path).is_dir():
+            weights = sorted(Path(self.lm.name_or_path).glob("*.safetensors"))
+            model["files"] = {path.name: sha256_of(path) for path in weights}
+        else:
+            model["commit"] = getattr(self.lm.config, "_commit_hash", None)
+        return {
+            "model": model,
+            "text": self.text.facts,
+            "context_length": self.context_length,
+            "drop": list(self.drop),
+            "outlier_norm": OUTLIER_NORM,
+            "precision": {"forward": str(self.lm.dtype).removeprefix("torch."), "stored": "float16"},
+        }
+
+
+def reader_of(
+    lm: Any,
+    texts: str | Path | Iterable[str],
+    device: torch.device,
+    tokenizer: Any = None,
+    context_length: int | None = None,
+    contexts_per_batch: int = 16,
+    drop: tuple[str, ...] = DROP,
+    text_options: TextOptions | None = None,
+) -> Reader:
+    """Open a model and a text.
+
+    Parameters
+    ----------
+    lm
+        A transformers model like Llama or GPT-2; or the name of one, a folder or OWNER/NAME at the hub.
+    texts
+        Documents; or a file, a folder or ``dataset:OWNER/NAME``, as `open_text` takes it.
+    device
+        Where a model is loaded to that is given by its name.
+    tokenizer
+        None loads the model's own.
+    context_length
+        None for 128, or as many as the model takes.
+    contexts_per_batch, drop
+        As of `Reader`.
+    text_options
+        How a file is read.
+
+    Raises
+    ------
+    ValueError
+        If contexts are longer than the model takes, or texts are no strings.
+    SourceError
+        If a text or a model cannot be read.
+    """
+    lm, tokenizer = _loaded(lm, tokenizer, device)
+    positions = getattr(lm.config, "max_position_embeddings", 10**9)
+    context_length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
+    if not 2 <= context_length <= positions:
+        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
+    stack_of(lm)  # refuses what is no stack of blocks before a text is read
+    text = _opened(texts, text_options)
+    return Reader(lm, tokenizer, text, separator_of(tokenizer), context_length, contexts_per_batch, drop)
+
+
+def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
+    """Return a model and its tokenizer, either loaded where it is not given, the model to a device."""
+    # only here: whoever gives both has loaded transformers, and a store needs neither
+    from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
+
+    if isinstance(lm, str | Path):
+        lm = load_any(lm).to(device)
+    if tokenizer is None and not lm.name_or_path:
+        raise ValueError(f"{type(lm).__name__}: does not say where it was loaded from; give its tokenizer")
+    return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
+
+
+def _opened(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
+    if isinstance(texts, str | Path):
+        return open_text(texts, options)
+    documents = list(texts)
+    if not all(isinstance(document, str) for document in documents):
+        raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")
+    total = hashlib.sha256()
+    for document in documents:
+        total.update(hashlib.sha256(document.encode("utf-8", "surrogatepass")).digest())
+    return Text("the texts", {"sha256": total.hexdigest()}, True, lambda: enumerate(documents))

@@ -1,0 +1,169 @@
+"""A dictionary for each layer of a tiny Llama: fitted, exported as a set, gone on with, spliced in."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import sdlcore as sdl
+from sdlcore.api import layers as module
+from sdlcore.commands import main
+from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
+from sdlcore.sources.language.corpus import Document
+from sdlcore.sources.language.tokens import contexts_of
+from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
+
+D = SIZES["hidden_size"]
+SETTINGS: dict[str, Any] = {"n_q": 40, "batch_size": 64, "steps": 20, "log_every": 10}
+TOPK = SETTINGS | {"activation": "topk", "k": 4}
+READING: dict[str, Any] = {"context_length": 16, "device": "cpu", "progress": False}
+JUMPRELU = ["--activation", "jumprelu", "--l0", "0.01", "--n-q", "40", "--batch-size", "64", "--steps", "20"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("layers")
+    save_tiny_llama(folder / "lm")
+    (folder / "text.jsonl").write_text("\n".join(json.dumps(text) for text in documents(60)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lm(folder):
+    return load_whole(folder / "lm")
+
+
+@pytest.fixture(scope="module")
+def transcoders(lm):
+    return sdl.fit_layers(lm, documents(60), **READING, **TOPK)
+
+
+@pytest.fixture(scope="module")
+def command(folder):
+    """The command, and the set that it has written."""
+    out = folder / "set"
+    read = ["--model", str(folder / "lm"), "--text", str(folder / "text.jsonl"), "--context-length", "16"]
+    call = ["fit-layers", *read, "--out", str(out), "--device", "cpu", "--to", "circuit_tracer", *JUMPRELU]
+    main([*call, "--model-name", "tiny"])
+    return call, out
+
+
+def at_the_mlp(lm, block, tokens):
+    """Return what enters and leaves the MLP of a block, by hooks of our own."""
+    seen = []
+    mlp = lm.model.layers[block - 1].mlp
+    hook = mlp.register_forward_hook(lambda _, given, result: seen.append((given[0], result)))
+    with torch.no_grad():
+        lm(torch.from_numpy(np.stack([context.token for context in tokens])).long())
+    hook.remove()
+    return [part.flatten(0, 1).half().numpy() for part in seen[0]]
+
+
+def logits(lm):
+    ids = torch.randint(100, (2, 8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return lm(ids).logits
+
+
+def test_each_layer_is_fitted_to_what_enters_and_leaves_its_mlp(lm):
+    texts = documents(60)
+    found = sdl.fit_layers(lm, texts, layers=[3], tokens=200, drop=(), contexts_per_batch=99, **READING, **TOPK)
+    packed = contexts_of((Document(i, i, text) for i, text in enumerate(texts)), load_tokenizer(lm.name_or_path), 16)
+    x, target = at_the_mlp(lm, 3, list(packed)[:13])
+    expected = sdl.fit(x, target, progress=False, device="cpu", **TOPK)
+    assert found[0].provenance["inputs"] == expected.provenance["inputs"]
+    assert torch.equal(found[0].W_dec, expected.W_dec)
+
+
+def test_autoencoders_are_fitted_to_the_residual_stream(lm):
+    (found,) = sdl.fit_layers(lm, documents(60), layers=[2], pair="sae", **READING, **TOPK)
+    assert found.provenance["activations"]["where"] == {"layer": 2, "place": "residual"}
+    with sdl.splice(lm, dictionary=found):
+        spliced = logits(lm)
+    with sdl.splice(lm, 2, found):
+        assert torch.equal(spliced, logits(lm))
+
+
+def test_a_dictionary_of_the_set_knows_its_layer(lm, transcoders, tmp_path):
+    assert [one.provenance["activations"]["where"]["layer"] for one in transcoders] == [1, 2, 3, 4]
+    transcoders[1].save(tmp_path / "run")
+    with sdl.splice(lm, dictionary=sdl.load(tmp_path / "run")):
+        found = logits(lm)
+    with sdl.splice(lm, 2, transcoders[1]):
+        assert torch.equal(found, logits(lm))
+    assert not torch.equal(found, logits(lm))
+    pages = sdl.contexts(transcoders[2], lm, documents(60), [1], context_length=16, progress=False)
+    assert "MLP of block 3" in str(pages)
+
+
+def test_the_command_writes_a_run_for_each_layer_and_the_set(command):
+    _, out = command
+    assert {path.name for path in out.iterdir()} == {"circuit_tracer", *(f"layer_{n}" for n in range(1, BLOCKS + 1))}
+    assert yaml.safe_load((out / "circuit_tracer/config.yaml").read_text())["model_name"] == "tiny"
+    for layer in range(BLOCKS):
+        ours = sdl.load(out / f"layer_{layer + 1}")
+        assert (ours.pair, ours.settings["activation"]) == ("transcoder", "jumprelu")
+        theirs = load_file(out / f"circuit_tracer/layer_{layer}.safetensors")
+        for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
+            assert torch.equal(theirs[name], getattr(ours, name))
+        # what circuit-tracer computes of them
+        x = np.random.default_rng(layer).standard_normal((50, D)).astype(np.float32)
+        pre = torch.from_numpy(x) @ theirs["W_enc"].T + theirs["b_enc"]
+        latents = pre * (pre > theirs["activation_function.threshold"])
+        assert np.allclose(latents, ours.encode(x), atol=1e-5)
+
+
+def test_a_set_that_was_cut_off_goes_on(command, monkeypatch, capsys):
+    call, out = command
+    before = [sdl.load(out / f"layer_{layer}").W_dec for layer in range(1, BLOCKS + 1)]
+    (out / "layer_3/config.json").unlink()
+    trained = []
+    monkeypatch.setattr(module, "fit", lambda *x, **options: trained.append(options) or sdl.fit(*x, **options))
+    main(call)
+    assert [options["checkpoint"] for options in trained] == [out / "layer_3/checkpoint.safetensors"]
+    assert all(torch.equal(sdl.load(out / f"layer_{n}").W_dec, old) for n, old in enumerate(before, start=1))
+    assert capsys.readouterr().out.count("Dictionary(transcoder, jumprelu") == BLOCKS
+    # other settings are another set
+    trained.clear()
+    main([*call, "--seed", "1"])
+    assert len(trained) == BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--activation", "topk", "--k", "4"],
+            "circuit-tracer cannot express a topk transcoder: its loaders know relu",
+        ),
+        (["--pair", "sae"], "circuit-tracer cannot express a relu autoencoder: it opens transcoders"),
+        (["--layers", "1", "2"], "--layers goes without --to circuit_tracer: a set has all layers"),
+    ],
+)
+def test_what_the_library_cannot_express_is_refused_before_the_model_is_opened(options, message, tmp_path, capsys):
+    out = tmp_path / "set"
+    with pytest.raises(SystemExit):
+        main(["fit-layers", "--model", "none", "--text", "n", "--out", str(out), "--to", "circuit_tracer", *options])
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": [2, 5]}, "layer must be between 1 and 4"),
+        ({"pair": "crosscoder"}, "pair must be transcoder or sae"),
+        ({"activation": "topk"}, "activation topk needs k"),
+        ({"anchors": np.eye(D)}, "unknown run settings: anchors"),
+        ({"context_length": 64, "tokens": 0}, "too short for one context of 64 tokens"),
+        ({"context_length": 65}, "context_length must be between 2 and the model's 64"),
+    ],
+)
+def test_what_is_wrong_is_named_before_anything_is_trained(lm, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        sdl.fit_layers(lm, documents(60), out=tmp_path / "set", **READING | SETTINGS | options)
+    assert not (tmp_path / "set").exists()
