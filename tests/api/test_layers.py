@@ -1,5 +1,6 @@
 """A dictionary for each layer of a tiny Llama: fitted, exported as a set, gone on with, spliced in."""
 
+import copy
 import json
 from typing import Any
 
@@ -131,6 +132,16 @@ def test_a_set_that_was_cut_off_goes_on(command, monkeypatch, capsys):
     trained.clear()
     main([*call, "--seed", "1"])
     assert len(trained) == BLOCKS
+
+
+def test_a_layer_is_finished_for_the_same_model_alone(lm, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(module, "fit", lambda *x, **options: trained.append(options) or sdl.fit(*x, **options))
+    changed = copy.deepcopy(lm)
+    changed.model.layers[0].mlp.up_proj.weight.data[0, 0] += 1
+    for model, times in ((lm, 1), (lm, 1), (changed, 2)):
+        sdl.fit_layers(model, documents(60), layers=[2], out=tmp_path, **READING, **TOPK)
+        assert len(trained) == times
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def fit_layers(
     out
         A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. A call that
         was cut off goes on there. A finished layer is opened instead, if settings, seed, code, text and the model's
-        weights are the same; a model in memory is known by where it was loaded from.
+        weights are the same.
     seed, device, progress
         As of `fit`, for every layer.
     tokenizer, context_length, contexts_per_batch, drop, text_options

@@ -16,7 +16,6 @@ from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
 from sdlcore.sources.language.settings import Site, TextOptions
 from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
-from sdlcore.storage.files import sha256_of
 
 CONTEXT_LENGTH = 128
 DROP = ("first_position", "separator", "outlier")
@@ -91,16 +90,16 @@ class Reader(NamedTuple):
         )
 
     def facts(self) -> dict[str, Json]:
-        """Return what identifies activations but for their place, for provenance.
-
-        The model is known by where it was loaded from: a change to it since then does not show.
-        """
-        model: dict[str, Json] = {"name": self.lm.name_or_path or type(self.lm).__name__}
-        if Path(self.lm.name_or_path).is_dir():
-            weights = sorted(Path(self.lm.name_or_path).glob("*.safetensors"))
-            model["files"] = {path.name: sha256_of(path) for path in weights}
-        else:
-            model["commit"] = getattr(self.lm.config, "_commit_hash", None)
+        """Return what identifies activations but for their place, for provenance; reads all of the model's weights."""
+        weights = hashlib.sha256()
+        for name, values in self.lm.state_dict().items():
+            weights.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            weights.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        model: dict[str, Json] = {
+            "name": self.lm.name_or_path or type(self.lm).__name__,
+            "commit": getattr(self.lm.config, "_commit_hash", None),
+            "sha256": weights.hexdigest(),
+        }
         return {
             "model": model,
             "text": self.text.facts,
