@@ -95,7 +95,8 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         return given
 
     load_for_jobs()
-    with _errors_in_a_line(name):
+    warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
+    with _reader_gone(), _errors_in_a_line(name):
         call = tyro.extras.subcommand_cli_from_dict(
             {command: later(function) for command, function in functions.items()},
             prog=name,
@@ -104,16 +105,25 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
             config=(tyro.conf.OmitArgPrefixes,),
             registry=NESTED,
         )
-    warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
     try:
-        call()
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        with _reader_gone():
+            call()
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+@contextlib.contextmanager
+def _reader_gone() -> Iterator[None]:
+    """End quietly where whoever reads the output has seen enough, such as ``head``."""
+    try:
+        try:
+            yield
+        finally:  # help ends by an exception
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 @contextlib.contextmanager
