@@ -1,7 +1,9 @@
 """What the pages name exists, and what they compute is what they say. Their code blocks are run by tests/pages."""
 
+import inspect
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import sys
 import pytest
 import yaml
 
+import sdlcore as sdl
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import blocks as blocks_of
 from tests.sentences import pages
@@ -79,6 +82,20 @@ def test_what_the_page_on_models_shows_runs(tmp_path):
     }
     (batch,) = json.loads((tmp_path / "upload.json").read_text())["batches"]
     assert [feature["index"] for feature in batch] == [724, 31]
+
+
+def test_the_reference_of_python_has_every_name():
+    page = (REPOSITORY / "docs/reference/python.md").read_text()
+    paths = re.findall(r"^::: (\S+)$", page, flags=re.MULTILINE)
+    shown = {path.rsplit(".", 1)[1]: pkgutil.resolve_name(path) for path in paths}
+    plots = {
+        name for name, made in inspect.getmembers(sdl.plot, inspect.isfunction) if made.__module__ == "sdlcore.plot"
+    }
+    assert {name for name in plots if not name.startswith("_")} <= shown.keys()
+    names = set(dir(sdl)) - {"plot"}
+    assert sorted(names - shown.keys()) == []
+    for name in names:
+        assert shown[name] is getattr(sdl, name)
 
 
 @pytest.mark.parametrize("page", PAGES)
