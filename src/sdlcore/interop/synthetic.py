@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from sdlcore.interop.format import RefusedError
-from sdlcore.sources.bench.drawing import draw_coefficients
+from sdlcore.sources.bench.drawing import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
 
 
@@ -43,19 +43,19 @@ class Coefficients:
 
     Parameters
     ----------
-    bench, n, seed
-        Settings, number of features and seed of the bench.
+    bench, W_p, seed
+        Settings, n_p x n features and seed of the bench.
     """
 
-    def __init__(self, bench: BenchSource, n: int, seed: int) -> None:
-        self.bench, self.n, self.seed, self.calls = bench, n, seed, 0
+    def __init__(self, bench: BenchSource, W_p: ndarray, seed: int) -> None:
+        self.bench, self.W_p, self.seed, self.calls = bench, W_p, seed, 0
 
     def sample(self, batch_size: int) -> Tensor:
         """Return new coefficients (batch_size x n, float32, dense)."""
         part = f"saelens {self.calls}"
         self.calls += 1
-        blocks = draw_coefficients(self.bench, self.n, self.seed, part, batch_size)
-        return torch.cat([torch.from_numpy(block.toarray()) for block in blocks])
+        blocks = draw_samples(self.bench, self.W_p, None, self.seed, part, batch_size)
+        return torch.cat([torch.from_numpy(block.features.toarray()) for block in blocks])
 
 
 def for_saelens(bench: BenchSource, W_p: ndarray, seed: int) -> tuple[FeatureVectors, Coefficients]:
@@ -81,4 +81,4 @@ def for_saelens(bench: BenchSource, W_p: ndarray, seed: int) -> tuple[FeatureVec
             f"n_r: SAELens cannot express a bench with a second representation (n_r={bench.n_r}): it evaluates "
             "autoencoders alone; draw the bench without n_r"
         )
-    return FeatureVectors(W_p), Coefficients(bench, W_p.shape[1], seed)
+    return FeatureVectors(W_p), Coefficients(bench, W_p, seed)

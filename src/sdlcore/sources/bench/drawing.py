@@ -25,17 +25,6 @@ class Samples(NamedTuple):
     """N x n coefficients."""
 
 
-def draw_coefficients(bench: BenchSamples, n: int, seed: int, part: str, rows: int) -> Iterator[csr_array]:
-    """Yield the coefficients of samples (rows x n) by blocks of `ROWS_AT_ONCE`; parameters as of `draw_samples`."""
-    groups = Groups(bench.group_size, bench.correlation) if bench.correlation else None
-    # streams of their own, so that what is drawn from one does not depend on whether another is asked
-    rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")
-    skewed = (bench.hierarchy, bench.frequency_exponent, groups, groups_rng)
-    for start in range(0, rows, ROWS_AT_ONCE):
-        size = min(ROWS_AT_ONCE, rows - start)
-        yield coefficients(size, n, bench.sparsity, rng, bench.c_min, bench.beta, *skewed)
-
-
 def draw_samples(
     bench: BenchSamples, W_p: np.ndarray, W_r: np.ndarray | None, seed: int, part: str, rows: int
 ) -> Iterator[Samples]:
@@ -52,14 +41,20 @@ def draw_samples(
     rows
         N.
     """
-    n = W_p.shape[1]
+    groups = Groups(bench.group_size, bench.correlation) if bench.correlation else None
+    n, sparsity, c_min, beta = W_p.shape[1], bench.sparsity, bench.c_min, bench.beta
 
     def represent(x: csr_array, W: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         made = synthesise(x, W)
-        deviation = noise_deviation(bench.noise, n, len(W), bench.sparsity, bench.c_min, bench.beta)
+        deviation = noise_deviation(bench.noise, n, len(W), sparsity, c_min, beta)
         return noisy(made, deviation, rng) if deviation else made
 
+    # streams of their own, so that what is drawn from one does not depend on whether another is asked
+    rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")
     noise_p, noise_r = (stream(seed, "samples", part, "noise", side) for side in ("input", "target"))
-    for x in draw_coefficients(bench, n, seed, part, rows):
+    for start in range(0, rows, ROWS_AT_ONCE):
+        size = min(ROWS_AT_ONCE, rows - start)
+        skewed = (bench.hierarchy, bench.frequency_exponent, groups, groups_rng)
+        x = coefficients(size, n, sparsity, rng, c_min, beta, *skewed)
         target = None if W_r is None else represent(x, W_r, noise_r)
         yield Samples(represent(x, W_p, noise_p), target, x)
