@@ -7,6 +7,7 @@ from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.plugins.settings import PluginSource
+from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.storage.parsing import SourceError
 
@@ -72,11 +73,36 @@ def check_arrays(name):
             )
 
 
+def synthetic_model_files(wildcards):
+    """Files of a synthetic model of SAELens."""
+    from sdlcore.sources.saelens.model import model_files  # only here: it loads scipy
+
+    files = model_files(study.source(wildcards.source).model)
+    if missing := [file for file in files if not Path(file).exists()]:
+        raise WorkflowError(f"sources.saelens.{wildcards.source}: no such file: {', '.join(missing)}")
+    return files
+
+
+def check_synthetic_model(name):
+    """Refuse a synthetic model that the job would refuse, by its configuration alone."""
+    from sdlcore.sources.saelens.model import model_files, read_config  # only here: it loads scipy
+
+    source = SaelensSource(**settings_for(SaelensSource, SimpleNamespace(source=name)))
+    if not all(Path(file).exists() for file in model_files(source.model)):
+        return
+    try:
+        read_config(source)
+    except SourceError as error:
+        raise WorkflowError(f"sources.saelens.{name}: {error}")
+
+
 # before anything runs, and not where a job asks: Snakemake would take what is there already for files without a rule
 if workflow.is_main_process:
     for name in study.sources.file:
         if not missing_files(name):
             check_arrays(name)
+    for name in study.sources.saelens:
+        check_synthetic_model(name)
 
 
 def plugin_parts(wildcards):

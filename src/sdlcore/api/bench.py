@@ -7,6 +7,7 @@ import scipy.sparse
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
+from sdlcore.interop.synthetic import Coefficients, FeatureVectors, for_saelens
 from sdlcore.sources.bench.drawing import Samples, draw_samples
 from sdlcore.sources.bench.matrices import draw_matrices
 from sdlcore.sources.bench.settings import BenchSource
@@ -101,6 +102,19 @@ class Bench:
             Which ones; the bench's own where left out.
         """
         return self.references.choose(n_anchors, self.seed if seed is None else seed)
+
+    def to_saelens(self) -> tuple[FeatureVectors, Coefficients]:
+        """Return the features and a generator, as SAELens' ``eval_sae_on_synthetic_data`` takes them.
+
+        ``eval_sae_on_synthetic_data(sae, *bench.to_saelens(), num_samples=10_000, batch_size=1000)`` then evaluates any
+        dictionary that SAELens opens.
+
+        Raises
+        ------
+        RefusedError
+            If the bench has noise or a second representation, which SAELens cannot express.
+        """
+        return for_saelens(self.settings, self.W_p, self.seed)
 
     def __repr__(self) -> str:
         """Say in a line what it is."""

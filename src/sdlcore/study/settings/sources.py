@@ -19,6 +19,7 @@ from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images import settings as images
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.plugins.settings import PluginSource, gives
+from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
@@ -174,6 +175,21 @@ class Synth(Source, SynthSource):
         return f"SynthSAEBench's distribution, n = {self.n}, n_p = {self.n_p}"
 
 
+class Saelens(Source, SaelensSource):
+    """A synthetic model that SAELens saved, SynthSAEBench's for one (docs/benches.md)."""
+
+    kind = "saelens"
+    how_target = "synthetic models of SAELens have none"
+
+    @property
+    def described(self) -> str:
+        return f"the synthetic model {self.model}, n = {self.n}, n_p = {self.n_p}"
+
+    @property
+    def taken_from(self) -> list[str]:
+        return [self.model]
+
+
 class ClassMeans(_FromLibrary, data.ClassMeans):
     """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
 
@@ -327,6 +343,8 @@ class Sources(Settings):
     """Variants of the Linear Representation Bench (Appendix C), drawn anew for each seed."""
     synth: dict[Identifier, Synth] = {}
     """Benches with the distribution of SynthSAEBench, drawn anew for each seed."""
+    saelens: dict[Identifier, Saelens] = {}
+    """Synthetic models that SAELens saved, sampled anew for each seed."""
     clip: dict[Identifier, Clip] = {}
     """Image embeddings of CLIP models, shared by all seeds."""
     llama: dict[Identifier, Llama] = {}

@@ -1,0 +1,1 @@
+"""Synthetic models that SAELens saved, SynthSAEBench's among them: opened and sampled without SAELens."""

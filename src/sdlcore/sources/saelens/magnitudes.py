@@ -1,0 +1,73 @@
+"""Magnitudes of features, which SAELens does not save: it draws them anew from a model's configuration and seed."""
+
+from typing import Any
+
+import numpy as np
+
+from sdlcore.storage.parsing import SourceError
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "constant": ("value",),
+    "linear": ("start", "end"),
+    "exponential": ("start", "end"),
+    "folded_normal": ("mean", "std", "min_value", "max_value"),
+}
+"""Known kinds, and their settings."""
+DEFAULTS: dict[str, Any] = {"value": 1.0, "mean": 0.0, "std": 0.1, "min_value": None, "max_value": None}
+OFFSETS = {"std_firing_magnitudes": 1, "mean_firing_magnitudes": 2}
+"""What SAELens adds to a model's seed for each."""
+
+
+def check_magnitudes(config: dict[str, Any], key: str) -> None:
+    """Refuse magnitudes that nothing here can draw as SAELens does.
+
+    Raises
+    ------
+    SourceError
+        Naming the key and the value.
+    """
+    given = config[key]
+    if not isinstance(given, dict):
+        if not _is_number(given):
+            raise SourceError(f"{key}: {given!r}, expected a number or the settings of a generator")
+        return
+    name = given.get("generator_name")
+    if name not in KINDS:
+        raise SourceError(f"{key}.generator_name: {name!r} is not supported; expected one of {', '.join(KINDS)}")
+    expected = KINDS[name]
+    if unknown := sorted(given.keys() - {"generator_name", *expected}):
+        raise SourceError(f"{key}.{unknown[0]}: not known of {name}; expected some of {', '.join(expected)}")
+    for setting in expected:
+        value = given.get(setting, DEFAULTS.get(setting))
+        if not _is_number(value) and not (value is None and setting in ("min_value", "max_value")):
+            raise SourceError(f"{key}.{setting}: {value!r}, expected a number")
+    if name == "folded_normal" and config["seed"] is None:
+        raise SourceError(
+            f"seed: null, and {key} of {name} are drawn from it and not saved: SAELens itself draws others whenever it "
+            "opens the model; save the model with a seed"
+        )
+
+
+def magnitudes(config: dict[str, Any], key: str) -> np.ndarray:
+    """Return the magnitudes (n, float32) that SAELens makes of a checked configuration's ``key``."""
+    import torch  # only here: few other models need it
+
+    given, n = config[key], config["num_features"]
+    settings = {"generator_name": "constant", "value": given} if not isinstance(given, dict) else DEFAULTS | given
+    kind = settings["generator_name"]
+    if kind == "constant":
+        return np.full(n, settings["value"], dtype=np.float32)
+    if kind == "folded_normal":
+        generator = torch.Generator().manual_seed(config["seed"] + OFFSETS[key])
+        drawn = settings["mean"] + settings["std"] * torch.randn(n, generator=generator)
+        least, most = settings["min_value"], settings["max_value"]
+        bounds = 0 if least is None else least, np.inf if most is None else most
+        return np.clip(np.abs(drawn.numpy()), *bounds).astype(np.float32)
+    start, end = settings["start"], settings["end"]
+    if kind == "linear":
+        return np.linspace(start, end, n, dtype=np.float32)
+    return np.geomspace(start, end, n).astype(np.float32)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,174 @@
+"""Open a synthetic model that SAELens saved, and draw from it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors.numpy import load_file
+from scipy.sparse import csr_array
+
+from sdlcore.data.directions import check_directions
+from sdlcore.sources.saelens.hierarchy import Generation, nest, read_generations, scaled_parents
+from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
+from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
+from sdlcore.sources.synth.coefficients import Distribution, coefficients
+from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.storage.parsing import SourceError, in_a_sentence, parsing
+
+KNOWN = {
+    "firing_probability": None,
+    "hierarchy": None,
+    "orthogonalization": None,
+    "correlation": None,
+    "std_firing_magnitudes": 0.0,
+    "mean_firing_magnitudes": 1.0,
+    "bias": 1.0,
+    "dtype": "float32",
+    "seed": None,
+}
+"""Keys of a configuration beside the two sizes, and their defaults."""
+SIZES = {"num_features": "n", "hidden_dim": "n_p"}
+UNSHARED = 1e-4
+"""How far the variance of a feature's Gaussian number may be from one, which SAELens' own rounding stays far below."""
+
+
+class SyntheticModel(NamedTuple):
+    """A synthetic model."""
+
+    W_p: np.ndarray
+    """n_p x n unit features, float32."""
+    distribution: Distribution
+    """Of candidates and their magnitudes."""
+    generations: list[Generation]
+    """Trees of features; none without a hierarchy."""
+
+
+def model_files(folder: str) -> list[str]:
+    """Return the files of a model; ``hierarchy.json`` only if it is there."""
+    names = [CONFIG, WEIGHTS, *([HIERARCHY] if (Path(folder) / HIERARCHY).exists() else [])]
+    return [str(Path(folder) / name) for name in names]
+
+
+def read_config(source: SaelensSource) -> dict[str, Any]:
+    """Return a model's configuration with its defaults.
+
+    Raises
+    ------
+    SourceError
+        Naming the file, the key and the value that is not supported or does not agree with the source's.
+    """
+    path = Path(source.model) / CONFIG
+    with parsing(path, "the configuration of a synthetic model", "SyntheticModel.save of SAELens writes it"):
+        given = json.loads(path.read_text())
+        if not isinstance(given, dict):
+            raise SourceError(f"{path}: expected a mapping, found a {type(given).__name__}")
+    with _naming(path):
+        known = [*SIZES, *KNOWN]
+        if unknown := sorted(given.keys() - set(known)):
+            raise SourceError(f"{unknown[0]}: a key that is not supported; expected some of {', '.join(known)}")
+        for key, ours in SIZES.items():
+            if given.get(key) != getattr(source, ours):
+                raise SourceError(f"{key}: {given.get(key)!r}, but the source says {ours}: {getattr(source, ours)}")
+        config = KNOWN | given
+        if config["dtype"] != "float32":
+            raise SourceError(f"dtype: {config['dtype']!r} is not supported; expected 'float32'")
+        if not isinstance(config["seed"], int | None):
+            raise SourceError(f"seed: {config['seed']!r}, expected an integer or null")
+        for key in ("std_firing_magnitudes", "mean_firing_magnitudes"):
+            check_magnitudes(config, key)
+    return config
+
+
+def read_model(source: SaelensSource) -> SyntheticModel:
+    """Open a model.
+
+    Raises
+    ------
+    SourceError
+        Naming the file, the key or tensor, and what is missing, damaged or not supported.
+    """
+    config, folder = read_config(source), Path(source.model)
+    with parsing(folder / WEIGHTS, "safetensors"):
+        tensors = load_file(folder / WEIGHTS)
+    with _naming(folder / WEIGHTS):
+        W = _tensor(tensors, "feature_vectors", source.n, source.n_p)
+        factors = _factors(tensors, config, source.n)
+        frequencies = _tensor(tensors, "firing_probabilities", source.n)
+        if not ((frequencies >= 0) & (frequencies <= 1)).all():
+            raise SourceError("firing_probabilities: expected probabilities from 0 to 1")
+        bias = _tensor(tensors, "bias", source.n_p)
+    with in_a_sentence(f"{folder / WEIGHTS}: feature_vectors are not supported"):
+        check_directions(folder / WEIGHTS, "feature_vectors", W, source.n)
+    means, deviations = (magnitudes(config, f"{side}_firing_magnitudes") for side in ("mean", "std"))
+    if (deviations < 0).any():
+        raise SourceError(f"{folder / CONFIG}: std_firing_magnitudes: expected no number below 0")
+    generations = _generations(folder, config, source.n)
+    if any(means[parent] <= 0 for parent in scaled_parents(generations)):
+        raise SourceError(
+            f"{folder / CONFIG}: mean_firing_magnitudes: not above 0 for a feature that scales its children"
+        )
+    distribution = Distribution(frequencies, frequencies.astype(np.float64), factors, means, deviations, bias)
+    return SyntheticModel(np.ascontiguousarray(W.T), distribution, generations)
+
+
+def draw(n_samples: int, model: SyntheticModel, rng: np.random.Generator) -> csr_array:
+    """Draw coefficients (n_samples x n, float32). Explicit entries are the active features.
+
+    Candidates and their magnitudes are those of `sdlcore.sources.synth.coefficients`: a Gaussian copula, and normal
+    magnitudes cut off at zero.
+    """
+    n_p, n = model.W_p.shape
+    flat = SynthSource(n=n, n_p=n_p, roots=0, rank=model.distribution.factors.shape[1])
+    found = coefficients(n_samples, flat, model.distribution, rng)
+    if not model.generations:
+        return found
+    x = found.toarray()
+    nest(x, model.generations, model.distribution.means, rng)
+    return csr_array(x)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name a file in what the block refuses."""
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+
+
+def _tensor(tensors: dict[str, np.ndarray], name: str, *shape: int) -> np.ndarray:
+    if name not in tensors:
+        raise SourceError(f"{name}: missing, found {', '.join(sorted(tensors)) or 'no tensor'}")
+    found = tensors[name]
+    if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
+        raise SourceError(f"{name}: {found.dtype} of shape {found.shape}, expected finite numbers of shape {shape}")
+    return found.astype(np.float32)
+
+
+def _factors(tensors: dict[str, np.ndarray], config: dict[str, Any], n: int) -> np.ndarray:
+    """Return the weights of features on shared factors (n x rank); rank 0 without correlation."""
+    name = "correlation_factor"
+    if name not in tensors:
+        if config["correlation"] is not None:
+            raise SourceError(f"{name}: missing, but {CONFIG} asks for correlation")
+        return np.zeros((n, 0), dtype=np.float32)
+    factors = _tensor(tensors, name, n, *tensors[name].shape[1:2])
+    own = _tensor(tensors, "correlation_diag", n)
+    if (own <= 0).any() or (np.abs(np.square(factors).sum(axis=1) + own - 1) > UNSHARED).any():
+        raise SourceError(f"correlation_diag: not supported unless it is above 0 and 1 less the squares of {name}")
+    return factors
+
+
+def _generations(folder: Path, config: dict[str, Any], n: int) -> list[Generation]:
+    path = folder / HIERARCHY
+    if not path.exists():
+        if config["hierarchy"] is not None:
+            raise SourceError(f"{path}: missing, but {CONFIG} asks for a hierarchy")
+        return []
+    with parsing(path, "a hierarchy"):
+        given = json.loads(path.read_text())
+    with _naming(path):
+        return read_generations(given, n)

@@ -1,0 +1,28 @@
+"""Settings of a source that is a synthetic model of SAELens. Without numpy: configurations are checked by them."""
+
+from dataclasses import dataclass
+
+from sdlcore.settings import FromJson, Text, Total, check
+from sdlcore.sources.synth.settings import Size
+
+CONFIG, WEIGHTS, HIERARCHY = "synthetic_model_config.json", "synthetic_model.safetensors", "hierarchy.json"
+"""The files that ``SyntheticModel.save`` writes; the last one only where features are nested."""
+
+
+@dataclass(frozen=True)
+class SaelensSource(FromJson):
+    """A synthetic model that SAELens saved (``SyntheticModel.save``)."""
+
+    model: Text
+    """Its folder."""
+    n: Size
+    """Its number of features, num_features there."""
+    n_p: Size
+    """Its dimension, hidden_dim there."""
+    train_samples: Total = 100000
+    """Samples for training."""
+    test_samples: Total = 10000
+    """Samples for evaluation that training does not see."""
+
+    def __post_init__(self) -> None:
+        check(self)

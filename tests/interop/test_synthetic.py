@@ -1,0 +1,117 @@
+"""A bench as SAELens' evaluation takes it, and SAELens' evaluation of dictionaries on it."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+import sdlcore as sdl
+from sdlcore.data.memory import Arrays
+from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.interop.export import export
+from sdlcore.interop.format import RefusedError
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+from tests.conftest import REPOSITORY
+
+PYTHON = REPOSITORY / "cache/environments/saelens/bin/python"
+SMALL = {"n": 12, "n_p": 8, "sparsity": 0.8, "max_interference": 0.5}
+SETTINGS = {"n": 40, "n_p": 64, "sparsity": 0.95, "c_min": 0.5, "max_interference": 0.05, "bound": "absolute"}
+SAMPLES, BATCH = 4000, 1000
+
+
+def test_a_bench_gives_features_what_they_make_of_coefficients_and_coefficients():
+    bench = sdl.Bench.draw(seed=3, **SMALL)
+    features, generator = bench.to_saelens()
+    x = generator.sample(9000)  # two blocks
+    assert (x.shape, x.dtype, x.layout) == ((9000, 12), torch.float32, torch.strided)
+    assert np.array_equal(features.feature_vectors.numpy(), bench.W_p.T)
+    assert np.allclose(features(x), x.numpy() @ bench.W_p.T, atol=1e-5)
+    assert (x > 0).float().mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_each_call_draws_new_samples_and_another_generator_the_same_ones_in_order():
+    bench = sdl.Bench.draw(seed=3, **SMALL)
+    (_, one), (_, other) = bench.to_saelens(), bench.to_saelens()
+    first, second = one.sample(50), one.sample(50)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, other.sample(50))
+    assert torch.equal(second, other.sample(50))
+    for part in ("train", "test"):
+        assert not np.array_equal(bench.samples(50, part).features.toarray(), first)
+
+
+@pytest.mark.parametrize("key", ["noise", "n_r"])
+def test_what_saelens_cannot_express_is_refused_by_name(key):
+    with pytest.raises(RefusedError, match=f"^{key}: SAELens cannot express a bench with"):
+        sdl.Bench.draw(seed=3, **SMALL, **{key: 6}).to_saelens()
+
+
+def true_dictionary(bench):
+    """Return a dictionary whose latents are the bench's features, none left over."""
+    n_p, n = bench.W_p.shape
+    coder = SparseCoder(ModelConfig(activation="relu", n_q=n, bias=True), (n_p,), (n_p,))
+    W = torch.from_numpy(bench.W_p.T.copy())
+    weights = {"W_enc": W, "W_dec": W, "b_enc": torch.full((n,), -0.25), "b_dec": torch.zeros(n_p)}
+    coder.load_state_dict(weights)
+    return coder.eval()
+
+
+def theirs(bench, coder, folder):
+    """Return what SAELens' evaluation says of a dictionary that we exported, on `bench.to_saelens()`.
+
+    Its environment has SAELens and, beside it, h5py and lazy_loader, which `sdl.Bench` imports. sdlcore itself is not
+    installed there: ``src`` is put on its path.
+    """
+    assert PYTHON.exists(), f"{PYTHON} is missing: make interop-test sets it up"
+    export(coder, "saelens", folder / "exported")
+    drawn = {"seed": bench.seed, "settings": SETTINGS, "samples": SAMPLES, "batch": BATCH}
+    (folder / "bench.json").write_text(json.dumps(drawn))
+    command = [str(PYTHON), str(REPOSITORY / "tests/interop/evaluator.py"), str(folder)]
+    env = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY / "src"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ours(bench, coder):
+    """Return our metrics on the very samples that SAELens draws."""
+    features, generator = bench.to_saelens()
+    x = torch.cat([generator.sample(BATCH) for _ in range(SAMPLES // BATCH)])
+    samples = Arrays(features(x).numpy(), features=csr_array(x.numpy()))
+    truth = GroundTruth(bench.W_p, None, np.zeros(0, dtype=np.int64))
+    return evaluate(coder, samples, truth, np.random.default_rng(0)).metrics
+
+
+@pytest.mark.interop
+def test_saelens_finds_the_true_features_to_be_the_true_features(tmp_path):
+    bench = sdl.Bench.draw(seed=0, **SETTINGS)
+    found = theirs(bench, true_dictionary(bench), tmp_path)
+    assert found["mcc"] == pytest.approx(1, abs=1e-6)
+    assert found["uniqueness"] == 1
+    assert found["dead_latents"] == 0
+    assert found["true_l0"] == pytest.approx(2, abs=0.1)
+    assert found["classification"]["recall"] > 0.99
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize(("activation", "n_q"), [("topk", 24), ("batchtopk", 64)])
+def test_saelens_and_we_agree_on_a_trained_dictionary(activation, n_q, tmp_path):
+    bench = sdl.Bench.draw(seed=0, **SETTINGS)
+    trained = sdl.fit(bench.sample(4000), activation=activation, n_q=n_q, k=2, steps=150, progress=False)
+    coder = trained.coder.eval()
+    their, our = theirs(bench, coder, tmp_path), ours(bench, coder)
+    pairs = {
+        "mcc": their["mcc"],
+        "uniqueness": their["uniqueness"],
+        "l0": their["sae_l0"],
+        "detection_f1": their["classification"]["f1_score"],
+        "detection_precision": their["classification"]["precision"],
+        "detection_recall": their["classification"]["recall"],
+    }
+    assert {name: our[name] for name in pairs} == pytest.approx(pairs, abs=1e-3)
+    assert 0.1 < our["detection_f1"] < 0.99  # neither nothing nor everything was found

@@ -1,0 +1,222 @@
+"""Synthetic models as SAELens saves them, written by hand: what is read, drawn, stored and refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import load_references
+from sdlcore.random_streams import stream
+from sdlcore.sources.saelens.model import draw, read_model
+from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.storage.parsing import SourceError
+from tests.conftest import script
+
+N, N_P, SAMPLES = 12, 8, 40000
+LEAF = {"mutually_exclusive_children": False, "scale_children_by_parent": False, "feature_id": None, "children": []}
+
+
+def node(feature, *children, exclusive=False, scaled=False):
+    flags = {"mutually_exclusive_children": exclusive, "scale_children_by_parent": scaled}
+    return LEAF | flags | {"feature_index": feature, "children": list(children)}
+
+
+# 0 scales 1 and 2, which exclude each other; 3, no child of it but of a nameless node, is silent without 4
+ROOTS = [node(0, node(1), node(2, node(5)), exclusive=True, scaled=True), node(4, node(None, node(3)))]
+CONFIG = {
+    "num_features": N,
+    "hidden_dim": N_P,
+    "firing_probability": {"generator_name": "zipfian"},
+    "hierarchy": {"total_root_nodes": 2},
+    "orthogonalization": None,
+    "correlation": {"rank": 2, "correlation_scale": 0.3, "seed": None},
+    "std_firing_magnitudes": {"generator_name": "folded_normal", "mean": 0.5, "std": 0.2},
+    "mean_firing_magnitudes": {"generator_name": "linear", "start": 5.0, "end": 4.0},
+    "bias": 0.5,
+    "dtype": "float32",
+    "seed": 7,
+}
+
+
+def written(folder, config=None, hierarchy=None, **tensors):
+    """Write a model, with some keys and tensors replaced; a tensor that is None is left out. Return its source."""
+    rng = np.random.default_rng(0)
+    W, factors = rng.standard_normal((N, N_P)), 0.3 * rng.standard_normal((N, 2))
+    given = {
+        "feature_vectors": W / np.linalg.norm(W, axis=1, keepdims=True),
+        "bias": rng.standard_normal(N_P),
+        "firing_probabilities": np.linspace(0.6, 0.2, N),
+        "correlation_factor": factors,
+        "correlation_diag": 1 - np.square(factors).sum(axis=1),
+    } | tensors
+    folder.mkdir(exist_ok=True)
+    (folder / "synthetic_model_config.json").write_text(json.dumps(CONFIG | (config or {})))
+    (folder / "hierarchy.json").write_text(json.dumps({"roots": ROOTS} if hierarchy is None else hierarchy))
+    save_file(
+        {name: np.asarray(value, dtype=np.float32) for name, value in given.items() if value is not None},
+        folder / "synthetic_model.safetensors",
+    )
+    return SaelensSource(str(folder), N, N_P, train_samples=9000, test_samples=50)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return read_model(written(tmp_path_factory.mktemp("saved") / "model"))
+
+
+@pytest.fixture(scope="module")
+def x(model):
+    return draw(SAMPLES, model, stream(0, "samples")).toarray()
+
+
+def test_a_child_is_active_only_with_its_parent_and_without_siblings_that_it_excludes(x):
+    active = x > 0
+    for child, parent in ((1, 0), (2, 0), (5, 2), (3, 4)):
+        assert active[:, child].any()
+        assert not (active[:, child] & ~active[:, parent]).any()
+    assert not (active[:, 1] & active[:, 2]).any()
+
+
+def test_features_are_as_frequent_as_the_model_says_and_correlated_by_its_factors(model, x):
+    alone = [0, 4, 6, 7, 8, 9, 10, 11]
+    wanted, active = model.distribution.frequencies[alone], (x > 0)[:, alone]
+    assert (np.abs(active.mean(axis=0) - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / SAMPLES)).all()
+    shared = (model.distribution.factors @ model.distribution.factors.T)[np.ix_(alone, alone)]
+    pairs = np.triu_indices(len(alone), 1)
+    assert np.corrcoef(shared[pairs], np.corrcoef(active.T)[pairs])[0, 1] > 0.98
+
+
+def test_siblings_that_exclude_each_other_have_equal_chances_where_both_are_candidates(tmp_path):
+    even = np.full(N, 1.0)
+    model = read_model(written(tmp_path, firing_probabilities=even))
+    active = draw(SAMPLES, model, stream(0, "samples")).toarray() > 0
+    assert (active[:, 1] ^ active[:, 2])[active[:, 0]].all()
+    assert active[:, 1].mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_magnitudes_are_the_configurations_and_a_scaled_child_grows_with_its_parent(model, x):
+    means, deviations = model.distribution.means, model.distribution.deviations
+    assert means[[0, -1]].tolist() == [5, 4]
+    # what SAELens draws of seed + 1
+    drawn = 0.5 + 0.2 * torch.randn(N, generator=torch.Generator().manual_seed(8))
+    assert deviations == pytest.approx(drawn.abs().numpy())
+    found = x[x[:, 6] > 0, 6]
+    assert abs(found.mean() - means[6]) < 5 * deviations[6] / np.sqrt(len(found))
+    assert found.std() == pytest.approx(deviations[6], rel=0.05)
+    both = x[x[:, 1] > 0][:, [0, 1]].astype(float)
+    assert both[:, 1].mean() / both[:, 0].mean() == pytest.approx(means[1] / means[0], rel=0.02)
+    gated = x[x[:, 3] > 0, 3]
+    assert abs(gated.mean() - means[3]) < 5 * deviations[3] / np.sqrt(len(gated))
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "last"),
+    [
+        (2, 2, 2),
+        ({"generator_name": "constant"}, 1, 1),
+        ({"generator_name": "exponential", "start": 1.0, "end": 16.0}, 1, 16),
+    ],
+)
+def test_other_magnitudes(given, first, last, tmp_path):
+    means = read_model(written(tmp_path, {"mean_firing_magnitudes": given})).distribution.means
+    assert means[[0, -1]] == pytest.approx([first, last])
+    assert means[1] / means[0] == pytest.approx((last / first) ** (1 / (N - 1)))
+
+
+def test_a_model_without_correlation_and_hierarchy(tmp_path):
+    source = written(tmp_path, {"correlation": None, "hierarchy": None}, correlation_factor=None, correlation_diag=None)
+    (tmp_path / "hierarchy.json").unlink()
+    model = read_model(source)
+    active = draw(SAMPLES, model, stream(0, "samples")).toarray() > 0
+    wanted = model.distribution.frequencies
+    assert (np.abs(active.mean(axis=0) - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / SAMPLES)).all()
+    assert np.abs(np.corrcoef(active.T)[np.triu_indices(N, 1)]).max() < 5 / np.sqrt(SAMPLES)
+
+
+def test_stores_hold_features_times_directions_plus_bias_and_seeds_differ_in_samples_alone(tmp_path):
+    source = written(tmp_path / "model")
+    inputs = []
+    for seed in (3, 4):
+        paths = {name: tmp_path / f"{name}{seed}.h5" for name in ("train", "test")}
+        script("saelens")(source=source, seed=seed, feature_matrix=tmp_path / f"W{seed}.safetensors", **paths)
+        W, model = load_references(tmp_path / f"W{seed}.safetensors").W_p, read_model(source)
+        assert np.array_equal(W, model.W_p)
+        for part, rows in (("train", 9000), ("test", 50)):
+            with ActivationStore(paths[part]) as store:
+                x, samples = store.features(), store.read("input")
+            assert samples.shape == (rows, N_P)
+            assert samples == pytest.approx(x @ W.T + model.distribution.bias, abs=1e-4)
+            inputs.append(samples[:50])
+    assert not any(np.array_equal(a, b) for i, a in enumerate(inputs) for b in inputs[:i])
+
+
+FOLDED = {"generator_name": "folded_normal"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"num_features": 13}, "num_features: 13, but the source says n: 12"),
+        ({"hidden_dim": None}, "hidden_dim: None, but the source says n_p: 8"),
+        ({"noise": 0.1}, "noise: a key that is not supported"),
+        ({"dtype": "bfloat16"}, "dtype: 'bfloat16' is not supported; expected 'float32'"),
+        ({"seed": None}, "seed: null, and std_firing_magnitudes of folded_normal are drawn from it"),
+        ({"seed": "7"}, "seed: '7', expected an integer or null"),
+        ({"mean_firing_magnitudes": {"generator_name": "cauchy"}}, "mean_firing_magnitudes.generator_name: 'cauchy'"),
+        ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: not known of folded_normal"),
+        ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),
+        ({"std_firing_magnitudes": -1}, "std_firing_magnitudes: expected no number below 0"),
+        ({"mean_firing_magnitudes": 0}, "mean_firing_magnitudes: not above 0 for a feature that scales"),
+    ],
+)
+def test_what_a_configuration_has_that_is_not_supported_is_named(config, message, tmp_path):
+    with pytest.raises(SourceError, match=f"synthetic_model_config.json: {message}"):
+        read_model(written(tmp_path, config))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"bias": None}, "bias: missing, found correlation_diag, "),
+        ({"feature_vectors": np.ones((N, 3))}, r"feature_vectors: float32 of shape \(12, 3\), expected finite"),
+        ({"feature_vectors": np.ones((N, N_P))}, "feature_vectors are not supported .*norm 2.828"),
+        ({"firing_probabilities": np.full(N, 1.5)}, "firing_probabilities: expected probabilities"),
+        ({"correlation_factor": None}, "correlation_factor: missing, but"),
+        ({"correlation_diag": np.ones(N)}, "correlation_diag: not supported unless"),
+    ],
+)
+def test_what_tensors_are_not_supported_is_named(tensors, message, tmp_path):
+    with pytest.raises(SourceError, match=f"synthetic_model.safetensors: {message}"):
+        read_model(written(tmp_path, **tensors))
+
+
+@pytest.mark.parametrize(
+    ("hierarchy", "message"),
+    [
+        ([], "roots: missing"),
+        ({"roots": [node(12)]}, "feature_index: 12, expected null or one of 0 to 11"),
+        ({"roots": [node(1, node(1))]}, "feature_index: 1 stands at two nodes"),
+        ({"roots": [node(1) | {"weight": 2}]}, "weight: a key that is not known of a node"),
+        ({"roots": [node(1, exclusive=1)]}, "mutually_exclusive_children: 1, expected true or false"),
+    ],
+)
+def test_what_a_hierarchy_has_that_is_not_supported_is_named(hierarchy, message, tmp_path):
+    with pytest.raises(SourceError, match=f"hierarchy.json: {message}"):
+        read_model(written(tmp_path, hierarchy=hierarchy))
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    source = written(tmp_path)
+    (tmp_path / "hierarchy.json").unlink()
+    with pytest.raises(SourceError, match=r"hierarchy.json: missing, but synthetic_model_config.json asks for"):
+        read_model(source)
+    for name in ("synthetic_model.safetensors", "synthetic_model_config.json"):
+        (tmp_path / name).write_text("{")
+        with pytest.raises(SourceError, match=f"{name}: not readable as"):
+            read_model(source)
+        (tmp_path / name).unlink()
+        with pytest.raises(SourceError, match=f"{name}: not readable as"):
+            read_model(source)

@@ -1,0 +1,33 @@
+"""A synthetic model of SAELens as a source: checked, planned, sampled, trained on, and sampled anew if it changes."""
+
+import numpy as np
+
+from sdlcore.data.reading import ActivationStore
+from tests.sources.saelens.test_model import N_P, N, written
+
+RUN = {"n_q": 16, "k": 2, "steps": 5, "batch_size": 64}
+
+
+def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
+    folder = checkout.path / "their model"
+
+    def asked(**settings):
+        source = {"model": folder.name, "n": N, "n_p": N_P, "train_samples": 700, "test_samples": 150, "run": RUN}
+        return {"name": "their", "sources": {"saelens": {"theirs": source | settings}}}
+
+    missing = checkout.snakemake("-n", change=asked(), check=False).stdout
+    assert "sources.saelens.theirs: no such file: their model/synthetic_model_config.json" in missing
+    written(folder)
+    wrong = checkout.snakemake("-n", change=asked(n=64), check=False).stdout
+    assert "num_features: 12, but the source says n: 64" in wrong
+
+    planned = checkout.plan(change=asked())
+    assert planned.of("saelens") == ["source=theirs, seed=0"]
+    assert planned.of("make_own_theirs")
+    metrics = "results/their/runs/theirs/topk/best/none/seed0/metrics.json"
+    checkout.snakemake(metrics, change=asked())
+    with ActivationStore(checkout.path / "results/their/activations/theirs/seed0/train.h5") as store:
+        assert store.read("input").shape == (700, N_P)
+    assert not checkout.plan(metrics, change=asked()).jobs
+    written(folder, bias=np.zeros(N_P))
+    assert checkout.plan(metrics, change=asked()).rules() == {"saelens", "anchors", "train", "evaluate"}

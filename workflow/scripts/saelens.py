@@ -1,0 +1,44 @@
+"""Sample a synthetic model that SAELens saved: its features, and samples for training and for evaluation."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from sdlcore.command_line import cli
+from sdlcore.data.writing import create_store
+from sdlcore.random_streams import stream
+from sdlcore.sources.saelens.model import draw, model_files, read_model
+from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.storage.files import provenance, sha256_of
+from sdlcore.storage.sealing import write_sealed
+
+ROWS_AT_ONCE = 4096
+
+
+def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path, test: Path) -> None:
+    """
+    Args:
+        source: settings of the source
+        seed: of the samples; features are the model's own
+        feature_matrix: file of the true features to write
+        train: store for training to write
+        test: store for evaluation to write
+    """
+    model = read_model(source)
+    files = {Path(file).name: sha256_of(file) for file in model_files(source.model)}
+    made_by = provenance(__file__, source=asdict(source), files=files, seed=seed)
+    write_sealed(feature_matrix, {"W_p": model.W_p}, made_by)
+    for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
+        rng, active = stream(seed, "saelens", part), 0
+        with create_store(path, {**made_by, "part": part}) as store:
+            for start in range(0, rows, ROWS_AT_ONCE):
+                x = draw(min(ROWS_AT_ONCE, rows - start), model, rng)
+                store.append(np.asarray(x @ model.W_p.T, dtype=np.float32) + model.distribution.bias, features=x)
+                active += x.nnz
+        logging.info("%s: %d samples of %.1f active features", part, rows, active / rows)
+
+
+if __name__ == "__main__":
+    cli(main, log="%(message)s")
