@@ -154,6 +154,7 @@ def page(pairs: list[Pair]) -> str:
         "",
         "## How to repeat it",
         "",
+        "<!-- needs: peers -->",
         "```sh",
         "make interop-test      # an environment for each library below cache, then this page and pairs.csv",
         "```",
