@@ -8,10 +8,14 @@ Every method is a choice of a pair (x_p, x_r), a sparsity-inducing sigma and los
 where it is first used.
 """
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 
 import lazy_loader
 
+# OpenMP reads it when torch is loaded: threads that wait leave the cores to those that work. Else they spin, and a
+# training on a busy machine takes ten times as long and more.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 try:
     __version__ = version("sdlcore")

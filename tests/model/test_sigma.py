@@ -310,6 +310,7 @@ def test_latents_that_only_take_part_beside_the_active_ones_have_no_value(regist
             return torch.ones_like(pre)
 
     model = SparseCoder(ModelConfig("sae", "lifted", 6, 2), (4,), (4,), torch.Generator().manual_seed(0))
-    out = model(torch.randn(3, 4), auxiliary=Auxiliary(torch.tensor([0, 1]), 1))
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    out = model(x, auxiliary=Auxiliary(torch.tensor([0, 1]), 1))
     assert len(out.values) == 3 * 3
     assert out.values.sum() == out.active().sum() == 3 * 2

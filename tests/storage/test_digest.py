@@ -187,3 +187,12 @@ def test_an_installed_plugin_counts_without_the_libraries_beside_it(tmp_path):
     (installed / "own/plugin.py").write_text("import library\nfrom own import helper\n")
     found = imported_sources(tmp_path / "script.py", root, [str(installed / "own/plugin.py")])
     assert list(found) == ["plugin own/__init__.py", "plugin own/helper.py", "plugin own/plugin.py", "script.py"]
+
+
+def test_libraries_beside_an_installed_package_do_not_count(tmp_path, monkeypatch):
+    (tmp_path / "sdlcore").mkdir()
+    (tmp_path / "sdlcore/__init__.py").write_text("import library\n")
+    (tmp_path / "library.py").write_text("x = 1\n")
+    (tmp_path / "script.py").write_text("import sdlcore\n")
+    monkeypatch.setattr(digest, "HOME", tmp_path)
+    assert set(digest.imported_sources(tmp_path / "script.py", tmp_path)) == {"script.py", "sdlcore/__init__.py"}

@@ -1,12 +1,8 @@
 """Find anchors in activations alone: what a solver finds in both halves of them."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
-
-# before torch starts its threads: those that wait must leave the cores to those of the kernels
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 

@@ -1,10 +1,5 @@
 """Open one dictionary that was made elsewhere, as a run."""
 
-import os
-
-# before torch starts its threads: those that wait must leave the cores to those of the kernels
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from sdlcore.command_line import cli
 from sdlcore.interop.run_import import run_import
 from sdlcore.interop.settings import ImportConfig

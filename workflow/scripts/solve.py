@@ -1,10 +1,5 @@
 """Solve for one dictionary on an activation store, without gradient descent."""
 
-import os
-
-# before torch starts its threads: those that wait must leave the cores to those of the kernels
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from pathlib import Path
 
 from sdlcore.command_line import cli

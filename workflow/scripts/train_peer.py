@@ -1,10 +1,5 @@
 """Train one dictionary on an activation store by another library, in the environment of these."""
 
-import os
-
-# before torch starts its threads: those that wait must leave the cores to those of the kernels
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from sdlcore.baselines.run_peer import run_peer
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.command_line import cli

@@ -1,10 +1,5 @@
 """Train one dictionary on activations that a language model makes as it goes."""
 
-import os
-
-# before torch starts its threads: those that wait must leave the cores to those of the kernels
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from sdlcore.command_line import cli
 from sdlcore.run import RunConfig
 from sdlcore.sources.language.streaming import open_stream

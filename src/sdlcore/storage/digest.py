@@ -22,6 +22,10 @@ DECLARATIONS = (
 """Modules that declare settings of runs and do nothing else. Those of sources do more: they read references."""
 
 
+HOME, PACKAGE = Path(__file__).parents[2], Path(__file__).parents[1].name
+"""The folder that this package lies in, and its name: beside an installed one lie all other libraries."""
+
+
 def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     """Return a digest of the statements of ``script`` and of each module below ``root`` that it imports, at any depth.
 
@@ -71,7 +75,7 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
         for name in _imports(path, beside):
             if beside != root and not _is_installed_apart(name, path, beside):
                 waiting += [(module, beside) for module in _files(name, beside)]
-            ours = _files(name, root)
+            ours = _files(name, root) if root != HOME or name.partition(".")[0] == PACKAGE else []
             waiting += [(module, root) for module in ours if module.relative_to(root).as_posix() not in DECLARATIONS]
     named = {_name(path, beside, root): path for path, beside in found.items()}
     return dict(sorted(named.items()))
