@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import save_file
 
 import sdlcore as sdl
-from sdlcore.commands import COMMANDS, main
+from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -161,8 +161,8 @@ def test_help_explains_each_option(command, capsys):
 def test_the_command_is_installed_with_the_package():
     code = "from importlib.metadata import entry_points; e, = entry_points(group='console_scripts', name='sdlcore');"
     done = subprocess.run([sys.executable, "-c", code + "print(e.value)"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "sdlcore.commands:main"
-    assert 'sdlcore = "sdlcore.commands:main"' in (REPOSITORY / "pyproject.toml").read_text()
+    assert done.stdout.strip() == "sdlcore.commands.main:main"
+    assert 'sdlcore = "sdlcore.commands.main:main"' in (REPOSITORY / "pyproject.toml").read_text()
 
 
 def test_a_dictionary_goes_to_another_library_and_back(tmp_path, folder, capsys):
@@ -188,7 +188,7 @@ def test_plain_tensors_become_a_dictionary(tmp_path, folder):
 
 
 def test_whoever_reads_may_have_enough():
-    code = "import sys; from sdlcore.commands import main; main(['fit', '--help'])"
+    code = "import sys; from sdlcore.commands.main import main; main(['fit', '--help'])"
     command = f'{sys.executable} -c "{code}" | head -1'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr

@@ -1,11 +1,11 @@
 from . import plot as plot
+from .api.anchors import class_means as class_means
+from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
 from .api.dictionary import Dictionary as Dictionary
 from .api.dictionary import load as load
 from .api.exporting import export as export
 from .api.exporting import export_set as export_set
-from .api.fitting import class_means as class_means
-from .api.fitting import discover as discover
 from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice

@@ -85,7 +85,7 @@ def test_a_model_beside_another_runs_config_is_refused(sae, both, tmp_path):
 
 
 def test_what_is_no_dictionary_is_refused_by_its_file(tmp_path):
-    with pytest.raises(ValueError, match=r"nothing.safetensors: no such file"):
+    with pytest.raises(ValueError, match=r"nothing.safetensors: neither a file or folder on this machine"):
         sdl.load(tmp_path / "nothing.safetensors")
     (tmp_path / "x.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match=r"x.safetensors: not a readable safetensors file"):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import sdlcore as sdl
 from sdlcore.api import layers as module
-from sdlcore.commands import main
+from sdlcore.commands.main import main
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import Document
 from sdlcore.sources.language.tokens import contexts_of

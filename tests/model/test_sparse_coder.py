@@ -194,3 +194,11 @@ def test_the_leak_test_would_see_a_leak():
     match = best_match(normalise_rows(leaked), true)
     assert mip(match) > chance_mip(n_q, dimension) + 0.5
     assert (match.latent == np.arange(n)).mean() > 0.99
+
+
+@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "gated"])
+def test_no_samples_have_no_latents(activation):
+    model = SparseCoder(ModelConfig(activation=activation, n_q=6, k=2 if activation == "topk" else None), (4,), (4,))
+    out = model.eval()(torch.zeros(0, 4))
+    assert out.latents().shape == (0, 6)
+    assert out.x_hat.shape == (0, 4)

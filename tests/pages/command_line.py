@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-from sdlcore.commands import COMMANDS, main
+from sdlcore.commands.main import COMMANDS, main
 
 
 def help_of(*arguments: str) -> str:

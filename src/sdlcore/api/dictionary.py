@@ -12,17 +12,18 @@ from torch import Tensor
 from sdlcore.api.card import card_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
-from sdlcore.model.saving import is_model, load_model, load_provenance, save_model
+from sdlcore.interop.places import OURS, format_at, locate
+from sdlcore.model.saving import load_model, load_provenance, save_model
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.settings import Json
+from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
 from sdlcore.training.history import csv_file, read_history
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL, CONFIG, HISTORY, ANCHORS = "model.safetensors", "config.json", "history.csv", "anchors.safetensors"
-"""Files of a run's folder."""
+CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
+"""Files of a run's folder, beside the model."""
 ROWS_AT_ONCE = 4096
 
 
@@ -72,7 +73,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return dict(found) if isinstance(found, dict) else self.coder.config.to_dict()
 
     @property
-    def pair(self) -> str:
+    def pair(self) -> Pair:
         """Which pair it codes: sae, transcoder or crosscoder."""
         return self.coder.config.pair
 
@@ -161,11 +162,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             raise ValueError(f"expected N x {width} numbers, found {' x '.join(map(str, x.shape))}")
         if isinstance(x, Tensor):
             return function(x.to(self.coder.W_enc.dtype))
-        if not len(x):  # no kernel takes none
-            return self._batches(function, np.zeros((1, width), dtype=np.float32), width)[:0]
         device, found = self.coder.W_enc.device, []
         with torch.no_grad():
-            for start in range(0, len(x), ROWS_AT_ONCE):
+            for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
                 part = torch.from_numpy(np.ascontiguousarray(x[start : start + ROWS_AT_ONCE], dtype=np.float32))
                 found.append(function(part.to(device)).cpu().numpy())
         return np.concatenate(found)
@@ -188,7 +187,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             return
         path.mkdir(parents=True, exist_ok=True)
         (path / CONFIG).unlink(missing_ok=True)  # so that a model without it is none of this run's
-        save_model(path / MODEL, self.coder, self.provenance)
+        save_model(path / OURS, self.coder, self.provenance)
         if self.history:
             with csv_file(path / HISTORY, self.history):
                 pass
@@ -207,7 +206,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If it is damaged or no dictionary of ours; the message names the file.
         """
         path = Path(path)
-        model = path / MODEL if path.is_dir() else path
+        model = path / OURS if path.is_dir() else path
         if not model.is_file():
             raise ValueError(f"{model}: no such file; expected a dictionary that sdlcore wrote, or a run's folder")
         history = model.with_name(HISTORY) if path.is_dir() else None
@@ -250,7 +249,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         if not Path(model_id).is_dir():
             taken = ("revision", "cache_dir", "force_download", "local_files_only", "token")
             wanted = {name: options[name] for name in taken if name in options}
-            model_id = snapshot_download(model_id, allow_patterns=[MODEL, CONFIG, HISTORY, ANCHORS], **wanted)
+            model_id = snapshot_download(model_id, allow_patterns=[OURS, CONFIG, HISTORY, ANCHORS], **wanted)
         return cls.load(model_id)
 
     def generate_model_card(self, *_: Any, scores: Mapping[str, float | None] | None = None, **__: Any) -> ModelCard:
@@ -265,7 +264,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return f"Dictionary({config.pair}, {config.activation}{k}, {widths})"
 
 
-def load(path: str | Path, format: str | None = None, **options: Any) -> Dictionary:
+def load(
+    path: str | Path, format: str | None = None, *, subfolder: str = "", revision: str | None = None, **options: Any
+) -> Dictionary:
     """Open a dictionary: ours, or one of another library.
 
     Parameters
@@ -274,24 +275,25 @@ def load(path: str | Path, format: str | None = None, **options: Any) -> Diction
         A file, a folder, or OWNER/NAME at the model hub.
     format
         sdlcore, saelens, dictionary_learning, sparsify or tensors; None to tell by the names of files.
+    subfolder, revision
+        The folder in it that holds the dictionary, and the hub's branch, tag or commit.
     **options
-        ``subfolder`` and ``revision``. Of plain tensors (W_enc, W_dec, b_enc, b_dec), which do not say how they are
-        used: ``activation``, ``k``, ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input``
-        (`sdlcore.interop.tensors.read`).
+        Of plain tensors (W_enc, W_dec, b_enc, b_dec), which do not say how they are used: ``activation``, ``k``,
+        ``threshold``, ``pair``, ``layout`` and ``apply_b_dec_to_input`` (`sdlcore.interop.tensors.read`).
 
     Raises
     ------
     ValueError
         Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
     """
-    ours = Path(path) / MODEL if Path(path).is_dir() else Path(path)
-    if (format == "sdlcore" and Path(path).exists()) or (format is None and not options and _is_ours(ours)):
-        return Dictionary.load(path)
-    return Dictionary(load_coder(path, format, **options), {"imported": {"path": str(path), "format": format}})
+    if format in (None, "sdlcore"):
+        found = locate(path, subfolder, revision)
+        if format == "sdlcore" or format_at(found) == "sdlcore":
+            return Dictionary.load(found)
+    coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
+    return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
 
 
-def _is_ours(path: Path) -> bool:
-    """Tell whether a file is to be read as one of ours: one that is missing, too, where nothing else is there."""
-    if path.is_file():
-        return path.name == MODEL or (path.suffix == ".safetensors" and is_model(path))
-    return path.suffix == ".safetensors" and path.name != MODEL
+def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
+    """Return the model of a dictionary, or the model that it is."""
+    return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
 from sdlcore.model.sparse_coder import SparseCoder
@@ -16,7 +16,7 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
     Parameters and errors as of `sdlcore.interop.export.export`: ``sdl.export(sae, "saelens", "out/",
     model_name="gpt2", hook_name="blocks.5.hook_resid_post")``.
     """
-    return export_coder(_coder(dictionary), to, folder, **options)
+    return export_coder(coder_of(dictionary), to, folder, **options)
 
 
 def export_set(dictionaries: Sequence[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
@@ -24,8 +24,4 @@ def export_set(dictionaries: Sequence[Dictionary | SparseCoder], to: str, folder
 
     Parameters and errors as of `sdlcore.interop.export.export_set`.
     """
-    return export_coders([_coder(dictionary) for dictionary in dictionaries], to, folder, **options)
-
-
-def _coder(dictionary: Dictionary | SparseCoder) -> SparseCoder:
-    return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+    return export_coders([coder_of(dictionary) for dictionary in dictionaries], to, folder, **options)

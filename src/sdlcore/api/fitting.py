@@ -1,11 +1,9 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
 import hashlib
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,31 +12,29 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from sdlcore.api.anchors import as_anchors
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.inputs import activations, array, pair_of
+from sdlcore.api.inputs import activations, pair_of
+from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, TrainingRows
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import References
-from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.run import RunConfig
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.stable import stable_directions, strongest
 from sdlcore.storage.files import provenance
 from sdlcore.training.history import History, Row, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 
-MIN_COSINE = 0.9
-"""Two findings of `discover` are one direction above it, as in the configuration."""
 
-
+@listing_settings
 def fit(
     x: Any,
     target: Any = None,
@@ -100,7 +96,7 @@ def fit(
                 raise ValueError(f"{name} has no meaning for a solver, which trains nothing")
     else:
         _warn_of_dense(config)
-    given = None if anchors is None else unit_anchors(anchors)
+    given = None if anchors is None else as_anchors(anchors)
     where = choose_device(device)
     directions = watch.references if isinstance(watch, Bench) else watch
     watching = None if directions is None else watch_directions(directions.W_p, directions.W_r, settings["pair"])
@@ -144,67 +140,6 @@ def made_by(config: RunConfig | SolverConfig, seed: int, device: torch.device) -
     return provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=device.type)
 
 
-def class_means(
-    x: Any, labels: Any, target: Any = None, *, centred: bool = False, min_class_size: int = 10
-) -> References:
-    """Return the unit means of classes (eq. 22 and 23): references to judge by, and to choose anchors from.
-
-    Parameters
-    ----------
-    x, target
-        Activations, as of `fit`.
-    labels
-        N class numbers, below zero for none, or N names, empty for none; left out of account for a store, which has
-        its own.
-    centred
-        Take the mean of all activations away first; for training with ``normalise``.
-    min_class_size
-        Classes with fewer samples are left out.
-
-    Raises
-    ------
-    ValueError
-        If fewer than two classes are left.
-    """
-    with activations(x, target, labels) as samples:
-        return means_of_classes(samples, centred, min_class_size)[0]
-
-
-def discover(
-    x: Any,
-    n_anchors: int | None = None,
-    target: Any = None,
-    *,
-    min_cosine: float = MIN_COSINE,
-    seed: int = 0,
-    **settings: Any,
-) -> Anchors:
-    """Return anchors without labels: directions that a solver finds in both halves of the data.
-
-    Parameters
-    ----------
-    x, target
-        Activations, as of `fit`.
-    n_anchors
-        How many, those of most energy first; None for all that are stable.
-    min_cosine
-        Two findings nearer than this are one direction.
-    seed
-        Of order and starts.
-    **settings
-        Of the solver (`sdlcore.solvers.settings`), acs where none is named.
-
-    Raises
-    ------
-    ValueError
-        If fewer directions are stable.
-    """
-    both = target is not None or isinstance(x, list | tuple)
-    config = SolverConfig.from_dict({"pair": "crosscoder" if both else "sae", **settings})
-    with activations(x, target) as samples:
-        return strongest(stable_directions(samples, config, min_cosine, seed), n_anchors)
-
-
 @contextmanager
 def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
     """Show a bar of ``steps`` steps with loss and L0 of the last row: a sink of a history."""
@@ -220,24 +155,6 @@ def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
 def _rows(samples: Activations, config: RunConfig, seed: int) -> TrainingRows:
     reader = BatchReader(samples, config.model.pair, config.training.batch_size, partial(stream, seed, "order"))
     return TrainingRows(samples.n_p, samples.n_r, reader, lambda: samples)
-
-
-def unit_anchors(given: Any) -> Anchors:
-    """Return anchors from whatever stands for them.
-
-    Raises
-    ------
-    ValueError
-        If their rows are no unit vectors.
-    """
-    if isinstance(given, Anchors):
-        return given
-    pair = given if isinstance(given, list | tuple) else (given,)
-    rows = [array(part, "anchors").astype(np.float32) for part in pair]
-    for part in rows:
-        if part.ndim != 2 or not np.allclose(np.linalg.norm(part, axis=1), 1, atol=1e-3):
-            raise ValueError(f"anchors have shape {part.shape}, expected unit rows; divide each by its norm")
-    return Anchors(rows[0], rows[1] if rows[1:] else None, None)
 
 
 def _warn_of_dense(config: RunConfig) -> None:
@@ -272,19 +189,3 @@ def _checkpointing(path: str | Path, facts: dict[str, Any]) -> Checkpointing:
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"checkpoint is {path}, expected a .safetensors file")
     return Checkpointing(Path(path), hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest())
-
-
-def _documented() -> inspect.Signature:
-    """Return the signature of `fit` with every setting of a training in the place of ``**settings``."""
-    signature = inspect.signature(fit)
-    parameters = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
-    for part in (ModelConfig, LossConfig, TrainingConfig):
-        for field in fields(part):
-            if field.name not in ("pair", "pursuit", "own"):
-                keyword = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, annotation=field.type)
-                parameters.append(keyword.replace(default=field.default))
-    rest = [p for p in signature.parameters.values() if p.kind == p.VAR_KEYWORD]
-    return signature.replace(parameters=[*parameters, *rest])
-
-
-fit.__signature__ = _documented()  # type: ignore[attr-defined]

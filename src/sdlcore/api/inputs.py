@@ -46,13 +46,13 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
     """
     if isinstance(x, ActivationStore):
         yield x
-    elif isinstance(x, str | Path) and Path(x).suffix in STORES:
+    elif is_store(x):
         if target is not None:
             raise ValueError(f"{x}: a store holds its target itself; leave target out")
         with open_checked(x) as store:
             yield store
     else:
-        if isinstance(x, list | tuple):
+        if is_pair(x):
             if target is not None or len(x) != 2:
                 raise ValueError(f"x has {len(x)} parts, expected one array, or two for a crosscoder and no target")
             x, target = x
@@ -75,6 +75,16 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     return np.where(texts == "", -1, np.searchsorted(names, texts)), list(names)
 
 
+def is_pair(x: Any) -> bool:
+    """Tell whether an input is a list of two sites."""
+    return isinstance(x, list | tuple)
+
+
+def is_store(x: Any) -> bool:
+    """Tell whether an input is an activation store, or the path of one."""
+    return isinstance(x, ActivationStore) or (isinstance(x, str | Path) and Path(x).suffix in STORES)
+
+
 def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
     """Return the pair that inputs are given for: one array, an array and a target, or a list of two.
 
@@ -83,9 +93,8 @@ def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
     ValueError
         If another pair is asked for.
     """
-    given: Pair = "crosscoder" if isinstance(x, list | tuple) else "sae" if target is None else "transcoder"
-    in_a_store = isinstance(x, ActivationStore) or (isinstance(x, str | Path) and Path(x).suffix in STORES)
-    if asked is None or asked == given or in_a_store:
+    given: Pair = "crosscoder" if is_pair(x) else "sae" if target is None else "transcoder"
+    if asked is None or asked == given or is_store(x):
         return asked or given
     ways = {"sae": "fit(x)", "transcoder": "fit(x, target)", "crosscoder": "fit([x1, x2])"}
     raise ValueError(f"pair is {asked}, but what is given is for {given}; call {ways[asked]}")

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.inside.edits import Edit
 from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
@@ -54,7 +54,7 @@ def splice(
     if dictionary is None:
         raise ValueError("dictionary is missing: what to splice in")
     where = _where(dictionary, layer, place)
-    return splice_coder(lm, coder=_coder(dictionary), edit=edit, **where, **options)
+    return splice_coder(lm, coder=coder_of(dictionary), edit=edit, **where, **options)
 
 
 def contexts(
@@ -91,11 +91,7 @@ def contexts(
         As there, or if no layer is given and the dictionary does not know it.
     """
     where = _where(dictionary, layer, place)
-    return contexts_of(_coder(dictionary), lm, texts, latents, **where, **options)
-
-
-def _coder(dictionary: Dictionary | SparseCoder) -> SparseCoder:
-    return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+    return contexts_of(coder_of(dictionary), lm, texts, latents, **where, **options)
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
@@ -106,4 +102,4 @@ def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Pla
         raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
     if "where" in made:  # by `fit_layers`
         return dict(made["where"])
-    return dict(where_of(Made.read("the dictionary", made).source, _coder(dictionary).config.pair))
+    return dict(where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))

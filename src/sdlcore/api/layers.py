@@ -1,6 +1,5 @@
 """A dictionary for each layer of a language model."""
 
-import inspect
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import CONFIG, Dictionary, load
 from sdlcore.api.fitting import config_of, fit, made_by
+from sdlcore.api.signatures import listing_settings
 from sdlcore.device import Device, choose_device
 from sdlcore.inside.places import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
@@ -20,6 +20,7 @@ from sdlcore.sources.language.sites import blocks
 CHECKPOINT = "checkpoint.safetensors"
 
 
+@listing_settings
 def fit_layers(
     lm: Any,
     texts: str | Path | Iterable[str],
@@ -122,14 +123,3 @@ def _is_finished(folder: Path, facts: dict[str, Any]) -> bool:
         return False
     saved = json.loads(path.read_text(encoding="utf-8"))
     return {name: saved.get(name) for name in facts} == json.loads(json.dumps(facts))
-
-
-def _documented() -> inspect.Signature:
-    """Return the signature of `fit_layers` with the settings that `fit` takes in the place of ``**settings``."""
-    own, its = inspect.signature(fit_layers), inspect.signature(fit).parameters
-    more = [its[name] for name in RunConfig().to_dict() if name in its and name not in own.parameters]
-    *parameters, rest = own.parameters.values()
-    return own.replace(parameters=[*parameters, *more, rest])
-
-
-fit_layers.__signature__ = _documented()  # type: ignore[attr-defined]

@@ -2,28 +2,28 @@
 
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from sdlcore.api.bench import Bench
 from sdlcore.api.card import SHOWN
-from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inputs import activations
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.pairs import make_pair
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import GroundTruth
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.given import given_away
 from sdlcore.evaluation.metrics import METRICS, OTHERS, SIDES, recovery_name
-from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.random_streams import stream
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
+from sdlcore.training.initialise import start_from_samples
+from sdlcore.training.normalisation import identity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +155,7 @@ def evaluate(
     ValueError
         If samples are missing, or have other dimensions than the dictionary.
     """
-    coder = dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+    coder = coder_of(dictionary)
     if anchors is None and isinstance(dictionary, Dictionary):
         anchors = _anchors_of(dictionary)
     if isinstance(truth, Bench):
@@ -174,8 +174,8 @@ def evaluate(
             return _scored(coder, given, None, seed, nulls)
         if truth.classes is not None and not given.has("labels"):
             raise ValueError("labels are missing, by which means of classes are judged")
-        detected = truth.classes is not None or given.features() is not None
-        return _scored(coder, given, _ground_truth(truth, anchors)._replace(detected=detected), seed, nulls)
+        known = truth.classes is not None or given.features() is not None
+        return _scored(coder, given, _ground_truth(truth, anchors)._replace(coefficients=known), seed, nulls)
 
 
 def _ground_truth(references: References, anchors: Anchors | None) -> GroundTruth:
@@ -188,42 +188,23 @@ def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None,
     wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
     if widths != wanted:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
-    found = evaluate_on(_on_cpu(coder), samples, truth, stream(seed, "chance"))
+    found = evaluate_on(deepcopy(coder).cpu(), samples, truth, stream(seed, "chance"))
     baselines = {}
     if nulls:
         k = min(max(1, round(found.metrics["l0"] or 0)), coder.config.n_q)
-        for name, null in null_dictionaries(coder, samples, k, stream(seed, "nulls")).items():
+        for name, null in null_dictionaries(coder, samples, k, seed).items():
             baselines[name] = evaluate_on(null, samples, truth, stream(seed, "chance")).metrics
     return Scores(found.metrics, found.chance, found.features, baselines)
 
 
-def null_dictionaries(
-    coder: SparseCoder, samples: Activations, k: int, rng: np.random.Generator
-) -> dict[str, SparseCoder]:
+def null_dictionaries(coder: SparseCoder, samples: Activations, k: int, seed: int) -> dict[str, SparseCoder]:
     """Return TopK dictionaries that nothing was learned for, of the size of ``coder`` and with k active latents.
 
-    The rows of ``directions`` are random; those of ``samples`` are random samples. Both are unit rows.
+    They are where trainings start (``initialisation`` tied and samples). The rows of ``directions`` are random, those
+    of ``samples`` random samples, all of norm one.
     """
-    n_q, pair = coder.config.n_q, coder.config.pair
-    n_p, n_r = sum(coder.input_sites), sum(coder.target_sites)
-    directions = rng.standard_normal((n_q, n_p + n_r), dtype=np.float32)
-    first, second = directions[:, :n_p], directions[:, n_p:] if pair == "transcoder" else directions[:, :n_p]
-    chosen = rng.integers(samples.rows, size=n_q)
-    target = None if pair == "sae" else samples.read("target")[chosen]
-    rows = {"directions": (first, second), "samples": make_pair(pair, samples.read("input")[chosen], target)}
-    found = {}
-    for name, (W_enc, W_dec) in rows.items():
-        null = SparseCoder(ModelConfig(pair, "topk", n_q, k), coder.input_sites, coder.target_sites).eval()
-        weights = {"W_enc": normalise_rows(W_enc), "W_dec": normalise_rows(W_dec)}
-        tensors = {side: torch.from_numpy(values.astype(np.float32)) for side, values in weights.items()}
-        null.load_state_dict(null.state_dict() | tensors)
-        found[name] = null
-    return found
-
-
-def _on_cpu(coder: SparseCoder) -> SparseCoder:
-    if coder.W_enc.device.type == "cpu":
-        return coder
-    copy = SparseCoder(coder.config, coder.input_sites, coder.target_sites)
-    copy.load_state_dict({name: tensor.cpu() for name, tensor in coder.state_dict().items()})
-    return copy.eval()
+    sites = coder.input_sites, coder.target_sites
+    config = ModelConfig(coder.config.pair, "topk", coder.config.n_q, k, initialisation="tied", init_scale=1.0)
+    directions, rows = (SparseCoder(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
+    start_from_samples(rows, samples, identity(*map(sum, sites)), stream(seed, "nulls", "samples"))
+    return {"directions": directions, "samples": rows}

@@ -67,7 +67,7 @@ class GroundTruth(NamedTuple):
     """Parents and children among a bench's features, where it has them."""
     anchors: Anchors | None = None
     """The anchors themselves, where they are not those features."""
-    detected: bool = True
+    coefficients: bool = True
     """Whether samples say which of the features they have, which F1 and its like need."""
 
 
@@ -138,7 +138,7 @@ def evaluate(
         detectors = matches["decoder"].latent
     top = TopSamples.none(model.config.n_q) if truth is not None and truth.classes is not None else None
     scores = None
-    if truth is not None and truth.classes is None and truth.detected:
+    if truth is not None and truth.classes is None and truth.coefficients:
         scores = _coefficient_scores(model, store, truth)
     metrics, detected, top = _on_samples(model, store, detectors, top, scores)
     own = own_metrics(truth is not None, truth is not None and truth.classes is None)
@@ -160,7 +160,7 @@ def evaluate(
     metrics["hungarian_decoder"] = assigned
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
-    if truth.detected:
+    if truth.coefficients:
         assert detected is not None
         metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
     anchors_p, anchors_r = true_p[truth.anchored], true_r[truth.anchored]

@@ -14,13 +14,13 @@ from sdlcore.inside.places import stack_of
 from sdlcore.settings import Json
 from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
-from sdlcore.sources.language.settings import Site, TextOptions
+from sdlcore.sources.language.settings import LlamaSource, Site, TextOptions
 from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
 
-CONTEXT_LENGTH = 128
-DROP = ("first_position", "separator", "outlier")
-OUTLIER_NORM = 10.0
-"""Outliers are tokens with a norm above this multiple of the median, as of `LlamaSource`."""
+CONTEXT_LENGTH = LlamaSource.context_length
+DROP: tuple[str, ...] = LlamaSource.drop
+OUTLIER_NORM = LlamaSource.outlier_norm
+"""Outliers are tokens with a norm above this multiple of the median."""
 
 
 class Reader(NamedTuple):

@@ -143,8 +143,6 @@ def replacing(stack: Any, read: Site, write: Site, change: Change, rows: Rows) -
         if which_BT is None:
             which_BT = torch.ones(x_BTR.shape[:2], dtype=torch.bool, device=x_BTR.device)
         source_NP, x_NR = source.to(x_BTR.device)[which_BT], x_BTR[which_BT]
-        if not len(x_NR):
-            return None
         changed = x_BTR.clone()
         changed[which_BT] = change(source_NP.float(), x_NR.float()).to(x_BTR.dtype)
         return changed

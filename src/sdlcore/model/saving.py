@@ -73,15 +73,6 @@ def load_model(path: str | Path) -> SparseCoder:
     return model.eval()
 
 
-def is_model(path: str | Path) -> bool:
-    """Tell whether a file says that it is one of ours."""
-    try:
-        with safe_open(path, "pt") as file:
-            return "sdlcore" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
-
-
 def load_provenance(path: str | Path) -> dict[str, Json]:
     """Return what `save_model` was told of a model's making; errors as `load_model`, but for the weights."""
     found = _read(path)[0].get("provenance")

@@ -115,7 +115,7 @@ class _Decode(torch.autograd.Function):
         norms_QS = support.kernels.site_norms(W, sites) if sites else None
         ctx.save_for_backward(values, W, norms_QS)
         ctx.support, ctx.sites, ctx.nested, ctx.row_norms = support, sites, nested, row_norms
-        parts = _gather_sum(support, values, W).view(support.n_samples, support.groups, -1)
+        parts = _gather_sum(support, values, W).view(support.n_samples, support.groups, W.shape[1])
         for group in range(1, nested):
             parts[:, group] += parts[:, group - 1]
         return parts, norms_QS.sum(1) if norms_QS is not None else None

@@ -13,6 +13,8 @@ Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
 """Each is a module in `sdlcore.solvers`."""
 AnySolver = Annotated[str, Name("solver", get_args(Solver))]
 """One of these, or of a plugin."""
+MIN_COSINE = 0.9
+"""Of what two searches find (`sdlcore.solvers.stable`), directions nearer than this are one, unless asked otherwise."""
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 

@@ -6,6 +6,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from sdlcore.run import AnchorForm
 from sdlcore.settings import Positive, Text
+from sdlcore.solvers.settings import MIN_COSINE
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlcore.study.settings.runs import HOLDING, Method, Protocol
 from sdlcore.study.settings.sources import Bench, Clip, File, Llama, Source, Sources
@@ -17,7 +18,7 @@ class Discover(Settings):
     method: Identifier
     """A method that is a solver: with pair sae for directions of the input, with pair crosscoder for those of input and
     target."""
-    min_cosine: Annotated[float, Gt(0), Le(1), AsGiven] = 0.9
+    min_cosine: Annotated[float, Gt(0), Le(1), AsGiven] = MIN_COSINE
     """How near what it finds in one half must be to what it finds in the other."""
 
 

@@ -1,0 +1,97 @@
+"""Anchors for notebooks: means of classes, directions that a solver discovers, or rows of one's own."""
+
+from typing import Any
+
+import numpy as np
+
+from sdlcore.api.inputs import activations, array, is_pair
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.directions import check_directions
+from sdlcore.data.references import References
+from sdlcore.data.references import class_means as means_of_classes
+from sdlcore.data.settings import ClassMeans
+from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
+from sdlcore.solvers.stable import stable_directions, strongest
+
+
+def class_means(
+    x: Any,
+    labels: Any,
+    target: Any = None,
+    *,
+    centred: bool = ClassMeans.centred,
+    min_class_size: int = ClassMeans.min_class_size,
+) -> References:
+    """Return the unit means of classes (eq. 22 and 23): references to judge by, and to choose anchors from.
+
+    Parameters
+    ----------
+    x, target
+        Activations, as of `fit`.
+    labels
+        N class numbers, below zero for none, or N names, empty for none; left out of account for a store, which has
+        its own.
+    centred
+        Take the mean of all activations away first; for training with ``normalise``.
+    min_class_size
+        Classes with fewer samples are left out.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two classes are left.
+    """
+    with activations(x, target, labels) as samples:
+        return means_of_classes(samples, centred, min_class_size)[0]
+
+
+def discover(
+    x: Any,
+    n_anchors: int | None = None,
+    target: Any = None,
+    *,
+    min_cosine: float = MIN_COSINE,
+    seed: int = 0,
+    **settings: Any,
+) -> Anchors:
+    """Return anchors without labels: directions that a solver finds in both halves of the data.
+
+    Parameters
+    ----------
+    x, target
+        Activations, as of `fit`.
+    n_anchors
+        How many, those of most energy first; None for all that are stable.
+    min_cosine
+        Two findings nearer than this are one direction.
+    seed
+        Of order and starts.
+    **settings
+        Of the solver (`sdlcore.solvers.settings`), acs where none is named.
+
+    Raises
+    ------
+    ValueError
+        If fewer directions are stable.
+    """
+    both = target is not None or is_pair(x)
+    config = SolverConfig.from_dict({"pair": "crosscoder" if both else "sae", **settings})
+    with activations(x, target) as samples:
+        return strongest(stable_directions(samples, config, min_cosine, seed), n_anchors)
+
+
+def as_anchors(given: Any) -> Anchors:
+    """Return anchors from whatever stands for them: anchors, unit rows, or a pair of such arrays.
+
+    Raises
+    ------
+    ValueError
+        If rows are no unit vectors.
+    """
+    if isinstance(given, Anchors):
+        return given
+    rows = [array(part, "anchors") for part in (given if is_pair(given) else (given,))]
+    for part in rows:
+        check_directions("anchors", "rows", part, len(part))
+    w_p, *w_r = (part.astype(np.float32) for part in rows)
+    return Anchors(w_p, w_r[0] if w_r else None, None)

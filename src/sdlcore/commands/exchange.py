@@ -1,0 +1,82 @@
+"""Exchange dictionaries with other libraries."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from sdlcore.api.dictionary import load
+from sdlcore.api.exporting import export as export_dictionary
+from sdlcore.commands.given import Given, given
+from sdlcore.interop.tensors import Layout
+
+Format = Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"]
+Readable = Literal["sdlcore", "saelens", "dictionary_learning", "sparsify", "tensors"]
+
+
+def export(
+    dictionary: Given,
+    to: Format,
+    out: Path,
+    model_name: str | None = None,
+    hook_name: str | None = None,
+    hook_name_out: str | None = None,
+    lm_name: str | None = None,
+    layer: int | None = None,
+    submodule_name: str | None = None,
+) -> None:
+    """Write a dictionary as another library opens it. What the library cannot express is refused, with a reason.
+
+    Args:
+        dictionary: a run's folder, or a .safetensors file
+        to: the library
+        out: folder to write
+        model_name: language model that the activations come from (saelens, circuit_tracer)
+        hook_name: where they come from, by TransformerLens' name (saelens)
+        hook_name_out: where a transcoder writes (saelens)
+        lm_name: language model (dictionary_learning)
+        layer: layer of it, counted from 0 (dictionary_learning)
+        submodule_name: where in the layer (dictionary_learning)
+    """
+    options = given(
+        model_name=model_name,
+        hook_name=hook_name,
+        hook_name_out=hook_name_out,
+        lm_name=lm_name,
+        layer=layer,
+        submodule_name=submodule_name,
+    )
+    print(export_dictionary(load(dictionary), to, out, **options))
+
+
+def import_(
+    dictionary: Annotated[str, tyro.conf.Positional],
+    out: Path,
+    format: Readable | None = None,
+    subfolder: str = "",
+    revision: str | None = None,
+    activation: str | None = None,
+    k: int | None = None,
+    threshold: float | None = None,
+    layout: Layout | None = None,
+    apply_b_dec_to_input: bool = False,
+) -> None:
+    """Open a dictionary of another library, or plain tensors, and write it as ours.
+
+    Args:
+        dictionary: a folder or a file, or OWNER/NAME at the model hub
+        out: folder to write
+        format: the library; told by the names of files if left out
+        subfolder: folder in it that holds the dictionary
+        revision: the hub's branch, tag or commit
+        activation: of plain tensors, which do not say it: relu, jumprelu, topk or batchtopk
+        k: of plain tensors: active latents of a sample
+        threshold: of plain tensors: one for all latents, where the file holds none
+        layout: of plain tensors: whether rows or columns are latents, where shapes do not tell
+        apply_b_dec_to_input: of plain tensors: b_dec is subtracted from inputs
+    """
+    options = given(activation=activation, k=k, threshold=threshold, layout=layout)
+    options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
+    found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)
+    found.save(out)
+    print(f"{found}: {out}")

@@ -1,0 +1,180 @@
+"""Draw a bench, and fit dictionaries."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from sdlcore.api.anchors import class_means, discover
+from sdlcore.api.bench import Bench
+from sdlcore.api.dictionary import load
+from sdlcore.api.exporting import export_set
+from sdlcore.api.fitting import fit as fit_dictionary
+from sdlcore.api.inputs import array, is_store
+from sdlcore.api.layers import CHECKPOINT, folder_of
+from sdlcore.api.layers import fit_layers as fit_every_layer
+from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
+from sdlcore.data.references import save_references
+from sdlcore.data.writing import create_store
+from sdlcore.device import Device
+from sdlcore.interop.export import check_settings
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sources.bench import drawing
+from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.storage.files import provenance
+
+CLASS_MEANS, DISCOVER = "class-means", "discover"
+LAMBDA_ANCHOR = 0.1
+"""The weight of anchors where they are given without one: the paper's on the bench."""
+SetFormat = Literal["circuit_tracer"]
+
+
+def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> None:
+    """Draw a bench: its true features, and samples for training and evaluation.
+
+    Writes features.safetensors, train.h5 and test.h5.
+
+    Args:
+        out: folder to write
+        seed: everything is drawn from it
+    """
+    drawn = Bench.draw(seed=seed, **settings.to_dict())
+    facts = provenance(drawing.__file__, bench=settings.to_dict(), seed=seed)
+    for part, rows in (("train", settings.train_samples), ("test", settings.test_samples)):
+        with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
+            found = drawn.samples(rows, part)
+            store.append(found.input, target=found.target, features=found.features)
+    save_references(out / FEATURES, drawn.references, facts)
+    print(f"{drawn}: {out / 'train.h5'}, {out / 'test.h5'}, {out / FEATURES}")
+
+
+def fit(
+    x: Given,
+    out: Path,
+    target: Path | None = None,
+    labels: Path | None = None,
+    anchors: str | None = None,
+    n_anchors: float | None = None,
+    start: Path | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    model: ModelConfig = ModelConfig(),
+    loss: LossConfig = LossConfig(),
+    training: TrainingConfig = TrainingConfig(),
+) -> None:
+    """Train a dictionary on activations.
+
+    Writes model.safetensors, config.json and history.csv; of anchors and labels, anchors.safetensors and
+    references.safetensors, which `sdlcore evaluate` reads. A training that was cut off goes on where it was.
+
+    Args:
+        x: activations: an .npy file, samples x dimensions, or a store (.h5)
+        out: folder to write
+        target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
+        labels: class numbers or names, a sample each, as an .npy file
+        anchors: class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy)
+        n_anchors: how many, or, below 1, which share of the class means; all if left out
+        start: a dictionary whose latents the first latents start from
+        seed: everything is drawn from it
+        device: where to train
+    """
+    settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
+    first, second, settings["pair"] = sites(x, target, model.pair)
+    if anchors == CLASS_MEANS and labels is None and not is_store(x):
+        raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
+    given = means = None
+    if labels is not None or anchors == CLASS_MEANS:
+        means = class_means(first, None if labels is None else array(labels, "labels"), second)
+    if anchors == CLASS_MEANS and means is not None:
+        given = means.choose(n_anchors or means.W_p.shape[1], seed)
+    elif anchors == DISCOVER:
+        given = discover(first, None if n_anchors is None else int(n_anchors), second, seed=seed)
+    elif anchors is not None:
+        given = read_anchors(Path(anchors))
+    if given is not None and not loss.anchors:
+        settings["lambda_anchor"] = LAMBDA_ANCHOR
+    found = fit_dictionary(
+        first,
+        second,
+        seed=seed,
+        anchors=given,
+        start=None if start is None else load(start),
+        device=device,
+        checkpoint=out / CHECKPOINT,
+        **settings,
+    )
+    found.save(out)
+    if means is not None:
+        save_references(out / REFERENCES, means, {})
+    print(f"{found}: {out}")
+
+
+def fit_layers(
+    model: str,
+    text: str,
+    out: Path,
+    layers: tuple[int, ...] = (),
+    tokens: int = 200_000,
+    context_length: int | None = None,
+    to: SetFormat | None = None,
+    model_name: str | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    dictionary: ModelConfig = ModelConfig(pair="transcoder"),
+    loss: LossConfig = LossConfig(),
+    training: TrainingConfig = TrainingConfig(),
+) -> None:
+    """Train a dictionary for each layer of a language model: transcoders of MLPs, or autoencoders of the stream.
+
+    Writes a run's folder for each layer: layer_1, layer_2 and so on. A call that was cut off goes on where it was.
+
+    Args:
+        model: a folder with a transformers model, or its name at the hub
+        text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
+        out: folder to write
+        layers: blocks, counted from 1, e.g. 3 4; all if left out
+        tokens: at most so many are read
+        context_length: tokens that the model is shown at once; 128, or as many as it takes, if left out
+        to: library to write the set for, into a folder of its name beside the runs; refused before the training if the
+            library cannot express it
+        model_name: what that library is to call the language model; as given to --model if left out
+        seed: everything is drawn from it, the same for each layer
+        device: where the model runs and dictionaries are trained
+    """
+    if to is not None:
+        check_settings(dictionary, to)
+        if layers:
+            raise ValueError(f"--layers goes without --to {to}: a set has all layers of the language model")
+    settings: dict[str, Any] = RunConfig(dictionary, loss, training).to_dict()
+    found = fit_every_layer(
+        model,
+        text,
+        layers=layers or None,
+        tokens=tokens,
+        out=out,
+        seed=seed,
+        device=device,
+        context_length=context_length,
+        **settings,
+    )
+    for one in found:
+        print(f"{one}: {out / folder_of(one.provenance['activations']['where']['layer'])}")
+    if to is not None:
+        print(export_set(found, to, out / to, model_name=model_name or model))
+
+
+def solve(
+    x: Given, out: Path, target: Path | None = None, seed: int = 0, solver: SolverConfig = SolverConfig()
+) -> None:
+    """Solve for a dictionary without gradient descent, by alternating convex search or a classical solver.
+
+    Args:
+        x: activations: an .npy file, samples x dimensions, or a store (.h5)
+        out: folder to write
+        target: activations of a second representation, as an .npy file
+        seed: everything is drawn from it
+    """
+    first, second, pair = sites(x, target, solver.pair)
+    settings: dict[str, Any] = solver.to_dict() | {"pair": pair}
+    found = fit_dictionary(first, second, seed=seed, **settings)
+    found.save(out)
+    print(f"{found}: {out}")

@@ -1,0 +1,35 @@
+"""What several commands are given, and the files that they share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from sdlcore.api.anchors import as_anchors
+from sdlcore.api.inputs import array
+from sdlcore.data.anchors import Anchors, load_anchors
+from sdlcore.settings import Pair
+
+FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
+"""True features in a bench's folder, and means of classes in a run's."""
+Given = Annotated[Path, tyro.conf.Positional]
+
+
+def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:
+    """Return inputs and targets as `sdlcore.fit` takes them, and the pair that they are for.
+
+    An input and a target are for a transcoder, unless a crosscoder is asked for; a store holds its target itself.
+    """
+    if target is None:
+        return x, None, pair
+    return ([x, target], None, pair) if pair == "crosscoder" else (x, target, "transcoder")
+
+
+def read_anchors(path: Path) -> Anchors:
+    """Read anchors from a file: unit rows (.npy), or anchors (.safetensors)."""
+    return as_anchors(array(path, "anchors")) if path.suffix == ".npy" else load_anchors(path)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}

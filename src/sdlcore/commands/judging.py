@@ -1,0 +1,102 @@
+"""Score dictionaries, and look at what their latents stand for."""
+
+from pathlib import Path
+from typing import Any
+
+from sdlcore.api.anchors import class_means
+from sdlcore.api.dictionary import load
+from sdlcore.api.inputs import array
+from sdlcore.api.inside import contexts as find_contexts
+from sdlcore.api.scoring import evaluate as evaluate_dictionary
+from sdlcore.api.standard import STANDARD, standard_bench
+from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
+from sdlcore.data.references import load_references
+from sdlcore.inside.places import Place
+from sdlcore.storage.files import write_json
+
+
+def evaluate(
+    dictionary: Given,
+    bench: str | None = None,
+    x: Path | None = None,
+    target: Path | None = None,
+    labels: Path | None = None,
+    references: Path | None = None,
+    anchors: Path | None = None,
+    nulls: bool = True,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Score a dictionary: against true features, means of classes, or by its reconstructions alone.
+
+    Args:
+        dictionary: a run's folder, or a .safetensors file
+        bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
+        x: samples to evaluate on where there is no bench: an .npy file or a store (.h5)
+        target: the second representation of the same samples, as an .npy file
+        labels: class numbers or names of these samples, as an .npy file. The run's own means of classes are judged by,
+            or those of these samples where it has none
+        references: unit directions to judge by, instead of means of classes
+        anchors: those of the training, where the run's folder does not hold them (.safetensors, or unit rows as .npy)
+        nulls: score dictionaries of the same size beside it that nothing was learned for
+        seed: of everything random
+        out: JSON file to write all metrics to
+    """
+    options: dict[str, Any] = {"seed": seed, "nulls": nulls}
+    options["anchors"] = None if anchors is None else read_anchors(anchors)
+    found = load(dictionary)
+    if references is None and labels is not None and (dictionary / REFERENCES).is_file():
+        references = dictionary / REFERENCES
+    if bench in STANDARD:
+        scores = evaluate_dictionary(found, standard_bench(bench), **options)
+    elif bench is not None:
+        if not (Path(bench) / FEATURES).is_file():
+            raise ValueError(
+                f"{bench}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote"
+            )
+        scores = evaluate_dictionary(found, load_references(Path(bench) / FEATURES), Path(bench) / "test.h5", **options)
+    else:
+        if x is None:
+            raise ValueError("say what to evaluate on: --bench, or --x")
+        first, second, _ = sites(x, target, found.pair)
+        numbers = None if labels is None else array(labels, "labels")
+        judges = None
+        if references is not None:
+            judges = load_references(references)
+        elif numbers is not None:
+            judges = class_means(first, numbers, second)
+        scores = evaluate_dictionary(found, judges, first, second, labels=numbers, **options)
+    print(f"{found}\n{scores}")
+    if out is not None:
+        write_json(out, {"metrics": scores.metrics, "chance": scores.chance, "nulls": scores.nulls})
+
+
+def contexts(
+    dictionary: Given,
+    model: str,
+    text: str,
+    latents: list[int],
+    out: Path,
+    layer: int | None = None,
+    place: Place | None = None,
+    tokens: int = 200_000,
+    number: int = 20,
+) -> None:
+    """Show what single latents respond to and write in a language model, as pages of HTML.
+
+    Args:
+        dictionary: a run's folder, or a .safetensors file
+        model: a folder with a transformers model, or its name at the hub
+        text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
+        latents: which, e.g. 724 31
+        out: folder to write: index.html, and a page for each latent
+        layer: block that the dictionary was fitted on, counted from 1; known of those that were fitted on a store
+        place: residual, mlp, mlp_input or mlp_output; residual for an autoencoder, mlp for a transcoder if left out
+        tokens: at most so many are read
+        number: contexts of each latent
+    """
+    pages = find_contexts(
+        load(dictionary), model, text, latents, layer=layer, place=place, tokens=tokens, number=number
+    )
+    print(pages)
+    print(pages.to_html(out))

@@ -1,0 +1,18 @@
+"""Run a command."""
+
+from sdlcore import commands as room
+from sdlcore.command_line import commands
+from sdlcore.commands.exchange import export, import_
+from sdlcore.commands.fitting import bench, fit, fit_layers, solve
+from sdlcore.commands.judging import contexts, evaluate
+from sdlcore.commands.planning import plan
+
+COMMANDS = {
+    command.__name__.rstrip("_").replace("_", "-"): command
+    for command in (bench, fit, fit_layers, solve, evaluate, export, import_, contexts, plan)
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command that comes first, with the arguments that follow; those of the process where none are given."""
+    commands("sdlcore", room.__doc__ or "", COMMANDS, argv)
