@@ -14,8 +14,8 @@ import hypothesis
 import pytest
 import torch
 
-from sdlcore import plugins
 from sdlcore.evaluation.metrics import METRICS
+from sdlcore.plugins import registry as plugins
 
 REPOSITORY = Path(__file__).parents[1]
 

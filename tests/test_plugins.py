@@ -7,11 +7,13 @@ import pytest
 from annotated_types import Ge
 from torch import Tensor
 
-from sdlcore import plugins
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
-from sdlcore.plugins import PluginError, extensions, load, located, settings_class
+from sdlcore.plugins import registry as plugins
+from sdlcore.plugins.importing import load, located
+from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.registry import PluginError, extensions
 from sdlcore.run import ModelConfig, RunConfig
 
 PLUGIN = '''"""A plugin."""

@@ -17,7 +17,7 @@ from .evaluation.evaluate import Judged as Judged
 from .evaluation.metrics import BENCH as BENCH
 from .evaluation.metrics import EVERY_RUN as EVERY_RUN
 from .evaluation.metrics import JUDGED as JUDGED
-from .evaluation.metrics import metric as metric
+from .evaluation.plugin_metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
 from .losses.term import Given as Given

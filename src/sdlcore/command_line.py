@@ -25,7 +25,7 @@ from typing import Any, Union, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from sdlcore.plugins import load_for_jobs
+from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.settings import FromJson
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")

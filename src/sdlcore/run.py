@@ -4,13 +4,16 @@ The keys are flat and unique over the three, so that a method is one line of con
 take meaning, range and default of each key from here (`sdlcore.study.settings`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.plugins import Kind, Name, extensions, own_settings, registered
+from sdlcore.plugins.extensible import Extensible, as_lists, parts_of
+from sdlcore.plugins.names import Name
+from sdlcore.plugins.own import own_settings
+from sdlcore.plugins.registry import extensions, registered
 from sdlcore.settings import (
     Batch,
     FromJson,
@@ -36,60 +39,6 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
-
-
-@dataclass(frozen=True)
-class Extensible(FromJson):
-    """Settings that plugins add to (`sdlcore.plugins`). As JSON has them, theirs stand flat beside ours."""
-
-    own: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    """Those of the plugins that the run uses, by name; defaults are filled in."""
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Json]) -> Self:
-        ours = {one.name for one in fields(cls)} - {"own"}
-        given = {name: value for name, value in settings.items() if name in ours}
-        own: dict[str, Json] = {name: value for name, value in settings.items() if name not in ours}
-        return super().from_dict({**given, "own": own})
-
-    def to_dict(self) -> dict[str, Json]:
-        found = super().to_dict()
-        del found["own"]
-        return {**found, **_lists(self.own)}
-
-    @property
-    def by_plugin(self) -> bool:
-        """Whether a plugin reads these settings, and so may hang on any of them."""
-        return False
-
-    def used(self) -> dict[str, Json]:
-        """Return the settings without those of parts that the run does not have."""
-        if self.by_plugin:
-            return self.to_dict()
-        found = used(self)
-        del found["own"]
-        return {**found, **_lists(self.own)}
-
-    def _fill_own(self, kind: Kind, chosen: Iterable[str]) -> None:
-        """Complete and check the settings of what is chosen of plugins, and leave out those of others.
-
-        Raises
-        ------
-        ValueError
-            Naming settings that no plugin has, or one that has another value than it may have.
-        """
-        if unknown := sorted(self.own.keys() - (own_settings(kind) if self.own else {})):
-            ours = [one.name for one in fields(self) if one.name != "own"]
-            known = ", ".join([*ours, *own_settings(kind)])
-            raise ValueError(f"unknown {self.called}: {', '.join(unknown)}; expected some of {known}")
-        own: dict[str, Any] = {}
-        for name in chosen:
-            found = registered(kind, name)
-            if found is None:  # one of ours
-                continue
-            names = {setting.name for setting in fields(found.settings)}
-            own |= vars(found.settings.from_dict({k: v for k, v in self.own.items() if k in names}))
-        object.__setattr__(self, "own", own)
 
 
 @dataclass(frozen=True)
@@ -360,21 +309,10 @@ class RunConfig(FromJson):
         return (*self.sigma_parts, *losses)
 
 
-def parts_of(kind: Kind, name: str, room: str) -> tuple[str, ...]:
-    """Return the modules that a name in settings stands for: one of ours in a room of its kind, or a plugin's."""
-    found = registered(kind, name)
-    return (f"{room}.{name}",) if found is None else found.parts
-
-
 def _flat(*parts: dict[str, Json]) -> dict[str, Json]:
     merged = {key: value for part in parts for key, value in part.items()}
     del merged["pursuit"]  # no setting of a training
-    return _lists(merged)
-
-
-def _lists(settings: Mapping[str, Any]) -> dict[str, Json]:
-    """Return settings as JSON can hold them."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    return as_lists(merged)
 
 
 def check_division(config: RunConfig, processes: int, split: str) -> str | None:

@@ -173,7 +173,10 @@ def test_relu_without_a_penalty_is_warned_of(both):
         (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "x holds NaN or infinity in row 7"),
         (lambda x: sdl.fit(x, x[:5]), "target has 5 rows, but x has 200"),
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
-        (lambda x: sdl.fit(x, anchors=2 * np.eye(8), lambda_anchor=1), "anchors: row 0 .* norm 2, but directions are unit"),
+        (
+            lambda x: sdl.fit(x, anchors=2 * np.eye(8), lambda_anchor=1),
+            "anchors: row 0 .* norm 2, but directions are unit",
+        ),
         (lambda x: sdl.fit(x, anchors=np.eye(8), batch_size=50, **{"steps": 2}), "anchors are given; set both"),
         (
             lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),

@@ -7,15 +7,17 @@ import pytest
 import scipy.sparse
 import torch
 
-from sdlcore import plugins
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
-from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS, metric, own_parts
+from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS
+from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.plugins import PluginError
+from sdlcore.plugins import registry as plugins
+from sdlcore.plugins.importing import load
+from sdlcore.plugins.registry import PluginError
 from sdlcore.run import ModelConfig
 from sdlcore.study.results.tables import effect_metrics, table_columns
 
@@ -68,21 +70,21 @@ def test_other_metrics_are_what_they_were(store, registry):
 
 
 def test_their_file_counts_for_the_runs_that_have_them():
-    assert own_parts(judged=True, bench=True) == ()
+    assert parts_of_metrics(judged=True, bench=True) == ()
     metric("rows", "Rows", "samples of a bench", runs=BENCH)(lambda judged: 1.0)
-    assert own_parts(judged=True, bench=True) == (__file__,)
-    assert own_parts(judged=True, bench=False) == own_parts(judged=False, bench=False) == ()
+    assert parts_of_metrics(judged=True, bench=True) == (__file__,)
+    assert parts_of_metrics(judged=True, bench=False) == parts_of_metrics(judged=False, bench=False) == ()
 
 
 def test_a_package_that_is_merely_installed_adds_metrics_to_no_run(tmp_path, monkeypatch):
-    text = "from sdlcore.evaluation.metrics import metric\nmetric('own', 'Own', 'own')(lambda judged: 1.0)\n"
+    text = "from sdlcore.evaluation.plugin_metrics import metric\nmetric('own', 'Own', 'own')(lambda judged: 1.0)\n"
     (tmp_path / "measuring_plugin.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     point = metadata.EntryPoint("one", "measuring_plugin", plugins.GROUP)
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [point])
     plugins._import_installed.cache_clear()
     assert plugins.extensions("metric") == {}
-    plugins.load(["measuring_plugin"])
+    load(["measuring_plugin"])
     assert list(plugins.extensions("metric")) == ["own"]
     plugins._import_installed.cache_clear()
 

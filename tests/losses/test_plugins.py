@@ -9,7 +9,7 @@ from annotated_types import Gt
 from sdlcore.losses.term import Given, loss_term
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.plugins import PluginError
+from sdlcore.plugins.registry import PluginError
 from sdlcore.run import RunConfig
 from sdlcore.training.schedules import penalty_share
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.plugins import PluginError
+from sdlcore.plugins.registry import PluginError
 from sdlcore.sources.plugins.filling import Rows, write_stores
 from sdlcore.sources.plugins.settings import PluginSource, source
 from sdlcore.storage.parsing import SourceError

@@ -74,7 +74,8 @@ def test_an_edit_of_the_plugin_makes_its_own_runs_anew(trained):
 def test_a_metric_evaluates_the_runs_of_its_configuration_anew_and_trains_none(trained):
     with_example(trained)
     (trained.path / "measuring.py").write_text(
-        "from sdlcore.evaluation.metrics import EVERY_RUN, metric\n"
+        "from sdlcore.evaluation.metrics import EVERY_RUN\n"
+        "from sdlcore.evaluation.plugin_metrics import metric\n"
         "metric('own', 'Own', 'one', runs=EVERY_RUN)(lambda judged: 1.0)\n"
     )
     measured = plan(trained, plugins=["../my own/my_method.py", "measuring"])

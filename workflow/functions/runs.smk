@@ -1,7 +1,7 @@
 # Inputs, settings and resources of runs.
 import shutil
 
-from sdlcore.evaluation.metrics import own_parts
+from sdlcore.evaluation.plugin_metrics import parts_of_metrics
 from sdlcore.interop.places import dictionary_files, format_at, locate
 from sdlcore.run import RunConfig
 from sdlcore.study.settings.cells import (
@@ -170,7 +170,7 @@ def evaluate_parts(wildcards):
     """The modules that make a run's metrics, beside those that all have."""
     judged = bool(references_file(wildcards))
     bench = study.source(wildcards.source).n_features is not None
-    return (*run_of(wildcards).sigma_parts, *own_parts(judged, bench))
+    return (*run_of(wildcards).sigma_parts, *parts_of_metrics(judged, bench))
 
 
 def evaluate_hierarchy(wildcards):

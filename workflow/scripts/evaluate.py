@@ -16,8 +16,8 @@ from sdlcore.data.references import load_references
 from sdlcore.evaluation.evaluate import GroundTruth, evaluate
 from sdlcore.evaluation.finished import finished_metrics
 from sdlcore.evaluation.given import given_away
-from sdlcore.evaluation.metrics import own_parts
 from sdlcore.evaluation.origin import check_origin
+from sdlcore.evaluation.plugin_metrics import parts_of_metrics
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
@@ -70,7 +70,7 @@ def main(
     inputs |= {name: sha256_of(path) if path else None for name, path in given_files.items()}
     judged_by = hierarchy and asdict(hierarchy)
     judges = load_references(references) if references else None
-    own = own_parts(judges is not None, judges is not None and judges.classes is None)
+    own = parts_of_metrics(judges is not None, judges is not None and judges.classes is None)
     facts = provenance(__file__, [*config.sigma_parts, *own], inputs=inputs, hierarchy=judged_by)
     if there := finished_metrics(finished, output.name, facts, seed):
         write_json(output, seal_json(there | {"run": run}))

@@ -26,11 +26,11 @@ from sdlcore.evaluation.metrics import (
     baseline_name,
     mip_name,
     norm_name,
-    own_metrics,
     recovery_name,
 )
 from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.evaluation.pattern import covariance, patterns
+from sdlcore.evaluation.plugin_metrics import metrics_of_plugins
 from sdlcore.evaluation.recovery import (
     best_match,
     f1_scores,
@@ -72,7 +72,7 @@ class GroundTruth(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a plugin's metric is computed from (`sdlcore.evaluation.metrics.metric`)."""
+    """What a plugin's metric is computed from (`sdlcore.evaluation.plugin_metrics.metric`)."""
 
     model: SparseCoder
     """In evaluation mode, on the CPU."""
@@ -141,7 +141,7 @@ def evaluate(
     if truth is not None and truth.classes is None and truth.coefficients:
         scores = _coefficient_scores(model, store, truth)
     metrics, detected, top = _on_samples(model, store, detectors, top, scores)
-    own = own_metrics(truth is not None, truth is not None and truth.classes is None)
+    own = metrics_of_plugins(truth is not None, truth is not None and truth.classes is None)
     metrics |= {name: _own(name, found.made(Judged(model, store, truth))) for name, found in own.items()}
     if truth is None or chance is None:
         return Evaluation(_declared(metrics), {}, {})

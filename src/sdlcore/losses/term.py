@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from sdlcore.model.sparse_coder import Forward, SparseCoder
-from sdlcore.plugins import Extension, register, registered, settings_class
+from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.registry import Extension, register, registered
 from sdlcore.run import LossConfig, RunConfig
 from sdlcore.settings import Weight
 

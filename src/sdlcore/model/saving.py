@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.model.origin import check_beside
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.plugins import extensions, registered
+from sdlcore.plugins.registry import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TypeVar, get_args
 
-from sdlcore.plugins import Extension, register, registered, settings_class
+from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.registry import Extension, register, registered
 from sdlcore.solvers.search import Search
 from sdlcore.solvers.settings import Solver, SolverConfig
 

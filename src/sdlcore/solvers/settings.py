@@ -5,8 +5,10 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.plugins import Name, registered
-from sdlcore.run import Activation, Extensible, parts_of
+from sdlcore.plugins.extensible import Extensible, parts_of
+from sdlcore.plugins.names import Name
+from sdlcore.plugins.registry import registered
+from sdlcore.run import Activation
 from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used_by
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]

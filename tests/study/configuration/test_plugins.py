@@ -2,8 +2,8 @@
 
 import pytest
 
-from sdlcore import plugins
 from sdlcore.losses.term import loss_term
+from sdlcore.plugins import registry as plugins
 from sdlcore.solvers.registry import solver
 from sdlcore.sources.plugins.settings import source
 from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given

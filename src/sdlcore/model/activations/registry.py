@@ -5,7 +5,8 @@ from importlib import import_module
 from typing import TypeVar, get_args
 
 from sdlcore.model.sigma import Selecting, Sigma
-from sdlcore.plugins import Extension, register, registered, settings_class
+from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.registry import Extension, register, registered
 from sdlcore.run import Activation, ModelConfig, RunConfig
 
 AnySigma = TypeVar("AnySigma", bound=type[Sigma])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.data.writing import create_store
-from sdlcore.plugins import registered
+from sdlcore.plugins.registry import registered
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.storage.files import provenance

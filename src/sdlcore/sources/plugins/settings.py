@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from sdlcore.plugins import Extension, Name, register, registered, settings_class
-from sdlcore.run import Extensible, parts_of
+from sdlcore.plugins.extensible import Extensible, parts_of
+from sdlcore.plugins.names import Name
+from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.registry import Extension, register, registered
 from sdlcore.settings import Total, check
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sdlcore.baselines.settings import SHARED, PeerConfig
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.plugins import own_settings
+from sdlcore.plugins.own import own_settings
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig

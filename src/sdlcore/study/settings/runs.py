@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
-from sdlcore.plugins import Kind
+from sdlcore.plugins.registry import Kind
 from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.settings.documents import documents

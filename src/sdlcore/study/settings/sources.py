@@ -11,7 +11,7 @@ from pydantic import AfterValidator, PlainSerializer, SerializerFunctionWrapHand
 from typing_extensions import TypeAliasType
 
 from sdlcore.data import settings as data
-from sdlcore.plugins import Kind
+from sdlcore.plugins.registry import Kind
 from sdlcore.settings import Batch, Positive
 from sdlcore.sources.bench import hierarchy
 from sdlcore.sources.bench.settings import BenchSource

@@ -1,0 +1,62 @@
+"""Metrics of plugins: register them in the one list, and say which runs have which."""
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, JUDGED, METRICS, Metric
+from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.registry import Extension, PluginError, extensions, register
+
+_OURS = tuple(METRICS)
+
+AnyMeasure = TypeVar("AnyMeasure", bound=Callable[..., float | None])
+
+
+def metric(
+    name: str,
+    symbol: str,
+    caption: str,
+    *,
+    better: Literal["higher", "lower"] | None = None,
+    runs: str = EVERY_RUN,
+    digits: int = 3,
+    in_tables: bool = True,
+    effect: bool = False,
+) -> Callable[[AnyMeasure], AnyMeasure]:
+    """Register a function as a metric. It takes `sdlcore.evaluation.evaluate.Judged` and returns a number, or None.
+
+    Parameters
+    ----------
+    name
+        What metrics files and tables call it: lower-case letters, digits and underscores.
+    symbol, caption, better, digits, in_tables, effect
+        As of `Metric`.
+    runs
+        Which runs have it: `EVERY_RUN`, `JUDGED` or `BENCH`.
+
+    Raises
+    ------
+    PluginError
+        If the name is taken, or ``runs`` is none of these.
+    """
+
+    def add(measure: AnyMeasure) -> AnyMeasure:
+        found = Metric(name, symbol, caption, better, runs, digits, in_tables, effect)
+        if runs not in (EVERY_RUN, JUDGED, BENCH):
+            raise PluginError(f"metric {name}: runs must be one of EVERY_RUN, JUDGED, BENCH, found {runs!r}")
+        register(Extension("metric", name, measure, settings_class(measure, f"metric {name}"), {"runs": runs}), _OURS)
+        METRICS[name] = found
+        return measure
+
+    return add
+
+
+def metrics_of_plugins(judged: bool, bench: bool) -> dict[str, Extension]:
+    """Return the metrics of plugins that a run has, judged by reference directions or not, on a bench or not."""
+    having = {EVERY_RUN, *([JUDGED] if judged else []), *([BENCH] if bench else [])}
+    return {name: found for name, found in extensions("metric").items() if found.facts["runs"] in having}
+
+
+def parts_of_metrics(judged: bool, bench: bool) -> tuple[str, ...]:
+    """Return the files that these metrics are computed by."""
+    return tuple(dict.fromkeys(part for found in metrics_of_plugins(judged, bench).values() for part in found.parts))

@@ -1,0 +1,85 @@
+"""Find plugins, and import them."""
+
+import os
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from sdlcore.plugins.registry import PluginError, named, said
+
+VARIABLE = "SDLCORE_PLUGINS"
+"""The environment variable that hands the plugins of a configuration on to its jobs."""
+
+
+def located(plugin: str, folder: Path) -> str:
+    """Return the way to a plugin's file from the working directory, where it is one; else its name, unchanged.
+
+    A module is looked for beside the file that names it, in ``folder``, then in the working directory. What is not
+    there has to be installed.
+    """
+    if plugin.endswith(".py"):
+        places = [folder / plugin, Path(plugin)]
+    else:
+        name = Path(*plugin.split("."))
+        places = [path for at in (folder, ".") for path in (Path(at, f"{name}.py"), Path(at, name, "__init__.py"))]
+    found = next((path for path in places if path.is_file()), None)
+    return plugin if found is None else os.path.relpath(found)
+
+
+def load(plugins: Iterable[str]) -> None:
+    """Import plugins: names of modules, or paths of their files (`located`). One that is there already is left alone.
+
+    Raises
+    ------
+    PluginError
+        Naming the plugin that cannot be imported.
+    """
+    for plugin in plugins:
+        try:
+            named(_import(plugin))
+        except ModuleNotFoundError as error:
+            if error.name != plugin.partition(".")[0]:
+                raise PluginError(f"{plugin} cannot be imported ({said(error)})") from error
+            raise PluginError(
+                f"{plugin}: no such module beside the configuration file, in {Path.cwd()} or among installed packages"
+            ) from error
+        except PluginError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{plugin} cannot be imported ({said(error)})") from error
+
+
+def load_for_jobs() -> None:
+    """Import the plugins that the environment names (`VARIABLE`)."""
+    load(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+
+
+def _import(plugin: str) -> str:
+    """Import a plugin and return the name of its module."""
+    if not plugin.endswith(".py"):
+        return import_module(plugin).__name__
+    path = Path(plugin).resolve()
+    if not path.is_file():
+        raise PluginError(f"{plugin}: no such file")
+    package = path.name == "__init__.py"
+    name = path.parent.name if package else path.stem
+    there = sys.modules.get(name)
+    if there is not None:
+        if Path(getattr(there, "__file__", None) or "").resolve() == path:
+            return name
+        raise PluginError(f"{plugin}: a module called {name} is imported already; rename yours")
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{plugin}: not a file of Python")
+    folder = str(path.parent.parent if package else path.parent)
+    if folder not in sys.path:  # for modules beside it that it imports; last, so that it hides nothing
+        sys.path.append(folder)
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return name

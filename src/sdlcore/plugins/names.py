@@ -1,0 +1,39 @@
+"""Names in settings that plugins add to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import PydanticCustomError, core_schema
+
+from sdlcore.plugins.registry import Kind, extensions
+from sdlcore.settings import did_you_mean
+
+
+@dataclass(frozen=True)
+class Name:
+    """The annotation of a text that is one of our names, or one that a plugin has registered."""
+
+    kind: Kind
+    ours: tuple[str, ...]
+
+    def wanted(self, value: Any) -> str | None:
+        """Return what is wanted of another value, else None."""
+        if value in self.ours or (isinstance(value, str) and value in extensions(self.kind)):
+            return None
+        return f"one of {', '.join(self.known())}"
+
+    def known(self) -> tuple[str, ...]:
+        """Return all names."""
+        return (*self.ours, *extensions(self.kind))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), **({"enum": list(self.ours)} if self.ours else {})}
+
+    def _checked(self, value: Any) -> Any:
+        if problem := self.wanted(value):
+            said = f"{value!r} is not {problem}{did_you_mean(value, self.known())}"
+            raise PydanticCustomError("name", "{said}", {"said": said})
+        return value

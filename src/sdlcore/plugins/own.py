@@ -1,0 +1,91 @@
+"""The settings that extensions have of their own, as dataclasses: read from classes and functions, and checked."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field, fields, make_dataclass
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from sdlcore.plugins.registry import Extension, Kind, PluginError, extensions
+from sdlcore.settings import FromJson, check, kinds
+
+_PLAIN = (bool, int, float, str)
+
+
+def settings_class(made: Any, called: str, more: Mapping[str, tuple[Any, Any]] | None = None) -> type[FromJson]:
+    """Return a dataclass of the settings that a class or a function declares.
+
+    Of a class, its annotated fields, and those of its bases that are not ours or torch's. Of a function, its
+    keyword-only parameters.
+
+    Parameters
+    ----------
+    made
+        The class or function.
+    called
+        What errors call it, such as ``activation soft_topk``.
+    more
+        Further settings: name -> type and default.
+
+    Raises
+    ------
+    PluginError
+        If a setting has a type that no configuration can hold.
+    """
+    declared = {**(more or {}), **(_of_class(made) if isinstance(made, type) else _of_function(made))}
+    for name, (kind, _) in declared.items():
+        if not _is_plain(kind):
+            raise PluginError(
+                f"{made.__module__}: {name} of {called}: {kind!r} is no type of a setting; expected bool, int, float, "
+                "str, Literal, a tuple of one of these, or one of them as Annotated with a range"
+            )
+    given = [
+        (name, kind, field(kw_only=True, **({} if default is MISSING else {"default": default})))
+        for name, (kind, default) in declared.items()
+    ]
+    space = {"called": f"settings of {called}", "__post_init__": check}
+    made_of: type[FromJson] = make_dataclass("Settings", given, bases=(FromJson,), namespace=space, frozen=True)
+    return made_of
+
+
+def _of_class(cls: type) -> dict[str, tuple[Any, Any]]:
+    found = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__.partition(".")[0] in ("sdlcore", "torch", "builtins"):
+            continue
+        types = get_type_hints(base, include_extras=True)
+        for name in vars(base).get("__annotations__", {}):
+            # a tensor is declared for type checkers
+            if get_origin(types[name]) is not ClassVar and "Tensor" not in getattr(types[name], "__name__", ""):
+                found[name] = (types[name], vars(base).get(name, MISSING))
+    return found
+
+
+def _of_function(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    types = get_type_hints(function, include_extras=True)
+    return {
+        name: (types.get(name), MISSING if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Tell whether a type is one that a setting may have."""
+    if get_origin(annotation) is Annotated:
+        return _is_plain(annotation.__origin__)
+    if get_origin(annotation) is tuple:
+        return len(get_args(annotation)) == 2 and get_args(annotation)[1] is ... and _is_plain(get_args(annotation)[0])
+    parts = list(kinds(annotation))
+    if len(parts) != 1 or parts[0] is not annotation:
+        return bool(parts) and all(map(_is_plain, parts))
+    return annotation in _PLAIN or get_origin(annotation) is Literal
+
+
+def own_settings(*of: Kind) -> dict[str, list[tuple[Extension, Any]]]:
+    """Return the settings that plugins add to runs, by name: whose each is, and its annotation."""
+    found: dict[str, list[tuple[Extension, Any]]] = {}
+    for kind in of:
+        for one in extensions(kind).values():
+            for setting in fields(one.settings):
+                found.setdefault(setting.name, []).append((one, setting.type))
+    return found

@@ -1,0 +1,123 @@
+"""The registry of what plugins add. What we have ourselves is not in it: it is found by its module's name."""
+
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib import metadata
+from typing import Any, Literal, TypeAlias
+
+from sdlcore.settings import FromJson
+
+Kind: TypeAlias = Literal["activation", "loss term", "solver", "metric", "source"]
+GROUP = "sdlcore.plugins"
+"""Entry points of installed packages that are plugins."""
+
+
+class PluginError(ImportError):
+    """A plugin cannot be found or imported, or registers what it may not."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What a plugin has registered."""
+
+    kind: Kind
+    name: str
+    made: Any
+    """The class or function."""
+    settings: type[FromJson]
+    """A dataclass of the settings that it alone has."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else its kind has to know of it."""
+
+    @property
+    def module(self) -> str:
+        """The name of the plugin's module."""
+        return str(self.made.__module__)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What a digest takes in for it (`sdlcore.storage.digest`): the plugin's file, and modules that it extends."""
+        classes = self.made.__mro__ if isinstance(self.made, type) else ()
+        ours = sorted({base.__module__ for base in classes if base.__module__.startswith("sdlcore.")})
+        file = getattr(sys.modules.get(self.module), "__file__", None)
+        return (file, *ours) if file else tuple(ours)  # a notebook has no file
+
+
+_REGISTERED: dict[tuple[Kind, str], Extension] = {}
+_UNNAMED: set[str] = set()
+"""Modules of installed packages that nobody has named. Their metrics are computed for no run."""
+
+
+def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -> None:
+    """Add an extension, or put it in the place of an earlier one of the same module.
+
+    Parameters
+    ----------
+    found
+        The extension.
+    ours
+        Names that we have of its kind.
+    taken
+        Names of our settings, which its own must not have.
+
+    Raises
+    ------
+    PluginError
+        If its name or the name of a setting is taken, or is none that a configuration can hold.
+    """
+    what = f"{found.module}: {found.kind} {found.name}"
+    if not re.fullmatch("[a-z][a-z0-9_]{0,49}", found.name):
+        raise PluginError(f"{what}: expected lower-case letters, digits and underscores, beginning with a letter")
+    before = _REGISTERED.get((found.kind, found.name))
+    if found.name in ours or (before is not None and before.module != found.module):
+        owner = "sdlcore" if before is None else before.module
+        raise PluginError(f"{what}: {owner} has one of this name; choose another")
+    if doubled := sorted(set(taken) & {setting.name for setting in fields(found.settings)}):
+        raise PluginError(f"{what}: sdlcore has a setting {doubled[0]}; choose another name for yours")
+    _REGISTERED[found.kind, found.name] = found
+
+
+def extensions(kind: Kind) -> dict[str, Extension]:
+    """Return what plugins have registered of a kind, by name; those of installed packages are imported first.
+
+    Metrics belong to no run's settings: those of a package that is merely installed are left out.
+    """
+    _import_installed()
+    named = {name: found for (of, name), found in _REGISTERED.items() if of == kind}
+    return {name: found for name, found in named.items() if kind != "metric" or found.module not in _UNNAMED}
+
+
+def registered(kind: Kind, name: str) -> Extension | None:
+    """Return what plugins that are imported have registered by a name, None where they have nothing."""
+    return _REGISTERED.get((kind, name))
+
+
+@cache
+def _import_installed() -> None:
+    """Import the plugins of installed packages. One that fails is left out with a warning: it may not be needed."""
+    for point in metadata.entry_points(group=GROUP):
+        try:
+            before = set(_REGISTERED)
+            point.load()
+            _UNNAMED.update(_REGISTERED[key].module for key in _REGISTERED.keys() - before)
+        except Exception as error:
+            warnings.warn(f"the plugin {point.value} cannot be imported ({said(error)})", stacklevel=2)
+
+
+def named(module: str) -> None:
+    """Take note that somebody named a module, or the package that holds it: its metrics count."""
+    _UNNAMED.difference_update([one for one in _UNNAMED if f"{one}.".startswith(f"{module}.")])
+
+
+def said(error: BaseException) -> str:
+    """Return an error on one line, with the line of the plugin that it comes from."""
+    text = " ".join(str(error).split())
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None or isinstance(error, SyntaxError) else f", line {trace.tb_lineno}"
+    return f"{type(error).__name__}: {text}{where}"
