@@ -7,6 +7,7 @@ import jinja2
 
 from sdlcore.inside.features import Feature, Features, Histogram
 from sdlcore.storage.files import write_text
+from sdlcore.templates import templates
 
 WIDTH, HEIGHT = 400, 110
 """Of the histogram, in units of its drawing."""
@@ -24,11 +25,11 @@ class Bar(NamedTuple):
 
 def write_pages(pages: Features, folder: Path) -> Path:
     """Write ``latent_N.html`` for each latent, then ``index.html``, and return the latter."""
-    templates, index = _environment(), folder / "index.html"
+    environment, index = _environment(), folder / "index.html"
     for feature in pages.features:
-        text = templates.get_template("latent.html.j2").render(_context(pages), feature=feature)
+        text = environment.get_template("latent.html.j2").render(_context(pages), feature=feature)
         write_text(folder / f"latent_{feature.latent}.html", text)
-    write_text(index, templates.get_template("index.html.j2").render(_context(pages)))
+    write_text(index, environment.get_template("index.html.j2").render(_context(pages)))
     return index
 
 
@@ -42,13 +43,7 @@ def _context(pages: Features) -> dict[str, object]:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sdlcore.inside", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates("sdlcore.inside")
     environment.filters |= {"bars": _bars, "strength": _strength, "visible": _visible, "token": _token}
     environment.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT}
     return environment

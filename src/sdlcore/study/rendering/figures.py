@@ -1,5 +1,6 @@
 """Style figures and save them, the same bytes each time, as PNG and PDF."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -45,6 +46,11 @@ def png_bytes(figure: Figure) -> bytes:
     with style():
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def base64_of(image: bytes) -> str:
+    """Return an image as a page holds it."""
+    return base64.b64encode(image).decode()
 
 
 def save_figure(figure: Figure, png: str | Path, pdf: str | Path) -> None:

