@@ -122,6 +122,7 @@ def test_the_table_of_all_pairs_is_written():
     write_rows(RESULTS / "pairs.csv", [header, *([p.kind, p.library, *found, p.refused] for p, found in rows)])
     write_text(RESULTS / "README.md", page(pairs))
     print(page(pairs))
+    assert len(pairs) == len(KINDS) * len(FORMATS)
 
 
 def page(pairs: list[Pair]) -> str:

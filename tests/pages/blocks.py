@@ -22,6 +22,7 @@ NEEDS = {
     "minutes": "minutes of computing, or an environment of its own",
     "peers": "the environment of other libraries, make peers",
     "slurm": "a cluster with Slurm",
+    "snakedeploy": "snakedeploy, a program of its own",
 }
 """What a block may need instead of being executed, by marker."""
 

@@ -24,10 +24,10 @@ from tests.pages.blocks import Block
 from tests.workflow.conftest import COMMAND, loaded
 
 CHECKOUT = (
-    *("Makefile", "Snakefile", "benchmarks", "config", "containers", "docs", "environment.yml", "examples"),
+    *("Makefile", "Snakefile", "benchmarks", "config", "containers", "docs", "environment.yml", "examples", "tests"),
     *("profiles", "pyproject.toml", "constraints.txt", "resources", "src", "workflow"),
 )
-STANDS_IN = ("apptainer", "conda", "docker", "pip", "python", "torchrun")
+STANDS_IN = ("apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
 """Commands that a plan leaves out."""
 
 

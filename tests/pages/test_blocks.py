@@ -37,7 +37,7 @@ def test_marked_blocks_are_counted_and_no_marker_is_left_over(capsys):
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=lambda block: block.where)
 def test_python_can_be_parsed(block):
-    ast.parse(block.code)
+    assert ast.parse(block.code).body
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "sh"], ids=lambda block: block.where)
@@ -52,7 +52,7 @@ def test_configurations_are_valid(block, registry, tmp_path, monkeypatch):
     for plugin in BLOCKS:
         if plugin.page == block.page and plugin.language == "python" and plugin.file:
             (tmp_path / plugin.file).write_text(plugin.code)
-    configure(configuration(block), load_yaml("config/config.yaml"))
+    assert configure(configuration(block), load_yaml("config/config.yaml")).name
 
 
 def test_text_is_what_the_block_above_prints_unless_it_is_a_commands_help():

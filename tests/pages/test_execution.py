@@ -50,7 +50,9 @@ def _same_word(said: str, shown: str) -> bool:
         return alike and all(float(a) == pytest.approx(float(b), rel=0.05, abs=0.02) for a, b in pairs)
 
 
-def execute(session: Session, found: list[Block]) -> None:
+def execute(session: Session, found: list[Block]) -> int:
+    """Execute blocks in order, compare what they print with what is shown, and return how many were executed."""
+    number = 0
     if any("models/my-llama" in block.code for block in found):
         session.write_language_model()
     printed = ""
@@ -58,7 +60,8 @@ def execute(session: Session, found: list[Block]) -> None:
         if block.prints:
             assert same(printed, block.code), f"{block.where}: printed\n{printed}"
         elif not block.needs and block.language not in NOT_EXECUTED:
-            printed = session.run(block)
+            printed, number = session.run(block), number + 1
+    return number
 
 
 def test_numbers_that_pages_show_may_differ_a_little():
@@ -87,7 +90,8 @@ def test_the_readme_is_short():
 @pytest.mark.pages
 @pytest.mark.parametrize("page", EXECUTED, ids=name)
 def test_blocks_run(page, session):
-    execute(session, blocks(page))
+    wanted = [b for b in blocks(page) if not (b.needs or b.prints or b.language in NOT_EXECUTED)]
+    assert execute(session, blocks(page)) == len(wanted)
 
 
 @pytest.mark.pages
@@ -95,8 +99,11 @@ def test_blocks_run(page, session):
 def test_commands_that_need_more_are_planned(page, session):
     if any("models/my-llama" in block.code for block in blocks(page)):
         session.write_language_model()
+    planned = 0
     for block in blocks(page):
         if block.language == "yaml" or (block.language == "python" and block.file):
             session.write(block)
         elif block.language == "sh" and block.needs and not MISSING.intersection(block.needs):
             session.plan(block)
+            planned += 1
+    assert planned or MISSING.intersection(marker for block in blocks(page) for marker in block.needs)

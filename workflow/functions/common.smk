@@ -83,7 +83,3 @@ def code_digest(script, *parts):
 def in_checkout(path):
     """The way to a file of the checkout from the working directory: a checkout that is moved makes nothing anew."""
     return os.path.relpath(REPOSITORY / path)
-
-
-def is_bench(source):
-    return study.bench(source) is not None
