@@ -7,8 +7,11 @@ Loading torch and numba takes two to three seconds, as long as many of the defau
 most of its evaluations. ``serve`` loads the modules at its first request and forks a process for each; it ends when its
 standard input does, so with the Snakemake that started it. ``run`` is ``python SCRIPT ARGUMENT...`` in such a process:
 with the files, environment, working directory and exit status of the caller, and no longer than it: when the caller is
-killed, the kernel sends the signal that ends script and all. Scripts, and what they import of this repository, are read
-anew each time. Without a server, ``run`` is Python itself, and says so.
+killed, the kernel sends the signal that ends script and all. Scripts are read anew each time. So are all modules from
+folders of PYTHONPATH once a file of one was edited. Without a server, ``run`` is Python itself, and says so.
+
+A script that succeeded ends as in Python, but that its objects are not freed one by one: this would copy the memory
+that all forks share, a fifth of a second's work. A file that it leaves open is not flushed.
 
 The address is a name in Linux' abstract namespace: no file that a kill leaves behind, that somebody may remove, or that
 has too long a path. Such names have no owner, so either end asks the kernel whose process the other is.
@@ -16,6 +19,7 @@ has too long a path. Such names have no owner, so either end asks the kernel who
 Linux only. Limits that the calling shell has set (``ulimit``, ``taskset``) are not handed on; those of Snakemake are.
 """
 
+import atexit
 import contextlib
 import errno
 import fcntl
@@ -29,8 +33,15 @@ import signal
 import socket
 import struct
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
+
+Loaded = dict[str, tuple[str, tuple[int, ...] | None]]
+"""Modules that may be edited: file, and what it was when it was loaded, by name."""
+TICK = 0.1
+"""Seconds by which the times of files may lie behind the clock."""
 
 
 def run(address: str, arguments: list[str]) -> NoReturn:
@@ -69,6 +80,8 @@ def serve(modules: list[str]) -> str | None:
     except OSError as error:
         sys.exit(f"{address}: {error.strerror or error}, so every job starts a Python of its own")
     print(address, flush=True)
+    loaded: Loaded = {}
+    since = 0.0
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for scripts
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
@@ -78,11 +91,15 @@ def serve(modules: list[str]) -> str | None:
         if not _is_mine(caller):
             caller.close()
             continue
-        _load(modules)
-        modules = []
+        if modules:
+            since = time.time()
+            loaded = _load(modules)
+            modules = []
         if os.fork() == 0:
             listener.close()
-            return _answer(caller)
+            script = _answer(caller)
+            _forget_edited(loaded, since)
+            return script
         caller.close()
 
 
@@ -97,14 +114,45 @@ def _is_mine(other: socket.socket) -> bool:
     return bool(user == os.geteuid())
 
 
-def _load(modules: list[str]) -> None:
-    """Import modules, and keep what they are made of out of the way of garbage collectors, those of forks included."""
+def _load(modules: list[str]) -> Loaded:
+    """Import modules, and keep what they are made of out of the way of garbage collectors, those of forks included.
+
+    Return the modules that come from folders of PYTHONPATH.
+    """
     for module in modules:
         with contextlib.suppress(ImportError, OSError):  # a script that needs it says so
             importlib.import_module(module)
     if "numba" in modules and (numba := sys.modules.get("numba")):
         numba.njit(lambda: None)()  # it has a fifth of a second's work with whatever it compiles or loads first
+    if digest := sys.modules.get("sdlcore.storage.digest"):
+        for module in [module for module in modules if module.startswith("sdlcore.") and module in sys.modules]:
+            digest.source_digest(
+                Path(str(sys.modules[module].__file__)), digest.HOME
+            )  # it remembers all that it parsed
     gc.freeze()
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = tuple(f"{Path(folder).absolute()}{os.sep}" for folder in given if folder)
+    files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+    return {name: (file, _stamp(file)) for name, file in files.items() if file.startswith(folders)}
+
+
+def _stamp(file: str) -> tuple[int, ...] | None:
+    """Return what differs once a file was edited or replaced; None if it is gone."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _forget_edited(loaded: Loaded, since: float) -> None:
+    """Have all of these modules imported anew if a file of one was edited since then, loading included."""
+    for file, stamp in loaded.values():
+        now = _stamp(file)
+        if now is None or now != stamp or now[-1] >= (since - TICK) * 1e9:
+            for name in loaded:
+                del sys.modules[name]
+            return
 
 
 def _answer(caller: socket.socket) -> str:
@@ -140,9 +188,19 @@ def _end_with(caller: socket.socket) -> None:
         os._exit(1)
 
 
+def _end() -> NoReturn:
+    """End as Python does after a script that succeeded, without freeing its objects."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, but for daemons
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "run":
         run(sys.argv[2], sys.argv[3:])
     script = serve(sys.argv[2:])
     if script:
         runpy.run_path(script, run_name="__main__")
+        _end()

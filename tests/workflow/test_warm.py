@@ -114,6 +114,51 @@ def test_libraries_are_there_and_what_is_edited_is_read_anew(server, script):
     assert run(f"print({LIBRARY!r} in sys.modules, 'edited')") == "True edited\n"
 
 
+@pytest.mark.parametrize(("age", "kept"), [(3600, True), (-3600, False)])
+def test_a_module_on_the_path_is_kept_until_one_of_them_is_edited(script, tmp_path, age, kept):
+    package = tmp_path / "src" / "package"
+    package.mkdir(parents=True)
+    for name in ("__init__", "one", "two"):
+        (package / f"{name}.py").write_text("value = 1\n")
+        os.utime(package / f"{name}.py", (time.time() - age,) * 2)  # one that is edited while it is loaded counts, too
+    tells = script("print('package.two' in sys.modules)\nfrom package import one\nprint(one.value)")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, str(WARM), "serve", "package.one", "package.two"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        server = Server(process, process.stdout.readline().strip())
+
+        def said() -> str:
+            return subprocess.run(server.command(tells), capture_output=True, text=True, check=True).stdout
+
+        assert said() == f"{kept}\n1\n"
+        (package / "one.py").write_text("value = 2\n")
+        os.utime(package / "one.py", (0, 0))  # as copying with times may leave it
+        assert said() == "False\n2\n"
+        (package / "two.py").unlink()
+        assert said() == "False\n2\n"
+        server.end()
+
+
+def test_what_a_script_leaves_for_its_end_is_done(server, script, tmp_path):
+    path = script(
+        "import atexit, threading\n"
+        "atexit.register(print, 'at exit', end='')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()"
+    )
+    done = subprocess.run(server.command(path), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "thread\nat exit", "")
+
+
+def test_output_that_cannot_be_written_is_a_failure(server, script):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(server.command(script("print('lost')")), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_script_and_what_it_started_end_with_who_asked_for_it(server, script, tmp_path, number):
     lasts = "end = time.time() + 60\nwhile time.time() < end: pass"

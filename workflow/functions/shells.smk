@@ -33,7 +33,7 @@ if not WITH_CONDA:
 
 
 def begin_jobs(python, preparation=""):
-    """Have the shells of jobs begin with what they need. Trainings, evaluations and solvers run by `python`."""
+    """Have the shells of jobs begin with what they need. Jobs of seconds run by `python`."""
     train = python
     if study.processes > 1:  # that many train one dictionary together
         train = f"python -m torch.distributed.run --standalone --nproc-per-node {study.processes}"
@@ -45,10 +45,13 @@ def begin_jobs(python, preparation=""):
 begin_jobs("python")
 
 
-# what trainings, evaluations and solvers take two or three seconds to load
-LIBRARIES = (
-    "torch torch.utils.tensorboard numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard".split()
-)
+# what trainings, evaluations and solvers take two or three seconds to load, and products one; and what they are themselves
+LIBRARIES = """
+torch torch.utils.tensorboard numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
+matplotlib.pyplot pydantic
+sdlcore.training.run_training sdlcore.evaluation.evaluate sdlcore.evaluation.finished sdlcore.solvers.run_solver
+sdlcore.study.products.run_table
+""".split()
 servers = []  # held on to, as their standard input is what keeps them
 
 

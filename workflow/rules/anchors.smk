@@ -22,7 +22,7 @@ rule class_means:
         settings=lambda wildcards: as_json(study.source(wildcards.source).class_means.model_dump()),
         code=lambda wildcards: code_digest("class_means"),
     shell:
-        'python "$SCRIPTS"/class_means.py --settings {params.settings:q} --store {input:q}'
+        '$PYTHON "$SCRIPTS"/class_means.py --settings {params.settings:q} --store {input:q}'
         " --references {output.references:q} --classes {output.classes:q} > {log:q} 2>&1"
 
 
@@ -49,5 +49,5 @@ rule anchors:
         first=anchors_first,
         code=lambda wildcards: code_digest("anchors"),
     shell:
-        'python "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed} --first {params.first}'
+        '$PYTHON "$SCRIPTS"/anchors.py --n-anchors {params.n_anchors} --seed {wildcards.seed} --first {params.first}'
         " --references {input} --output {output} > {log} 2>&1"

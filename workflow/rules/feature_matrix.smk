@@ -19,5 +19,5 @@ rule feature_matrix:
         bench=lambda wildcards: as_json(settings_for(BenchFeatures, wildcards)),
         code=lambda wildcards: code_digest("feature_matrix"),
     shell:
-        'python "$SCRIPTS"/feature_matrix.py --bench {params.bench:q} --seed {wildcards.seed}'
+        '$PYTHON "$SCRIPTS"/feature_matrix.py --bench {params.bench:q} --seed {wildcards.seed}'
         " --output {output} > {log} 2>&1"

@@ -26,7 +26,7 @@ for product_name, product in PRODUCTS.items():
             divided_by=product_divided_by(product_name),
             code=product_code(product_name),
         shell:
-            'python "$SCRIPTS"/product.py --name {params.name} --product {params.product} --settings {params.settings:q}'
+            '$PYTHON "$SCRIPTS"/product.py --name {params.name} --product {params.product} --settings {params.settings:q}'
             ' --study {params.study:q} --divided-by {params.divided_by:q} --paper "$PAPER" > {log:q} 2>&1'
 
     rule:

@@ -22,5 +22,5 @@ rule samples:
         bench=lambda wildcards: as_json(settings_for(BenchSamples, wildcards)),
         code=lambda wildcards: code_digest("samples"),
     shell:
-        'python "$SCRIPTS"/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}'
+        '$PYTHON "$SCRIPTS"/samples.py --bench {params.bench:q} --seed {wildcards.seed} --feature-matrix {input}'
         " --train {output.train} --test {output.test} > {log} 2>&1"
