@@ -20,6 +20,7 @@ from sdlcore.training.read_ahead import Batches, ReadAhead
 from sdlcore.training.resampling import resample
 from sdlcore.training.schedules import learning_rate, penalty_share
 from sdlcore.training.step import TrainingStep
+from sdlcore.training.variance import total_variance
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +180,7 @@ class _Window:
         self._sums: dict[str, Tensor] = {}
 
     def add(self, terms: dict[str, Tensor], x_BP: Tensor, x_BR: Tensor) -> None:
-        variance = x_BR.var(dim=0, correction=0).sum()
-        more = {"input_norm": x_BP.norm(), "_error": terms["reconstruction"], "_variance": variance}
+        more = {"input_norm": x_BP.norm(), "_error": terms["reconstruction"], "_variance": total_variance(x_BR)}
         for name, value in {**terms, **more}.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
         self.steps += 1
