@@ -16,12 +16,17 @@ PACKAGES := cache/packages
 # where packages were put by hand, no other place is asked
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt \
 	$(if $(wildcard $(PACKAGES)/*.whl),--no-index --find-links "$(CURDIR)/$(PACKAGES)")
+# the working tree, and packages of Python alone that were put by hand, which need not be unpacked
+NOTHING :=
+SPACE := $(NOTHING) $(NOTHING)
+ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
+GPU_TESTS := tests/model/test_triton_kernels.py tests/model/test_kernels.py tests/training/test_read_ahead.py tests/test_device.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help run paper test test-all docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark workflow-report lock packages dist clean
+.PHONY: help run paper test test-all docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -99,6 +104,12 @@ format: $(INSTALLED) ## put the code into shape
 
 benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: benchmarks/results (needs a quiet machine)
 	$(BENCHMARK_VENV)/bin/python -m benchmarks $(ARGS)
+
+gpu-test: ## test the kernels for GPUs: on a GPU where there is one, else by Triton's interpreter (nothing is installed)
+	$(ON_GPU) -m pytest -m 'kernels or not kernels' $(GPU_TESTS) $(ARGS)
+
+gpu-benchmark: ## time training on a GPU beside other libraries: benchmarks/results/gpu (nothing is installed)
+	$(ON_GPU) -m benchmarks.gpu $(ARGS)
 
 workflow-report: $(INSTALLED) ## Snakemake's own report of the last run, beside ours
 	snakemake --report results/snakemake-report.html $(ARGS)

@@ -46,6 +46,9 @@ class Setting:
     warmup: int = 0
     """Steps over which the learning rate rises."""
     optimizer: str = "adam"
+    device: str = "cpu"
+    kernels: str = ""
+    """Of ours, torch or triton; else the device's own."""
     recommended: bool = False
     """Ours as config/paper.yaml has it, not as the peers' defaults are (which recommend what they have as defaults)."""
     seed: int = 0

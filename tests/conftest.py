@@ -14,6 +14,10 @@ import hypothesis
 import pytest
 import torch
 
+# before Triton is loaded, by whatever: without a GPU its kernels are interpreted
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from sdlcore.evaluation.metrics import METRICS
 from sdlcore.plugins import registry as plugins
 

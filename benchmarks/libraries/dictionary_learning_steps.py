@@ -46,6 +46,8 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 class _DictionaryLearning:
     def __init__(self, setting: Setting, weights: State | None) -> None:
         self.trainer = _trainer(setting)
+        if setting.device != "cpu":
+            _move(self.trainer, setting.device)
         # at step 0 TopK and its kin set the decoder's bias to the batch's geometric median
         self.done = 0
         # whether a latent is active shows in training only, elsewhere BatchTopK has a threshold
@@ -66,6 +68,15 @@ class _DictionaryLearning:
     def decoder(self) -> Tensor:
         decoder = self.trainer.ae.decoder.weight.T if hasattr(self.trainer.ae, "decoder") else self.trainer.ae.W_dec
         return decoder.detach()
+
+
+def _move(trainer: Any, device: str) -> None:
+    """Put a trainer where it would be had it been made for ``device``. Its optimiser has the same parameters still."""
+    trainer.device = device
+    trainer.ae.to(device)
+    for name, value in vars(trainer).items():
+        if isinstance(value, Tensor):
+            setattr(trainer, name, value.to(device))
 
 
 def _trainer(setting: Setting) -> Any:

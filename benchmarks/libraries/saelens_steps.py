@@ -28,7 +28,7 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 
 class _SAELens:
     def __init__(self, setting: Setting, weights: State | None) -> None:
-        self.sae: Any = _sae(setting)
+        self.sae: Any = _sae(setting).to(setting.device)
         if weights is not None:
             fill(self.sae, weights)
         config = SAETrainerConfig(
@@ -38,6 +38,7 @@ class _SAELens:
             lr_end=setting.lr,
             lr_warm_up_steps=setting.warmup,
             autocast=setting.dtype == "bfloat16",
+            device=setting.device,
         )
         self.trainer = SAETrainer(config, self.sae, data_provider=iter(()))
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from benchmarks.cases import Setting
 from benchmarks.libraries import State, Trainee, fill
+from sdlcore.model.kernels.interface import Kernels
+from sdlcore.model.kernels.torch_kernels import TorchKernels
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
-from sdlcore.study.configuration.loading import read_given, validate
-from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.training.schedules import learning_rate
 from sdlcore.training.step import TrainingStep
 
@@ -40,6 +40,9 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 
 def recommended(method: str) -> dict[str, Json]:
     """Return a method's settings at the paper's scale, as the pipeline has them."""
+    from sdlcore.study.configuration.loading import read_given, validate
+    from sdlcore.study.settings.cells import Cell, trained_settings
+
     study = validate(read_given([CONFIG / "config.yaml", CONFIG / "paper.yaml"], {}))
     return trained_settings(study, Cell("lrb", method, "best", "none", seed=0)).to_dict()
 
@@ -59,11 +62,15 @@ class _Ours:
             config = RunConfig.from_dict({**_METHODS[setting.method], "bias": True, **own})
             self.schedule = (1, setting.lr, 0.0, 0.0)
         sites = (setting.dimension,)
-        self.model = SparseCoder(config.model, sites, sites, torch_stream(setting.seed, "initialisation"))
+        # weights that are given need no draw, which takes long for large dictionaries
+        generator = torch_stream(setting.seed, "initialisation") if weights is None else None
+        self.model = SparseCoder(config.model, sites, sites, generator)
         if weights is not None:
             fill(self.model, _named(setting.method, weights))
-        self.model.train()
+        self.model.train().to(setting.device)
         self.training = TrainingStep(self.model, config)
+        if setting.kernels:
+            self.training.kernels = self.training.optimizer.kernels = _kernels(setting.kernels)
         self.done = 0
 
     def step(self, x: Tensor) -> None:
@@ -76,6 +83,14 @@ class _Ours:
 
     def decoder(self) -> Tensor:
         return self.model.W_dec.detach()
+
+
+def _kernels(name: str) -> Kernels:
+    if name == "torch":
+        return TorchKernels()
+    from sdlcore.model.kernels.triton_kernels import TritonKernels
+
+    return TritonKernels()
 
 
 def _named(method: str, weights: State) -> dict[str, Tensor]:

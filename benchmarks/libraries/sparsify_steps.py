@@ -34,7 +34,7 @@ def make(setting: Setting, weights: State | None) -> Trainee:
 class _Sparsify:
     def __init__(self, setting: Setting, weights: State | None) -> None:
         config = SparseCoderConfig(num_latents=setting.latents, k=setting.k)
-        self.coder = SparseCoder(setting.dimension, config, dtype=torch.float32)
+        self.coder = SparseCoder(setting.dimension, config, device=setting.device, dtype=torch.float32)
         self.first = weights is None
         if weights is not None:
             names = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"}
@@ -46,8 +46,8 @@ class _Sparsify:
         else:
             self.optimizer = torch.optim.Adam(self.coder.parameters(), lr=setting.lr)
             self.scheduler = get_linear_schedule_with_warmup(self.optimizer, setting.warmup, STEPS)
-        self.silent = torch.zeros(setting.latents, dtype=torch.long)
-        self.fired = torch.zeros(setting.latents, dtype=torch.bool)
+        self.silent = torch.zeros(setting.latents, dtype=torch.long, device=setting.device)
+        self.fired = torch.zeros(setting.latents, dtype=torch.bool, device=setting.device)
         self.fvu = 0.0
 
     def step(self, x: Tensor) -> None:

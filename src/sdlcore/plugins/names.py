@@ -1,12 +1,13 @@
 """Names in settings that plugins add to."""
 
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic_core import PydanticCustomError, core_schema
+from typing import TYPE_CHECKING, Any
 
 from sdlcore.plugins.registry import Kind, extensions
 from sdlcore.settings import did_you_mean
+
+if TYPE_CHECKING:  # a training without configurations needs no pydantic
+    from pydantic_core import core_schema
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,17 @@ class Name:
         """Return all names."""
         return (*self.ours, *extensions(self.kind))
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> "core_schema.CoreSchema":
+        from pydantic_core import core_schema
+
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         return {**handler(schema), **({"enum": list(self.ours)} if self.ours else {})}
 
     def _checked(self, value: Any) -> Any:
+        from pydantic_core import PydanticCustomError
+
         if problem := self.wanted(value):
             said = f"{value!r} is not {problem}{did_you_mean(value, self.known())}"
             raise PydanticCustomError("name", "{said}", {"said": said})

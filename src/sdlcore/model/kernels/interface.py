@@ -81,7 +81,7 @@ class Kernels(Protocol):
     def largest(self, product: Product, k: int) -> SparseRows:
         """Return the k largest entries of each row; those among them that are not positive may be left out.
 
-        Of equal ones at the edge the CPU keeps those of smaller column.
+        Of equal ones at the edge those of smaller column are kept, but by torch's operators, which keep any.
         """
 
     def above(self, product: Product, bounds: Tensor) -> SparseRows:

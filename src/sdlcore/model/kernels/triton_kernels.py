@@ -1,0 +1,56 @@
+"""The Triton backend of the sparse kernels, for GPUs: torch's, but for what kernels of our own do in fewer passes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sdlcore.model.kernels import triton_adam, triton_search
+from sdlcore.model.kernels.interface import Backward, Descent, Product, SparseRows
+from sdlcore.model.kernels.torch_kernels import TorchKernels
+from sdlcore.model.kernels.triton_sums import sums
+
+
+class TritonKernels(TorchKernels):
+    """`sdlcore.model.kernels.interface.Kernels` for GPUs, in float32; torch searches products of other weights."""
+
+    def largest(self, product: Product, k: int) -> SparseRows:
+        return triton_search.largest(product, k) if _is_ours(product) else super().largest(product, k)
+
+    def above(self, product: Product, bounds: Tensor) -> SparseRows:
+        return triton_search.above(product, bounds) if _is_ours(product) else super().above(product, bounds)
+
+    def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
+        return sums(offsets, columns, values, W).sums
+
+    def dots(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
+    ) -> Tensor:
+        found = sums(column_offsets, rows, None, x, W, groups).dots
+        return torch.empty_like(found).index_copy_(0, order.long(), found)
+
+    def scatter_sum(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        found = sums(column_offsets, rows, values[order], x, groups=groups)
+        return found.sums, found.squares
+
+    def decode_backward(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, W: Tensor, gradient: Tensor
+    ) -> Backward:
+        to_W, squares, products, dots = sums(column_offsets, rows, values[order], gradient, W)
+        return Backward(torch.empty_like(dots).index_copy_(0, order.long(), dots), to_W, squares, products)
+
+    def adam(
+        self,
+        descents: Sequence[Descent],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        scale: Tensor | None = None,
+    ) -> None:
+        triton_adam.adam(descents, lr, betas, eps, scale)
+
+
+def _is_ours(product: Product) -> bool:
+    return product.W.dtype == torch.float32 and product.added is None

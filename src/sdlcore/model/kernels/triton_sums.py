@@ -1,0 +1,120 @@
+"""Sums of rows, and products with rows, at the entries of a pattern: one kernel for all that is sparse in a step.
+
+A line is a row of a pattern or a column of it, and its entries name rows of a dense matrix. The line's entries are gone
+through in their order by one program for each part of the matrix's columns, so that bits depend on nothing but shapes.
+Programs of the same part run side by side: the part of a batch stays in the GPU's second cache.
+"""
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_ENTRIES, _WIDTH = 8, 512
+"""Entries, and columns of the dense matrix, that a program reads at once."""
+
+
+class Sums(NamedTuple):
+    """What `sums` finds for the entries i of each line l. What was not wanted is empty."""
+
+    sums: Tensor
+    """Lines x d: the sum of values[i] x[indices[i] // groups]; needs values."""
+    squares: Tensor
+    """Lines: squared norms of ``sums``; needs values."""
+    products: Tensor
+    """Lines: the products of ``sums`` with W[l]; needs values and W."""
+    dots: Tensor
+    """N: W[l] . x[indices[i] // groups]; needs W."""
+
+
+@triton.jit
+def _sums(
+    offsets,
+    indices,
+    values,
+    x,
+    W,
+    sums,
+    squares,
+    products,
+    dots,
+    n_lines,
+    n_entries,
+    width,
+    groups,
+    HAS_VALUES: tl.constexpr,
+    HAS_W: tl.constexpr,
+    ENTRIES: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Compute one line's `Sums` from a part of the columns of x and W. Sums over columns are those of the part."""
+    line, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    inner = part * WIDTH + tl.arange(0, WIDTH)
+    inside = inner < width
+    total = tl.zeros((WIDTH,), x.dtype.element_ty)
+    if HAS_W:
+        w = tl.load(W + line * width + inner, mask=inside, other=0.0)
+    end = tl.load(offsets + line + 1)
+    for start in range(tl.load(offsets + line), end, ENTRIES):
+        entry = start + tl.arange(0, ENTRIES)
+        there = entry < end
+        row = (tl.load(indices + entry, mask=there, other=0) // groups).to(tl.int64)
+        part_of_rows = there[:, None] & inside[None, :]
+        x_tile = tl.load(x + row[:, None] * width + inner[None, :], mask=part_of_rows, other=0.0)
+        if HAS_VALUES:
+            total += tl.sum(tl.load(values + entry, mask=there, other=0.0)[:, None] * x_tile, 0)
+        if HAS_W:
+            tl.store(dots + part * n_entries + entry, tl.sum(x_tile * w[None, :], 1), mask=there)
+    if HAS_VALUES:
+        tl.store(sums + line * width + inner, total, mask=inside)
+        tl.store(squares + part * n_lines + line, tl.sum(total * total))
+        if HAS_W:
+            tl.store(products + part * n_lines + line, tl.sum(total * w))
+
+
+def sums(
+    offsets: Tensor, indices: Tensor, values: Tensor | None, x: Tensor, W: Tensor | None = None, groups: int = 1
+) -> Sums:
+    """Return what is wanted of lines: sums where there are values, products where there is W.
+
+    Parameters
+    ----------
+    offsets, indices
+        Line l has the entries ``offsets[l]`` to ``offsets[l + 1]``, and entry i is row ``indices[i] // groups`` of x.
+    values
+        N.
+    x
+        Rows x d.
+    W
+        Lines x d.
+    """
+    n_lines, n_entries, width = len(offsets) - 1, len(indices), x.shape[1]
+    block = min(_WIDTH, triton.next_power_of_2(width))
+    parts = triton.cdiv(width, block)
+    summed, multiplied = values is not None, W is not None
+
+    def wanted(where: bool, *shape: int) -> Tensor:
+        return x.new_empty(shape if where else (0,) * len(shape))
+
+    found = Sums(
+        wanted(summed, n_lines, width),
+        wanted(summed, parts, n_lines),
+        wanted(summed and multiplied, parts, n_lines),
+        wanted(multiplied, parts, n_entries),
+    )
+    given = [None if tensor is None else tensor.contiguous() for tensor in (offsets, indices, values, x, W)]
+    _sums[(n_lines, parts)](
+        *given,
+        *found,
+        n_lines,
+        n_entries,
+        width,
+        groups,
+        HAS_VALUES=summed,
+        HAS_W=multiplied,
+        ENTRIES=_ENTRIES,
+        WIDTH=block,
+        num_warps=4,
+    )
+    return Sums(found.sums, *(of_parts.sum(0) for of_parts in found[1:]))

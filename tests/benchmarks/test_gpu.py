@@ -1,0 +1,44 @@
+"""The benchmark on a GPU, on a CPU: that it runs, and what it leaves behind where a library is missing or fails."""
+
+import pytest
+
+from benchmarks import gpu, results
+from benchmarks.gpu import Way
+
+TORCH = Way("sdlcore", "torch", kernels="torch")
+TINY = ("--device", "cpu", "--tiny", "--results")
+
+
+def test_what_is_missing_or_fails_is_named_and_the_others_are_kept(monkeypatch, tmp_path):
+    # sparsify is not among what tests are installed with
+    monkeypatch.setattr(gpu, "WAYS", (Way("saelens", "no_such_package"), Way("sparsify", "torch", "tf32"), TORCH))
+    with pytest.raises(SystemExit, match="1 cases failed, and all others are in"):
+        gpu.main([*TINY, str(tmp_path)])
+    (row,) = results.read(tmp_path / "steps.csv")
+    assert (row["library"], row["kernels"], float(row["l0"])) == ("sdlcore", "torch", 4.0)
+    assert float(row["ms_per_step"]) > 0
+    page = (tmp_path / "README.md").read_text()
+    assert "not timed: no_such_package" in page
+    assert "failed: sparsify tf32: 16 -> 96, batch 8: " in page
+    assert "| 16 | 96 | 8 | sdlcore | torch | float32 |" in page
+
+
+def test_a_run_ends_in_its_time_and_names_what_it_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "WAYS", (TORCH,))
+    gpu.main([*TINY, str(tmp_path), "--seconds", "0"])
+    assert results.read(tmp_path / "steps.csv") == []
+    assert "no time was left: sdlcore (torch) float32: 16 -> 96, batch 8" in (tmp_path / "README.md").read_text()
+
+
+def test_a_gpu_that_is_not_there_is_said_to_be(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="no GPU; --device cpu --tiny"):
+        gpu.main([])
+
+
+@pytest.mark.kernels
+def test_tritons_kernels_are_timed(monkeypatch, tmp_path):
+    pytest.importorskip("triton", reason="Triton has no package for this system")
+    monkeypatch.setattr(gpu, "WAYS", tuple(way for way in gpu.WAYS if way.library == "sdlcore"))
+    gpu.main([*TINY, str(tmp_path)])
+    assert len(results.read(tmp_path / "steps.csv")) == 4
