@@ -196,11 +196,11 @@ def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
     assert workspace.take((6, 10), torch.float32).data_ptr() in memory
 
 
-@pytest.mark.parametrize(("kernels", "dtype"), [(NUMBA, torch.float32), (TORCH, torch.bfloat16)])
-def test_what_is_added_to_a_product_is_never_left_out(kernels, dtype):
+@pytest.mark.parametrize(("kernels", "dtype"), [(NUMBA, torch.float32), (NUMBA, torch.bfloat16), (TORCH, torch.int8)])
+def test_upper_bounds_are_refused_where_there_are_none(kernels, dtype):
     x, W = torch.ones(2, 4), torch.ones(3, 4)
-    with pytest.raises(ValueError, match="in bfloat16"):
-        kernels.largest(Product(x, W, torch.zeros(3), dtype, (x[:, :1], W[:, :1])), 1)
+    with pytest.raises(ValueError, match="in int8"):
+        kernels.largest(Product(x, W, torch.zeros(3), dtype, upper=0.0), 1)
 
 
 def test_norms_are_those_of_a_gradient_that_nothing_was_written_to():

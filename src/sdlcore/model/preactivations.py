@@ -34,7 +34,7 @@ class Preactivations:
         Type of the product; None for the weights' own. torch.int8, on CPUs only, rounds each sample and each row of
         the encoder to 255 numbers, equally spaced up to the largest in it.
     screened
-        Whether a product in bfloat16 may be used to find what float32's has (`sdlcore.model.screening`). None for
+        Whether a product in int8 may be used to find what float32's has (`sdlcore.model.screening`). None for
         where that is faster.
     kernels
         What searches, and computes at what is found; None for the device's own (`kernels_for`).
@@ -55,11 +55,12 @@ class Preactivations:
         compiled = isinstance(self.kernels, NumbaKernels)
         if screened is None:
             screened = x.numel() * len(W) >= screening.LEAST and screening.pays()
-        self.screened = screened and self.exact and W.dtype == torch.float32 and compiled
+        of_type = self.exact and W.dtype == torch.float32 and compiled
+        self.screened = screened and of_type and x.shape[1] > 1  # where torch's product in int8 is wrong
         if dtype == torch.int8 and not compiled:
             raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
         if dtype == torch.int8 and x.shape[1] == 1:
-            raise ValueError("precision int8 needs inputs of two dimensions or more")  # torch's product is wrong there
+            raise ValueError("precision int8 needs inputs of two dimensions or more")  # torch's product is wrong
 
     @property
     def shape(self) -> tuple[int, int]:

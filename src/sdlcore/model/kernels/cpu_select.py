@@ -2,8 +2,9 @@
 
 Pre-activations come in tiles, B rows x some columns, straight from a matrix product and still in the cache. A number in
 a tile stands for a pre-activation by its type: float32 and float64 are the product W_E x, int32 that of quantised
-factors, to be multiplied by ``scale[column] * factor[row]``, and ``bias`` is to be added; int16 are the bits of whole
-pre-activations in bfloat16. Every row is looked through by one thread in a fixed order, so results do not depend on the
+factors, to be multiplied by ``scale[0, column] * factor[row, 0]``, and ``bias`` is to be added; int16 are the bits of
+whole pre-activations in bfloat16. The other two rows of ``scale`` and columns of ``factor`` have products that are
+added to quantised ones. Every row is looked through by one thread in a fixed order, so results do not depend on the
 number of threads.
 """
 
@@ -19,33 +20,52 @@ from sdlcore.model.kernels.cpu import _FAST, parallel, serial
 # Columns that are asked at once whether any of them exceeds the bound: what the widest registers hold. Of most blocks
 # none does; of the others all are written down and those that exceed are kept, which spares the processor guesses.
 _BLOCK = 16
+_SMALLEST = np.float32(2.0**-120)
 
 
-def _value(row: np.ndarray, j: int, scale: np.ndarray, bias: np.ndarray, factor: Any) -> Any:
-    """Return pre-activation j of a row of a tile."""
+@serial
+def _values(row: np.ndarray, scale: np.ndarray, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Return the pre-activations of a row of a tile, written to ``out``: vector units then compare what they read."""
+    _write(row, scale, bias, factor, out)
+    return out
+
+
+def _write(row: np.ndarray, scale: np.ndarray, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
+    """Write pre-activations by the type of the tile."""
     raise TypeError("for use in compiled code only")
 
 
 # not strict, which would take annotations for differences between signatures
-@overload(_value, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
-def _compiled_value(row: Any, j: Any, scale: Any, bias: Any, factor: Any) -> Any:
-    if row.dtype == numba.types.int16:
-        return lambda row, j, scale, bias, factor: np.int32(np.int32(row[j]) << 16).view(np.float32)
-    if row.dtype == numba.types.int32:
-        return lambda row, j, scale, bias, factor: np.float32(row[j]) * (scale[j] * factor) + bias[j]
-    return lambda row, j, scale, bias, factor: row[j] + bias[j]
+@overload(_write, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
+def _compiled_write(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> Any:
+    def from_bfloat16(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> None:
+        for j in range(len(row)):
+            out[j] = np.int32(np.int32(row[j]) << 16).view(np.float32)
+
+    def from_integers(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> None:
+        of_row, of_norms, of_lost = factor[0], factor[1], factor[2]
+        counts, norms, lost = scale[0], scale[1], scale[2]
+        for j in range(len(row)):
+            number = np.float32(row[j]) * (counts[j] * of_row)
+            out[j] = number + bias[j] + norms[j] * of_norms + lost[j] * of_lost
+
+    def from_product(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> None:
+        for j in range(len(row)):
+            out[j] = row[j] + bias[j]
+
+    return {numba.types.int16: from_bfloat16, numba.types.int32: from_integers}.get(row.dtype, from_product)
 
 
-def _key(row: np.ndarray, j: int, scale: np.ndarray, bias: np.ndarray, factor: Any) -> Any:
-    """Return a number in the order of pre-activations where they are positive, and no more than zero elsewhere."""
+def _keys(row: np.ndarray, scale: np.ndarray, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Return numbers in the order of pre-activations where they are positive, and no more than zero elsewhere."""
     raise TypeError("for use in compiled code only")
 
 
-@overload(_key, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
-def _compiled_key(row: Any, j: Any, scale: Any, bias: Any, factor: Any) -> Any:
+@overload(_keys, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
+def _compiled_keys(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> Any:
     if row.dtype == numba.types.int16:
-        return lambda row, j, scale, bias, factor: row[j]
-    return lambda row, j, scale, bias, factor: _value(row, j, scale, bias, factor)
+        return lambda row, scale, bias, factor, out: row
+    return lambda row, scale, bias, factor, out: _values(row, scale, bias, factor, out)
 
 
 @serial
@@ -96,14 +116,12 @@ def _prune(columns: np.ndarray, values: np.ndarray, bits: np.ndarray, found: int
 
 
 @serial
-def _first_bound(
-    row: np.ndarray, k: int, scale: np.ndarray, bias: np.ndarray, factor: Any, values: np.ndarray, bits: np.ndarray
-) -> Any:
-    """Return a bound that at least k entries of a row exceed, or zero: one that the maxima of more than k groups do.
+def _first_bound(keys: np.ndarray, k: int, values: np.ndarray, bits: np.ndarray) -> Any:
+    """Return a bound that at least k keys of a row exceed, or zero: one that the maxima of more than k groups do.
 
     ``bits`` are ``values`` read as integers, with room for an eighth of the row.
     """
-    groups = len(row) // (8 * _BLOCK) * _BLOCK
+    groups = len(keys) // (8 * _BLOCK) * _BLOCK
     if groups <= k:
         return values.dtype.type(0)
     for group in range(0, groups, _BLOCK):
@@ -111,7 +129,7 @@ def _first_bound(
             values[group + j] = values.dtype.type(0)
         for first in range(8 * group, 8 * (group + _BLOCK), _BLOCK):
             for j in range(_BLOCK):
-                key = _key(row, first + j, scale, bias, factor)
+                key = keys[first + j]
                 values[group + j] = key if key > values[group + j] else values[group + j]
     low, high, exceed = _divide(bits[:groups], k)
     bits[0] = high if exceed == k else max(low, 0)
@@ -134,32 +152,34 @@ def push_largest(
     bounds: np.ndarray,
     maxima: np.ndarray,
     maxima_bits: np.ndarray,
+    written: np.ndarray,
 ) -> None:
     """Take a tile, whose first column is ``start``, into the candidates for the k largest of each row.
 
     ``columns`` and ``values`` (B x room) hold ``counts`` candidates of each row and their keys by column, ``bounds``
-    what a key has to exceed to become one. When the room, of k + 16 at least, is full, all but the k largest go, and
-    the bound rises to the least of them.
+    what a key has to exceed to become one, ``written`` room for a row a chunk. When the room of candidates, k + 16 at
+    least, is full, all but the k largest go, and the bound rises to the least of them.
     """
     rows, n = pre.shape
     room = columns.shape[1]
     whole = n - n % _BLOCK
     for chunk in prange(chunks):
         for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
-            row, mine, kept, by = pre[r], columns[r], values[r], factor[r]
+            mine, kept = columns[r], values[r]
+            keys = _keys(pre[r], scale, bias, factor[r], written[chunk])
             bound, found = bounds[r], counts[r]
             if start == 0:
-                bound = _first_bound(row, k, scale, bias, by, maxima[chunk], maxima_bits[chunk])
+                bound = _first_bound(keys, k, maxima[chunk], maxima_bits[chunk])
             for first in range(0, whole, _BLOCK):
                 hit = np.int32(0)
                 for j in range(first, first + _BLOCK):
-                    hit |= np.int32(_key(row, j, scale, bias, by) > bound)
+                    hit |= np.int32(keys[j] > bound)
                 if hit:
                     if found + _BLOCK > room:
                         bound = _prune(mine, kept, bits[r], found, k)
                         found = k
                     for j in range(first, first + _BLOCK):
-                        key = _key(row, j, scale, bias, by)
+                        key = keys[j]
                         mine[found] = start + j
                         kept[found] = key
                         found += np.int64(key > bound)
@@ -168,7 +188,7 @@ def push_largest(
                     bound = _prune(mine, kept, bits[r], found, k)
                     found = k
                 for j in range(whole, n):
-                    key = _key(row, j, scale, bias, by)
+                    key = keys[j]
                     mine[found] = start + j
                     kept[found] = key
                     found += np.int64(key > bound)
@@ -197,31 +217,32 @@ def push_above(
     values: np.ndarray,
     starts: np.ndarray,
     counts: np.ndarray,
+    written: np.ndarray,
 ) -> None:
     """Find the entries of a tile that exceed their column's bound.
 
     Row r has ``counts[r]`` of them, by column, from ``starts[r]`` on in ``columns`` and ``values``. Each chunk of rows
-    writes into a part of these that has room for all of its entries and 16 more.
+    writes into a part of these that has room for all of its entries and 16 more, and has room for a row in ``written``.
     """
     rows, n = pre.shape
     whole = n - n % _BLOCK
     for chunk in prange(chunks):
         at = rows * chunk // chunks * n + _BLOCK * chunk
         for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
-            row, by = pre[r], factor[r]
+            row = _values(pre[r], scale, bias, factor[r], written[chunk])
             starts[r] = at
             for first in range(0, whole, _BLOCK):
                 hit = np.int32(0)
                 for j in range(first, first + _BLOCK):
-                    hit |= np.int32(_value(row, j, scale, bias, by) > bounds[j])
+                    hit |= np.int32(row[j] > bounds[j])
                 if hit:
                     for j in range(first, first + _BLOCK):
-                        value = _value(row, j, scale, bias, by)
+                        value = row[j]
                         columns[at] = start + j
                         values[at] = value
                         at += np.int64(value > bounds[j])
             for j in range(whole, n):
-                value = _value(row, j, scale, bias, by)
+                value = row[j]
                 columns[at] = start + j
                 values[at] = value
                 at += np.int64(value > bounds[j])
@@ -297,28 +318,13 @@ def to_bfloat16(bits: np.ndarray, last: np.ndarray, out: np.ndarray) -> None:
 
 
 @parallel
-def rounding(x: np.ndarray, bits: np.ndarray, norms: np.ndarray, lost: np.ndarray) -> None:
-    """Write the norm of each row of float32, and that of what rounding to bfloat16 takes from it.
-
-    ``bits`` are ``x`` read as integers.
-    """
-    for r in prange(len(x)):
-        row, of_row = x[r], bits[r]
-        square, square_lost = np.float32(0), np.float32(0)
-        for j in range(len(row)):
-            near = np.int32(np.int32(_rounded(of_row[j])) << 16).view(np.float32)
-            difference = row[j] - near
-            square += row[j] * row[j]
-            square_lost += difference * difference
-        norms[r] = np.sqrt(square)
-        lost[r] = np.sqrt(square_lost)
-
-
-@parallel
-def quantise(x: np.ndarray, bits: np.ndarray, out: np.ndarray, steps: np.ndarray) -> None:
+def quantise(
+    x: np.ndarray, bits: np.ndarray, out: np.ndarray, steps: np.ndarray, norms: np.ndarray, lost: np.ndarray
+) -> None:
     """Write each row of float32 in whole steps of a size of its own, as integers from -127 to 127.
 
-    ``bits`` are ``x`` read as integers, of which vector units find the largest.
+    And its norm, and that of what this takes from it. ``bits`` are ``x`` read as integers, of which vector units find
+    the largest.
     """
     for r in prange(len(x)):
         row, of_row, to = x[r], bits[r], out[r]
@@ -326,7 +332,15 @@ def quantise(x: np.ndarray, bits: np.ndarray, out: np.ndarray, steps: np.ndarray
         for j in range(len(row)):
             largest = max(largest, of_row[j] & np.int32(0x7FFFFFFF))
         size = np.int32(largest).view(np.float32) / np.float32(127)
+        # where an inverse would be infinite, a row of zeros
+        inverse = np.float32(0) if size < _SMALLEST else np.float32(1 / size)
         steps[r] = size
-        inverse = np.float32(1 / size) if size > 0 else np.float32(0)
+        square, square_lost = np.float32(0), np.float32(0)
         for j in range(len(row)):
-            to[j] = np.int8(np.rint(row[j] * inverse))
+            near = np.rint(row[j] * inverse)
+            difference = row[j] - near * size
+            square += row[j] * row[j]
+            square_lost += difference * difference
+            to[j] = np.int8(near)
+        norms[r] = np.sqrt(square)
+        lost[r] = np.sqrt(square_lost)

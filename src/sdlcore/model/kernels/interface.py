@@ -21,8 +21,9 @@ class Product(NamedTuple):
     """n_q."""
     dtype: torch.dtype
     """Type in which it is computed."""
-    added: tuple[Tensor, Tensor] | None = None
-    """Numbers of each sample and of each latent (B x m and n_q x m) whose products are added, in bfloat16 on a CPU."""
+    upper: float | None = None
+    """Where entries are to be no less than those of float32, in int8 on a CPU (`sdlcore.model.screening`): the norm of
+    what was taken from every row of x, and is in b."""
 
 
 class SparseRows(NamedTuple):

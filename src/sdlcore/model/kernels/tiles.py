@@ -17,6 +17,8 @@ from sdlcore.model.kernels.workspace import Workspace
 TILE = 2000
 """Latents whose pre-activations are computed at once, twice as many in bfloat16: few enough to be searched while they
 are in a CPU's caches, and enough to keep it busy."""
+_VANISHED = 2.0**-62
+"""More than a number whose square is too small for float32, and so in no norm."""
 ROOM = 2
 """Times k: candidates that a row has room for while its largest entries are looked for."""
 
@@ -30,15 +32,16 @@ class Tile(NamedTuple):
     """B x columns. Floating-point numbers, or int32 if factors were quantised."""
     bias: Tensor
     """To be added, by column; to bfloat16 it was."""
-    scale: Tensor
-    """What integers of a column count in."""
-    factor: Tensor
-    """What integers of a row (B) count in, besides."""
+    of_columns: Tensor
+    """`Factor.numbers` of the columns."""
+    of_rows: Tensor
+    """Of integers, numbers of each row (B x 3) that those of the columns are multiplied by: what its own integers count
+    in, and two for a bound, or zeros."""
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """Return what loops take: product, scale, bias and factor."""
         product = self.product.view(torch.int16) if self.product.dtype == torch.bfloat16 else self.product
-        return array(product), array(self.scale), array(self.bias), array(self.factor)
+        return array(product), array(self.of_columns), array(self.bias), array(self.of_rows)
 
 
 def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
@@ -57,7 +60,8 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
     candidates = [array(tensor) for tensor in (columns, keys, values.view(as_integers), counts)]
     for tile in tiles_of(product, workspace):
         maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=keys.dtype)
-        scratch = [array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers))]
+        written = torch.empty(threads, tile.product.shape[1], dtype=product.b.dtype)
+        scratch = [array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers), written)]
         cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, *scratch)
     cpu.settle_largest(k, *candidates)
     offsets, found, kept = gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
@@ -80,7 +84,8 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
         there = workspace.take((room,), bounds.dtype)
         at, number = torch.empty(n_rows, dtype=torch.int64), torch.empty(n_rows, dtype=torch.int64)
         wanted = array(bounds[tile.start : tile.start + width])
-        found = [array(tensor) for tensor in (in_tile, there, at, number)]
+        written = torch.empty(threads, width, dtype=bounds.dtype)
+        found = [array(tensor) for tensor in (in_tile, there, at, number, written)]
         cpu.push_above(*tile.arrays(), wanted, tile.start, threads, *found)
         offsets, few_columns, few_values = gathered(at, number, in_tile, there)
         starts.append(offsets[:-1] + before)
@@ -117,49 +122,68 @@ def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) ->
     return SparseRows(offsets, few_columns, few_values)
 
 
+class Factor(NamedTuple):
+    """Rows of x or of W, as a factor of a product in some type."""
+
+    rows: Tensor
+    numbers: Tensor
+    """If they were quantised (3 x rows): what integers count in, and no less than the norms of the rows and of what
+    they lost. Else they say nothing."""
+
+
 def tiles_of(product: Product, workspace: Workspace) -> Iterator[Tile]:
     """Compute a product tile by tile; a tile's memory is the next one's."""
-    exact = product.dtype == product.W.dtype
-    if product.added is not None and product.dtype != torch.bfloat16:
-        raise ValueError(f"products with more added are in bfloat16, found {product.dtype}")
-    to_x, to_W = product.added if product.added is not None else (None, None)
-    x, steps = _converted(product.x, product.dtype, workspace, added=to_x)
-    width = 2 * TILE if product.dtype == torch.bfloat16 else TILE
-    for start in range(0, len(product.W), width):
+    x, W, b, dtype, upper = product
+    if upper is not None and dtype != torch.int8:
+        raise ValueError(f"upper bounds of a product are computed in int8, found {dtype}")
+    exact = dtype == W.dtype
+    samples = _converted(x, dtype, workspace)
+    of_rows = _of_rows(samples.numbers, x.shape[1], upper)
+    width = 2 * TILE if dtype == torch.bfloat16 else TILE
+    for start in range(0, len(W), width):
         part = slice(start, start + width)
-        bias = product.b[part]
-        added = to_W[part] if to_W is not None else None
-        W, scale = _converted(product.W[part], product.dtype, workspace, bias, added)
-        to = torch.int32 if product.dtype == torch.int8 else product.dtype
-        tile = workspace.take((len(x), len(W)), to)
-        if product.dtype == torch.int8:
-            torch._int_mm(x, W.T, out=tile)
+        latents = _converted(W[part], dtype, workspace, b[part])
+        to = torch.int32 if dtype == torch.int8 else dtype
+        tile = workspace.take((len(x), len(latents.rows)), to)
+        if dtype == torch.int8:
+            torch._int_mm(samples.rows, latents.rows.T, out=tile)
         else:
-            torch.mm(x, W.T, out=tile)
-        yield Tile(start, tile, bias, scale, steps)
+            torch.mm(samples.rows, latents.rows.T, out=tile)
+        yield Tile(start, tile, b[part], latents.numbers, of_rows)
         workspace.give(tile)
         if not exact:
-            workspace.give(W)
+            workspace.give(latents.rows)
     if not exact:
-        workspace.give(x)
+        workspace.give(samples.rows)
 
 
-def _converted(
-    rows: Tensor, dtype: torch.dtype, workspace: Workspace, bias: Tensor | None = None, added: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return rows of x, or of W with their bias, as factors of the product; and what a whole number stands for.
+def _of_rows(numbers: Tensor, n_p: int, upper: float | None) -> Tensor:
+    """Return `Tile.of_rows` of samples. With |w| (|x - x'| + sums) + |w - w'| |x'| a product bounds float32's."""
+    steps, norms, lost = numbers
+    if upper is None:
+        return torch.stack([steps, torch.zeros_like(norms), torch.zeros_like(lost)], 1)
+    return torch.stack([steps, lost + _sums(n_p) * (norms + upper), norms + lost], 1)
+
+
+def _sums(n_p: int) -> float:
+    """Return what sums of n_p products in float32, of either product and of norms, may be off, as a share of norms."""
+    return 4 * (n_p + 8) * 2.0**-24
+
+
+def _converted(rows: Tensor, dtype: torch.dtype, workspace: Workspace, bias: Tensor | None = None) -> Factor:
+    """Return rows of x, or of W with their bias, as factors of the product.
 
     In bfloat16 the bias, as what two numbers add up to, is part of the product, with two more inputs that are one.
     To have torch add it takes a tenth of the product's time.
     """
+    nothing = rows.new_ones(3, len(rows))
     if dtype == rows.dtype:
-        return rows, rows.new_ones(len(rows))
+        return Factor(rows, nothing)
     n_p = rows.shape[1]
     if dtype == torch.int8:
         converted = workspace.take((len(rows), n_p), dtype)
-        return converted, quantise(rows, converted)
-    width = n_p + 2 + (added.shape[1] if added is not None else 0)
-    converted = workspace.take((len(rows), width), dtype)
+        return Factor(converted, quantise(rows, converted))
+    converted = workspace.take((len(rows), n_p + 2), dtype)
     if dtype == torch.bfloat16 and rows.dtype == torch.float32:
         to_bfloat16(rows, rows.new_zeros(len(rows)) if bias is None else bias, converted)
     else:
@@ -168,10 +192,8 @@ def _converted(
             converted[:, n_p] = bias
             converted[:, n_p + 1] = bias - converted[:, n_p].to(bias.dtype)
     if bias is None:
-        converted[:, n_p : n_p + 2] = 1
-    if added is not None:
-        converted[:, n_p + 2 :] = added
-    return converted, rows.new_ones(len(rows))
+        converted[:, n_p:] = 1
+    return Factor(converted, nothing)
 
 
 def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
@@ -182,15 +204,10 @@ def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
     searches().to_bfloat16(array(x).view(np.int32), array(last), array(out.view(torch.int16)))
 
 
-def rounding(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the norms of rows of float32, and of what rounding to bfloat16 takes from them."""
-    norms, lost = x.new_empty(len(x)), x.new_empty(len(x))
-    searches().rounding(array(x), array(x).view(np.int32), array(norms), array(lost))
-    return norms, lost
-
-
 def quantise(x: Tensor, out: Tensor) -> Tensor:
-    """Write rows as int8, and return what the integers of each row count in."""
-    steps = torch.empty(len(x), dtype=torch.float32)
-    searches().quantise(array(x), array(x).view(np.int32), array(out), array(steps))
-    return steps
+    """Write rows as int8, and return `Factor.numbers`."""
+    numbers = torch.empty(3, len(x), dtype=torch.float32)
+    searches().quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
+    n_p = x.shape[1]
+    numbers[1:] = (numbers[1:] + n_p**0.5 * _VANISHED) * (1 + _sums(n_p))
+    return numbers

@@ -130,9 +130,9 @@ class TorchKernels:
 
 
 def _whole(product: Product) -> Tensor:
-    x, W, b, dtype, added = product
-    if added is not None:
-        raise ValueError("products with more added are the CPU's, in bfloat16")
+    x, W, b, dtype, upper = product
+    if upper is not None:
+        raise ValueError("upper bounds of a product are the CPU's, in int8")
     return torch.addmm(b.to(dtype), x.to(dtype), W.to(dtype).T)
 
 

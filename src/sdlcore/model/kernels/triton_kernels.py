@@ -53,4 +53,4 @@ class TritonKernels(TorchKernels):
 
 
 def _is_ours(product: Product) -> bool:
-    return product.W.dtype == torch.float32 and product.added is None
+    return product.W.dtype == torch.float32 and product.upper is None

@@ -1,0 +1,30 @@
+"""Bounds by which products might be skipped."""
+
+import pytest
+import torch
+
+from benchmarks.skipping import bounds, grouped, main
+
+
+def test_every_bound_is_one():
+    generator = torch.Generator().manual_seed(0)
+    x, W, b = (torch.randn(*shape, generator=generator) for shape in ((40, 24), (320, 24), (320,)))
+    pre = x.double() @ W.double().T + b.double()
+    found = list(bounds(x, W, b))
+    assert len({bound.name for bound in found}) == 3
+    for bound in found:
+        assert (bound.values >= pre - 1e-4).all(), bound.name
+        assert (bound.values < pre + 100).all(), bound.name
+
+
+def test_rows_are_in_the_group_of_the_nearest_centre():
+    W = torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+    group, centres = grouped(W, 7)
+    distances = (W[:, None] - centres).norm(dim=2)
+    assert torch.equal(distances.argmin(1), group)
+    assert len(group.unique()) == 7
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="lrb/topk/best/none/seed0"):
+        main(["--results", str(tmp_path), "--csv", str(tmp_path / "skipping.csv")])
