@@ -1,6 +1,5 @@
 """Other workflows import this one as a module, as config/README.md shows it."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -84,19 +83,3 @@ def test_a_module_finishes_in_an_empty_folder(finished, tmp_path):
     log = next((folder / "logs/tiny/train").glob("*.log")).read_text()
     assert "Python of its own" not in log
     assert planned(folder) == []
-
-
-def test_snakemakes_report_lists_every_table_and_figure_with_its_caption(finished, tmp_path):
-    page = tmp_path / "report.html"
-    finished.snakemake("--report", str(page))
-    text = page.read_text()
-    results = finished.path / "results/tiny"
-    shown = [path for path in results.glob("*/*") if path.parent.name in ("tables", "figures")]
-    shown = [path for path in shown if path.suffix in (".png", ".md", ".csv")]
-    assert len(shown) > 10
-    for path in shown:
-        name = os.path.relpath(path, finished.path)
-        described = text[text.index(f'"{name}": {{') :][:2000]
-        assert f'"name": "{path.stem}"' in described
-        assert '"shows": "' in described
-        assert "makes this file and everything that it reads" in described

@@ -416,3 +416,19 @@ def test_published_metrics_are_restored_where_the_configuration_says_the_same(fi
         shutil.rmtree(runs, ignore_errors=True)
         kept.rename(runs)
         shutil.rmtree(finished.path / "docs")
+
+
+def test_snakemakes_report_lists_every_table_and_figure_with_its_caption(finished, tmp_path):
+    page = tmp_path / "report.html"
+    finished.snakemake("--report", str(page))
+    text = page.read_text()
+    results = finished.path / "results/tiny"
+    shown = [path for path in results.glob("*/*") if path.parent.name in ("tables", "figures")]
+    shown = [path for path in shown if path.suffix in (".png", ".md", ".csv")]
+    assert len(shown) > 10
+    for path in shown:
+        name = os.path.relpath(path, finished.path)
+        described = text[text.index(f'"{name}": {{') :][:2000]
+        assert f'"name": "{path.stem}"' in described
+        assert '"shows": "' in described
+        assert "makes this file and everything that it reads" in described

@@ -49,7 +49,7 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for name, path in imported_sources(script, root, parts).items():
-        digest.update(f"{name} {_statements_digest(path.read_text(), str(path))}\n".encode())
+        digest.update(f"{name} {_read(path.read_text(), str(path))[1]}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -58,6 +58,7 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
 
     With the files of plugins, and what they import. By their names, sorted by these.
     """
+    declarations = {root / name for name in DECLARATIONS}
     found: dict[Path, Path] = {}
     waiting = [(script, root)]
     for part in parts:
@@ -76,7 +77,7 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
             if beside != root and not _is_installed_apart(name, path, beside):
                 waiting += [(module, beside) for module in _files(name, beside)]
             ours = _files(name, root) if root != HOME or name.partition(".")[0] == PACKAGE else []
-            waiting += [(module, root) for module in ours if module.relative_to(root).as_posix() not in DECLARATIONS]
+            waiting += [(module, root) for module in ours if module not in declarations]
     named = {_name(path, beside, root): path for path, beside in found.items()}
     return dict(sorted(named.items()))
 
@@ -104,7 +105,7 @@ def _is_installed_apart(name: str, path: Path, beside: Path) -> bool:
 
 def _imports(path: Path, root: Path) -> Iterator[str]:
     """Yield the dotted names that a file imports. What is imported *from* a module may be a module itself."""
-    for module, level, names in _import_statements(path.read_text(), str(path)):
+    for module, level, names in _read(path.read_text(), str(path))[0]:
         base = module
         if level:
             package = path.relative_to(root).parent
@@ -114,22 +115,21 @@ def _imports(path: Path, root: Path) -> Iterator[str]:
         yield from (f"{base}.{name}" if base else name for name in names)
 
 
-# parsing is what takes time, and scripts of a pipeline share most modules; by the text, since a file may be edited
+# Parsing is what takes time, and scripts of a pipeline share most modules; by the text, since a file may be edited.
+# Trees are not kept: walking through all of them, the garbage collector took twice as long as parsing.
 @cache
-def _parsed(text: str, name: str) -> ast.Module:
-    return ast.parse(text, name)
-
-
-@cache
-def _import_statements(text: str, name: str) -> list[tuple[str, int, list[str]]]:
-    """Return the import statements of a source: from where, how many packages up, which names."""
-    found = []
-    for node in _statements(_parsed(text, name).body):
+def _read(text: str, name: str) -> tuple[list[tuple[str, int, list[str]]], str]:
+    """Return a source's import statements (from where, how many packages up, which names), and its digest."""
+    tree = ast.parse(text, name)
+    imports = []
+    for node in _statements(tree.body):
         if isinstance(node, ast.Import):
-            found.append(("", 0, [alias.name for alias in node.names]))
+            imports.append(("", 0, [alias.name for alias in node.names]))
         elif isinstance(node, ast.ImportFrom):
-            found.append((node.module or "", node.level, [alias.name for alias in node.names]))
-    return found
+            imports.append((node.module or "", node.level, [alias.name for alias in node.names]))
+    parts: list[str] = []
+    _flatten(tree, parts)
+    return imports, hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _statements(body: list[Any]) -> Iterator[Any]:
@@ -138,13 +138,6 @@ def _statements(body: list[Any]) -> Iterator[Any]:
         yield node
         for field in ("body", "orelse", "finalbody", "handlers", "cases"):
             yield from _statements(getattr(node, field, []))
-
-
-@cache
-def _statements_digest(text: str, name: str) -> str:
-    parts: list[str] = []
-    _flatten(_parsed(text, name), parts)
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _flatten(value: Any, parts: list[str]) -> None:
