@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.cells import Cell, run_settings
 from sdlcore.study.settings.sources import Hierarchy
 from sdlcore.study.verdicts.readings import JUDGED, stated
 from sdlcore.study.verdicts.scale import SWEPT, differences, figure6_differences
@@ -19,7 +19,8 @@ def said_of(config, table, asked, swept=None):
     """What a run has other than its row, under the reading that its table is judged under."""
     reading = stated(table)[JUDGED]
     k = None if asked.method in ("relu", "jumprelu") or table == "table7" else reading.k
-    return differences(config, table, asked, swept or {}, reading.n_anchors, k)
+    settings = run_settings(config, asked).to_dict()
+    return differences(config, table, asked, settings, swept or {}, reading.n_anchors, k)
 
 
 def run(source="lrb", method="topk", protocol="paper", anchoring="none"):

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sdlcore.settings import Json
 from sdlcore.study.results.runs import KEY
 from sdlcore.study.results.tables import PAPER_ANCHORINGS, PAPER_METHODS
 from sdlcore.study.settings.cells import Cell as Named
+from sdlcore.study.settings.cells import run_settings
 from sdlcore.study.settings.study import Study
 from sdlcore.study.verdicts.paper import anchored, setting, title
 from sdlcore.study.verdicts.scale import Resampling, beside_differences, differences, papers_value
@@ -45,6 +47,8 @@ class Group(NamedTuple):
     beside: tuple[str, ...]
     """The table's anchorings on the same source. If there is one, the features that it gives away are those that
     `runs.read_runs` divides runs without anchors by."""
+    settings: Mapping[str, Json]
+    """What they were made with."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ class Evidence:
                 run = Named(**{name: str(first[name]) for name in KEY[:-1]}, seed=int(first["seed"]))
                 parameter = first["parameter"] if isinstance(first["parameter"], str) else ""
                 ordered, beside = group.set_index("seed").sort_index(), tuple(given.get(run.source, ()))
-                at = Group(table, run, parameter, float(first["at"]), ordered, beside)
+                settings = run_settings(self.study, run).to_dict()
+                at = Group(table, run, parameter, float(first["at"]), ordered, beside, settings)
                 found.setdefault((method, anchoring), []).append(at)
         return found
 
@@ -128,7 +133,7 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
             continue
         # of several methods that go by the paper's name, a table's first
         method = group.run.method if own and method is None else method
-        lacking = differences(evidence.study, place.table, group.run, swept, n_anchors, k)
+        lacking = differences(evidence.study, place.table, group.run, group.settings, swept, n_anchors, k)
         if place.anchoring == "none" and n_anchors is not None:
             lacking += beside_differences(evidence.study, group.beside, n_anchors)
         if lacking and not (own and group.run.method == method):

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
+from sdlcore.settings import Json
+from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.study.settings.sources import Clip, Hierarchy
 from sdlcore.study.settings.study import Study
 
@@ -56,7 +57,13 @@ class Resampling(NamedTuple):
 
 
 def differences(
-    study: Study, table: str, run: Cell, swept: Mapping[str, float], n_anchors: int | None, k: int | None
+    study: Study,
+    table: str,
+    run: Cell,
+    settings: Mapping[str, Json],
+    swept: Mapping[str, float],
+    n_anchors: int | None,
+    k: int | None,
 ) -> list[str]:
     """Return what a run has other than the paper's row that it is to be compared with; nothing at the paper's scale.
 
@@ -68,6 +75,8 @@ def differences(
         The paper's table.
     run
         The run, of any seed.
+    settings
+        Its settings (`run_settings`), which many rows and readings ask for.
     swept
         Values that the paper's row has in place of `BENCH_DEFAULTS`.
     n_anchors, k
@@ -83,7 +92,6 @@ def differences(
     kind = source.kind
     if kind != expected:
         return [f"{run.source} is a source of kind {kind}, the paper's would be of kind {expected}"]
-    settings = run_settings(study, run).to_dict()
     wanted: dict[str, float | None] = {"n_q": LATENTS[kind]}
     if kind == "bench":
         wanted |= {**BENCH, **BENCH_DEFAULTS, **({} if k is None else {"k": k}), **swept}
