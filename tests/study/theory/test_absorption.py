@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
@@ -26,6 +26,7 @@ from sdlcore.study.theory.landscape import (
 from sdlcore.study.theory.spurious import groups_to_pattern, partial_minimum
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_example_3_8_training_is_stuck_in_the_absorbed_pattern_which_loses_less_than_the_ideal(seed):
     problem = dogs(stream(seed, "dogs"))
