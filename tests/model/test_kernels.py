@@ -38,13 +38,14 @@ def both(name, *arguments):
     return getattr(NUMBA, name)(*arguments), getattr(TORCH, name)(*arguments)
 
 
-@given(pattern=patterns(), d=st.integers(1, 40), at_once=st.integers(1, 80))
-def test_rows_are_summed_in_blocks_of_any_size(pattern, d, at_once):
+@given(pattern=patterns(), d=st.integers(1, 40), at_once=st.integers(1, 80), chunks=st.integers(1, 5))
+def test_rows_are_summed_in_blocks_of_any_size(pattern, d, at_once, chunks):
     offsets, columns, mask, generator = pattern
     W = torch.randn(mask.shape[1], d, generator=generator, dtype=torch.float64)
     values = torch.randn(len(columns), generator=generator, dtype=torch.float64)
     out = torch.full((len(mask), d), torch.nan, dtype=torch.float64)
-    cpu.gather_sum_by_blocks(*(tensor.numpy() for tensor in (offsets, columns, values, W)), at_once, out.numpy())
+    arrays = [tensor.numpy() for tensor in (offsets, columns, values, W)]
+    cpu.gather_sum_by_blocks(*arrays, at_once, chunks, out.numpy())
     torch.testing.assert_close(out, TORCH.gather_sum(offsets, columns, values, W), rtol=1e-12, atol=1e-12)
 
 

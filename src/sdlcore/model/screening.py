@@ -73,8 +73,7 @@ def above(product: Product, bounds_Q: Tensor, kernels: Kernels) -> SparseRows:
     if (some > bounds_Q[::_LATENTS]).float().mean() > _DENSE:
         return kernels.above(product, bounds_Q)
     candidates = kernels.above(upper(product), bounds_Q)
-    computed = _computed(product, candidates, kernels)
-    return computed.where(computed.values > bounds_Q[computed.columns])
+    return tiles.exceeding(_computed(product, candidates, kernels), bounds_Q)
 
 
 def upper(product: Product) -> Product:

@@ -100,16 +100,24 @@ def gather_sum(offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: 
 
 @parallel
 def gather_sum_by_blocks(
-    offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: np.ndarray, at_once: int, out: np.ndarray
+    offsets: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    W: np.ndarray,
+    at_once: int,
+    chunks: int,
+    out: np.ndarray,
 ) -> None:
-    """`gather_sum`, ``at_once`` rows of the output and of W at a time, for as long as both stay in the near caches.
+    """`gather_sum`, ``at_once`` rows of W at a time, for as long as they stay in the near caches.
+
+    Each of the ``chunks`` of rows reads all of W, so there should be as few as there are threads.
 
     A dictionary is larger than any cache: where rows have many entries, reading its rows in their order takes several
     times as long as adding them up.
     """
     n = len(offsets) - 1
-    for chunk in prange((n + at_once - 1) // at_once):
-        first, last = chunk * at_once, min(n, (chunk + 1) * at_once)
+    for chunk in prange(chunks):
+        first, last = n * chunk // chunks, n * (chunk + 1) // chunks
         out[first:last] = 0
         place = offsets[first:last].copy()
         for edge in range(at_once, len(W) + at_once, at_once):

@@ -295,6 +295,27 @@ def narrow(
         counts[r] = found
 
 
+@parallel
+def exceeding(
+    offsets: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    bounds: np.ndarray,
+    kept: np.ndarray,
+    into: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Write the ``counts`` entries of each row that exceed their column's bound where the row begins."""
+    for r in prange(len(offsets) - 1):
+        found = offsets[r]
+        for i in range(offsets[r], offsets[r + 1]):
+            if values[i] > bounds[columns[i]]:
+                kept[found] = columns[i]
+                into[found] = values[i]
+                found += 1
+        counts[r] = found - offsets[r]
+
+
 @serial
 def _rounded(bits: Any) -> Any:
     """Return the bits of the bfloat16 nearest to a float32, of two the even one."""

@@ -11,9 +11,9 @@ from sdlcore.model.kernels.calling import array, loops
 from sdlcore.model.kernels.interface import Backward, Descent, Product, SparseRows
 from sdlcore.model.kernels.workspace import Workspace
 
-CACHED = 3 << 17
-"""Bytes of a dictionary and of an output that are worked on at once: together they fit in a core's second cache."""
-FULL = 2
+CACHED = 3 << 19
+"""Bytes of a dictionary that are worked on at once: about what a core's second cache holds."""
+FULL = 6
 """Entries of a row in such a part of a dictionary from which on to go through it part by part is faster."""
 
 
@@ -61,7 +61,7 @@ class NumbaKernels:
         given = [array(tensor) for tensor in (offsets, columns, values, W)]
         at_once = max(1, CACHED // (W.shape[1] * W.itemsize))
         if len(columns) * at_once >= FULL * out.shape[0] * len(W):
-            loops().gather_sum_by_blocks(*given, at_once, array(out))
+            loops().gather_sum_by_blocks(*given, at_once, torch.get_num_threads(), array(out))
         else:
             loops().gather_sum(*given, array(out))
         return out

@@ -112,6 +112,16 @@ def narrow(entries: SparseRows, k: int) -> SparseRows:
     return gathered(offsets[:-1], counts, kept, into)
 
 
+def exceeding(entries: SparseRows, bounds: Tensor) -> SparseRows:
+    """Return the entries that exceed their column's bound."""
+    offsets, columns, values = entries
+    kept, into = torch.empty_like(columns), torch.empty_like(values)
+    counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
+    arrays = [array(tensor) for tensor in (offsets, columns, values, bounds, kept, into, counts)]
+    searches().exceeding(*arrays)
+    return gathered(offsets[:-1], counts, kept, into)
+
+
 def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) -> SparseRows:
     """Return rows that begin at ``starts`` and have ``counts`` entries, one after the other."""
     offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
