@@ -260,7 +260,7 @@ def test_a_dictionary_is_trained_as_by_the_torch_backend(method):
 @pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.kernels), 90])
 def test_kernels_compile_for_cards_that_are_not_here(capability):
     """For A100 (8.0) and H100 (9.0), as they are called: by ptxas, within their registers and shared memory."""
-    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "tests.model.compiled_kernels", str(capability)]
     said = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr[-2000:]
