@@ -18,7 +18,7 @@ from sdlcore.training.step import TrainingStep
 
 pytest.importorskip("triton", reason="Triton has no package for this system")
 
-from sdlcore.model.kernels import triton_search
+from sdlcore.model.kernels import triton_screening, triton_search
 from sdlcore.model.kernels.triton_kernels import TritonKernels
 
 REPOSITORY = Path(__file__).parents[2]
@@ -154,6 +154,71 @@ def test_more_than_all_entries_are_refused():
         KERNELS.largest(product, 6)
 
 
+def normal(seed, B, n_p, n_q):
+    """A product of normal numbers, and what it is in float64."""
+    return product_of(numbers(seed, B, n_p), numbers(seed + 1, n_q, n_p), numbers(seed + 2, n_q))
+
+
+def integral(seed, B, n_p, n_q):
+    """A product of few whole numbers, many of whose entries are equal; of all of them some samples leave open."""
+    return product_of(
+        *(whole_numbers(seed + i, *shape, most=1) for i, shape in enumerate(((B, n_p), (n_q, n_p), (n_q,))))
+    )
+
+
+@pytest.mark.parametrize("product", [normal, integral])
+@pytest.mark.parametrize("seed", some_and_all([0], [(1,), (2,)]))
+@pytest.mark.parametrize(("B", "n_p", "n_q", "k"), some_and_all([(9, 40, 200, 7)], [(20, 300, 400, 3), (1, 1, 90, 5)]))
+def test_screening_finds_what_the_product_in_float32_has(B, n_p, n_q, k, seed, product):
+    given, whole = product(seed, B, n_p, n_q)
+    found, searched = triton_screening.largest(given, k), triton_search.largest(given, k)
+    assert torch.equal(found.offsets, searched.offsets)
+    assert torch.equal(found.columns, searched.columns)
+    best = found.columns.view(B, k).long()
+    torch.testing.assert_close(found.values.view(B, k).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
+    # between two entries, so that rounding does not decide; few enough to be screened, and so many that they are not
+    for share in (0.005, 0.3):
+        high = whole.flatten().sort().values[-int(share * whole.numel()) - 2 :]
+        bounds = ((high[0] + high[high > high[0] + 1e-3][0]) / 2).float().expand(n_q)
+        found = triton_screening.above(given, bounds)
+        mask = whole > bounds
+        assert torch.equal(torch.diff(found.offsets), mask.sum(1))
+        assert torch.equal(found.columns.long(), mask.nonzero()[:, 1])
+        torch.testing.assert_close(found.values.double(), whole[mask], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e15])
+def test_bounds_hold_at_every_scale(scale):
+    factors = numbers(0, 12, 50), numbers(1, 60, 50), numbers(2, 60)
+    # numbers of very different sizes in a row, rows of zeros, and rows of other scales
+    x, W = (rows * rows.abs() ** 4 for rows in factors[:2])
+    x[0], W[0], W[1], W[2] = 0, 0, 1e-42, W[3] * 1e-10
+    product, whole = product_of(scale * x, W, scale * factors[2])
+    rounded, upper = triton_screening._bounded(product)
+    found = (rounded.x.double() @ rounded.W.double().T) * (upper.rows[:, :1].double() * upper.columns[:, 0].double())
+    off = (upper.rows.double()[:, None, 1:] * upper.columns.double()[:, 1:]).sum(2)
+    assert ((whole - found - product.b.double()).abs() <= off).all()
+    if scale < 1:  # where norms vanish, bounds are wide
+        return
+    norms = product.x.double().norm(dim=1)[:, None] * W.double().norm(dim=1)
+    assert (off <= 2e-3 * norms + 1e-6 * product.b.abs() + 1e-16 * scale).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in the interpreter
+def test_screening_leaves_open_what_is_no_number():
+    x, W, b = whole_numbers(0, 5, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
+    x[1], x[2], W[150], b[3], b[199] = torch.nan, 1e30, torch.nan, torch.inf, -torch.inf
+    product, _ = product_of(x, W, b)
+    found, searched = triton_screening.largest(product, 5), triton_search.largest(product, 5)
+    assert torch.equal(found.columns, searched.columns)
+    assert torch.equal(found.values.isnan(), searched.values.isnan())
+
+
+def test_small_products_are_not_screened_nor_those_on_cards_that_are_not_known():
+    product, _ = normal(0, 3, 4, 5)
+    assert not triton_screening.pays(product)
+
+
 def pattern(seed, rows, n_q, share):
     """Offsets, columns and mask of a random pattern; the first column has every row's, the last none."""
     generator = torch.Generator().manual_seed(seed)
@@ -264,4 +329,4 @@ def test_kernels_compile_for_cards_that_are_not_here(capability):
     command = [sys.executable, "-m", "tests.model.compiled_kernels", str(capability)]
     said = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr[-2000:]
-    assert set(said.stdout.split()) == {"_collect", "_settle", "_sums", "_adam"}
+    assert set(said.stdout.split()) == {"_collect", "_round", "_settle", "_sums", "_adam"}

@@ -25,7 +25,7 @@ class TrainingStep:
     """What changes from step to step, apart from the data's order, and how.
 
     Nothing in a step waits for a GPU, but for the number of latents that fire, which ReLU, JumpReLU, Gated and
-    BatchTopK have to learn.
+    BatchTopK have to learn, and for how many are left to be computed, where a product is screened.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels import triton_adam, triton_search
+from sdlcore.model.kernels import triton_adam, triton_screening, triton_search
 from sdlcore.model.kernels.interface import Backward, Descent, Product, SparseRows
 from sdlcore.model.kernels.torch_kernels import TorchKernels
 from sdlcore.model.kernels.triton_sums import sums
@@ -15,10 +15,16 @@ class TritonKernels(TorchKernels):
     """`sdlcore.model.kernels.interface.Kernels` for GPUs, in float32; torch searches products of other weights."""
 
     def largest(self, product: Product, k: int) -> SparseRows:
-        return triton_search.largest(product, k) if _is_ours(product) else super().largest(product, k)
+        if not _is_ours(product):
+            return super().largest(product, k)
+        search = triton_screening if triton_screening.pays(product) else triton_search
+        return search.largest(product, k)
 
     def above(self, product: Product, bounds: Tensor) -> SparseRows:
-        return triton_search.above(product, bounds) if _is_ours(product) else super().above(product, bounds)
+        if not _is_ours(product):
+            return super().above(product, bounds)
+        search = triton_screening if triton_screening.pays(product) else triton_search
+        return search.above(product, bounds)
 
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
         return sums(offsets, columns, values, W).sums

@@ -7,6 +7,7 @@ The k largest of a row are so the same whatever the order in which entries arriv
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import triton
@@ -30,6 +31,8 @@ def _collect(
     x,
     W,
     b,
+    of_rows,
+    of_columns,
     bounds,
     keys,
     counts,
@@ -38,6 +41,7 @@ def _collect(
     first,
     n_columns,
     room,
+    UPPER: tl.constexpr,
     BY_ROW: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -46,8 +50,10 @@ def _collect(
 ):
     """Append the keys of the entries of x W^T + b that exceed a bound to the lists of their rows.
 
-    The bound is the column's; with BY_ROW it is the row's, and an entry passes that is not known to be at most that: a
-    row whose bound is not a number keeps all, and entries that are not numbers are kept.
+    With UPPER the product is made an upper bound by 4 numbers of each row and of each column: it is multiplied by the
+    first of either, and the products of the others are added. The bound is the column's. With BY_ROW it is the row's,
+    and an entry passes that is not known to be at most that: a row whose bound is not a number keeps all, and entries
+    that are not numbers are kept.
     """
     # a group of row tiles goes through the columns together, and finds them in the second cache
     tiles_down, tiles_across = tl.cdiv(n_rows, ROWS), tl.cdiv(n_columns, COLUMNS)
@@ -67,6 +73,12 @@ def _collect(
         W_tile = tl.load(W_at + start, mask=inside[:, None], other=0.0)
         product = tl.dot(x_tile, W_tile, product, input_precision="ieee")
     here, there = rows < n_rows, columns < n_columns
+    if UPPER:
+        of_row = tl.load(of_rows + rows * 4, mask=here, other=0.0)
+        product *= of_row[:, None] * tl.load(of_columns + columns * 4, mask=there, other=0.0)[None, :]
+        for i in tl.static_range(1, 4):
+            of_row = tl.load(of_rows + rows * 4 + i, mask=here, other=0.0)
+            product += of_row[:, None] * tl.load(of_columns + columns * 4 + i, mask=there, other=0.0)[None, :]
     product += tl.load(b + columns, mask=there, other=0.0)[None, :]
     if BY_ROW:
         passes = ~(product <= tl.load(bounds + rows, mask=here, other=0.0)[:, None])
@@ -117,7 +129,16 @@ def _settle(keys, counts, bounds, n_rows, room, k, ROWS: tl.constexpr, WIDTH: tl
         tl.store(bounds + rows, bits.to(tl.float32, bitcast=True), mask=kept == k)
 
 
-def largest(product: Product, k: int) -> SparseRows:
+class Upper(NamedTuple):
+    """Numbers that make a product of scaled rows an upper bound (`_collect`)."""
+
+    rows: Tensor
+    """B x 4."""
+    columns: Tensor
+    """n_q x 4."""
+
+
+def largest(product: Product, k: int, upper: Upper | None = None) -> SparseRows:
     """Return the k largest entries of each row. Of equal ones at the edge those of smaller column are kept.
 
     Nothing waits for the GPU.
@@ -131,15 +152,12 @@ def largest(product: Product, k: int) -> SparseRows:
     # most lists have k entries that were kept before, and fewer that were not
     at_once = min(256, max(64, triton.next_power_of_2(2 * k)))
     sizes = {"ROWS": _READ // at_once, "WIDTH": at_once, "num_warps": 4}
-    for _ in _collected(product, bounds, keys, counts, by_row=True):
+    for _ in _collected(product, upper, bounds, keys, counts, by_row=True):
         _settle[(triton.cdiv(n_rows, sizes["ROWS"]),)](keys, counts, bounds, n_rows, keys.shape[1], k, **sizes)
-    columns, values = _unpacked(keys[:, :k])
-    columns, order = columns.sort(dim=1)
-    offsets = torch.arange(n_rows + 1, device=keys.device) * k
-    return SparseRows(offsets, columns.flatten(), values.gather(1, order).flatten())
+    return rows_of(keys[:, :k])
 
 
-def above(product: Product, bounds: Tensor) -> SparseRows:
+def above(product: Product, bounds: Tensor, upper: Upper | None = None) -> SparseRows:
     """Return the entries that exceed their column's bound.
 
     For each slice the GPU is waited for, since it has to tell how many there are.
@@ -149,7 +167,7 @@ def above(product: Product, bounds: Tensor) -> SparseRows:
     counts = product.b.new_zeros(n_rows, dtype=torch.int32)
     bounds = bounds.to(product.b.dtype).contiguous()
     rows, found = [], []
-    for _ in _collected(product, bounds, keys, counts, by_row=False):
+    for _ in _collected(product, upper, bounds, keys, counts, by_row=False):
         most = int(counts.max())
         places = torch.arange(most, device=keys.device) < counts[:, None]
         rows.append(places.nonzero()[:, 0])
@@ -167,7 +185,9 @@ def _width(product: Product) -> int:
     return min(len(product.W), max(_LEAST, _ENTRIES // max(1, len(product.x))))
 
 
-def _collected(product: Product, bounds: Tensor, keys: Tensor, counts: Tensor, by_row: bool) -> Iterator[None]:
+def _collected(
+    product: Product, upper: Upper | None, bounds: Tensor, keys: Tensor, counts: Tensor, by_row: bool
+) -> Iterator[None]:
     """Collect slice by slice, and pause when a slice's entries are in the lists."""
     x, dtype = product.x.to(product.dtype).contiguous(), product.dtype
     n_rows, n_inner = x.shape
@@ -179,10 +199,28 @@ def _collected(product: Product, bounds: Tensor, keys: Tensor, counts: Tensor, b
         part = slice(first, first + min(_width(product), max(_LEAST, _GROWTH * first)))
         W, b = product.W[part].to(dtype).contiguous(), product.b[part].contiguous()
         tiles = triton.cdiv(n_rows, sizes["ROWS"]) * triton.cdiv(len(W), sizes["COLUMNS"])
+        numbers = (None, None) if upper is None else (upper.rows, upper.columns[part])
         lists = bounds if by_row else bounds[part], keys, counts, n_rows, n_inner, first, len(W), keys.shape[1]
-        _collect[(tiles,)](x, W, b, *lists, BY_ROW=by_row, **sizes, num_warps=8, num_stages=3)
+        _collect[(tiles,)](
+            *(x, W, b, *numbers, *lists), UPPER=upper is not None, BY_ROW=by_row, **sizes, num_warps=8, num_stages=3
+        )
         yield
         first = part.stop
+
+
+def rows_of(keys: Tensor) -> SparseRows:
+    """Return the entries of which there are as many keys in each row (B x k)."""
+    columns, values = _unpacked(keys)
+    columns, order = columns.sort(dim=1)
+    offsets = torch.arange(len(keys) + 1, device=keys.device) * keys.shape[1]
+    return SparseRows(offsets, columns.flatten(), values.gather(1, order).flatten())
+
+
+def packed(columns: Tensor, values: Tensor) -> Tensor:
+    """Return the keys of entries, as `_collect` makes them."""
+    bits = values.view(torch.int32)
+    ordered = torch.where(values.isnan(), 0x7FFFFFFF, bits ^ ((bits >> 31) & 0x7FFFFFFF))
+    return (ordered.long() << 32) | (0xFFFFFFFF - columns.long())
 
 
 def _unpacked(keys: Tensor) -> tuple[Tensor, Tensor]:
