@@ -120,6 +120,25 @@ def test_a_list_has_room_whatever_the_order_of_latents(order):
     assert_largest(KERNELS.largest(product, 9), whole, 9)
 
 
+def test_later_latents_have_to_exceed_the_least_that_is_kept(monkeypatch):
+    product, whole = product_of(whole_numbers(0, 6, 8), whole_numbers(1, 300, 8), whole_numbers(2, 300))
+    passed = []
+
+    def counting(*arguments, collect=triton_search._collected, **options):
+        _, _, bounds, _, counts = arguments
+        for _ in collect(*arguments, **options):
+            passed.append((bounds.clone(), counts.clone()))
+            yield
+
+    monkeypatch.setattr(triton_search, "_collected", counting)
+    monkeypatch.setattr(triton_search, "_ENTRIES", 6 * 300)
+    KERNELS.largest(product, 5)
+    for start, (bounds, counts) in zip((64, 256), passed[1:], strict=True):
+        least = whole[:, :start].topk(5).values[:, -1]
+        assert torch.equal(bounds.double(), least)
+        assert torch.equal(counts - 5, (whole[:, start : 4 * start] > least[:, None]).sum(1))
+
+
 def test_what_is_no_number_is_found_as_torch_finds_it():
     x, W, b = whole_numbers(0, 4, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
     x[1], W[150], b[3], b[199] = torch.nan, torch.nan, torch.inf, -torch.inf
@@ -178,8 +197,9 @@ def test_screening_finds_what_the_product_in_float32_has(B, n_p, n_q, k, seed, p
     torch.testing.assert_close(found.values.view(B, k).double(), whole.gather(1, best), rtol=1e-5, atol=1e-5)
     # between two entries, so that rounding does not decide; few enough to be screened, and so many that they are not
     for share in (0.005, 0.3):
-        high = whole.flatten().sort().values[-int(share * whole.numel()) - 2 :]
-        bounds = ((high[0] + high[high > high[0] + 1e-3][0]) / 2).float().expand(n_q)
+        falling = whole.flatten().sort(descending=True).values[int(share * whole.numel()) :]
+        place = int((falling.diff() < -1e-3).nonzero()[0])
+        bounds = ((falling[place] + falling[place + 1]) / 2).float().expand(n_q)
         found = triton_screening.above(given, bounds)
         mask = whole > bounds
         assert torch.equal(torch.diff(found.offsets), mask.sum(1))
@@ -202,6 +222,18 @@ def test_bounds_hold_at_every_scale(scale):
         return
     norms = product.x.double().norm(dim=1)[:, None] * W.double().norm(dim=1)
     assert (off <= 2e-3 * norms + 1e-6 * product.b.abs() + 1e-16 * scale).all()
+
+
+def test_screening_finds_what_rounding_puts_last():
+    """Numbers just above and just below the middle of two in float16: all are off in the direction that misleads."""
+    middle, little = 1 + 2.0**-11, 2.0**-16
+    W = torch.zeros(40, 65, device=DEVICE)
+    W[7, :64], W[7, 64] = middle - little, 256 * little
+    W[3, :64] = middle + little
+    product, whole = product_of(torch.ones(1, 65, device=DEVICE), W, torch.zeros(40, device=DEVICE))
+    rounded = product.x @ W.half().float().T
+    assert (whole[0].argmax(), rounded[0].argmax()) == (7, 3)
+    assert triton_screening.largest(product, 1).columns.tolist() == [7]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in the interpreter
