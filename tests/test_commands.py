@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
 import sdlcore as sdl
@@ -108,6 +109,19 @@ def test_anchors_come_from_a_file_or_are_discovered(tmp_path, folder):
     assert sdl.load(tmp_path / "a").settings["lambda_anchor"] == 1
     main(["fit", x, "--anchors", "discover", "--lambda-anchor", "1", "--out", str(tmp_path / "b"), *TOPK])
     assert sdl.load(tmp_path / "b").provenance["inputs"]["anchors"]
+
+
+def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
+    (tmp_path / "runs.yaml").write_text("as_ever: {}\n2: {k: 2, seed: 1}\n")
+    x = str(folder / "bench/train.h5")
+    main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])
+    assert torch.equal(sdl.load(tmp_path / "sweep/as_ever").W_dec, sdl.load(folder / "run").W_dec)
+    assert sdl.load(tmp_path / "sweep/2").settings["k"] == 2
+    assert str(tmp_path / "sweep/2") in capsys.readouterr().out
+    (tmp_path / "runs.yaml").write_text("[k, 2]")
+    with pytest.raises(SystemExit):
+        main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])
+    assert "runs.yaml: expected names of runs" in capsys.readouterr().err
 
 
 def test_a_dictionary_is_solved_for(tmp_path, folder):

@@ -4,9 +4,10 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,10 +26,11 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
+from sdlcore.settings import Pair
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance
-from sdlcore.training.history import History, Row, Write
+from sdlcore.training.history import History, Row, Sink, Watch, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
@@ -89,45 +91,83 @@ def fit(
         If the loss becomes infinite; the message says what to change.
     """
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    config = config_of(settings)
-    if isinstance(config, SolverConfig):
-        for name, value in (("anchors", anchors), ("checkpoint", checkpoint)):
-            if value is not None:
-                raise ValueError(f"{name} has no meaning for a solver, which trains nothing")
-    else:
-        _warn_of_dense(config)
-    given = None if anchors is None else as_anchors(anchors)
-    where = choose_device(device)
-    directions = watch.references if isinstance(watch, Bench) else watch
-    watching = None if directions is None else watch_directions(directions.W_p, directions.W_r, settings["pair"])
+    asked = Fit.of(settings, seed, anchors, start, choose_device(device))
+    if isinstance(asked.config, SolverConfig) and checkpoint is not None:
+        raise ValueError("checkpoint has no meaning for a solver, which trains nothing")
+    sinks = [partial(bar, asked.steps)] if progress else []
     with activations(x, target) as samples:
-        if given is not None and given.w_p.shape[1] != samples.n_p:
-            raise ValueError(f"anchors have {given.w_p.shape[1]} dimensions, but x has {samples.n_p}")
-        facts = made_by(config, seed, where)
-        facts["inputs"] = {"store": _digest(samples), "anchors": None if given is None else _digest_of(*given[:2])}
-        if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model
-            facts["activations"] = samples.provenance
-        if isinstance(config, SolverConfig):
-            sinks = [partial(bar, config.max_steps)] if progress else []
-            with History(sinks=sinks) as history:
-                atoms = None if start is None else start.W_dec.cpu()
-                model = solve_dictionary(samples, config, seed, history, atoms, watching)
-            return Dictionary(model, facts, history.rows)
-        keep = None if checkpoint is None else _checkpointing(checkpoint, facts)
-        model, rows = train_dictionary(
-            _rows(samples, config, seed),
-            config,
-            seed,
-            where,
-            given,
-            None if start is None else start.coder,
-            [partial(bar, config.training.steps)] if progress else [],
-            watching,
-            keep,
-        )
+        facts = asked.facts(samples, digest_of(samples))
+        keep = None if checkpoint is None else checkpointing(checkpoint, facts)
+        found = asked.find(samples, facts, watching(watch, settings["pair"]), sinks, keep)
     if keep is not None:
         keep.path.unlink(missing_ok=True)
-    return Dictionary(model, facts, rows, given)
+    return found
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A dictionary that is asked for."""
+
+    config: RunConfig | SolverConfig
+    seed: int
+    anchors: Anchors | None
+    start: Dictionary | None
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, settings: Mapping[str, Any], seed: int, anchors: Any, start: Dictionary | None, where: torch.device
+    ) -> Self:
+        """Return what `fit` is asked for by these arguments; ValueError naming the one that is wrong."""
+        config = config_of(settings)
+        if not isinstance(config, SolverConfig):
+            _warn_of_dense(config)
+        elif anchors is not None:
+            raise ValueError("anchors has no meaning for a solver, which trains nothing")
+        return cls(config, seed, None if anchors is None else as_anchors(anchors), start, where)
+
+    @property
+    def steps(self) -> int:
+        """The number that its history counts to."""
+        return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.training.steps
+
+    def facts(self, samples: Activations, digest: str) -> dict[str, Any]:
+        """Return what makes the dictionary; ValueError if anchors have other dimensions than samples."""
+        if self.anchors is not None and self.anchors.w_p.shape[1] != samples.n_p:
+            raise ValueError(f"anchors have {self.anchors.w_p.shape[1]} dimensions, but x has {samples.n_p}")
+        facts = made_by(self.config, self.seed, self.device)
+        anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
+        facts["inputs"] = {"store": digest, "anchors": anchors}
+        if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model
+            facts["activations"] = samples.provenance
+        return facts
+
+    def find(
+        self,
+        samples: Activations,
+        facts: dict[str, Any],
+        watch: Watch | None,
+        sinks: Sequence[Sink],
+        checkpoints: Checkpointing | None,
+    ) -> Dictionary:
+        """Train, or solve for, the dictionary."""
+        if isinstance(self.config, SolverConfig):
+            with History(sinks=sinks) as history:
+                atoms = None if self.start is None else self.start.W_dec.cpu()
+                model = solve_dictionary(samples, self.config, self.seed, history, atoms, watch)
+            return Dictionary(model, facts, history.rows)
+        model, rows = train_dictionary(
+            _rows(samples, self.config, self.seed),
+            self.config,
+            self.seed,
+            self.device,
+            self.anchors,
+            None if self.start is None else self.start.coder,
+            sinks,
+            watch,
+            checkpoints,
+        )
+        return Dictionary(model, facts, rows, self.anchors)
 
 
 def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
@@ -163,11 +203,18 @@ def _warn_of_dense(config: RunConfig) -> None:
         warnings.warn(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
             'set l1 (or l0), or activation="topk" and k',
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _digest(samples: Activations) -> str:
+def watching(watch: Bench | References | None, pair: Pair) -> Watch | None:
+    """Return what tells the history of these directions."""
+    directions = watch.references if isinstance(watch, Bench) else watch
+    return None if directions is None else watch_directions(directions.W_p, directions.W_r, pair)
+
+
+def digest_of(samples: Activations) -> str:
+    """Return a hex SHA-256 of what is read, for provenance."""
     if not isinstance(samples, Arrays):
         return content_digest(samples.path)
     columns = ["input", *(["target"] if samples.has("target") else [])]
@@ -185,7 +232,8 @@ def _digest_of(*arrays: np.ndarray | None) -> str:
     return total.hexdigest()
 
 
-def _checkpointing(path: str | Path, facts: dict[str, Any]) -> Checkpointing:
+def checkpointing(path: str | Path, facts: dict[str, Any]) -> Checkpointing:
+    """Return where a training keeps its checkpoint, known by what makes it; ValueError of another kind of file."""
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"checkpoint is {path}, expected a .safetensors file")
     return Checkpointing(Path(path), hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest())

@@ -90,7 +90,7 @@ def fit_layers(
     for layer, its in sites.items():
         facts = made | {"activations": {"where": {"layer": layer, "place": place}, **read}}
         folder = None if out is None else Path(out) / folder_of(layer)
-        if folder is not None and _is_finished(folder, facts):
+        if folder is not None and is_finished(folder, facts):
             found.append(load(folder))
             continue
         shown = tqdm(contexts, desc=f"layer {layer}: activations", unit="", disable=None if progress else True)
@@ -116,7 +116,7 @@ def folder_of(layer: int) -> str:
     return f"layer_{layer}"
 
 
-def _is_finished(folder: Path, facts: dict[str, Any]) -> bool:
+def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
     """Tell whether a run's folder holds what these facts make; its configuration is written last."""
     path = folder / CONFIG
     if not path.is_file():

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import load
@@ -11,6 +13,7 @@ from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.layers import CHECKPOINT, folder_of
 from sdlcore.api.layers import fit_layers as fit_every_layer
+from sdlcore.api.many import fit_many as fit_side_by_side
 from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
@@ -106,6 +109,42 @@ def fit(
     if means is not None:
         save_references(out / REFERENCES, means, {})
     print(f"{found}: {out}")
+
+
+def fit_many(
+    x: Given,
+    runs: Path,
+    out: Path,
+    target: Path | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    model: ModelConfig = ModelConfig(),
+    loss: LossConfig = LossConfig(),
+    training: TrainingConfig = TrainingConfig(),
+) -> None:
+    """Train several dictionaries on the same activations side by side: a sweep, or seeds.
+
+    Writes a folder as `sdlcore fit` does for each run, by its name. A call that was cut off goes on where it was.
+
+    Args:
+        x: activations: an .npy file, samples x dimensions, or a store (.h5)
+        runs: a YAML file with what each run has of its own, by its name, such as "wide: {n_q: 4096, seed: 1}"
+        out: folder to write
+        target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
+        at_once: how many are trained at a time; one a core, and on a GPU one, if left out
+        seed: everything is drawn from it, in runs without one of their own
+        device: where to train
+    """
+    settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
+    first, second, settings["pair"] = sites(x, target, model.pair)
+    own = yaml.safe_load(runs.read_text(encoding="utf-8"))
+    if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
+        raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
+    own = {str(name): one for name, one in own.items()}
+    found = fit_side_by_side(first, own, second, out=out, at_once=at_once, seed=seed, device=device, **settings)
+    for name, dictionary in found.items():
+        print(f"{dictionary}: {out / name}")
 
 
 def fit_layers(

@@ -3,13 +3,13 @@
 from sdlcore import commands as room
 from sdlcore.command_line import commands
 from sdlcore.commands.exchange import export, import_
-from sdlcore.commands.fitting import bench, fit, fit_layers, solve
+from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
 from sdlcore.commands.judging import contexts, evaluate
 from sdlcore.commands.planning import plan
 
 COMMANDS = {
     command.__name__.rstrip("_").replace("_", "-"): command
-    for command in (bench, fit, fit_layers, solve, evaluate, export, import_, contexts, plan)
+    for command in (bench, fit, fit_many, fit_layers, solve, evaluate, export, import_, contexts, plan)
 }
 
 

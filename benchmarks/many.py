@@ -1,0 +1,79 @@
+"""Compare four trainings side by side with one: `python -m benchmarks.many`, two minutes on two quiet cores.
+
+Each size is trained in turns: once by `sdlcore.fit` on all cores, and with four seeds by `sdlcore.fit_many`. What is
+printed is how many times as long the four take, the median over rounds, and how far rounds lie apart. One after the
+other, they would take 4.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.timing import turns
+from sdlcore.random_streams import torch_stream
+
+RUNS = 4
+ROUNDS = 5
+ACTIVE = 0.03
+"""Share of the features that a sample has."""
+
+
+class Size(NamedTuple):
+    """A training; seconds of one on two cores are of the order of one or two."""
+
+    dimension: int
+    settings: dict[str, Any]
+
+
+SIZES = {
+    "default": Size(96, {"activation": "topk", "k": 16, "n_q": 2048, "batch_size": 512, "steps": 400}),
+    "middle": Size(768, {"activation": "topk", "k": 32, "n_q": 4096, "batch_size": 1024, "steps": 40}),
+    "paper": Size(768, {"activation": "topk", "k": 64, "n_q": 16_000, "batch_size": 1024, "steps": 20}),
+}
+
+
+def samples(dimension: int, rows: int = 20_000) -> torch.Tensor:
+    """Return sums of few of twice as many random directions as dimensions."""
+    generator = torch_stream(0, "samples")
+    directions = torch.nn.functional.normalize(torch.randn(2 * dimension, dimension, generator=generator))
+    present = torch.rand(rows, 2 * dimension, generator=generator) < ACTIVE
+    return (present * torch.rand(rows, 2 * dimension, generator=generator)) @ directions
+
+
+def compare(name: str, size: Size) -> None:
+    """Time one training and four in turns, and print how they compare."""
+    import sdlcore as sdl
+
+    x, cores = samples(size.dimension), torch.get_num_threads()
+    settings: dict[str, Any] = size.settings | {"device": "cpu", "progress": False, "initialisation": "tied"}
+    ways = {
+        "one": lambda: sdl.fit(x, **settings),
+        "four": lambda: sdl.fit_many(x, {str(seed): {"seed": seed} for seed in range(RUNS)}, **settings),
+    }
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for round_, order in enumerate(turns(tuple(ways), ROUNDS + 1)):
+        for way in order:
+            started = time.perf_counter()
+            ways[way]()
+            if round_:  # the first one compiles, and takes memory from the system
+                taken[way].append(time.perf_counter() - started)
+    ratios = [four / one for one, four in zip(taken["one"], taken["four"], strict=True)]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f} over {ROUNDS} rounds"
+    print(f"{name}: {statistics.median(taken['one']):.2f} s for one on {cores} threads", flush=True)
+    print(f"  {RUNS} side by side take {statistics.median(ratios):.2f} times as long ({spread})", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=SIZES, nargs="+", default=list(SIZES), help="these sizes")
+    for name in parser.parse_args().only:
+        compare(name, SIZES[name])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    main()

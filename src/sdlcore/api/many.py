@@ -1,0 +1,205 @@
+"""Several dictionaries of the same activations, found side by side."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any, Self
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sdlcore.api.bench import Bench
+from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.fitting import Fit, checkpointing, digest_of, watching
+from sdlcore.api.inputs import activations, pair_of
+from sdlcore.api.layers import CHECKPOINT, is_finished
+from sdlcore.api.signatures import listing_settings
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.references import References
+from sdlcore.device import Device, choose_device
+from sdlcore.run import RunConfig
+from sdlcore.training.history import Row, Sink, Write
+
+
+class FitManyError(ExceptionGroup[Exception]):
+    """Some runs of `fit_many` failed. ``found`` has the dictionaries of the others, by name."""
+
+    found: Mapping[str, Dictionary]
+
+    def __new__(cls, message: str, errors: Sequence[Exception], found: Mapping[str, Dictionary]) -> Self:
+        self = super().__new__(cls, message, errors)
+        self.found = found
+        return self
+
+
+@listing_settings
+def fit_many(
+    x: Any,
+    runs: Mapping[str, Mapping[str, Any]],
+    target: Any = None,
+    *,
+    out: str | Path | None = None,
+    at_once: int | None = None,
+    seed: int = 0,
+    anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
+    start: Dictionary | None = None,
+    watch: Bench | References | None = None,
+    device: Device = "auto",
+    progress: bool = True,
+    **settings: Any,
+) -> dict[str, Dictionary]:
+    """Find several dictionaries of the same activations side by side: a sweep, or seeds.
+
+    ``fit_many(x, {f"k{k}": {"k": k} for k in (16, 32, 64)}, activation="topk")`` finds three. On a CPU each has cores
+    to itself, which small dictionaries use better than one that has all of them. Each is the one that `fit` finds on as
+    many threads, to the bit.
+
+    Parameters
+    ----------
+    x, target
+        As of `fit`. They are read and checked once.
+    runs
+        What each dictionary is called, and what it has of its own: settings, ``seed``, ``anchors``, ``start``.
+    out
+        A folder that gets a run's folder for each, by its name, as soon as it is found. A call that was cut off goes on
+        there. A finished run is opened instead, if settings, seed, code and inputs are the same.
+    at_once
+        How many are found at a time; None for one a core, and on a GPU for one. All of these are in memory.
+    seed, anchors, start, watch, device, progress, settings
+        As of `fit`, for the runs that have none of their own.
+
+    Returns
+    -------
+    The dictionaries, by name, in the order of ``runs``.
+
+    Raises
+    ------
+    ValueError
+        Naming the run and the setting, or the input, that is wrong, before anything is trained.
+    FitManyError
+        After all others are found, if some runs failed; ``found`` has the others.
+    """
+    where = choose_device(device)
+    settings["pair"] = pair_of(x, target, settings.get("pair"))
+    common = {"seed": seed, "anchors": anchors, "start": start}
+    asked = {name: _asked(name, {**settings, **common, **own}, settings["pair"], where) for name, own in runs.items()}
+    if at_once is not None and at_once < 1:
+        raise ValueError(f"at_once must be at least 1, found {at_once}")
+    cores = torch.get_num_threads()
+    side_by_side = min(at_once or (cores if where.type == "cpu" else 1), max(1, len(asked)))
+    watches, stop = watching(watch, settings["pair"]), Event()
+    found: dict[str, Dictionary] = {}
+    errors: list[Exception] = []
+    with activations(x, target) as samples, _Bar(sum(one.steps for one in asked.values()), progress) as bar:
+        digest = digest_of(samples)
+        facts = {}
+        for name, one in asked.items():
+            with _naming(name):
+                facts[name] = one.facts(samples, digest)
+
+        def find(name: str) -> Dictionary:
+            torch.set_num_threads(max(1, cores // side_by_side))
+            folder = None if out is None else Path(out) / name
+            if folder is not None and is_finished(folder, facts[name]):
+                bar.add(asked[name].steps)
+                return load(folder)
+            keep = None
+            if folder is not None and isinstance(asked[name].config, RunConfig):
+                keep = checkpointing(folder / CHECKPOINT, facts[name])
+            dictionary = asked[name].find(samples, facts[name], watches, [bar.sink, _ending(stop)], keep)
+            if folder is not None:
+                dictionary.save(folder)
+            if keep is not None:
+                keep.path.unlink(missing_ok=True)
+            return dictionary
+
+        try:
+            with ThreadPoolExecutor(side_by_side, "fit") as threads:
+                running = {threads.submit(find, name): name for name in asked}
+                try:
+                    for done in as_completed(running):
+                        error = done.exception()
+                        if isinstance(error, Exception):
+                            error.add_note(f"in run {running[done]}")
+                            errors.append(error)
+                        else:
+                            found[running[done]] = done.result()
+                except BaseException:  # an interrupt: what runs ends with its next row, what waits does not begin
+                    stop.set()
+                    threads.shutdown(wait=False, cancel_futures=True)
+                    raise
+        finally:
+            torch.set_num_threads(cores)
+    found = {name: found[name] for name in asked if name in found}
+    if errors:
+        failed = ", ".join(name for name in asked if name not in found)
+        raise FitManyError(f"{len(errors)} of {len(asked)} runs failed: {failed}", errors, found)
+    return found
+
+
+def _asked(name: str, settings: dict[str, Any], pair: str, where: torch.device) -> Fit:
+    with _naming(name):
+        if Path(name).name != name:
+            raise ValueError("expected a name that a folder may have")
+        if settings["pair"] != pair:
+            raise ValueError(f"pair is {settings['pair']}, but that of all runs is {pair}")
+        seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
+        return Fit.of(settings, seed, anchors, start, where)
+
+
+@contextmanager
+def _naming(run: str) -> Iterator[None]:
+    """Have what is wrong say in which run."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"run {run!r}: {error}") from error
+
+
+class _Bar:
+    """A bar that counts the steps of all runs."""
+
+    def __init__(self, steps: int, shown: bool) -> None:
+        self._bar = tqdm(total=steps, unit="step", disable=not shown)
+        self._lock = Lock()
+
+    def add(self, steps: int) -> None:
+        with self._lock:
+            self._bar.update(steps)
+
+    @contextmanager
+    def sink(self, rows: Sequence[Row]) -> Iterator[Write]:
+        """A sink of each run's history."""
+        steps = 0
+
+        def write(row: Row) -> None:
+            nonlocal steps
+            self.add(int(row["step"]) - steps)
+            steps = int(row["step"])
+
+        for row in rows[-1:]:
+            write(row)
+        yield write
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def _ending(stop: Event) -> Sink:
+    """Return a sink that ends its training once it is to stop."""
+
+    @contextmanager
+    def sink(rows: Sequence[Row]) -> Iterator[Write]:
+        def write(row: Row) -> None:
+            if stop.is_set():
+                raise InterruptedError("another thread was interrupted")
+
+        yield write
+
+    return sink

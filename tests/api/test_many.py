@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.training import loop
+
+QUIET = {"progress": False, "device": "cpu"}
+TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10}
+RUNS = {
+    "k3": {},
+    "k5": {"k": 5, "normalise": True},
+    "seed1": {"seed": 1},
+    "relu": {"activation": "relu", "k": None, "l1": 0.1, "lambda_anchor": 0.1, "anchors": np.eye(8)[:2]},
+}
+
+
+@pytest.fixture(scope="module")
+def x():
+    return sdl.Bench.draw(seed=0, n=12, n_p=8, sparsity=0.85, max_interference=0.5).sample(3000)
+
+
+def same(one, other):
+    pairs = zip(one.coder.state_dict().items(), other.coder.state_dict().items(), strict=True)
+    return all(name == named and torch.equal(tensor, twin) for (name, tensor), (named, twin) in pairs)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_each_is_the_dictionary_that_is_found_alone(x, at_once):
+    found = sdl.fit_many(x, RUNS, at_once=at_once, **TOPK, **QUIET)
+    assert list(found) == list(RUNS)
+    for name, own in RUNS.items():
+        alone = sdl.fit(x, **TOPK | own, **QUIET)
+        assert same(found[name], alone)
+        assert found[name].provenance == alone.provenance
+        assert [row | {"seconds": 0} for row in found[name].history] == [row | {"seconds": 0} for row in alone.history]
+
+
+def test_solvers_stand_beside_each_other(x):
+    found = sdl.fit_many(x, {str(seed): {"seed": seed} for seed in (0, 1)}, solver="acs", n_atoms=16, **QUIET)
+    assert same(found["1"], sdl.fit(x, solver="acs", n_atoms=16, seed=1, **QUIET))
+
+
+def test_torch_keeps_its_threads(x):
+    before = torch.get_num_threads()
+    sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)
+    assert torch.get_num_threads() == before
+
+
+def test_a_run_that_fails_does_not_lose_the_others(x, tmp_path):
+    runs = {"good": {}, "bad": {"lr": 1e30, "gradient_clip": None}, "late": {"seed": 1}}
+    with pytest.raises(sdl.FitManyError, match="1 of 3 runs failed: bad") as caught:
+        sdl.fit_many(x, runs, out=tmp_path, at_once=1, **TOPK, **QUIET)
+    (error,) = caught.value.exceptions
+    assert isinstance(error, loop.DivergedError)
+    assert error.__notes__ == ["in run bad"]
+    assert list(caught.value.found) == ["good", "late"]
+    assert same(caught.value.found["late"], sdl.load(tmp_path / "late"))
+
+
+def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
+    runs, settings = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}, TOPK | {"checkpoint_every": 10}
+    whole = sdl.fit_many(x, runs, **settings, **QUIET)
+    taken, once = [], loop.TrainingStep.__call__
+
+    def cut_off(self, *args):
+        if len(taken) == 45:  # in the second run
+            raise KeyboardInterrupt
+        taken.append(1)
+        return once(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
+    taken.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (taken.append(1), once(self, *args))[1])
+        found = sdl.fit_many(x, runs, out=tmp_path, at_once=1, **settings, **QUIET)
+        assert len(taken) == 20 + 30
+        again = sdl.fit_many(x, runs | {"two": {"seed": 3}}, out=tmp_path, **settings, **QUIET)
+        assert len(taken) == 20 + 30 + 30
+    for name in runs:
+        assert same(found[name], whole[name])
+        assert same(again[name], whole[name]) == (name != "two")
+        assert not (tmp_path / name / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("runs", "options", "message"),
+    [
+        ({"a": {}, "b": {"k": 99}}, {}, "run 'b': k must be between 1 and n_q = 24, found 99"),
+        ({"a": {"latents": 3}}, {}, "run 'a': .*latents"),
+        ({"a/b": {}}, {}, "run 'a/b': expected a name that a folder may have"),
+        ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but that of all runs is sae"),
+        ({"a": {}}, {"at_once": 0}, "at_once must be at least 1, found 0"),
+        ({"a": {"anchors": np.eye(9), "lambda_anchor": 1}}, {}, "run 'a': anchors have 9 dimensions, but x has 8"),
+    ],
+)
+def test_what_is_wrong_is_named_before_anything_is_trained(runs, options, message, x, monkeypatch):
+    monkeypatch.setattr(loop, "TrainingStep", None)
+    with pytest.raises(ValueError, match=message):
+        sdl.fit_many(x, runs, **options, **TOPK, **QUIET)
+
+
+def test_one_bar_counts_the_steps_of_all(x, capfd):
+    sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, device="cpu")
+    assert "60/60" in capfd.readouterr().err
