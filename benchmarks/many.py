@@ -1,20 +1,21 @@
-"""Compare four trainings side by side with one: `python -m benchmarks.many`, two minutes on two quiet cores.
+"""Compare four trainings side by side with one: `OMP_WAIT_POLICY=PASSIVE python -m benchmarks.many`.
 
-Each size is trained in turns: once by `sdlcore.fit` on all cores, and with four seeds by `sdlcore.fit_many`. What is
-printed is how many times as long the four take, the median over rounds, and how far rounds lie apart. One after the
-other, they would take 4.
+It takes two minutes on two quiet cores. Each size is trained in turns: once by `sdlcore.fit` on all cores, and with
+four seeds by `sdlcore.fit_many`. What is printed is how many times as long the four take, the median over rounds, and
+how far rounds lie apart. One after the other, they would take 4. Beside it stands what trainings could save by sharing
+batches: the share of processor time that reading them takes.
 """
 
 import argparse
-import os
 import statistics
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks.timing import turns
-from sdlcore.random_streams import torch_stream
+from sdlcore.random_streams import stream, torch_stream
 
 RUNS = 4
 ROUNDS = 5
@@ -47,6 +48,8 @@ def samples(dimension: int, rows: int = 20_000) -> torch.Tensor:
 def compare(name: str, size: Size) -> None:
     """Time one training and four in turns, and print how they compare."""
     import sdlcore as sdl
+    from sdlcore.data.batches import BatchReader
+    from sdlcore.data.memory import Arrays
 
     x, cores = samples(size.dimension), torch.get_num_threads()
     settings: dict[str, Any] = size.settings | {"device": "cpu", "progress": False, "initialisation": "tied"}
@@ -55,16 +58,24 @@ def compare(name: str, size: Size) -> None:
         "four": lambda: sdl.fit_many(x, {str(seed): {"seed": seed} for seed in range(RUNS)}, **settings),
     }
     taken: dict[str, list[float]] = {way: [] for way in ways}
+    spent: list[float] = []
     for round_, order in enumerate(turns(tuple(ways), ROUNDS + 1)):
         for way in order:
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             ways[way]()
             if round_:  # the first one compiles, and takes memory from the system
                 taken[way].append(time.perf_counter() - started)
+                spent += [time.process_time() - worked] if way == "one" else []
+    reader = BatchReader(Arrays(x.numpy()), "sae", size.settings["batch_size"], partial(stream, 0, "order"))
+    worked = time.process_time()
+    for step in range(size.settings["steps"]):
+        reader(step)
+    reading = (time.process_time() - worked) / statistics.median(spent)
     ratios = [four / one for one, four in zip(taken["one"], taken["four"], strict=True)]
     spread = f"{min(ratios):.2f} to {max(ratios):.2f} over {ROUNDS} rounds"
     print(f"{name}: {statistics.median(taken['one']):.2f} s for one on {cores} threads", flush=True)
     print(f"  {RUNS} side by side take {statistics.median(ratios):.2f} times as long ({spread})", flush=True)
+    print(f"  reading batches takes {reading:.1%} of the processor time", flush=True)
 
 
 def main() -> None:
@@ -75,5 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     main()

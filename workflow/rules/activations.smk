@@ -47,7 +47,7 @@ rule language_model:
         member="[^/]+",
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: 1  # it reads, converts and writes one weight after the other
     resources:
         # four bytes a weight, of which the file has half a one to two, and room to convert
         mem_mb=lambda wildcards, input: 2000 + 12 * int(input.size_mb),
