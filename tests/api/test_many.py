@@ -1,3 +1,4 @@
+import numba
 import numpy as np
 import pytest
 import torch
@@ -84,6 +85,20 @@ def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
         assert same(found[name], whole[name])
         assert same(again[name], whole[name]) == (name != "two")
         assert not (tmp_path / name / "checkpoint.safetensors").exists()
+
+
+def test_threads_that_serve_one_training_get_one(x, monkeypatch):
+    monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
+    assert list(sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, **QUIET)) == ["one", "two"]
+    with pytest.raises(ValueError, match="at_once is 2, but numba's threads here serve one training at a time"):
+        sdl.fit_many(x, {"one": {}}, at_once=2, **TOPK, **QUIET)
+
+
+def test_another_start_is_another_run(x, tmp_path):
+    starts = [sdl.fit(x, seed=seed, **TOPK, **QUIET) for seed in (1, 2)]
+    settings = TOPK | {"steps": 1, "lr": 1e-9}
+    found = [sdl.fit_many(x, {"run": {"start": start}}, out=tmp_path, **settings, **QUIET)["run"] for start in starts]
+    assert not torch.allclose(found[0].W_dec, found[1].W_dec, atol=1e-2)
 
 
 @pytest.mark.parametrize(

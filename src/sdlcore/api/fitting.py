@@ -138,6 +138,8 @@ class Fit:
         facts = made_by(self.config, self.seed, self.device)
         anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
         facts["inputs"] = {"store": digest, "anchors": anchors}
+        if self.start is not None:
+            facts["inputs"]["start"] = _digest_of(self.start.W_enc.cpu().numpy(), self.start.W_dec.cpu().numpy())
         if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model
             facts["activations"] = samples.provenance
         return facts

@@ -20,6 +20,7 @@ from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
+from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.run import RunConfig
 from sdlcore.training.history import Row, Sink, Write
 
@@ -67,7 +68,8 @@ def fit_many(
         A folder that gets a run's folder for each, by its name, as soon as it is found. A call that was cut off goes on
         there. A finished run is opened instead, if settings, seed, code and inputs are the same.
     at_once
-        How many are found at a time; None for one a core, and on a GPU for one. All of these are in memory.
+        How many are found at a time; None for one a core, and on a GPU, or where numba has neither OpenMP nor TBB, for
+        one. All of these are in memory.
     seed, anchors, start, watch, device, progress, settings
         As of `fit`, for the runs that have none of their own.
 
@@ -86,10 +88,8 @@ def fit_many(
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}
     asked = {name: _asked(name, {**settings, **common, **own}, settings["pair"], where) for name, own in runs.items()}
-    if at_once is not None and at_once < 1:
-        raise ValueError(f"at_once must be at least 1, found {at_once}")
     cores = torch.get_num_threads()
-    side_by_side = min(at_once or (cores if where.type == "cpu" else 1), max(1, len(asked)))
+    side_by_side = min(_at_once(at_once, cores, where), max(1, len(asked)))
     watches, stop = watching(watch, settings["pair"]), Event()
     found: dict[str, Dictionary] = {}
     errors: list[Exception] = []
@@ -138,6 +138,22 @@ def fit_many(
         failed = ", ".join(name for name in asked if name not in found)
         raise FitManyError(f"{len(errors)} of {len(asked)} runs failed: {failed}", errors, found)
     return found
+
+
+def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
+    """Return how many trainings may run at a time; ValueError if that is not what is asked for."""
+    if asked is not None and asked < 1:
+        raise ValueError(f"at_once must be at least 1, found {asked}")
+    if asked == 1 or where.type != "cpu":
+        return asked or 1
+    import numba  # only here: whoever trains one at a time need not wait for it
+
+    set_numba_threads()  # starts them
+    if numba.threading_layer() != "workqueue":
+        return asked or cores
+    if asked is None:
+        return 1
+    raise ValueError(f"at_once is {asked}, but numba's threads here serve one training at a time; install tbb")
 
 
 def _asked(name: str, settings: dict[str, Any], pair: str, where: torch.device) -> Fit:
