@@ -106,8 +106,10 @@ def alternating_convex_search(
             "pruned": 0,
         }
         if step < config.replace_steps:
-            row["replaced"] = replace(atoms, equations, duplicate | ~alive, codes, x)
-            gram = atoms @ atoms.T
+            new = replace(atoms, equations, duplicate | ~alive, codes, x)
+            row["replaced"] = len(new)
+            gram[new] = atoms[new] @ atoms.T
+            gram[:, new] = gram[new].T
         else:
             kept = (~(duplicate | weak)).nonzero().squeeze(1)
             row["pruned"] = len(atoms) - len(kept)
@@ -141,8 +143,8 @@ def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -
     return Atoms(duplicate, worth < config.min_worth * typical(worth))
 
 
-def replace(atoms_KR: Tensor, equations: NormalEquations, bad_K: Tensor, codes: Codes, x_BR: Tensor) -> int:
-    """Put residuals of the worst reconstructed samples in the place of some atoms, and return of how many."""
+def replace(atoms_KR: Tensor, equations: NormalEquations, bad_K: Tensor, codes: Codes, x_BR: Tensor) -> Tensor:
+    """Put residuals of the worst reconstructed samples in the place of some atoms, and return which (indices)."""
     bad = bad_K.nonzero().squeeze(1)
     worst = codes.errors.topk(min(len(bad), len(x_BR))).indices
     residuals = x_BR[worst] - codes.reconstruct(atoms_KR)[worst]
@@ -151,7 +153,7 @@ def replace(atoms_KR: Tensor, equations: NormalEquations, bad_K: Tensor, codes: 
     bad = bad[: len(norms)][worst]
     atoms_KR[bad] = residuals[worst] / norms[worst, None]
     equations.forget(bad)
-    return len(bad)
+    return bad
 
 
 SOLVER = alternating_convex_search
