@@ -101,7 +101,7 @@ def test_replacements_are_residuals_of_the_worst_samples():
     codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 2), 8)
     equations = NormalEquations(3, 4)
     equations.add(codes, x, 0.0)
-    assert replace(atoms, equations, torch.tensor([True, False, False]), codes, x) == 1
+    assert replace(atoms, equations, torch.tensor([True, False, False]), codes, x).tolist() == [0]
     torch.testing.assert_close(atoms[0], torch.tensor([0.0, 0, 0, 1]))
     assert not equations.A[0].any()
     assert not equations.B[0].any()

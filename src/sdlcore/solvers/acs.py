@@ -26,6 +26,8 @@ FULL = 0.95
 """Share of the codes of all supports from which they are too small."""
 ALIVE = 1e-6
 """Norm of a solved atom below which its direction is rounding."""
+AT_ONCE = 256
+"""Rows of the Gram matrix that are computed at once."""
 
 
 class Atoms(NamedTuple):
@@ -76,7 +78,7 @@ def alternating_convex_search(
     x = read_batch(batches, 0)
     atoms = initial_atoms(x, config.n_atoms, generator) if start is None else torch.nn.functional.normalize(start)
     equations = NormalEquations(*atoms.shape)
-    gram = atoms @ atoms.T
+    gram = gram_of(atoms)
     settled = Settled(config.tolerance, config.patience)
     precision = torch.bfloat16 if config.precision == "bfloat16" else None
     samples, s = 0, config.support
@@ -88,13 +90,14 @@ def alternating_convex_search(
         full = codes.full
         if config.threshold:
             codes = denoised_codes(x, atoms, gram, codes, s, config.sweeps, config.threshold, precision)
-        equations.add(codes, x, config.forgetting)
+        # codes of atoms that have been replaced since say nothing of those that are there now
+        equations.add(codes, x, config.forgetting if step >= config.replace_steps else 0.0)
         solved = equations.solve(atoms, config.ridge)
         norms = solved.norm(dim=1)
         alive = norms > ALIVE
         atoms = torch.where(alive[:, None], solved / norms[:, None], atoms)
         equations.rescale(torch.where(alive, norms, 1.0))
-        gram = atoms @ atoms.T
+        gram = gram_of(atoms)
         duplicate, weak = surplus(gram, equations, config)
         row = {
             "step": step + 1,
@@ -128,6 +131,16 @@ def alternating_convex_search(
         elif settled(row["fvu"], len(atoms)):
             return
     log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+
+
+def gram_of(atoms_KR: Tensor) -> Tensor:
+    """Return the inner products of all atoms (K x K), each computed once."""
+    gram = atoms_KR.new_empty(len(atoms_KR), len(atoms_KR))
+    for start in range(0, len(atoms_KR), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        torch.mm(atoms_KR[part], atoms_KR[: part.stop].T, out=gram[part, : part.stop])
+        gram[:start, part] = gram[part, :start].T
+    return gram
 
 
 def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -> Atoms:

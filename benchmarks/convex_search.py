@@ -1,0 +1,233 @@
+"""Seconds, memory and recovery of alternating convex search over the number of features.
+
+    python -m benchmarks.convex_search                       # all of it; on two cores that do nothing else
+    python -m benchmarks.convex_search --features 1000       # a part: rows of the others stay
+
+Each case draws a bench into a store on disk and searches it in a process of its own. Seconds are the search's: reading
+of the store in, drawing, compilation and encoder out. Memory is the largest resident memory from the first read on.
+Rows are written as they come, to ``benchmarks/results/convex_search.csv``, each in the place of an older one of its
+case. At the end they are shown in docs/solvers.md, and drawn. A case that fails is named, the others go on, and the
+command ends with an exit status other than zero.
+"""
+
+import argparse
+import logging
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from benchmarks import machine, memory
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.reading import open_checked
+from sdlcore.data.recovery_rule import TAU, TAU_STRICT, recovered
+from sdlcore.data.writing import create_store
+from sdlcore.random_streams import stream, torch_stream
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.solve import compile_loops, find
+from sdlcore.sources.bench.drawing import draw_samples
+from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.rendering.figures import PALETTE, png_bytes, style
+from sdlcore.study.rendering.text_table import TextTable
+from sdlcore.study.results.tables import write_csv
+
+log = logging.getLogger("benchmarks")
+
+HERE = Path(__file__).parent
+CSV = HERE / "results/convex_search.csv"
+PAGE = HERE.parent / "docs/solvers.md"
+PICTURE = HERE.parent / "docs/results/paper/convex_search.png"
+BEGINS, ENDS = "<!-- made by python -m benchmarks.convex_search -->", "<!-- end -->"
+
+DEVELOPMENT_SEEDS = (1000, 1001, 1002)
+"""What the search was made faster on; nothing here measures them."""
+UNSEEN_SEEDS = tuple(range(500, 510))
+"""Of the paper's scale; nothing was chosen by them."""
+SAMPLES, SPARSITY, INTERFERENCE = 100_000, 0.99, 0.1
+
+
+class Case(NamedTuple):
+    """A bench, and the atoms that the search starts with."""
+
+    n: int
+    n_p: int
+    n_atoms: int
+    seed: int
+
+
+CASES = (
+    *(Case(1000, 768, 2000, seed) for seed in UNSEEN_SEEDS),
+    Case(2000, 1280, 3000, UNSEEN_SEEDS[0]),
+    Case(4000, 2048, 6000, UNSEEN_SEEDS[0]),
+    Case(10_000, 4096, 15_000, UNSEEN_SEEDS[0]),
+)
+
+
+def draw(case: Case, store: Path) -> torch.Tensor:
+    """Write the samples of a case, and return its features (n x n_p)."""
+    bench = BenchSource(n=case.n, n_p=case.n_p, train_samples=SAMPLES, sparsity=SPARSITY, max_interference=INTERFERENCE)
+    W = feature_matrix(case.n_p, case.n, stream(case.seed, "features"), bench).W
+    with create_store(store, {}) as writer:
+        for samples in draw_samples(bench, W, None, case.seed, "train", SAMPLES):
+            writer.append(samples.input)
+    return torch.from_numpy(np.ascontiguousarray(W.T))
+
+
+def measure(case: Case, threads: int) -> dict[str, Any]:
+    """Return the row of a case."""
+    torch.set_num_threads(threads)
+    config = SolverConfig(n_atoms=case.n_atoms, precision="bfloat16")
+    with tempfile.TemporaryDirectory(prefix="sdlcore-benchmark-") as folder:
+        path = Path(folder, "train.h5")
+        features = draw(case, path)
+        compile_loops(config)
+        with open_checked(path) as store:
+            reader = BatchReader(store, "sae", config.batch_size, partial(stream, case.seed, "order"))
+            load = machine.load()
+            memory.reset_peak()
+            began = resource.getrusage(resource.RUSAGE_SELF)
+            found = find(
+                lambda step: torch.from_numpy(reader(step)[0]), config, torch_stream(case.seed, "initialisation")
+            )
+            ended = resource.getrusage(resource.RUSAGE_SELF)
+            peak = memory.peak()
+    best = (features @ found.atoms.T).amax(1)
+    return {
+        **case._asdict(),
+        "samples": SAMPLES,
+        "sparsity": SPARSITY,
+        "seconds": found.rows[-1]["seconds"],
+        "processor_seconds": ended.ru_utime - began.ru_utime + ended.ru_stime - began.ru_stime,
+        "peak_mb": peak,
+        "steps": len(found.rows),
+        "settled": len(found.rows) < config.max_steps,
+        "atoms": len(found.atoms),
+        "recovery": float(recovered(best, TAU).float().mean()),
+        "recovery_tau95": float(recovered(best, TAU_STRICT).float().mean()),
+        "threads": threads,
+        "load": load,
+        "cpu": machine.describe()["cpu"],
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def replaced(rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
+    """Return rows with one more, in the place of an older one of its case."""
+    if not rows.empty:
+        rows = rows[~(rows[list(Case._fields)] == [row[name] for name in Case._fields]).all(axis=1)]
+    return pd.concat([rows, pd.DataFrame([row])]).sort_values(["n", "seed"], ignore_index=True)
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Return medians over seeds as a Markdown table."""
+    lines = []
+    for (n, n_p, n_atoms), found in rows.groupby(["n", "n_p", "n_atoms"]):
+        median = found.median(numeric_only=True)
+        lines.append(
+            [
+                *(f"{n:,}", f"{n_p:,}", f"{n_atoms:,}", str(len(found))),
+                *(f"{median['seconds']:.1f}", f"{found['seconds'].max():.1f}", f"{median['processor_seconds']:.1f}"),
+                *(f"{median['recovery']:.4f}", f"{found['recovery'].min():.4f}", f"{median['atoms']:,.0f}"),
+                *(f"{median['steps']:.0f}", f"{found['peak_mb'].max() / 1024:.1f}", f"{median['load']:.1f}"),
+            ]
+        )
+    heads = (
+        *("n", "n_p", "atoms at the start", "seeds", "seconds, median", "most", "processor seconds"),
+        *("recovery at .9, median", "least", "atoms found", "steps", "peak GiB", "load before"),
+    )
+    caption = f"{SAMPLES:,} samples, S = {SPARSITY}, {rows['cpu'].iloc[-1]}, {rows['threads'].iloc[-1]} threads:"
+    return TextTable(caption, pd.DataFrame(lines, columns=heads), 0).markdown()
+
+
+def picture(rows: pd.DataFrame) -> Figure:
+    """Draw seconds, and recovery, over the number of features: each case, and a line through medians."""
+    with style():
+        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        panels: Any = figure.subplots(1, 2)
+        named = {"processor_seconds": "processor seconds", "seconds": "seconds"}
+        for colour, (column, label) in zip(PALETTE, named.items(), strict=False):
+            panels[0].plot(rows["n"], rows[column], "o", color=colour, markersize=4)
+            panels[0].plot(rows.groupby("n")[column].median(), color=colour, label=label)
+        panels[0].set_yscale("log")
+        panels[0].set_ylabel("time of the search")
+        panels[0].legend()
+        panels[1].plot(rows["n"], rows["recovery"], "o", color=PALETTE[2], markersize=4)
+        panels[1].plot(rows.groupby("n")["recovery"].median(), color=PALETTE[2])
+        panels[1].set_ylim(min(0.98, rows["recovery"].min() - 0.005), 1.001)
+        panels[1].set_ylabel("decoder recovery at .9")
+        for axes in panels:
+            axes.set_xscale("log")
+            axes.set_xticks(sorted(set(rows["n"])), [f"{n:,}" for n in sorted(set(rows["n"]))])
+            axes.minorticks_off()
+            axes.set_xlabel("features, n")
+    return figure
+
+
+def show(page: Path, text: str) -> None:
+    """Put a text between the lines of a page that mark its place.
+
+    Raises
+    ------
+    ValueError
+        If the page does not mark a place.
+    """
+    head, begins, rest = page.read_text().partition(BEGINS)
+    _, ends, tail = rest.partition(ENDS)
+    if not (begins and ends):
+        raise ValueError(f"{page}: nothing between {BEGINS} and {ENDS}, where the table belongs")
+    with atomic_path(page) as part:
+        part.write_text(f"{head}{begins}\n{text.rstrip()}\n{ends}{tail}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure the cases that are asked for.
+
+    Raises
+    ------
+    SystemExit
+        If a case failed, after all others were measured.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sizes = sorted({case.n for case in CASES})
+    parser.add_argument("--features", type=int, nargs="+", choices=sizes, default=sizes, help="sizes to measure")
+    parser.add_argument("--csv", type=Path, default=CSV, help="another file, whose rows are not shown in the docs")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    rows = pd.read_csv(options.csv) if options.csv.exists() else pd.DataFrame()
+    failed = []
+    for case in (case for case in CASES if case.n in options.features):
+        # a process each: memory is its own, and one that is killed takes no other along
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            try:
+                row = pool.submit(measure, case, len(os.sched_getaffinity(0))).result()
+            except Exception as error:
+                log.exception("%s failed", case)
+                failed.append(f"{case}: {error}")
+                continue
+        log.info("%s", row)
+        rows = replaced(rows, row)
+        write_csv(options.csv, rows)
+    if failed:
+        sys.exit("these cases failed, and all others are in {}:\n  {}".format(options.csv, "\n  ".join(failed)))
+    if options.csv == CSV:
+        with atomic_path(PICTURE) as part:
+            Path(part).write_bytes(png_bytes(picture(rows)))
+        show(PAGE, table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
