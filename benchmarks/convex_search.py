@@ -2,6 +2,8 @@
 
     python -m benchmarks.convex_search                       # all of it; on two cores that do nothing else
     python -m benchmarks.convex_search --features 1000       # a part: rows of the others stay
+    git worktree add /tmp/before 2189b80                     # beside it, another state of the code, in turns
+    python -m benchmarks.convex_search --features 1000 --before /tmp/before/src
 
 Each case draws a bench into a store on disk and searches it in a process of its own. Seconds are the search's: reading
 of the store in, drawing, compilation and encoder out. Memory is the largest resident memory from the first read on.
@@ -11,32 +13,26 @@ command ends with an exit status other than zero.
 """
 
 import argparse
+import json
 import logging
 import multiprocessing
 import os
-import resource
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
-from benchmarks import machine, memory
-from sdlcore.data.batches import BatchReader
-from sdlcore.data.reading import open_checked
-from sdlcore.data.recovery_rule import TAU, TAU_STRICT, recovered
+from benchmarks import machine
 from sdlcore.data.writing import create_store
-from sdlcore.random_streams import stream, torch_stream
-from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.solve import compile_loops, find
+from sdlcore.random_streams import stream
 from sdlcore.sources.bench.drawing import draw_samples
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.settings import BenchSource
@@ -57,72 +53,68 @@ DEVELOPMENT_SEEDS = (1000, 1001, 1002)
 """What the search was made faster on; nothing here measures them."""
 UNSEEN_SEEDS = tuple(range(500, 510))
 """Of the paper's scale; nothing was chosen by them."""
-SAMPLES, SPARSITY, INTERFERENCE = 100_000, 0.99, 0.1
+SPARSITY, INTERFERENCE = 0.99, 0.1
+BEFORE = ("seconds", "processor_seconds", "steps", "atoms", "recovery")
+"""Columns of another state of the code."""
 
 
 class Case(NamedTuple):
-    """A bench, and the atoms that the search starts with."""
+    """A bench, and how it is searched."""
 
     n: int
     n_p: int
+    samples: int
     n_atoms: int
+    """At the start."""
+    batch_size: int
     seed: int
 
 
+# as at the paper's scale, a batch has four samples for each atom
 CASES = (
-    *(Case(1000, 768, 2000, seed) for seed in UNSEEN_SEEDS),
-    Case(2000, 1280, 3000, UNSEEN_SEEDS[0]),
-    Case(4000, 2048, 6000, UNSEEN_SEEDS[0]),
-    Case(10_000, 4096, 15_000, UNSEEN_SEEDS[0]),
+    *(Case(1000, 768, 100_000, 2000, 8192, seed) for seed in UNSEEN_SEEDS),
+    Case(2000, 1280, 100_000, 2500, 10_240, UNSEEN_SEEDS[0]),
+    Case(4000, 2048, 100_000, 5000, 20_480, UNSEEN_SEEDS[0]),
+    Case(10_000, 4096, 200_000, 12_500, 51_200, UNSEEN_SEEDS[0]),
 )
 
 
-def draw(case: Case, store: Path) -> torch.Tensor:
-    """Write the samples of a case, and return its features (n x n_p)."""
-    bench = BenchSource(n=case.n, n_p=case.n_p, train_samples=SAMPLES, sparsity=SPARSITY, max_interference=INTERFERENCE)
+def draw(case: Case, store: Path, features: Path) -> None:
+    """Write the samples of a case, and its features (n x n_p)."""
+    bench = BenchSource(
+        n=case.n, n_p=case.n_p, train_samples=case.samples, sparsity=SPARSITY, max_interference=INTERFERENCE
+    )
     W = feature_matrix(case.n_p, case.n, stream(case.seed, "features"), bench).W
     with create_store(store, {}) as writer:
-        for samples in draw_samples(bench, W, None, case.seed, "train", SAMPLES):
+        for samples in draw_samples(bench, W, None, case.seed, "train", case.samples):
             writer.append(samples.input)
-    return torch.from_numpy(np.ascontiguousarray(W.T))
+    np.save(features, np.ascontiguousarray(W.T))
 
 
-def measure(case: Case, threads: int) -> dict[str, Any]:
-    """Return the row of a case."""
-    torch.set_num_threads(threads)
-    config = SolverConfig(n_atoms=case.n_atoms, precision="bfloat16")
+def measure(case: Case, threads: int, before: Path | None) -> dict[str, Any]:
+    """Return the row of a case.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If a search fails.
+    """
     with tempfile.TemporaryDirectory(prefix="sdlcore-benchmark-") as folder:
-        path = Path(folder, "train.h5")
-        features = draw(case, path)
-        compile_loops(config)
-        with open_checked(path) as store:
-            reader = BatchReader(store, "sae", config.batch_size, partial(stream, case.seed, "order"))
-            load = machine.load()
-            memory.reset_peak()
-            began = resource.getrusage(resource.RUSAGE_SELF)
-            found = find(
-                lambda step: torch.from_numpy(reader(step)[0]), config, torch_stream(case.seed, "initialisation")
-            )
-            ended = resource.getrusage(resource.RUSAGE_SELF)
-            peak = memory.peak()
-    best = (features @ found.atoms.T).amax(1)
-    return {
-        **case._asdict(),
-        "samples": SAMPLES,
-        "sparsity": SPARSITY,
-        "seconds": found.rows[-1]["seconds"],
-        "processor_seconds": ended.ru_utime - began.ru_utime + ended.ru_stime - began.ru_stime,
-        "peak_mb": peak,
-        "steps": len(found.rows),
-        "settled": len(found.rows) < config.max_steps,
-        "atoms": len(found.atoms),
-        "recovery": float(recovered(best, TAU).float().mean()),
-        "recovery_tau95": float(recovered(best, TAU_STRICT).float().mean()),
-        "threads": threads,
-        "load": load,
-        "cpu": machine.describe()["cpu"],
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-    }
+        store, features = Path(folder, "train.h5"), Path(folder, "features.npy")
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            pool.submit(draw, case, store, features).result()
+        load = machine.load()
+        # a process each: memory is its own, and one that is killed takes no other along
+        worker = [sys.executable, "-m", "benchmarks.searched", str(store), str(features), str(threads)]
+        worker += [str(case.n_atoms), str(case.batch_size), str(case.seed)]
+        found, *older = (
+            json.loads(subprocess.run(worker, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            for env in (None, *([os.environ | {"PYTHONPATH": str(before)}] if before else []))
+        )
+    row = {**case._asdict(), "sparsity": SPARSITY, **found}
+    row |= {f"{name}_before": older[0][name] for name in BEFORE if older}
+    described = {"threads": threads, "load": load, "cpu": machine.describe()["cpu"]}
+    return row | described | {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M")}
 
 
 def replaced(rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
@@ -135,21 +127,20 @@ def replaced(rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
 def table(rows: pd.DataFrame) -> str:
     """Return medians over seeds as a Markdown table."""
     lines = []
-    for (n, n_p, n_atoms), found in rows.groupby(["n", "n_p", "n_atoms"]):
+    for (n, n_p, samples, n_atoms), found in rows.groupby(["n", "n_p", "samples", "n_atoms"]):
         median = found.median(numeric_only=True)
-        lines.append(
-            [
-                *(f"{n:,}", f"{n_p:,}", f"{n_atoms:,}", str(len(found))),
-                *(f"{median['seconds']:.1f}", f"{found['seconds'].max():.1f}", f"{median['processor_seconds']:.1f}"),
-                *(f"{median['recovery']:.4f}", f"{found['recovery'].min():.4f}", f"{median['atoms']:,.0f}"),
-                *(f"{median['steps']:.0f}", f"{found['peak_mb'].max() / 1024:.1f}", f"{median['load']:.1f}"),
-            ]
-        )
-    heads = (
-        *("n", "n_p", "atoms at the start", "seeds", "seconds, median", "most", "processor seconds"),
-        *("recovery at .9, median", "least", "atoms found", "steps", "peak GiB", "load before"),
+        before = median.get("seconds_before", float("nan"))
+        cells = [*(f"{number:,}" for number in (n, n_p, samples, n_atoms)), str(len(found))]
+        cells += [f"{median['threads']:.0f}", f"{median['load']:.1f}"]
+        cells += [f"{median['seconds']:.2f}", f"{found['seconds'].max():.2f}", f"{median['processor_seconds']:.1f}"]
+        cells += ["–" if pd.isna(before) else f"{before:.2f}"]
+        cells += [f"{median['recovery']:.4f}", f"{found['recovery'].min():.4f}", f"{median['atoms']:,.0f}"]
+        lines.append([*cells, f"{median['steps']:.0f}", f"{found['peak_mb'].max() / 1024:.1f}"])
+    heads = ["n", "n_p", "samples", "atoms at the start", "seeds", "threads", "load", "seconds", "most"]
+    heads += ["processor seconds", "seconds before", "recovery at .9", "least", "atoms found", "steps", "peak GiB"]
+    caption = (
+        f"S = {SPARSITY}, on {' and '.join(rows['cpu'].unique())}. Medians over seeds, but for *most* and *least*."
     )
-    caption = f"{SAMPLES:,} samples, S = {SPARSITY}, {rows['cpu'].iloc[-1]}, {rows['threads'].iloc[-1]} threads:"
     return TextTable(caption, pd.DataFrame(lines, columns=heads), 0).markdown()
 
 
@@ -205,19 +196,19 @@ def main(arguments: Sequence[str]) -> None:
     sizes = sorted({case.n for case in CASES})
     parser.add_argument("--features", type=int, nargs="+", choices=sizes, default=sizes, help="sizes to measure")
     parser.add_argument("--csv", type=Path, default=CSV, help="another file, whose rows are not shown in the docs")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of a search (default: all)")
+    parser.add_argument("--before", type=Path, help="src of another state of the code, searched in turns with this one")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     rows = pd.read_csv(options.csv) if options.csv.exists() else pd.DataFrame()
     failed = []
     for case in (case for case in CASES if case.n in options.features):
-        # a process each: memory is its own, and one that is killed takes no other along
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            try:
-                row = pool.submit(measure, case, len(os.sched_getaffinity(0))).result()
-            except Exception as error:
-                log.exception("%s failed", case)
-                failed.append(f"{case}: {error}")
-                continue
+        try:
+            row = measure(case, options.threads, options.before)
+        except Exception as error:
+            log.exception("%s failed", case)
+            failed.append(f"{case}: {error}")
+            continue
         log.info("%s", row)
         rows = replaced(rows, row)
         write_csv(options.csv, rows)

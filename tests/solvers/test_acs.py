@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from sdlcore.random_streams import torch_stream
-from sdlcore.solvers.acs import alternating_convex_search, replace, surplus
+from sdlcore.solvers.acs import AT_ONCE, alternating_convex_search, gram_of, replace, surplus
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.normal_equations import NormalEquations
-from sdlcore.solvers.search import Settled, initial_atoms
+from sdlcore.solvers.search import Settled, fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
 from tests.solvers.conftest import draw
 
@@ -121,6 +121,41 @@ def test_supports_grow_while_all_of_them_is_used(bench):
     assert sizes[0] == 1
     assert sizes[-1] in (2, 4)
     assert rows[-1]["fvu"] < 0.5 * rows[SMALL.replace_steps]["fvu"]
+
+
+def test_batches_are_remembered_from_the_step_on_that_replaces_no_atom(bench):
+    little, much = (
+        search(bench, dataclasses.replace(SMALL, forgetting=share, max_steps=SMALL.replace_steps + 1))
+        for share in (0.1, 0.9)
+    )
+    same = [
+        torch.equal(one, other) for (one, _), (other, _) in zip(little, much, strict=True) if one.shape == other.shape
+    ]
+    assert all(same[: SMALL.replace_steps])
+    assert not all(same) or little[-1][0].shape != much[-1][0].shape
+
+
+@pytest.mark.parametrize("K", [1, AT_ONCE, AT_ONCE + 7])
+def test_inner_products_are_those_of_the_product_and_symmetric(K):
+    atoms = torch.nn.functional.normalize(torch.randn(K, 12, generator=torch_stream(0, "a")))
+    gram = gram_of(atoms)
+    torch.testing.assert_close(gram, atoms @ atoms.T)
+    assert torch.equal(gram, gram.T)
+
+
+def test_fvu_is_the_share_of_variance_about_a_mean_however_far(bench):
+    x = bench.x[:512] + 100
+    atoms = initial_atoms(x, 60, torch_stream(0, "initialisation"))
+    codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 8), 8)
+    exact = codes.errors.double().mean() / x.double().var(dim=0, correction=0).sum()
+    assert fit_of(codes, x)["fvu"] == pytest.approx(float(exact), rel=1e-4)
+
+
+def test_a_batch_that_sums_to_nothing_is_not_refused():
+    x = torch.tensor([[1.0, -1.0]])
+    assert read_batch(lambda step: x, 0) is x
+    huge = torch.full((2, 2), 3e38)
+    assert read_batch(lambda step: huge, 0) is huge
 
 
 @pytest.mark.parametrize(("value", "message"), [(torch.nan, "not finite"), (0.0, "all zero")])
