@@ -117,6 +117,11 @@ def measure(case: Case, threads: int, before: Path | None) -> dict[str, Any]:
     return row | described | {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M")}
 
 
+def measured(csv: Path) -> pd.DataFrame:
+    """Return the rows that there are."""
+    return pd.read_csv(csv) if csv.exists() else pd.DataFrame()
+
+
 def replaced(rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
     """Return rows with one more, in the place of an older one of its case."""
     if not rows.empty:
@@ -145,17 +150,14 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def picture(rows: pd.DataFrame) -> Figure:
-    """Draw seconds, and recovery, over the number of features: each case, and a line through medians."""
+    """Draw processor seconds, and recovery, over the number of features: each case, and a line through medians."""
     with style():
         figure = Figure(figsize=(7.2, 2.9), layout="constrained")
         panels: Any = figure.subplots(1, 2)
-        named = {"processor_seconds": "processor seconds", "seconds": "seconds"}
-        for colour, (column, label) in zip(PALETTE, named.items(), strict=False):
-            panels[0].plot(rows["n"], rows[column], "o", color=colour, markersize=4)
-            panels[0].plot(rows.groupby("n")[column].median(), color=colour, label=label)
+        panels[0].plot(rows["n"], rows["processor_seconds"], "o", color=PALETTE[0], markersize=4)
+        panels[0].plot(rows.groupby("n")["processor_seconds"].median(), color=PALETTE[0])
         panels[0].set_yscale("log")
-        panels[0].set_ylabel("time of the search")
-        panels[0].legend()
+        panels[0].set_ylabel("processor seconds of the search")
         panels[1].plot(rows["n"], rows["recovery"], "o", color=PALETTE[2], markersize=4)
         panels[1].plot(rows.groupby("n")["recovery"].median(), color=PALETTE[2])
         panels[1].set_ylim(min(0.98, rows["recovery"].min() - 0.005), 1.001)
@@ -200,7 +202,6 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--before", type=Path, help="src of another state of the code, searched in turns with this one")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    rows = pd.read_csv(options.csv) if options.csv.exists() else pd.DataFrame()
     failed = []
     for case in (case for case in CASES if case.n in options.features):
         try:
@@ -210,11 +211,11 @@ def main(arguments: Sequence[str]) -> None:
             failed.append(f"{case}: {error}")
             continue
         log.info("%s", row)
-        rows = replaced(rows, row)
-        write_csv(options.csv, rows)
+        write_csv(options.csv, replaced(measured(options.csv), row))
     if failed:
         sys.exit("these cases failed, and all others are in {}:\n  {}".format(options.csv, "\n  ".join(failed)))
     if options.csv == CSV:
+        rows = measured(CSV)
         with atomic_path(PICTURE) as part:
             Path(part).write_bytes(png_bytes(picture(rows)))
         show(PAGE, table(rows))
