@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,11 +106,14 @@ def measure(case: Case, threads: int, before: Path | None) -> dict[str, Any]:
             pool.submit(draw, case, store, features).result()
         load = machine.load()
         # a process each: memory is its own, and one that is killed takes no other along
-        worker = [sys.executable, "-m", "benchmarks.searched", str(store), str(features), str(threads)]
-        worker += [str(case.n_atoms), str(case.batch_size), str(case.seed)]
+        worker = [sys.executable, "-m", "benchmarks.searched", str(store), str(features), str(threads), str(case.seed)]
+        settings = {"n_atoms": case.n_atoms, "batch_size": case.batch_size, "precision": "bfloat16"}
+        # the earlier code has one forgetting for all steps
+        turns = [(settings | {"early_forgetting": 0}, None)]
+        turns += [(settings, os.environ | {"PYTHONPATH": str(before)})] if before else []
         found, *older = (
-            json.loads(subprocess.run(worker, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout)
-            for env in (None, *([os.environ | {"PYTHONPATH": str(before)}] if before else []))
+            json.loads(subprocess.run([*worker, json.dumps(given)], env=env, check=True, stdout=PIPE, text=True).stdout)
+            for given, env in turns
         )
     row = {**case._asdict(), "sparsity": SPARSITY, **found}
     row |= {f"{name}_before": older[0][name] for name in BEFORE if older}

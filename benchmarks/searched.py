@@ -1,6 +1,6 @@
 """Search one store, and print what came of it: a process of `benchmarks.convex_search`.
 
-python -m benchmarks.searched STORE FEATURES THREADS N_ATOMS BATCH_SIZE SEED
+python -m benchmarks.searched STORE FEATURES THREADS SEED SETTINGS
 """
 
 import json
@@ -47,10 +47,10 @@ def searched(store: str, features: str, config: SolverConfig, seed: int) -> dict
 
 def main(arguments: Sequence[str]) -> None:
     """Search as the arguments say, in the order above."""
-    store, features, threads, n_atoms, batch_size, seed = arguments
+    store, features, threads, seed, settings = arguments
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(int(threads))
-    config = SolverConfig(n_atoms=int(n_atoms), batch_size=int(batch_size), precision="bfloat16")
+    config = SolverConfig.from_dict(json.loads(settings))
     print(json.dumps(searched(store, features, config, int(seed))))
 
 

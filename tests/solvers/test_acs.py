@@ -123,16 +123,14 @@ def test_supports_grow_while_all_of_them_is_used(bench):
     assert rows[-1]["fvu"] < 0.5 * rows[SMALL.replace_steps]["fvu"]
 
 
-def test_batches_are_remembered_from_the_step_on_that_replaces_no_atom(bench):
-    little, much = (
-        search(bench, dataclasses.replace(SMALL, forgetting=share, max_steps=SMALL.replace_steps + 1))
-        for share in (0.1, 0.9)
-    )
-    same = [
-        torch.equal(one, other) for (one, _), (other, _) in zip(little, much, strict=True) if one.shape == other.shape
-    ]
-    assert all(same[: SMALL.replace_steps])
-    assert not all(same) or little[-1][0].shape != much[-1][0].shape
+def test_early_forgetting_is_that_of_the_steps_that_replace_atoms(bench):
+    config = dataclasses.replace(SMALL, early_forgetting=0.0, max_steps=SMALL.replace_steps + 1)
+    little, much = (search(bench, dataclasses.replace(config, forgetting=share)) for share in (0.1, 0.9))
+    early = search(bench, dataclasses.replace(config, early_forgetting=0.9))
+    assert all(torch.equal(a, b) for (a, _), (b, _) in itertools.islice(zip(little, much, strict=True), 4))
+    assert little[4][0].shape != much[4][0].shape or not torch.equal(little[4][0], much[4][0])
+    assert torch.equal(little[0][0], early[0][0])
+    assert not torch.equal(little[1][0], early[1][0])
 
 
 @pytest.mark.parametrize("K", [1, AT_ONCE, AT_ONCE + 7])

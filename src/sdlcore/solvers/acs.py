@@ -90,8 +90,7 @@ def alternating_convex_search(
         full = codes.full
         if config.threshold:
             codes = denoised_codes(x, atoms, gram, codes, s, config.sweeps, config.threshold, precision)
-        # codes of atoms that have been replaced since say nothing of those that are there now
-        equations.add(codes, x, config.forgetting if step >= config.replace_steps else 0.0)
+        equations.add(codes, x, config.early_forgetting if step < config.replace_steps else config.forgetting)
         solved = equations.solve(atoms, config.ridge)
         norms = solved.norm(dim=1)
         alive = norms > ALIVE

@@ -53,7 +53,10 @@ class SolverConfig(Extensible):
     """With a value, supports are chosen a second time, by what the first codes leave of a sample, and codes go that are
     below this share of what noise alone gives the largest of all atoms, sigma sqrt(2 ln K); 0 for neither."""
     forgetting: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.5)
-    """Weight of all batches before against the newest in the normal equations, once no atom is replaced any more."""
+    """Weight of all batches before against the newest in the normal equations."""
+    early_forgetting: Annotated[float, Ge(0), Lt(1)] = used_by("solver", "acs", default=0.5)
+    """What forgetting is in the first `replace_steps`, whose codes belong to atoms that are replaced later. 0 saves
+    steps at the paper's scale; with many atoms to spare and noise it costs recovery."""
     ridge: Positive = used_by("solver", "acs", default=1e-4)
     """Weight that holds an atom where it is, as a share of an atom's typical sum of squared codes."""
     max_cosine: Annotated[float, Gt(0), Lt(1)] = used_by("solver", "acs", default=0.7)
