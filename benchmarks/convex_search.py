@@ -109,7 +109,7 @@ def measure(case: Case, threads: int, before: Path | None) -> dict[str, Any]:
         worker = [sys.executable, "-m", "benchmarks.searched", str(store), str(features), str(threads), str(case.seed)]
         settings = {"n_atoms": case.n_atoms, "batch_size": case.batch_size, "precision": "bfloat16"}
         # the earlier code has one forgetting for all steps
-        turns = [(settings | {"early_forgetting": 0}, None)]
+        turns = [(settings | {"early_forgetting": 0}, dict(os.environ))]
         turns += [(settings, os.environ | {"PYTHONPATH": str(before)})] if before else []
         found, *older = (
             json.loads(subprocess.run([*worker, json.dumps(given)], env=env, check=True, stdout=PIPE, text=True).stdout)
