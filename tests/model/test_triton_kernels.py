@@ -136,7 +136,7 @@ def test_later_latents_have_to_exceed_the_least_that_is_kept(monkeypatch):
     for start, (bounds, counts) in zip((64, 256), passed[1:], strict=True):
         least = whole[:, :start].topk(5).values[:, -1]
         assert torch.equal(bounds.double(), least)
-        assert torch.equal(counts - 5, (whole[:, start : 4 * start] > least[:, None]).sum(1))
+        assert torch.equal(counts.long() - 5, (whole[:, start : 4 * start] > least[:, None]).sum(1))
 
 
 def test_what_is_no_number_is_found_as_torch_finds_it():
