@@ -33,8 +33,11 @@ os.environ["PYTHONPATH"] = str(REPOSITORY / "src")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that run pipelines: last, each would keep one process of xdist and leave the others idle."""
-    items.sort(key=lambda item: "workflow" not in item.path.parts)
+    """Begin with the files that run pipelines: last, each would keep one process of xdist and leave the others idle.
+
+    The first of them trains in its own process: what it has compiled, the others copy with the checkout.
+    """
+    items.sort(key=lambda item: ("workflow" not in item.path.parts, item.path.name != "test_language.py"))
 
 
 def pytest_collection_finish() -> None:
