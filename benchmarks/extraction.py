@@ -113,8 +113,8 @@ def images(dtype: Precision, threads: int, workers: int, weights: Path, folder: 
 
     loaded = load_clip(model, str(weights), dtype, "cpu")
     embed = embedder(loaded.model, source.embedding)
-    pictures = [loaded.picture(Image.open(folder / name)) for name in work.splits["train"].folder.paths[1:]]
-    batches = [loaded.normalise(batch).to(getattr(torch, dtype)) for batch in torch.stack(pictures).split(IMAGE_BATCH)]
+    pictures = [loaded.preprocess(Image.open(folder / name)) for name in work.splits["train"].folder.paths[1:]]
+    batches = [batch.to(getattr(torch, dtype)) for batch in torch.stack(pictures).split(IMAGE_BATCH)]
 
     def forward() -> None:
         with torch.inference_mode():

@@ -15,8 +15,6 @@ import open_clip
 import torch
 from huggingface_hub import hf_hub_download
 from PIL import Image
-from torchvision.transforms import Compose, Normalize, ToTensor
-from torchvision.transforms.functional import pil_to_tensor
 
 from sdlcore.sources.folders import NO_FILE
 from sdlcore.storage.parsing import NO_CODE, SourceError, described, nothing_to_read, parsing
@@ -35,17 +33,14 @@ class LoadedClip(NamedTuple):
     ----------
     model
         The model, of open_clip.
-    picture
-        From a picture to its pixels (3 x height x width, uint8), in the size that the weights were trained for.
-    normalise
-        From pixels of several pictures (B x 3 x height x width) to what the model takes, float32.
+    preprocess
+        From a picture to a tensor, as the weights were trained for.
     architecture
         The name that open_clip knows it by.
     """
 
     model: Any
-    picture: Callable[[Image.Image], torch.Tensor]
-    normalise: Callable[[torch.Tensor], torch.Tensor]
+    preprocess: Callable[[Image.Image], torch.Tensor]
     architecture: str
 
 
@@ -89,23 +84,7 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
             f"{where} do not load ({described(error)}); where no hub can be reached, fetch the file elsewhere and "
             "give its path; a TorchScript archive must be saved as a state dict first"
         ) from error
-    return LoadedClip(loaded.eval(), *halves(preprocess), architecture)
-
-
-def halves(preprocess: Any) -> tuple[Callable[[Image.Image], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]:
-    """Divide open_clip's preprocessing into `LoadedClip`'s ``picture`` and ``normalise``. Its bits stay the same.
-
-    Threads decode pictures and do the first half. If they did the second half too, each would have torch divide it
-    among threads of its own, more than there are cores: decoding took twice as long.
-    """
-    *steps, to_tensor, normalise = preprocess.transforms
-    if not (isinstance(to_tensor, ToTensor) and isinstance(normalise, Normalize)):
-        raise TypeError(f"open_clip's preprocessing no longer ends with ToTensor and Normalize: {preprocess}")
-    shape = Compose(steps)
-    return (
-        lambda picture: pil_to_tensor(shape(picture)),
-        lambda pixels: normalise(pixels.contiguous().float().div(255)),
-    )
+    return LoadedClip(loaded.eval(), preprocess, architecture)
 
 
 def register_architecture(model: str) -> str:

@@ -210,20 +210,20 @@ def prepare(
         device=device,
         threads=threads,
     )
-    embed, dtype = embedder(clip.model, source.embedding), getattr(torch, source.dtype)
+    embed = embedder(clip.model, source.embedding)
 
     def batches(split: Split, start: int) -> Iterator[tuple[Batch, np.ndarray | None]]:
         pinned = device == "cuda"
         pictures = decoded(
-            split.folder, split.order, clip.picture, source.batch_size, start, workers, threads, pin_memory=pinned
+            split.folder, split.order, clip.preprocess, source.batch_size, start, workers, threads, pin_memory=pinned
         )
-        return _embedded(pictures, lambda pixels: embed(clip.normalise(pixels).to(dtype)), device)
+        return _embedded(pictures, embed, device, getattr(torch, source.dtype))
 
     return Extraction(source, splits, facts, batches)
 
 
 def _embedded(
-    pictures: Iterable[Batch], embed: Callable[[torch.Tensor], torch.Tensor], device: str
+    pictures: Iterable[Batch], embed: Callable[[torch.Tensor], torch.Tensor], device: str, dtype: torch.dtype
 ) -> Iterator[tuple[Batch, np.ndarray | None]]:
     """Yield batches with their embeddings (B x n_p, float32), or None where no image was readable.
 
@@ -232,7 +232,7 @@ def _embedded(
     waiting: tuple[Batch, torch.Tensor | None] | None = None
     for batch in pictures:
         with torch.inference_mode():
-            z = None if batch.images is None else embed(batch.images.to(device, non_blocking=True))
+            z = None if batch.images is None else embed(batch.images.to(device, dtype, non_blocking=True))
         if waiting is not None:
             yield _fetched(*waiting)
         waiting = batch._replace(images=None), z
