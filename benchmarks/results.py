@@ -55,7 +55,8 @@ def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Ro
 
 
 def summary(steps: Iterable[Row]) -> str:
-    """Return the table that docs/speed.md shows: steps at a batch of 1024, and how much faster than the fastest peer.
+    """Return the table that docs/speed.md shows: steps at a batch of 1024, the dense product alone in float32, and how
+    much faster than the fastest peer.
 
     Parameters
     ----------
@@ -63,13 +64,14 @@ def summary(steps: Iterable[Row]) -> str:
         Rows of steps.csv.
     """
     names = [f"ours{name}" for name in OURS.values()]
-    header = ["method", "L0", *names, *PEERS, *(f"fastest / {name}" for name in names)]
+    header = ["method", "L0", *names, *PEERS, "product", *(f"fastest / {name}" for name in names)]
     lines = []
     for group in _groups([row for row in steps if int(row["batch"]) == 1024]):
         ours = [_ms(group.get(("sdlcore", dtype))) for dtype in OURS]
         peers = [_ms(group.get((peer, "float32"))) for peer in PEERS]
         fastest = min((ms for ms in peers if ms is not None), default=None)
-        cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (*ours, *peers))]
+        product = _field(next(iter(group.values())), "probe_ms")
+        cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (*ours, *peers, product))]
         lines.append([*cells, *(_number(fastest / ms if ms and fastest else None, 1) for ms in ours)])
     return _table(header, lines)
 
