@@ -16,6 +16,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(states, "bench", lambda seed, n: states.Bench(np.eye(8, dtype=np.float32), np.zeros((9, 8))))
     monkeypatch.setattr(command, "LATENTS", 16)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(command, "SHOWN", tmp_path / "results/shown")
 
     def run(measure, *arguments):
         monkeypatch.setattr(timing, "measure", measure)
@@ -60,8 +61,6 @@ def test_after_a_case_that_failed_the_others_are_measured_and_the_command_says_w
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_results_of_a_whole_run_are_replaced_by_those_of_another_whole_run_only(run, monkeypatch, tmp_path, fails):
-    shown = []
-    monkeypatch.setattr(results, "show", lambda readme, rows: shown.append(len(rows)))
     raced = SimpleNamespace(versions={}, failed={"a training": "it broke"} if fails else {})
     monkeypatch.setattr(recovery, "run", lambda *arguments: raced)
     if fails:
@@ -71,7 +70,19 @@ def test_the_results_of_a_whole_run_are_replaced_by_those_of_another_whole_run_o
         run(lambda group, *_: measured(group))
     assert len(rows_in(tmp_path / "results/partial")) == 18
     assert (tmp_path / "results/steps.csv").exists() == (not fails)
-    assert shown == ([] if fails else [18])
+
+
+@pytest.mark.parametrize(("folder", "failed"), [("shown", ()), ("shown", ("a case",)), ("others", ())])
+def test_the_page_of_speed_shows_one_folders_results(run, monkeypatch, tmp_path, folder, failed):
+    shown = []
+    monkeypatch.setattr(results, "show", lambda page, rows: shown.append(len(rows)))
+    arguments = ("--batch", "1024", "--skip-recovery", "--results", str(tmp_path / "results" / folder))
+    if failed:
+        with pytest.raises(SystemExit):
+            run(lambda group, *_: measured(group, *failed), *arguments)
+    else:
+        run(lambda group, *_: measured(group), *arguments)
+    assert shown == ([9] if folder == "shown" and not failed else [])
 
 
 def test_a_race_leaves_its_rows_after_every_turn_and_goes_on_without_who_fails(monkeypatch, tmp_path):
