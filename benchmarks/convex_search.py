@@ -2,8 +2,8 @@
 
     python -m benchmarks.convex_search                       # all of it; on two cores that do nothing else
     python -m benchmarks.convex_search --features 1000       # a part: rows of the others stay
-    git worktree add /tmp/before 2189b80                     # beside it, another state of the code, in turns
-    python -m benchmarks.convex_search --features 1000 --before /tmp/before/src
+    git worktree add ../before 2189b80                     # beside it, another state of the code, in turns
+    python -m benchmarks.convex_search --features 1000 --before ../before/src
 
 Each case draws a bench into a store on disk and searches it in a process of its own. Seconds are the search's: reading
 of the store in, drawing, compilation and encoder out. Memory is the largest resident memory from the first read on.

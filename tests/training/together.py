@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.model.kernels import cpu, cpu_select  # noqa: F401, to be there before processes are forked
+from sdlcore.model.kernels import cpu, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before processes are forked
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream

@@ -164,16 +164,3 @@ def add_outer(
             r = samples[i]
             for j in range(offsets[r], offsets[r + 1]):
                 row[columns[j]] += value * values[j]
-
-
-@parallel
-def total_variance(x: np.ndarray, mean: np.ndarray) -> float:
-    """Return the mean over rows of the squared distance from ``mean``."""
-    squares = np.empty(len(x))
-    for r in prange(len(x)):
-        total = x.dtype.type(0)
-        for j in range(len(mean)):
-            off = x[r, j] - mean[j]
-            total += off * off
-        squares[r] = total
-    return squares.mean()

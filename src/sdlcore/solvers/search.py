@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from sdlcore.solvers import kernels as loops
 from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.training.variance import total_variance
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,7 @@ class Settled:
 def fit_of(codes: Codes, x_BR: Tensor) -> Row:
     """Return ``loss`` (mean squared error, summed over dimensions), ``fvu`` and ``l0`` of a batch's codes."""
     loss = float(codes.errors.mean())
-    # torch's own variance of columns takes as long as a convex step
-    variance = loops.total_variance(x_BR.numpy(), x_BR.mean(dim=0).numpy())
+    variance = float(total_variance(x_BR))
     return {"loss": loss, "fvu": loss / variance if variance else math.nan, "l0": codes.l0}
 
 

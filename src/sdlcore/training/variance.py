@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels.calling import array
+from sdlcore.model.kernels.calling import array, row_loops
 
 
 def total_variance(x: Tensor) -> Tensor:
@@ -13,8 +13,6 @@ def total_variance(x: Tensor) -> Tensor:
     """
     if x.device.type != "cpu":
         return x.var(dim=0, correction=0).sum()
-    from sdlcore.training.variance_loop import variances
-
     found = torch.empty(x.shape[1], dtype=x.dtype)
-    variances(array(x), array(found))
+    row_loops().column_variances(array(x), array(found))
     return found.sum()

@@ -182,7 +182,7 @@ BYTES = {
 }
 
 
-def refuse(path, message, key=""):
+def assert_refused(path, message, key=""):
     """Have a source refuse a file, quickly, without much memory, without a store, and by its name."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SourceError, match=rf"(?s){path.name}.*({message})") as caught:
@@ -199,7 +199,7 @@ def refuse(path, message, key=""):
 def test_a_file_that_holds_no_activations_is_refused_in_a_sentence_with_its_name(tmp_path, capfd, what):
     name, content, message = BYTES[what]
     (tmp_path / name).write_bytes(content)
-    refuse(tmp_path / name, message)
+    assert_refused(tmp_path / name, message)
     assert "executed" not in capfd.readouterr().out
 
 
@@ -292,7 +292,7 @@ def test_hdf5_whose_data_lie_elsewhere_or_nowhere_or_are_no_numbers_is_refused(t
     (tmp_path / "raw").write_bytes(bytes(96))
     with h5py.File(tmp_path / "x.h5", "w") as file:
         change(file)
-    refuse(tmp_path / "x.h5", message, key)
+    assert_refused(tmp_path / "x.h5", message, key)
 
 
 def test_links_within_a_file_are_followed(tmp_path):
@@ -325,7 +325,9 @@ def test_a_wide_array_is_taken_for_one_that_lies_the_other_way(tmp_path):
     with (tmp_path / "x.npy").open("wb") as file:
         npy.write_array_header_2_0(file, {"descr": "<f2", "fortran_order": False, "shape": (768, 2**21)})
         file.truncate(file.tell() + 768 * 2**22)  # a hole, which takes no disk
-    refuse(tmp_path / "x.npy", r"has shape \(768, 2097152\), too wide for input: samples x dimension; transpose it")
+    assert_refused(
+        tmp_path / "x.npy", r"has shape \(768, 2097152\), too wide for input: samples x dimension; transpose it"
+    )
 
 
 @pytest.fixture(scope="module")

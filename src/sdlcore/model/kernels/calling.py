@@ -26,6 +26,22 @@ def searches() -> ModuleType:
     return cpu_select
 
 
+def row_loops() -> ModuleType:
+    """Return `sdlcore.model.kernels.cpu_rows`, likewise."""
+    from sdlcore.model.kernels import cpu_rows
+
+    set_numba_threads()
+    return cpu_rows
+
+
+def roundings() -> ModuleType:
+    """Return `sdlcore.model.kernels.cpu_round`, likewise."""
+    from sdlcore.model.kernels import cpu_round
+
+    set_numba_threads()
+    return cpu_round
+
+
 def array(tensor: Tensor) -> np.ndarray:
     """Return a tensor of the CPU as the loops take it; they write into what is contiguous."""
     return tensor.detach().contiguous().numpy()

@@ -203,11 +203,11 @@ def scatter_sum(
                 _add_four(to, (x0, x1, x2, x3), (v0, v1, v2, v3))
             for i in range(whole, stop):
                 _add_one(to, x[rows[i] // groups], values[order[i]])
-            squares[c] = _squared_norm(to)
+            squares[c] = squared_norm(to)
 
 
 @serial
-def _squared_norm(row: np.ndarray) -> Any:
+def squared_norm(row: np.ndarray) -> Any:
     total = row.dtype.type(0)
     for j in range(len(row)):
         total += row[j] * row[j]
@@ -263,103 +263,5 @@ def decode_backward(
                     to[j] += v0 * x0[j]
                 to_values[order[i]] = s0
                 product += v0 * s0
-            squares[c] = _squared_norm(to)
+            squares[c] = squared_norm(to)
             products[c] = product
-
-
-@parallel
-def squared_norms(W: np.ndarray) -> np.ndarray:
-    """Return the squared norm of each row."""
-    out = np.empty(len(W), W.dtype)
-    for r in prange(len(W)):
-        out[r] = _squared_norm(W[r])
-    return out
-
-
-@parallel
-def adam(p: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, numbers: tuple) -> None:
-    """One step of Adam on flat arrays, in place, with the numbers that `sdlcore.model.kernels.adam` puts together."""
-    factor, keep1, take1, keep2, take2, size, root, smallest = numbers
-    for i in prange(len(p)):
-        g = gradient[i] * factor
-        m = keep1 * mean[i] + take1 * g
-        v = keep2 * square[i] + take2 * g * g
-        mean[i] = m
-        square[i] = v
-        p[i] -= size * m / (np.sqrt(v) * root + smallest)
-
-
-@parallel
-def site_norms(W: np.ndarray, edges: np.ndarray, norms: np.ndarray) -> None:
-    """norms[r, s] = the norm of columns edges[s] to edges[s + 1] of row r."""
-    for r in prange(len(W)):
-        row = W[r]
-        for s in range(len(edges) - 1):
-            total = W.dtype.type(0)
-            for j in range(edges[s], edges[s + 1]):
-                total += row[j] * row[j]
-            norms[r, s] = np.sqrt(total)
-
-
-@parallel
-def add_scaled_sites(out: np.ndarray, W: np.ndarray, edges: np.ndarray, factors: np.ndarray) -> None:
-    """out[r, j] += factors[r, s] W[r, j] for the columns j of site s."""
-    for r in prange(len(W)):
-        row, to = W[r], out[r]
-        for s in range(len(edges) - 1):
-            factor = factors[r, s]
-            for j in range(edges[s], edges[s + 1]):
-                to[j] += factor * row[j]
-
-
-@parallel
-def normalise_rows(W: np.ndarray, smallest: float) -> None:
-    """Divide each row by its norm, in place; by ``smallest`` where the norm is below that."""
-    for r in prange(len(W)):
-        row = W[r]
-        total = W.dtype.type(0)
-        for j in range(len(row)):
-            total += row[j] * row[j]
-        factor = W.dtype.type(1 / max(np.sqrt(total), smallest))
-        for j in range(len(row)):
-            row[j] *= factor
-
-
-@parallel
-def row_products(A: np.ndarray, W: np.ndarray, products: np.ndarray, squares: np.ndarray) -> None:
-    """products[r] = A[r] . W[r] and squares[r] = A[r] . A[r]."""
-    for r in prange(len(W)):
-        row, other = A[r], W[r]
-        product = square = W.dtype.type(0)
-        for j in range(len(row)):
-            product += row[j] * other[j]
-            square += row[j] * row[j]
-        products[r] = product
-        squares[r] = square
-
-
-@parallel
-def adam_on_sphere(
-    p: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, along: np.ndarray, numbers: tuple
-) -> None:
-    """`adam` for unit rows, in one pass.
-
-    The gradient is made tangent first, by its product ``along`` with the row, and rows are put back on the sphere last.
-    """
-    factor, keep1, take1, keep2, take2, size, root, smallest = numbers
-    for r in prange(len(p)):
-        row, slopes, means, squares = p[r], gradient[r], mean[r], square[r]
-        off = along[r]
-        total = p.dtype.type(0)
-        for j in range(len(row)):
-            g = (slopes[j] - off * row[j]) * factor
-            m = keep1 * means[j] + take1 * g
-            v = keep2 * squares[j] + take2 * g * g
-            means[j] = m
-            squares[j] = v
-            moved = row[j] - size * m / (np.sqrt(v) * root + smallest)
-            row[j] = moved
-            total += moved * moved
-        back = p.dtype.type(1 / max(np.sqrt(total), 1e-12))
-        for j in range(len(row)):
-            row[j] *= back

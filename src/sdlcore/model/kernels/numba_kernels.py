@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.kernels import tiles
-from sdlcore.model.kernels.calling import array, loops
+from sdlcore.model.kernels.calling import array, loops, row_loops
 from sdlcore.model.kernels.interface import Backward, Descent, Product, SparseRows
 from sdlcore.model.kernels.workspace import Workspace
 
@@ -93,23 +93,23 @@ class NumbaKernels:
         return out
 
     def squared_norms(self, W: Tensor) -> Tensor:
-        return torch.from_numpy(loops().squared_norms(array(W)))
+        return torch.from_numpy(row_loops().squared_norms(array(W)))
 
     def row_products(self, A: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
         products, squares = W.new_empty(len(W)), W.new_empty(len(W))
-        loops().row_products(array(A), array(W), array(products), array(squares))
+        row_loops().row_products(array(A), array(W), array(products), array(squares))
         return products, squares
 
     def site_norms(self, W: Tensor, sites: Sequence[int]) -> Tensor:
         norms = W.new_empty(len(W), len(sites))
-        loops().site_norms(array(W), _edges(sites), array(norms))
+        row_loops().site_norms(array(W), _edges(sites), array(norms))
         return norms
 
     def add_scaled_sites(self, out: Tensor, W: Tensor, sites: Sequence[int], factors: Tensor) -> None:
-        loops().add_scaled_sites(array(out), array(W), _edges(sites), array(factors))
+        row_loops().add_scaled_sites(array(out), array(W), _edges(sites), array(factors))
 
     def normalise_rows(self, W: Tensor, smallest: float = 1e-12) -> None:
-        loops().normalise_rows(array(W), smallest)
+        row_loops().normalise_rows(array(W), smallest)
 
     def adam(
         self,
@@ -129,9 +129,9 @@ class NumbaKernels:
             scalars = tuple(array(torch.tensor(numbers, dtype=p.dtype)))
             arrays = [array(tensor) for tensor in (p, gradient, mean, square)]
             if along is not None:
-                loops().adam_on_sphere(*arrays, array(along), scalars)
+                row_loops().adam_on_sphere(*arrays, array(along), scalars)
             else:
-                loops().adam(*(each.reshape(-1) for each in arrays), scalars)
+                row_loops().adam(*(each.reshape(-1) for each in arrays), scalars)
 
 
 def _edges(sites: Sequence[int]) -> np.ndarray:

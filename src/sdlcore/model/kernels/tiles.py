@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels.calling import array, searches
+from sdlcore.model.kernels.calling import array, roundings, searches
 from sdlcore.model.kernels.interface import Product, SparseRows
 from sdlcore.model.kernels.workspace import Workspace
 
@@ -211,13 +211,13 @@ def to_bfloat16(x: Tensor, last: Tensor, out: Tensor) -> None:
 
     After each row come two more numbers, which add up to that in ``last``: the second is what the first loses.
     """
-    searches().to_bfloat16(array(x).view(np.int32), array(last), array(out.view(torch.int16)))
+    roundings().to_bfloat16(array(x).view(np.int32), array(last), array(out.view(torch.int16)))
 
 
 def quantise(x: Tensor, out: Tensor) -> Tensor:
     """Write rows as int8, and return `Factor.numbers`."""
     numbers = torch.empty(3, len(x), dtype=torch.float32)
-    searches().quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
+    roundings().quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
     n_p = x.shape[1]
     numbers[1:] = (numbers[1:] + n_p**0.5 * _VANISHED) * (1 + _sums(n_p))
     return numbers
