@@ -1,5 +1,6 @@
 """A dictionary for users: arrays in, arrays out; saved, loaded, and shared on the model hub."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 """Files of a run's folder, beside the model."""
 ROWS_AT_ONCE = 4096
 
@@ -297,3 +299,12 @@ def load(
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
     """Return the model of a dictionary, or the model that it is."""
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
+
+
+def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
+    """Tell whether a run's folder holds what these facts make; its configuration is written last."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return False
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    return {name: saved.get(name) for name in facts} == json.loads(json.dumps(facts))

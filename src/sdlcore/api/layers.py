@@ -1,13 +1,12 @@
 """A dictionary for each layer of a language model."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from sdlcore.api.dictionary import CONFIG, Dictionary, load
+from sdlcore.api.dictionary import CHECKPOINT, Dictionary, is_finished, load
 from sdlcore.api.fitting import config_of, fit, made_by
 from sdlcore.api.signatures import listing_settings
 from sdlcore.device import Device, choose_device
@@ -16,8 +15,6 @@ from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.run import RunConfig
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.sites import blocks
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @listing_settings
@@ -114,12 +111,3 @@ def fit_layers(
 def folder_of(layer: int) -> str:
     """Return the name of a layer's folder."""
     return f"layer_{layer}"
-
-
-def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
-    """Tell whether a run's folder holds what these facts make; its configuration is written last."""
-    path = folder / CONFIG
-    if not path.is_file():
-        return False
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    return {name: saved.get(name) for name in facts} == json.loads(json.dumps(facts))

@@ -12,10 +12,9 @@ import torch
 from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import CHECKPOINT, Dictionary, is_finished, load
 from sdlcore.api.fitting import Fit, checkpointing, digest_of, watching
 from sdlcore.api.inputs import activations, pair_of
-from sdlcore.api.layers import CHECKPOINT, is_finished
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References

@@ -7,12 +7,12 @@ import yaml
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import load
+from sdlcore.api.dictionary import CHECKPOINT, load
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
-from sdlcore.api.layers import CHECKPOINT, folder_of
 from sdlcore.api.layers import fit_layers as fit_every_layer
+from sdlcore.api.layers import folder_of
 from sdlcore.api.many import fit_many as fit_side_by_side
 from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
 from sdlcore.data.references import save_references
