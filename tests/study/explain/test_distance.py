@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.study.explain.distance import CAP, READINGS, by_row, distances, errors, nearest
+from sdlcore.study.explain.distance import CAP, READINGS, Reading, as_read, by_row, distances, errors, nearest
 from sdlcore.study.explain.looks import ABOVE, THRESHOLDS
 from sdlcore.study.explain.protocols import Protocol
 from sdlcore.study.results.tables import read_paper
@@ -118,3 +118,18 @@ def test_a_row_by_itself_is_given_by_more_protocols_than_all_rows(paper):
     assert table[["protocols", "giving", "readings"]].to_numpy().tolist() == [[3, 1, 81], [3, 1, 81]]
     assert table["number"].to_dict() == {"topk": 0, "transcoder": 1}
     assert table["side"].to_dict() == {"topk": "decoder", "transcoder": "encoder"}
+
+
+def test_numbers_as_read_are_in_the_papers_units_and_order(paper):
+    reading = Reading("cosines", "cosines", 0.95, "decoder", 0.0)
+    rows = [look(80, "transcoder", decoder_cosine_mip=0.5), the_papers(80, anchored=True), the_papers(80)]
+    rows += [the_papers(80, seed=1, **{"decoder_cosine_0.95": 0.649}), look(120), look(40, "crosscoder")]
+    found = as_read(pd.DataFrame(rows), paper, 4, 80, reading)
+    assert found.columns.tolist() == ["method", "anchoring", "gt_recovery_percent", "mip", "l0"]
+    assert found[["method", "anchoring"]].values.tolist() == [
+        ["TopK SAE", "none"],
+        ["TopK SAE", "anchored"],
+        ["Transcoder", "none"],
+    ]
+    assert found.iloc[0, 2:].tolist() == pytest.approx([74.9, 0.983, 54.1]), "means over seeds"
+    assert found.iloc[2, 2:].tolist() == pytest.approx([0, 0.5, 4])

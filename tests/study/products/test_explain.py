@@ -7,6 +7,7 @@ import pytest
 
 from sdlcore.study.explain.looks import ABOVE, THRESHOLDS
 from sdlcore.study.explain.protocols import TABLES, draw, write_protocols
+from sdlcore.study.results.tables import read_paper
 from tests.study.products import made
 
 SIDES = [f"{side}_{similarity}" for side, similarity in product(("encoder", "decoder"), ("cosine", "inner"))]
@@ -109,3 +110,22 @@ def test_a_fixed_stage_takes_step_and_reading_of_the_nearest_before(config, tmp_
     best, second = rows.iloc[0], rows[rows["stage"] == "second"]
     for name in ("recovery_of", "mip_of", "tau", "side", "above", "step"):
         assert (second[name] == best[name]).all()
+
+
+def test_the_nearest_protocol_of_a_stage_is_written_as_the_papers_table_is(config, tmp_path):
+    stages = {"first": config.explain.stages["first"]}
+    config = config.model_copy(
+        update={"explain": config.explain.model_copy(update={"stages": stages, "shown": "first"})}
+    )
+    recovery = {number: 0.5 + 0.01 * number for number in range(10)}
+    for first, numbers in ((0, range(8)), (8, [8, 9])):
+        write_looks(tmp_path / f"results/{config.name}/looks/first/{first}.csv", numbers, ["topk"], recovery)
+    written = made.make(config, "explain", tmp_path)
+    best = made.pictured(tmp_path, written, "explain", width=900).iloc[0]
+    found = read_paper(tmp_path / config.files().table("explain_nearest"))
+    assert found[["method", "anchoring"]].values.tolist() == [["TopK SAE", "none"]]
+    assert found["gt_recovery_percent"].item() == pytest.approx(100 * recovery[best["number"]])
+    assert found["l0"].item() == pytest.approx(54.0)
+
+    unknown = config.explain.model_copy(update={"shown": "second"})
+    assert "explain.shown" in next(unknown.unknown_names("explain", config))

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from sdlcore.study.rendering.overview import figure_overview, overview_rows
-from sdlcore.study.results.tables import chance_metrics, table_columns
+from sdlcore.study.results.tables import chance_metrics, no_paper, read_paper, table_columns
+from tests.conftest import REPOSITORY
 from tests.study.products import made
 
 METHODS = ["topk", "relu"]
@@ -36,15 +37,18 @@ def with_nulls():
     return pd.concat([table1(), pd.DataFrame([weak, strong])], ignore_index=True)
 
 
-def test_it_has_the_paper_each_side_and_protocol_and_chance(tmp_path):
+def test_it_has_the_paper_the_nearest_protocol_each_side_and_protocol_and_chance(tmp_path):
     config = made.alone({"tables": {"table1": TABLE1}})
     table = tmp_path / config.files().table("table1")
     table.parent.mkdir(parents=True)
     table1().to_csv(table, index=False)
     rows = made.pictured(tmp_path, made.make(config, "overview", tmp_path), "overview", width=1200)
-    assert rows["method"].tolist() == ["topk"] * 6 + ["relu"] * 6
+    assert rows["method"].tolist() == ["topk"] * 7 + ["relu"] * 7
     own = rows[rows["method"] == "topk"].fillna({"protocol": ""}).set_index(["what", "protocol"])
     assert own.loc[("the paper", ""), "recovery"] == 0.849
+    nearest = read_paper(REPOSITORY / "resources/paper/nearest_protocol.csv").set_index(["method", "anchoring"])
+    told = nearest.loc[("TopK SAE", "none"), "gt_recovery_percent"]
+    assert own.loc[("nearest protocol", ""), "recovery"] == pytest.approx(told / 100)
     for protocol in ("best", "paper"):
         assert own.loc[("decoder", protocol), "recovery"] == 0.5, "without anchors"
         assert own.loc[("encoder", protocol), "recovery"] == 0
@@ -52,12 +56,12 @@ def test_it_has_the_paper_each_side_and_protocol_and_chance(tmp_path):
 
 
 def test_the_strongest_null_baseline_is_shown_by_name():
-    rows = overview_rows(with_nulls(), METHODS, ["weak", "strong"])
+    rows = overview_rows(with_nulls(), no_paper(), METHODS, ["weak", "strong"])
     null = rows[rows["what"] == "null baseline"]
     assert null[["method", "recovery"]].values.tolist() == [["strong", 0.5]]
     told = [text.get_text() for text in figure_overview(rows).legends[0].get_texts()]
     assert told[-1] == "strongest null: strong"
-    assert "null baseline" not in overview_rows(table1(), METHODS)["what"].tolist()
+    assert "null baseline" not in overview_rows(table1(), no_paper(), METHODS)["what"].tolist()
 
 
 @pytest.mark.parametrize("changes", [{"anchorings": ["ground_truth"]}, {"source": "fashion_clip"}])

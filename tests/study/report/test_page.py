@@ -157,6 +157,7 @@ def page(made, config):
 def with_stored(made, config):
     """The page where runs at the paper's scale are kept with the code."""
     kept = [REPOSITORY / f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
+    kept.append(REPOSITORY / "resources/paper/nearest_protocol.csv")
     with chdir(made.parents[1]):
         script("report")(config=json.loads(json.dumps(config.model_dump())), kept=kept, output=made / "stored.html")
     return (made / "stored.html").read_text(encoding="utf-8")

@@ -95,7 +95,7 @@ def errors(looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> pd.DataFra
     for (method, anchored, value), part in looks.fillna({"value": 0}).groupby(ROW):
         row = published[PAPER_METHODS[str(method)], "anchored" if anchored else "none", value]
         values = part.set_index([*ROW, "step"])[list(KINDS)]
-        units = {RECOVERY: 100.0, MIP: 1.0, L0: float(divisor)}
+        units = _units(divisor)
         tolerances = {**TOLERANCE, L0: L0_TOLERANCE * row.l0}
         wrong = {
             column: (units[number] * values[column] - getattr(row, number)).abs() / tolerances[number]
@@ -188,6 +188,34 @@ def distances(
     return pd.DataFrame(rows).sort_values(["distance", "number"], ignore_index=True)
 
 
+def as_read(looks: pd.DataFrame, paper: pd.DataFrame, divisor: int, step: int, reading: Reading) -> pd.DataFrame:
+    """Return a protocol's numbers under a reading, as the paper prints its own.
+
+    Parameters
+    ----------
+    looks
+        Of one protocol, as for `errors`.
+    paper, divisor
+        As for `errors`.
+    step
+        At which trainings end; rows that diverged before are left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``method`` and ``anchoring`` as the paper has them, ``value`` where the table varies one, and `NUMBERS`,
+        means over seeds, in the order of the paper's rows.
+    """
+    units, keys, rows = _units(divisor), ["method", "anchoring", "value"], []
+    for (method, anchored, value), part in looks[looks["step"] == step].fillna({"value": 0}).groupby(ROW):
+        means = part[list(KINDS)].mean()
+        columns = zip(NUMBERS, reading.columns(str(method)), strict=True)
+        place = (PAPER_METHODS[str(method)], "anchored" if anchored else "none", value)
+        rows.append((*place, *(units[number] * means[column] for number, column in columns)))
+    found = paper[keys].fillna({"value": 0}).merge(pd.DataFrame(rows, columns=[*keys, *NUMBERS]), on=keys)
+    return found.drop(columns=[] if paper["value"].notna().any() else "value")
+
+
 def by_row(protocols: Sequence[Protocol], looks: pd.DataFrame, paper: pd.DataFrame, divisor: int) -> pd.DataFrame:
     """Return, for each row of the paper's table by itself, which protocols give all of its numbers.
 
@@ -210,6 +238,11 @@ def by_row(protocols: Sequence[Protocol], looks: pd.DataFrame, paper: pd.DataFra
         place = {"number": best, "distance": found.distance, "step": found.step, **found.reading._asdict()}
         rows.append({**dict(zip(ROW, key, strict=True)), **counts, **place})
     return pd.DataFrame(rows)
+
+
+def _units(divisor: int) -> dict[str, float]:
+    """Return what looks are multiplied by to have the paper's units, for each of `NUMBERS`."""
+    return {RECOVERY: 100.0, MIP: 1.0, L0: float(divisor)}
 
 
 def _by_number(looks: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:

@@ -72,6 +72,8 @@ class Explain(Picture):
 
     stages: Annotated[dict[Identifier, Stage], MinLen(1)]
     """Stages by name."""
+    shown: Identifier | None = None
+    """A stage whose nearest protocol's numbers are written as the paper's are (``explain_nearest.csv``)."""
 
     def ordered(self) -> list[str]:
         """Return the stages, each after those that it names; those that wait for each other are left out."""
@@ -81,6 +83,7 @@ class Explain(Picture):
         return order
 
     def unknown_names(self, path: str, study: Study) -> Iterator[str]:
+        yield from unknown(f"{path}.shown", [name for name in [self.shown] if name], self.stages, "a stage")
         for name, stage in self.stages.items():
             at, others = f"{path}.stages.{name}", {key: other for key, other in self.stages.items() if key != name}
             alike = [key for key, other in others.items() if (other.scale, other.table) == (stage.scale, stage.table)]
@@ -113,12 +116,13 @@ class Explain(Picture):
     def outputs(self, name: str, files: Files) -> list[str]:
         parts = [*self.stages, *(f"{stage}_rows" for stage in self.stages)]
         parts += [f"{stage}_scales" for stage, spec in self.stages.items() if spec.compared]
+        parts += ["nearest"] if self.shown else []
         return [*super().outputs(name, files), *(files.table(f"{name}_{part}") for part in parts)]
 
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.study.explain.distance import READINGS, Reading, by_row, distances
+        from sdlcore.study.explain.distance import READINGS, Reading, as_read, by_row, distances
         from sdlcore.study.explain.scales import agreement
         from sdlcore.study.rendering.explain import figure_explain
         from sdlcore.study.results.tables import read_csv, read_paper, write_csv
@@ -144,5 +148,10 @@ class Explain(Picture):
             if spec.compared:
                 sides = [(listed[side], looks[side], found[side]) for side in (spec.compared, stage)]
                 write_csv(files.table(f"{name}_{stage}_scales"), agreement(*sides))
+            if stage == self.shown:
+                best = found[stage].iloc[0]
+                own, reading = looks[stage]["number"] == best["number"], Reading(*best[list(Reading._fields)])
+                shown = as_read(looks[stage][own], paper, divisor, int(best["step"]), reading)
+                write_csv(files.table(f"{name}_nearest"), shown.round(4))
         table = pd.concat(found.values(), ignore_index=True)
         self.write(name, files, figure_explain(table), table)

@@ -1,4 +1,4 @@
-"""Show Table 1 at a glance: the paper, our encoders and decoders, the strongest null, and chance."""
+"""Show Table 1 at a glance: the paper, the nearest protocol, our encoders and decoders, a null baseline, and chance."""
 
 from sdlcore.study.products.product import Picture
 from sdlcore.study.products.run_table import RunTable
@@ -26,11 +26,12 @@ class Overview(Picture):
         return cls(table=name, methods=table.methods, nulls=table.nulls)
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(self.table)]
+        return [files.table(self.table), files.of_paper("nearest_protocol")]
 
     def make(self, name: str, files: Files) -> None:
         from sdlcore.study.rendering.overview import figure_overview, overview_rows
-        from sdlcore.study.results.tables import read_csv
+        from sdlcore.study.results.tables import read_csv, read_paper
 
-        rows = overview_rows(read_csv(files.table(self.table)), self.methods, self.nulls)
+        nearest = read_paper(files.of_paper("nearest_protocol"))
+        rows = overview_rows(read_csv(files.table(self.table)), nearest, self.methods, self.nulls)
         self.write(name, files, figure_overview(rows), rows)

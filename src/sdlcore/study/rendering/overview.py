@@ -1,4 +1,4 @@
-"""Draw what dictionaries recover beside the paper's numbers, the strongest null baseline, and chance."""
+"""Draw what dictionaries recover beside the paper's numbers, the nearest protocol's, a null baseline, and chance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,24 +10,38 @@ from sdlcore.data.recovery_rule import TAU_STRICT
 from sdlcore.evaluation.metrics import CHANCE, baseline_name, recovery_name
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.results.tables import PAPER_METHODS
 
 COLUMNS = ["method", "protocol", "what", "recovery"]
 PAPER = "the paper"
+NEAREST = "nearest protocol"
+"""Of our search, at the paper's scale (docs/results/explain)."""
 NULL = "null baseline"
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 FILLS = ("full", "none")
 """Of the first protocol, and of the second."""
+ALONE: dict[str, dict[str, Any]] = {
+    CHANCE: {"linestyle": "none", "marker": "|", "color": GREY, "markersize": 11},
+    PAPER: {"linestyle": "none", "marker": "D", "color": "black", "markersize": 6},
+    NEAREST: {"linestyle": "none", "marker": "s", "color": "black", "fillstyle": "none", "markersize": 8},
+}
+"""What a method has one mark of, and its look."""
 WIDTH = 6.2
 """Inches: as wide as a telephone's screen can show with legible text."""
 
 
-def overview_rows(table: pd.DataFrame, methods: Sequence[str], nulls: Sequence[str] = ()) -> pd.DataFrame:
+def overview_rows(
+    table: pd.DataFrame, nearest: pd.DataFrame, methods: Sequence[str], nulls: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return what is drawn: recovery at .95 of dictionaries without anchors, by cosines, means over seeds.
 
     Parameters
     ----------
     table
         Table 1, as `sdlcore.study.rendering.sweeps.table_over` returns it.
+    nearest
+        The numbers of the protocol that is nearest to the paper, under its own reading, as
+        `sdlcore.study.results.tables.read_paper` returns them.
     methods
         Those that are shown, in order.
     nulls
@@ -36,15 +50,17 @@ def overview_rows(table: pd.DataFrame, methods: Sequence[str], nulls: Sequence[s
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`; ``what`` is the paper, encoder, decoder, chance or null baseline. The paper's have no
-        protocol. The row of the null baseline names it as its method.
+        Columns `COLUMNS`; ``what`` is the paper, nearest protocol, encoder, decoder, chance or null baseline. The
+        protocol is that of encoder and decoder. The row of the null baseline names it as its method.
     """
     rows: list[dict[str, Any]] = []
     plain = table[table["anchoring"] == "none"]
+    searched = nearest[nearest["anchoring"] == "none"].set_index("method")["gt_recovery_percent"] / 100
     for method in methods:
         own = plain[plain["method"] == method]
         first = own.iloc[0]
         rows.append({"method": method, "what": PAPER, "recovery": first["paper_gt_recovery"]})
+        rows.append({"method": method, "what": NEAREST, "recovery": searched.get(PAPER_METHODS.get(method))})
         for row in own.to_dict("records"):
             rows += [
                 {"method": method, "protocol": row["protocol"], "what": side, "recovery": row[_recovery(side)]}
@@ -88,8 +104,8 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
         axes: Any = figure.subplots()
         for place, method in enumerate(methods):
             own = rows[rows["method"] == method]
-            for what, marker, colour, size in ((CHANCE, "|", GREY, 11), (PAPER, "D", "black", 6)):
-                axes.plot(own.loc[own["what"] == what, "recovery"], [place], marker, color=colour, markersize=size)
+            for what, look in ALONE.items():
+                axes.plot(own.loc[own["what"] == what, "recovery"], [place], clip_on=False, **look)
             # beside each other, so that equal ones do not hide each other
             marks = [(side, *mark) for mark in zip(FILLS, protocols, strict=False) for side in SIDES]
             for number, (side, fill, protocol) in enumerate(marks):
@@ -102,13 +118,13 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
         axes.set_xlabel(f"features recovered (cosine above {TAU_STRICT:g})")
         axes.set_yticks(range(len(methods)), [label_method(method) for method in methods])
         axes.set_ylim(len(methods) - 0.5, -0.5)
-        handles = [axes.plot([], [], linestyle="none", label=PAPER, marker="D", color="black")[0]]
+        handles = [axes.plot([], [], label=what, **ALONE[what])[0] for what in (PAPER, NEAREST)]
         for fill, protocol in zip(FILLS, protocols, strict=False):
             for side, colour in SIDES.items():
                 trained = f" (protocol {protocol})" if len(protocols) > 1 else ""
                 how = {"marker": "o", "color": colour, "fillstyle": fill, "label": f"our {side}{trained}"}
                 handles += axes.plot([], [], linestyle="none", **how)
-        handles += axes.plot([], [], "|", color=GREY, markersize=11, label=CHANCE)
+        handles += axes.plot([], [], label=CHANCE, **ALONE[CHANCE])
         for _, row in null.iterrows():
             label = f"strongest null: {label_method(row['method'])}"
             handles.append(

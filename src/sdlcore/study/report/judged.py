@@ -50,6 +50,7 @@ def stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
     if table is not None:
         named = list(table["method"].unique())
         nulls = [name for name in named if name not in PAPER_METHODS]
-        rows = overview_rows(table, [name for name in named if name in PAPER_METHODS], nulls)
+        nearest = frames["published_nearest_protocol"]
+        rows = overview_rows(table, nearest, [name for name in named if name in PAPER_METHODS], nulls)
         image = base64_of(png_bytes(figure_overview(rows)))
     return judged(verdicts, claims)._replace(image=image, sentences=verdict_markup.in_short(verdicts, claims))

@@ -138,7 +138,8 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         `figures.figure6_summary` does, ``convergence_summary`` as `convergence.course` does, ``figure9_summary`` and
         ``figure10_summary`` as their product writes them, those of other products by their names; ``verdicts`` and
         ``claims`` as the rules of `sdlcore.study.verdicts` do, and ``published_verdicts``, ``published_claims`` and
-        ``published_table1``, those of runs that are kept.
+        ``published_table1``, those of runs that are kept; ``published_nearest_protocol`` as
+        `sdlcore.study.results.tables.read_paper` returns it.
     images
         PNG images by name of the figure, ``figure4`` and so on, ``tableN_sweep`` where a table has one, and
         ``overview`` and ``features`` of Table 1's dictionaries.
