@@ -1,10 +1,12 @@
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.model.kernels import tiles
+from sdlcore.model.kernels.interface import Product
 from sdlcore.model.kernels.torch_kernels import TorchKernels
+from sdlcore.model.kernels.workspace import Workspace
 from sdlcore.model.preactivations import Preactivations
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int8]
@@ -136,3 +138,18 @@ def test_what_gpus_do_finds_the_same(dtype, case, k):
 def test_gpus_have_no_int8():
     with pytest.raises(ValueError, match="on a GPU set bfloat16"):
         Preactivations(torch.ones(3, 2), torch.ones(5, 2), torch.zeros(5), torch.int8, kernels=TorchKernels())
+
+
+@pytest.mark.parametrize("upper", [None, 0.0])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cases(), st.integers(1, 40), st.floats(-1, 1))
+def test_where_a_search_begins_changes_no_bit(monkeypatch, upper, case, k, towards):
+    """Whatever the batch before was, also one whose largest entries are larger or fewer."""
+    x, W, b, tile = case
+    monkeypatch.setattr(tiles, "TILE", tile)
+    monkeypatch.setattr(tiles, "MANY", 1)
+    before = Product(x.flip(1) + towards * x.norm(dim=1)[:, None] * W[0], W, b, torch.int8, upper)
+    product, workspace = Product(x, W, b, torch.int8, upper), Workspace()
+    tiles.largest(before, k, workspace)
+    for found, alone in zip(tiles.largest(product, k, workspace), tiles.largest(product, k, Workspace()), strict=True):
+        assert torch.equal(found, alone)

@@ -168,7 +168,7 @@ def push_largest(
             keys = _keys(pre[r], scale, bias, factor[r], written[chunk])
             bound, found = bounds[r], counts[r]
             if start == 0:
-                bound = _first_bound(keys, k, maxima[chunk], maxima_bits[chunk])
+                bound = max(bound, _first_bound(keys, k, maxima[chunk], maxima_bits[chunk]))
             for first in range(0, whole, _BLOCK):
                 hit = np.int32(0)
                 for j in range(first, first + _BLOCK):
@@ -195,11 +195,13 @@ def push_largest(
 
 
 @parallel
-def settle_largest(k: int, columns: np.ndarray, values: np.ndarray, bits: np.ndarray, counts: np.ndarray) -> None:
-    """Leave at most k candidates of each row."""
+def settle_largest(
+    k: int, columns: np.ndarray, values: np.ndarray, bits: np.ndarray, counts: np.ndarray, bounds: np.ndarray
+) -> None:
+    """Leave at most k candidates of each row, and the bound that they exceed or reach."""
     for r in prange(len(columns)):
         if counts[r] > k:
-            _prune(columns[r], values[r], bits[r], counts[r], k)
+            bounds[r] = _prune(columns[r], values[r], bits[r], counts[r], k)
             counts[r] = k
 
 

@@ -19,6 +19,10 @@ TILE = 2000
 are in a CPU's caches, and enough to keep it busy."""
 _VANISHED = 2.0**-62
 """More than a number whose square is too small for float32, and so in no norm."""
+MANY = 4 * TILE
+"""Latents from which on it is worth its time to begin a search at bounds."""
+CAUTION = 0.9
+"""Where a search begins, as a share of the least bound, over the norm of its sample, that the one before ended at."""
 ROOM = 2
 """Times k: candidates that a row has room for while its largest entries are looked for."""
 
@@ -45,7 +49,11 @@ class Tile(NamedTuple):
 
 
 def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
-    """Return the k largest positive entries of each row. Of equal ones at the edge those of smaller column are kept."""
+    """Return the k largest positive entries of each row. Of equal ones at the edge those of smaller column are kept.
+
+    A search in int8 begins at bounds that the workspace's last one tells. Rows that turn out to have fewer than k
+    entries above theirs are searched again: since products of integers are exact, what comes out has the same bits.
+    """
     cpu = searches()
     n_rows = len(product.x)
     # in bfloat16 values are compared as they are, and widened last
@@ -56,14 +64,27 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
     counts = torch.zeros(n_rows, dtype=torch.int64)
     as_integers = {torch.float64: torch.int64, torch.bfloat16: torch.int16}.get(dtype, torch.int32)
     keys = values.view(torch.int16) if dtype == torch.bfloat16 else values
-    bounds = torch.zeros(n_rows, dtype=keys.dtype)
+    carried = product.dtype == torch.int8 and len(product.W) >= MANY
+    search = k, product.upper is None
+    begun = workspace.begin.pop(search, 0.0) if carried else 0.0
+    norms = product.x.norm(dim=1) if carried else torch.zeros(n_rows)
+    bounds = (begun * norms).to(keys.dtype)
     candidates = [array(tensor) for tensor in (columns, keys, values.view(as_integers), counts)]
     for tile in tiles_of(product, workspace):
         maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=keys.dtype)
         written = torch.empty(threads, tile.product.shape[1], dtype=product.b.dtype)
         scratch = [array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers), written)]
         cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, *scratch)
-    cpu.settle_largest(k, *candidates)
+    cpu.settle_largest(k, *candidates, array(bounds))
+    short = (counts < k).nonzero().squeeze(1)
+    if len(short) and begun:
+        again = largest(product._replace(x=product.x[short]), k, Workspace())
+        counts[short] = torch.diff(again.offsets)
+        row = short.repeat_interleave(counts[short])
+        at = torch.arange(len(row)) - again.offsets[:-1].repeat_interleave(counts[short])
+        columns[row, at], values[row, at] = again.columns, again.values
+    elif carried and not len(short):
+        workspace.begin[search] = CAUTION * float((bounds / norms.clamp(min=_VANISHED)).min())
     offsets, found, kept = gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
     workspace.give(columns)
     workspace.give(values)

@@ -5,14 +5,23 @@ cost a page fault for every 4 KiB, which takes longer than the arithmetic on the
 memory by itself.
 """
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor
 
 
 class Workspace:
-    """Spare buffers on a CPU, by shape and type. They live as long as it does: as a training step, or one search."""
+    """Spare buffers on a CPU, by shape and type. They live as long as it does: as a training step, or one search.
+
+    Attributes
+    ----------
+    begin
+        Where searches for the largest entries of rows begin, as a share of the rows' norms, by the kind of search.
+    """
 
     def __init__(self) -> None:
+        self.begin: dict[Hashable, float] = {}
         self._spare: dict[tuple[tuple[int, ...], torch.dtype], list[Tensor]] = {}
 
     def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
