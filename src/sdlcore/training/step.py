@@ -83,7 +83,7 @@ class TrainingStep:
             self._auxiliary = Auxiliary(self.dead.mask().nonzero().squeeze(1), loss.k_aux)
         penalty = share * self.log_penalty.exp() if loss.target_l0 is not None else share
         sums: dict[str, Tensor] = {}
-        fired_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
+        firings_Q = torch.zeros_like(self.dead.silent, dtype=torch.int32)
         samples = self.processes.samples
         part = len(x_BP) // training.accumulate
         size = part // samples.size
@@ -102,12 +102,13 @@ class TrainingStep:
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
                 fires_N = out.values > 0
-                fired_Q[out.support.columns[fires_N]] = True
+                firings_Q.index_add_(0, out.support.columns, fires_N.int())
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
         if held is not None:
             self._add_gradients(held, row_norms)
+        fired_Q = firings_Q > 0
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
             row_norms = RowNorms()  # what is known is of this process's part alone
