@@ -70,6 +70,18 @@ def test_classes_judge_by_their_labels(sae, x):
         sdl.evaluate(sae, means, x)
 
 
+def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
+    labels = np.array(["ant", "bee", "cow"])[np.arange(len(x)) % 3]
+    means, some = sdl.class_means(x, labels), labels != "bee"
+    kept = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
+    scores = sdl.evaluate(sae, means, x[some], labels=labels[some])
+    assert scores["f1"] == sdl.evaluate(sae, kept, x[some], labels=labels[some])["f1"]
+    with pytest.raises(
+        ValueError, match=r"x: label bee names 0 of the classes that are judged by, expected .* ant, cow"
+    ):
+        sdl.evaluate(sae, kept, x, labels=labels)
+
+
 def test_directions_of_ones_own_judge_without_labels(sae, x, bench):
     scores = sdl.evaluate(sae, References(bench.W_p, None, None), x)
     assert scores["gt_recovery_decoder"] == sdl.evaluate(sae, bench, n_samples=100)["gt_recovery_decoder"]

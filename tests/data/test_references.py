@@ -4,8 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import class_means, load_references, save_references
+from sdlcore.data.references import class_means, labels_by, load_references, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
@@ -76,9 +77,31 @@ def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
     found, _ = class_means(store)
     save_references(tmp_path / "r.safetensors", found, {"seed": 0})
     for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
-        assert (saved is made is None) or (saved == made).all()
+        assert (saved is made is None) or np.all(saved == made)
     write_sealed(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
-    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None)
+    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None)
+
+
+def test_labels_are_found_by_the_names_of_their_classes(store):
+    found, _ = class_means(store)
+    samples = Arrays(np.ones((4, 5), np.float32), labels=np.array([1, -1, 0, 1]), class_names=["owl", "cat"])
+    assert labels_by(samples, found.classes, found.class_names).tolist() == [0, -1, 3, 0]
+    # files of earlier versions have no names, and a class number is its own
+    numbers = Arrays(np.ones((3, 5), np.float32), labels=np.array([0, 1, 0]), class_names=["1", "4"])
+    assert labels_by(numbers, found.classes, None).tolist() == [1, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["owl", "cow"], "label cow names 0 of the classes that are judged by, expected one of cat, dog"),
+        (["owl", "dog"], "label dog names 2 of the classes"),
+    ],
+)
+def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
+    samples = Arrays(np.ones((2, 5), np.float32), labels=np.array([0, 1]), class_names=names)
+    with pytest.raises(ValueError, match=message):
+        labels_by(samples, np.arange(4), ["cat", "dog", "dog", "owl"])
 
 
 def test_what_holds_none_is_refused_by_name(tmp_path):

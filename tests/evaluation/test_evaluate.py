@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sdlcore.data.anchors import Anchors
+from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
@@ -146,7 +147,7 @@ def classes(tmp_path_factory):
     with create_store(path, {}, class_names=list("abcdefgh")) as writer:
         writer.append(means[labels] + 0.01 * rng.standard_normal((600, N_P)), labels=labels)
     with ActivationStore(path) as store:
-        yield store, GroundTruth(means.T.astype(np.float32), None, np.array([0, 1]), np.arange(8))
+        yield store, GroundTruth(means.T.astype(np.float32), None, np.array([0, 1]), np.arange(8), "abcdefgh")
 
 
 def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(classes):
@@ -172,6 +173,23 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
     assert found["anchors_only_gt_recovery_decoder"] == 6 / 8
     assert found["anchors_only_gt_recovery_decoder_unanchored"] == 0
     assert spread["anchors_only_gt_recovery_encoder_unanchored"] == 1
+
+
+def test_classes_are_known_by_name_and_without_a_labelled_sample_there_is_no_f1(classes, tmp_path):
+    store, truth = classes
+    model = SparseCoder(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
+    with torch.no_grad():
+        model.W_enc.copy_(torch.from_numpy(truth.W_p.T))
+        model.W_dec.copy_(torch.from_numpy(truth.W_p.T))
+    x, labels = store.read("input"), store.read("labels")
+    scores = {}
+    for name, chosen in (("without b", labels != 1), ("unlabelled", None)):
+        part = x if chosen is None else x[chosen]
+        kept = np.full(len(x), -1) if chosen is None else labels[chosen] - (labels[chosen] > 1)
+        samples = Arrays(part, labels=kept, class_names=list("acdefgh"))
+        scores[name] = evaluate(model, samples, truth, stream(0, "chance")).metrics
+    assert scores["without b"]["f1"] > 0.99
+    assert scores["unlabelled"]["f1"] is None
 
 
 def test_labels_are_needed_for_means_of_classes(store):

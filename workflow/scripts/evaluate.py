@@ -77,7 +77,7 @@ def main(
         return
     truth = None
     if judges:
-        truth = GroundTruth(judges.W_p, judges.W_r, np.zeros(0, dtype=np.int64), judges.classes)
+        truth = GroundTruth(judges.W_p, judges.W_r, np.zeros(0, dtype=np.int64), judges.classes, judges.class_names)
         truth = truth._replace(hierarchy=hierarchy)
         if anchors:
             given = load_anchors(anchors)

@@ -19,7 +19,7 @@ def main(*, bench: BenchSamples, seed: int, feature_matrix: Path, train: Path, t
         train: store for training to write
         test: store for evaluation to write
     """
-    W_p, W_r, _ = load_references(feature_matrix)
+    W_p, W_r, *_ = load_references(feature_matrix)
     for part, path, rows in (("train", train, bench.train_samples), ("test", test, bench.test_samples)):
         with create_store(path, provenance(__file__, bench=asdict(bench), seed=seed, part=part)) as store:
             for block in draw_samples(bench, W_p, W_r, seed, part, rows):

@@ -29,8 +29,8 @@ def class_means(
     x, target
         Activations, as of `fit`.
     labels
-        N class numbers, below zero for none, or N names, empty for none; left out of account for a store, which has
-        its own.
+        N class numbers, below zero for none, or N names, empty or missing for none; None for a store, which has its
+        own.
     centred
         Take the mean of all activations away first; for training with ``normalise``.
     min_class_size

@@ -62,17 +62,29 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
 
 
 def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]:
-    """Return labels as class numbers, and the names of the classes; labels below zero, or empty ones, name no class."""
+    """Return labels as numbers of the classes that occur, -1 for none, and the names of these classes.
+
+    A class number is its own name. Numbers below zero, and empty or missing names, name no class.
+    """
     if labels is None:
         return None, None
-    values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64), [str(number) for number in range(int(values.max(initial=-1)) + 1)]
-    if values.dtype.kind not in "OU" or values.ndim != 1:
-        raise ValueError(f"labels are {values.dtype} of shape {values.shape}, expected numbers or names, one a sample")
-    texts = values.astype(str)
-    names = np.unique(texts[texts != ""])
-    return np.where(texts == "", -1, np.searchsorted(names, texts)), list(names)
+    import pandas as pd  # only here: few calls have labels
+
+    values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
+    if np.ndim(values) == 1:
+        values = pd.Series(values).to_numpy()
+    if np.ndim(values) != 1 or values.dtype.kind not in "iuO":
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise ValueError(f"labels are {kind} of shape {np.shape(values)}, expected numbers or names, one a sample")
+    if values.dtype.kind == "O":
+        missing, values = pd.isna(values), values.astype(str)
+        named = ~missing & (values != "")
+    else:
+        named = values >= 0
+    classes, numbers = np.unique(values[named], return_inverse=True)
+    found = np.full(len(values), -1)
+    found[named] = numbers
+    return found, [str(name) for name in classes]
 
 
 def is_pair(x: Any) -> bool:

@@ -180,7 +180,9 @@ def evaluate(
 
 def _ground_truth(references: References, anchors: Anchors | None) -> GroundTruth:
     given = np.zeros(0, dtype=np.int64) if anchors is None else given_away(anchors, references)
-    return GroundTruth(references.W_p, references.W_r, given, references.classes, anchors=anchors)
+    return GroundTruth(
+        references.W_p, references.W_r, given, references.classes, references.class_names, anchors=anchors
+    )
 
 
 def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None, seed: int, nulls: bool) -> Scores:

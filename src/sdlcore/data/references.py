@@ -4,7 +4,8 @@ A bench has its true features. Real activations with labels have the means of th
 not claimed to be true features: they are directions that a dictionary of the data may be expected to have.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,9 @@ from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.storage.sealing import read_sealed, write_sealed
 
+SHOWN = 10
+"""Names that an error lists."""
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -26,10 +30,12 @@ class References(NamedTuple):
 
     W_p: np.ndarray
     """n_p x n, in the input representation."""
-    W_r: np.ndarray | None
+    W_r: np.ndarray | None = None
     """n_r x n, in the target representation; None where the source has no target."""
-    classes: np.ndarray | None
-    """Which class each is the mean of (n); None for the true features of a bench."""
+    classes: np.ndarray | None = None
+    """Which class each is the mean of (n); None for directions that are no means, such as the features of a bench."""
+    class_names: Sequence[str] | None = None
+    """Names of the classes that ``classes`` count, those left out included; None for the numbers themselves."""
 
     def choose(self, n_anchors: float, seed: int, first: int | None = None) -> Anchors:
         """Return anchors drawn from them at random (eq. 21), the pipeline's for the same seed.
@@ -109,7 +115,7 @@ def class_means(
         raise ValueError(f"{store.path}: {found}, expected two or more")
     directions = [(mean[kept] / np.linalg.norm(mean[kept], axis=1, keepdims=True)).T for mean in means.values()]
     W_p, W_r = directions[0].astype(np.float32), directions[1].astype(np.float32) if directions[1:] else None
-    references = References(W_p, W_r, kept)
+    references = References(W_p, W_r, kept, names)
     return references, _described(names, counts, norms[0], references, left_out)
 
 
@@ -138,9 +144,49 @@ def _described(
     return frame
 
 
+def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str] | None) -> np.ndarray:
+    """Return a store's labels, by their names, as numbers of the classes of references (N, -1 for none).
+
+    Parameters
+    ----------
+    store
+        With labels. It may have other classes than the references' samples, or count them otherwise.
+    classes, class_names
+        As `References` have them.
+
+    Raises
+    ------
+    ValueError
+        If the store has no labels, or one whose name is that of no class, or of several; the message names it.
+    """
+    if not store.has("labels"):
+        raise ValueError(f"{store.path}: holds no labels, which the means of classes are judged by")
+    labels = store.read("labels")
+    known, names = _names(class_names, classes), _names(store.class_names(), labels)
+    if names == known:
+        return labels
+    numbers = np.full(len(names) + 1, -1)  # the last is that of samples without a class
+    for label in np.unique(labels[labels >= 0]):
+        if known.count(names[label]) != 1:
+            expected = ", ".join([*known[:SHOWN], *(["..."] if known[SHOWN:] else [])])
+            found = f"label {names[label]} names {known.count(names[label])} of the classes that are judged by"
+            raise ValueError(f"{store.path}: {found}, expected one of {expected}")
+        numbers[label] = known.index(names[label])
+    return numbers[labels]
+
+
+def _names(names: Sequence[str] | None, numbers: np.ndarray) -> list[str]:
+    """Return the names of classes; where they have none, their numbers."""
+    return [str(number) for number in range(int(numbers.max(initial=-1)) + 1)] if names is None else list(names)
+
+
 def save_references(path: str | Path, references: References, provenance: Mapping[str, Json]) -> None:
     """Write references as safetensors, with ``provenance`` in the metadata."""
-    write_sealed(path, {key: value for key, value in references._asdict().items() if value is not None}, provenance)
+    arrays = {key: value for key, value in references._asdict().items() if value is not None}
+    if references.class_names is not None:
+        names = json.dumps(list(references.class_names)).encode()
+        arrays["class_names"] = np.frombuffer(names, dtype=np.uint8)
+    write_sealed(path, arrays, provenance)
 
 
 def load_references(path: str | Path) -> References:
@@ -157,7 +203,8 @@ def load_references(path: str | Path) -> References:
     n = tensors["W_p"].shape[-1]
     for name in sorted(tensors.keys() & {"W_p", "W_r"}):
         check_directions(path, name, tensors[name].T, n, "column")
-    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"))
+    names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
+    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names)
     if found.classes is not None and (found.classes.dtype.kind not in "iu" or found.classes.shape != (n,)):
         problem = f"classes is {found.classes.dtype} of shape {found.classes.shape}"
         raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")

@@ -1,7 +1,7 @@
 """Compute all metrics of one run."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import make_direction_pair, make_pair
 from sdlcore.data.recovery_rule import recovered
+from sdlcore.data.references import labels_by
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.metrics import (
     ALL,
@@ -63,6 +64,8 @@ class GroundTruth(NamedTuple):
     """Indices of the features that the seed's anchors give away (`given.given_away`), in this run or not."""
     classes: np.ndarray | None = None
     """Which class each is the mean of (n), where they are means of classes."""
+    class_names: Sequence[str] | None = None
+    """Their names, by which samples say their classes (`data.references.labels_by`)."""
     hierarchy: Hierarchy | None = None
     """Parents and children among a bench's features, where it has them."""
     anchors: Anchors | None = None
@@ -162,7 +165,8 @@ def evaluate(
         metrics |= _by_site(model, truth)
     if truth.coefficients:
         assert detected is not None
-        metrics["f1"] = float(np.nanmean(f1_scores(detected, _present(store, truth))))
+        f1 = f1_scores(detected, _present(store, truth))
+        metrics["f1"] = None if np.isnan(f1).all() else float(np.nanmean(f1))
     anchors_p, anchors_r = true_p[truth.anchored], true_r[truth.anchored]
     if truth.anchors is not None:
         anchors_p, anchors_r = make_direction_pair(model.config.pair, truth.anchors.w_p, truth.anchors.w_r)
@@ -216,9 +220,7 @@ def _norms(side: str, W: torch.Tensor) -> dict[str, float]:
 def _present(store: Activations, truth: GroundTruth) -> np.ndarray:
     """Return which features each sample has (N x n)."""
     if truth.classes is not None:
-        if not store.has("labels"):
-            raise ValueError(f"{store.path}: holds no labels, which the means of classes are judged by")
-        return store.read("labels")[:, None] == truth.classes
+        return labels_by(store, truth.classes, truth.class_names)[:, None] == truth.classes
     features = store.features()
     if features is None:
         raise ValueError(f"{store.path}: holds no ground-truth coefficients, which F1 needs")

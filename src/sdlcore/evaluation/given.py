@@ -66,7 +66,7 @@ def left_over(
 
 def best_cosines(model: SparseCoder, references: References) -> Best:
     """Return how near a model comes to each reference direction."""
-    W_p, W_r, _ = references
+    W_p, W_r, *_ = references
     true_p, true_r = make_direction_pair(model.config.pair, W_p.T, None if W_r is None else W_r.T)
     sides = ((model.W_enc, true_p), (model.W_dec, true_r))
     return Best(*(best_match(normalise_rows(W.detach().numpy()), true).similarity for W, true in sides))

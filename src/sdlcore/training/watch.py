@@ -28,7 +28,7 @@ def recovery_watch(references: str | Path, pair: str) -> Watch:
     pair
         The dictionary's: sae, transcoder or crosscoder.
     """
-    W_p, W_r, _ = load_references(references)
+    W_p, W_r, *_ = load_references(references)
     return watch_directions(W_p, W_r, pair)
 
 

@@ -200,7 +200,9 @@ def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path
         references, described = class_means(train)
         assert described["name"].tolist() == train.class_names()
         assert described["left_out"].tolist() == ["", "no sample", "", "", ""]
-        truth = GroundTruth(references.W_p, None, np.zeros(0, dtype=np.int64), references.classes)
+        truth = GroundTruth(
+            references.W_p, None, np.zeros(0, dtype=np.int64), references.classes, references.class_names
+        )
         model = SparseCoder(ModelConfig(activation="topk", k=1, n_q=6), (6,), (6,)).eval()
         with torch.no_grad():
             model.W_enc.copy_(torch.eye(6))

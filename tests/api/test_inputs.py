@@ -1,0 +1,36 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sdlcore.api.inputs import class_numbers
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers", "names"),
+    [
+        (np.array([7, -1, 10**9, 7]), [0, -1, 1, 0], ["7", "1000000000"]),
+        (torch.tensor([2, 0, -3]), [1, 0, -1], ["0", "2"]),
+        (np.array(["b", "", "a", "b"]), [1, -1, 0, 1], ["a", "b"]),
+        (["b", None, np.nan, "a"], [1, -1, -1, 0], ["a", "b"]),
+        (pd.Series([2, pd.NA, 0], index=[5, 6, 7], dtype=object), [1, -1, 0], ["0", "2"]),
+        (np.array([None, None]), [-1, -1], []),
+    ],
+)
+def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, numbers, names):
+    found, called = class_numbers(labels)
+    assert found.tolist() == numbers
+    assert called == names
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (np.array([0.5, 1]), r"float64 of shape \(2,\)"),
+        (np.eye(2, dtype=int), r"int64 of shape \(2, 2\)"),
+        ("a", "str"),
+    ],
+)
+def test_what_are_no_labels_is_refused(labels, found):
+    with pytest.raises(ValueError, match=f"labels are {found}.*expected numbers or names, one a sample"):
+        class_numbers(labels)
