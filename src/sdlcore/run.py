@@ -62,7 +62,7 @@ class ModelConfig(Extensible):
     but rows are random training samples, the decoder's those of the target."""
     init_scale: Positive = 0.1
     """Scale of the encoder rows where they are tied or samples."""
-    init_threshold: Weight = used_by("activation", "jumprelu", default=0.1)
+    init_threshold: Positive = used_by("activation", "jumprelu", default=0.1)
     """Threshold at which JumpReLU starts, unless ``init_l0`` sets it."""
     init_l0: Positive | None = None
     """Active latents of a sample at the start: JumpReLU's thresholds, or the encoder biases of ReLU and Gated, are set
@@ -259,6 +259,8 @@ class RunConfig(FromJson):
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
         if loss.anchors and model.frozen != "none":
             raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
+        if self.training.resample_every and model.frozen != "none":
+            raise ValueError(f"resample_every redraws rows of both weights, but frozen is {model.frozen}")
         if model.pursuit:
             raise ValueError("pursuit is no setting of a training: no gradient passes through it")
         if self.training.whiten and (self.training.normalise or self.model.skip):
