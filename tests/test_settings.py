@@ -1,12 +1,14 @@
 """Settings as annotated dataclasses: what they may be, and what is read from JSON."""
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 from annotated_types import Ge, Lt
 
-from sdlcore.settings import FromJson, Text, check
+from sdlcore.settings import FromJson, Seed, Text, check, checked
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,24 @@ def test_json_becomes_settings_with_tuples_and_settings_within():
 def test_what_settings_may_not_be_is_refused_by_name(settings, said):
     with pytest.raises(ValueError, match=said):
         Outer.from_dict(settings)
+
+
+def test_numpys_numbers_are_checked_and_become_pythons():
+    found = Outer.from_dict(
+        {"name": "a", "share": np.float32(0.5), "blocks": [np.int64(2)], "inner": {"size": np.uint8(3)}}
+    )
+    assert json.loads(json.dumps(found.to_dict()["blocks"])) == [2]
+    assert found == Outer("a", 0.5, None, (2,), Inner(3))
+    assert type(found.share) is float
+    assert type(found.inner.size) is int
+    with pytest.raises(ValueError, match="size must be at least 1"):
+        Outer.from_dict({"name": "a", "inner": {"size": np.int64(-3)}})
+    with pytest.raises(ValueError, match="share must be below 1"):
+        Outer("a", np.float32(1))
+
+
+@pytest.mark.parametrize("seed", [None, -1, 2**63, 0.5, True, "0"])
+def test_what_is_no_seed_is_refused_by_name(seed):
+    with pytest.raises(ValueError, match="seed must be"):
+        checked("seed", Seed, seed)
+    assert checked("seed", Seed, np.int64(3)) == 3

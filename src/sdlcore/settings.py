@@ -91,12 +91,16 @@ class FromJson:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
-def _from_json(annotation: Any, value: Json) -> Any:
-    """Return tuples for lists, and the settings within settings for a mapping."""
+def _from_json(annotation: Any, value: Any) -> Any:
+    """Return tuples for lists, the settings within settings for a mapping, and Python's numbers for numpy's."""
     if isinstance(value, dict):
         inner = [part for part in kinds(annotation) if isinstance(part, type) and issubclass(part, FromJson)]
         return inner[0].from_dict(value) if inner else value
-    return tuple(_from_json(Any, item) for item in value) if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        return tuple(_from_json(Any, item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def used_by(setting: str, *values: Any, default: Any) -> Any:
@@ -135,10 +139,26 @@ def check(settings: Any) -> None:
         Naming the first field that has another value.
     """
     for field in fields(settings):
-        value = getattr(settings, field.name)
-        if problem := wanted(field.type, value):
-            meant = did_you_mean(value, _choices(field.type)) if isinstance(value, str) else ""
-            raise ValueError(f"{field.name} must be {problem}, found {value!r}{meant}")
+        _check(field.name, field.type, getattr(settings, field.name))
+
+
+def checked(name: str, annotation: Any, value: Any) -> Any:
+    """Return the value of an argument that is no field of a dataclass, numpy's numbers as Python's.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, if it has another value than its annotation allows.
+    """
+    value = _from_json(annotation, value)
+    _check(name, annotation, value)
+    return value
+
+
+def _check(name: str, annotation: Any, value: Any) -> None:
+    if problem := wanted(annotation, value):
+        meant = did_you_mean(value, _choices(annotation)) if isinstance(value, str) else ""
+        raise ValueError(f"{name} must be {problem}, found {value!r}{meant}")
 
 
 def kinds(annotation: Any) -> Iterator[Any]:
@@ -200,10 +220,6 @@ def _outside(bound: Any, value: Any) -> str | None:
     if isinstance(bound, MinLen) and isinstance(value, str) and len(value) < bound.min_length:
         return f"at least {bound.min_length} characters long"
     for kind, (name, holds, words) in _BOUNDS.items():
-        if (
-            isinstance(bound, kind)
-            and isinstance(value, int | float)
-            and not holds(value, limit := getattr(bound, name))
-        ):
+        if isinstance(bound, kind) and isinstance(value, Real) and not holds(value, limit := getattr(bound, name)):
             return f"{words} {limit}"
     return None

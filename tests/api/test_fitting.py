@@ -81,6 +81,15 @@ def test_the_same_call_gives_the_same_bits_and_another_seed_others(both):
     assert not same(first, other)
 
 
+def test_numpys_numbers_are_settings_and_seeds(both, tmp_path):
+    numbers = {name: np.int64(value) for name, value in TOPK.items() if isinstance(value, int)}
+    found = sdl.fit(both[0], seed=np.int64(2), activation="topk", **numbers, **QUIET)
+    found.save(tmp_path / "run")
+    plain = sdl.fit(both[0], seed=2, **TOPK, **QUIET)
+    assert sdl.load(tmp_path / "run").provenance == plain.provenance
+    assert same(found, plain)
+
+
 def test_inputs_are_left_as_they_were(both):
     before = both[0].copy()
     sdl.fit(both[0], normalise=True, **TOPK, **QUIET)
@@ -163,6 +172,10 @@ def test_relu_without_a_penalty_is_warned_of(both):
     ("call", "message"),
     [
         (lambda x: sdl.fit(x, steps=0), "steps must be at least 1, found 0"),
+        (lambda x: sdl.fit(x, steps=np.int64(-3)), "steps must be at least 1, found -3"),
+        (lambda x: sdl.fit(x, seed=None), "seed must be a whole number, found None"),
+        (lambda x: sdl.discover(x, seed=-1), "seed must be at least 0, found -1"),
+        (lambda x: sdl.Bench.draw(seed=None), "seed must be a whole number, found None"),
         (lambda x: sdl.fit(x, activation="topk", k=3, steps=5), "x: batch_size 1024 exceeds its 200 rows"),
         (lambda x: sdl.fit(x, n_latents=3), "n_latents"),
         (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),

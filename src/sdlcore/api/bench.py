@@ -8,6 +8,7 @@ import scipy.sparse
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.interop.synthetic import Coefficients, FeatureVectors, for_saelens
+from sdlcore.settings import Seed, checked
 from sdlcore.sources.bench.drawing import Samples, draw_samples
 from sdlcore.sources.bench.matrices import draw_matrices
 from sdlcore.sources.bench.settings import BenchSource
@@ -52,7 +53,7 @@ class Bench:
         ValueError
             Naming a setting that is unknown or out of range, or if features cannot keep ``max_interference``.
         """
-        source = BenchSource.from_dict(settings)
+        source, seed = BenchSource.from_dict(settings), checked("seed", Seed, seed)
         for key, problem in source.inconsistencies():
             raise ValueError(f"{key}: {problem}")
         drawn = draw_matrices(source, seed)

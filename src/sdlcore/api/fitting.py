@@ -26,7 +26,7 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
-from sdlcore.settings import Pair
+from sdlcore.settings import Pair, Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance
@@ -119,7 +119,7 @@ class Fit:
         cls, settings: Mapping[str, Any], seed: int, anchors: Any, start: Dictionary | None, where: torch.device
     ) -> Self:
         """Return what `fit` is asked for by these arguments; ValueError naming the one that is wrong."""
-        config = config_of(settings)
+        config, seed = config_of(settings), checked("seed", Seed, seed)
         if not isinstance(config, SolverConfig):
             _warn_of_dense(config)
         elif anchors is not None:

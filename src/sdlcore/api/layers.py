@@ -13,6 +13,7 @@ from sdlcore.device import Device, choose_device
 from sdlcore.inside.places import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.run import RunConfig
+from sdlcore.settings import Seed, checked
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.sites import blocks
 
@@ -75,6 +76,7 @@ def fit_layers(
     if pair not in ("transcoder", "sae"):
         raise ValueError(f"pair must be transcoder or sae, since each dictionary has one layer; found {pair}")
     config, where = config_of(settings | {"pair": pair}), choose_device(device)
+    seed = checked("seed", Seed, seed)
     reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options)
     stack = stack_of(reader.lm)
     wanted = range(1, len(blocks(stack)) + 1) if layers is None else layers
