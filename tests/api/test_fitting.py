@@ -20,6 +20,9 @@ from tests.conftest import script
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, "log_every": 10}
 
+SMALL = {"n_q": 4, "l1": 0.1, "batch_size": 50, "steps": 2, **QUIET}
+ANCHORED = {**SMALL, "lambda_anchor": 1.0}
+
 
 @pytest.fixture(scope="module")
 def bench():
@@ -176,7 +179,10 @@ def test_relu_without_a_penalty_is_warned_of(both):
         (lambda x: sdl.fit(x, seed=None), "seed must be a whole number, found None"),
         (lambda x: sdl.discover(x, seed=-1), "seed must be at least 0, found -1"),
         (lambda x: sdl.Bench.draw(seed=None), "seed must be a whole number, found None"),
-        (lambda x: sdl.fit(x, activation="topk", k=3, steps=5), "x: batch_size 1024 exceeds its 200 rows"),
+        (
+            lambda x: sdl.fit(x, activation="topk", k=3, steps=5),
+            "x: batch_size 1024 exceeds its 200 rows; set batch_size",
+        ),
         (lambda x: sdl.fit(x, n_latents=3), "n_latents"),
         (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
@@ -195,7 +201,25 @@ def test_relu_without_a_penalty_is_warned_of(both):
             lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),
             "anchors have 9 dimensions, but x has 8",
         ),
-        (lambda x: sdl.fit(x, checkpoint="run.pt"), "expected a .safetensors file"),
+        (lambda x: sdl.fit(x, **SMALL, lambda_anchor=0.1), "lambda_anchor is 0.1, but no anchors are given"),
+        (lambda x: sdl.fit(x, **SMALL, anchor_cosine=0.9), "anchor_cosine is 0.9, but no anchors are given"),
+        (lambda x: sdl.fit(x, **ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),
+        (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are of x alone, but pair transcoder"),
+        (
+            lambda x: sdl.fit([x, x], **ANCHORED, anchors=[np.eye(8)[:3], np.eye(8)[:2]]),
+            "there are 3 anchors of x, but 2 of the target",
+        ),
+        (
+            lambda x: sdl.fit(x, x, **ANCHORED, anchors=[np.eye(8)[:3], np.eye(5)[:3]]),
+            "anchors of the target have 5 dimensions, but it has 8",
+        ),
+        (lambda x: sdl.fit(x[:, :5], **SMALL, start=sdl.fit(x, **SMALL)), "start maps 8 to 8 dimensions, but .* 5"),
+        (lambda x: sdl.fit(x, **SMALL | {"n_q": 3}, start=sdl.fit(x, **SMALL)), "start has 4 latents, but n_q is 3"),
+        (
+            lambda x: sdl.fit(x[:, :5], solver="kmeans", n_atoms=16, start=sdl.fit(x, **SMALL)),
+            "start maps 8 to 8 dimensions",
+        ),
+        (lambda x: sdl.fit(x, **SMALL, checkpoint="run.pt"), "expected a .safetensors file"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:activation relu")

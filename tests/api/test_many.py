@@ -109,6 +109,9 @@ def test_another_start_is_another_run(x, tmp_path):
         ({"a/b": {}}, {}, "run 'a/b': expected a name that a folder may have"),
         ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but that of all runs is sae"),
         ({"a": {}}, {"at_once": 0}, "at_once must be at least 1, found 0"),
+        ({"a": {"batch_size": 4000}}, {}, "run 'a': x: batch_size 4000 exceeds its 3000 rows"),
+        ({"a": {"lambda_anchor": 1}}, {}, "run 'a': lambda_anchor is 1, but no anchors are given"),
+        ({"a": {"anchors": np.eye(8), "n_q": 4, "lambda_anchor": 1}}, {}, "run 'a': there are 8 anchors, but n_q is 4"),
         ({"a": {"anchors": np.eye(9), "lambda_anchor": 1}}, {}, "run 'a': anchors have 9 dimensions, but x has 8"),
     ],
 )

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from sdlcore.api.anchors import as_anchors
 from sdlcore.api.bench import Bench
+from sdlcore.api.checking import check_inputs
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
@@ -80,7 +81,7 @@ def fit(
         training. It is removed at the end.
     **settings
         Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
-        ``k``, ``steps``, ``batch_size``, ``lr``, ... (`sdlcore.run`), or, with ``solver``, those of a solver
+        ``k``, ``steps``, ``lr``, ``batch_size`` (at most N), ... (`sdlcore.run`), or, with ``solver``, those of a solver
         (`sdlcore.solvers.settings`). ``help(sdl.fit)`` lists them.
 
     Raises
@@ -132,9 +133,8 @@ class Fit:
         return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.training.steps
 
     def facts(self, samples: Activations, digest: str) -> dict[str, Any]:
-        """Return what makes the dictionary; ValueError if anchors have other dimensions than samples."""
-        if self.anchors is not None and self.anchors.w_p.shape[1] != samples.n_p:
-            raise ValueError(f"anchors have {self.anchors.w_p.shape[1]} dimensions, but x has {samples.n_p}")
+        """Return what makes the dictionary; ValueError if what is given does not fit together (`check_inputs`)."""
+        check_inputs(samples, self.config, self.anchors, None if self.start is None else self.start.coder)
         facts = made_by(self.config, self.seed, self.device)
         anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
         facts["inputs"] = {"store": digest, "anchors": anchors}
