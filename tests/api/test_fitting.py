@@ -1,3 +1,5 @@
+import copy
+import hashlib
 import inspect
 from dataclasses import fields
 
@@ -157,6 +159,32 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
         assert same(whole, sdl.fit(both[0], checkpoint=checkpoint, **settings, **QUIET))
     assert len(counted) == 10
     assert not checkpoint.exists()
+
+
+def test_a_checkpoint_is_no_other_watchs_and_no_other_starts(both, bench, tmp_path, monkeypatch):
+    """Rows of a history have one header, and biases that a training starts from are part of what it makes."""
+    settings = TOPK | {"checkpoint_every": 10, "bias": True}
+    start = sdl.fit(both[0], **settings, **QUIET)
+    moved = copy.deepcopy(start)
+    with torch.no_grad():
+        moved.coder.b_enc += 1
+    given = [{"start": start}, {"start": moved}, {"start": start, "watch": bench}, {}]
+    seen, once = [], loop.load_checkpoint
+    monkeypatch.setattr(loop, "load_checkpoint", lambda *where: (seen.append(where[1]), once(*where))[1])
+    for one in given:
+        sdl.fit(both[0], checkpoint=tmp_path / "here.safetensors", **one, **settings, **QUIET)
+    assert len(set(seen)) == len(given)
+
+
+def test_where_nothing_is_watched_and_a_start_has_no_biases_a_run_is_what_it_was(both):
+    found = sdl.fit(both[0], **TOPK, **QUIET)
+    assert found.provenance["inputs"].keys() == {"store", "anchors"}
+    found = sdl.fit(both[0], start=found, **TOPK, **QUIET)
+    expected = hashlib.sha256()
+    for rows in (found.W_enc, found.W_dec):
+        expected.update(f"{rows.numpy().dtype} {tuple(rows.shape)}".encode() + rows.numpy().tobytes())
+    again = sdl.fit(both[0], start=found, **TOPK, **QUIET)
+    assert again.provenance["inputs"]["start"] == expected.hexdigest()
 
 
 def test_progress_is_shown_unless_it_is_not_wanted(both, capfd):

@@ -27,11 +27,11 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
-from sdlcore.settings import Pair, Seed, checked
+from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance
-from sdlcore.training.history import History, Row, Sink, Watch, Write
+from sdlcore.training.history import History, Row, Sink, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
@@ -81,7 +81,7 @@ def fit(
         training. It is removed at the end.
     **settings
         Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
-        ``k``, ``steps``, ``lr``, ``batch_size`` (at most N), ... (`sdlcore.run`), or, with ``solver``, those of a solver
+        ``k``, ``steps``, ``lr``, ``batch_size`` (N at most), ... (`sdlcore.run`), or those of a ``solver``
         (`sdlcore.solvers.settings`). ``help(sdl.fit)`` lists them.
 
     Raises
@@ -92,14 +92,14 @@ def fit(
         If the loss becomes infinite; the message says what to change.
     """
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    asked = Fit.of(settings, seed, anchors, start, choose_device(device))
+    asked = Fit.of(settings, seed, anchors, start, watch, choose_device(device))
     if isinstance(asked.config, SolverConfig) and checkpoint is not None:
         raise ValueError("checkpoint has no meaning for a solver, which trains nothing")
     sinks = [partial(bar, asked.steps)] if progress else []
     with activations(x, target) as samples:
         facts = asked.facts(samples, digest_of(samples))
         keep = None if checkpoint is None else checkpointing(checkpoint, facts)
-        found = asked.find(samples, facts, watching(watch, settings["pair"]), sinks, keep)
+        found = asked.find(samples, facts, sinks, keep)
     if keep is not None:
         keep.path.unlink(missing_ok=True)
     return found
@@ -113,11 +113,18 @@ class Fit:
     seed: int
     anchors: Anchors | None
     start: Dictionary | None
+    watch: References | None
     device: torch.device
 
     @classmethod
     def of(
-        cls, settings: Mapping[str, Any], seed: int, anchors: Any, start: Dictionary | None, where: torch.device
+        cls,
+        settings: Mapping[str, Any],
+        seed: int,
+        anchors: Any,
+        start: Dictionary | None,
+        watch: Bench | References | None,
+        where: torch.device,
     ) -> Self:
         """Return what `fit` is asked for by these arguments; ValueError naming the one that is wrong."""
         config, seed = config_of(settings), checked("seed", Seed, seed)
@@ -125,7 +132,8 @@ class Fit:
             _warn_of_dense(config)
         elif anchors is not None:
             raise ValueError("anchors has no meaning for a solver, which trains nothing")
-        return cls(config, seed, None if anchors is None else as_anchors(anchors), start, where)
+        directions = watch.references if isinstance(watch, Bench) else watch
+        return cls(config, seed, None if anchors is None else as_anchors(anchors), start, directions, where)
 
     @property
     def steps(self) -> int:
@@ -139,7 +147,11 @@ class Fit:
         anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
         facts["inputs"] = {"store": digest, "anchors": anchors}
         if self.start is not None:
-            facts["inputs"]["start"] = _digest_of(self.start.W_enc.cpu().numpy(), self.start.W_dec.cpu().numpy())
+            b_enc = [self.start.b_enc] if self.start.b_enc.any() else []
+            weights = (self.start.W_enc, self.start.W_dec, *b_enc)
+            facts["inputs"]["start"] = _digest_of(*(part.cpu().numpy() for part in weights))
+        if self.watch is not None:  # which the rows of the history have columns of
+            facts["inputs"]["watch"] = _digest_of(self.watch.W_p, self.watch.W_r)
         if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model
             facts["activations"] = samples.provenance
         return facts
@@ -148,11 +160,12 @@ class Fit:
         self,
         samples: Activations,
         facts: dict[str, Any],
-        watch: Watch | None,
         sinks: Sequence[Sink],
         checkpoints: Checkpointing | None,
     ) -> Dictionary:
         """Train, or solve for, the dictionary."""
+        pair = self.config.pair if isinstance(self.config, SolverConfig) else self.config.model.pair
+        watch = None if self.watch is None else watch_directions(self.watch.W_p, self.watch.W_r, pair)
         if isinstance(self.config, SolverConfig):
             with History(sinks=sinks) as history:
                 atoms = None if self.start is None else self.start.W_dec.cpu()
@@ -207,12 +220,6 @@ def _warn_of_dense(config: RunConfig) -> None:
             'set l1 (or l0), or activation="topk" and k',
             stacklevel=4,
         )
-
-
-def watching(watch: Bench | References | None, pair: Pair) -> Watch | None:
-    """Return what tells the history of these directions."""
-    directions = watch.references if isinstance(watch, Bench) else watch
-    return None if directions is None else watch_directions(directions.W_p, directions.W_r, pair)
 
 
 def digest_of(samples: Activations) -> str:

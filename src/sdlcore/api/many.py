@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import CHECKPOINT, Dictionary, is_finished, load
-from sdlcore.api.fitting import Fit, checkpointing, digest_of, watching
+from sdlcore.api.fitting import Fit, checkpointing, digest_of
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
@@ -86,10 +86,12 @@ def fit_many(
     where = choose_device(device)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}
-    asked = {name: _asked(name, {**settings, **common, **own}, settings["pair"], where) for name, own in runs.items()}
+    asked = {
+        name: _asked(name, {**settings, **common, **own}, settings["pair"], watch, where) for name, own in runs.items()
+    }
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), max(1, len(asked)))
-    watches, stop = watching(watch, settings["pair"]), Event()
+    stop = Event()
     found: dict[str, Dictionary] = {}
     errors: list[Exception] = []
     with activations(x, target) as samples, _Bar(sum(one.steps for one in asked.values()), progress) as bar:
@@ -108,7 +110,7 @@ def fit_many(
             keep = None
             if folder is not None and isinstance(asked[name].config, RunConfig):
                 keep = checkpointing(folder / CHECKPOINT, facts[name])
-            dictionary = asked[name].find(samples, facts[name], watches, [bar.sink, _ending(stop)], keep)
+            dictionary = asked[name].find(samples, facts[name], [bar.sink, _ending(stop)], keep)
             if folder is not None:
                 dictionary.save(folder)
             if keep is not None:
@@ -155,14 +157,16 @@ def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
     raise ValueError(f"at_once is {asked}, but numba's threads here serve one training at a time; install tbb")
 
 
-def _asked(name: str, settings: dict[str, Any], pair: str, where: torch.device) -> Fit:
+def _asked(
+    name: str, settings: dict[str, Any], pair: str, watch: Bench | References | None, where: torch.device
+) -> Fit:
     with _naming(name):
         if Path(name).name != name:
             raise ValueError("expected a name that a folder may have")
         if settings["pair"] != pair:
             raise ValueError(f"pair is {settings['pair']}, but that of all runs is {pair}")
         seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
-        return Fit.of(settings, seed, anchors, start, where)
+        return Fit.of(settings, seed, anchors, start, watch, where)
 
 
 @contextmanager
