@@ -39,6 +39,8 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
+LAMBDA_ANCHOR = 0.1
+"""The weight of anchors that are given without one: the paper's on the bench."""
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,20 @@ def test_anchors_draw_their_latents_to_them(both, bench):
     assert same(tied, sdl.fit(both[0], anchors=anchors.w_p, lambda_anchor=1.0, **quick, **QUIET))
 
 
+def test_anchors_have_the_papers_weight_unless_they_have_another(both, bench):
+    anchors = bench.anchors(3)
+    assert sdl.fit(both[0], anchors=anchors, **TOPK, **QUIET).settings["lambda_anchor"] == 0.1
+    assert sdl.fit(both[0], anchors=anchors, lambda_anchor=1, **TOPK, **QUIET).settings["lambda_anchor"] == 1
+    chosen = sdl.fit(both[0], anchors=anchors, anchor_cosine=0.1, **TOPK | {"steps": 2}, **QUIET)
+    assert chosen.settings["anchor_cosine"] == 0.1
+
+
+def test_a_solver_tells_the_device_that_it_computes_on(both, monkeypatch):
+    monkeypatch.setattr("sdlcore.api.fitting.choose_device", lambda name: torch.device("cuda"))
+    found = sdl.fit(both[0], solver="acs", n_atoms=16, max_steps=2, progress=False)
+    assert found.provenance["device"] == "cpu"
+
+
 def test_a_dictionary_starts_from_another(both):
     start = sdl.fit(both[0], **TOPK, **QUIET)
     nothing = TOPK | {"steps": 1, "lr": 1e-9}
@@ -224,7 +238,10 @@ def test_relu_without_a_penalty_is_warned_of(both):
             lambda x: sdl.fit(x, anchors=2 * np.eye(8), lambda_anchor=1),
             "anchors: row 0 .* norm 2, but directions are unit",
         ),
-        (lambda x: sdl.fit(x, anchors=np.eye(8), batch_size=50, **{"steps": 2}), "anchors are given; set both"),
+        (
+            lambda x: sdl.fit(x, **SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
+            "lambda_anchor is 0, but anchors are given; set both",
+        ),
         (
             lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),
             "anchors have 9 dimensions, but x has 8",

@@ -26,7 +26,7 @@ from sdlcore.data.reading import ActivationStore, content_digest
 from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
-from sdlcore.run import RunConfig
+from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
@@ -66,8 +66,9 @@ def fit(
     seed
         Of everything that is drawn. The same call gives the same bits.
     anchors
-        Directions that the first latents are tied to; needs ``lambda_anchor`` or ``anchor_cosine``. `Bench.anchors`,
-        `References.choose` and `discover` give them; so does an array of unit rows, k x n_p, or a pair of arrays.
+        Directions that the first latents are tied to, by ``lambda_anchor`` (0.1 where it is left out) or
+        ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` give them; so does an array of unit rows,
+        k x n_p, or a pair of arrays.
     start
         A dictionary whose latents the first latents start from.
     watch
@@ -127,11 +128,13 @@ class Fit:
         where: torch.device,
     ) -> Self:
         """Return what `fit` is asked for by these arguments; ValueError naming the one that is wrong."""
+        if anchors is not None and "solver" in settings:
+            raise ValueError("anchors has no meaning for a solver, which trains nothing")
+        if anchors is not None and settings.get("anchor_cosine") is None:
+            settings = {"lambda_anchor": LAMBDA_ANCHOR, **settings}
         config, seed = config_of(settings), checked("seed", Seed, seed)
         if not isinstance(config, SolverConfig):
             _warn_of_dense(config)
-        elif anchors is not None:
-            raise ValueError("anchors has no meaning for a solver, which trains nothing")
         directions = watch.references if isinstance(watch, Bench) else watch
         return cls(config, seed, None if anchors is None else as_anchors(anchors), start, directions, where)
 
@@ -192,7 +195,9 @@ def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
 
 def made_by(config: RunConfig | SolverConfig, seed: int, device: torch.device) -> dict[str, Any]:
     """Return what makes a dictionary but for what it is fitted to, for provenance."""
-    return provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=device.type)
+    # solvers compute on the CPU, whatever the machine has
+    where = "cpu" if isinstance(config, SolverConfig) else device.type
+    return provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=where)
 
 
 @contextmanager

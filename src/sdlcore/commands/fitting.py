@@ -26,8 +26,6 @@ from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import provenance
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
-LAMBDA_ANCHOR = 0.1
-"""The weight of anchors where they are given without one: the paper's on the bench."""
 SetFormat = Literal["circuit_tracer"]
 
 
@@ -94,7 +92,7 @@ def fit(
     elif anchors is not None:
         given = read_anchors(Path(anchors))
     if given is not None and not loss.anchors:
-        settings["lambda_anchor"] = LAMBDA_ANCHOR
+        del settings["lambda_anchor"]  # the default of what is anchored, not zero
     found = fit_dictionary(
         first,
         second,
