@@ -94,6 +94,12 @@ def test_threads_that_serve_one_training_get_one(x, monkeypatch):
         sdl.fit_many(x, {"one": {}}, at_once=2, **TOPK, **QUIET)
 
 
+def test_runs_of_a_sweep_are_called_by_their_numbers(x, tmp_path):
+    found = sdl.fit_many(x, {k: {"k": k} for k in (2, 4)}, out=tmp_path, **TOPK, **QUIET)
+    assert [one.settings["k"] for one in (found[2], found[4])] == [2, 4]
+    assert same(found[4], sdl.load(tmp_path / "4"))
+
+
 def test_another_start_is_another_run(x, tmp_path):
     starts = [sdl.fit(x, seed=seed, **TOPK, **QUIET) for seed in (1, 2)]
     settings = TOPK | {"steps": 1, "lr": 1e-9}
@@ -107,6 +113,9 @@ def test_another_start_is_another_run(x, tmp_path):
         ({"a": {}, "b": {"k": 99}}, {}, "run 'b': k must be between 1 and n_q = 24, found 99"),
         ({"a": {"latents": 3}}, {}, "run 'a': .*latents"),
         ({"a/b": {}}, {}, "run 'a/b': expected a name that a folder may have"),
+        ({"": {}}, {}, "run '': expected a name that a folder may have"),
+        ({".": {}}, {}, "run '.': expected a name that a folder may have"),
+        ({"..": {}}, {}, "run '..': expected a name that a folder may have"),
         ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but that of all runs is sae"),
         ({"a": {}}, {"at_once": 0}, "at_once must be at least 1, found 0"),
         ({"a": {"batch_size": 4000}}, {}, "run 'a': x: batch_size 4000 exceeds its 3000 rows"),

@@ -1,11 +1,11 @@
 """Several dictionaries of the same activations, found side by side."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,13 +23,15 @@ from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.run import RunConfig
 from sdlcore.training.history import Row, Sink, Write
 
+Name = TypeVar("Name", bound=Hashable)
+
 
 class FitManyError(ExceptionGroup[Exception]):
     """Some runs of `fit_many` failed. ``found`` has the dictionaries of the others, by name."""
 
-    found: Mapping[str, Dictionary]
+    found: Mapping[Any, Dictionary]
 
-    def __new__(cls, message: str, errors: Sequence[Exception], found: Mapping[str, Dictionary]) -> Self:
+    def __new__(cls, message: str, errors: Sequence[Exception], found: Mapping[Any, Dictionary]) -> Self:
         self = super().__new__(cls, message, errors)
         self.found = found
         return self
@@ -38,7 +40,7 @@ class FitManyError(ExceptionGroup[Exception]):
 @listing_settings
 def fit_many(
     x: Any,
-    runs: Mapping[str, Mapping[str, Any]],
+    runs: Mapping[Name, Mapping[str, Any]],
     target: Any = None,
     *,
     out: str | Path | None = None,
@@ -50,10 +52,10 @@ def fit_many(
     device: Device = "auto",
     progress: bool = True,
     **settings: Any,
-) -> dict[str, Dictionary]:
+) -> dict[Name, Dictionary]:
     """Find several dictionaries of the same activations side by side: a sweep, or seeds.
 
-    ``fit_many(x, {f"k{k}": {"k": k} for k in (16, 32, 64)}, activation="topk")`` finds three. On a CPU each has cores
+    ``fit_many(x, {k: {"k": k} for k in (16, 32, 64)}, activation="topk")`` finds three. On a CPU each has cores
     to itself, which small dictionaries use better than one that has all of them. Each is the one that `fit` finds on as
     many threads, to the bit.
 
@@ -62,7 +64,8 @@ def fit_many(
     x, target
         As of `fit`. They are read and checked once.
     runs
-        What each dictionary is called, and what it has of its own: settings, ``seed``, ``anchors``, ``start``.
+        What each dictionary is called, a text or a number, and what it has of its own: settings, ``seed``, ``anchors``,
+        ``start``.
     out
         A folder that gets a run's folder for each, by its name, as soon as it is found. A call that was cut off goes on
         there. A finished run is opened instead, if settings, seed, code and inputs are the same.
@@ -92,7 +95,7 @@ def fit_many(
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), max(1, len(asked)))
     stop = Event()
-    found: dict[str, Dictionary] = {}
+    found: dict[Name, Dictionary] = {}
     errors: list[Exception] = []
     with activations(x, target) as samples, _Bar(sum(one.steps for one in asked.values()), progress) as bar:
         digest = digest_of(samples)
@@ -101,9 +104,9 @@ def fit_many(
             with _naming(name):
                 facts[name] = one.facts(samples, digest)
 
-        def find(name: str) -> Dictionary:
+        def find(name: Name) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            folder = None if out is None else Path(out) / name
+            folder = None if out is None else Path(out) / str(name)
             if folder is not None and is_finished(folder, facts[name]):
                 bar.add(asked[name].steps)
                 return load(folder)
@@ -136,7 +139,7 @@ def fit_many(
             torch.set_num_threads(cores)
     found = {name: found[name] for name in asked if name in found}
     if errors:
-        failed = ", ".join(name for name in asked if name not in found)
+        failed = ", ".join(str(name) for name in asked if name not in found)
         raise FitManyError(f"{len(errors)} of {len(asked)} runs failed: {failed}", errors, found)
     return found
 
@@ -158,10 +161,10 @@ def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
 
 
 def _asked(
-    name: str, settings: dict[str, Any], pair: str, watch: Bench | References | None, where: torch.device
+    name: Hashable, settings: dict[str, Any], pair: str, watch: Bench | References | None, where: torch.device
 ) -> Fit:
     with _naming(name):
-        if Path(name).name != name:
+        if str(name) in ("", "..") or Path(str(name)).name != str(name):
             raise ValueError("expected a name that a folder may have")
         if settings["pair"] != pair:
             raise ValueError(f"pair is {settings['pair']}, but that of all runs is {pair}")
@@ -170,7 +173,7 @@ def _asked(
 
 
 @contextmanager
-def _naming(run: str) -> Iterator[None]:
+def _naming(run: Hashable) -> Iterator[None]:
     """Have what is wrong say in which run."""
     try:
         yield
