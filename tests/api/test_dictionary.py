@@ -84,6 +84,30 @@ def test_a_model_beside_another_runs_config_is_refused(sae, both, tmp_path):
         sdl.load(tmp_path / "run")
 
 
+def test_a_folder_holds_one_run_whatever_lay_there(sae, tmp_path):
+    sae.save(tmp_path / "run")
+    sdl.Dictionary(sae.coder, {"imported": {}}).save(tmp_path / "run")
+    assert sdl.load(tmp_path / "run").history == []
+    sae.save(tmp_path / "lr_0.01")
+    assert sdl.load(tmp_path / "lr_0.01").history == sae.history
+
+
+def test_what_could_not_be_loaded_is_not_saved(sae, tmp_path):
+    with pytest.raises(ValueError, match=r"foo.pt: expected a folder"):
+        sae.save(tmp_path / "foo.pt")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(
+        ValueError, match=r"model.safetensors: a config.json that is not of this dictionary lies beside"
+    ):
+        sae.save(tmp_path / "model.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    sae.save(tmp_path / "other.safetensors")
+    assert torch.equal(sdl.load(tmp_path / "other.safetensors").W_dec, sae.W_dec)
+    sae.save(tmp_path / "run")
+    sae.save(tmp_path / "run/model.safetensors")
+    assert torch.equal(sdl.load(tmp_path / "run").W_dec, sae.W_dec)
+
+
 def test_what_is_no_dictionary_is_refused_by_its_file(tmp_path):
     with pytest.raises(ValueError, match=r"nothing.safetensors: neither a file or folder on this machine"):
         sdl.load(tmp_path / "nothing.safetensors")

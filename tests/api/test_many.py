@@ -115,6 +115,7 @@ def test_another_start_is_another_run(x, tmp_path):
         ({"a/b": {}}, {}, "run 'a/b': expected a name that a folder may have"),
         ({"": {}}, {}, "run '': expected a name that a folder may have"),
         ({".": {}}, {}, "run '.': expected a name that a folder may have"),
+        ({"a.pt": {}}, {}, "run 'a.pt': a.pt: expected a folder"),
         ({"..": {}}, {}, "run '..': expected a name that a folder may have"),
         ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but that of all runs is sae"),
         ({"a": {}}, {"at_once": 0}, "at_once must be at least 1, found 0"),

@@ -14,6 +14,7 @@ from sdlcore.api.card import card_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.places import OURS, format_at, locate
+from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import load_model, load_provenance, save_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json, Pair
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 """Files of a run's folder, beside the model."""
+OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
+"""How files end that are not written here; whoever gives such a path means no folder."""
 ROWS_AT_ONCE = 4096
 
 
@@ -182,14 +185,23 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
         A folder holds ``model.safetensors``, what made it (``config.json``), ``history.csv`` and, of an anchored
         training, ``anchors.safetensors``; the file the first two. `load` reads both.
+
+        Raises
+        ------
+        ValueError
+            If the path is called as another kind of file is, or if a file model.safetensors would lie beside the
+            ``config.json`` of another run, where `load` refuses it.
         """
         path = Path(path)
         if path.suffix == ".safetensors":
+            _check_neighbour(path, self.provenance)
             save_model(path, self.coder, self.provenance)
             return
+        check_folder(path)
         path.mkdir(parents=True, exist_ok=True)
         (path / CONFIG).unlink(missing_ok=True)  # so that a model without it is none of this run's
         save_model(path / OURS, self.coder, self.provenance)
+        (path / HISTORY).unlink(missing_ok=True)
         if self.history:
             with csv_file(path / HISTORY, self.history):
                 pass
@@ -294,6 +306,22 @@ def load(
             return Dictionary.load(found)
     coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a path for a run's folder that is called as a file is; ValueError."""
+    if path.suffix in (".safetensors", *OTHER_FILES):
+        raise ValueError(
+            f"{path}: expected a folder, and for a single file the ending .safetensors, by Dictionary.save"
+        )
+
+
+def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
+    try:
+        check_beside(path, json.loads(json.dumps(provenance)))
+    except ValueError as error:
+        said = f"a {CONFIG} that is not of this dictionary lies beside it"
+        raise ValueError(f"{path}: {said}; save into a folder of its own, or by another name") from error
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:

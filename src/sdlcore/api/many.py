@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import CHECKPOINT, Dictionary, is_finished, load
+from sdlcore.api.dictionary import CHECKPOINT, Dictionary, check_folder, is_finished, load
 from sdlcore.api.fitting import Fit, checkpointing, digest_of
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
@@ -166,6 +166,7 @@ def _asked(
     with _naming(name):
         if str(name) in ("", "..") or Path(str(name)).name != str(name):
             raise ValueError("expected a name that a folder may have")
+        check_folder(Path(str(name)))
         if settings["pair"] != pair:
             raise ValueError(f"pair is {settings['pair']}, but that of all runs is {pair}")
         seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
