@@ -107,8 +107,9 @@ def test_anchors_come_from_a_file_or_are_discovered(tmp_path, folder):
     anchored = ["fit", x, "--anchors", str(tmp_path / "anchors.npy"), "--lambda-anchor", "1"]
     main([*anchored, "--out", str(tmp_path / "a"), *TOPK])
     assert sdl.load(tmp_path / "a").settings["lambda_anchor"] == 1
-    main(["fit", x, "--anchors", "discover", "--lambda-anchor", "1", "--out", str(tmp_path / "b"), *TOPK])
-    assert sdl.load(tmp_path / "b").provenance["inputs"]["anchors"]
+    discovered = ["fit", x, "--anchors", "discover", "--n-anchors", "2", "--lambda-anchor", "1"]
+    main([*discovered, "--out", str(tmp_path / "b"), *TOPK])
+    assert len(sdl.load(tmp_path / "b").anchors.w_p) == 2
 
 
 def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
@@ -148,6 +149,13 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
         (["fitt"], "fitt"),
         (["fit", "x.npy", "--out", "a", "--anchors", "class-means"], "--anchors class-means needs --labels"),
+        (["fit", "x.npy", "--out", "a", "--anchors", "class_means"], "class_means; did you mean class-means?"),
+        (["fit", "x.npy", "--out", "a", "--n-anchors", "3"], "--n-anchors needs --anchors class-means or discover"),
+        (["fit", "x.npy", "--out", "a", "--anchors", "a.npy", "--n-anchors", "3"], "--n-anchors needs --anchors"),
+        (["fit", "x.npy", "--out", "a", "--anchors", "discover", "--n-anchors", ".5"], "must be a whole number"),
+        (["fit", "x.npy", "--out", "a", "--pair", "transcoder"], "a transcoder needs --target"),
+        (["fit", "x.npy", "--out", "run.pt"], "run.pt: expected a folder"),
+        (["solve", "x.npy", "--out", "run.safetensors"], "run.safetensors: expected a folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -199,6 +207,15 @@ def test_plain_tensors_become_a_dictionary(tmp_path, folder):
     main(["import", plain, "--activation", "topk", "--k", "3", "--layout", "by_latent", "--out", out])
     x = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
     assert np.allclose(sdl.load(out).encode(x), ours.encode(x), atol=1e-6)
+
+
+def test_square_tensors_are_of_the_pair_that_is_said(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((2, 24, 16)).astype(np.float32)
+    np.savez(tmp_path / "plain.npz", W_enc=rows[0], W_dec=rows[1])
+    plain = ["import", str(tmp_path / "plain.npz"), "--activation", "relu"]
+    main([*plain, "--out", str(tmp_path / "sae")])
+    main([*plain, "--pair", "transcoder", "--out", str(tmp_path / "transcoder")])
+    assert [sdl.load(tmp_path / name).pair for name in ("sae", "transcoder")] == ["sae", "transcoder"]
 
 
 def test_whoever_reads_may_have_enough():

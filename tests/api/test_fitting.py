@@ -220,6 +220,8 @@ def test_relu_without_a_penalty_is_warned_of(both):
         (lambda x: sdl.fit(x, steps=np.int64(-3)), "steps must be at least 1, found -3"),
         (lambda x: sdl.fit(x, seed=None), "seed must be a whole number, found None"),
         (lambda x: sdl.discover(x, seed=-1), "seed must be at least 0, found -1"),
+        (lambda x: sdl.discover(x, 0), "n_anchors must be at least 1, found 0"),
+        (lambda x: sdl.discover(x, 1.5), "n_anchors must be a whole number, found 1.5"),
         (lambda x: sdl.Bench.draw(seed=None), "seed must be a whole number, found None"),
         (
             lambda x: sdl.fit(x, activation="topk", k=3, steps=5),

@@ -10,7 +10,7 @@ from sdlcore.data.directions import check_directions
 from sdlcore.data.references import References
 from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.data.settings import ClassMeans
-from sdlcore.settings import Seed, checked
+from sdlcore.settings import Latents, Seed, checked
 from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
 from sdlcore.solvers.stable import stable_directions, strongest
 
@@ -76,6 +76,7 @@ def discover(
         If fewer directions are stable.
     """
     both, seed = target is not None or is_pair(x), checked("seed", Seed, seed)
+    n_anchors = checked("n_anchors", Latents | None, n_anchors)
     config = SolverConfig.from_dict({"pair": "crosscoder" if both else "sae", **settings})
     with activations(x, target) as samples:
         return strongest(stable_directions(samples, config, min_cosine, seed), n_anchors)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sdlcore.api.dictionary import load
+from sdlcore.api.dictionary import check_folder, load
 from sdlcore.api.exporting import export as export_dictionary
 from sdlcore.commands.given import Given, given
 from sdlcore.interop.tensors import Layout
@@ -35,7 +35,7 @@ def export(
         hook_name: where they come from, by TransformerLens' name (saelens)
         hook_name_out: where a transcoder writes (saelens)
         lm_name: language model (dictionary_learning)
-        layer: layer of it, counted from 0 (dictionary_learning)
+        layer: layer of it, counted from 0 as that library counts (dictionary_learning); other commands count from 1
         submodule_name: where in the layer (dictionary_learning)
     """
     options = given(
@@ -58,6 +58,7 @@ def import_(
     activation: str | None = None,
     k: int | None = None,
     threshold: float | None = None,
+    pair: Literal["sae", "transcoder"] | None = None,
     layout: Layout | None = None,
     apply_b_dec_to_input: bool = False,
 ) -> None:
@@ -72,10 +73,12 @@ def import_(
         activation: of plain tensors, which do not say it: relu, jumprelu, topk or batchtopk
         k: of plain tensors: active latents of a sample
         threshold: of plain tensors: one for all latents, where the file holds none
+        pair: of plain tensors; sae if left out where inputs and targets have one width and there is no W_skip
         layout: of plain tensors: whether rows or columns are latents, where shapes do not tell
         apply_b_dec_to_input: of plain tensors: b_dec is subtracted from inputs
     """
-    options = given(activation=activation, k=k, threshold=threshold, layout=layout)
+    check_folder(out)
+    options = given(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
     options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
     found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)
     found.save(out)

@@ -7,7 +7,7 @@ import yaml
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import CHECKPOINT, load
+from sdlcore.api.dictionary import CHECKPOINT, check_folder, load
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
@@ -20,6 +20,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.settings import did_you_mean
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
 from sdlcore.sources.bench.settings import BenchSource
@@ -72,21 +73,31 @@ def fit(
         out: folder to write
         target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
         labels: class numbers or names, a sample each, as an .npy file
-        anchors: class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy)
-        n_anchors: how many, or, below 1, which share of the class means; all if left out
+        anchors: class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy).
+            Their weight, --lambda-anchor, is 0.1 if left out
+        n_anchors: how many class means or discovered directions, or, below 1, which share of the class means; all if
+            left out
         start: a dictionary whose latents the first latents start from
         seed: everything is drawn from it
         device: where to train
     """
+    check_folder(out)
     settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
     first, second, settings["pair"] = sites(x, target, model.pair)
     if anchors == CLASS_MEANS and labels is None and not is_store(x):
         raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
+    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
+        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
+    if anchors == DISCOVER and n_anchors is not None and not n_anchors.is_integer():
+        raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
+    if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not Path(anchors).is_file():
+        meant = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
+        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{meant}")
     given = means = None
     if labels is not None or anchors == CLASS_MEANS:
         means = class_means(first, None if labels is None else array(labels, "labels"), second)
     if anchors == CLASS_MEANS and means is not None:
-        given = means.choose(n_anchors or means.W_p.shape[1], seed)
+        given = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
     elif anchors == DISCOVER:
         given = discover(first, None if n_anchors is None else int(n_anchors), second, seed=seed)
     elif anchors is not None:
@@ -210,6 +221,7 @@ def solve(
         target: activations of a second representation, as an .npy file
         seed: everything is drawn from it
     """
+    check_folder(out)
     first, second, pair = sites(x, target, solver.pair)
     settings: dict[str, Any] = solver.to_dict() | {"pair": pair}
     found = fit_dictionary(first, second, seed=seed, **settings)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import tyro
 
 from sdlcore.api.anchors import as_anchors
-from sdlcore.api.inputs import array
+from sdlcore.api.inputs import array, is_store
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.settings import Pair
 
@@ -19,7 +19,14 @@ def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, P
     """Return inputs and targets as `sdlcore.fit` takes them, and the pair that they are for.
 
     An input and a target are for a transcoder, unless a crosscoder is asked for; a store holds its target itself.
+
+    Raises
+    ------
+    ValueError
+        If the pair needs a target that is not given.
     """
+    if target is None and pair != "sae" and not is_store(x):
+        raise ValueError(f"a {pair} needs --target, an .npy file, or a store (.h5) that has one")
     if target is None:
         return x, None, pair
     return ([x, target], None, pair) if pair == "crosscoder" else (x, target, "transcoder")
