@@ -6,6 +6,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from sdlcore.baselines.settings import PeerConfig
+from sdlcore.interop.settings import ImportConfig
+from sdlcore.run import RunConfig
+from sdlcore.settings import FromJson
+from sdlcore.solvers.settings import SolverConfig
+from sdlcore.storage.files import write_json
 from sdlcore.study.configuration.cost import Stage, measured_rate, plan_lines, samples, stages, too_large, weights
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.whole import Configuration
@@ -63,10 +69,25 @@ def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):
 
 def test_the_rate_is_that_of_runs_trained_here(tmp_path):
     assert measured_rate(tmp_path) is None
-    for seed, seconds in enumerate((1.0, 2.0, 400.0)):
-        run = tmp_path / f"tiny/runs/lrb/topk/best/none/seed{seed}"
+    kinds: dict[str, FromJson] = {
+        "topk": RunConfig(),
+        "acs": SolverConfig(),
+        "theirs": PeerConfig(),
+        "mine": ImportConfig(),
+    }
+    runs = [
+        ("acs", 0, 1e-3),
+        ("theirs", 0, 1e-3),
+        ("mine", 0, 1e-3),
+        ("topk", 0, 1.0),
+        ("topk", 1, 2.0),
+        ("topk", 2, 4.0),
+    ]
+    for method, seed, seconds in runs:
+        run = tmp_path / f"tiny/runs/lrb/{method}/best/none/seed{seed}"
         run.mkdir(parents=True)
         save_file({"W_enc": np.zeros((8, 5)), "W_dec": np.zeros((8, 5)), "b": np.zeros(99)}, run / "model.safetensors")
+        write_json(run / "config.json", {"settings": kinds[method].to_dict()})
         with (run / "history.csv").open("w", newline="") as file:
             csv.writer(file).writerows([["samples", "seconds"], [50, seconds / 2], [100, seconds]])
     (run / "model.safetensors").unlink()  # one whose training was restored, not done here

@@ -69,11 +69,14 @@ def samples(config: Configuration, cell: Cell) -> int:
 def measured_rate(results: Path) -> tuple[float, int] | None:
     """Return weights x samples a second, the median over runs that were trained here, and their number.
 
-    None where there are none. Runs shared their machine with what ran beside them.
+    None where there are none. Solvers, other libraries and imported dictionaries are left out, which take other times.
+    Runs shared their machine with what ran beside them.
     """
     rates = []
     for history in results.glob("*/runs/*/*/*/*/*/history.csv"):
-        model = history.with_name("model.safetensors")
+        model, config = history.with_name("model.safetensors"), history.with_name("config.json")
+        if not config.is_file() or json.loads(config.read_text())["settings"].keys() & {"solver", "peer", "model"}:
+            continue
         with history.open(newline="") as file:
             rows = list(csv.DictReader(file))
         if not rows or not model.is_file() or float(rows[-1]["seconds"]) <= 0:
