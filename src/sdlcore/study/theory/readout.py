@@ -112,14 +112,8 @@ def gain(n: float, n_p: float, noise: float = 0.0, active: float = 1.0) -> float
     return q / (q + active)
 
 
-def stieltjes(ratio: float, t: float) -> tuple[float, float]:
-    """Return m(-t) and m'(-t) of the distribution of Marchenko and Pastur with a ratio n_p / n, for t > 0."""
-    m, root = _stieltjes(ratio, t)
-    return m, m * (1 + ratio * m) / root
-
-
 def _stieltjes(ratio: float, t: float) -> tuple[float, float]:
-    """Return m(-t) and sqrt(D)."""
+    """Return m(-t) of the distribution of Marchenko and Pastur with a ratio n_p / n, for t > 0, and sqrt(D)."""
     b = 1 - ratio + t
     root = float(np.sqrt(b * b + 4 * ratio * t))
     # the same root twice: of a small t, each form cancels where the other does not

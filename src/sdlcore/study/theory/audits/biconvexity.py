@@ -110,11 +110,6 @@ def _semidefinite(drawn: list[tuple[Problem, Weights]], curvatures: list[Curvatu
     )
 
 
-def single_feature(problem: Problem, d: int) -> Problem:
-    """Return the problem of one of the features."""
-    return Problem(problem.W_p[:, [d]], problem.W_r[:, [d]], problem.M[[d]], problem.threshold, problem.k)
-
-
 def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
     drawn = [random_problem(rng, "topk") for _ in range(instances)]
     missing = [pair for pair in drawn if common_threshold(pair[1], pair[0]) is None]
