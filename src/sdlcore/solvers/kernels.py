@@ -149,7 +149,7 @@ def add_outer(
     Parameters
     ----------
     atom_offsets, samples, order
-        The pattern by atoms, as `sdlcore.model.kernels.transpose` gives it.
+        The pattern by atoms, as `sdlcore.model.kernels.cpu.transpose` gives it.
     offsets, columns, values
         The same by samples, with the codes.
     out

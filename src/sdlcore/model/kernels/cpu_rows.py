@@ -67,7 +67,7 @@ def normalise_rows(W: np.ndarray, smallest: float) -> None:
 
 @parallel
 def adam(p: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, numbers: tuple) -> None:
-    """One step of Adam on flat arrays, in place, with the numbers that `sdlcore.model.kernels.adam` puts together."""
+    """Take one step of Adam on flat arrays, in place, with the numbers that `NumbaKernels.adam` puts together."""
     factor, keep1, take1, keep2, take2, size, root, smallest = numbers
     for i in prange(len(p)):
         g = gradient[i] * factor

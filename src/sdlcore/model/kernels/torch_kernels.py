@@ -1,4 +1,4 @@
-"""The torch backend of the sparse kernels: GPUs use it, and tests compare the CPU's with it."""
+"""The torch backend of the sparse kernels: for GPUs without Triton, and what tests compare the others with."""
 
 from collections.abc import Sequence
 

@@ -70,7 +70,7 @@ def write_recipe(
     Parameters
     ----------
     source, model, text, threads, device
-        As for `llama.extract`; ``train_samples`` is not read.
+        As of `sdlcore.sources.language.extraction.extract`; ``train_samples`` is not read.
     recipe_path, test_path
         Files to make or replace.
     buffer_rows

@@ -135,7 +135,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         By name: ``tableN`` and ``tableN_effects`` as `sweeps.table_over` and `sweeps.effects_over` return them,
         ``table3`` as `settings_table.settings_table` does, ``figure4_summary`` as `figure4.figure4_rows` does,
         ``figure5_summary`` as `absorption.absorption` does for each method and seed, ``figure6_summary`` as
-        `figures.figure6_summary` does, ``convergence_summary`` as `convergence.course` does, ``figure9_summary`` and
+        `figure6.figure6_summary` does, ``convergence_summary`` as `convergence.course` does, ``figure9_summary`` and
         ``figure10_summary`` as their product writes them, those of other products by their names; ``verdicts`` and
         ``claims`` as the rules of `sdlcore.study.verdicts` do, and ``published_verdicts``, ``published_claims`` and
         ``published_table1``, those of runs that are kept; ``published_nearest_protocol`` as
