@@ -218,6 +218,11 @@ def test_relu_without_a_penalty_is_warned_of(both):
     [
         (lambda x: sdl.fit(x, steps=0), "steps must be at least 1, found 0"),
         (lambda x: sdl.fit(x, steps=np.int64(-3)), "steps must be at least 1, found -3"),
+        (lambda x: sdl.fit(x, device="gpu"), "device must be one of auto, cpu, cuda, found 'gpu'"),
+        (lambda x: sdl.fit(x, device="cuda:1"), "device must be one of auto, cpu, cuda, found 'cuda:1'"),
+        (lambda x: sdl.fit(x, device="mps"), "device must be one of"),
+        (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
+        (lambda x: sdl.fit_layers("no-model", [], device="gpu"), "device must be one of"),
         (lambda x: sdl.fit(x, seed=None), "seed must be a whole number, found None"),
         (lambda x: sdl.discover(x, seed=-1), "seed must be at least 0, found -1"),
         (lambda x: sdl.discover(x, 0), "n_anchors must be at least 1, found 0"),

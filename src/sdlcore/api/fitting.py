@@ -74,7 +74,7 @@ def fit(
     watch
         A bench, or references; the history then tells how many of these directions are recovered.
     device
-        auto, cpu or cuda.
+        auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` says which GPU.
     progress
         Show a bar.
     checkpoint
@@ -93,7 +93,7 @@ def fit(
         If the loss becomes infinite; the message says what to change.
     """
     settings["pair"] = pair_of(x, target, settings.get("pair"))
-    asked = Fit.of(settings, seed, anchors, start, watch, choose_device(device))
+    asked = Fit.of(settings, seed, anchors, start, watch, device_of(device))
     if isinstance(asked.config, SolverConfig) and checkpoint is not None:
         raise ValueError("checkpoint has no meaning for a solver, which trains nothing")
     sinks = [partial(bar, asked.steps)] if progress else []
@@ -186,6 +186,14 @@ class Fit:
             checkpoints,
         )
         return Dictionary(model, facts, rows, self.anchors)
+
+
+def device_of(asked: Device) -> torch.device:
+    """Return the device that is asked for; ValueError if it is none of `Device`, such as cuda:1.
+
+    Scripts and commands check this as they read their options, so `choose_device` need not.
+    """
+    return choose_device(checked("device", Device, asked))
 
 
 def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import CHECKPOINT, Dictionary, is_finished, load
-from sdlcore.api.fitting import config_of, fit, made_by
+from sdlcore.api.fitting import config_of, device_of, fit, made_by
 from sdlcore.api.signatures import listing_settings
-from sdlcore.device import Device, choose_device
+from sdlcore.device import Device
 from sdlcore.inside.places import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.run import RunConfig
@@ -75,7 +75,7 @@ def fit_layers(
     """
     if pair not in ("transcoder", "sae"):
         raise ValueError(f"pair must be transcoder or sae, since each dictionary has one layer; found {pair}")
-    config, where = config_of(settings | {"pair": pair}), choose_device(device)
+    config, where = config_of(settings | {"pair": pair}), device_of(device)
     seed = checked("seed", Seed, seed)
     reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options)
     stack = stack_of(reader.lm)

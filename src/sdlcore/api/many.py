@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import CHECKPOINT, Dictionary, check_folder, is_finished, load
-from sdlcore.api.fitting import Fit, checkpointing, digest_of
+from sdlcore.api.fitting import Fit, checkpointing, device_of, digest_of
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
-from sdlcore.device import Device, choose_device
+from sdlcore.device import Device
 from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.run import RunConfig
 from sdlcore.training.history import Row, Sink, Write
@@ -86,7 +86,7 @@ def fit_many(
     FitManyError
         After all others are found, if some runs failed; ``found`` has the others.
     """
-    where = choose_device(device)
+    where = device_of(device)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}
     asked = {
