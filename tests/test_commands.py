@@ -86,6 +86,9 @@ def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     x = np.load(_npy(folder, tmp_path))
     np.save(tmp_path / "labels.npy", np.argmax(x, axis=1) % 4)
     given = [str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
+    with pytest.raises(SystemExit):
+        main(["fit", *given, "--anchors", "class-means", "--n-anchors", "0", "--out", str(tmp_path / "none"), *TOPK])
+    assert "n_anchors must be a whole number from 1 on, or a share between 0 and 1, found 0" in capsys.readouterr().err
     main(["fit", *given, "--anchors", "class-means", "--out", str(tmp_path / "run"), *TOPK])
     assert sdl.load(tmp_path / "run").settings["lambda_anchor"] == 0.1
     scores = tmp_path / "scores.json"

@@ -56,6 +56,8 @@ def test_anchors_are_true_features_and_more_of_them_keep_the_fewer(bench):
     assert np.array_equal(few.w_r, bench.W_r.T[few.feature])
     assert np.array_equal(many.feature[:2], few.feature)
     assert len(bench.anchors(0.25).feature) == 3
+    with pytest.raises(ValueError, match=r"n_anchors must be a whole number from 1 on, or a share .*, found 0"):
+        bench.anchors(0)
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,9 @@ def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of
 @pytest.mark.parametrize(("asked", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1)])
 def test_a_number_below_one_is_the_share_that_is_given_away(asked, n, given_away):
     assert number_of_anchors(asked, n) == given_away
+
+
+@pytest.mark.parametrize("asked", [0, -3, 2.5, -0.5, float("nan"), float("inf")])
+def test_what_is_neither_a_number_of_anchors_nor_a_share_is_refused(asked):
+    with pytest.raises(ValueError, match=f"n_anchors must be .*, found {asked}"):
+        number_of_anchors(asked, 9)

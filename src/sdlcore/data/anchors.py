@@ -52,7 +52,15 @@ def random_anchors(
 
 
 def number_of_anchors(asked: float, n: int) -> int:
-    """Return how many of n directions are given away: ``asked``, or, below 1, that share of them, one at least."""
+    """Return how many of n directions are given away: ``asked``, or, below 1, that share of them, one at least.
+
+    Raises
+    ------
+    ValueError
+        If ``asked`` is neither a whole number from 1 on nor a share.
+    """
+    if not (0 < asked < 1 or (asked >= 1 and float(asked).is_integer())):
+        raise ValueError(f"n_anchors must be a whole number from 1 on, or a share between 0 and 1, found {asked}")
     return max(1, int(asked * n)) if asked < 1 else int(asked)
 
 
