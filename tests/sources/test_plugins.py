@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.references import class_means
 from sdlcore.plugins.registry import PluginError
 from sdlcore.sources.plugins.filling import Rows, write_stores
 from sdlcore.sources.plugins.settings import PluginSource, source
@@ -52,6 +53,18 @@ def test_blocks_may_have_a_target_and_classes(classes, tmp_path):
     assert train.read("labels").tolist() == [0, 1] * 10
 
 
+def test_classes_have_means_by_the_names_that_are_declared_or_their_numbers(classes, tmp_path):
+    @source("named", labels=["cat", "dog", "owl"])
+    def named(split, rng):
+        yield Rows(rng.standard_normal((20, 3)), labels=np.arange(20) % 2)
+
+    for name, expected in (("classes", ["0", "1"]), ("named", ["cat", "dog", "owl"])):
+        train, _ = stores(tmp_path, source=name)
+        references, described = class_means(train)
+        assert references.class_names == list(described["name"]) == expected
+        assert references.classes.tolist() == [0, 1]
+
+
 def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
     with pytest.raises(SourceError, match="source noise: 300 samples for train, expected train_samples = 301"):
         stores(tmp_path, source="noise", train_samples=301)
@@ -62,6 +75,13 @@ def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
 
     with pytest.raises(SourceError, match="source liar: declares labels, but its blocks differ"):
         stores(tmp_path, source="liar")
+
+    @source("many", labels=["cat"])
+    def many(split, rng):
+        yield Rows(rng.standard_normal((3, 2)), labels=np.arange(3))
+
+    with pytest.raises(SourceError, match="source many: label 2, but it declares 1 classes"):
+        stores(tmp_path, source="many")
     assert not list(tmp_path.glob("*.h5"))
 
 

@@ -138,7 +138,7 @@ class ResumableWriter(BlockWriter):
         if self._columns is not None:  # of rows that no commit followed, which the next attempt would append again
             self._seal_part("")
             parts.append(self._open)
-        with create_store(self._path, self.provenance, self._dtype, self._class_names) as store:
+        with create_store(self._path, self.provenance, self._dtype, self.class_names) as store:
             for part in parts:
                 try:
                     with self._opened(part, store.rows) as (file, _):

@@ -129,8 +129,8 @@ class BlockWriter:
     ----------
     rows
         Samples written so far.
-    provenance
-        What makes the store; what is known only at the end can be added until then.
+    provenance, class_names
+        What makes the store, and names of its classes; what is known only at the end can be added until then.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class BlockWriter:
         self.rows = 0
         self._path = path
         self._dtype = dtype
-        self._class_names = class_names
+        self.class_names = class_names
         self._kinds: dict[str, Kind] = {}
         self._underflow: dict[str, Underflow] = {}
 
@@ -261,7 +261,7 @@ class StoreWriter(BlockWriter):
                 group.create_dataset(part, data=getattr(matrix, part))
                 self._checksums[f"features/{part}"] = Checksum()
                 self._checksums[f"features/{part}"].update(getattr(matrix, part))
-        begin(self._file, self._class_names)
+        begin(self._file, self.class_names)
         self._file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
         write_checksums(self._file, self._checksums)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdlcore.data.writing import create_store
-from sdlcore.plugins.registry import registered
+from sdlcore.plugins.registry import Extension, registered
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.storage.files import provenance
@@ -45,31 +45,37 @@ def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> 
     Raises
     ------
     SourceError
-        If the source gives too few samples, or other columns than it declares; the message names it.
+        If the source gives too few samples, or other columns or classes than it declares; the message names it.
     """
+    found = registered("source", source.source)
+    assert found is not None, f"{source.source} is registered"
+    classes = found.facts["labels"]
     for split, path, wanted in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         facts = provenance(script, source.parts, source=source.to_dict(), split=split)
         with create_store(path, facts, source.dtype) as store:
-            rows = 0
-            for block in _blocks(source, split):
+            rows, most = 0, -1
+            for block in _blocks(found, source, split):
                 part = block if wanted is None else block.first(wanted - rows)
                 store.append(part.input, target=part.target, labels=part.labels)
                 rows += len(part.input)
+                most = most if part.labels is None else max(most, int(part.labels.max(initial=-1)))
                 if rows == wanted:
                     break
             if wanted is not None and rows < wanted:
                 short = f"{rows} samples for {split}, expected {split}_samples = {wanted}"
                 raise SourceError(f"source {source.source}: {short}")
+            if classes:
+                store.class_names = [str(number) for number in range(most + 1)] if classes is True else classes
+                if most >= len(store.class_names):
+                    raise SourceError(f"source {source.source}: label {most}, but it declares {len(classes)} classes")
 
 
-def _blocks(source: PluginSource, split: str) -> Iterator[Rows]:
+def _blocks(found: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
     """Yield the blocks of a split, once they have the columns that the source declares."""
-    found = registered("source", source.source)
-    assert found is not None, f"{source.source} is registered"
     for given in found.made(split, stream(0, "plugin", split), **source.own):
         block = given if isinstance(given, Rows) else Rows(np.asarray(given))
         for column in ("target", "labels"):
-            if (getattr(block, column) is not None) != found.facts[column]:
+            if (getattr(block, column) is not None) != bool(found.facts[column]):
                 declared = "declares" if found.facts[column] else "does not declare"
                 raise SourceError(f"source {source.source}: {declared} {column}, but its blocks differ from that")
         yield block

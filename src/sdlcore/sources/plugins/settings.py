@@ -1,6 +1,6 @@
 """Settings of a source that a plugin adds. Without numpy: configurations are checked by them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -38,7 +38,7 @@ class PluginSource(Extensible):
         return parts_of("source", self.source, "sdlcore.sources")
 
 
-def source(name: str, *, target: bool = False, labels: bool = False) -> Callable[[AnyFill], AnyFill]:
+def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = False) -> Callable[[AnyFill], AnyFill]:
     """Register a generator as a source of activations (`sdlcore.sources.plugins.filling.Rows`).
 
     It is given ``split``, train or test, and a NumPy generator whose stream is the split's own. It yields blocks of
@@ -50,7 +50,8 @@ def source(name: str, *, target: bool = False, labels: bool = False) -> Callable
     name
         What configurations call it: lower-case letters, digits and underscores.
     target, labels
-        Whether blocks have a second representation, and classes.
+        Whether blocks have a second representation, and classes; the names of classes, if they have other names than
+        their numbers.
 
     Raises
     ------
