@@ -3,7 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
-from sdlcore.api.inputs import class_numbers
+from sdlcore.api.inputs import activations, class_numbers
+from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,19 @@ def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, 
 def test_what_are_no_labels_is_refused(labels, found):
     with pytest.raises(ValueError, match=f"labels are {found}.*expected numbers or names, one a sample"):
         class_numbers(labels)
+
+
+@pytest.mark.parametrize("column", ["target", "labels"])
+@pytest.mark.parametrize("way", ["path", "opened"])
+def test_what_a_store_holds_itself_is_refused_beside_it(way, column, tmp_path):
+    with create_store(tmp_path / "x.h5", {}) as writer:
+        writer.append(np.ones((3, 2)))
+    with ActivationStore(tmp_path / "x.h5") as opened:
+        x = opened if way == "opened" else tmp_path / "x.h5"
+        with (
+            pytest.raises(ValueError, match=rf"x\.h5: a store holds its {column} itself; leave {column} out"),
+            activations(x, **{column: np.ones((3, 1))}),
+        ):
+            pass
+        with activations(x) as found:
+            assert found.rows == 3

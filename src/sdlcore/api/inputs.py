@@ -1,7 +1,7 @@
 """Activations as users have them: arrays, tensors, stores, or paths of either."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,12 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
     ValueError
         If it is none of these, or comes with what it does not go with.
     """
-    if isinstance(x, ActivationStore):
-        yield x
-    elif is_store(x):
-        if target is not None:
-            raise ValueError(f"{x}: a store holds its target itself; leave target out")
-        with open_checked(x) as store:
+    if is_store(x):
+        for name, given in (("target", target), ("labels", labels)):
+            if given is not None:
+                where = x.path if isinstance(x, ActivationStore) else x
+                raise ValueError(f"{where}: a store holds its {name} itself; leave {name} out")
+        with nullcontext(x) if isinstance(x, ActivationStore) else open_checked(x) as store:
             yield store
     else:
         if is_pair(x):
