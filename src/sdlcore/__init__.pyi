@@ -15,6 +15,9 @@ from .api.many import fit_many as fit_many
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
 from .api.standard import standard_bench as standard_bench
+from .data.anchors import Anchors as Anchors
+from .data.reading import ActivationStore as ActivationStore
+from .data.references import References as References
 from .evaluation.evaluate import Judged as Judged
 from .evaluation.metrics import BENCH as BENCH
 from .evaluation.metrics import EVERY_RUN as EVERY_RUN

@@ -90,10 +90,26 @@ def as_anchors(given: Any) -> Anchors:
     ValueError
         If rows are no unit vectors.
     """
-    if isinstance(given, Anchors):
+    return given if isinstance(given, Anchors) else Anchors(*_unit_rows(given, "anchors"), None)
+
+
+def as_references(given: Any) -> References:
+    """Return references from whatever stands for them: references, unit rows, or a pair of such arrays.
+
+    Raises
+    ------
+    ValueError
+        If rows are no unit vectors.
+    """
+    if isinstance(given, References):
         return given
-    rows = [array(part, "anchors") for part in (given if is_pair(given) else (given,))]
+    w_p, w_r = _unit_rows(given, "references")
+    return References(w_p.T, None if w_r is None else w_r.T)
+
+
+def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    rows = [array(part, name) for part in (given if is_pair(given) else (given,))]
     for part in rows:
-        check_directions("anchors", "rows", part, len(part))
+        check_directions(name, "rows", part, len(rows[0]))
     w_p, *w_r = (part.astype(np.float32) for part in rows)
-    return Anchors(w_p, w_r[0] if w_r else None, None)
+    return w_p, w_r[0] if w_r else None
