@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 import sdlcore as sdl
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.writing import create_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
@@ -69,7 +70,7 @@ def test_a_bench_is_drawn_trained_on_and_scored(folder, capsys, tmp_path):
     bench = sdl.Bench.draw(
         seed=3, n=24, n_p=16, sparsity=0.9, max_interference=0.4, train_samples=2000, test_samples=500
     )
-    expected = sdl.evaluate(sdl.load(folder / "run"), bench, nulls=True)
+    expected = sdl.evaluate(sdl.load(folder / "run"), bench)
     assert scores["metrics"] == pytest.approx(expected.metrics)
     assert scores["nulls"]["samples"] == pytest.approx(expected.nulls["samples"])
 
@@ -102,6 +103,52 @@ def test_labels_give_anchors_and_judges(tmp_path, capsys, folder):
     assert metrics["mip_decoder_unanchored"] is None
     expected = sdl.evaluate(found, means, x, labels=np.load(tmp_path / "labels.npy"))
     assert metrics["mip_decoder"] == pytest.approx(expected["mip_decoder"])
+
+
+def test_a_bench_in_a_folder_keeps_its_hierarchy(tmp_path):
+    nested = [*BENCH, "--hierarchy", '{"parents": 4, "children": 2}']
+    main(["bench", "--out", str(tmp_path / "bench"), *nested])
+    main(["fit", str(tmp_path / "bench/train.h5"), "--out", str(tmp_path / "run"), *TOPK])
+    evaluated = ["evaluate", str(tmp_path / "run"), "--bench", str(tmp_path / "bench"), "--no-nulls"]
+    main([*evaluated, "--out", str(tmp_path / "scores.json")])
+    assert "absorption" in json.loads((tmp_path / "scores.json").read_text())["metrics"]
+
+
+def test_a_labelled_store_is_judged_by_the_runs_own_means_and_by_rows(tmp_path, folder):
+    x = np.load(_npy(folder, tmp_path))
+    labels = np.argmax(x, axis=1) % 4
+    np.save(tmp_path / "labels.npy", labels)
+    main(
+        [
+            "fit",
+            str(tmp_path / "x.npy"),
+            "--labels",
+            str(tmp_path / "labels.npy"),
+            "--out",
+            str(tmp_path / "run"),
+            *TOPK,
+        ]
+    )
+    kept = labels != 1
+    with create_store(tmp_path / "test.h5", {}, class_names=["3", "2", "0"]) as writer:
+        writer.append(x[kept], labels=np.array([2, -1, 1, 0])[labels[kept]])
+    np.save(tmp_path / "rows.npy", np.eye(16, dtype=np.float32))
+    scores = {}
+    for name, more in (("means", []), ("rows", ["--references", str(tmp_path / "rows.npy")])):
+        evaluated = ["evaluate", str(tmp_path / "run"), "--x", str(tmp_path / "test.h5"), "--no-nulls", *more]
+        main([*evaluated, "--out", str(tmp_path / "scores.json")])
+        scores[name] = json.loads((tmp_path / "scores.json").read_text())["metrics"]
+    sae = sdl.load(tmp_path / "run")
+    expected = sdl.evaluate(sae, sdl.class_means(x, labels), x[kept], labels=labels[kept])
+    assert scores["means"]["f1"] == pytest.approx(expected["f1"])
+    assert scores["rows"]["mip_decoder"] == pytest.approx(sdl.evaluate(sae, np.eye(16), x)["mip_decoder"])
+
+
+@pytest.mark.parametrize("option", ["x", "target", "labels", "references"])
+def test_a_bench_takes_no_samples_or_directions_beside_it(option, folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(folder / "run"), "--bench", "lrb-s", f"--{option}", "some.npy"])
+    assert f"--{option} goes without --bench" in capsys.readouterr().err
 
 
 def test_anchors_come_from_a_file_or_are_discovered(tmp_path, folder):

@@ -88,6 +88,20 @@ def test_directions_of_ones_own_judge_without_labels(sae, x, bench):
     assert "f1" not in scores
 
 
+def test_rows_serve_as_references_and_as_anchors(sae, x, bench):
+    rows = bench.W_p.T
+    scores = sdl.evaluate(sae, rows, x, anchors=rows[:3])
+    assert scores.features["anchored"] == [0, 1, 2]
+    assert scores == sdl.evaluate(sae, References(bench.W_p), x, anchors=sdl.Anchors(rows[:3], None, None))
+
+
+def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode(x):
+    coder = sdl.fit(x, **TOPK | {"activation": "batchtopk"}, **QUIET).coder
+    expected = sdl.evaluate(coder, x=x)
+    assert sdl.evaluate(coder.train(), x=x) == expected
+    assert coder.training
+
+
 def test_features_that_anchors_give_away_are_told_apart(sae, bench):
     anchors = bench.anchors(4, seed=2)
     scores = sdl.evaluate(sae, bench, anchors=anchors, n_samples=100)
@@ -100,8 +114,19 @@ def test_features_that_anchors_give_away_are_told_apart(sae, bench):
     ("call", "message"),
     [
         (lambda sae, bench, x: sdl.evaluate(sae), "x is missing"),
-        (lambda sae, bench, x: sdl.evaluate(sae, x), r"truth is a ndarray, .*; give samples as x="),
-        (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x), "x is missing: .*give them as x="),
+        (lambda sae, bench, x: sdl.evaluate(sae, x, x), "references: row 0 of rows has norm"),
+        (
+            lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8), np.eye(8)[:2]], x),
+            "there are 8 references of x, but 2 of",
+        ),
+        (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench/: expected an .npy file"),
+        (lambda sae, bench, x: sdl.evaluate(sae, np.eye(5), x), r"references have dimensions \(5,\), but .* \(8,\)"),
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples; leave x out"),
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, labels=[1]), "a bench draws its own samples; leave labels out"),
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, n_samples=0), "n_samples must be at least 1, found 0"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=x, n_samples=9), "n_samples has no meaning without a bench"),
+        (lambda sae, bench, x: sdl.evaluate(sae, x=x, labels=x[:, 0] > 0), "labels have no meaning without means"),
         (lambda sae, bench, x: sdl.evaluate(sae, x=x[:, :5]), r"dimensions \(5,\), .* made for \(8,\)"),
     ],
 )

@@ -1,13 +1,14 @@
 """Evaluate a dictionary against known directions, or by its reconstructions alone."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
 from sdlcore.api.card import SHOWN
 from sdlcore.api.dictionary import Dictionary, coder_of
@@ -113,15 +114,15 @@ def _brief(value: float | None) -> str:
 
 def evaluate(
     dictionary: Dictionary | SparseCoder,
-    truth: Bench | References | None = None,
+    truth: Bench | References | np.ndarray | Sequence[np.ndarray] | None = None,
     x: Any = None,
     target: Any = None,
     *,
     labels: Any = None,
-    anchors: Anchors | None = None,
+    anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
     seed: int = 0,
     n_samples: int | None = None,
-    nulls: bool = False,
+    nulls: bool = True,
 ) -> Scores:
     """Score a dictionary.
 
@@ -132,15 +133,18 @@ def evaluate(
     Parameters
     ----------
     dictionary
-        Of raw activations.
+        Of raw activations. A copy is evaluated, on the CPU.
     truth
-        A bench, or reference directions.
-    x, target, labels
+        A bench, or reference directions; an array of unit rows, n x n_p, or a pair of arrays, does for them.
+    x, target
         Samples to evaluate on, as of `fit`, which training should not have seen. Left out for a bench, which draws
         its own.
+    labels
+        Their classes, as of `class_means`, where the references are means of classes. They are known by name: samples
+        may lack some classes.
     anchors
-        Those of the training, if the dictionary does not know them: metrics of unanchored features leave out what they
-        give away.
+        Those of the training, as of `fit`, if the dictionary does not know them: metrics of unanchored features leave
+        out what they give away.
     seed
         Of the random directions that give the level of chance.
     n_samples
@@ -148,34 +152,41 @@ def evaluate(
     nulls
         Score null baselines, too: TopK dictionaries of the same size and L0 whose rows are random directions
         (``directions``) or random samples (``samples``). Samples of sparse data hold most features already, and
-        reconstruct badly: compare recovery and ``fvu`` together.
+        reconstruct badly: compare recovery and ``fvu`` together. Without, one dictionary is evaluated, not three.
 
     Raises
     ------
     ValueError
-        If samples are missing, or have other dimensions than the dictionary.
+        If samples or labels are missing, have no use, or do not fit the dictionary or the references.
     """
     coder = coder_of(dictionary)
-    if anchors is None and isinstance(dictionary, Dictionary):
+    if anchors is not None:
+        anchors = as_anchors(anchors)
+    elif isinstance(dictionary, Dictionary):
         anchors = _anchors_of(dictionary)
     if isinstance(truth, Bench):
-        if x is not None:
-            raise ValueError("a bench draws its own samples; leave x out, or pass bench.references")
-        drawn = truth.samples(n_samples or truth.settings.test_samples, "test")
+        for name, unused in (("x", x), ("target", target), ("labels", labels)):
+            if unused is not None:
+                raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
+        drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
         judges = _ground_truth(truth.references, anchors)._replace(hierarchy=truth.settings.hierarchy)
         return _scored(coder, samples, judges, seed, nulls)
-    if truth is not None and not isinstance(truth, References):
-        raise ValueError(f"truth is a {type(truth).__name__}, expected a bench or references; give samples as x=...")
     if x is None:
-        raise ValueError("x is missing: the samples to evaluate on")
+        raise ValueError("x is missing: without a bench, evaluate needs samples; give them as x=...")
+    if n_samples is not None:
+        raise ValueError("n_samples has no meaning without a bench; all samples of x are evaluated")
+    references = None if truth is None else as_references(truth)
+    classes = None if references is None else references.classes
+    if labels is not None and classes is None:
+        raise ValueError("labels have no meaning without means of classes; pass sdl.class_means(x, labels) as truth")
     with activations(x, target, labels) as given:
-        if truth is None:
+        if references is None:
             return _scored(coder, given, None, seed, nulls)
-        if truth.classes is not None and not given.has("labels"):
+        if classes is not None and not given.has("labels"):
             raise ValueError("labels are missing, by which means of classes are judged")
-        known = truth.classes is not None or given.features() is not None
-        return _scored(coder, given, _ground_truth(truth, anchors)._replace(coefficients=known), seed, nulls)
+        known = classes is not None or given.features() is not None
+        return _scored(coder, given, _ground_truth(references, anchors)._replace(coefficients=known), seed, nulls)
 
 
 def _ground_truth(references: References, anchors: Anchors | None) -> GroundTruth:
@@ -190,7 +201,11 @@ def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None,
     wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
     if widths != wanted:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
-    found = evaluate_on(deepcopy(coder).cpu(), samples, truth, stream(seed, "chance"))
+    if truth is not None:
+        known = (truth.W_p, *(() if coder.config.pair == "sae" or truth.W_r is None else (truth.W_r,)))
+        if tuple(map(len, known)) != widths:
+            raise ValueError(f"references have dimensions {tuple(map(len, known))}, but samples have {widths}")
+    found = evaluate_on(deepcopy(coder).cpu().eval(), samples, truth, stream(seed, "chance"))
     baselines = {}
     if nulls:
         k = min(max(1, round(found.metrics["l0"] or 0)), coder.config.n_q)

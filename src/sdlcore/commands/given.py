@@ -6,9 +6,14 @@ from typing import Annotated, Any
 import tyro
 
 from sdlcore.api.anchors import as_anchors
+from sdlcore.api.bench import Bench
 from sdlcore.api.inputs import array, is_store
+from sdlcore.api.standard import STANDARD, standard_bench
 from sdlcore.data.anchors import Anchors, load_anchors
+from sdlcore.data.reading import open_checked
+from sdlcore.data.references import load_references
 from sdlcore.settings import Pair
+from sdlcore.sources.bench.settings import BenchSource
 
 FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
 """True features in a bench's folder, and means of classes in a run's."""
@@ -30,6 +35,24 @@ def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, P
     if target is None:
         return x, None, pair
     return ([x, target], None, pair) if pair == "crosscoder" else (x, target, "transcoder")
+
+
+def read_bench(name: str) -> Bench:
+    """Return a standard bench, or the one that `sdlcore bench` wrote into a folder.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if name in STANDARD:
+        return standard_bench(name)
+    if not (Path(name) / FEATURES).is_file():
+        raise ValueError(f"{name}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote")
+    known = load_references(Path(name) / FEATURES)
+    with open_checked(Path(name) / "test.h5") as store:
+        made: Any = store.provenance
+    return Bench(BenchSource.from_dict(made["bench"]), made["seed"], known.W_p, known.W_r)
 
 
 def read_anchors(path: Path) -> Anchors:

@@ -5,11 +5,10 @@ from typing import Any
 
 from sdlcore.api.anchors import class_means
 from sdlcore.api.dictionary import load
-from sdlcore.api.inputs import array
+from sdlcore.api.inputs import activations, array
 from sdlcore.api.inside import contexts as find_contexts
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
-from sdlcore.api.standard import STANDARD, standard_bench
-from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
+from sdlcore.commands.given import REFERENCES, Given, given, read_anchors, read_bench, sites
 from sdlcore.data.references import load_references
 from sdlcore.inside.places import Place
 from sdlcore.storage.files import write_json
@@ -32,11 +31,11 @@ def evaluate(
     Args:
         dictionary: a run's folder, or a .safetensors file
         bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
-        x: samples to evaluate on where there is no bench: an .npy file or a store (.h5)
+        x: samples to evaluate on where there is no bench: an .npy file, or a store (.h5) with its target and labels
         target: the second representation of the same samples, as an .npy file
         labels: class numbers or names of these samples, as an .npy file. The run's own means of classes are judged by,
             or those of these samples where it has none
-        references: unit directions to judge by, instead of means of classes
+        references: directions to judge by, instead of these: means of classes (.safetensors), or unit rows (.npy)
         anchors: those of the training, where the run's folder does not hold them (.safetensors, or unit rows as .npy)
         nulls: score dictionaries of the same size beside it that nothing was learned for
         seed: of everything random
@@ -45,27 +44,22 @@ def evaluate(
     options: dict[str, Any] = {"seed": seed, "nulls": nulls}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
     found = load(dictionary)
-    if references is None and labels is not None and (dictionary / REFERENCES).is_file():
-        references = dictionary / REFERENCES
-    if bench in STANDARD:
-        scores = evaluate_dictionary(found, standard_bench(bench), **options)
-    elif bench is not None:
-        if not (Path(bench) / FEATURES).is_file():
-            raise ValueError(
-                f"{bench}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote"
-            )
-        scores = evaluate_dictionary(found, load_references(Path(bench) / FEATURES), Path(bench) / "test.h5", **options)
+    if bench is not None:
+        for name in given(x=x, target=target, labels=labels, references=references):
+            raise ValueError(f"--{name} goes without --bench, which has samples and true features of its own")
+        scores = evaluate_dictionary(found, read_bench(bench), **options)
+    elif x is None:
+        raise ValueError("say what to evaluate on: --bench, or --x")
     else:
-        if x is None:
-            raise ValueError("say what to evaluate on: --bench, or --x")
         first, second, _ = sites(x, target, found.pair)
-        numbers = None if labels is None else array(labels, "labels")
-        judges = None
-        if references is not None:
-            judges = load_references(references)
-        elif numbers is not None:
-            judges = class_means(first, numbers, second)
-        scores = evaluate_dictionary(found, judges, first, second, labels=numbers, **options)
+        classes = None if labels is None else array(labels, "labels")
+        judges: Any = references if references is None or references.suffix == ".npy" else load_references(references)
+        with activations(first, second, classes) as samples:
+            labelled = samples.has("labels") and samples.class_names() is not None
+        if judges is None and labelled:
+            own = dictionary / REFERENCES
+            judges = load_references(own) if own.is_file() else class_means(first, classes, second)
+        scores = evaluate_dictionary(found, judges, first, second, labels=classes, **options)
     print(f"{found}\n{scores}")
     if out is not None:
         write_json(out, {"metrics": scores.metrics, "chance": scores.chance, "nulls": scores.nulls})
