@@ -1,6 +1,7 @@
 import matplotlib
 import numpy as np
 import pytest
+import torch
 
 import sdlcore as sdl
 from sdlcore.api.scoring import Scores
@@ -75,3 +76,18 @@ def test_what_cannot_be_drawn_is_refused(sae):
         sdl.plot.loss(sae[0], "mip")
     with pytest.raises(ValueError, match="latent must be between 0 and 11, found 12"):
         sdl.plot.top_samples(sae[0], sae[1], 12)
+
+
+def test_top_samples_are_found_by_blocks_in_arrays_tensors_and_files(sae, tmp_path, monkeypatch):
+    dictionary, x = sae
+    np.save(tmp_path / "x.npy", x)
+    expected = [bar.get_height() for bar in sdl.plot.top_samples(dictionary, x, 3).patches]
+    sizes, encode = [], sdl.Dictionary.encode
+    monkeypatch.setattr("sdlcore.plot.ROWS_AT_ONCE", 30)
+    monkeypatch.setattr(
+        sdl.Dictionary, "encode", lambda self, part: (sizes.append(len(part[0])), encode(self, part))[1]
+    )
+    for way in (x, torch.from_numpy(x).requires_grad_(), tmp_path / "x.npy"):
+        ax = sdl.plot.top_samples(dictionary, way, 3)
+        assert [bar.get_height() for bar in ax.patches] == pytest.approx(expected)
+    assert max(sizes) == 30

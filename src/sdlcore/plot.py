@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
+from sdlcore.api.inputs import array, is_pair
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metrics import mip_name
@@ -124,7 +125,7 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     dictionary
         Of raw activations.
     x
-        N x n_p samples.
+        N x n_p samples, as of `Dictionary.encode`. They are encoded by blocks.
     latent
         Which one.
     number
@@ -140,7 +141,10 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     if not 0 <= latent < dictionary.n_q:
         raise ValueError(f"latent must be between 0 and {dictionary.n_q - 1}, found {latent}")
     ax = _axes(ax)
-    values = dictionary.encode(x)[:, latent]
+    parts = [array(part, "x") for part in (x if is_pair(x) else (x,))]
+    blocks = range(0, len(parts[0]), ROWS_AT_ONCE)
+    latents = (dictionary.encode([part[start : start + ROWS_AT_ONCE] for part in parts]) for start in blocks)
+    values = np.concatenate([block[:, latent].copy() for block in latents])  # a copy, or all of the block is kept
     rows = np.argsort(-values, kind="stable")[:number]
     rows = rows[values[rows] > 0]
     ax.bar(range(len(rows)), values[rows])
