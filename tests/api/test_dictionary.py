@@ -52,16 +52,20 @@ def test_no_samples_give_no_latents(sae):
     assert sae.encode(np.zeros((0, 8), dtype=np.float32)).shape == (0, 24)
 
 
-def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other(both):
+def test_a_crosscoder_takes_its_sites_as_a_list_or_one_beside_the_other_in_a_file_too(both, tmp_path):
     found = sdl.fit(list(both), **TOPK, **QUIET)
     together = np.concatenate(both, axis=1)
     assert np.array_equal(found.encode(list(both)), found.encode(together))
+    np.save(tmp_path / "x.npy", together)
+    assert np.array_equal(found.encode(tmp_path / "x.npy"), found.encode(together))
     assert found.reconstruct(list(both)).shape == (1000, 14)
 
 
 def test_samples_of_another_dimension_are_refused(sae):
     with pytest.raises(ValueError, match="expected N x 8 numbers, found 3 x 5"):
         sae.encode(np.zeros((3, 5)))
+    with pytest.raises(ValueError, match="x is a int, expected an array, a tensor or a path"):
+        sae.encode(3)
 
 
 @pytest.mark.parametrize("name", ["sae.safetensors", "folder"])

@@ -144,6 +144,16 @@ def test_a_dictionary_starts_from_another(both):
     assert torch.allclose(found.W_dec, start.W_dec, atol=1e-5)
 
 
+def test_a_start_may_be_a_path_and_rows_may_be_watched(both, bench, tmp_path):
+    start = sdl.fit(both[0], **TOPK, **QUIET)
+    start.save(tmp_path / "run")
+    expected = sdl.fit(both[0], start=start, watch=bench, **TOPK, **QUIET)
+    found = sdl.fit(both[0], start=str(tmp_path / "run"), watch=bench.W_p.T, **TOPK, **QUIET)
+    assert same(found, expected)
+    recovery = [list(one.history_frame()["gt_recovery_decoder"]) for one in (found, expected)]
+    assert recovery[0] == recovery[1]
+
+
 def test_a_watch_tells_recovery_in_the_history(both, bench):
     found = sdl.fit(both[0], watch=bench, **TOPK, **QUIET)
     frame = found.history_frame()

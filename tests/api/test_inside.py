@@ -9,7 +9,7 @@ from sdlcore.inside.splicing import splice
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from tests.sources.language.tiny_llama import SIZES, randomise
+from tests.sources.language.tiny_llama import SIZES, documents, randomise, save_tiny_llama
 
 D = 24
 IDS = torch.randint(100, (2, 8), generator=torch.Generator().manual_seed(0))
@@ -54,10 +54,19 @@ def test_a_dictionary_of_a_language_models_store_knows_its_layer(lm, sae):
         assert torch.equal(found, logits(lm))
 
 
+def test_the_contexts_of_one_latent_are_those_of_several(tmp_path, sae):
+    model = save_tiny_llama(tmp_path / "lm")
+    one, several = (sdl.contexts(sae, model, documents(20), latents, layer=2) for latents in (3, [3]))
+    assert [feature.latent for feature in one.features] == [3]
+    assert one.features[0].contexts == several.features[0].contexts
+
+
 def test_what_is_missing_is_named(lm, sae):
     with pytest.raises(ValueError, match="layer is missing"):
         sdl.splice(lm, dictionary=sae)
     with pytest.raises(ValueError, match="dictionary is missing"):
         sdl.splice(lm, 2)
+    with pytest.raises(ValueError, match=r"layer is a dictionary; call splice\(lm, layer, dictionary\)"):
+        sdl.splice(lm, sae)
     with pytest.raises(ValueError, match="layer is missing"):
         sdl.contexts(sae, lm, ["a text"], [1])

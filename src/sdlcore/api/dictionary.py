@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor
 
 from sdlcore.api.card import card_of
+from sdlcore.api.inputs import array, is_pair
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.places import OURS, format_at, locate
@@ -113,7 +114,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return self
 
     @overload
-    def encode(self, x: np.ndarray) -> np.ndarray: ...
+    def encode(self, x: np.ndarray | str | Path) -> np.ndarray: ...
 
     @overload
     def encode(self, x: Tensor) -> Tensor: ...
@@ -124,8 +125,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def encode(self, x: Any) -> Any:
         """Return the latents, N x n_q, of samples of x_p, N x n_p.
 
-        An array gives an array, in batches and without gradients; a tensor gives a tensor, with them. A crosscoder
-        takes its sites one beside the other, or as a list.
+        An array, or the path of an .npy file, gives an array, in batches and without gradients; a tensor gives a
+        tensor, with them. A crosscoder takes its sites one beside the other, or as a list.
 
         Raises
         ------
@@ -145,7 +146,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return self._batches(self.coder.decode, latents, self.n_q)
 
     @overload
-    def reconstruct(self, x: np.ndarray) -> np.ndarray: ...
+    def reconstruct(self, x: np.ndarray | str | Path) -> np.ndarray: ...
 
     @overload
     def reconstruct(self, x: Tensor) -> Tensor: ...
@@ -154,13 +155,16 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def reconstruct(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
 
     def reconstruct(self, x: Any) -> Any:
-        """Return x_r_hat, N x n_r, for samples of x_p, N x n_p; a transcoder's linear path included."""
+        """Return x_r_hat, N x n_r, for samples of x_p as of `encode`; a transcoder's linear path included."""
         return self._batches(lambda part: self.coder(part).x_hat, self._joined(x), self.coder.W_enc.shape[1])
 
     def _joined(self, x: Any) -> Any:
-        if not isinstance(x, list | tuple):
-            return x
-        return torch.cat(list(x), dim=1) if isinstance(x[0], Tensor) else np.concatenate(x, axis=1)
+        parts: list[Any] = [
+            part if isinstance(part, Tensor) else array(part, "x") for part in (x if is_pair(x) else (x,))
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts, dim=1) if isinstance(parts[0], Tensor) else np.concatenate(parts, axis=1)
 
     def _batches(self, function: Any, x: Any, width: int) -> Any:
         if x.ndim != 2 or x.shape[1] != width:
@@ -170,7 +174,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         device, found = self.coder.W_enc.device, []
         with torch.no_grad():
             for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
-                part = torch.from_numpy(np.ascontiguousarray(x[start : start + ROWS_AT_ONCE], dtype=np.float32))
+                # a copy, since torch warns of arrays that are read-only, such as files
+                part = torch.from_numpy(np.array(x[start : start + ROWS_AT_ONCE], dtype=np.float32, order="C"))
                 found.append(function(part.to(device)).cpu().numpy())
         return np.concatenate(found)
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sdlcore.api.anchors import as_anchors
+from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs
-from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
@@ -44,8 +44,8 @@ def fit(
     *,
     seed: int = 0,
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
-    start: Dictionary | None = None,
-    watch: Bench | References | None = None,
+    start: Dictionary | str | Path | None = None,
+    watch: Bench | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
     checkpoint: str | Path | None = None,
@@ -70,9 +70,9 @@ def fit(
         ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` give them; so does an array of unit rows,
         k x n_p, or a pair of arrays.
     start
-        A dictionary whose latents the first latents start from.
+        A dictionary whose latents the first latents start from, or where `load` finds it.
     watch
-        A bench, or references; the history then tells how many of these directions are recovered.
+        A bench, or references, as of `evaluate`; the history then tells how many of these directions are recovered.
     device
         auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` says which GPU.
     progress
@@ -123,8 +123,8 @@ class Fit:
         settings: Mapping[str, Any],
         seed: int,
         anchors: Any,
-        start: Dictionary | None,
-        watch: Bench | References | None,
+        start: Dictionary | str | Path | None,
+        watch: Any,
         where: torch.device,
     ) -> Self:
         """Return what `fit` is asked for by these arguments; ValueError naming the one that is wrong."""
@@ -135,8 +135,10 @@ class Fit:
         config, seed = config_of(settings), checked("seed", Seed, seed)
         if not isinstance(config, SolverConfig):
             _warn_of_dense(config)
-        directions = watch.references if isinstance(watch, Bench) else watch
-        return cls(config, seed, None if anchors is None else as_anchors(anchors), start, directions, where)
+        anchors = None if anchors is None else as_anchors(anchors)
+        start = load(start) if isinstance(start, str | Path) else start
+        watched = watch.references if isinstance(watch, Bench) else None if watch is None else as_references(watch)
+        return cls(config, seed, anchors, start, watched, where)
 
     @property
     def steps(self) -> int:

@@ -1,6 +1,6 @@
 """Dictionaries inside language models: read, steer and ablate latents."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ def splice(
     ValueError
         As there, or if no layer is given and the dictionary does not know it.
     """
+    if isinstance(layer, Dictionary | SparseCoder):
+        raise ValueError("layer is a dictionary; call splice(lm, layer, dictionary) or splice(lm, dictionary=...)")
     if dictionary is None:
         raise ValueError("dictionary is missing: what to splice in")
     where = _where(dictionary, layer, place)
@@ -61,7 +63,7 @@ def contexts(
     dictionary: Dictionary | SparseCoder,
     lm: Any,
     texts: str | Path | Iterable[str],
-    latents: Sequence[int],
+    latents: int | Iterable[int],
     *,
     layer: Layer | None = None,
     place: Place | None = None,
@@ -78,7 +80,7 @@ def contexts(
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``.
     latents
-        Which.
+        Which one, or several.
     layer, place
         Where the dictionary was fitted, as of `splice`.
     **options
@@ -91,7 +93,8 @@ def contexts(
         As there, or if no layer is given and the dictionary does not know it.
     """
     where = _where(dictionary, layer, place)
-    return contexts_of(coder_of(dictionary), lm, texts, latents, **where, **options)
+    several = list(latents) if isinstance(latents, Iterable) else [latents]
+    return contexts_of(coder_of(dictionary), lm, texts, several, **where, **options)
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:

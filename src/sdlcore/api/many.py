@@ -47,8 +47,8 @@ def fit_many(
     at_once: int | None = None,
     seed: int = 0,
     anchors: Anchors | np.ndarray | Sequence[np.ndarray] | None = None,
-    start: Dictionary | None = None,
-    watch: Bench | References | None = None,
+    start: Dictionary | str | Path | None = None,
+    watch: Bench | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
     **settings: Any,
@@ -160,9 +160,7 @@ def _at_once(asked: int | None, cores: int, where: torch.device) -> int:
     raise ValueError(f"at_once is {asked}, but numba's threads here serve one training at a time; install tbb")
 
 
-def _asked(
-    name: Hashable, settings: dict[str, Any], pair: str, watch: Bench | References | None, where: torch.device
-) -> Fit:
+def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, where: torch.device) -> Fit:
     with _naming(name):
         if str(name) in ("", "..") or Path(str(name)).name != str(name):
             raise ValueError("expected a name that a folder may have")
