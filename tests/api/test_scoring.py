@@ -113,6 +113,7 @@ def test_features_that_anchors_give_away_are_told_apart(sae, bench):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda sae, bench, x: sdl.evaluate("run/", bench), "dictionary is a str, expected what sdl.fit or sdl.load"),
         (lambda sae, bench, x: sdl.evaluate(sae), "x is missing"),
         (lambda sae, bench, x: sdl.evaluate(sae, x), "x is missing: .*give them as x="),
         (lambda sae, bench, x: sdl.evaluate(sae, x, x), "references: row 0 of rows has norm"),

@@ -80,6 +80,8 @@ def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
         assert (saved is made is None) or np.all(saved == made)
     write_sealed(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
     assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None)
+    write_sealed(tmp_path / "earlier.safetensors", {"W_p": found.W_p, "classes": found.classes}, {})
+    assert load_references(tmp_path / "earlier.safetensors").class_names is None
 
 
 def test_labels_are_found_by_the_names_of_their_classes(store):

@@ -330,7 +330,9 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
-    """Return the model of a dictionary, or the model that it is."""
+    """Return the model of a dictionary, or the model that it is; ValueError if it is neither."""
+    if not isinstance(dictionary, Dictionary | SparseCoder):
+        raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected what sdl.fit or sdl.load returns")
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
 
 
