@@ -121,6 +121,7 @@ def test_features_that_anchors_give_away_are_told_apart(sae, bench):
             lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8), np.eye(8)[:2]], x),
             "there are 8 references of x, but 2 of",
         ),
+        (lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8)] * 3, x), "references have 3 parts, expected one array"),
         (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench/: expected an .npy file"),
         (lambda sae, bench, x: sdl.evaluate(sae, np.eye(5), x), r"references have dimensions \(5,\), but .* \(8,\)"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples; leave x out"),

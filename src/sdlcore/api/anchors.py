@@ -111,6 +111,8 @@ def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     rows = [array(part, name) for part in (given if is_pair(given) else (given,))]
     for part in rows:
         check_directions(name, "rows", part, len(part))
+    if len(rows) > 2:
+        raise ValueError(f"{name} have {len(rows)} parts, expected one array of unit rows, or a pair")
     if len(rows[0]) != len(rows[-1]):
         raise ValueError(f"there are {len(rows[0])} {name} of x, but {len(rows[-1])} of the target; expected pairs")
     w_p, *w_r = (part.astype(np.float32) for part in rows)

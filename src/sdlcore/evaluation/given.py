@@ -35,8 +35,14 @@ def lie_near(anchors: Anchors, references: References, tau: float = TAU) -> np.n
 
 
 def given_away(anchors: Anchors, references: References) -> np.ndarray:
-    """Return the indices of the reference directions that anchors were drawn from, or else lie near (`lie_near`)."""
-    return np.flatnonzero(lie_near(anchors, references)) if anchors.feature is None else anchors.feature
+    """Return the indices of the reference directions that anchors are, or else lie near (`lie_near`).
+
+    Anchors know which directions they were drawn from, which may be others than these.
+    """
+    feature, n = anchors.feature, references.W_p.shape[1]
+    if feature is not None and feature.max() < n and np.array_equal(references.W_p.T[feature], anchors.w_p):
+        return feature
+    return np.flatnonzero(lie_near(anchors, references))
 
 
 def left_over(
