@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.model.kernels import cpu, tiles
+from sdlcore.model.kernels import numba_kernels, tiles
 from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Product, SparseRows
 from sdlcore.model.kernels.numba_kernels import NumbaKernels
@@ -38,15 +38,30 @@ def both(name, *arguments):
     return getattr(NUMBA, name)(*arguments), getattr(TORCH, name)(*arguments)
 
 
-@given(pattern=patterns(), d=st.integers(1, 40), at_once=st.integers(1, 80), chunks=st.integers(1, 5))
-def test_rows_are_summed_in_blocks_of_any_size(pattern, d, at_once, chunks):
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(pattern=patterns(), d=st.integers(1, 300), block=st.integers(1, 80), groups=st.integers(1, 3))
+def test_tiles_give_what_rows_give(dtype, pattern, d, block, groups):
     offsets, columns, mask, generator = pattern
-    W = torch.randn(mask.shape[1], d, generator=generator, dtype=torch.float64)
-    values = torch.randn(len(columns), generator=generator, dtype=torch.float64)
-    out = torch.full((len(mask), d), torch.nan, dtype=torch.float64)
-    arrays = [tensor.numpy() for tensor in (offsets, columns, values, W)]
-    cpu.gather_sum_by_blocks(*arrays, at_once, chunks, out.numpy())
-    torch.testing.assert_close(out, TORCH.gather_sum(offsets, columns, values, W), rtol=1e-12, atol=1e-12)
+    rows, n_q = mask.shape
+    W, values = (torch.randn(*shape, generator=generator).to(dtype) for shape in ((n_q, d), (len(columns),)))
+    x, gradient = (torch.randn(n, d, generator=generator).to(dtype) for n in (-(-rows // groups), rows))
+    by_latent = NUMBA.transpose(offsets, columns, n_q)
+
+    def all_of_them():
+        return (
+            NUMBA.gather_sum(offsets, columns, values, W),
+            NUMBA.dots(*by_latent, W, x, groups),
+            *NUMBA.scatter_sum(*by_latent, values, x, groups),
+            *NUMBA.decode_backward(*by_latent, values, W, gradient),
+        )
+
+    by_rows = all_of_them()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("BLOCK", block), ("FULL", 0), ("MANY", 0), ("LEAST", 0)):
+            patch.setattr(numba_kernels, name, value)
+        by_tiles = all_of_them()
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close(by_tiles, by_rows, **tolerance)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -148,10 +163,12 @@ x, W = torch.randn(50, 30, generator=generator), torch.randn(400, 30, generator=
 pre = Preactivations((8 * x).round(), (8 * W).round(), torch.zeros(400))
 (support, values), (more, _) = pre.largest(20), pre.above(W[:, 0])
 pattern, kernels = (support.offsets, support.columns), support.kernels
-results = [kernels.gather_sum(*pattern, values, W), kernels.dots(*support.by_latent, W, x)]
-results += kernels.scatter_sum(*support.by_latent, values, x)
-numba_kernels.CACHED, numba_kernels.FULL = 7 * W[0].nbytes, 0
-results.append(kernels.gather_sum(*pattern, values, W))
+results = []
+for _ in ("by rows", "by tiles"):
+    results += [kernels.gather_sum(*pattern, values, W), kernels.dots(*support.by_latent, W, x)]
+    results += kernels.scatter_sum(*support.by_latent, values, x)
+    results += kernels.decode_backward(*support.by_latent, values, W, x)
+    numba_kernels.BLOCK, numba_kernels.FULL, numba_kernels.MANY, numba_kernels.LEAST = 7, 0, 0, 0
 print([result.double().sum().item().hex() for result in results], support.columns.tolist(), more.columns.tolist())
 """
 
@@ -195,6 +212,17 @@ def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
     memory = {tile.product.data_ptr() for tile in tiles.tiles_of(product, workspace)}
     assert len(memory) == 1
     assert workspace.take((6, 10), torch.float32).data_ptr() in memory
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
+    monkeypatch.setattr(tiles, "TILE", 10)
+    product = Product(torch.randn(6, 40), torch.randn(55, 40), torch.zeros(55), torch.float32)
+    by_torch = [tile.product.clone() for tile in tiles.tiles_of(product, Workspace())]
+    monkeypatch.setattr(tiles, "LEAST", 0)
+    monkeypatch.setattr(tiles, "_one_dnn", lambda: True)
+    by_one_dnn = [tile.product.clone() for tile in tiles.tiles_of(product, Workspace())]
+    torch.testing.assert_close(by_one_dnn, by_torch)
 
 
 @pytest.mark.parametrize(("kernels", "dtype"), [(NUMBA, torch.float32), (NUMBA, torch.bfloat16), (TORCH, torch.int8)])

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from sdlcore.model import sparse
 from sdlcore.model.kernels.row_norms import RowNorms
 from sdlcore.model.kernels.torch_kernels import TorchKernels
 from sdlcore.model.sparse_coder import SparseCoder
@@ -21,6 +22,12 @@ METHODS = {
     "tied sphere": {"activation": "relu", "l1": 0.1, "tied": True, "decoder_norm": "unit", "lambda_anchor": 1.0},
     "frozen decoder": {"activation": "topk", "k": 4, "frozen": "decoder", "weight_decay": 0.1},
 }
+
+
+@pytest.fixture(autouse=True)
+def _dense_from_two_fifths_on(monkeypatch):
+    # TopK keeps positive pre-activations, which are half of all
+    monkeypatch.setattr(sparse, "DENSE", 0.4)
 
 
 def gradient_norms(settings, steps=3):

@@ -25,7 +25,7 @@ LEAST = 1 << 28
 _CANDIDATES = 6
 """Times k: entries that int8 proposes. With four times k, the float32 product of up to a fifth of the samples has to be
 searched (TopK, k = 32 and 64, on the bench and a language model's activations), with six times that of a hundredth."""
-_DENSE = 0.1
+_DENSE = 0.05
 """Share of entries that exceed a bound from which on so many are to be computed in float32 that all may be."""
 _CENTRED = 0.1
 """Share of the samples' mean square that their mean's is, from which on it is taken off first."""

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from sdlcore.model.kernels.row_norms import RowNorms
 from sdlcore.model.support import Support
 
-DENSE = 0.4
+DENSE = 0.6
 """Share of entries above which dense products are no slower than the kernels, and need no pattern."""
 
 

@@ -18,6 +18,14 @@ def loops() -> ModuleType:
     return cpu
 
 
+def tiled_loops() -> ModuleType:
+    """Return `sdlcore.model.kernels.cpu_tiles`, likewise."""
+    from sdlcore.model.kernels import cpu_tiles
+
+    set_numba_threads()
+    return cpu_tiles
+
+
 def searches() -> ModuleType:
     """Return `sdlcore.model.kernels.cpu_select`, likewise."""
     from sdlcore.model.kernels import cpu_select

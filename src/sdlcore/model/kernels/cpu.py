@@ -3,7 +3,7 @@
 Every row of an output is computed by one thread in a fixed order, so results do not depend on the number of threads.
 Arguments are numpy arrays; patterns are in compressed sparse rows, as `sdlcore.model.kernels` says. Rows of dense
 operands are read whole and in order, four at a time, which is what keeps these kernels at the speed of the caches
-rather than of single additions.
+rather than of single additions. Where there are many entries, `sdlcore.model.kernels.cpu_tiles` is faster.
 """
 
 from functools import partial
@@ -96,37 +96,6 @@ def gather_sum(offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, W: 
         start, stop = offsets[r], offsets[r + 1]
         out[r] = 0
         _add_entries(out[r], columns[start:stop], values[start:stop], W)
-
-
-@parallel
-def gather_sum_by_blocks(
-    offsets: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-    W: np.ndarray,
-    at_once: int,
-    chunks: int,
-    out: np.ndarray,
-) -> None:
-    """`gather_sum`, ``at_once`` rows of W at a time, for as long as they stay in the near caches.
-
-    Each of the ``chunks`` of rows reads all of W, so there should be as few as there are threads.
-
-    A dictionary is larger than any cache: where rows have many entries, reading its rows in their order takes several
-    times as long as adding them up.
-    """
-    n = len(offsets) - 1
-    for chunk in prange(chunks):
-        first, last = n * chunk // chunks, n * (chunk + 1) // chunks
-        out[first:last] = 0
-        place = offsets[first:last].copy()
-        for edge in range(at_once, len(W) + at_once, at_once):
-            for r in range(first, last):
-                start, stop = place[r - first], place[r - first]
-                while stop < offsets[r + 1] and columns[stop] < edge:
-                    stop += 1
-                place[r - first] = stop
-                _add_entries(out[r], columns[start:stop], values[start:stop], W)
 
 
 @parallel

@@ -1,5 +1,6 @@
 """The numba backend of the sparse kernels: calls its compiled loops with tensors."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,14 +8,16 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.kernels import tiles
-from sdlcore.model.kernels.calling import array, loops, row_loops
+from sdlcore.model.kernels.calling import array, loops, row_loops, tiled_loops
 from sdlcore.model.kernels.interface import Backward, Descent, Product, SparseRows
 from sdlcore.model.kernels.workspace import Workspace
 
-CACHED = 3 << 19
-"""Bytes of a dictionary that are worked on at once: about what a core's second cache holds."""
+BLOCK = 1024
+"""Rows of a dictionary whose pieces are worked on at once: a quarter of what a core's second cache holds."""
 FULL = 6
-"""Entries of a row in such a part of a dictionary from which on to go through it part by part is faster."""
+"""Entries of a row in such a block from which on to go through a dictionary block by block is faster."""
+MANY, LEAST = 16, 1 << 23
+"""Entries of a row of a dictionary, and multiplications in all, from which on gradients are summed by tiles."""
 
 
 class NumbaKernels:
@@ -59,19 +62,31 @@ class NumbaKernels:
     def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
         out = self.take((len(offsets) - 1, W.shape[1]), W)
         given = [array(tensor) for tensor in (offsets, columns, values, W)]
-        at_once = max(1, CACHED // (W.shape[1] * W.itemsize))
-        if len(columns) * at_once >= FULL * out.shape[0] * len(W):
-            loops().gather_sum_by_blocks(*given, at_once, torch.get_num_threads(), array(out))
-        else:
+        if len(columns) * BLOCK < FULL * len(out) * len(W):
             loops().gather_sum(*given, array(out))
+            return out
+        threads, width = torch.get_num_threads(), tiled_loops().PIECE // W.itemsize
+        pieces, blocks = -(-W.shape[1] // width), -(-len(W) // BLOCK)
+        # the fewest parts that give each thread as many tasks: each reads all of W
+        parts = threads // math.gcd(threads, pieces)
+        tiles = self.take((pieces * parts, BLOCK, width), W)
+        spare = np.empty(len(columns), np.int32), np.empty((len(out), blocks + 1), np.int64)
+        tiled_loops().gather_sum(*given, array(tiles), parts, *spare, array(out))
+        self.give(tiles)
         return out
 
     def dots(
         self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
     ) -> Tensor:
         values = W.new_empty(len(rows))
-        pattern = array(column_offsets), array(rows), array(order)
-        loops().dots(*pattern, array(W), array(x), groups, array(values))
+        if not _are_many(rows, W):
+            given = [array(tensor) for tensor in (column_offsets, rows, order, W, x)]
+            loops().dots(*given, groups, array(values))
+            return values
+        tiles = self._tiles(x)
+        given = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, W, tiles)]
+        tiled_loops().dots(*given, _edges_of_chunks(column_offsets), array(values))
+        self.give(tiles)
         return values
 
     def scatter_sum(
@@ -79,8 +94,14 @@ class NumbaKernels:
     ) -> tuple[Tensor, Tensor]:
         out = self.take((len(column_offsets) - 1, x.shape[1]), x)
         squares = x.new_empty(len(out))
-        pattern = array(column_offsets), array(rows), array(order)
-        loops().scatter_sum(*pattern, array(values), array(x), groups, array(out), array(squares))
+        if not _are_many(rows, out):
+            given = [array(tensor) for tensor in (column_offsets, rows, order, values, x)]
+            loops().scatter_sum(*given, groups, array(out), array(squares))
+            return out, squares
+        tiles = self._tiles(x)
+        given = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, values, tiles)]
+        tiled_loops().scatter_sum(*given, _edges_of_chunks(column_offsets), array(out), array(squares))
+        self.give(tiles)
         return out, squares
 
     def decode_backward(
@@ -88,9 +109,26 @@ class NumbaKernels:
     ) -> Backward:
         to_W = self.take(tuple(W.shape), W)
         out = Backward(torch.empty_like(values), to_W, W.new_empty(len(W)), W.new_empty(len(W)))
-        given = [array(tensor) for tensor in (column_offsets, rows, order, values, W, gradient)]
-        loops().decode_backward(*given, *(array(tensor) for tensor in out))
+        given = [array(tensor) for tensor in (column_offsets, rows, order, values, W)]
+        results = [array(tensor) for tensor in out]
+        if not _are_many(rows, W):
+            loops().decode_backward(*given, array(gradient), *results)
+            return out
+        tiles = self._tiles(gradient)
+        tiled_loops().decode_backward(*given, array(tiles), _edges_of_chunks(column_offsets), *results)
+        self.give(tiles)
         return out
+
+    def _tiles(self, x: Tensor) -> Tensor:
+        """Return the columns of x by pieces (pieces x rows x width), the last filled up with zeros."""
+        n, d = x.shape
+        width = tiled_loops().PIECE // x.itemsize
+        tiles = self.take((-(-d // width), n, width), x)
+        whole = d // width
+        tiles[:whole] = x[:, : whole * width].view(n, whole, width).transpose(0, 1)
+        if d % width:
+            tiles[whole].zero_()[:, : d % width] = x[:, whole * width :]
+        return tiles
 
     def squared_norms(self, W: Tensor) -> Tensor:
         return torch.from_numpy(row_loops().squared_norms(array(W)))
@@ -132,6 +170,24 @@ class NumbaKernels:
                 row_loops().adam_on_sphere(*arrays, array(along), scalars)
             else:
                 row_loops().adam(*(each.reshape(-1) for each in arrays), scalars)
+
+
+def _are_many(entries: Tensor, W: Tensor) -> bool:
+    """Tell whether there are entries enough in each row of W, and in all, for tiles to pay."""
+    return len(entries) >= MANY * len(W) and len(entries) * W.shape[1] >= LEAST
+
+
+def _samples(rows: Tensor, groups: int) -> Tensor:
+    return rows if groups == 1 else rows // groups
+
+
+def _edges_of_chunks(column_offsets: Tensor) -> np.ndarray:
+    """Divide columns among threads, by how many entries they have."""
+    chunks = torch.get_num_threads()
+    wanted = int(column_offsets[-1]) * np.arange(chunks + 1) // chunks
+    edges = np.searchsorted(array(column_offsets), wanted)
+    edges[-1] = len(column_offsets) - 1
+    return edges
 
 
 def _edges(sites: Sequence[int]) -> np.ndarray:
