@@ -199,7 +199,8 @@ def tiles_of(product: Product, workspace: Workspace) -> Iterator[Tile]:
 def _one_dnn() -> bool:
     """Tell whether oneDNN may multiply, with vectors of 512 bits. MKL, which torch asks, uses half of their width where
     the processor is not Intel's, and takes twice the time."""
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return there and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _of_rows(numbers: Tensor, n_p: int, upper: float | None) -> Tensor:
