@@ -67,6 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     from benchmarks import machine, results
     from benchmarks.record import Record
+    from benchmarks.shown import show
 
     load = machine.load()
     if load > BUSY:
@@ -91,7 +92,10 @@ def main(arguments: Sequence[str]) -> None:
         record.folder = RESULTS
         record.write(finished=True)
     if record.folder.resolve() == SHOWN:
-        results.show(RESULTS.parents[1] / "docs/speed.md", results.read(SHOWN / "steps.csv"))
+        speed = RESULTS.parents[1] / "docs/speed.md"
+        show(speed, results.BEGINS, results.summary(results.read(SHOWN / "steps.csv")))
+        if record.recovery:
+            show(speed, results.RACE_BEGINS, results.race_summary(results.read(SHOWN / "recovery.csv")))
     log.info("wrote %s", record.folder)
 
 

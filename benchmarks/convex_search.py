@@ -32,6 +32,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import machine
+from benchmarks.shown import show
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.drawing import draw_samples
@@ -48,7 +49,7 @@ HERE = Path(__file__).parent
 CSV = HERE / "results/convex_search.csv"
 PAGE = HERE.parent / "docs/solvers.md"
 PICTURE = HERE.parent / "docs/results/paper/convex_search.png"
-BEGINS, ENDS = "<!-- made by python -m benchmarks.convex_search -->", "<!-- end -->"
+BEGINS = "<!-- made by python -m benchmarks.convex_search -->"
 
 DEVELOPMENT_SEEDS = (1000, 1001, 1002)
 """What the search was made faster on; nothing here measures them."""
@@ -175,22 +176,6 @@ def picture(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def show(page: Path, text: str) -> None:
-    """Put a text between the lines of a page that mark its place.
-
-    Raises
-    ------
-    ValueError
-        If the page does not mark a place.
-    """
-    head, begins, rest = page.read_text().partition(BEGINS)
-    _, ends, tail = rest.partition(ENDS)
-    if not (begins and ends):
-        raise ValueError(f"{page}: nothing between {BEGINS} and {ENDS}, where the table belongs")
-    with atomic_path(page) as part:
-        part.write_text(f"{head}{begins}\n{text.rstrip()}\n{ends}{tail}")
-
-
 def main(arguments: Sequence[str]) -> None:
     """Measure the cases that are asked for.
 
@@ -223,7 +208,7 @@ def main(arguments: Sequence[str]) -> None:
         rows = measured(CSV)
         with atomic_path(PICTURE) as part:
             Path(part).write_bytes(png_bytes(picture(rows)))
-        show(PAGE, table(rows))
+        show(PAGE, BEGINS, table(rows))
 
 
 if __name__ == "__main__":

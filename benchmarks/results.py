@@ -21,7 +21,8 @@ RECOVERY = (
     *("library", "lr", "seed", "threshold", "seconds", "steps", "reached", "final_recovery"),
     *("dtype", "optimizer", "rule"),
 )
-BEGINS, ENDS = "<!-- made by make benchmark -->", "<!-- end -->"
+BEGINS, RACE_BEGINS = "<!-- made by make benchmark -->", "<!-- the race, made by make benchmark -->"
+"""Where docs/speed.md shows a table."""
 PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
 OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
 """Types of our encoder's product, and how they are told apart in tables."""
@@ -76,21 +77,43 @@ def summary(steps: Iterable[Row]) -> str:
     return _table(header, lines)
 
 
-def show(page_of_speed: Path, steps: Iterable[Row]) -> None:
-    """Put the summary into a text, between the lines that mark its place; whole or not at all.
+def race_summary(recovery: Iterable[Row]) -> str:
+    """Return the table that docs/speed.md shows of the race: the better learning rate of each library.
 
-    Raises
-    ------
-    ValueError
-        If the text does not mark a place.
+    Parameters
+    ----------
+    recovery
+        Rows of recovery.csv.
     """
-    text = page_of_speed.read_text()
-    head, begins, rest = text.partition(BEGINS)
-    _, ends, tail = rest.partition(ENDS)
-    if not (begins and ends):
-        raise ValueError(f"{page_of_speed}: nothing between {BEGINS} and {ENDS}, where the benchmark's table belongs")
-    with atomic_path(page_of_speed) as part:
-        part.write_text(f"{head}{begins}\n{summary(steps)}\n{ends}{tail}")
+    best = _best(recovery)
+    thresholds = sorted({threshold for *_, threshold in best})
+    header = ["library", *(f"seconds to {threshold:.0%}" for threshold in thresholds), "steps", "learning rate"]
+    lines = []
+    for name in dict.fromkeys((library, dtype) for library, dtype, _ in best):
+        rows = [best[*name, threshold] for threshold in thresholds]
+        cells = ["ours" + OURS[name[1]] if name[0] == "sdlcore" else _title(name), *(_seconds(row) for row in rows)]
+        lines.append([*cells, str(rows[-1]["steps"]), f"{float(rows[-1]['lr']):.2g}"])
+    return _table(header, lines)
+
+
+def _best(recovery: Iterable[Row]) -> dict[tuple[str, str, float], Row]:
+    """Return the row of the better learning rate of each library, type and threshold."""
+    best: dict[tuple[str, str, float], Row] = {}
+    for row in recovery:
+        key = (row["library"], row["dtype"], float(row["threshold"]))
+        if key not in best or _rank(row) < _rank(best[key]):
+            best[key] = row
+    return best
+
+
+def _seconds(row: Row) -> str:
+    reached = "" if _is_reached(row) else f"not reached ({float(row['final_recovery']):.3f}) after "
+    return f"{reached}{float(row['seconds']):.1f}"
+
+
+def _is_reached(row: Row) -> bool:
+    """Whether a threshold was reached, of a row as it is or as it was read."""
+    return row["reached"] in (True, "true")
 
 
 def page(steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> str:
@@ -184,21 +207,16 @@ parameters, Adam's moments, gradients, the batch, and one batch x n_q buffer in 
 def _race(recovery: Sequence[Row]) -> str:
     if not recovery:
         return ""
-    best: dict[tuple[str, str, float], Row] = {}
-    for row in recovery:
-        key = (row["library"], row["dtype"], float(row["threshold"]))
-        if key not in best or _rank(row) < _rank(best[key]):
-            best[key] = row
+    best = _best(recovery)
     header = ["library", "recovery", "seconds", "steps", "learning rate", "optimiser", "others tried"]
     lines = []
     for (library, dtype, threshold), row in best.items():
         others = [other for other in recovery if other is not row and _same_race(other, row)]
-        reached = "" if row["reached"] else f"not reached ({float(row['final_recovery']):.3f}) after "
         lines.append(
             [
                 _title((library, dtype)),
                 f"{threshold:g}",
-                f"{reached}{float(row['seconds']):.1f}",
+                _seconds(row),
                 str(row["steps"]),
                 f"{float(row['lr']):.2g} ({row['rule']})",
                 str(row["optimizer"]),
@@ -214,7 +232,8 @@ features has a decoder row with |cosine| above .9, for the better of a library's
 
 
 def _rank(row: Row) -> tuple[bool, float, float]:
-    return (not row["reached"], float(row["seconds"]) if row["reached"] else 0.0, -float(row["final_recovery"]))
+    reached = _is_reached(row)
+    return (not reached, float(row["seconds"]) if reached else 0.0, -float(row["final_recovery"]))
 
 
 def _same_race(a: Row, b: Row) -> bool:
@@ -223,7 +242,7 @@ def _same_race(a: Row, b: Row) -> bool:
 
 def _outcome(row: Row) -> str:
     end = f"{float(row['seconds']):.1f} s"
-    if not row["reached"]:
+    if not _is_reached(row):
         end = f"{float(row['final_recovery']):.3f} when stopped after {end}"
     return f"{float(row['lr']):.2g}, {row['optimizer']}: {end}"
 

@@ -8,16 +8,15 @@ from benchmarks.convex_search import (
     BEGINS,
     CASES,
     DEVELOPMENT_SEEDS,
-    ENDS,
     UNSEEN_SEEDS,
     Case,
     draw,
     picture,
     replaced,
-    show,
     table,
 )
 from benchmarks.searched import searched
+from benchmarks.shown import ENDS, show
 from sdlcore.solvers.settings import SolverConfig
 
 FOUND = {"seconds": 2.0, "processor_seconds": 3.5, "recovery": 1.0, "atoms": 1000, "steps": 14, "peak_mb": 1024.0}
@@ -54,7 +53,7 @@ def test_the_page_shows_medians_extremes_and_what_was_before(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"above\n{BEGINS}\nold\n{ENDS}\nbelow\n")
     rows = pd.DataFrame([row(seconds_before=4.0), row(seed=501, seconds=3.0, recovery=0.99), row(n=2000)])
-    show(page, table(rows))
+    show(page, BEGINS, table(rows))
     text = page.read_text()
     assert text.startswith("above\n")
     assert text.endswith("below\n")
@@ -62,7 +61,7 @@ def test_the_page_shows_medians_extremes_and_what_was_before(tmp_path):
     assert "| 2.50 | 3.00 | 3.5 | 4.00 | 0.9950 | 0.9900 |" in " ".join(text.split())
     page.write_text("no marks")
     with pytest.raises(ValueError, match="nothing between"):
-        show(page, "")
+        show(page, BEGINS, "")
 
 
 def test_the_picture_has_every_case_in_both_panels():

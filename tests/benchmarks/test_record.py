@@ -75,14 +75,14 @@ def test_the_results_of_a_whole_run_are_replaced_by_those_of_another_whole_run_o
 @pytest.mark.parametrize(("folder", "failed"), [("shown", ()), ("shown", ("a case",)), ("others", ())])
 def test_the_page_of_speed_shows_one_folders_results(run, monkeypatch, tmp_path, folder, failed):
     shown = []
-    monkeypatch.setattr(results, "show", lambda page, rows: shown.append(len(rows)))
+    monkeypatch.setattr("benchmarks.shown.show", lambda page, begins, text: shown.append(begins))
     arguments = ("--batch", "1024", "--skip-recovery", "--results", str(tmp_path / "results" / folder))
     if failed:
         with pytest.raises(SystemExit):
             run(lambda group, *_: measured(group, *failed), *arguments)
     else:
         run(lambda group, *_: measured(group), *arguments)
-    assert shown == ([9] if folder == "shown" and not failed else [])
+    assert shown == ([results.BEGINS] if folder == "shown" and not failed else [])
 
 
 def test_a_race_leaves_its_rows_after_every_turn_and_goes_on_without_who_fails(monkeypatch, tmp_path):

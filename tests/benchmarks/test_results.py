@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.__main__ import RESULTS, SHOWN
 from benchmarks.machine import describe
-from benchmarks.results import BEGINS, ENDS, RECOVERY, STEPS, page, read, show, summary, to_csv, write
+from benchmarks.results import BEGINS, RACE_BEGINS, RECOVERY, STEPS, page, race_summary, read, summary, to_csv, write
+from benchmarks.shown import ENDS, show
 
 
 def step(library, ms, dtype="float32", **more):
@@ -74,7 +75,7 @@ def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
 def test_the_page_of_speed_gets_the_table_of_the_batch_of_1024_and_nothing_else_changes(tmp_path):
     page_of_speed = tmp_path / "speed.md"
     page_of_speed.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
-    show(page_of_speed, [*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)])
+    show(page_of_speed, BEGINS, summary([*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)]))
     text = page_of_speed.read_text()
     assert text.startswith(f"before\n{BEGINS}\n| method |")
     assert text.endswith(f"|\n{ENDS}\nafter\n")
@@ -83,13 +84,23 @@ def test_the_page_of_speed_gets_the_table_of_the_batch_of_1024_and_nothing_else_
     assert row == ["topk", "64", "200", "80", "60", "1200", "", "460", "100", "2.3", "5.8", "7.7"]
     page_of_speed.write_text("no place")
     with pytest.raises(ValueError, match="nothing between"):
-        show(page_of_speed, TIMES)
+        show(page_of_speed, BEGINS, summary(TIMES))
     assert page_of_speed.read_text() == "no place"
 
 
 def test_the_page_of_speed_shows_what_was_measured():
-    shown = (RESULTS.parents[1] / "docs/speed.md").read_text().partition(BEGINS)[2].partition(ENDS)[0]
-    assert shown.strip() == summary(read(SHOWN / "steps.csv"))
+    text = (RESULTS.parents[1] / "docs/speed.md").read_text()
+    steps, race = (text.partition(begins)[2].partition(ENDS)[0].strip() for begins in (BEGINS, RACE_BEGINS))
+    assert steps == summary(read(SHOWN / "steps.csv"))
+    assert race == race_summary(read(SHOWN / "recovery.csv"))
+
+
+def test_the_race_shows_the_better_learning_rate_as_it_is_and_as_it_is_read_back(tmp_path):
+    (tmp_path / "recovery.csv").write_text(to_csv(RACE, RECOVERY))
+    for rows in (RACE, read(tmp_path / "recovery.csv")):
+        (ours,), (saelens,) = (cells(race_summary(rows), name) for name in ("ours", "saelens"))
+        assert ours == ["ours", "20.0", "100", "0.001"]
+        assert saelens == ["saelens", "130.0", "100", "0.001"]
 
 
 def test_recovery_is_a_librarys_best_learning_rates_and_names_the_others():
