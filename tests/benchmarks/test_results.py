@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from benchmarks.__main__ import RESULTS, SHOWN
+from benchmarks import __main__ as command
 from benchmarks.machine import describe
 from benchmarks.results import BEGINS, RACE_BEGINS, RECOVERY, STEPS, page, race_summary, read, summary, to_csv, write
 from benchmarks.shown import ENDS, show
@@ -89,10 +89,10 @@ def test_the_page_of_speed_gets_the_table_of_the_batch_of_1024_and_nothing_else_
 
 
 def test_the_page_of_speed_shows_what_was_measured():
-    text = (RESULTS.parents[1] / "docs/speed.md").read_text()
+    text = (command.RESULTS.parents[1] / "docs/speed.md").read_text()
     steps, race = (text.partition(begins)[2].partition(ENDS)[0].strip() for begins in (BEGINS, RACE_BEGINS))
-    assert steps == summary(read(SHOWN / "steps.csv"))
-    assert race == race_summary(read(SHOWN / "recovery.csv"))
+    assert steps == summary(read(command.SHOWN / "steps.csv"))
+    assert race == race_summary(read(command.RACE / "recovery.csv"))
 
 
 def test_the_race_shows_the_better_learning_rate_as_it_is_and_as_it_is_read_back(tmp_path):
