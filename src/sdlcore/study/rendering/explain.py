@@ -52,7 +52,7 @@ def figure_explain(table: pd.DataFrame) -> Figure:
             _over(axes, first, name)
             axes.set_xlabel(f"{name} ({share:.0%} of the variance)", fontsize=8)
         for axes in panels[::3]:
-            axes.set_ylabel("distance from Table 1", fontsize=8)
+            axes.set_ylabel("distance from the paper", fontsize=8)
         panels[0].set_ylim(0, 1)
     return figure
 
@@ -64,7 +64,7 @@ def _stages(axes: Axes, table: pd.DataFrame, stages: Sequence[str]) -> None:
         axes.annotate(
             f"{values.min():.2f}", (place, values.min()), (0, -10), textcoords="offset points", fontsize=7, ha="center"
         )
-    axes.set_xticks(range(len(stages)), stages, fontsize=7)
+    axes.set_xticks(range(len(stages)), stages, fontsize=7, rotation=60 if len(stages) > 6 else 0)
     axes.set_xlabel("stage (its smallest distance)", fontsize=8)
 
 
