@@ -100,7 +100,7 @@ BYTES = {
     "npy: a header that nests": (
         "x.npy",
         b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 5000 + b")" * 5000,
-        "Cannot parse header",
+        "Cannot parse header|too many nested parentheses",  # by the version of Python
     ),
     "npy: rows that are not there": ("x.npy", claiming((10**15, 6)), "24000000000000000 bytes, but 96 follow"),
     "npy: more than a machine counts": ("x.npy", claiming((2**62, 2**62)), "bytes, but 96 follow"),
