@@ -24,7 +24,7 @@ def report_inputs():
 # what the scale of this configuration cannot decide, runs at the paper's have, where the documentation is there
 KEPT = [f"docs/results/paper/{name}.csv" for name in ("verdicts", "claims", "table1")]
 KEPT = [in_checkout(path) for path in KEPT if study.name != "paper" and (REPOSITORY / path).exists()]
-KEPT += [FILES.of_paper("nearest_protocol")] * bool(KEPT)
+KEPT += [FILES.nearest_protocol] * bool(KEPT)
 
 
 # those whose runs can be planned for themselves

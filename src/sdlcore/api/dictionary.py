@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
-CHECKPOINT = "checkpoint.safetensors"
 """Files of a run's folder, beside the model."""
+CHECKPOINT = "checkpoint.safetensors"
+"""Another, until the run is finished."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
 """How files end that are not written here; whoever gives such a path means no folder."""
 ROWS_AT_ONCE = 4096

@@ -50,21 +50,16 @@ def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
     if few > n_q // 4:
         return kernels.largest(product, k)
     proposed = kernels.largest(upper(product), few)
-    offsets, columns, values = kernels.narrow(_computed(product, proposed, kernels), k)
-    found = torch.diff(offsets)
+    found = kernels.narrow(_computed(product, proposed, kernels), k)
     # what was not proposed is at most the least that was
     certain_B = torch.diff(proposed.offsets) < few
-    certain_B |= (found == k) & (_least(SparseRows(offsets, columns, values)) > _least(proposed))
+    certain_B |= (torch.diff(found.offsets) == k) & (_least(found) > _least(proposed))
     if certain_B.all():
-        return SparseRows(offsets, columns, values)
+        return found
     others = (~certain_B).nonzero().squeeze(1)
     searched = product._replace(x=product.x[others])
     # added up as the others are, lest bits depend on what was certain
-    more = _computed(searched, kernels.largest(searched, k), kernels)
-    starts = offsets[:-1].clone()
-    starts[others] = len(columns) + more.offsets[:-1]
-    found[others] = torch.diff(more.offsets)
-    return tiles.gathered(starts, found, torch.cat([columns, more.columns]), torch.cat([values, more.values]))
+    return tiles.replaced(found, others, _computed(searched, kernels.largest(searched, k), kernels))
 
 
 def above(product: Product, bounds_Q: Tensor, kernels: Kernels) -> SparseRows:

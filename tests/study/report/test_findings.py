@@ -109,6 +109,10 @@ def test_a_sweep_is_told_by_its_ends():
         f"Without anchors, the decoder of TopK SAE changes most: it {told}",
         "The other method changes by 10 points.",
     ]
+    flat = sweep.assign(gt_recovery_decoder_mean=0.25)
+    assert [plain(sentence) for sentence in table_sentences(flat)] == [
+        "Without anchors, decoders recover as much at k = 8 as at k = 32: 25 %."
+    ]
 
 
 def test_intervals_that_exclude_zero_are_counted_by_side():

@@ -126,20 +126,16 @@ def _through(sums_rows: bool, multiplies: bool) -> Callable[..., Any]:
     return through
 
 
-def _fetch() -> Callable[..., Any]:
-    @intrinsic
-    def fetch(typing: Any, row: Any, ahead: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            body = _Body(context, builder, row.dtype)
-            body.fetch(builder.gep(body.array(signature.args[0], arguments[0]).data, [arguments[1]]), to_write=False)
-            return context.get_dummy_value()
+def _fetch(typing: Any, row: Any, ahead: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        body = _Body(context, builder, row.dtype)
+        body.fetch(builder.gep(body.array(signature.args[0], arguments[0]).data, [arguments[1]]), to_write=False)
+        return context.get_dummy_value()
 
-        return types.void(row, types.intp), code
-
-    return fetch
+    return types.void(row, types.intp), code
 
 
-fetch_piece = _fetch()
+fetch_piece: Any = intrinsic(_fetch)
 """``fetch_piece(row, ahead)`` asks for the piece ``ahead`` numbers behind a row's start."""
 add_rows = _through(sums_rows=True, multiplies=False)
 """``add_rows(tile, rows, values, to, w, products, ahead)``: to += sum over i of values[i] tile[rows[i]].

@@ -57,6 +57,22 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
     A search in int8 begins at bounds that the workspace's last one tells. Rows that turn out to have fewer than k
     entries above theirs are searched again: since products of integers are exact, what comes out has the same bits.
     """
+    if product.dtype != torch.int8 or len(product.W) < MANY:
+        return _search(product, k, workspace)
+    kind, norms = (k, product.upper is None), product.x.norm(dim=1)
+    begun = workspace.begin.pop(kind, 0.0)
+    bounds = begun * norms
+    found = _search(product, k, workspace, bounds)
+    short = (torch.diff(found.offsets) < k).nonzero().squeeze(1)
+    if not len(short):
+        workspace.begin[kind] = CAUTION * float((bounds / norms.clamp(min=_VANISHED)).min())
+    elif begun:
+        found = replaced(found, short, _search(product._replace(x=product.x[short]), k, Workspace()))
+    return found
+
+
+def _search(product: Product, k: int, workspace: Workspace, bounds: Tensor | None = None) -> SparseRows:
+    """Return the k largest positive entries of each row that exceed its bound, which rises to the least of them."""
     cpu = searches()
     n_rows = len(product.x)
     # in bfloat16 values are compared as they are, and widened last
@@ -67,27 +83,14 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
     counts = torch.zeros(n_rows, dtype=torch.int64)
     as_integers = {torch.float64: torch.int64, torch.bfloat16: torch.int16}.get(dtype, torch.int32)
     keys = values.view(torch.int16) if dtype == torch.bfloat16 else values
-    carried = product.dtype == torch.int8 and len(product.W) >= MANY
-    search = k, product.upper is None
-    begun = workspace.begin.pop(search, 0.0) if carried else 0.0
-    norms = product.x.norm(dim=1) if carried else torch.zeros(n_rows)
-    bounds = (begun * norms).to(keys.dtype)
+    least = array(torch.zeros(n_rows, dtype=keys.dtype) if bounds is None else bounds)
     candidates = [array(tensor) for tensor in (columns, keys, values.view(as_integers), counts)]
     for tile in tiles_of(product, workspace):
         maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=keys.dtype)
         written = torch.empty(threads, tile.product.shape[1], dtype=product.b.dtype)
-        scratch = [array(tensor) for tensor in (bounds, maxima, maxima.view(as_integers), written)]
-        cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, *scratch)
-    cpu.settle_largest(k, *candidates, array(bounds))
-    short = (counts < k).nonzero().squeeze(1)
-    if len(short) and begun:
-        again = largest(product._replace(x=product.x[short]), k, Workspace())
-        counts[short] = torch.diff(again.offsets)
-        row = short.repeat_interleave(counts[short])
-        at = torch.arange(len(row)) - again.offsets[:-1].repeat_interleave(counts[short])
-        columns[row, at], values[row, at] = again.columns, again.values
-    elif carried and not len(short):
-        workspace.begin[search] = CAUTION * float((bounds / norms.clamp(min=_VANISHED)).min())
+        scratch = [array(tensor) for tensor in (maxima, maxima.view(as_integers), written)]
+        cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, least, *scratch)
+    cpu.settle_largest(k, *candidates, least)
     offsets, found, kept = gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
     workspace.give(columns)
     workspace.give(values)
@@ -154,6 +157,14 @@ def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) ->
     arrays = [array(tensor) for tensor in (starts, counts, columns, values, offsets, few_columns, few_values)]
     searches().gather_rows(*arrays)
     return SparseRows(offsets, few_columns, few_values)
+
+
+def replaced(entries: SparseRows, rows: Tensor, by: SparseRows) -> SparseRows:
+    """Return entries with those of others in the place of some rows'."""
+    starts, counts = entries.offsets[:-1].clone(), torch.diff(entries.offsets)
+    starts[rows], counts[rows] = len(entries.columns) + by.offsets[:-1], torch.diff(by.offsets)
+    columns, values = (torch.cat(both) for both in zip(entries[1:], by[1:], strict=True))
+    return gathered(starts, counts, columns, values)
 
 
 class Factor(NamedTuple):

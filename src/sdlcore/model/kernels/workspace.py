@@ -1,4 +1,4 @@
-"""Reuse large buffers from step to step.
+"""Keep for the next step what it can use again: large buffers, and where searches may begin.
 
 A training step needs the same few arrays of tens of megabytes each time. Given back to the system and taken anew they
 cost a page fault for every 4 KiB, which takes longer than the arithmetic on them. torch's allocator for CUDA keeps
@@ -12,12 +12,14 @@ from torch import Tensor
 
 
 class Workspace:
-    """Spare buffers on a CPU, by shape and type. They live as long as it does: as a training step, or one search.
+    """Spare buffers on a CPU, by shape and type, and where searches may begin.
+
+    They live as long as it does: as a training step, or one search.
 
     Attributes
     ----------
     begin
-        Where searches for the largest entries of rows begin, as a share of the rows' norms, by the kind of search.
+        Bounds that searches for the largest entries of rows begin at, as a share of the rows' norms, by kind of search.
     """
 
     def __init__(self) -> None:

@@ -26,12 +26,12 @@ class Overview(Picture):
         return cls(table=name, methods=table.methods, nulls=table.nulls)
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        return [files.table(self.table), files.of_paper("nearest_protocol")]
+        return [files.table(self.table), files.nearest_protocol]
 
     def make(self, name: str, files: Files) -> None:
         from sdlcore.study.rendering.overview import figure_overview, overview_rows
         from sdlcore.study.results.tables import read_csv, read_paper
 
-        nearest = read_paper(files.of_paper("nearest_protocol"))
+        nearest = read_paper(files.nearest_protocol)
         rows = overview_rows(read_csv(files.table(self.table)), nearest, self.methods, self.nulls)
         self.write(name, files, figure_overview(rows), rows)

@@ -125,6 +125,10 @@ def _over(plain: pd.DataFrame, name: str) -> list[str]:
     ends = {str(method): (rows.iloc[0], rows.iloc[-1]) for method, rows in first_protocol.groupby("method", sort=False)}
     changes = {method: abs(float(last[name] - first[name])) for method, (first, last) in ends.items()}
     most = max(changes, key=lambda method: changes[method])
+    if not changes[most]:
+        low, high = (f"{symbol(row['parameter'])} = {row['value']:g}" for row in ends[most])
+        recovered = _range(pd.Series([first[name] for first, _ in ends.values()]))
+        return [f"Without anchors, decoders recover as much at {low} as at {high}: {recovered}."]
     told = [
         f"{percent(row[name])} of the features at {symbol(row['parameter'])} = {row['value']:g}" for row in ends[most]
     ]

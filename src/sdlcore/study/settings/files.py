@@ -117,3 +117,8 @@ class Files:
     def of_paper(self, name: str) -> str:
         """Return the paper's own numbers of a table."""
         return f"{self.paper}/{name}.csv"
+
+    @property
+    def nearest_protocol(self) -> str:
+        """What the protocol that our search found nearest to Table 1 gives, in the paper's format."""
+        return self.of_paper("nearest_protocol")
