@@ -2,7 +2,7 @@
 
     python -m benchmarks.convex_search                       # all of it; on two cores that do nothing else
     python -m benchmarks.convex_search --features 1000       # a part: rows of the others stay
-    git worktree add ../before 2189b80                         # beside it, another state of the code, in turns
+    git worktree add ../before 2189b80                       # beside it, another state of the code, in turns
     python -m benchmarks.convex_search --features 1000 --before ../before/src
 
 Each case draws a bench into a store on disk and searches it in a process of its own. Seconds are the search's: reading

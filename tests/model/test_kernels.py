@@ -207,6 +207,7 @@ def test_kernels_keep_buffers_only_in_a_workspace_that_they_are_given():
 
 def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 10)
+    monkeypatch.setattr(tiles, "_one_dnn", lambda: False)  # which takes memory of its own
     product = Product(torch.randn(6, 4), torch.randn(50, 4), torch.zeros(50), torch.float32)
     workspace = Workspace()
     memory = {tile.product.data_ptr() for tile in tiles.tiles_of(product, workspace)}
@@ -218,10 +219,11 @@ def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
 def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 10)
     product = Product(torch.randn(6, 40), torch.randn(55, 40), torch.zeros(55), torch.float32)
-    by_torch = [tile.product.clone() for tile in tiles.tiles_of(product, Workspace())]
-    monkeypatch.setattr(tiles, "LEAST", 0)
-    monkeypatch.setattr(tiles, "_one_dnn", lambda: True)
-    by_one_dnn = [tile.product.clone() for tile in tiles.tiles_of(product, Workspace())]
+    products = []
+    for answer in (False, True):
+        monkeypatch.setattr(tiles, "_one_dnn", lambda answer=answer: answer)
+        products.append([tile.product.clone() for tile in tiles.tiles_of(product, Workspace())])
+    by_torch, by_one_dnn = products
     torch.testing.assert_close(by_one_dnn, by_torch)
 
 

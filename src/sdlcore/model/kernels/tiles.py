@@ -18,8 +18,6 @@ from sdlcore.model.kernels.workspace import Workspace
 TILE = 2000
 """Latents whose pre-activations are computed at once, twice as many in bfloat16: few enough to be searched while they
 are in a CPU's caches, and enough to keep it busy."""
-LEAST = 1 << 28
-"""Multiplications of a product from which on oneDNN computes it."""
 _VANISHED = 2.0**-62
 """More than a number whose square is too small for float32, and so in no norm."""
 MANY = 4 * TILE
@@ -182,7 +180,7 @@ def tiles_of(product: Product, workspace: Workspace) -> Iterator[Tile]:
     if upper is not None and dtype != torch.int8:
         raise ValueError(f"upper bounds of a product are computed in int8, found {dtype}")
     exact = dtype == W.dtype
-    by_one_dnn = dtype == torch.float32 and x.numel() * len(W) >= LEAST and _one_dnn()
+    by_one_dnn = dtype == torch.float32 and _one_dnn()
     samples = _converted(x, dtype, workspace)
     of_rows = _of_rows(samples.numbers, x.shape[1], upper)
     width = 2 * TILE if dtype == torch.bfloat16 else TILE
