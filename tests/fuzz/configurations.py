@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sdlcore.study.configuration.loading import ConfigError, configuration, load_yaml, validate
+from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, validate
+from sdlcore.study.configuration.yaml_files import mapping, parse
 from sdlcore.study.settings.cells import run_settings
 from tests.conftest import REPOSITORY
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, refusal
@@ -65,7 +66,7 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
 def _check(content: str | bytes, names: list[str], must_refuse: bool = False) -> str:
     default = _load(CONFIG / "config.yaml")
     try:
-        config = configuration(content, default, NAME)
+        config = configure(mapping(parse(content, NAME), NAME), default)
     except ConfigError as error:
         return refusal(error, names)
     if must_refuse:

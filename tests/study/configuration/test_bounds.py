@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdlcore.study.configuration.loading import ConfigError, configuration, configure, load_yaml, validate
+from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, validate
 from sdlcore.study.configuration.schema import schema
 from sdlcore.study.settings.trees import merge
 
@@ -226,9 +226,3 @@ def test_what_says_where_and_how_runs_are_made_needs_no_name():
     given = {"device": "cpu", "processes": 2, "split": "samples", "tensorboard": False, "cache": "/tmp/cache"}
     assert configure(given, BASE).name == "quick"
     assert configure({}, BASE).model_dump() == validate(BASE).model_dump()
-
-
-def test_one_function_takes_a_text_to_a_configuration():
-    assert configuration(b"name: mine\nseeds: [0]\n", BASE).seeds == [0]
-    with pytest.raises(ConfigError, match=r"some\.yaml: line 2: the key name stands twice"):
-        configuration("name: mine\nname: x\n", BASE, name="some.yaml")

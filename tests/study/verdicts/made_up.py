@@ -11,6 +11,7 @@ from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.settings.trees import merge
+from sdlcore.study.verdicts.contradictions import Contradiction, accusations
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.paper import MEASURES, read_numbers
 from sdlcore.study.verdicts.readings import JUDGED, question, stated
@@ -40,6 +41,11 @@ def configuration(*names: str) -> Configuration:
 @cache
 def papers_numbers() -> pd.DataFrame:
     return read_numbers(PAPER)
+
+
+def contradictions(numbers: pd.DataFrame) -> dict[int, list[Contradiction]]:
+    """Return index in ``numbers`` -> what is wrong with it, of the numbers that no listed reading makes consistent."""
+    return {index: about.findings for index, about in accusations(numbers).items() if not about.excuse}
 
 
 @cache

@@ -14,13 +14,12 @@ from sdlcore.study.verdicts.contradictions import (
     SAME_SETTING,
     TOLERANCE,
     accusations,
-    contradictions,
     is_share,
     remark,
 )
 from sdlcore.study.verdicts.paper import NUMBER_COLUMNS, describe
 from sdlcore.study.verdicts.readings import TAUS
-from tests.study.verdicts.made_up import papers_numbers
+from tests.study.verdicts.made_up import contradictions, papers_numbers
 
 RECOVERY = "gt_recovery_percent"
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from sdlcore.evaluation.metrics import COSINE
 from sdlcore.study.settings.runs import Run
-from sdlcore.study.verdicts.contradictions import contradictions
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.judging import (
     INCONSISTENT,
@@ -32,6 +31,7 @@ from sdlcore.study.verdicts.readings import JUDGED, stated
 from sdlcore.study.verdicts.scale import SWEPT
 from tests.study.verdicts.made_up import (
     configuration,
+    contradictions,
     evidence,
     papers_configuration,
     papers_numbers,

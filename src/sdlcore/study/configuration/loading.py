@@ -29,24 +29,13 @@ from sdlcore.study.configuration.variants import (
     without_like,
 )
 from sdlcore.study.configuration.whole import Configuration
-from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping, parse, unbounded
+from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping, unbounded
 from sdlcore.study.settings.trees import Tree, merge
 
-__all__ = ["ConfigError", "configuration", "configure", "load_yaml", "read_given", "validate"]
+__all__ = ["ConfigError", "configure", "load_yaml", "read_given", "validate"]
 
 UNTRACKED = ("device", "processes", "split", "tensorboard", "wandb", "cache", "peers_python", "plugins")
 """Keys that say where, how and by whose code runs are made, and alone change no result."""
-
-
-def configuration(content: str | bytes, default: Tree, name: str = "text") -> Configuration:
-    """Return the whole valid configuration that the text of one file makes of the default.
-
-    Raises
-    ------
-    ConfigError
-        Whatever is wrong with the text.
-    """
-    return configure(mapping(parse(content, name), name), default)
 
 
 def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:

@@ -15,6 +15,8 @@ from sdlcore.study.rendering.figures import GREY, PALETTE, style
 
 CLASSES_SHOWN = 6
 """Classes that a histogram names; the others are one bar."""
+LONGEST_LINE = 14
+"""Letters of a class name, beyond which it is wrapped."""
 
 
 class ShownLatent(NamedTuple):
@@ -125,10 +127,10 @@ def _draw_histogram(axes: Axes, row: ShownLatent) -> None:
     )
 
 
-def _wrapped(name: str, longest: int = 14) -> str:
+def _wrapped(name: str) -> str:
     lines = [""]
     for word in name.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > longest:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > LONGEST_LINE:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()

@@ -79,6 +79,8 @@ PAPER_ANCHORINGS = {
     "class_means": "anchored",
 }
 
+LEVEL = 0.95
+"""Of intervals over seeds."""
 
 _PAPER_COLUMNS = ["method", "anchoring", "gt_recovery_percent", "mip", "l0"]
 
@@ -187,14 +189,14 @@ def _values(cell: pd.DataFrame, name: str) -> np.ndarray:
     return cell[name].to_numpy(float) if name in cell else np.full(len(cell), np.nan)
 
 
-def paired_interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """Return mean and t interval of paired differences; the interval is NaN below 3 pairs."""
+def paired_interval(differences: np.ndarray) -> tuple[float, float, float]:
+    """Return mean and 95 % t interval of paired differences; the interval is NaN below 3 pairs."""
     differences = np.asarray(differences, float)
     mean = float(differences.mean())
     if len(differences) < 3:
         return mean, float("nan"), float("nan")
     error = differences.std(ddof=1) / np.sqrt(len(differences))
-    reach = float(scipy.special.stdtrit(len(differences) - 1, (1 + level) / 2) * error)
+    reach = float(scipy.special.stdtrit(len(differences) - 1, (1 + LEVEL) / 2) * error)
     return mean, mean - reach, mean + reach
 
 

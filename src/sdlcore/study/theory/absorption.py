@@ -8,22 +8,21 @@ import scipy.optimize
 from sdlcore.study.theory.landscape import Problem, autoencoder
 from sdlcore.study.theory.spurious import Groups
 
-TOLERANCE = 1e-9
-
 DOG, ABSORBED = (0, 1, 2, 3), 0
 """Example 3.8: the breeds among its features, and the one that is absorbed."""
 
 
-def dogs(rng: np.random.Generator, dimension: int = 16, spread: float = 1.0) -> Problem:
+def dogs(rng: np.random.Generator) -> Problem:
     """Return Example 3.8: four breeds of dog about a common direction, a cat, a horse and an elephant.
 
-    Seven unit features. Breeds are the direction "dog" plus noise of norm about ``spread``, so that all of their inner
-    products are about 1 / (1 + spread^2); draws in which one is not positive are drawn again.
+    Seven unit features of 16 dimensions. Breeds are the unit direction "dog" plus noise of norm about 1, so that all of
+    their inner products are about a half; draws in which one is not positive are drawn again.
     """
+    dimension = 16
     dog = rng.standard_normal(dimension)
     dog /= np.linalg.norm(dog)
     while True:
-        breeds = dog[:, None] + spread * rng.standard_normal((dimension, len(DOG))) / np.sqrt(dimension)
+        breeds = dog[:, None] + rng.standard_normal((dimension, len(DOG))) / np.sqrt(dimension)
         breeds /= np.linalg.norm(breeds, axis=0)
         if (breeds.T @ breeds > 0).all():
             break

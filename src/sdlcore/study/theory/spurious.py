@@ -105,32 +105,28 @@ def encoder_row(
     return found.x[:n_p] if found.status == 0 else None
 
 
-def partial_minimum(
-    groups: Groups, problem: Problem, choice: Sequence[int] | None = None
-) -> tuple[Weights, bool] | None:
+def partial_minimum(groups: Groups, problem: Problem) -> tuple[Weights, bool] | None:
     """Return weights with a pattern at which both gradients vanish, and whether they are a local minimum.
 
     Parameters
     ----------
     groups
-        Disjoint; a latent with none is dead.
+        Disjoint; a latent with none is dead. Each takes the first of its `group_points`.
     problem
         Features of each group linearly independent.
-    choice
-        Which of its `group_points` each group takes; the first of each, if left out.
 
     Returns
     -------
     None where a group has no such point, or no encoder row makes it.
     """
     rows, columns, local = [], [], True
-    for i, members in enumerate(groups):
+    for members in groups:
         activations, column = np.zeros(0), np.zeros(len(problem.W_r))
         if members:
             points = group_points(problem.W_r[:, members], problem.M[list(members)])
-            if len(points) <= (choice[i] if choice else 0):
+            if not points:
                 return None
-            point = points[choice[i] if choice else 0]
+            point = points[0]
             activations, column, local = point.activations, point.column, local and point.largest
         row = encoder_row(problem.W_p, members, activations, problem.threshold)
         if row is None:

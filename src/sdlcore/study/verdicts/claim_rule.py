@@ -22,7 +22,6 @@ HOLDS = "holds"
 FAILS = "does not hold"
 OPEN = "not decided"
 BLIND = "cannot tell"
-CLAIM_VERDICTS = (HOLDS, FAILS, OPEN, BLIND, NOT_READ, NOT_RUN)
 
 CLAIM_COLUMNS = [
     "claim",
@@ -137,7 +136,7 @@ def span(values: Iterable[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = tuple(CLAIMS)) -> pd.DataFrame:
+def claims(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """Return a verdict on each claim.
 
     Parameters
@@ -146,15 +145,13 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
         The paper's own, as `paper.read_numbers` returns them.
     evidence
         Our runs.
-    asked
-        The claims.
 
     Returns
     -------
     DataFrame
-        One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `CLAIM_VERDICTS`, by our runs at the
-        paper's scale under the protocol ``paper`` (Figure 6's under its own) and under ``reading``; ``here`` what it
-        would be by the runs that there are, whatever their scale, `PARTLY` where some are missing, empty where all
+        One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `HOLDS` to `NOT_RUN`, by our runs at
+        the paper's scale under the protocol ``paper`` (Figure 6's under its own) and under ``reading``; ``here`` what
+        it would be by the runs that there are, whatever their scale, `PARTLY` where some are missing, empty where all
         are, and ``seeds`` how many each number has at least and under which ``protocol``, empty for several; ``means``
         the least and the largest of what is compared, recovery in per cent; ``evidence`` the numbers in a sentence;
         ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
@@ -166,7 +163,7 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, asked: Sequence[Claim] = t
     others = {protocol: runs_of(evidence, protocol=protocol) for protocol in protocols}
     readings = {label: runs_of(evidence, reading) for label, reading in OTHER_READINGS.items()}
     rows = []
-    for claim in asked:
+    for claim in CLAIMS:
         contrasts = claim.contrasts(ours)
         empty = [contrast for contrast in contrasts if contrast.observed.values.empty]
         lacking = _told(empty or contrasts)

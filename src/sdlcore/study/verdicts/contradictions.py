@@ -48,11 +48,6 @@ class Accusation(NamedTuple):
     """The listed reading, in words, under which nothing is wrong with it; empty if there is none."""
 
 
-def contradictions(numbers: pd.DataFrame) -> dict[int, list[Contradiction]]:
-    """Return index in ``numbers`` -> what is wrong with it, of the numbers that no listed reading makes consistent."""
-    return {index: about.findings for index, about in accusations(numbers).items() if not about.excuse}
-
-
 def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
     """Return what is wrong with each number under the judged reading, and which other one excuses it.
 

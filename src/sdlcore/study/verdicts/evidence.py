@@ -20,7 +20,6 @@ from sdlcore.study.verdicts.scale import Resampling, beside_differences, differe
 PROTOCOL = "paper"
 """The protocol that numbers and claims are judged under."""
 MISSING = "no run of"
-NO_RUNS = pd.DataFrame(columns=KEY)
 
 
 class Place(NamedTuple):

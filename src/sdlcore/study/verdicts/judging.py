@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.special
 
+from sdlcore.study.results.tables import LEVEL
 from sdlcore.study.verdicts.contradictions import TOLERANCE, Accusation, accusations, remark
 from sdlcore.study.verdicts.evidence import PROTOCOL, Cell, Evidence, Place, cells, shortfall
 from sdlcore.study.verdicts.paper import MEASURES, NUMBER_COLUMNS
@@ -23,7 +24,6 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONSISTENT, NOT_READ, NOT_RUN)
 UNDECIDED = (NOT_READ, NOT_RUN)
 """What was not run has no verdict."""
 
-LEVEL = 0.95
 L0_TOLERANCE = 0.05
 """Of our own L0."""
 

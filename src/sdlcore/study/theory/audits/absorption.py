@@ -179,10 +179,10 @@ def _any_threshold(drawn: list[Drawn], rng: np.random.Generator, trials: int = 2
         while len(members) < 2:
             W = unit_columns(2, 4, rng)
             members = np.flatnonzero(rng.standard_normal(2) @ W > 0).tolist()
-        unreachable += not any(_separable(W, members, feature, 0.0) for feature in members)
+        unreachable += not any(_separable(W, members, feature) for feature in members)
     W, members = without_threshold()
     whole = separating_row(W, members, 0.0) is not None
-    apart = [_separable(W, members, feature, 0.0) for feature in members]
+    apart = [_separable(W, members, feature) for feature in members]
     children, groups, rows = two_parents()
     realised = (pattern(rows, autoencoder(children)) == groups_to_pattern(groups, 6)).all()
     alone = [separating_row(children, [child], 0.0) is not None for child in range(6)]
@@ -210,10 +210,10 @@ def _any_threshold(drawn: list[Drawn], rng: np.random.Generator, trials: int = 2
     )
 
 
-def _separable(W: np.ndarray, members: list[int], feature: int, threshold: float) -> bool:
+def _separable(W: np.ndarray, members: list[int], feature: int) -> bool:
     """Tell whether a row for the members but one, and a row for that one, exist."""
     rest = [d for d in members if d != feature]
-    return all(separating_row(W, group, threshold) is not None for group in (rest, [feature]))
+    return all(separating_row(W, group, 0.0) is not None for group in (rest, [feature]))
 
 
 def _hierarchy(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
