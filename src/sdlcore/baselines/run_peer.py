@@ -16,9 +16,10 @@ from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import open_checked
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.training.history import History, Watch, csv_file
+from sdlcore.training.history import History, Row, Watch, csv_file
 from sdlcore.training.loop import DivergedError
 from sdlcore.training.runner import Run, leave_run
+from sdlcore.training.variance import judged
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +83,11 @@ class _Rows:
             steps = f"{self._step - self._row_steps + 1} to {self._step}"
             raise DivergedError(f"training by {self._config.peer} diverged in steps {steps}: loss is {mean}; lower lr")
         model = dictionary()
-        row = {"step": self._step, "samples": self._step * self._config.batch_size, "loss": mean}
-        row |= _judged(model, self._x) | {"seconds": round(seconds, 3)}
+        row: Row = {"step": self._step, "samples": self._step * self._config.batch_size}
+        row |= judged(model, self._x, self._x) | {"loss": mean, "seconds": round(seconds, 3)}
         log.info("step %d/%d  loss %.4f  fvu %.4f  l0 %.1f", self._step, self._config.steps, *list(row.values())[2:5])
         if self._watch:
             row |= self._watch({"encoder": model.W_enc, "decoder": model.W_dec})
         self._history.add(row)
         self._losses, self._row_steps = torch.zeros(()), 0
         self._started = time.perf_counter() - seconds
-
-
-@torch.no_grad()
-def _judged(model: SparseCoder, x: Tensor) -> dict[str, float]:
-    out = model(x)
-    error, variance = (x - out.x_hat).square().sum(), (x - x.mean(0)).square().sum()
-    return {"fvu": float(error / variance), "l0": float(out.active().mean())}

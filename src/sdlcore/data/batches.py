@@ -25,6 +25,12 @@ class Readable(Protocol):
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
 
 
+def read_pair(store: Readable, pair: str, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return x_p and x_r of rows ``start:stop``; an autoencoder pays no reading of the target."""
+    target = None if pair == "sae" else store.read("target", start, stop)
+    return make_pair(pair, store.read("input", start, stop), target)
+
+
 class Chunked(Readable, Protocol):
     """A store, or a part of one."""
 

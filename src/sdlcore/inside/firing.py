@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.sparse_coder import SparseCoder
@@ -59,8 +60,7 @@ def rows_of_store(store: ActivationStore, pair: str) -> Iterator[Rows]:
     """Yield the rows of a store with the references `WHERE`, as a dictionary of ``pair`` reads them."""
     for start in range(0, store.rows, ROWS_AT_ONCE):
         stop = start + ROWS_AT_ONCE
-        target = store.read("target", start, stop) if pair != "sae" else None
-        x_p, _ = make_pair(pair, store.read("input", start, stop), target)
+        x_p, _ = read_pair(store, pair, start, stop)
         yield Rows(x_p.astype(np.float32), {name: store.read(f"references/{name}", start, stop) for name in WHERE})
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.data.pairs import make_pair, pair_sites
+from sdlcore.data.batches import read_pair
+from sdlcore.data.pairs import pair_sites
 from sdlcore.data.reading import open_checked
 from sdlcore.interop.format import kind_of
 from sdlcore.interop.load import load
@@ -19,6 +20,7 @@ from sdlcore.settings import Json
 from sdlcore.storage.parsing import parsing
 from sdlcore.training.history import History, csv_file
 from sdlcore.training.runner import Run, leave_run
+from sdlcore.training.variance import judged
 
 log = logging.getLogger(__name__)
 ROWS = 1024
@@ -67,14 +69,9 @@ def _opened(run: Run, found: Path, form: str) -> SparseCoder:
         widths = model.input_sites, model.target_sites
         if widths != expected:
             raise ValueError(f"{found}: a {kind_of(model)} of widths {widths}, but one for {run.store} has {expected}")
-        rows = min(ROWS, store.rows)
-        target = None if store.n_r is None else store.read("target", 0, rows)
-        x_p, x_r = (torch.from_numpy(x) for x in make_pair(pair, store.read("input", 0, rows), target))
-    with History(sinks=[partial(csv_file, run.history)]) as history, torch.no_grad():
-        out = model(x_p)
-        error, variance = (x_r - out.x_hat).square().sum(), (x_r - x_r.mean(0)).square().sum()
-        row = {"step": 0, "samples": 0, "loss": float(error) / rows, "fvu": float(error / variance)}
-        row |= {"l0": float(out.active().mean()), "seconds": 0}
+        x_p, x_r = (torch.from_numpy(x) for x in read_pair(store, pair, 0, ROWS))
+    with History(sinks=[partial(csv_file, run.history)]) as history:
+        row = {"step": 0, "samples": 0, **judged(model, x_p, x_r), "seconds": 0}
         watch = run.watching(pair)
         history.add(row | (watch({"encoder": model.W_enc, "decoder": model.W_dec}) if watch else {}))
     return model

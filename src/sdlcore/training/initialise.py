@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.data.batches import Readable
-from sdlcore.data.pairs import make_pair
+from sdlcore.data.batches import Readable, read_pair
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group
 from sdlcore.training.geometric_median import geometric_median
@@ -67,9 +66,8 @@ def start_from_samples(model: SparseCoder, rows: Readable, normalisation: Scalin
         if first == last:
             continue
         here = chosen[first:last] - start
-        target = None if config.pair == "sae" else rows.read("target", start, start + ROWS_AT_ONCE)[here]
-        x = make_pair(config.pair, rows.read("input", start, start + ROWS_AT_ONCE)[here], target)
-        x_p, x_r = normalisation(*(torch.from_numpy(part.astype(np.float32)) for part in x))
+        x = read_pair(rows, config.pair, start, start + ROWS_AT_ONCE)
+        x_p, x_r = normalisation(*(torch.from_numpy(part[here].astype(np.float32)) for part in x))
         some = x_p.any(1) & x_r.any(1)
         latents = torch.from_numpy(place[first:last])[some]
         model.W_dec[latents] = torch.nn.functional.normalize(x_r[some])

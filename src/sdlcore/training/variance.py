@@ -1,9 +1,10 @@
-"""The variance of a batch, which explains how much of it a dictionary reconstructs."""
+"""How much of a batch's variance a dictionary explains."""
 
 import torch
 from torch import Tensor
 
 from sdlcore.model.kernels.calling import array, row_loops
+from sdlcore.model.sparse_coder import SparseCoder
 
 
 def total_variance(x: Tensor) -> Tensor:
@@ -16,3 +17,11 @@ def total_variance(x: Tensor) -> Tensor:
     found = torch.empty(x.shape[1], dtype=x.dtype)
     row_loops().column_variances(array(x), array(found))
     return found.sum()
+
+
+@torch.no_grad()
+def judged(model: SparseCoder, x_p: Tensor, x_r: Tensor) -> dict[str, float]:
+    """Return ``loss``, ``fvu`` and ``l0`` of a dictionary on one batch, for histories of what is not trained here."""
+    out = model(x_p)
+    error, variance = (x_r - out.x_hat).square().sum(), (x_r - x_r.mean(0)).square().sum()
+    return {"loss": float(error) / len(x_r), "fvu": float(error / variance), "l0": float(out.active().mean())}
