@@ -7,7 +7,8 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import (
     BENCH,
     CLASSES,

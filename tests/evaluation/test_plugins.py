@@ -9,7 +9,8 @@ import torch
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS
 from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
 from sdlcore.model.activations.registry import activation

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from sdlcore.evaluation.recovery import (
     Match,
     best_match,
-    chance_mip,
     chance_recovery,
     f1_scores,
     gt_recovery,
@@ -19,6 +18,7 @@ from sdlcore.evaluation.recovery import (
     simulated_chance,
 )
 from sdlcore.random_streams import stream
+from tests.evaluation.chance import chance_mip
 
 
 def directions(seed, rows, dimension):

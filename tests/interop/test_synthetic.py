@@ -11,7 +11,8 @@ from scipy.sparse import csr_array
 
 import sdlcore as sdl
 from sdlcore.data.memory import Arrays
-from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.interop.export import export
 from sdlcore.interop.format import RefusedError
 from sdlcore.model.sparse_coder import SparseCoder

@@ -5,13 +5,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.evaluation.recovery import best_match, chance_mip, mip, normalise_rows
+from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
 from sdlcore.model.saving import load_model, save_model
 from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
+from tests.evaluation.chance import chance_mip
 
 CONFIGS = {
     "relu": ModelConfig(n_q=12, bias=True),

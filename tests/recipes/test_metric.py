@@ -28,7 +28,8 @@ import scipy.sparse
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import markdown
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sdlcore.baselines.settings import PeerConfig
@@ -13,9 +12,9 @@ from sdlcore.command_line import cli
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import content_digest, open_checked
 from sdlcore.data.references import load_references
-from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.finished import finished_metrics
-from sdlcore.evaluation.given import given_away
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.origin import check_origin
 from sdlcore.evaluation.plugin_metrics import parts_of_metrics
 from sdlcore.interop.settings import ImportConfig
@@ -52,19 +51,13 @@ def main(
         finished: pattern of the folders of finished runs; metrics of the same dictionary are taken from there
     """
     torch.set_num_threads(1)
-    source, method, protocol, anchoring, seed = cell
+    seed = cell[-1]
     kinds: dict[str, type[RunConfig | SolverConfig | PeerConfig | ImportConfig]]
     kinds = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
     kind = next((kind for key, kind in kinds.items() if key in settings), RunConfig)
     config = kind.from_dict(settings)
     check_origin(model, config.to_dict(), seed, trained_on)
-    run: dict[str, Json] = {
-        "source": source,
-        "method": method,
-        "protocol": protocol,
-        "anchoring": anchoring,
-        "seed": seed,
-    }
+    run: dict[str, Json] = dict(zip(("source", "method", "protocol", "anchoring", "seed"), cell, strict=True))
     inputs: dict[str, Json] = {"model": sha256_of(model), "store": content_digest(store)}
     given_files = {"references": references, "anchors": anchors}
     inputs |= {name: sha256_of(path) if path else None for name, path in given_files.items()}
@@ -75,13 +68,7 @@ def main(
     if there := finished_metrics(finished, output.name, facts, seed):
         write_json(output, seal_json(there | {"run": run}))
         return
-    truth = None
-    if judges:
-        truth = GroundTruth(judges.W_p, judges.W_r, np.zeros(0, dtype=np.int64), judges.classes, judges.class_names)
-        truth = truth._replace(hierarchy=hierarchy)
-        if anchors:
-            given = load_anchors(anchors)
-            truth = truth._replace(anchored=given_away(given, judges), anchors=given)
+    truth = GroundTruth.of(judges, load_anchors(anchors) if anchors else None, hierarchy) if judges else None
     with open_checked(store) as opened:
         found = evaluate(load_model(model), opened, truth, stream(seed, "chance"))
     content: dict[str, Json] = {

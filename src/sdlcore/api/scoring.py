@@ -16,9 +16,8 @@ from sdlcore.api.inputs import activations
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.references import References
-from sdlcore.evaluation.evaluate import GroundTruth
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
-from sdlcore.evaluation.given import given_away
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import METRICS, OTHERS, SIDES, recovery_name
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -170,7 +169,7 @@ def evaluate(
                 raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
         drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
-        judges = _ground_truth(truth.references, anchors)._replace(hierarchy=truth.settings.hierarchy)
+        judges = GroundTruth.of(truth.references, anchors, truth.settings.hierarchy)
         return _scored(coder, samples, judges, seed, nulls)
     if x is None:
         raise ValueError("x is missing: without a bench, evaluate needs samples; give them as x=...")
@@ -186,14 +185,7 @@ def evaluate(
         if classes is not None and not given.has("labels"):
             raise ValueError("labels are missing, by which means of classes are judged")
         known = classes is not None or given.features() is not None
-        return _scored(coder, given, _ground_truth(references, anchors)._replace(coefficients=known), seed, nulls)
-
-
-def _ground_truth(references: References, anchors: Anchors | None) -> GroundTruth:
-    given = np.zeros(0, dtype=np.int64) if anchors is None else given_away(anchors, references)
-    return GroundTruth(
-        references.W_p, references.W_r, given, references.classes, references.class_names, anchors=anchors
-    )
+        return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, nulls)
 
 
 def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None, seed: int, nulls: bool) -> Scores:

@@ -8,7 +8,7 @@ Suppression in SAEs"). Both are told by the true coefficients, of features that 
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.recovery_rule import TAU, recovered
+from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.recovery import normalise_rows
 
 
@@ -24,13 +24,11 @@ class Splitting:
         n_q x n_r, by latent.
     true
         n x n_r: what one unit of each feature is in the target, not normalised.
-    tau
-        Threshold of a match.
     """
 
-    def __init__(self, W_dec: np.ndarray, true: np.ndarray, tau: float = TAU) -> None:
+    def __init__(self, W_dec: np.ndarray, true: np.ndarray) -> None:
         cosines = normalise_rows(W_dec.astype(np.float64)) @ normalise_rows(true.astype(np.float64)).T
-        latents, features = np.nonzero(recovered(cosines, tau))
+        latents, features = np.nonzero(recovered(cosines))
         # what one unit of a latent writes in a feature's direction, in units of the feature
         share = cosines[latents, features] * np.linalg.norm(W_dec[latents], axis=1)
         share /= np.linalg.norm(true[features], axis=1)

@@ -1,15 +1,11 @@
 """The dictionary step: ridge least squares for all atoms at once, from running normal equations."""
 
-import logging
-
 import torch
 from torch import Tensor
 
 from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.solvers import kernels as loops
 from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError
-
-log = logging.getLogger(__name__)
 
 CHECKED = 16
 """Dimensions in which a step's objective is checked. It is a sum over dimensions, each minimised on its own."""

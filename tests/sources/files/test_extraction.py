@@ -14,7 +14,8 @@ from safetensors.torch import save_file as save_torch
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import class_means
 from sdlcore.data.writing import create_store
-from sdlcore.evaluation.evaluate import GroundTruth, evaluate
+from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig

@@ -87,19 +87,8 @@ def feature_matrix(
     )
 
 
-def interference_loss(W: np.ndarray, config: FeatureMatrixConfig) -> float:
-    """Return the soft-thresholded interference loss of eq. (27) for dimension x n ``W``."""
-    gram = W.T @ W
-    np.fill_diagonal(gram, 0.0)
-    limit = config.max_interference * (1 - MARGIN)
-    loss = np.square(np.maximum(0, gram - limit)).sum()
-    if config.bound == "absolute":
-        return float(loss + np.square(np.maximum(0, -gram - limit)).sum())
-    return float(loss + NEGATIVE_INTERFERENCE * np.square(np.maximum(0, gram)).sum())
-
-
 def _interference_gradient(W: np.ndarray, gram: np.ndarray, config: FeatureMatrixConfig) -> np.ndarray:
-    """Gradient of `interference_loss`; every pair counts twice, as in eq. (27)."""
+    """Gradient of the soft-thresholded interference loss (eq. 27), in which every pair counts twice."""
     limit = config.max_interference * (1 - MARGIN)
     slope = np.maximum(0, gram - limit)
     if config.bound == "absolute":

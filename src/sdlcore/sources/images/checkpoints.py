@@ -6,7 +6,6 @@ model is ever run.
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +17,6 @@ from PIL import Image
 
 from sdlcore.sources.folders import NO_FILE
 from sdlcore.storage.parsing import NO_CODE, SourceError, described, nothing_to_read, parsing
-
-log = logging.getLogger(__name__)
 
 HUB = "hf-hub:"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")

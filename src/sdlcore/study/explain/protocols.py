@@ -37,7 +37,7 @@ FULL = Scale(1, 1000, 768, 16_000, 30, 0.1)
 QUARTER = Scale(4, 250, 192, 4000, 8, 0.2)
 """A quarter of every size; sparsity, samples, batch and steps are the paper's. So features a latent, samples a feature,
 active latents an active feature (k = 16 of 2.5 active features, 64 of 10) and the noise of other features in an inner
-product stay as they are. Chance does not: `chance_mip` is .27 for 4,000 random rows, .15 for 16,000."""
+product stay as they are. The MIP of random rows does not: it is .27 for 4,000, .15 for 16,000."""
 SCALES = {"quarter": QUARTER, "full": FULL}
 EVERY = 40
 """Steps between looks at a dictionary."""

@@ -1,0 +1,109 @@
+"""What a model does on samples, block by block: how it reconstructs them, and which latents are active."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from sdlcore.data.batches import read_pair
+from sdlcore.data.memory import Activations
+from sdlcore.data.pairs import make_pair
+from sdlcore.data.references import labels_by
+from sdlcore.evaluation.coefficient_scores import CoefficientScores
+from sdlcore.evaluation.ground_truth import GroundTruth
+from sdlcore.evaluation.top_samples import TopSamples
+from sdlcore.model.sparse_coder import SparseCoder
+
+ROWS_AT_ONCE = 1024
+
+
+def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield x_p and x_r of `ROWS_AT_ONCE` samples, float32."""
+    for start in range(0, store.rows, ROWS_AT_ONCE):
+        x_p, x_r = read_pair(store, pair, start, start + ROWS_AT_ONCE)
+        yield x_p.astype(np.float32), x_r.astype(np.float32)
+
+
+class Latents:
+    """What is kept of the latents of all samples, shown batch by batch; ``detectors`` are the latents of n features."""
+
+    def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:
+        self._detectors, self._rows = detectors, 0
+        self.detected: list[np.ndarray] = []
+        """When the detectors fire: B x n booleans of each batch."""
+        self.top = None if truth.classes is None else TopSamples.none(model.config.n_q)
+        """The top samples of each latent, where samples have classes."""
+        self.scores: CoefficientScores | None = None
+        """What the true coefficients tell, on a bench."""
+        if truth.classes is None and truth.coefficients:
+            _, units = make_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
+            self.scores = CoefficientScores(model.W_dec.numpy(), units, _coefficients(store), truth.hierarchy)
+
+    def add(self, latents: np.ndarray) -> None:
+        """Take the latents (B x n_q) of the next B samples."""
+        self.detected.append(latents[:, self._detectors] > 0)
+        if self.top is not None:
+            self.top = self.top.with_batch(latents, self._rows)
+        if self.scores is not None:
+            self.scores.add(latents)
+        self._rows += len(latents)
+
+
+def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = None) -> dict[str, float | None]:
+    """Return l0, fvu and dead_fraction, and show ``seen`` all latents.
+
+    ``fvu`` is sum |x_r - x_r_hat|^2 over sum |x_r - mean|^2, the mean being the whole store's; None of samples that are
+    all the same.
+    """
+    active, error, fired = 0, 0.0, torch.zeros(model.config.n_q, dtype=torch.bool)
+    spread = Spread(sum(model.target_sites))
+    for x_p, x_r in batches(store, model.config.pair):
+        out = model(torch.from_numpy(x_p))
+        on = out.values > 0
+        if (out.values < 0).any():
+            raise ValueError(f"{type(model.sigma).__name__}: latents are below zero, expected none; clamp its values")
+        active += int(on.sum())
+        fired[out.support.columns[on]] = True
+        if seen is not None:
+            seen.add(out.latents().numpy())
+        error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
+        spread.add(x_r)
+    return {
+        "l0": active / store.rows,
+        "fvu": error / spread.total if spread.total else None,
+        "dead_fraction": float((~fired).float().mean()),
+    }
+
+
+def present(store: Activations, truth: GroundTruth) -> np.ndarray:
+    """Return which features each sample has (N x n)."""
+    if truth.classes is not None:
+        return labels_by(store, truth.classes, truth.class_names)[:, None] == truth.classes
+    return _coefficients(store).toarray() > 0
+
+
+def _coefficients(store: Activations) -> scipy.sparse.csr_array:
+    features = store.features()
+    if features is None:
+        raise ValueError(f"{store.path}: holds no ground-truth coefficients, which a bench is judged by")
+    return features
+
+
+class Spread:
+    """The sum of squared distances of samples from their mean, in one pass and without cancellation (Chan's update)."""
+
+    def __init__(self, dimension: int) -> None:
+        self.total = 0.0
+        self._mean = np.zeros(dimension)
+        self._seen = 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Take B x d samples."""
+        block = block.astype(np.float64)
+        shift = block.mean(0) - self._mean
+        whole = self._seen + len(block)
+        self.total += float(np.square(block - block.mean(0)).sum())
+        self.total += float(np.square(shift).sum()) * self._seen * len(block) / whole
+        self._seen = whole
+        self._mean += shift * len(block) / whole
