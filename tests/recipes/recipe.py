@@ -36,8 +36,8 @@ default = load_yaml(folder / "config.yaml")
 for name in ("config", "paper"):
     study = configure({} if name == "config" else load_yaml(folder / f"{name}.yaml"), default)
     for cell in study.all_cells():
-        run = run_settings(study, cell)
-        script = "solve" if cell.is_solved(study) else "train_peer" if cell.is_peers(study) else "train"
+        run, method = run_settings(study, cell), study.methods[cell.method]
+        script = "solve" if method.is_solver else "train_peer" if method.is_peer else "train"
         key = "/".join([name, cell.source, cell.method, cell.protocol, cell.anchoring, str(cell.seed)])
         found[key] = [run.used(), digest(script, run.parts)]
 print(json.dumps(found))

@@ -14,8 +14,8 @@ from sdlcore.study.settings.cells import (
 # methods that solve for their dictionaries, those that other libraries train, those whose dictionaries are opened from a
 # file, and those that are trained here
 SOLVERS = [name for name, method in study.methods.items() if method.is_solver]
-PEERS = [name for name, method in study.methods.items() if method.is_peer and name not in SOLVERS]
-IMPORTED = [name for name, method in study.methods.items() if method.is_imported and name not in [*SOLVERS, *PEERS]]
+PEERS = [name for name, method in study.methods.items() if method.is_peer]
+IMPORTED = [name for name, method in study.methods.items() if method.is_imported]
 TRAINED_METHODS = [name for name in study.methods if name not in [*SOLVERS, *PEERS, *IMPORTED]]
 
 

@@ -49,7 +49,9 @@ def test_weights_are_those_of_the_pair(config):
 
 
 def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
-    cells = [cell for cell in config.cells() if cell.source.startswith("lrb") and not cell.is_solved(config)]
+    cells = [
+        cell for cell in config.cells() if cell.source.startswith("lrb") and not config.methods[cell.method].is_solver
+    ]
     work = sum(weights(config, cell) * samples(config, cell) for cell in cells)
     found = planned(config)
     seconds, faster = (planned(config, rate)["trainings on bench"].seconds for rate in (1e9, 1e10))
@@ -138,7 +140,7 @@ def test_imported_dictionaries_are_a_stage_of_their_own():
 def test_trainings_of_other_libraries_are_a_stage_of_their_own():
     peers = validate(merge(BASE, load_yaml(REPOSITORY / "config/peers.yaml")))
     found = planned(peers)
-    cells = [cell for cell in peers.cells() if cell.is_peers(peers)]
+    cells = [cell for cell in peers.cells() if peers.methods[cell.method].is_peer]
     assert found["trainings of other libraries"].jobs == len(cells)
     assert found["trainings of other libraries"].disk == len(cells) * 4 * 2 * 2048 * 96
     assert found["trainings on bench"].jobs + len(cells) == len(peers.cells())

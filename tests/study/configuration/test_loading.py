@@ -558,7 +558,7 @@ def with_imported(table="table1", **own):
 
 def test_an_imported_dictionary_takes_nothing_of_protocols_and_sources():
     config = validate(merge(BASE, with_imported(format="saelens")))
-    cells = [cell for cell in config.cells() if cell.is_imported(config)]
+    cells = [cell for cell in config.cells() if config.methods[cell.method].is_imported]
     assert {cell.method for cell in cells} == {"theirs"}
     for cell in cells:
         assert run_settings(config, cell) == ImportConfig(model="exported", format="saelens")

@@ -19,7 +19,7 @@ def write_run(folder, files, cell, judged=True):
         metrics |= {"gt_recovery_decoder": 1 - cell.seed / 100, "gt_recovery_encoder": 0.0}
     run = {name: getattr(cell, name) for name in ("source", "method", "protocol", "anchoring", "seed")}
     (path / "metrics.json").write_text(json.dumps({"run": run, "metrics": metrics, "chance": {}}))
-    solved = cell.is_solved(files.study)
+    solved = files.study.methods[cell.method].is_solver
     history = "step,samples,atoms,seconds\n1,20,200,0.5\n2,40,101,4.25\n"
     (path / "history.csv").write_text(history if solved else "step,samples,seconds\n10,500,60.0\n")
     (path / "config.json").write_text(json.dumps({"settings": {"solver": "acs"} if solved else {"n_q": 400}}))

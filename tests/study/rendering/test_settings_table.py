@@ -2,7 +2,8 @@
 
 import pytest
 
-from sdlcore.study.rendering.settings_table import settings_latex, settings_markdown, settings_table
+from sdlcore.study.rendering.settings_table import settings_latex, settings_table
+from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.runs import RunsError
 from tests.conftest import REPOSITORY
 
@@ -24,7 +25,7 @@ def test_our_settings_stand_beside_the_papers():
 
 def test_markdown_and_latex_hold_every_row_and_the_caption():
     table, caption = settings_table(BENCH, PAPER), "Ours are of n_p = 96."
-    text = settings_markdown(table, caption)
+    text = TextTable(caption, table, 2).markdown()
     assert text.startswith(caption)
     assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 + 6
     text = settings_latex(table, caption, "tab:table3")

@@ -1,19 +1,24 @@
 """Estimate jobs, disk, memory and time of all stages, before any of them starts."""
 
-import csv
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from safetensors import safe_open
+
 from sdlcore.baselines.settings import PeerConfig
+from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.plan import duration, need
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
 from sdlcore.study.settings.files import Files
+from sdlcore.training.history import read_history
 
 RATE = 8e10
 """Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
@@ -77,12 +82,9 @@ def measured_rate(results: Path) -> tuple[float, int] | None:
         model, config = history.with_name("model.safetensors"), history.with_name("config.json")
         if not config.is_file() or json.loads(config.read_text())["settings"].keys() & {"solver", "peer", "model"}:
             continue
-        with history.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not model.is_file() or float(rows[-1]["seconds"]) <= 0:
-            continue
-        passed = _weights_of(model) * int(rows[-1]["samples"])
-        rates.append(passed / float(rows[-1]["seconds"]))
+        rows = read_history(history)
+        if rows and model.is_file() and rows[-1]["seconds"] > 0:
+            rates.append(_weights_of(model) * rows[-1]["samples"] / rows[-1]["seconds"])
     return (statistics.median(rates), len(rates)) if rates else None
 
 
@@ -109,11 +111,11 @@ def stages(
     files = config.files()
     judged = [cell for cell in config.cells() if missing(files.metrics(cell))]
     trained = [cell for cell in config.all_cells() if any(missing(path) for path in files.all_of(cell)[:-1])]
-    solved = [cell for cell in trained if cell.is_solved(config)]
-    peers = [cell for cell in trained if cell.is_peers(config)]
     kinds = {cell.source: config.source(cell.source).kind for cell in (*trained, *judged)}
-    imported = [cell for cell in trained if cell.is_imported(config)]
-    trained = [cell for cell in trained if cell not in {*solved, *peers, *imported}]
+    solved, peers, imported, trained = (
+        [cell for cell in trained if config.methods[cell.method].settings is made]
+        for made in (SolverConfig, PeerConfig, ImportConfig, RunConfig)
+    )
     extracted = []
     passed = []
     for kind in dict.fromkeys(kinds.values()):
@@ -270,10 +272,6 @@ def _sum(sizes: list[int | None]) -> int | None:
 
 def _weights_of(model: Path) -> int:
     """Return the number of weights of a safetensors file, which its header says."""
-    with model.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__" and len(tensor["shape"]) == 2:
-            total += tensor["shape"][0] * tensor["shape"][1]
-    return total
+    with safe_open(model, "np") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118, not a dict
+    return sum(math.prod(shape) for shape in shapes if len(shape) == 2)

@@ -11,8 +11,9 @@ from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlcore.study.configuration.whole import Configuration
-from sdlcore.study.settings.cells import Cell, RunSettings, run_settings
+from sdlcore.study.settings.cells import Cell, run_settings
 from sdlcore.study.settings.names import METHOD, unknown
+from sdlcore.study.settings.runs import RunSettings
 from sdlcore.study.settings.study import Study
 
 
@@ -68,7 +69,7 @@ def inconsistent_runs(config: Configuration) -> Iterator[str]:
 def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
     """Check one run. Those that figures judge by themselves need no anchors that divide the features."""
     around = f"sources.{cell.source}"
-    if not (cell.is_solved(config) or cell.is_imported(config)):
+    if not config.methods[cell.method].is_given:
         around += f".run and protocols.{cell.protocol}"
     path, source = f"methods.{cell.method} (with {around})", config.source(cell.source)
     try:

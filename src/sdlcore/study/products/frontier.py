@@ -104,10 +104,7 @@ class Frontier(Picture):
             yield f"{path}.panels.{point.parameter}.values: {wrong}"
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        cells = self.cells(files.study)
-        return [
-            f"{files.run(cell)}/{file}" for cell in cells for file in ("metrics.json", "history.csv", "config.json")
-        ]
+        return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
     def make(self, name: str, files: Files) -> None:
         from sdlcore.study.rendering.frontier import At, figure_frontier, frontier_table

@@ -38,7 +38,8 @@ class SettingsTable(Product):
         )
 
     def make(self, name: str, files: Files) -> None:
-        from sdlcore.study.rendering.settings_table import settings_latex, settings_markdown, settings_table
+        from sdlcore.study.rendering.settings_table import settings_latex, settings_table
+        from sdlcore.study.rendering.text_table import TextTable
         from sdlcore.study.results.tables import write_csv
 
         bench = files.study.sources.bench[self.source]
@@ -52,5 +53,5 @@ class SettingsTable(Product):
         }
         table, caption = settings_table(ours, files.of_paper(name)), self.caption(files.study)
         write_csv(files.table(name), table)
-        write_text(files.table(name, "md"), settings_markdown(table, caption))
+        write_text(files.table(name, "md"), TextTable(caption, table, 2).markdown())
         write_text(files.table(name, "tex"), settings_latex(table, caption, f"tab:{name}"))

@@ -23,10 +23,7 @@ class Solvers(BenchTable):
         return list(study.all_sources()), "a source"
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        cells = self.cells(files.study)
-        return [
-            f"{files.run(cell)}/{file}" for cell in cells for file in ("metrics.json", "history.csv", "config.json")
-        ]
+        return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
         from sdlcore.study.rendering.solvers_table import bench_facts, solvers_table

@@ -35,8 +35,7 @@ class SynthSAEBench(BenchTable):
     )
 
     def inputs(self, name: str, files: Files) -> list[str]:
-        wanted = ("metrics.json", "history.csv", "config.json")
-        return [f"{files.run(cell)}/{file}" for cell in self.cells(files.study) for file in wanted]
+        return [file for cell in self.cells(files.study) for file in files.measured(cell)]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
         from sdlcore.study.rendering.bench_tables import bench_table

@@ -25,6 +25,7 @@ from sdlcore.evaluation.metrics import (
     recovery_name,
 )
 from sdlcore.study.rendering.symbols import symbol
+from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import PAPER_METHODS
 
 # of the default configuration, beside the paper's
@@ -238,9 +239,7 @@ def markdown(table: pd.DataFrame, caption: str) -> str:
     for name, cells in content.baselines:
         body.append([name] + [""] * (len(content.labels) - 1) + [_plain(cell) for cell in cells])
     frame = pd.DataFrame(body, columns=heads)
-    alignment = ["left"] * len(content.labels) + ["right"] * len(content.columns)
-    text = frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)
-    return f"{caption}\n\n{text}\n"
+    return TextTable(caption, frame, len(content.labels)).markdown()
 
 
 def _plain(cell: Cell) -> str:

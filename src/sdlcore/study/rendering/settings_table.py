@@ -42,12 +42,6 @@ def settings_table(ours: Mapping[str, float], paper: str | Path) -> pd.DataFrame
     return table.rename(columns={"default": "paper"}).assign(ours=texts)[SETTINGS_COLUMNS]
 
 
-def settings_markdown(table: pd.DataFrame, caption: str) -> str:
-    """Return Table 3 as GitHub-flavoured Markdown, caption above."""
-    text = table.to_markdown(index=False, colalign=["left", "left", "right", "right"], disable_numparse=True)
-    return f"{caption}\n\n{text}\n"
-
-
 def settings_latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """Return Table 3 as a LaTeX ``table`` that needs only the package booktabs."""
     rows = [" & ".join(map(latex_escape, row)) + r" \\" for row in table.itertuples(index=False)]

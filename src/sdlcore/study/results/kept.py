@@ -15,6 +15,7 @@ from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch
+from sdlcore.training.history import read_history
 
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
 """Settings of a source that say how its samples are made, not what they are; ``run`` counts as the run's."""
@@ -83,12 +84,12 @@ def publish(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
     """
     written = []
     for cell in cells:
-        run = Path(files.run(cell))
-        if not (run / "metrics.json").is_file():
+        metrics, history = Path(files.metrics(cell)), Path(files.history(cell))
+        if not metrics.is_file():
             continue
-        content = json.loads((run / "metrics.json").read_text())
+        content = json.loads(metrics.read_text())
         content["settings"] = settings_of(files, cell)
-        content["training_seconds"] = _seconds(run / "history.csv")
+        content["training_seconds"] = read_history(history)[-1]["seconds"] if history.is_file() else None
         path = folder / file_name(cell)
         if path.is_file():
             before = json.loads(path.read_text())
@@ -130,10 +131,3 @@ def restore(files: Files, cells: Iterable[Cell], folder: Path) -> list[Path]:
 def file_name(cell: Cell) -> str:
     """Return the name of a published run's file."""
     return f"{cell.source}.{cell.method}.{cell.protocol}.{cell.anchoring}.seed{cell.seed}.json"
-
-
-def _seconds(history: Path) -> float | None:
-    if not history.is_file():
-        return None
-    lines = history.read_text().splitlines()
-    return float(lines[-1].split(",")[lines[0].split(",").index("seconds")])

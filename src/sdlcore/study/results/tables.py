@@ -99,7 +99,7 @@ def read_paper(path: str | Path) -> pd.DataFrame:
     RunsError
         If a column is missing, more than one is left over, or a method x anchoring (x value) is doubled.
     """
-    paper = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    paper = read_csv(path)
     swept = [name for name in paper.columns if name not in _PAPER_COLUMNS]
     if len(swept) > 1:
         raise RunsError(f"{path}: columns {', '.join(swept)}, expected at most one beside {', '.join(_PAPER_COLUMNS)}")

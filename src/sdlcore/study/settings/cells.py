@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from sdlcore.baselines.settings import SHARED, PeerConfig
-from sdlcore.interop.settings import ImportConfig
+from sdlcore.baselines.settings import SHARED
 from sdlcore.plugins.own import own_settings
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.study.settings.runs import Layer, Method
+from sdlcore.study.settings.runs import Layer, Method, RunSettings
 from sdlcore.study.settings.study import Study
 
-RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig
 NAMES = ("warm_start", "like")
 """Settings of methods that are none of runs, but say which others they hang on."""
 
@@ -28,18 +26,6 @@ class Cell:
     protocol: str
     anchoring: str
     seed: int
-
-    def is_solved(self, study: Study) -> bool:
-        """Tell whether a solver makes its dictionary."""
-        return study.methods[self.method].is_solver
-
-    def is_peers(self, study: Study) -> bool:
-        """Tell whether another library trains it."""
-        return study.methods[self.method].is_peer
-
-    def is_imported(self, study: Study) -> bool:
-        """Tell whether its dictionary is opened from a file."""
-        return study.methods[self.method].is_imported
 
 
 def run_settings(study: Study, cell: Cell) -> RunSettings:
@@ -55,16 +41,10 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
     ValueError
         If settings do not go together.
     """
-    given = dict(_given(study, cell.source, cell.method, cell.protocol))
-    if cell.is_solved(study):
-        return SolverConfig.from_dict(given)
-    if cell.is_peers(study):
-        return PeerConfig.from_dict(given)
-    if cell.is_imported(study):
-        return ImportConfig.from_dict(given)
-    if cell.anchoring != "none":
+    kind, given = study.methods[cell.method].settings, dict(_given(study, cell.source, cell.method, cell.protocol))
+    if kind is RunConfig and cell.anchoring != "none":
         given |= study.anchorings[cell.anchoring].of_runs
-    return RunConfig.from_dict(given)
+    return kind.from_dict(given)
 
 
 def trained_settings(study: Study, cell: Cell) -> RunConfig:
@@ -82,11 +62,7 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
     KeyError
         If the run has no such setting.
     """
-    kind = study.methods[method]
-    default: RunSettings = RunConfig()
-    if kind.is_solver or kind.is_peer or kind.is_imported:
-        default = SolverConfig() if kind.is_solver else PeerConfig() if kind.is_peer else ImportConfig()
-    given = dict(_given(study, source, method, protocol))
+    default, given = study.methods[method].settings(), dict(_given(study, source, method, protocol))
     return (default.to_dict() | _of_plugins(given) | given)[name]
 
 

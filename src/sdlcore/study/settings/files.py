@@ -48,6 +48,10 @@ class Files:
         """Return all that a run leaves, its metrics with it."""
         return [f"{self.run(cell)}/{name}" for name in (*TRAINED, METRICS)]
 
+    def measured(self, cell: Cell) -> list[str]:
+        """Return what says how good a run is, what it took, and its settings."""
+        return [self.metrics(cell), self.history(cell), f"{self.run(cell)}/config.json"]
+
     def anchors(self, source: str, anchoring: str, seed: int) -> str:
         """Return the anchors of runs."""
         return f"{self.results}/anchors/{source}/{anchoring}/seed{seed}.safetensors"

@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import Kind
-from sdlcore.run import LossConfig, ModelConfig, TrainingConfig
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.settings.documents import documents
 from sdlcore.study.settings.extensible import Extensible
@@ -24,6 +24,9 @@ USERS: dict[str, tuple[type, ...]] = {
     "imported dictionaries": (ImportConfig,),
 }
 """Kinds of runs, and the classes that define their settings."""
+RunSettings = RunConfig | SolverConfig | PeerConfig | ImportConfig
+MADE_BY: dict[str, type[RunSettings]] = {"solver": SolverConfig, "peer": PeerConfig, "model": ImportConfig}
+"""The setting that makes a method one of another kind than a training, and what settings its runs then have."""
 HOLDING = ("anchor_form", "anchor_until", "anchor_fall", "anchor_cosine")
 """How anchors hold their rows, beside the weight."""
 NOT_GIVEN = ("pursuit", "lambda_anchor", *HOLDING, "own")
@@ -112,19 +115,24 @@ class Method(_ALL):
     over them."""
 
     @property
+    def settings(self) -> type[RunSettings]:
+        """The settings that its runs have, which say what makes their dictionaries."""
+        return next((kind for name, kind in MADE_BY.items() if name in self.model_fields_set), RunConfig)
+
+    @property
     def is_solver(self) -> bool:
         """Whether it solves for its dictionary instead of training it by gradient descent."""
-        return "solver" in self.model_fields_set
+        return self.settings is SolverConfig
 
     @property
     def is_peer(self) -> bool:
         """Whether another library trains it."""
-        return "peer" in self.model_fields_set
+        return self.settings is PeerConfig
 
     @property
     def is_imported(self) -> bool:
         """Whether its dictionary is opened from a file."""
-        return "model" in self.model_fields_set
+        return self.settings is ImportConfig
 
     @property
     def is_given(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sdlcore.evaluation.metrics import COSINE
+from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.verdicts.claim_rule import BLIND, FAILS, HOLDS, OPEN, PARTLY, span
 from sdlcore.study.verdicts.claims import PENALISED
 from sdlcore.study.verdicts.contradictions import WRONG
@@ -328,8 +329,7 @@ def _shown(claims: pd.DataFrame, name: str) -> list[str]:
 
 def _markdown(caption: str, heads: list[str], rows: list[list[str]]) -> str:
     cells = [[text.replace("|", "\\|") for text in row] for row in rows]
-    table = pd.DataFrame(cells, columns=heads).to_markdown(index=False, disable_numparse=True)
-    return f"{caption}\n\n{table}\n"
+    return TextTable(caption, pd.DataFrame(cells, columns=heads), len(heads)).markdown()
 
 
 def _joined(*parts: Any) -> str:

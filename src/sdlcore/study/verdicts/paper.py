@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sdlcore.evaluation.metrics import GT_RECOVERY, METRICS, MIP
+from sdlcore.study.results.tables import read_csv
 from sdlcore.study.verdicts.readings import WITH_K, Reading, question
 from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, SYMBOLS, papers_value
 
@@ -62,7 +63,7 @@ def read_numbers(paths: Mapping[str, str | Path]) -> pd.DataFrame:
     for table, path in paths.items():
         if table not in SWEPT:
             raise PaperError(f"{path}: {table} has no numbers to judge, expected one of {', '.join(SWEPT)}")
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        frame = read_csv(path)
         column = "paper_S" if table == "table6" else SWEPT[table]
         for name in ["method", "anchoring", *([column] if column else [])]:
             if name not in frame:
