@@ -16,7 +16,7 @@ from tqdm import tqdm
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import CHECKPOINT, Dictionary, load
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
@@ -188,6 +188,15 @@ class Fit:
             checkpoints,
         )
         return Dictionary(model, facts, rows, self.anchors)
+
+    def find_in(self, folder: Path, samples: Activations, facts: dict[str, Any], sinks: Sequence[Sink]) -> Dictionary:
+        """Find the dictionary and write its folder; a training that was cut off there goes on."""
+        keep = checkpointing(folder / CHECKPOINT, facts) if isinstance(self.config, RunConfig) else None
+        found = self.find(samples, facts, sinks, keep)
+        found.save(folder)
+        if keep is not None:
+            keep.path.unlink(missing_ok=True)
+        return found
 
 
 def device_of(asked: Device) -> torch.device:

@@ -1,6 +1,6 @@
 """Several dictionaries of the same activations, found side by side."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +12,14 @@ import torch
 from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import CHECKPOINT, Dictionary, check_folder, is_finished, load
-from sdlcore.api.fitting import Fit, checkpointing, device_of, digest_of
+from sdlcore.api.dictionary import Dictionary, check_folder, is_finished, load
+from sdlcore.api.fitting import Fit, device_of, digest_of
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device
 from sdlcore.model.kernels.calling import set_numba_threads
-from sdlcore.run import RunConfig
 from sdlcore.training.history import Row, Sink, Write
 
 Name = TypeVar("Name", bound=Hashable)
@@ -94,9 +93,6 @@ def fit_many(
     }
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), max(1, len(asked)))
-    stop = Event()
-    found: dict[Name, Dictionary] = {}
-    errors: list[Exception] = []
     with activations(x, target) as samples, _Bar(sum(one.steps for one in asked.values()), progress) as bar:
         digest = digest_of(samples)
         facts = {}
@@ -104,44 +100,50 @@ def fit_many(
             with _naming(name):
                 facts[name] = one.facts(samples, digest)
 
-        def find(name: Name) -> Dictionary:
+        def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            folder = None if out is None else Path(out) / str(name)
-            if folder is not None and is_finished(folder, facts[name]):
+            sinks = [bar.sink, _ending(stop)]
+            if out is None:
+                return asked[name].find(samples, facts[name], sinks, None)
+            folder = Path(out) / str(name)
+            if is_finished(folder, facts[name]):
                 bar.add(asked[name].steps)
                 return load(folder)
-            keep = None
-            if folder is not None and isinstance(asked[name].config, RunConfig):
-                keep = checkpointing(folder / CHECKPOINT, facts[name])
-            dictionary = asked[name].find(samples, facts[name], [bar.sink, _ending(stop)], keep)
-            if folder is not None:
-                dictionary.save(folder)
-            if keep is not None:
-                keep.path.unlink(missing_ok=True)
-            return dictionary
+            return asked[name].find_in(folder, samples, facts[name], sinks)
 
         try:
-            with ThreadPoolExecutor(side_by_side, "fit") as threads:
-                running = {threads.submit(find, name): name for name in asked}
-                try:
-                    for done in as_completed(running):
-                        error = done.exception()
-                        if isinstance(error, Exception):
-                            error.add_note(f"in run {running[done]}")
-                            errors.append(error)
-                        else:
-                            found[running[done]] = done.result()
-                except BaseException:  # an interrupt: what runs ends with its next row, what waits does not begin
-                    stop.set()
-                    threads.shutdown(wait=False, cancel_futures=True)
-                    raise
+            done, errors = _in_threads(find, asked, side_by_side)
         finally:
             torch.set_num_threads(cores)
-    found = {name: found[name] for name in asked if name in found}
+    found = {name: done[name] for name in asked if name in done}
     if errors:
         failed = ", ".join(str(name) for name in asked if name not in found)
         raise FitManyError(f"{len(errors)} of {len(asked)} runs failed: {failed}", errors, found)
     return found
+
+
+def _in_threads(
+    find: Callable[[Name, Event], Dictionary], names: Iterable[Name], at_once: int
+) -> tuple[dict[Name, Dictionary], list[Exception]]:
+    """Return what is found by name, so many at once, and the errors of the others; the event asks runs to end."""
+    found: dict[Name, Dictionary] = {}
+    errors: list[Exception] = []
+    stop = Event()
+    with ThreadPoolExecutor(at_once, "fit") as threads:
+        running = {threads.submit(find, name, stop): name for name in names}
+        try:
+            for done in as_completed(running):
+                error = done.exception()
+                if isinstance(error, Exception):
+                    error.add_note(f"in run {running[done]}")
+                    errors.append(error)
+                else:
+                    found[running[done]] = done.result()
+        except BaseException:  # an interrupt: what runs ends with its next row, what waits does not begin
+            stop.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found, errors
 
 
 def _at_once(asked: int | None, cores: int, where: torch.device) -> int:

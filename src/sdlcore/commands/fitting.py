@@ -15,7 +15,8 @@ from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.many import fit_many as fit_side_by_side
 from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
-from sdlcore.data.references import save_references
+from sdlcore.data.anchors import Anchors
+from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
@@ -84,24 +85,11 @@ def fit(
     check_folder(out)
     settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
     first, second, settings["pair"] = sites(x, target, model.pair)
-    if anchors == CLASS_MEANS and labels is None and not is_store(x):
-        raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
-    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
-        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
-    if anchors == DISCOVER and n_anchors is not None and not n_anchors.is_integer():
-        raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
-    if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not Path(anchors).is_file():
-        meant = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
-        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{meant}")
-    given = means = None
+    _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
+    means = None
     if labels is not None or anchors == CLASS_MEANS:
         means = class_means(first, None if labels is None else array(labels, "labels"), second)
-    if anchors == CLASS_MEANS and means is not None:
-        given = means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
-    elif anchors == DISCOVER:
-        given = discover(first, None if n_anchors is None else int(n_anchors), second, seed=seed)
-    elif anchors is not None:
-        given = read_anchors(Path(anchors))
+    given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
         del settings["lambda_anchor"]  # the default of what is anchored, not zero
     found = fit_dictionary(
@@ -118,6 +106,33 @@ def fit(
     if means is not None:
         save_references(out / REFERENCES, means, {})
     print(f"{found}: {out}")
+
+
+def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool) -> None:
+    """Refuse options that go with no anchors, or with others, before anything is read."""
+    if anchors == CLASS_MEANS and not labelled:
+        raise ValueError("--anchors class-means needs --labels: an .npy file with a class a sample")
+    if n_anchors is not None and anchors not in (CLASS_MEANS, DISCOVER):
+        raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
+    if anchors == DISCOVER and n_anchors is not None and not n_anchors.is_integer():
+        raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
+    if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not Path(anchors).is_file():
+        meant = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
+        raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{meant}")
+
+
+def _anchors_of(
+    anchors: str | None, n_anchors: float | None, means: References | None, x: Any, target: Path | None, seed: int
+) -> Anchors | None:
+    """Return the anchors that are asked for: some means of classes, discovered ones, or those of a file."""
+    if anchors is None:
+        return None
+    if anchors == DISCOVER:
+        return discover(x, None if n_anchors is None else int(n_anchors), target, seed=seed)
+    if anchors == CLASS_MEANS:
+        assert means is not None, "class means are taken before"
+        return means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
+    return read_anchors(Path(anchors))
 
 
 def fit_many(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -68,12 +67,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SourceError(f"{path}: holds {type(found).__name__}, expected an object")
     return found
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file."""
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
 
 
 def check_names(path: Path, tensors: Mapping[str, Tensor], expected: set[str]) -> None:

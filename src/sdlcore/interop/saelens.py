@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sdlcore import __version__
@@ -18,7 +19,6 @@ from sdlcore.interop.format import (
     check_widths,
     json_file,
     read_json,
-    read_tensors,
     safetensors_file,
 )
 from sdlcore.interop.places import FILES
@@ -138,7 +138,7 @@ def read(folder: Path) -> SparseCoder:
             raise SourceError(f"{folder}: architecture {architecture!r} is not read; expected one of {known}")
         if (normalisation := cfg.get("normalize_activations")) in _OF_INPUTS:
             raise SourceError(f"{folder}: normalises each input by itself ({normalisation}), which none here does")
-        state = read_tensors(folder / _FILES[0])
+        state = load_file(folder / _FILES[0])
         expected = {"W_enc", "W_dec", "b_dec"}
         expected |= {"b_gate", "b_mag", "r_mag"} if architecture == "gated" else {"b_enc"}
         expected |= {"threshold"} if _READ[architecture] == "jumprelu" else set()

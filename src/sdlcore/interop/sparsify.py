@@ -7,6 +7,7 @@ inputs, for which the encoder's bias makes up.
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sdlcore.interop.format import (
@@ -17,7 +18,6 @@ from sdlcore.interop.format import (
     check_widths,
     json_file,
     read_json,
-    read_tensors,
     safetensors_file,
 )
 from sdlcore.interop.places import FILES
@@ -76,7 +76,7 @@ def read(folder: Path) -> SparseCoder:
         cfg = read_json(folder / _FILES[1])
         if (activation := cfg.get("activation", "topk")) != "topk":
             raise SourceError(f"{folder}: activation {activation!r} is not read; expected topk")
-        state = read_tensors(folder / _FILES[0])
+        state = load_file(folder / _FILES[0])
         skip = bool(cfg.get("skip_connection", False))
         expected = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} | ({"W_skip"} if skip else set())
         check_names(folder / _FILES[0], state, expected)

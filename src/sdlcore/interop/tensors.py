@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from sdlcore.interop.format import check_names, read_tensors
+from sdlcore.interop.format import check_names
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
@@ -57,7 +58,7 @@ def read(
             with np.load(file, allow_pickle=False) as arrays:
                 found = {name: torch.from_numpy(np.asarray(values)) for name, values in arrays.items()}
         else:
-            found = read_tensors(file)
+            found = load_file(file)
         named = {_NAMES.get(name.lower(), name): value for name, value in found.items()}
         check_names(file, named, {"W_enc", "W_dec"} | (named.keys() & set(_NAMES.values())))
         W_enc, W_dec = _by_latent(file, named, layout)

@@ -1,5 +1,6 @@
 """Centre, scale or whiten activations for training, and fold that into the trained weights."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -114,30 +115,30 @@ def identity(n_p: int, n_r: int) -> Normalisation:
 
 def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:
     """Return the normalisation that gives every site of a pair zero mean and a mean norm of sqrt(dimension)."""
-    sites = {}
-    columns = {"sae": ["input"], "transcoder": ["input", "target"], "crosscoder": ["input", "target"]}[pair]
-    for column in columns:
-        starts = range(0, store.rows, rows_at_once)
-        total = sum(_read(store, column, s, rows_at_once).sum(0) for s in starts)
-        mean = torch.as_tensor(total / store.rows)
-        norms = sum(float((_read(store, column, s, rows_at_once) - mean).norm(dim=1).sum()) for s in starts)
-        scale = len(mean) ** 0.5 * store.rows / norms if norms else 1.0
-        sites[column] = (mean.float(), torch.full((len(mean),), scale, dtype=torch.float32))
-    if pair == "crosscoder":
-        mean, scale = (torch.cat([sites[column][i] for column in columns]) for i in (0, 1))
-        return Normalisation(mean, scale, mean, scale)
-    return Normalisation(*sites[columns[0]], *sites[columns[-1]])
+    return Normalisation(*_of_pair(pair, lambda column: _scale(store, column, rows_at_once)))
 
 
 def fit_whitening(store: Readable, pair: str, rows_at_once: int = 8192) -> Whitening:
     """Return the whitening of a pair; a crosscoder's sites are whitened apart."""
-    columns = {"sae": ["input"], "transcoder": ["input", "target"], "crosscoder": ["input", "target"]}[pair]
-    sites = [_whiten(store, column, rows_at_once) for column in columns]
+    return Whitening(*_of_pair(pair, lambda column: _whiten(store, column, rows_at_once)))
+
+
+def _of_pair(pair: str, of_site: Callable[[str], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Return what is found of x_p, then of x_r, by what is found of the columns; a crosscoder's have both columns."""
+    sites = [of_site(column) for column in (("input",) if pair == "sae" else ("input", "target"))]
     if pair == "crosscoder":
-        means, *roots = zip(*sites, strict=True)
-        both = (torch.cat(means), *(torch.block_diag(*blocks) for blocks in roots))
-        return Whitening(*both, *both)
-    return Whitening(*sites[0], *sites[-1])
+        sites = [tuple(torch.cat(p) if p[0].ndim == 1 else torch.block_diag(*p) for p in zip(*sites, strict=True))]
+    return *sites[0], *sites[-1]
+
+
+def _scale(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor]:
+    """Return mean and scale."""
+    starts = range(0, store.rows, rows_at_once)
+    total = sum(_read(store, column, s, rows_at_once).sum(0) for s in starts)
+    mean = torch.as_tensor(total / store.rows)
+    norms = sum(float((_read(store, column, s, rows_at_once) - mean).norm(dim=1).sum()) for s in starts)
+    scale = len(mean) ** 0.5 * store.rows / norms if norms else 1.0
+    return mean.float(), torch.full((len(mean),), scale, dtype=torch.float32)
 
 
 def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Tensor, Tensor]:
