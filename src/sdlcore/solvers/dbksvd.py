@@ -6,7 +6,6 @@ sees a batch of samples, and the atoms are updated in batches, in shuffled order
 of the samples, which is brought up to date before the next batch. docs/solvers.md says what differs from the paper.
 """
 
-import logging
 import time
 from collections.abc import Iterator
 
@@ -18,10 +17,8 @@ from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.support import Support
 from sdlcore.solvers import dbksvd_loops as loops
 from sdlcore.solvers.codes import Codes
-from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
+from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, stepped
 from sdlcore.solvers.settings import SolverConfig
-
-log = logging.getLogger(__name__)
 
 PICKS = 4
 """Picks of a pursuit for each atom that a sample may use: an atom that is picked again has its code corrected."""
@@ -43,25 +40,16 @@ def double_batch_ksvd(
     atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator)
     if start is not None:
         atoms = torch.nn.functional.normalize(start)
-    settled = Settled(config.tolerance, config.patience)
-    samples = 0
-    for step in range(config.max_steps):
-        x = read_batch(batches, step)
-        samples += len(x)
+
+    def step(x: Tensor, atoms: Tensor) -> tuple[Tensor, Row]:
         codes = matching_pursuit(x, atoms, config.support, config.signed)
-        row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
-        row["l0"] = len(codes.values) / len(x)
+        row = fit_of(codes, x) | {"l0": len(codes.values) / len(x), "support": config.support}
         order = torch.randperm(len(atoms), generator=generator)
         atoms, values = update_atoms(x, atoms, codes, order, config)
         atoms *= orientations(codes.support, values)[:, None]
-        row |= {"atoms": len(atoms), "replaced": replace_unused(x, atoms, codes, values), "pruned": 0}
-        paused = time.perf_counter()
-        yield atoms.clone(), row | {"seconds": round(paused - began, 3)}
-        began += time.perf_counter() - paused
-        # not by the first steps, whose samples the first atoms were drawn from
-        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
-            return
-    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+        return atoms, row | {"atoms": len(atoms), "replaced": replace_unused(x, atoms, codes, values)}
+
+    yield from stepped(batches, config, atoms, began, step)
 
 
 def matching_pursuit(x_BR: Tensor, atoms_KR: Tensor, support: int, signed: bool = False) -> Codes:

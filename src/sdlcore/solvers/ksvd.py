@@ -7,7 +7,6 @@ in the place of OMP, as all solvers here take theirs, so that what differs is th
 NN-K-SVD (Aharon, Elad and Bruckstein 2005). Unused atoms are replaced by what is reconstructed worst.
 """
 
-import logging
 import time
 from collections.abc import Iterator
 
@@ -15,10 +14,8 @@ import torch
 from torch import Tensor
 
 from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
-from sdlcore.solvers.search import Batches, Row, Settled, fit_of, initial_atoms, read_batch
+from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, stepped
 from sdlcore.solvers.settings import SolverConfig
-
-log = logging.getLogger(__name__)
 
 USED = 3
 """Samples of a batch that an atom must be active in to be updated by them."""
@@ -36,26 +33,17 @@ def ksvd(
     if start is not None:
         atoms = torch.nn.functional.normalize(start)
     precision = torch.bfloat16 if config.precision == "bfloat16" else None
-    settled = Settled(config.tolerance, config.patience)
-    samples = 0
-    for step in range(config.max_steps):
-        x = read_batch(batches, step)
-        samples += len(x)
+
+    def step(x: Tensor, atoms: Tensor) -> tuple[Tensor, Row]:
         support = largest_correlations(x, atoms, config.support, precision)
         codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
-        row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
         atoms, unused = update_atoms(x, atoms, codes)
         worst = codes.errors.topk(min(len(unused), len(x))).indices
         unused = unused[: len(worst)]
         atoms[unused] = torch.nn.functional.normalize(x[worst])
-        row |= {"atoms": len(atoms), "replaced": len(unused), "pruned": 0}
-        paused = time.perf_counter()
-        yield atoms, row | {"seconds": round(paused - began, 3)}
-        began += time.perf_counter() - paused
-        # not by the first steps, whose samples the first atoms were drawn from
-        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
-            return
-    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+        return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": len(unused)}
+
+    yield from stepped(batches, config, atoms, began, step)
 
 
 def update_atoms(x_BR: Tensor, atoms_KR: Tensor, codes: Codes) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,34 @@ def read_batch(batches: Batches, step: int) -> Tensor:
     return x_BR
 
 
+def stepped(
+    batches: Batches,
+    config: SolverConfig,
+    atoms: Tensor,
+    began: float,
+    step_of: Callable[[Tensor, Tensor], tuple[Tensor, Row]],
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield what ``step_of`` makes of the atoms (K x n_r, unit rows) by batch after batch, with the history's row.
+
+    ``step_of`` takes samples and atoms, and returns atoms and its part of the row. Seconds count from ``began``, but
+    not while what is yielded is used.
+    """
+    settled = Settled(config.tolerance, config.patience)
+    samples = 0
+    for step in range(config.max_steps):
+        x = read_batch(batches, step)
+        samples += len(x)
+        atoms, told = step_of(x, atoms)
+        row = {"step": step + 1, "samples": samples, **told, "pruned": 0}
+        paused = time.perf_counter()
+        yield atoms, row | {"seconds": round(paused - began, 3)}
+        began += time.perf_counter() - paused
+        # not by the first steps, whose samples the first atoms were drawn from
+        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
+            return
+    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+
+
 def learnt(
     batches: Batches, config: SolverConfig, atoms: Tensor, learn: Callable[[Tensor], Tensor]
 ) -> Iterator[tuple[Tensor, Row]]:

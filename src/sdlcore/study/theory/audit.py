@@ -46,21 +46,7 @@ def _place(statement: str) -> tuple[int, int]:
 def claims_frame(claims: list[Claim]) -> pd.DataFrame:
     """Return one row a claim with the columns `COLUMNS`."""
     rows = [
-        (
-            claim.statement,
-            claim.version,
-            claim.later_statement,
-            claim.says,
-            claim.verdict,
-            claim.checked,
-            claim.instances,
-            claim.violations,
-            claim.observed,
-            claim.counterexample,
-            claim.condition,
-            claim.condition_instances,
-            claim.condition_violations,
-        )
+        claim._asdict() | {"claim": claim.says, "verdict": claim.verdict, "later_statement": claim.later_statement}
         for claim in claims
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
