@@ -51,16 +51,9 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     """
 
     load_for_jobs()
-
-    # parsed apart from the call, so that only what is wrong with arguments is said as such
-    def given(**arguments: Any) -> Callable[[], None]:
-        return partial(main, **arguments)
-
-    given.__signature__ = inspect.signature(main)  # type: ignore[attr-defined]
-    given.__annotations__ = main.__annotations__
-    given.__doc__ = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
+    described = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
     with _errors_in_a_line(Path(sys.argv[0]).name):
-        call = tyro.cli(given, args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
+        call = tyro.cli(_later(main, described), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
     logging.basicConfig(level=logging.INFO, format=log)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -85,20 +78,11 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         With one line on standard error, if an argument is wrong, or the function raises ValueError or OSError.
     """
 
-    def later(function: Callable[..., None]) -> Callable[..., partial[None]]:
-        def given(**arguments: Any) -> partial[None]:
-            return partial(function, **arguments)
-
-        given.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-        given.__annotations__ = function.__annotations__
-        given.__doc__ = inspect.getdoc(function)
-        return given
-
     load_for_jobs()
     warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
     with _reader_gone(), _errors_in_a_line(name):
         call = tyro.extras.subcommand_cli_from_dict(
-            {command: later(function) for command, function in functions.items()},
+            {command: _later(function, inspect.getdoc(function)) for command, function in functions.items()},
             prog=name,
             description=description,
             args=argv,
@@ -111,6 +95,18 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _later(function: Callable[..., None], described: str | None) -> Callable[..., partial[None]]:
+    """Return what takes the arguments of a function, whose own errors are none of the command line's."""
+
+    def given(**arguments: Any) -> partial[None]:
+        return partial(function, **arguments)
+
+    given.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    given.__annotations__ = function.__annotations__
+    given.__doc__ = described
+    return given
 
 
 @contextlib.contextmanager

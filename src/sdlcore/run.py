@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.plugins.extensible import Extensible, as_lists, parts_of
+from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.own import own_settings
 from sdlcore.plugins.registry import extensions, registered
@@ -24,6 +24,7 @@ from sdlcore.settings import (
     Share,
     Total,
     Weight,
+    as_lists,
     check,
     did_you_mean,
     used,

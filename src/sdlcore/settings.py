@@ -88,7 +88,12 @@ class FromJson:
 
     def to_dict(self) -> dict[str, Json]:
         """Return what `from_dict` takes, all that has a default too."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return as_lists(asdict(self))
+
+
+def as_lists(settings: Mapping[str, Any]) -> dict[str, Json]:
+    """Return settings as JSON can hold them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 def _from_json(annotation: Any, value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from sdlcore.plugins.own import own_settings
 from sdlcore.plugins.registry import Kind, registered
-from sdlcore.settings import FromJson, Json, used
+from sdlcore.settings import FromJson, Json, as_lists, used
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,3 @@ def parts_of(kind: Kind, name: str, room: str) -> tuple[str, ...]:
     """Return the modules that a name in settings stands for: one of ours in a room of its kind, or a plugin's."""
     found = registered(kind, name)
     return (f"{room}.{name}",) if found is None else found.parts
-
-
-def as_lists(settings: Mapping[str, Any]) -> dict[str, Json]:
-    """Return settings as JSON can hold them."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}

@@ -169,24 +169,24 @@ def number(value: float, digits: int) -> str:
 def readable(table: pd.DataFrame) -> Readable:
     """Format the part of a table that fits a page; protocols are named only where there are several."""
     labels = ["Method", "Anchoring"] + (["Protocol"] if table["protocol"].nunique() > 1 else [])
-    swept = [symbol(table["parameter"].iloc[0])] if _known(table, "value") else []
+    swept = [symbol(table["parameter"].iloc[0])] if known(table, "value") else []
     # Appendix G's tables have no L0 of the paper, others nothing of it; where nothing is judged there is no recovery
-    measured = {column.group for column in COLUMNS if _known(table, f"{column.name}_mean")}
+    measured = {column.group for column in COLUMNS if known(table, f"{column.name}_mean")}
     columns = [
         column
         for column in COLUMNS
-        if (_known(table, column.name) if column.name.startswith("paper_") else column.group in measured)
+        if (known(table, column.name) if column.name.startswith("paper_") else column.group in measured)
     ]
-    columns += [column for column in CLASS_COLUMNS if _known(table, f"{column.name}_mean")]
+    columns += [column for column in CLASS_COLUMNS if known(table, f"{column.name}_mean")]
     rows = []
     for _, row in table.iterrows():
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
         values = [label_value(row["value"], row["paper_value"])] if swept else []
         rows.append((values + names, [_cell(row, column) for column in columns]))
     baselines = [("Chance", [_baseline(table, column, CHANCE) for column in columns])] if MIP.symbol in measured else []
-    if _known(table, f"{mip_name('decoder', baseline=ANCHORS_ONLY)}_mean"):
+    if known(table, f"{mip_name('decoder', baseline=ANCHORS_ONLY)}_mean"):
         baselines.append(("Anchors only", [_baseline(table, column, ANCHORS_ONLY) for column in columns]))
-    if _known(table, f"{baseline_name(ORACLE, 'fvu')}_mean"):
+    if known(table, f"{baseline_name(ORACLE, 'fvu')}_mean"):
         baselines.append(("Oracle", [_baseline(table, column, ORACLE) for column in columns]))
     return Readable(swept + labels, columns, rows, baselines)
 
@@ -196,7 +196,7 @@ def label_value(value: float, paper_value: float) -> str:
     return f"{value:g}" if value == paper_value else f"{value:g} (paper: {paper_value:g})"
 
 
-def _known(table: pd.DataFrame, name: str) -> bool:
+def known(table: pd.DataFrame, name: str) -> bool:
     """Tell whether a column is there and any row has it."""
     return name in table and bool(table[name].notna().any())
 
@@ -224,7 +224,7 @@ def _cell(row: pd.Series, column: Column) -> Cell:
 def _baseline(table: pd.DataFrame, column: Column, kind: str) -> Cell:
     """Return a level as one number, or as a range where rows differ (directions of other dimensions)."""
     name = f"{baseline_name(kind, column.name)}_mean"
-    if not _known(table, name):
+    if not known(table, name):
         return Cell("–")
     levels = table[name]
     low, high = number(levels.min(), column.digits), number(levels.max(), column.digits)

@@ -11,7 +11,7 @@ from sdlcore.evaluation.absorption import absorption_score
 from sdlcore.evaluation.metrics import ANCHORS_ONLY, CHANCE, OTHERS, baseline_name, recovery_name
 from sdlcore.evaluation.recovery import NEAR_ZERO
 from sdlcore.study.rendering.convergence import convergence_lead
-from sdlcore.study.rendering.markup import label_method
+from sdlcore.study.rendering.markup import known, label_method
 from sdlcore.study.rendering.overview import strongest_null
 from sdlcore.study.rendering.symbols import symbol
 
@@ -39,7 +39,7 @@ def opening(
         Whether the table judges by means of classes instead of true features.
     """
     plain = _plain(table, nulls)
-    if not _known(table, f"{recovery_name('decoder')}_mean") or plain.empty:
+    if not known(table, f"{recovery_name('decoder')}_mean") or plain.empty:
         return [_unexplained(table), *_activity(table)]
     # of classes, anchors alone match others: only those not given tell anything
     side_names = {
@@ -60,7 +60,7 @@ def opening(
 def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
     """Compare with what takes no training, and with the paper."""
     alone = f"{recovery_name('decoder', features=OTHERS, baseline=ANCHORS_ONLY)}_mean"
-    if classes and _known(table, alone):
+    if classes and known(table, alone):
         return f"The anchors alone, without any training, match {_range(table[alone])} of these class means."
     tau = TAU if classes else TAU_STRICT
     level = f"{baseline_name(CHANCE, recovery_name('decoder', tau=tau))}_mean"
@@ -71,7 +71,7 @@ def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], c
         if null is None
         else f"The strongest null baseline ({label_method(null[0])}) recovers {percent(null[1])}, chance {chance}"
     )
-    if _known(plain, "paper_gt_recovery"):
+    if known(plain, "paper_gt_recovery"):
         said += f"; the paper reports {_range(plain['paper_gt_recovery'])} at its own scale"
     return f"{said}."
 
@@ -97,9 +97,9 @@ def table_sentences(
     """Return one or two sentences on a table; parameters are those of `opening`."""
     decoder, encoder = (f"{recovery_name(side)}_mean" for side in ("decoder", "encoder"))
     plain = _plain(table, nulls)
-    if not _known(table, decoder) or plain.empty:
+    if not known(table, decoder) or plain.empty:
         return [_unexplained(table)]
-    if _known(table, "value"):
+    if known(table, "value"):
         return _over(plain, decoder)
     if classes:
         name = f"{recovery_name('decoder', features=OTHERS)}_mean"
@@ -209,10 +209,6 @@ def _activity(table: pd.DataFrame) -> list[str]:
 def _beyond(effects: pd.DataFrame) -> int:
     """Count the intervals that exclude zero."""
     return int(((effects["difference_low"] > 0) | (effects["difference_high"] < 0)).sum())
-
-
-def _known(table: pd.DataFrame, name: str) -> bool:
-    return name in table and bool(table[name].notna().any())
 
 
 def percent(share: float) -> str:
