@@ -24,8 +24,9 @@ def standard_bench(name: str) -> Bench:
     ``lrb-s`` has 128 features in 96 dimensions (S = .97, M = .2), ``lrb-m`` 1000 in 768 (the paper's: S = .99, M = .1),
     ``lrb-l`` 4096 in 3072 (S = .9975, M = .1). All have a second representation of as many dimensions.
 
-    Nothing is stored: drawing it again takes a second, ``lrb-l`` half a minute, and gives the same bits. Train on
-    ``bench.sample(bench.settings.train_samples)``; `evaluate` draws its own samples.
+    Nothing is stored: drawing it again takes a second, ``lrb-l`` half a minute, and gives the same bits.
+    ``x, target = bench.sample()`` gives the training samples: fit an autoencoder on ``x`` alone, since `fit` makes a
+    crosscoder of a pair. `evaluate` draws its own samples.
 
     Raises
     ------
