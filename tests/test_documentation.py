@@ -72,7 +72,9 @@ def test_what_the_page_on_models_shows_runs(tmp_path):
     save_model(tmp_path / "results/mine/runs/mine/topk/best/none/seed0/model.safetensors", coder, {})
     (tmp_path / "data").mkdir()
     (tmp_path / "data/corpus.jsonl").write_text("\n".join(json.dumps(text) for text in documents(100)))
-    code = "\n".join(blocks("docs/inside-a-model.md", "python")).replace("layer=12", "layer=2")
+    found = blocks_of(REPOSITORY / "docs/inside-a-model.md")
+    code = "\n".join(block.code for block in found if block.language == "python" and not block.needs)
+    code = code.replace("layer=12", "layer=2").replace("hidden_states[12]", "hidden_states[2]")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "latent 724" in done.stdout
