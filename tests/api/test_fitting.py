@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.api.dictionary import CHECKPOINT
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
@@ -162,7 +163,7 @@ def test_a_watch_tells_recovery_in_the_history(both, bench):
 
 
 def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, monkeypatch):
-    checkpoint, settings = tmp_path / "here.safetensors", TOPK | {"checkpoint_every": 10}
+    folder, settings = tmp_path / "run", TOPK | {"checkpoint_every": 10}
     whole = sdl.fit(both[0], **settings, **QUIET)
     steps, once = [], loop.TrainingStep.__call__
 
@@ -175,14 +176,39 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            sdl.fit(both[0], checkpoint=checkpoint, **settings, **QUIET)
-    assert checkpoint.exists()
+            sdl.fit(both[0], out=folder, **settings, **QUIET)
+    assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
     counted = []
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (counted.append(1), once(self, *args))[1])
-        assert same(whole, sdl.fit(both[0], checkpoint=checkpoint, **settings, **QUIET))
+        assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))
+        assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))  # finished: opened
     assert len(counted) == 10
-    assert not checkpoint.exists()
+    assert same(whole, sdl.load(folder))
+    assert not (folder / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"k": 4, "lr": 0.01}, "k 3 there, 4 here, lr 0.001 there, 0.01 here"),
+        ({"seed": 1}, "seed 0 there, 1 here"),
+        ({"solver": "kmeans"}, "activation topk there, None here"),
+    ],
+)
+def test_a_finished_run_is_never_overwritten(change, said, both, tmp_path):
+    kept = sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
+    other = change | {"n_atoms": 16} if "solver" in change else TOPK | change
+    with pytest.raises(ValueError, match=rf"run: holds .*({said}).*; delete it, or name another folder"):
+        sdl.fit(both[0], out=tmp_path / "run", **other, **QUIET)
+    assert same(sdl.load(tmp_path / "run"), kept)
+    with pytest.raises(ValueError, match="other inputs"):
+        sdl.fit(both[0][::-1], out=tmp_path / "run", **TOPK, **QUIET)
+
+
+def test_a_solver_keeps_what_it_found_in_a_folder(both, tmp_path):
+    found = sdl.fit(both[0], solver="kmeans", n_atoms=16, out=tmp_path / "run", **QUIET)
+    assert same(found, sdl.load(tmp_path / "run"))
 
 
 def test_a_checkpoint_is_no_other_watchs_and_no_other_starts(both, bench, tmp_path, monkeypatch):
@@ -196,7 +222,7 @@ def test_a_checkpoint_is_no_other_watchs_and_no_other_starts(both, bench, tmp_pa
     seen, once = [], loop.load_checkpoint
     monkeypatch.setattr(loop, "load_checkpoint", lambda *where: (seen.append(where[1]), once(*where))[1])
     for one in given:
-        sdl.fit(both[0], checkpoint=tmp_path / "here.safetensors", **one, **settings, **QUIET)
+        sdl.fit(both[0], out=tmp_path / str(len(seen)), **one, **settings, **QUIET)
     assert len(set(seen)) == len(given)
 
 
@@ -281,7 +307,7 @@ def test_relu_without_a_penalty_is_warned_of(both):
             lambda x: sdl.fit(x[:, :5], solver="kmeans", n_atoms=16, start=sdl.fit(x, **SMALL)),
             "start maps 8 to 8 dimensions",
         ),
-        (lambda x: sdl.fit(x, **SMALL, checkpoint="run.pt"), "expected a .safetensors file"),
+        (lambda x: sdl.fit(x, **SMALL, out="run.pt"), "run.pt: expected a folder"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:activation relu")

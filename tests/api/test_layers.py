@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 import sdlcore as sdl
-from sdlcore.api import layers as module
+from sdlcore.api.fitting import Fit
 from sdlcore.commands.main import main
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import Document
@@ -118,30 +118,39 @@ def test_the_command_writes_a_run_for_each_layer_and_the_set(command):
         assert np.allclose(latents, ours.encode(x), atol=1e-5)
 
 
+def counted(monkeypatch):
+    """Return a list that gets the checkpoint of each training from now on."""
+    trained, once = [], Fit._find
+    monkeypatch.setattr(Fit, "_find", lambda self, *given: trained.append(given[-1]) or once(self, *given))
+    return trained
+
+
 def test_a_set_that_was_cut_off_goes_on(command, monkeypatch, capsys):
     call, out = command
     before = [sdl.load(out / f"layer_{layer}").W_dec for layer in range(1, BLOCKS + 1)]
     (out / "layer_3/config.json").unlink()
-    trained = []
-    monkeypatch.setattr(module, "fit", lambda *x, **options: trained.append(options) or sdl.fit(*x, **options))
+    trained = counted(monkeypatch)
     main(call)
-    assert [options["checkpoint"] for options in trained] == [out / "layer_3/checkpoint.safetensors"]
+    assert [keep.path for keep in trained] == [out / "layer_3/checkpoint.safetensors"]
     assert all(torch.equal(sdl.load(out / f"layer_{n}").W_dec, old) for n, old in enumerate(before, start=1))
     assert capsys.readouterr().out.count("Dictionary(transcoder, jumprelu") == BLOCKS
-    # other settings are another set
+    # another set is not written over this one
     trained.clear()
-    main([*call, "--seed", "1"])
-    assert len(trained) == BLOCKS
+    with pytest.raises(SystemExit):
+        main([*call, "--seed", "1"])
+    assert "layer_1: holds a finished run of another making (seed 0 there, 1 here)" in capsys.readouterr().err
+    assert not trained
 
 
 def test_a_layer_is_finished_for_the_same_model_alone(lm, tmp_path, monkeypatch):
-    trained = []
-    monkeypatch.setattr(module, "fit", lambda *x, **options: trained.append(options) or sdl.fit(*x, **options))
+    trained = counted(monkeypatch)
     changed = copy.deepcopy(lm)
     changed.model.layers[0].mlp.up_proj.weight.data[0, 0] += 1
-    for model, times in ((lm, 1), (lm, 1), (changed, 2)):
-        sdl.fit_layers(model, documents(60), layers=[2], out=tmp_path, **READING, **TOPK)
-        assert len(trained) == times
+    for _ in range(2):
+        sdl.fit_layers(lm, documents(60), layers=[2], out=tmp_path, **READING, **TOPK)
+        assert len(trained) == 1
+    with pytest.raises(ValueError, match="layer_2: holds a finished run of another making"):
+        sdl.fit_layers(changed, documents(60), layers=[2], out=tmp_path, **READING, **TOPK)
 
 
 @pytest.mark.parametrize(

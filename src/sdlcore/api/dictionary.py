@@ -1,7 +1,7 @@
 """A dictionary for users: arrays in, arrays out; saved, loaded, and shared on the model hub."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -32,6 +32,8 @@ CHECKPOINT = "checkpoint.safetensors"
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
 """How files end that are not written here; whoever gives such a path means no folder."""
 ROWS_AT_ONCE = 4096
+SHOWN = 4
+"""Differences from a finished run that an error lists."""
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
@@ -338,9 +340,31 @@ def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
 
 
 def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
-    """Tell whether a run's folder holds what these facts make; its configuration is written last."""
+    """Tell whether a run's folder holds what these facts make; its configuration is written last.
+
+    Raises
+    ------
+    ValueError
+        If it holds a finished run of another making, which nobody may overwrite.
+    """
     path = folder / CONFIG
     if not path.is_file():
         return False
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    return {name: saved.get(name) for name in facts} == json.loads(json.dumps(facts))
+    saved, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(facts))
+    if other := [said for name, value in wanted.items() for said in _other(name, saved.get(name), value)]:
+        few = ", ".join(other[:SHOWN]) + (", ..." if len(other) > SHOWN else "")
+        raise ValueError(f"{folder}: holds a finished run of another making ({few}); delete it, or name another folder")
+    return True
+
+
+def _other(name: str, there: Json, here: Json) -> Iterator[str]:
+    """Yield what is another one in a finished run: settings and the seed with their values, of the rest the name."""
+    if there == here:
+        return
+    if name == "settings" and isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _other(key, there.get(key), here.get(key))
+    elif isinstance(here, dict) or name == "code":
+        yield f"other {name}"
+    else:
+        yield f"{name} {there} there, {here} here"

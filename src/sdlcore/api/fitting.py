@@ -16,7 +16,7 @@ from tqdm import tqdm
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs
-from sdlcore.api.dictionary import CHECKPOINT, Dictionary, load
+from sdlcore.api.dictionary import CHECKPOINT, Dictionary, check_folder, is_finished, load
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
@@ -48,7 +48,7 @@ def fit(
     watch: Bench | References | np.ndarray | Sequence[np.ndarray] | None = None,
     device: Device = "auto",
     progress: bool = True,
-    checkpoint: str | Path | None = None,
+    out: str | Path | None = None,
     **settings: Any,
 ) -> Dictionary:
     """Find a dictionary of activations, and return it ready for raw activations.
@@ -77,9 +77,9 @@ def fit(
         auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` says which GPU.
     progress
         Show a bar.
-    checkpoint
-        A .safetensors file that the training keeps up to date, and goes on from if it is there and of the same
-        training. It is removed at the end.
+    out
+        A folder for the dictionary, as `Dictionary.save` writes it. A call that was cut off goes on there. A finished
+        run is opened instead, if settings, seed, code and inputs are the same, and never overwritten.
     **settings
         Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
         ``k``, ``steps``, ``lr``, ``batch_size`` (N at most), ... (`sdlcore.run`), or those of a ``solver``
@@ -94,16 +94,10 @@ def fit(
     """
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     asked = Fit.of(settings, seed, anchors, start, watch, device_of(device))
-    if isinstance(asked.config, SolverConfig) and checkpoint is not None:
-        raise ValueError("checkpoint has no meaning for a solver, which trains nothing")
-    sinks = [partial(bar, asked.steps)] if progress else []
+    folder = None if out is None else run_folder(out)
     with activations(x, target) as samples:
         facts = asked.facts(samples, digest_of(samples))
-        keep = None if checkpoint is None else checkpointing(checkpoint, facts)
-        found = asked.find(samples, facts, sinks, keep)
-    if keep is not None:
-        keep.path.unlink(missing_ok=True)
-    return found
+        return asked.find(samples, facts, asked.bar(progress), folder)
 
 
 @dataclass(frozen=True)
@@ -161,14 +155,38 @@ class Fit:
             facts["activations"] = samples.provenance
         return facts
 
+    def bar(self, shown: bool) -> list[Sink]:
+        """Return a bar to show, or nothing."""
+        return [partial(bar, self.steps)] if shown else []
+
     def find(
+        self, samples: Activations, facts: dict[str, Any], sinks: Sequence[Sink], folder: Path | None
+    ) -> Dictionary:
+        """Train, or solve for, the dictionary, and keep it in a run's folder; or open what is finished there.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds a finished run of another making.
+        """
+        if folder is None:
+            return self._find(samples, facts, sinks, None)
+        if is_finished(folder, facts):
+            return load(folder)
+        keep = None if isinstance(self.config, SolverConfig) else _checkpointing(folder / CHECKPOINT, facts)
+        found = self._find(samples, facts, sinks, keep)
+        found.save(folder)
+        if keep is not None:
+            keep.path.unlink(missing_ok=True)
+        return found
+
+    def _find(
         self,
         samples: Activations,
         facts: dict[str, Any],
         sinks: Sequence[Sink],
         checkpoints: Checkpointing | None,
     ) -> Dictionary:
-        """Train, or solve for, the dictionary."""
         pair = self.config.pair if isinstance(self.config, SolverConfig) else self.config.model.pair
         watch = None if self.watch is None else watch_directions(self.watch.W_p, self.watch.W_r, pair)
         if isinstance(self.config, SolverConfig):
@@ -188,15 +206,6 @@ class Fit:
             checkpoints,
         )
         return Dictionary(model, facts, rows, self.anchors)
-
-    def find_in(self, folder: Path, samples: Activations, facts: dict[str, Any], sinks: Sequence[Sink]) -> Dictionary:
-        """Find the dictionary and write its folder; a training that was cut off there goes on."""
-        keep = checkpointing(folder / CHECKPOINT, facts) if isinstance(self.config, RunConfig) else None
-        found = self.find(samples, facts, sinks, keep)
-        found.save(folder)
-        if keep is not None:
-            keep.path.unlink(missing_ok=True)
-        return found
 
 
 def device_of(asked: Device) -> torch.device:
@@ -265,8 +274,12 @@ def _digest_of(*arrays: np.ndarray | None) -> str:
     return total.hexdigest()
 
 
-def checkpointing(path: str | Path, facts: dict[str, Any]) -> Checkpointing:
-    """Return where a training keeps its checkpoint, known by what makes it; ValueError of another kind of file."""
-    if Path(path).suffix != ".safetensors":
-        raise ValueError(f"checkpoint is {path}, expected a .safetensors file")
-    return Checkpointing(Path(path), hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest())
+def run_folder(out: str | Path) -> Path:
+    """Return a path for a run's folder; ValueError if it is called as a file is."""
+    check_folder(Path(out))
+    return Path(out)
+
+
+def _checkpointing(path: Path, facts: dict[str, Any]) -> Checkpointing:
+    """Return where a training keeps its checkpoint, known by what makes it."""
+    return Checkpointing(path, hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest())

@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from sdlcore.api.dictionary import CHECKPOINT, Dictionary, is_finished, load
-from sdlcore.api.fitting import config_of, device_of, fit, made_by
+from sdlcore.api.dictionary import Dictionary, is_finished, load
+from sdlcore.api.fitting import Fit, device_of, digest_of, made_by
+from sdlcore.api.inputs import activations
 from sdlcore.api.signatures import listing_settings
 from sdlcore.device import Device
 from sdlcore.inside.places import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
-from sdlcore.run import RunConfig
-from sdlcore.settings import Seed, checked
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.sites import blocks
 
@@ -58,7 +57,7 @@ def fit_layers(
     out
         A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. A call that
         was cut off goes on there. A finished layer is opened instead, if settings, seed, code, text and the model's
-        weights are the same.
+        weights are the same, and never overwritten.
     seed, device, progress
         As of `fit`, for every layer.
     tokenizer, context_length, contexts_per_batch, drop, text_options
@@ -75,8 +74,8 @@ def fit_layers(
     """
     if pair not in ("transcoder", "sae"):
         raise ValueError(f"pair must be transcoder or sae, since each dictionary has one layer; found {pair}")
-    config, where = config_of(settings | {"pair": pair}), device_of(device)
-    seed = checked("seed", Seed, seed)
+    where = device_of(device)
+    asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
     reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options)
     stack = stack_of(reader.lm)
     wanted = range(1, len(blocks(stack)) + 1) if layers is None else layers
@@ -85,29 +84,25 @@ def fit_layers(
     if not contexts:
         raise reader.too_short()
     place: Place = "residual" if pair == "sae" else "mlp"
-    read, made, found = reader.facts() | {"tokens": tokens}, made_by(config, seed, where), []
+    read, made, found = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where), []
+    text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **read}} for layer in sites}
+    folders = {layer: None if out is None else Path(out) / folder_of(layer) for layer in sites}
+    finished = {folder for layer, folder in folders.items() if folder and is_finished(folder, made | text[layer])}
     for layer, its in sites.items():
-        facts = made | {"activations": {"where": {"layer": layer, "place": place}, **read}}
-        folder = None if out is None else Path(out) / folder_of(layer)
-        if folder is not None and is_finished(folder, facts):
+        folder = folders[layer]
+        if folder in finished:
             found.append(load(folder))
             continue
         shown = tqdm(contexts, desc=f"layer {layer}: activations", unit="", disable=None if progress else True)
-        checkpoint = None if folder is None or not isinstance(config, RunConfig) else folder / CHECKPOINT
-        # no name holds the activations, so that they are gone before the next layer's come
-        dictionary = fit(
-            *reader.rows(its, contexts, shown),
-            seed=seed,
-            device=device,
-            progress=progress,
-            checkpoint=checkpoint,
-            **settings,
-        )
-        dictionary.provenance["activations"] = facts["activations"]
-        if folder is not None:
-            dictionary.save(folder)
-        found.append(dictionary)
+        # no name here holds the activations, so that they are gone before the next layer's come
+        found.append(_of_rows(asked, reader.rows(its, contexts, shown), text[layer], progress, folder))
     return found
+
+
+def _of_rows(asked: Fit, rows: Sequence[Any], text: dict[str, Any], progress: bool, folder: Path | None) -> Dictionary:
+    with activations(*rows) as samples:
+        facts = asked.facts(samples, digest_of(samples)) | text
+        return asked.find(samples, facts, asked.bar(progress), folder)
 
 
 def folder_of(layer: int) -> str:

@@ -12,8 +12,8 @@ import torch
 from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import Dictionary, check_folder, is_finished, load
-from sdlcore.api.fitting import Fit, device_of, digest_of
+from sdlcore.api.dictionary import Dictionary, is_finished
+from sdlcore.api.fitting import Fit, device_of, digest_of, run_folder
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
@@ -67,7 +67,7 @@ def fit_many(
         ``start``.
     out
         A folder that gets a run's folder for each, by its name, as soon as it is found. A call that was cut off goes on
-        there. A finished run is opened instead, if settings, seed, code and inputs are the same.
+        there. A finished run is opened instead, if settings, seed, code and inputs are the same, and never overwritten.
     at_once
         How many are found at a time; None for one a core, and on a GPU, or where numba has neither OpenMP nor TBB, for
         one. All of these are in memory.
@@ -96,20 +96,17 @@ def fit_many(
     with activations(x, target) as samples, _Bar(sum(one.steps for one in asked.values()), progress) as bar:
         digest = digest_of(samples)
         facts = {}
+        folders = {name: None if out is None else Path(out) / str(name) for name in asked}
         for name, one in asked.items():
             with _naming(name):
                 facts[name] = one.facts(samples, digest)
+                folder = folders[name]
+                if folder is not None and is_finished(folder, facts[name]):
+                    bar.add(one.steps)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            sinks = [bar.sink, _ending(stop)]
-            if out is None:
-                return asked[name].find(samples, facts[name], sinks, None)
-            folder = Path(out) / str(name)
-            if is_finished(folder, facts[name]):
-                bar.add(asked[name].steps)
-                return load(folder)
-            return asked[name].find_in(folder, samples, facts[name], sinks)
+            return asked[name].find(samples, facts[name], [bar.sink, _ending(stop)], folders[name])
 
         try:
             done, errors = _in_threads(find, asked, side_by_side)
@@ -166,7 +163,7 @@ def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, wher
     with _naming(name):
         if str(name) in ("", "..") or Path(str(name)).name != str(name):
             raise ValueError("expected a name that a folder may have")
-        check_folder(Path(str(name)))
+        run_folder(str(name))
         if settings["pair"] != pair:
             raise ValueError(f"pair is {settings['pair']}, but that of all runs is {pair}")
         seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))

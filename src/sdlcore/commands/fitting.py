@@ -7,9 +7,10 @@ import yaml
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import CHECKPOINT, check_folder, load
+from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
+from sdlcore.api.fitting import run_folder
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
@@ -67,7 +68,8 @@ def fit(
     """Train a dictionary on activations.
 
     Writes model.safetensors, config.json and history.csv; of anchors and labels, anchors.safetensors and
-    references.safetensors, which `sdlcore evaluate` reads. A training that was cut off goes on where it was.
+    references.safetensors, which `sdlcore evaluate` reads. A training that was cut off goes on where it was. A finished
+    one is not done again, and none of other settings is overwritten.
 
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
@@ -82,7 +84,7 @@ def fit(
         seed: everything is drawn from it
         device: where to train
     """
-    check_folder(out)
+    run_folder(out)
     settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
     first, second, settings["pair"] = sites(x, target, model.pair)
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
@@ -99,10 +101,9 @@ def fit(
         anchors=given,
         start=None if start is None else load(start),
         device=device,
-        checkpoint=out / CHECKPOINT,
+        out=out,
         **settings,
     )
-    found.save(out)
     if means is not None:
         save_references(out / REFERENCES, means, {})
     print(f"{found}: {out}")
@@ -150,6 +151,7 @@ def fit_many(
     """Train several dictionaries on the same activations side by side: a sweep, or seeds.
 
     Writes a folder as `sdlcore fit` does for each run, by its name. A call that was cut off goes on where it was.
+    Finished runs are not done again, and none of other settings is overwritten.
 
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
@@ -236,9 +238,7 @@ def solve(
         target: activations of a second representation, as an .npy file
         seed: everything is drawn from it
     """
-    check_folder(out)
     first, second, pair = sites(x, target, solver.pair)
     settings: dict[str, Any] = solver.to_dict() | {"pair": pair}
-    found = fit_dictionary(first, second, seed=seed, **settings)
-    found.save(out)
+    found = fit_dictionary(first, second, seed=seed, out=out, **settings)
     print(f"{found}: {out}")
