@@ -62,11 +62,9 @@ def bounds(x: Tensor, W: Tensor, b: Tensor) -> Iterator[Bound]:
                       for whole, part in ((x, x_kept), (W, W_kept)))  # fmt: skip
     yield Bound("principal directions", 1 / PART, x_kept @ W_kept.T + rest_B[:, None] * rest_Q + b)
 
-    parts = []
-    for tile in tiles.tiles_of(screening.upper(Product(x, W, b, torch.float32)), Workspace()):
-        counted = tile.product * tile.of_rows[:, :1] * tile.of_columns[0]
-        parts.append(counted + tile.of_rows[:, 1:] @ tile.of_columns[1:] + tile.bias)
-    yield Bound("int8", 1.0, torch.cat(parts, 1))
+    product = tiles.Tiles(screening.upper(Product(x, W, b, torch.float32)), Workspace())
+    counted = torch.cat([tile.clone() for _, tile in product], 1) * product.of_rows[:, :1] * product.of_columns[0]
+    yield Bound("int8", 1.0, counted + product.of_rows[:, 1:] @ product.of_columns[1:] + product.bias)
 
 
 def grouped(W: Tensor, number: int) -> tuple[Tensor, Tensor]:

@@ -210,7 +210,7 @@ def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
     monkeypatch.setattr(tiles, "_one_dnn", lambda: False)  # which takes memory of its own
     product = Product(torch.randn(6, 4), torch.randn(50, 4), torch.zeros(50), torch.float32)
     workspace = Workspace()
-    memory = {tile.product.data_ptr() for tile in tiles.tiles_of(product, workspace)}
+    memory = {tile.data_ptr() for _, tile in tiles.Tiles(product, workspace)}
     assert len(memory) == 1
     assert workspace.take((6, 10), torch.float32).data_ptr() in memory
 
@@ -222,7 +222,7 @@ def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
     products = []
     for answer in (False, True):
         monkeypatch.setattr(tiles, "_one_dnn", lambda answer=answer: answer)
-        products.append([tile.product.clone() for tile in tiles.tiles_of(product, Workspace())])
+        products.append([tile.clone() for _, tile in tiles.Tiles(product, Workspace())])
     by_torch, by_one_dnn = products
     torch.testing.assert_close(by_one_dnn, by_torch)
 

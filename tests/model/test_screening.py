@@ -75,11 +75,11 @@ def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
 def test_no_bound_is_below_its_pre_activation(case):
     x, W, b = case
     upper = screening.upper(Product(x, W, b, torch.float32))
-    for tile in tiles.tiles_of(upper, Workspace()):
-        bounds = tile.product.double() * tile.of_rows[:, :1].double() * tile.of_columns[0].double() + tile.bias
-        bounds += tile.of_rows[:, 1:].double() @ tile.of_columns[1:].double()
-        part = slice(tile.start, tile.start + tile.product.shape[1])
-        assert (bounds >= exact(x, W[part], b[part])).all()
+    product = tiles.Tiles(upper, Workspace())
+    integers = torch.cat([tile.clone() for _, tile in product], 1)
+    bounds = integers.double() * product.of_rows[:, :1].double() * product.of_columns[0].double() + product.bias
+    bounds += product.of_rows[:, 1:].double() @ product.of_columns[1:].double()
+    assert (bounds >= exact(x, W, b)).all()
 
 
 def test_int8_alone_would_find_others():
@@ -97,13 +97,13 @@ def test_most_samples_need_no_second_product(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     x, W = torch.randn(200, 512, generator=generator), torch.randn(8000, 512, generator=generator)
     products = []
-    before = tiles.tiles_of
+    before = tiles.Tiles
 
     def counted(product, workspace):
         products.append((len(product.x), product.dtype))
         return before(product, workspace)
 
-    monkeypatch.setattr(tiles, "tiles_of", counted)
+    monkeypatch.setattr(tiles, "Tiles", counted)
     Preactivations(x, W, torch.zeros(8000), screened=True).largest(32)
     assert products[0] == (200, torch.int8)
     assert sum(samples for samples, dtype in products if dtype == torch.float32) <= 10

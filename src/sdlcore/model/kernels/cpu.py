@@ -62,6 +62,45 @@ def transpose(
             order[at] = i
 
 
+@parallel
+def gather_rows(
+    starts: np.ndarray,
+    counts: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    offsets: np.ndarray,
+    to_columns: np.ndarray,
+    to_values: np.ndarray,
+) -> None:
+    """Copy each row's ``counts`` entries from where they start to where ``offsets`` say."""
+    for r in prange(len(counts)):
+        at, to = starts[r], offsets[r]
+        for i in range(counts[r]):
+            to_columns[to + i] = columns[at + i]
+            to_values[to + i] = values[at + i]
+
+
+@parallel
+def exceeding(
+    offsets: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    bounds: np.ndarray,
+    kept: np.ndarray,
+    into: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Write the ``counts`` entries of each row that exceed their column's bound where the row begins."""
+    for r in prange(len(offsets) - 1):
+        found = offsets[r]
+        for i in range(offsets[r], offsets[r + 1]):
+            if values[i] > bounds[columns[i]]:
+                kept[found] = columns[i]
+                into[found] = values[i]
+                found += 1
+        counts[r] = found - offsets[r]
+
+
 @serial
 def _add_four(out: np.ndarray, rows: tuple, weights: tuple) -> None:
     """Add four rows, each times a weight, to ``out``."""

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from sdlcore.model.kernels.cpu import parallel, squared_norm
+from sdlcore.model.kernels.cpu import _add_one, parallel, squared_norm
 
 
 @parallel
@@ -35,10 +35,7 @@ def site_norms(W: np.ndarray, edges: np.ndarray, norms: np.ndarray) -> None:
     for r in prange(len(W)):
         row = W[r]
         for s in range(len(edges) - 1):
-            total = W.dtype.type(0)
-            for j in range(edges[s], edges[s + 1]):
-                total += row[j] * row[j]
-            norms[r, s] = np.sqrt(total)
+            norms[r, s] = np.sqrt(squared_norm(row[edges[s] : edges[s + 1]]))
 
 
 @parallel
@@ -47,9 +44,7 @@ def add_scaled_sites(out: np.ndarray, W: np.ndarray, edges: np.ndarray, factors:
     for r in prange(len(W)):
         row, to = W[r], out[r]
         for s in range(len(edges) - 1):
-            factor = factors[r, s]
-            for j in range(edges[s], edges[s + 1]):
-                to[j] += factor * row[j]
+            _add_one(to[edges[s] : edges[s + 1]], row[edges[s] : edges[s + 1]], factors[r, s])
 
 
 @parallel

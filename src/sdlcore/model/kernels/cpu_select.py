@@ -12,24 +12,59 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import prange
-from numba.extending import overload
+from numba.core import cgutils, types
+from numba.cpython.unsafe import numbers
+from numba.extending import intrinsic, overload
 
 from sdlcore.model.kernels.cpu import _FAST, parallel, serial
+from sdlcore.model.kernels.cpu_tiles import fetch_line
 
-# Columns that are asked at once whether any of them exceeds the bound: what the widest registers hold. Of most blocks
-# none does; of the others all are written down and those that exceed are kept, which spares the processor guesses.
+_trailing_zeros: Any = numbers.trailing_zeros
 _BLOCK = 16
+"""Columns that are asked at once which of them exceed the bound: what the widest registers hold. Of most none does."""
+
+
+def _compare(typing: Any, row: Any, first: Any, bounds: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lane = context.get_value_type(row.dtype)
+        block = ir.VectorType(lane, _BLOCK)
+
+        def load(kind: Any, value: Any) -> Any:
+            data = cgutils.create_struct_proxy(kind)(context, builder, value).data
+            start = builder.bitcast(builder.gep(data, [arguments[1]]), block.as_pointer())
+            return builder.load(start, align=row.dtype.bitwidth // 8)
+
+        numbers = load(row, arguments[0])
+        if isinstance(bounds, types.Array):
+            least = load(bounds, arguments[2])
+        else:
+            one = builder.insert_element(ir.Constant(block, ir.Undefined), arguments[2], ir.IntType(32)(0))
+            least = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), _BLOCK), [0] * _BLOCK))
+        compare = builder.fcmp_ordered if isinstance(row.dtype, types.Float) else builder.icmp_signed
+        bits = builder.bitcast(compare(">", numbers, least), ir.IntType(_BLOCK))
+        return builder.zext(bits, ir.IntType(64))
+
+    like = bounds if isinstance(bounds, types.Array) else row.dtype
+    return types.int64(row, types.intp, like), code
+
+
+_exceeding: Any = intrinsic(_compare)
+"""``_exceeding(row, first, bounds)``: which of a block's numbers, from ``first`` on, exceed their bound, as bits.
+
+``bounds`` are an array like ``row``, or one for all. A loop of numba's would compare one number after the other.
+"""
 
 
 @serial
-def _values(row: np.ndarray, scale: np.ndarray, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
+def _values(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Return the pre-activations of a row of a tile, written to ``out``: vector units then compare what they read."""
     _write(row, scale, bias, factor, out)
     return out
 
 
-def _write(row: np.ndarray, scale: np.ndarray, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
+def _write(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
     """Write pre-activations by the type of the tile."""
     raise TypeError("for use in compiled code only")
 
@@ -55,7 +90,7 @@ def _compiled_write(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> A
     return {numba.types.int16: from_bfloat16, numba.types.int32: from_integers}.get(row.dtype, from_product)
 
 
-def _keys(row: np.ndarray, scale: np.ndarray, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
+def _keys(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Return numbers in the order of pre-activations where they are positive, and no more than zero elsewhere."""
     raise TypeError("for use in compiled code only")
 
@@ -162,35 +197,37 @@ def push_largest(
     rows, n = pre.shape
     room = columns.shape[1]
     whole = n - n % _BLOCK
+    stop = start + n
+    of_columns, of_bias = (scale[0, start:stop], scale[1, start:stop], scale[2, start:stop]), bias[start:stop]
     for chunk in prange(chunks):
         for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
             mine, kept = columns[r], values[r]
-            keys = _keys(pre[r], scale, bias, factor[r], written[chunk])
+            keys = _keys(pre[r], of_columns, of_bias, factor[r], written[chunk, :n])
             bound, found = bounds[r], counts[r]
             if start == 0:
                 bound = max(bound, _first_bound(keys, k, maxima[chunk], maxima_bits[chunk]))
             for first in range(0, whole, _BLOCK):
-                hit = np.int32(0)
-                for j in range(first, first + _BLOCK):
-                    hit |= np.int32(keys[j] > bound)
-                if hit:
-                    if found + _BLOCK > room:
-                        bound = _prune(mine, kept, bits[r], found, k)
-                        found = k
-                    for j in range(first, first + _BLOCK):
-                        key = keys[j]
-                        mine[found] = start + j
-                        kept[found] = key
-                        found += np.int64(key > bound)
+                fetch_line(pre[r], n + first)  # of the next row
+                hits = _exceeding(keys, first, bound)
+                if hits and found + _BLOCK > room:
+                    bound = _prune(mine, kept, bits[r], found, k)
+                    found = k
+                    hits = _exceeding(keys, first, bound)
+                while hits:
+                    j = first + _trailing_zeros(hits)
+                    mine[found] = start + j
+                    kept[found] = keys[j]
+                    found += 1
+                    hits &= hits - 1
             if whole < n:
                 if found + _BLOCK > room:
                     bound = _prune(mine, kept, bits[r], found, k)
                     found = k
                 for j in range(whole, n):
-                    key = keys[j]
-                    mine[found] = start + j
-                    kept[found] = key
-                    found += np.int64(key > bound)
+                    if keys[j] > bound:
+                        mine[found] = start + j
+                        kept[found] = keys[j]
+                        found += 1
             bounds[r], counts[r] = bound, found
 
 
@@ -213,59 +250,53 @@ def push_above(
     factor: np.ndarray,
     bounds: np.ndarray,
     start: int,
-    chunks: int,
+    found: int,
     columns: np.ndarray,
     values: np.ndarray,
     starts: np.ndarray,
     counts: np.ndarray,
     written: np.ndarray,
-) -> None:
-    """Find the entries of a tile that exceed their column's bound.
+) -> int:
+    """Append the entries of a tile that exceed their column's bound to the ``found`` ones, and return how many these
+    are then.
 
-    Row r has ``counts[r]`` of them, by column, from ``starts[r]`` on in ``columns`` and ``values``. Each chunk of rows
-    writes into a part of these that has room for all of its entries and 16 more, and has room for a row in ``written``.
+    Row r has ``counts[r]`` of the tile's, by column, from ``starts[r]`` on in ``columns`` and ``values``, which have
+    room for all of a tile. ``written`` has room for a row a chunk.
     """
     rows, n = pre.shape
+    chunks = len(written)
     whole = n - n % _BLOCK
+    stop = start + n
+    of_columns, of_bias = (scale[0, start:stop], scale[1, start:stop], scale[2, start:stop]), bias[start:stop]
+    least = bounds[start:stop]
     for chunk in prange(chunks):
-        at = rows * chunk // chunks * n + _BLOCK * chunk
+        at = found + rows * chunk // chunks * n
         for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
-            row = _values(pre[r], scale, bias, factor[r], written[chunk])
+            row = _values(pre[r], of_columns, of_bias, factor[r], written[chunk, :n])
             starts[r] = at
             for first in range(0, whole, _BLOCK):
-                hit = np.int32(0)
-                for j in range(first, first + _BLOCK):
-                    hit |= np.int32(row[j] > bounds[j])
-                if hit:
-                    for j in range(first, first + _BLOCK):
-                        value = row[j]
-                        columns[at] = start + j
-                        values[at] = value
-                        at += np.int64(value > bounds[j])
+                fetch_line(pre[r], n + first)  # of the next row
+                hits = _exceeding(row, first, least)
+                while hits:
+                    j = first + _trailing_zeros(hits)
+                    columns[at] = start + j
+                    values[at] = row[j]
+                    at += 1
+                    hits &= hits - 1
             for j in range(whole, n):
-                value = row[j]
-                columns[at] = start + j
-                values[at] = value
-                at += np.int64(value > bounds[j])
+                if row[j] > least[j]:
+                    columns[at] = start + j
+                    values[at] = row[j]
+                    at += 1
             counts[r] = at - starts[r]
-
-
-@parallel
-def gather_rows(
-    starts: np.ndarray,
-    counts: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-    offsets: np.ndarray,
-    to_columns: np.ndarray,
-    to_values: np.ndarray,
-) -> None:
-    """Copy each row's ``counts`` entries from where they start to where ``offsets`` say."""
-    for r in prange(len(counts)):
-        at, to = starts[r], offsets[r]
+    # chunks left room for all of their entries
+    for r in range(rows):
         for i in range(counts[r]):
-            to_columns[to + i] = columns[at + i]
-            to_values[to + i] = values[at + i]
+            columns[found + i] = columns[starts[r] + i]
+            values[found + i] = values[starts[r] + i]
+        starts[r] = found
+        found += counts[r]
+    return found
 
 
 @parallel
@@ -294,24 +325,3 @@ def narrow(
             _prune(kept[start:stop], into[start:stop], bits[start:stop], found, k)
             found = k
         counts[r] = found
-
-
-@parallel
-def exceeding(
-    offsets: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-    bounds: np.ndarray,
-    kept: np.ndarray,
-    into: np.ndarray,
-    counts: np.ndarray,
-) -> None:
-    """Write the ``counts`` entries of each row that exceed their column's bound where the row begins."""
-    for r in prange(len(offsets) - 1):
-        found = offsets[r]
-        for i in range(offsets[r], offsets[r + 1]):
-            if values[i] > bounds[columns[i]]:
-                kept[found] = columns[i]
-                into[found] = values[i]
-                found += 1
-        counts[r] = found - offsets[r]

@@ -60,12 +60,12 @@ class _Body:
     def add_product(self, first: Any, second: Any, to: Any) -> Any:
         return self.builder.fadd(self.builder.fmul(first, second, flags=_FUSED), to, flags=_FUSED)
 
-    def fetch(self, start: Any, to_write: bool) -> None:
+    def fetch(self, start: Any, to_write: bool, lines: int = _VECTORS) -> None:
         """Ask for a piece that will soon be needed; where it is no memory of ours, nothing happens."""
         pointer = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [pointer, _LANE, _LANE, _LANE])
         fetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
-        for k in range(_VECTORS):
+        for k in range(lines):
             line = self.builder.bitcast(self.piece(start, k), pointer)
             self.builder.call(fetch, [line, _LANE(int(to_write)), _LANE(3), _LANE(1)])
 
@@ -126,17 +126,24 @@ def _through(sums_rows: bool, multiplies: bool) -> Callable[..., Any]:
     return through
 
 
-def _fetch(typing: Any, row: Any, ahead: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        body = _Body(context, builder, row.dtype)
-        body.fetch(builder.gep(body.array(signature.args[0], arguments[0]).data, [arguments[1]]), to_write=False)
-        return context.get_dummy_value()
+def _fetching(lines: int) -> Callable[..., Any]:
+    @intrinsic
+    def fetch(typing: Any, row: Any, ahead: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            body = _Body(context, builder, row.dtype)
+            start = builder.gep(body.array(signature.args[0], arguments[0]).data, [arguments[1]])
+            body.fetch(start, to_write=False, lines=lines)
+            return context.get_dummy_value()
 
-    return types.void(row, types.intp), code
+        return types.void(row, types.intp), code
+
+    return fetch
 
 
-fetch_piece: Any = intrinsic(_fetch)
+fetch_piece = _fetching(_VECTORS)
 """``fetch_piece(row, ahead)`` asks for the piece ``ahead`` numbers behind a row's start."""
+fetch_line = _fetching(1)
+"""The same for a line of the caches, as long as the widest registers."""
 add_rows = _through(sums_rows=True, multiplies=False)
 """``add_rows(tile, rows, values, to, w, products, ahead)``: to += sum over i of values[i] tile[rows[i]].
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels.calling import array, roundings, searches
+from sdlcore.model.kernels.calling import array, loops, roundings, searches
 from sdlcore.model.kernels.interface import Product, SparseRows
 from sdlcore.model.kernels.workspace import Workspace
 
@@ -26,27 +26,6 @@ CAUTION = 0.9
 """Where a search begins, as a share of the least bound, over the norm of its sample, that the one before ended at."""
 ROOM = 2
 """Times k: candidates that a row has room for while its largest entries are looked for."""
-
-
-class Tile(NamedTuple):
-    """Some columns of a product of B rows."""
-
-    start: int
-    """The first of the columns."""
-    product: Tensor
-    """B x columns. Floating-point numbers, or int32 if factors were quantised."""
-    bias: Tensor
-    """To be added, by column; to bfloat16 it was."""
-    of_columns: Tensor
-    """`Factor.numbers` of the columns."""
-    of_rows: Tensor
-    """Of integers, numbers of each row (B x 3) that those of the columns are multiplied by: what its own integers count
-    in, and two for a bound, or zeros."""
-
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """Return what loops take: product, scale, bias and factor."""
-        product = self.product.view(torch.int16) if self.product.dtype == torch.bfloat16 else self.product
-        return array(product), array(self.of_columns), array(self.bias), array(self.of_rows)
 
 
 def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
@@ -83,11 +62,13 @@ def _search(product: Product, k: int, workspace: Workspace, bounds: Tensor | Non
     keys = values.view(torch.int16) if dtype == torch.bfloat16 else values
     least = array(torch.zeros(n_rows, dtype=keys.dtype) if bounds is None else bounds)
     candidates = [array(tensor) for tensor in (columns, keys, values.view(as_integers), counts)]
-    for tile in tiles_of(product, workspace):
-        maxima = torch.empty(threads, max(1, tile.product.shape[1] // 8), dtype=keys.dtype)
-        written = torch.empty(threads, tile.product.shape[1], dtype=product.b.dtype)
-        scratch = [array(tensor) for tensor in (maxima, maxima.view(as_integers), written)]
-        cpu.push_largest(*tile.arrays(), tile.start, k, threads, *candidates, least, *scratch)
+    maxima = torch.empty(threads, max(1, _width(product) // 8), dtype=keys.dtype)
+    written = torch.empty(threads, _width(product), dtype=product.b.dtype)
+    scratch = [array(tensor) for tensor in (maxima, maxima.view(as_integers), written)]
+    tiles = Tiles(product, workspace)
+    of_product = tiles.arrays()
+    for start, tile in tiles:
+        cpu.push_largest(_bits(tile), *of_product, start, k, threads, *candidates, least, *scratch)
     cpu.settle_largest(k, *candidates, least)
     offsets, found, kept = gathered(torch.arange(n_rows) * room, counts, columns.view(-1), keys.view(-1))
     workspace.give(columns)
@@ -99,31 +80,24 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
     """Return the entries that exceed their column's bound."""
     cpu = searches()
     bounds = bounds.to(product.b.dtype)
-    n_rows, threads = len(product.x), torch.get_num_threads()
-    starts, counts, columns, values = [], [], [], []
-    before = 0
-    for tile in tiles_of(product, workspace):
-        width = tile.product.shape[1]
-        room = n_rows * width + 16 * threads
-        in_tile = workspace.take((room,), torch.int32)
-        there = workspace.take((room,), bounds.dtype)
-        at, number = torch.empty(n_rows, dtype=torch.int64), torch.empty(n_rows, dtype=torch.int64)
-        wanted = array(bounds[tile.start : tile.start + width])
-        written = torch.empty(threads, width, dtype=bounds.dtype)
-        found = [array(tensor) for tensor in (in_tile, there, at, number, written)]
-        cpu.push_above(*tile.arrays(), wanted, tile.start, threads, *found)
-        offsets, few_columns, few_values = gathered(at, number, in_tile, there)
-        starts.append(offsets[:-1] + before)
-        counts.append(number)
-        columns.append(few_columns)
-        values.append(few_values)
-        before += len(few_columns)
-        workspace.give(in_tile)
-        workspace.give(there)
+    n_rows, width = len(product.x), _width(product)
+    written = array(torch.empty(torch.get_num_threads(), width, dtype=bounds.dtype))
+    starts, counts = torch.empty(2, -(-len(product.W) // width), n_rows, dtype=torch.int64)
+    # most of it is never touched, so that it takes no memory
+    columns = workspace.take((2 * n_rows * width,), torch.int32)
+    values = workspace.take((2 * n_rows * width,), bounds.dtype)
+    tiles = Tiles(product, workspace)
+    given, found = [*tiles.arrays(), array(bounds)], 0
+    for i, (start, tile) in enumerate(tiles):
+        if found + n_rows * width > len(columns):
+            columns, values = (torch.cat([each, torch.empty_like(each)]) for each in (columns, values))
+        into = [array(tensor) for tensor in (columns, values, starts[i], counts[i])]
+        found = cpu.push_above(_bits(tile), *given, start, found, *into, written)
     # by tile and row now, wanted by row and tile
-    first, number = (torch.stack(each, 1).flatten() for each in (starts, counts))
-    offsets, all_columns, all_values = gathered(first, number, torch.cat(columns), torch.cat(values))
-    return SparseRows(offsets[:: len(starts)].contiguous(), all_columns, all_values)
+    offsets, few_columns, few_values = gathered(starts.T.flatten(), counts.T.flatten(), columns, values)
+    workspace.give(columns)
+    workspace.give(values)
+    return SparseRows(offsets[:: len(starts)].contiguous(), few_columns, few_values)
 
 
 def narrow(entries: SparseRows, k: int) -> SparseRows:
@@ -143,7 +117,7 @@ def exceeding(entries: SparseRows, bounds: Tensor) -> SparseRows:
     kept, into = torch.empty_like(columns), torch.empty_like(values)
     counts = torch.empty(len(offsets) - 1, dtype=torch.int64)
     arrays = [array(tensor) for tensor in (offsets, columns, values, bounds, kept, into, counts)]
-    searches().exceeding(*arrays)
+    loops().exceeding(*arrays)
     return gathered(offsets[:-1], counts, kept, into)
 
 
@@ -153,7 +127,7 @@ def gathered(starts: Tensor, counts: Tensor, columns: Tensor, values: Tensor) ->
     n = int(offsets[-1])
     few_columns, few_values = columns.new_empty(n), values.new_empty(n)
     arrays = [array(tensor) for tensor in (starts, counts, columns, values, offsets, few_columns, few_values)]
-    searches().gather_rows(*arrays)
+    loops().gather_rows(*arrays)
     return SparseRows(offsets, few_columns, few_values)
 
 
@@ -174,34 +148,64 @@ class Factor(NamedTuple):
     they lost. Else they say nothing."""
 
 
-def tiles_of(product: Product, workspace: Workspace) -> Iterator[Tile]:
-    """Compute a product tile by tile; a tile's memory is the next one's."""
-    x, W, b, dtype, upper = product
-    if upper is not None and dtype != torch.int8:
-        raise ValueError(f"upper bounds of a product are computed in int8, found {dtype}")
-    exact = dtype == W.dtype
-    by_one_dnn = dtype == torch.float32 and _one_dnn()
-    samples = _converted(x, dtype, workspace)
-    of_rows = _of_rows(samples.numbers, x.shape[1], upper)
-    width = 2 * TILE if dtype == torch.bfloat16 else TILE
-    for start in range(0, len(W), width):
-        part = slice(start, start + width)
-        latents = _converted(W[part], dtype, workspace, b[part])
-        if by_one_dnn:
-            tile = torch.ops.mkldnn._linear_pointwise(samples.rows, latents.rows, None, "none", [], "")
-        elif dtype == torch.int8:
-            tile = workspace.take((len(x), len(latents.rows)), torch.int32)
-            torch._int_mm(samples.rows, latents.rows.T, out=tile)
-        else:
-            tile = workspace.take((len(x), len(latents.rows)), dtype)
-            torch.mm(samples.rows, latents.rows.T, out=tile)
-        yield Tile(start, tile, b[part], latents.numbers, of_rows)
-        if not by_one_dnn:  # which takes no memory of ours
+class Tiles:
+    """A product of B rows, computed tile by tile: gives the first column of each, and B x some columns.
+
+    A tile's numbers are floating-point, or int32 if factors were quantised. Its memory is the next one's.
+
+    Attributes
+    ----------
+    bias
+        To be added, by column; to bfloat16 it was.
+    of_columns
+        `Factor.numbers` of the columns.
+    of_rows
+        Of integers, numbers of each row (B x 3) that those of the columns are multiplied by: what its own integers
+        count in, and two for a bound, or zeros.
+    """
+
+    def __init__(self, product: Product, workspace: Workspace) -> None:
+        x, W, b, dtype, upper = product
+        if upper is not None and dtype != torch.int8:
+            raise ValueError(f"upper bounds of a product are computed in int8, found {dtype}")
+        self.product, self._workspace = product, workspace
+        self._samples, self._latents = _converted(x, dtype, workspace), _converted(W, dtype, workspace, b)
+        self.bias, self.of_columns = b, self._latents.numbers
+        self.of_rows = _of_rows(self._samples.numbers, x.shape[1], upper)
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return what loops take of all tiles: scale, bias and factor."""
+        return [array(each) for each in (self.of_columns, self.bias, self.of_rows)]
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        x, W, _, dtype, _ = self.product
+        workspace, samples, width = self._workspace, self._samples.rows, _width(self.product)
+        by_one_dnn = dtype == torch.float32 and _one_dnn()
+        for start in range(0, len(W), width):
+            latents = self._latents.rows[start : start + width]
+            if by_one_dnn:
+                yield start, torch.ops.mkldnn._linear_pointwise(samples, latents, None, "none", [], "")
+                continue
+            of_type = torch.int32 if dtype == torch.int8 else dtype
+            tile = workspace.take((len(x), len(latents)), of_type)
+            if dtype == torch.int8:
+                torch._int_mm(samples, latents.T, out=tile)
+            else:
+                torch.mm(samples, latents.T, out=tile)
+            yield start, tile
             workspace.give(tile)
-        if not exact:
-            workspace.give(latents.rows)
-    if not exact:
-        workspace.give(samples.rows)
+        if dtype != W.dtype:
+            workspace.give(samples)
+            workspace.give(self._latents.rows)
+
+
+def _bits(tile: Tensor) -> np.ndarray:
+    return array(tile.view(torch.int16) if tile.dtype == torch.bfloat16 else tile)
+
+
+def _width(product: Product) -> int:
+    """Return the number of columns of a product's tiles; the last may have fewer."""
+    return min(len(product.W), 2 * TILE if product.dtype == torch.bfloat16 else TILE)
 
 
 @cache
@@ -213,7 +217,7 @@ def _one_dnn() -> bool:
 
 
 def _of_rows(numbers: Tensor, n_p: int, upper: float | None) -> Tensor:
-    """Return `Tile.of_rows` of samples. With |w| (|x - x'| + sums) + |w - w'| |x'| a product bounds float32's."""
+    """Return `Tiles.of_rows` of samples. With |w| (|x - x'| + sums) + |w - w'| |x'| a product bounds float32's."""
     steps, norms, lost = numbers
     if upper is None:
         return torch.stack([steps, torch.zeros_like(norms), torch.zeros_like(lost)], 1)
