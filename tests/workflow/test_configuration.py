@@ -161,4 +161,4 @@ def test_all_that_is_trained_is_on_the_users_own_source(checkout):
     assert len(plan.of("train")) == 15
     assert all(wildcards.startswith("source=layer5,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))
     made = {"file_activations", "class_means", "anchors", "train", "evaluate"}
-    assert plan.rules() == made | {"make_own_layer5", "make_figure6", "make_verdicts", "report"}
+    assert plan.rules() == made | {"make_own_layer5", "make_figure6", "report"}

@@ -25,10 +25,13 @@ class Verdicts(Product):
 
     @classmethod
     def of(cls, products: dict[str, Product]) -> "Verdicts | None":
-        """Return the verdicts that products allow, None where no number or claim of the paper's is run."""
+        """Return the verdicts that products allow, None where no table of the paper's is made, as for one's own data.
+
+        Figure 6 alone, which one's own data have too, is no reason to judge the paper.
+        """
         figure6 = products.get(FIGURE6)
         tables = [table for table in SWEPT if table in products]
-        if not tables and figure6 is None:
+        if not tables:
             return None
         return cls(tables=tables, figure6=figure6 if isinstance(figure6, Figure6) else None)
 
