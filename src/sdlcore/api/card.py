@@ -5,11 +5,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from sdlcore.evaluation.metrics import METRICS, SIDES, mip_name, recovery_name
+from sdlcore.evaluation.metrics import EXPLAINED, METRICS
 from sdlcore.model.sparse_coder import SparseCoder
-
-SHOWN = (*map(recovery_name, SIDES), *map(mip_name, SIDES), "mcc", "f1", "l0", "fvu")
-"""Metrics of a card, and of what `evaluate` prints, where a dictionary has them."""
 
 
 def card_of(
@@ -25,7 +22,7 @@ def card_of(
         "```python\nimport sdlcore as sdl\n\nsae = sdl.Dictionary.from_pretrained('owner/name')\n```",
     ]
     if metrics:
-        found = [name for name in SHOWN if metrics.get(name) is not None]
+        found = [name for name in EXPLAINED if metrics.get(name) is not None]
         words = {name: METRICS[name].caption.replace("|", "\\|") for name in found}
         rows = [f"| {name} | {words[name]} | {metrics[name]:.4g} |" for name in found]
         lines.append("\n".join(["## Metrics", "", "| metric | what it is | value |", "|---|---|---|", *rows]))

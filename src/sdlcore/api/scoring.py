@@ -10,7 +10,6 @@ import numpy as np
 
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
-from sdlcore.api.card import SHOWN
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inputs import activations
 from sdlcore.data.anchors import Anchors
@@ -18,7 +17,7 @@ from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metrics import METRICS, OTHERS, SIDES, recovery_name
+from sdlcore.evaluation.metrics import EXPLAINED, METRICS, OTHERS, SIDES, recovery_name
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
@@ -81,7 +80,7 @@ class Scores(Mapping[str, float | None]):
         """Draw the metrics that matter most, with chance beside them."""
         kept = {recovery_name(side, features=OTHERS): recovery_name(side) for side in SIDES}
         given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
-        names = [found for name in SHOWN for found in (name, given.get(name))]
+        names = [found for name in EXPLAINED for found in (name, given.get(name))]
         shown = [name for name in names if name in self.metrics]
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         width = max(map(len, shown), default=0)

@@ -324,15 +324,43 @@ _DECLARED: list[Metric] = [
 METRICS = {metric.name: metric for metric in _DECLARED}
 """Every metric by its name, in the order in which tables have them, those of plugins last."""
 
+EXPLAINED = {
+    "gt_recovery_encoder": "The share of true features that some encoder row points along, with a cosine above .9. It "
+    "stays low even where every feature is found ([why](reading-latents.md)).",
+    "gt_recovery_decoder": "The same for decoder columns. At 1 all features are found.",
+    "mip_encoder": "The best cosine of a feature with encoder rows, on average over features. It has no threshold.",
+    "mip_decoder": "The same with decoder columns.",
+    "mcc": "The cosine of features and decoder columns in pairs, on average. One column cannot stand for two features.",
+    "f1": "How well the latent that matches a feature tells where it is active: F1, on average over features.",
+    "l0": "How many latents are active in a sample, on average. Compare dictionaries of about equal L0.",
+    "fvu": "The fraction of variance unexplained. 0 is exact, and 1 is what the mean alone would leave.",
+}
+"""What is printed of scores and shown in a card, where a dictionary has it, in this order, in words."""
+
 
 def markdown() -> str:
     """Return the list as a page of the documentation."""
-    rows = [f"| `{m.name}` | {m.caption} | {m.better or ''} | {m.runs} |" for m in METRICS.values()]
+    shown = [f"| `{name}` | {text} | {METRICS[name].better or ''} |" for name, text in EXPLAINED.items()]
+    rows = [f"| `{m.name}` | {_cell(m.caption)} | {m.better or ''} | {m.runs} |" for m in METRICS.values()]
     heads = ["| metric | what it is | better | which runs have it |", "|---|---|---|---|"]
-    return "\n".join([_PAGE, *heads, *rows])
+    return "\n".join([_FIRST, *shown, "", _PAGE, *heads, *rows])
 
 
-_PAGE = """# Which metrics are there?
+def _cell(text: str) -> str:
+    """Return text for a table of Markdown, where a bar would end the cell."""
+    return text.replace("|", "\\|")
+
+
+_FIRST = """# Which metrics are there?
+
+`print(scores)` shows eight, of those that a dictionary has:
+
+| metric | what it says | better |
+|---|---|---|"""
+_PAGE = """`scores.to_frame()` has all. Beside each value stand `chance`, and two
+[null baselines](verdicts.md#what-a-score-is-worth-null-baselines): `directions` and `samples`.
+
+## All of them
 
 `metrics.json` of a run has these. The page is made from the list in `src/sdlcore/evaluation/metrics.py`:
 `python -m sdlcore.evaluation.metrics > docs/metrics.md`.
