@@ -33,8 +33,8 @@ def splice(
     lm
         A transformers model like Llama or GPT-2.
     layer
-        Block, counted from 1; two of them for a transcoder between residual streams. A dictionary that was fitted on a
-        language model's store knows its layer.
+        Block, counted from 1; two of them for a transcoder between residual streams. Only dictionaries that `fit` found
+        in a language model's store, or `fit_layers`, know theirs; a run of the pipeline does not.
     dictionary
         An autoencoder or transcoder.
     edit

@@ -28,7 +28,7 @@ def export(
     """Write a dictionary as another library opens it. What the library cannot express is refused, with a reason.
 
     Args:
-        dictionary: a run's folder, or a .safetensors file
+        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
         to: the library
         out: folder to write
         model_name: language model that the activations come from (saelens, circuit_tracer)

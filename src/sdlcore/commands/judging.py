@@ -29,7 +29,7 @@ def evaluate(
     """Score a dictionary: against true features, means of classes, or by its reconstructions alone.
 
     Args:
-        dictionary: a run's folder, or a .safetensors file
+        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
         bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
         x: samples to evaluate on where there is no bench: an .npy file, or a store (.h5) with its target and labels
         target: the second representation of the same samples, as an .npy file
@@ -79,12 +79,13 @@ def contexts(
     """Show what single latents respond to and write in a language model, as pages of HTML.
 
     Args:
-        dictionary: a run's folder, or a .safetensors file
+        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
         model: a folder with a transformers model, or its name at the hub
         text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
         latents: which, e.g. 724 31
         out: folder to write: index.html, and a page for each latent
-        layer: block that the dictionary was fitted on, counted from 1; known of those that were fitted on a store
+        layer: block that the dictionary was fitted on, counted from 1. Only runs of `sdlcore fit` on a language model's
+            store, and of `sdlcore fit-layers`, know it; for a run of the pipeline, give its source's layer
         place: residual, mlp, mlp_input or mlp_output; residual for an autoencoder, mlp for a transcoder if left out
         tokens: at most so many are read
         number: contexts of each latent
