@@ -81,9 +81,10 @@ docs: $(DOCS_INSTALLED) ## build the docs site with Zensical and with mkdocs-mat
 pages-test: $(INSTALLED) ## execute every code block of every page, and plan or parse those that need more than a test has
 	pytest -m 'pages or not pages' tests/pages $(ARGS)
 
-pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutorials, the reference of the command line, metrics
+pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutorials, references of Python and the command line, metrics
 	python -m tests.pages.pictures
 	python -m tests.pages.command_line > docs/reference/command-line.md
+	python -m tests.pages.python_names
 	python -m sdlcore.evaluation.metrics > docs/metrics.md
 
 check: $(INSTALLED) ## linters, formatters, types and who imports whom

@@ -9,6 +9,7 @@ from sdlcore.study.configuration.loading import configure, load_yaml
 from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count
 from tests.pages.command_line import page as command_line
 from tests.pages.execution import configuration
+from tests.pages.python_names import PAGE, with_table
 from tests.sentences import REPOSITORY, pages
 
 BLOCKS = all_blocks()
@@ -63,3 +64,8 @@ def test_text_is_what_the_block_above_prints_unless_it_is_a_commands_help():
 def test_the_reference_of_the_command_line_is_current():
     shown = (REPOSITORY / "docs/reference/command-line.md").read_text()
     assert shown == command_line(), "make pages-made writes it"
+
+
+def test_the_table_of_names_in_python_is_current():
+    assert PAGE.read_text() == with_table(PAGE.read_text()), "make pages-made writes it"
+    assert "| `sdl.fit` | Find a dictionary of activations" in PAGE.read_text()

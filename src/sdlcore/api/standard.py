@@ -19,7 +19,7 @@ TEST_SAMPLES = 10_000
 
 
 def standard_bench(name: str) -> Bench:
-    """Return a standard instance.
+    """Return a standard bench by its name.
 
     ``lrb-s`` has 128 features in 96 dimensions (S = .97, M = .2), ``lrb-m`` 1000 in 768 (the paper's: S = .99, M = .1),
     ``lrb-l`` 4096 in 3072 (S = .9975, M = .1). All have a second representation of as many dimensions.

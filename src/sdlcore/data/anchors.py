@@ -12,7 +12,7 @@ from sdlcore.storage.sealing import read_sealed, write_sealed
 
 
 class Anchors(NamedTuple):
-    """k anchor pairs."""
+    """Anchors: k directions that latents are tied to, in the input and, if there is one, the target."""
 
     w_p: np.ndarray
     """k x n_p unit vectors in the input representation."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class References(NamedTuple):
-    """n unit directions."""
+    """References: n unit directions that dictionaries are judged by, as true features or means of classes."""
 
     W_p: np.ndarray
     """n_p x n, in the input representation."""

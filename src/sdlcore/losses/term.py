@@ -19,7 +19,7 @@ AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 
 
 class Given(NamedTuple):
-    """What a term is computed from."""
+    """What a loss term is computed from."""
 
     model: SparseCoder
     target: Tensor

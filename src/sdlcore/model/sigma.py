@@ -22,7 +22,7 @@ from sdlcore.run import ModelConfig
 
 
 class Sigma(nn.Module):
-    """What all have in common."""
+    """An activation function: what all have in common, to be subclassed."""
 
     processes: Processes = ALONE
     """Those that have other latents, or other samples of the batch."""
