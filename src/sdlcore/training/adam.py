@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from sdlcore.memory import in_large_pages
 from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Descent, Kernels
 from sdlcore.model.kernels.row_norms import RowNorms
@@ -96,7 +97,9 @@ class Adam:
             else:
                 squares.append(known.squares.sum())
             if not self.state[p]:
-                moments = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+                moments = {
+                    name: in_large_pages(torch.zeros_like(p), written=True) for name in ("exp_avg", "exp_avg_sq")
+                }
                 self.state[p] = {"step": torch.zeros((), dtype=torch.float32, device=p.device), **moments}
             state = self.state[p]
             if self.weight_decay and p.ndim > 1 and id(p) not in self._on_sphere:

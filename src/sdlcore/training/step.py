@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.losses.total import needs_norms, total_loss
-from sdlcore.memory import keep_freed_memory
+from sdlcore.memory import in_large_pages, keep_freed_memory
 from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.row_norms import RowNorms
 from sdlcore.model.kernels.workspace import Workspace
@@ -55,6 +55,8 @@ class TrainingStep:
         decay = config.training.weight_decay
         self.optimizer = Adam(self.names, config.training.lr, clip, on_sphere, latents, of_all, self.kernels, decay)
         keep_freed_memory()
+        for p in model.parameters():
+            in_large_pages(p.detach(), written=True)
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
         self.log_penalty = torch.zeros((), device=device)
         """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
@@ -189,7 +191,8 @@ class TrainingStep:
         for p, name in self.names.items():
             state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
             if state:
-                self.optimizer.state[p] = {key: value.to(device) for key, value in state.items()}
+                moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}
+                self.optimizer.state[p] = moments
         self.dead.silent = tensors["silent"].to(device)
         self.log_penalty = tensors["log_penalty"].to(device)
         if self.config.loss.lambda_aux:

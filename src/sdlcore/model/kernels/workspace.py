@@ -10,6 +10,8 @@ from collections.abc import Hashable
 import torch
 from torch import Tensor
 
+from sdlcore.memory import in_large_pages
+
 
 class Workspace:
     """Spare buffers on a CPU, by shape and type, and where searches may begin.
@@ -29,7 +31,7 @@ class Workspace:
     def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return an uninitialised tensor, a spare one where there is one."""
         spare = self._spare.get((shape, dtype))
-        return spare.pop() if spare else torch.empty(shape, dtype=dtype)
+        return spare.pop() if spare else in_large_pages(torch.empty(shape, dtype=dtype), written=False)
 
     def give(self, tensor: Tensor) -> None:
         """Keep ``tensor``, which nobody may use any more, for the next `take` of its shape."""
