@@ -8,7 +8,7 @@ import sys
 from tests.conftest import REPOSITORY
 
 RECIPE = {
-    "evaluation/evaluate.py": (
+    "evaluation/samples.py": (
         '        "dead_fraction": float((~fired).float().mean()),\n',
         '        "alive": float(fired.sum()),\n',
     ),
