@@ -65,7 +65,8 @@ class Invocation:
 
     def crash(self) -> None:
         """End it with all of its jobs at once, as a machine that goes down does."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it had just ended by itself
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         while self.processes():
             time.sleep(0.01)

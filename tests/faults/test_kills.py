@@ -84,6 +84,8 @@ def kill(invocation: Invocation, rng: random.Random) -> str | None:
         victim.kill()
     except psutil.NoSuchProcess:
         return None
+    if not command:  # it had just ended by itself
+        return None
     return f"{'shell' if 'bash' in command[0] else 'process'} of {stage(command)}"
 
 
