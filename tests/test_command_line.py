@@ -88,7 +88,7 @@ def test_what_may_be_none_may_stand_without_a_value(called):
     ("argv", "said"),
     [
         (("--store", "x", "--settings", "{}"), "--metrics [PATH [PATH ...]] files of runs (required)"),
-        ((*NEEDED, "--sed", "3"), "Unrecognized options: --sed, 3"),
+        ((*NEEDED, "--sed", "3"), "Unrecognized options: --sed, 3; did you mean --seed?"),
         ((*NEEDED, "--seed", "three"), "--seed: invalid literal for int() with base 10: 'three'"),
         (
             (*NEEDED, "--device", "gpu"),

@@ -169,6 +169,12 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     assert torch.equal(sdl.load(tmp_path / "sweep/as_ever").W_dec, sdl.load(folder / "run").W_dec)
     assert sdl.load(tmp_path / "sweep/2").settings["k"] == 2
     assert str(tmp_path / "sweep/2") in capsys.readouterr().out
+    # what each run has of its own need not be given for all
+    (tmp_path / "runs.yaml").write_text("narrow: {k: 3}\n")
+    at = TOPK.index("--k")
+    shared = TOPK[:at] + TOPK[at + 2 :]
+    main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "other"), *shared])
+    assert sdl.load(tmp_path / "other/narrow").settings["k"] == 3
     (tmp_path / "runs.yaml").write_text("[k, 2]")
     with pytest.raises(SystemExit):
         main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])

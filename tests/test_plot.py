@@ -72,6 +72,9 @@ def test_pictures_are_drawn_on_given_axes(sae):
 def test_what_cannot_be_drawn_is_refused(sae):
     with pytest.raises(ValueError, match="no ground truth"):
         sdl.plot.recovery(Scores({}))
+    for given in (sae[0], {"a": sae[0]}):
+        with pytest.raises(ValueError, match=r"found a Dictionary, expected what sdl\.evaluate returned"):
+            sdl.plot.recovery(given)
     with pytest.raises(ValueError, match="the history has no mip"):
         sdl.plot.loss(sae[0], "mip")
     with pytest.raises(ValueError, match="latent must be between 0 and 11, found 12"):

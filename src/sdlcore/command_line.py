@@ -137,11 +137,13 @@ def _errors_in_a_line(program: str) -> Iterator[None]:
 
 def _one_line(box: str) -> str:
     """Return the part of a box that tyro draws which says what is wrong, below its title, on one line."""
-    what = re.split(r"\n│ ─+ │\n", box.partition("\n")[2])[0]
-    line = " ".join(re.sub("[╭╮╰╯│─]", " ", what).split())
+    below = re.sub("[╭╮╰╯│]", " ", box).partition("\n")[2]
+    parts = [" ".join(part.split()) for part in re.split(r"(?m)^\s*[─-]{8,}\s*$", below)]
+    line = next(filter(None, parts), "")
     # of settings that do not go together tyro names a parameter of its own
-    found = re.search(r"Error parsing __tyro[\w.-]*: (.*?)(?: -{4,}|$)", line)
-    return found[1] if found else line
+    found = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
+    meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)
+    return (found[1] if found else line) + (f"; did you mean {meant[1]}?" if meant else "")
 
 
 RULES = ConstructorRegistry()

@@ -37,18 +37,18 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
     """
     ax = _axes(ax)
     taus = np.linspace(0, 1, 201)
-    if isinstance(scores, Scores):
+    if isinstance(scores, Mapping) and not isinstance(scores, Scores):
+        curves = {name: _features(found)["decoder"] for name, found in scores.items()}
+    else:
         curves = {side: _features(scores)[side] for side in COLOURS}
         for side, colour in COLOURS.items():
             label = "chance" if side == "encoder" else None
             ax.axvline(scores.chance[mip_name(side)], color=colour, linestyle=":", linewidth=1, label=label)
-    else:
-        curves = {name: _features(found)["decoder"] for name, found in scores.items()}
     for name, best in curves.items():
         shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
         ax.plot(taus, shares, color=COLOURS.get(name), label=name)
     ax.axvline(TAU, color=PALE, linewidth=1)
-    ax.annotate(f"τ = {TAU:g}", (TAU, 0.9), xytext=(-3, 0), textcoords="offset points", ha="right", fontsize="small")
+    ax.text(TAU, 1.01, f"τ = {TAU:g}", transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
     ax.set(xlabel="threshold τ of the cosine", ylabel="features recovered", xlim=(0, 1), ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax
@@ -154,6 +154,8 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
 
 
 def _features(scores: Scores) -> Mapping[str, list[float]]:
+    if not isinstance(scores, Scores):
+        raise ValueError(f"found a {type(scores).__name__}, expected what sdl.evaluate returned, or several by name")
     if not scores.features:
         raise ValueError("these scores have no ground truth; evaluate with a bench or references")
     return scores.features

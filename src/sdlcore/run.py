@@ -40,6 +40,18 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
+CALLED_ELSEWHERE = {
+    "learning_rate": "lr",
+    "n_latents": "n_q",
+    "num_latents": "n_q",
+    "d_sae": "n_q",
+    "dict_size": "n_q",
+    "l1_coefficient": "l1",
+    "l1_penalty": "l1",
+    "l0_coefficient": "l0",
+    "epochs": "steps",
+}
+"""What SAELens, dictionary_learning, sparsify and others call some settings."""
 LAMBDA_ANCHOR = 0.1
 """The weight of anchors that are given without one: the paper's on the bench."""
 
@@ -291,7 +303,9 @@ class RunConfig(FromJson):
             loss |= {name: settings[name] for name in unknown & of_plugins["loss term"].keys()}
             if left := sorted(unknown - model.keys() - loss.keys()):
                 known = (*cls().to_dict(), *of_plugins["activation"], *of_plugins["loss term"])
-                raise ValueError(f"unknown run settings: {', '.join(left)}{did_you_mean(left[0], known)}")
+                here = CALLED_ELSEWHERE.get(left[0])
+                meant = f"; here it is called {here}" if here else did_you_mean(left[0], known)
+                raise ValueError(f"unknown run settings: {', '.join(left)}{meant}")
         return cls(ModelConfig.from_dict(model), LossConfig.from_dict(loss), TrainingConfig.from_dict(training))
 
     def to_dict(self) -> dict[str, Json]:

@@ -214,8 +214,9 @@ def _choices(annotation: Any) -> Iterator[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    names = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), list(names), n=1)
+    return f"; did you mean {names[close[0]]}?" if close else ""
 
 
 def _outside(bound: Any, value: Any) -> str | None:

@@ -6,6 +6,7 @@ import torch
 from huggingface_hub import ModelCard
 
 import sdlcore as sdl
+from sdlcore.api import dictionary
 
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 20, "log_every": 10}
@@ -66,6 +67,18 @@ def test_samples_of_another_dimension_are_refused(sae):
         sae.encode(np.zeros((3, 5)))
     with pytest.raises(ValueError, match="x is a int, expected an array, a tensor or a path"):
         sae.encode(3)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, 1e300])
+def test_samples_that_are_not_finite_are_refused_by_their_row(sae, broken, monkeypatch):
+    monkeypatch.setattr(dictionary, "ROWS_AT_ONCE", 2)
+    x = np.zeros((5, 8))
+    x[3, 1] = broken
+    for given in (x, torch.from_numpy(x).float()):
+        with pytest.raises(ValueError, match="row 3 holds NaN or infinity, of which no latent would be active"):
+            sae.encode(given)
+        with pytest.raises(ValueError, match="row 3 holds NaN or infinity"):
+            sae.reconstruct(given)
 
 
 @pytest.mark.parametrize("name", ["sae.safetensors", "folder"])

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -268,13 +269,21 @@ def test_relu_without_a_penalty_is_warned_of(both):
             lambda x: sdl.fit(x, activation="topk", k=3, steps=5),
             "x: batch_size 1024 exceeds its 200 rows; set batch_size",
         ),
-        (lambda x: sdl.fit(x, n_latents=3), "n_latents"),
+        (lambda x: sdl.fit(x, n_latents=3), "unknown run settings: n_latents; here it is called n_q"),
+        (lambda x: sdl.fit(x, batchsize=3), "unknown run settings: batchsize; did you mean batch_size?"),
+        (lambda x: sdl.fit(x, activation="TopK", k=3), "found 'TopK'; did you mean topk?"),
+        (lambda x: sdl.fit((x, x)), r"x is a tuple of 2, .* fit\(x\[0\]\) for an autoencoder, fit\(\*x\)"),
+        (lambda x: sdl.fit(pd.DataFrame(x)), r"x is a DataFrame, .*; give x.to_numpy\(\)"),
+        (
+            lambda x: sdl.fit(x, **ANCHORED, anchors=sdl.References(np.eye(8, dtype=np.float32))),
+            r"anchors are all 8 references; choose some, or all of them, by .choose\(8, seed\)",
+        ),
         (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
         (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file, or an activation store"),
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
-        (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "x holds NaN or infinity in row 7"),
+        (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "infinity in row 7; leave such rows"),
         (lambda x: sdl.fit(x, x[:5]), "target has 5 rows, but x has 200"),
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
         (

@@ -34,7 +34,7 @@ def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, 
     ],
 )
 def test_what_are_no_labels_is_refused(labels, found):
-    with pytest.raises(ValueError, match=f"labels are {found}.*expected numbers or names, one a sample"):
+    with pytest.raises(ValueError, match=f"labels are {found}.*expected whole numbers or names, one a sample"):
         class_numbers(labels)
 
 

@@ -49,6 +49,9 @@ def test_scores_become_a_table_that_says_what_each_is(sae, bench):
     assert frame.loc["mip_decoder", "chance"] == scores.chance["mip_decoder"]
     assert frame.loc["fvu", "better"] == "lower"
     assert list(frame.index) == list(scores)
+    with pytest.raises(KeyError, match=r"there is no mip_decodr here; did you mean mip_decoder\?; to_frame"):
+        scores["mip_decodr"]
+    assert scores.get("mip_decodr") is None
 
 
 def test_a_bench_evaluates_on_samples_that_no_training_saw(sae, bench, x):
@@ -57,6 +60,10 @@ def test_a_bench_evaluates_on_samples_that_no_training_saw(sae, bench, x):
     assert sdl.evaluate(sae, bench, n_samples=100)["fvu"] == pytest.approx(by_hand["fvu"])
     assert set(by_hand) == {"l0", "fvu", "dead_fraction"}
     assert not by_hand.features
+    with pytest.raises(KeyError, match="no mip_decoder here without what it is judged by"):
+        by_hand["mip_decoder"]
+    with pytest.raises(ValueError, match=r"give them as x=.*, since the second argument is what to judge by"):
+        sdl.evaluate(sae, drawn.input)
 
 
 def test_classes_judge_by_their_labels(sae, x):
@@ -76,9 +83,7 @@ def test_classes_keep_their_names_where_test_samples_lack_one(sae, x):
     kept = References(means.W_p[:, [0, 2]], classes=np.arange(2), class_names=["ant", "cow"])
     scores = sdl.evaluate(sae, means, x[some], labels=labels[some])
     assert scores["f1"] == sdl.evaluate(sae, kept, x[some], labels=labels[some])["f1"]
-    with pytest.raises(
-        ValueError, match=r"x: label bee names 0 of the classes that are judged by, expected .* ant, cow"
-    ):
+    with pytest.raises(ValueError, match=r"x: label bee is none of the classes that are judged by: ant, cow"):
         sdl.evaluate(sae, kept, x, labels=labels)
 
 

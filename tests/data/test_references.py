@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.references import class_means, labels_by, load_references, save_references
+from sdlcore.data.references import References, class_means, labels_by, load_references, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
@@ -96,8 +96,8 @@ def test_labels_are_found_by_the_names_of_their_classes(store):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["owl", "cow"], "label cow names 0 of the classes that are judged by, expected one of cat, dog"),
-        (["owl", "dog"], "label dog names 2 of the classes"),
+        (["owl", "cow"], "label cow is none of the classes that are judged by: cat, dog"),
+        (["owl", "dog"], "label dog is 2 of the classes"),
     ],
 )
 def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
@@ -147,3 +147,10 @@ def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, n
         writer.append(np.ones((3, 2)), labels=None if labels is None else np.array(labels))
     with ActivationStore(tmp_path / "s.h5") as bare, pytest.raises(ValueError, match=rf"s\.h5: {message}"):
         class_means(bare)
+
+
+def test_references_print_in_a_line():
+    two = np.eye(3, dtype=np.float32)[:, :2]
+    assert repr(References(two)) == "References(2 in 3 dimensions)"
+    means = References(two, np.eye(2, dtype=np.float32), np.array([0, 4]))
+    assert repr(means) == "References(2 in 3 and 2 dimensions, means of classes)"

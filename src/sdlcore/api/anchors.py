@@ -90,6 +90,11 @@ def as_anchors(given: Any) -> Anchors:
     ValueError
         If rows are no unit vectors.
     """
+    if isinstance(given, References):
+        number = given.W_p.shape[1]
+        raise ValueError(
+            f"anchors are all {number} references; choose some, or all of them, by .choose({number}, seed)"
+        )
     return given if isinstance(given, Anchors) else Anchors(*_unit_rows(given, "anchors"), None)
 
 

@@ -134,7 +134,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If samples have another dimension.
+            If samples have another dimension, or hold NaN or infinity, of which no latent would be active.
         """
         return self._batches(self.coder.encode, self._joined(x), self.coder.W_enc.shape[1])
 
@@ -173,12 +173,14 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         if x.ndim != 2 or x.shape[1] != width:
             raise ValueError(f"expected N x {width} numbers, found {' x '.join(map(str, x.shape))}")
         if isinstance(x, Tensor):
+            _check_finite(x.detach().isfinite().all(dim=1), 0)
             return function(x.to(self.coder.W_enc.dtype))
         device, found = self.coder.W_enc.device, []
         with torch.no_grad():
             for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
                 # a copy, since torch warns of arrays that are read-only, such as files
                 part = torch.from_numpy(np.array(x[start : start + ROWS_AT_ONCE], dtype=np.float32, order="C"))
+                _check_finite(part.isfinite().all(dim=1), start)
                 found.append(function(part.to(device)).cpu().numpy())
         return np.concatenate(found)
 
@@ -330,6 +332,12 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
     except ValueError as error:
         said = f"a {CONFIG} that is not of this dictionary lies beside it"
         raise ValueError(f"{path}: {said}; save into a folder of its own, or by another name") from error
+
+
+def _check_finite(finite: Tensor, start: int) -> None:
+    if not finite.all():
+        row = start + int(finite.int().argmin())
+        raise ValueError(f"row {row} holds NaN or infinity, of which no latent would be active; leave such rows out")
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:

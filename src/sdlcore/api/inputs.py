@@ -31,7 +31,8 @@ def array(values: Any, name: str) -> np.ndarray:
             raise ValueError(f"{values}: expected an .npy file, or an activation store ({', '.join(STORES)})")
         return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
     if not isinstance(values, np.ndarray):
-        raise ValueError(f"{name} is a {type(values).__name__}, expected an array, a tensor or a path")
+        instead = f"; give {name}.to_numpy()" if hasattr(values, "to_numpy") else ""
+        raise ValueError(f"{name} is a {type(values).__name__}, expected an array, a tensor or a path{instead}")
     return values
 
 
@@ -75,7 +76,8 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
         values = pd.Series(values).to_numpy()
     if np.ndim(values) != 1 or values.dtype.kind not in "iuO":
         kind = getattr(values, "dtype", type(values).__name__)
-        raise ValueError(f"labels are {kind} of shape {np.shape(values)}, expected numbers or names, one a sample")
+        expected = "expected whole numbers or names, one a sample"
+        raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}")
     if values.dtype.kind == "O":
         missing, values = pd.isna(values), values.astype(str)
         named = ~missing & (values != "")
@@ -105,6 +107,9 @@ def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
     ValueError
         If another pair is asked for.
     """
+    if isinstance(x, tuple) and target is None and asked is None:
+        meant = "fit(x[0]) for an autoencoder, fit(*x) for a transcoder, fit([*x]) for a crosscoder"
+        raise ValueError(f"x is a tuple of {len(x)}, which does not say what it is for; call {meant}")
     given: Pair = "crosscoder" if is_pair(x) else "sae" if target is None else "transcoder"
     if asked is None or asked == given or is_store(x):
         return asked or given

@@ -85,6 +85,10 @@ def fit_many(
     FitManyError
         After all others are found, if some runs failed; ``found`` has the others.
     """
+    if not isinstance(runs, Mapping) or not all(isinstance(own, Mapping) for own in runs.values()):
+        raise ValueError(
+            f"runs are a {type(runs).__name__}, expected settings by name, such as {{'wide': {{'n_q': 4096}}}}"
+        )
     where = device_of(device)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}

@@ -21,6 +21,7 @@ from sdlcore.evaluation.metrics import EXPLAINED, METRICS, OTHERS, SIDES, recove
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
+from sdlcore.settings import did_you_mean
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import identity
 
@@ -47,6 +48,9 @@ class Scores(Mapping[str, float | None]):
     """Metrics of dictionaries of the same size that nothing was learned for, by name, where they were asked for."""
 
     def __getitem__(self, name: str) -> float | None:
+        if name not in self.metrics:
+            why = " without what it is judged by" if name in METRICS else did_you_mean(name, self.metrics)
+            raise KeyError(f"there is no {name} here{why}; to_frame() lists what there is")
         return self.metrics[name]
 
     def __iter__(self) -> Any:
@@ -171,7 +175,10 @@ def evaluate(
         judges = GroundTruth.of(truth.references, anchors, truth.settings.hierarchy)
         return _scored(coder, samples, judges, seed, nulls)
     if x is None:
-        raise ValueError("x is missing: without a bench, evaluate needs samples; give them as x=...")
+        raise ValueError(
+            "x is missing: without a bench, evaluate needs samples; give them as x=..., "
+            "since the second argument is what to judge by"
+        )
     if n_samples is not None:
         raise ValueError("n_samples has no meaning without a bench; all samples of x are evaluated")
     references = None if truth is None else as_references(truth)

@@ -1,5 +1,6 @@
 """Draw a bench, and fit dictionaries."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
-from sdlcore.settings import did_you_mean
+from sdlcore.settings import check, did_you_mean
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
 from sdlcore.sources.bench.settings import BenchSource
@@ -136,6 +137,22 @@ def _anchors_of(
     return read_anchors(Path(anchors))
 
 
+@dataclass(frozen=True)
+class SharedModel(ModelConfig):
+    """Settings that runs share: what goes together is checked with what each run has of its own."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class SharedLoss(LossConfig):
+    """Terms that runs share, and their weights; checked likewise."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 def fit_many(
     x: Given,
     runs: Path,
@@ -144,8 +161,8 @@ def fit_many(
     at_once: int | None = None,
     seed: int = 0,
     device: Device = "auto",
-    model: ModelConfig = ModelConfig(),
-    loss: LossConfig = LossConfig(),
+    model: SharedModel = SharedModel(),
+    loss: SharedLoss = SharedLoss(),
     training: TrainingConfig = TrainingConfig(),
 ) -> None:
     """Train several dictionaries on the same activations side by side: a sweep, or seeds.
@@ -162,7 +179,8 @@ def fit_many(
         seed: everything is drawn from it, in runs without one of their own
         device: where to train
     """
-    settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
+    settings: dict[str, Any] = model.to_dict() | loss.to_dict() | training.to_dict()
+    del settings["pursuit"]  # no setting of a training
     first, second, settings["pair"] = sites(x, target, model.pair)
     own = yaml.safe_load(runs.read_text(encoding="utf-8"))
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):

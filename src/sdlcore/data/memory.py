@@ -110,9 +110,11 @@ class Arrays:
 def _matrix(name: str, values: np.ndarray) -> np.ndarray:
     if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or 0 in values.shape:
         found = f"{name} is {values.dtype} of shape {values.shape}"
-        raise ValueError(f"{found}, expected a matrix of float32, a sample a row")
+        raise ValueError(f"{found}, expected a matrix of floating-point numbers, a sample a row")
     for start in range(0, len(values), ROWS_AT_ONCE):
         finite = np.isfinite(values[start : start + ROWS_AT_ONCE]).all(axis=1)
         if not finite.all():
-            raise ValueError(f"{name} holds NaN or infinity in row {start + int(np.argmin(finite))}")
+            raise ValueError(
+                f"{name} holds NaN or infinity in row {start + int(np.argmin(finite))}; leave such rows out"
+            )
     return values

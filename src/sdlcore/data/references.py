@@ -37,6 +37,12 @@ class References(NamedTuple):
     class_names: Sequence[str] | None = None
     """Names of the classes that ``classes`` count, those left out included; None for the numbers themselves."""
 
+    def __repr__(self) -> str:
+        """Say how many there are, and of what."""
+        second = "" if self.W_r is None else f" and {len(self.W_r)}"
+        means = "" if self.classes is None else ", means of classes"
+        return f"References({self.W_p.shape[1]} in {len(self.W_p)}{second} dimensions{means})"
+
     def choose(self, n_anchors: float, seed: int, first: int | None = None) -> Anchors:
         """Return anchors drawn from them at random (eq. 21), the pipeline's for the same seed.
 
@@ -169,8 +175,9 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     for label in np.unique(labels[labels >= 0]):
         if known.count(names[label]) != 1:
             expected = ", ".join([*known[:SHOWN], *(["..."] if known[SHOWN:] else [])])
-            found = f"label {names[label]} names {known.count(names[label])} of the classes that are judged by"
-            raise ValueError(f"{store.path}: {found}, expected one of {expected}")
+            several = f"{known.count(names[label])} of" if names[label] in known else "none of"
+            found = f"label {names[label]} is {several} the classes that are judged by"
+            raise ValueError(f"{store.path}: {found}: {expected}")
         numbers[label] = known.index(names[label])
     return numbers[labels]
 
