@@ -29,6 +29,8 @@ def named(words: list[str]) -> list[str]:
 
 def main(words: list[str]) -> None:
     for path in named(words):
+        if not Path(path).exists() and not Path(path).suffix:
+            sys.exit(f"{path}: no such configuration; if it is a target, name it before --configfile")
         try:
             mapping(load_yaml(path), path)
         except ConfigError as error:

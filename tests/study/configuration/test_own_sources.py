@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdlcore.study.configuration.loading import configure, load_yaml
+from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml
 from sdlcore.study.configuration.own_sources import over_default
 from sdlcore.study.settings.trees import merge
 
@@ -75,3 +75,13 @@ def test_the_configurations_that_come_with_it_ask_for_what_they_did(name):
     for part in ("tables", "figures", "solvers", "harder", "encoders", "frontier", "discovery", "anchoring_map"):
         assert over_default(BASE, given).get(part) == merged.get(part)
     assert not any(table.startswith("own_") for table in configure(given, BASE).tables)
+
+
+def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
+    given = {"name": "mine", "sources": {"file": {"mine": MINE | {"run": {"n_q": 64, "k": 3}}}}}
+    with pytest.raises(ConfigError, match=r"sources.file.mine.run.k: each .* say methods: \{topk_real: \{k: 3\}\}$"):
+        configure(given, BASE)
+    given["sources"]["file"]["mine"]["run"] = {"n_q": 64}
+    assert configure(given, BASE).sources.file["mine"].run.n_q == 64
+    given["methods"] = {"topk_real": {"k": 3}}
+    assert configure(given, BASE).methods["topk_real"].k == 3

@@ -11,7 +11,7 @@ from sdlcore.run import RunConfig, check_division
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlcore.study.configuration.whole import Configuration
-from sdlcore.study.settings.cells import Cell, run_settings
+from sdlcore.study.settings.cells import Cell, run_settings, sets_itself
 from sdlcore.study.settings.names import METHOD, unknown
 from sdlcore.study.settings.runs import RunSettings
 from sdlcore.study.settings.study import Study
@@ -62,8 +62,21 @@ def inconsistent_runs(config: Configuration) -> Iterator[str]:
         if combination not in seen:
             seen.add(combination)
             yield from _inconsistent_run(config, cell, cell in judged)
+    yield from _without_effect(config)
     for path, product in config.asked().items():
         yield from product.unsound(path, config)
+
+
+def _without_effect(config: Configuration) -> Iterator[str]:
+    """Yield settings of a source's runs that each of these has from its method instead."""
+    cells = [cell for cell in dict.fromkeys(config.cells()) if not config.methods[cell.method].is_given]
+    for kind, group in config.sources:
+        for name, source in group.items():
+            here = [cell for cell in cells if cell.source == name]
+            for key in sorted(source.run.model_fields_set):
+                if here and all(sets_itself(config, cell, key) for cell in here):
+                    say = f"methods: {{{here[0].method}: {{{key}: {getattr(source.run, key)}}}}}"
+                    yield f"sources.{kind}.{name}.run.{key}: each method that runs there sets it itself; say {say}"
 
 
 def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
