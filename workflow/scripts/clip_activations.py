@@ -1,11 +1,10 @@
 """Write a CLIP model's embeddings of image folders to activation stores."""
 
 from pathlib import Path
-from typing import Any
 
 from sdlcore.command_line import cli
 from sdlcore.device import Device
-from sdlcore.sources.images.embedding import extract, extract_shard
+from sdlcore.sources.images.embedding import prepare
 from sdlcore.sources.images.settings import ClipSource
 
 
@@ -39,15 +38,22 @@ def main(
         output: store of the part
         skipped: CSV file to write: what could not be read
     """
-    how: dict[str, Any] = {"model": model, "pretrained": pretrained}
-    how |= {"workers": workers, "device": device, "threads": threads}
-    if shard and output:
-        split, number, parts = shard
-        extract_shard(source, split, (number, parts), images, test_images, output, skipped, **how)
-    elif train and test:
-        extract(source, images, test_images, train, test, skipped, **how)
-    else:
+    if not (shard and output) and not (train and test):
         raise ValueError("expected --train and --test, or --shard and --output")
+    work = prepare(
+        source,
+        images,
+        test_images,
+        model=model,
+        pretrained=pretrained,
+        workers=workers,
+        device=device,
+        threads=threads,
+    )
+    if shard and output:
+        work.write_part(*shard, output, skipped)
+    elif train and test:
+        work.write(train, test, skipped)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ from sdlcore.data.writing import BlockWriter
 from sdlcore.random_streams import stream
 from sdlcore.sources.images import embedding as clip_module
 from sdlcore.sources.images.checkpoints import embedder, load_clip, register_architecture, tokenizer_of
-from sdlcore.sources.images.embedding import extract, extract_shard
+from sdlcore.sources.images.embedding import prepare
 from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.conftest import REPOSITORY, script
 from tests.sources.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
 
@@ -44,7 +44,7 @@ def run(folder: Path, files: ClipFiles, out: Path, test_folder: Path | None = No
     settings = {"test_samples": 3} | changes
     options = {key: settings.pop(key) for key in ("workers", "threads") if key in settings}
     source = ClipSource("images", files.architecture, files.weights, **settings)
-    extract(source, folder, test_folder, *(out / name for name in NAMES), **options)
+    prepare(source, folder, test_folder, **options).write(*(out / name for name in NAMES))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -167,10 +167,10 @@ def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_unit
         pass  # this file system takes UTF-8 names only
     source = ClipSource(images=str(root), model="m", pretrained="p", test_samples=3, max_unreadable=1.0)
     where = {"model": clip_files.architecture, "pretrained": clip_files.weights}
-    tables = [tmp_path / f"{number}.csv" for number in range(2)]
+    tables, work = [tmp_path / f"{number}.csv" for number in range(2)], prepare(source, root, **where)
     for number, table in enumerate(tables):
-        extract_shard(source, "train", (number, 2), root, None, tmp_path / f"{number}.h5", table, **where)
-    extract_shard(source, "test", (0, 1), root, None, tmp_path / "test.h5", tmp_path / "test.csv", **where)
+        work.write_part("train", number, 2, tmp_path / f"{number}.h5", table)
+    work.write_part("test", 0, 1, tmp_path / "test.h5", tmp_path / "test.csv")
     script("unite_tables")(tables=[*tables, tmp_path / "test.csv"], output=tmp_path / "all.csv")
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -414,10 +414,10 @@ def test_parts_of_a_store_are_together_the_whole(damaged: Path, clip_files: Clip
     run(damaged, clip_files, tmp_path / "whole", **settings)
     source = ClipSource(images=str(damaged), model="m", pretrained="p", **settings)
     where = {"model": clip_files.architecture, "pretrained": str(clip_files.weights)}
-    skipped = []
+    skipped, work = [], prepare(source, damaged, **where)
     for number in range(3):
         table = tmp_path / f"{number}.csv"
-        extract_shard(source, "train", (number, 3), damaged, None, tmp_path / f"{number}.h5", table, **where)
+        work.write_part("train", number, 3, tmp_path / f"{number}.h5", table)
         skipped += table.read_text().splitlines()[1:]
     unite([tmp_path / f"{number}.h5" for number in range(3)], tmp_path / "train.h5", {})
     expected = [line for line in (tmp_path / "whole/skipped.csv").read_text().splitlines() if line.startswith("train")]

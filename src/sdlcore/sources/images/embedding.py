@@ -39,108 +39,6 @@ CONVENTIONS = {
 UNTRACKED = ("max_unreadable", "n_p")
 
 
-def extract(
-    source: ClipSource,
-    images: str | Path,
-    test_images: str | Path | None,
-    train_path: str | Path,
-    test_path: str | Path,
-    skipped_path: str | Path,
-    *,
-    model: str | None = None,
-    pretrained: str | None = None,
-    workers: int = 0,
-    device: str = "cpu",
-    threads: int = 1,
-) -> None:
-    """Write the embeddings of a folder's images to a training and an evaluation store, and a list of what was skipped.
-
-    Labels count the training folder's classes; the reference ``path`` is relative to the split's folder. If anything
-    fails, no file appears.
-
-    Parameters
-    ----------
-    source
-        Settings.
-    images
-        Folder in ImageFolder layout.
-    test_images
-        Folder of the evaluation store's images, of the same classes; None to hold out ``source.test_samples`` random
-        ones of ``images``.
-    train_path, test_path
-        Stores to make or replace.
-    skipped_path
-        CSV file to write: split, path, reason.
-    model, pretrained
-        Where `load_clip` finds them, if not by the names in ``source``.
-    workers
-        Processes that decode images; with 0, threads of this one do.
-    device
-        cpu, cuda, or auto for a GPU where torch sees one.
-    threads
-        Threads of torch, for the whole process from then on.
-
-    Raises
-    ------
-    SourceError
-        If the folders or the model do not serve, or more than ``source.max_unreadable`` of a store's images cannot be
-        read.
-    """
-    work = prepare(source, images, test_images, model, pretrained, workers, device, threads)
-    writers = {
-        split: resume_store(path, work.facts_of(split), source.store_dtype, work.class_names)
-        for split, path in (("train", train_path), ("test", test_path))
-    }
-    # both stores appear at the end: a run that is killed in the second one has not lost the first
-    with writers["train"] as train, writers["test"] as test:
-        skipped = {split: work.fill(writer, split) for split, writer in (("train", train), ("test", test))}
-        _write_skipped(skipped_path, skipped)
-
-
-def extract_shard(
-    source: ClipSource,
-    split: str,
-    shard: tuple[int, int],
-    images: str | Path,
-    test_images: str | Path | None,
-    path: str | Path,
-    skipped_path: str | Path,
-    *,
-    model: str | None = None,
-    pretrained: str | None = None,
-    workers: int = 0,
-    device: str = "cpu",
-    threads: int = 1,
-) -> None:
-    """Write a part of one of the stores that `extract` writes, and a list of what was skipped of it.
-
-    The parts, one after the other (`shards.unite`), hold what the whole would. ``max_unreadable`` is asked of each.
-
-    Parameters
-    ----------
-    source, images, test_images, model, pretrained, workers, device, threads
-        As for `extract`.
-    split
-        train or test.
-    shard
-        Which part, from 0, of how many.
-    path
-        Store to make or replace.
-    skipped_path
-        CSV file to write: split, path, reason.
-
-    Raises
-    ------
-    SourceError
-        As `extract`.
-    """
-    work = prepare(source, images, test_images, model, pretrained, workers, device, threads)
-    work = work.part(split, *shard)
-    facts = work.facts_of(split) | {"shard": list(shard)}
-    with resume_store(path, facts, source.store_dtype, work.class_names) as writer:
-        _write_skipped(skipped_path, {split: work.fill(writer, split)})
-
-
 @dataclass(frozen=True)
 class Progress(FromJson):
     """Where the writing of a split stands."""
@@ -180,18 +78,73 @@ class Extraction(NamedTuple):
         _require_readable(split, self.splits[split], skipped, self.source.max_unreadable)
         return skipped
 
+    def write(self, train_path: str | Path, test_path: str | Path, skipped_path: str | Path) -> None:
+        """Write the training and the evaluation store, and a CSV file of what was skipped: split, path, reason.
+
+        Labels count the training folder's classes; the reference ``path`` is relative to the split's folder. If
+        anything fails, no file appears.
+
+        Raises
+        ------
+        SourceError
+            If more than ``max_unreadable`` of a store's images cannot be read.
+        """
+        writers = {
+            split: resume_store(path, self.facts_of(split), self.source.store_dtype, self.class_names)
+            for split, path in (("train", train_path), ("test", test_path))
+        }
+        # both stores appear at the end: a run that is killed in the second one has not lost the first
+        with writers["train"] as train, writers["test"] as test:
+            skipped = {split: self.fill(writer, split) for split, writer in (("train", train), ("test", test))}
+            _write_skipped(skipped_path, skipped)
+
+    def write_part(self, split: str, number: int, parts: int, path: str | Path, skipped_path: str | Path) -> None:
+        """Write a part, counted from 0, of one of the stores that `write` writes, and what was skipped of it.
+
+        The parts, one after the other (`shards.unite`), hold what the whole would. ``max_unreadable`` is asked of each.
+        """
+        work = self.part(split, number, parts)
+        facts = work.facts_of(split) | {"shard": [number, parts]}
+        with resume_store(path, facts, self.source.store_dtype, self.class_names) as writer:
+            _write_skipped(skipped_path, {split: work.fill(writer, split)})
+
 
 def prepare(
     source: ClipSource,
     images: str | Path,
-    test_images: str | Path | None,
-    model: str | None,
-    pretrained: str | None,
-    workers: int,
-    device: str,
-    threads: int,
+    test_images: str | Path | None = None,
+    *,
+    model: str | None = None,
+    pretrained: str | None = None,
+    workers: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
 ) -> Extraction:
-    """List images and load a model to embed them; arguments and errors as for `extract`."""
+    """List images and load a model to embed them.
+
+    Parameters
+    ----------
+    source
+        Settings.
+    images
+        Folder in ImageFolder layout.
+    test_images
+        Folder of the evaluation store's images, of the same classes; None to hold out ``source.test_samples`` random
+        ones of ``images``.
+    model, pretrained
+        Where `load_clip` finds them, if not by the names in ``source``.
+    workers
+        Processes that decode images; with 0, threads of this one do.
+    device
+        cpu, cuda, or auto for a GPU where torch sees one.
+    threads
+        Threads of torch, for the whole process from then on.
+
+    Raises
+    ------
+    SourceError
+        If the folders or the model do not serve.
+    """
     torch.set_num_threads(threads)
     keep_freed_memory()
     if device == "auto":

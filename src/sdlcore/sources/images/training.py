@@ -100,7 +100,7 @@ def train_clip(
     group_of
         From the name of a class to that of the coarser class that it belongs to, for which the model is judged too.
     workers, device, threads
-        As of `sdlcore.sources.images.embedding.extract`.
+        As of `sdlcore.sources.images.embedding.prepare`.
 
     Raises
     ------
