@@ -28,6 +28,7 @@ from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.writing import NewFile, create_store
 from sdlcore.settings import FromJson
+from tests.answering import Answering
 from tests.stores import contents
 
 BLOCKS = 14
@@ -91,7 +92,7 @@ def die_at(number):
     dying(writing.NewFile, "truncate")
     dying(writing, "append_seal")
 
-print(os.getpid(), flush=True)
+print("ready", flush=True)
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
@@ -114,14 +115,11 @@ for line in sys.stdin:
 """
 
 
-class Writers:
+class Writers(Answering):
     """Runs processes that write stores, one at a time."""
 
     def __init__(self, whole: Path) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._answer() == self._server.pid
+        super().__init__("-c", FORKING)
         assert self.write(whole) == 0, self.log(whole)
         self.whole = contents(whole)
         verify(whole)
@@ -129,9 +127,7 @@ class Writers:
     def write(self, path: Path, **request: object) -> int:
         """Return the exit status of a writer, negative for a signal."""
         request = {"path": str(path), "log": str(path.with_suffix(".log")), "blocks": BLOCKS, **request}
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return self._answer()
+        return int(self.ask(json.dumps(request)))
 
     def log(self, path: Path) -> str:
         return path.with_suffix(".log").read_text()
@@ -139,15 +135,6 @@ class Writers:
     def assert_finished(self, path: Path) -> None:
         assert contents(path) == self.whole
         assert {file.name for file in path.parent.iterdir()} == {path.name, path.with_suffix(".log").name}
-
-    def _answer(self) -> int:
-        line = self._server.stdout.readline()
-        assert line, "the process that starts writers has died"
-        return int(line)
-
-    def close(self) -> None:
-        self._server.stdin.close()
-        self._server.wait()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group, Processes
 from sdlcore.run import RunConfig
-from tests.conftest import REPOSITORY
+from tests.answering import Answering
 from tests.training.together import BASE, SCRIPT, X, training
 
 RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
@@ -52,19 +52,11 @@ CASES = {
 }
 
 
-class Together:
+class Together(Answering):
     """Starts processes that train together (`tests.training.together`)."""
 
     def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.training.together"],
-            cwd=REPOSITORY,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
+        super().__init__("-m", "tests.training.together")
 
     def start(self, log: Path, processes: int = 2, **request) -> list[int]:
         """Start processes and return their numbers."""
@@ -73,25 +65,11 @@ class Together:
             where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
         size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         variables = [{**where, **size, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-        return json.loads(self._ask({"log": str(log), "variables": variables, **request}))
+        return json.loads(self.ask(json.dumps({"log": str(log), "variables": variables, **request})))
 
     def end(self) -> list[int]:
         """Wait for them to end and return how they did."""
-        return json.loads(self._ask(""))
-
-    def _ask(self, request) -> str:
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> str:
-        line = self._server.stdout.readline()
-        assert line, "the process that starts trainings has died"
-        return line.strip()
-
-    def close(self) -> None:
-        self._server.stdin.close()
-        self._server.wait()
+        return json.loads(self.ask(json.dumps("")))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
+from tests.answering import Answering
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
@@ -81,7 +80,7 @@ import torch._dynamo
 numba.njit(lambda: None)()
 source_digest(Path(sys.argv[1]), Path(sdlcore.__file__).parents[1])
 gc.freeze()
-print(os.getpid(), flush=True)
+print("ready", flush=True)
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
@@ -102,20 +101,13 @@ for line in sys.stdin:
 """
 
 
-class Trainings:
+class Trainings(Answering):
     """Starts processes of train.py, one at a time."""
 
     def __init__(self, store: Path, anchors: Path) -> None:
         self._inputs = ["--seed", "3", "--device", "cpu", "--store", str(store)]
         self._anchors = ["--anchors", str(anchors)]
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", FORKING, str(SCRIPT)],
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},  # as the pipeline sets it
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == self._server.pid
+        super().__init__("-c", FORKING, str(SCRIPT))
 
     def start(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
         """Start a training into a folder and return its process; it dies at its file operation ``die_at``."""
@@ -124,30 +116,15 @@ class Trainings:
         command += self._anchors if "lambda_anchor" in settings else []
         command += [word for name, file in outputs.items() for word in (f"--{name}", str(folder / file))]
         log = str(folder.with_suffix(".log"))
-        self._ask(json.dumps({"command": command, "log": log, "die_at": die_at, "folder": str(folder)}))
-        return self._answer()
+        return int(self.ask(json.dumps({"command": command, "log": log, "die_at": die_at, "folder": str(folder)})))
 
     def end(self) -> int:
         """Wait for the training to end and return its exit status, negative for a signal."""
-        self._ask("")
-        return self._answer()
+        return int(self.ask(""))
 
     def run(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
         self.start(folder, settings, die_at)
         return self.end()
-
-    def _ask(self, line: str) -> None:
-        self._server.stdin.write(line + "\n")
-        self._server.stdin.flush()
-
-    def _answer(self) -> int:
-        line = self._server.stdout.readline()
-        assert line, "the process that starts trainings has died"
-        return int(line)
-
-    def close(self) -> None:
-        self._server.stdin.close()
-        self._server.wait()
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.answering import Answering
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import documents, save_tiny_llama
 
@@ -61,7 +60,7 @@ for line in sys.stdin:
 """
 
 
-class Extractions:
+class Extractions(Answering):
     """Starts processes of activations.py, one at a time."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,14 +68,7 @@ class Extractions:
         save_tiny_llama(folder / "model")
         lines = [json.dumps({"text": text}) for text in documents(300)]
         (folder / "words.jsonl").write_text("\n".join(lines))
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", FORKING, str(SCRIPT), str(TRAIN)],
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
+        super().__init__("-c", FORKING, str(SCRIPT), str(TRAIN), HF_HUB_OFFLINE="1")
 
     def start(self, into: Path, whole_bytes: int, settings: dict, recipe: bool = False) -> int:
         model, text = str(self._folder / "model"), str(self._folder / "words.jsonl")
@@ -96,13 +88,11 @@ class Extractions:
     def _start(self, command: list[str], into: Path, whole_bytes: int) -> int:
         into.mkdir(exist_ok=True)
         log = str(into.with_suffix(".log"))
-        self._ask(json.dumps({"command": command, "log": log, "whole_bytes": whole_bytes}))
-        return int(self._answer())
+        return int(self.ask(json.dumps({"command": command, "log": log, "whole_bytes": whole_bytes})))
 
     def end(self) -> int:
         """Wait for the extraction to end and return its exit status, negative for a signal."""
-        self._ask("")
-        return int(self._answer())
+        return int(self.ask(""))
 
     def ends(self, child: int, into: Path, kill: bool) -> bool:
         """Kill a process or let it be; return whether it ended well, not by the kill."""
@@ -111,19 +101,6 @@ class Extractions:
         status = self.end()
         assert status in (0, -signal.SIGKILL if kill else 0), into.with_suffix(".log").read_text()
         return status == 0
-
-    def _ask(self, line: str) -> None:
-        self._server.stdin.write(line + "\n")
-        self._server.stdin.flush()
-
-    def _answer(self) -> str:
-        line = self._server.stdout.readline()
-        assert line, "the process that starts extractions has died"
-        return line.strip()
-
-    def close(self) -> None:
-        self._server.stdin.close()
-        self._server.wait()
 
 
 @pytest.fixture(scope="module")
