@@ -12,7 +12,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
 TINY = {"float16": 1e-9, "bfloat16": 1e-60, "float32": 1e-60}

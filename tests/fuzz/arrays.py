@@ -14,7 +14,7 @@ from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.fuzz import array_files
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal
 

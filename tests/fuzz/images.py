@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from sdlcore.sources.images.listing import decoded, list_images
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage
 from tests.fuzz.image_files import KINDS, PLAIN, picture, save
 

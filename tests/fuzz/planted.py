@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, refusal
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.settings import TextOptions
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal
 
 Plain = Callable[[], list[str]]

@@ -21,7 +21,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.corpus import Text, open_text
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.sources.language.tiny_llama import documents, make_tokenizer
 
 D, N, Q = 8, 700, 24

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdlcore.inside.firing import Firings
 from sdlcore.sources.language.corpus import Text
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 
 Key = TypeVar("Key", bound=Hashable)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+.!|~>-])")

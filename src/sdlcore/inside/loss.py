@@ -66,7 +66,6 @@ def loss_recovered(
     pair: str,
     kinds: RowKinds,
     mean_R: Tensor,
-    contexts_per_batch: int = 1,
 ) -> LossRecovered:
     """Return the losses of a language model with and without a dictionary in it.
 
@@ -86,8 +85,6 @@ def loss_recovered(
         Which rows are left out, as in extraction.
     mean_R
         Mean of the activations that are replaced (n_r).
-    contexts_per_batch
-        Contexts that run at once.
     """
     read, write = read_and_write(sites, pair)
     changes: dict[str, Reconstruct] = {
@@ -98,7 +95,7 @@ def loss_recovered(
     losses = dict.fromkeys(["clean", *changes], 0.0)
     predictions, replaced, seen = 0, 0, 0
     device = next(model.parameters()).device
-    for tokens in stack_batches(contexts, contexts_per_batch):
+    for tokens in stack_batches(contexts, 1):
         ids_BT = torch.from_numpy(tokens.token).long().to(device)
         clean, norms = _clean_loss(model, ids_BT, sites)
         kept_N = kinds.of(tokens, norms) == KEPT

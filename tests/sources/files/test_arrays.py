@@ -19,7 +19,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
 

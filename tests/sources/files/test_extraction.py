@@ -22,7 +22,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import BLOCK_ROWS, count_classes, held_out, read_class_names, write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 
 ROWS = 10_000
 RNG = np.random.default_rng(0)

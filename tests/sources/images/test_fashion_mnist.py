@@ -33,7 +33,7 @@ from sdlcore.sources.images.fashion_mnist import (
     read_pictures,
 )
 from sdlcore.sources.images.listing import list_images
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.conftest import script
 
 

@@ -15,7 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.listing import SUFFIXES, decoded, list_images
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.sources.conftest import DAMAGED, DEEP, picture
 
 PATHS = [

@@ -28,7 +28,7 @@ from sdlcore.sources.language.checkpoints import (
 )
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import watch
-from sdlcore.sources.language.text import SourceError
+from sdlcore.storage.parsing import SourceError
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, randomise, save_tiny_llama
 
 

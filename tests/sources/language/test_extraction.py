@@ -20,9 +20,10 @@ from sdlcore.sources.language.checkpoints import load_truncated
 from sdlcore.sources.language.extraction import extract, extract_shard
 from sdlcore.sources.language.gguf_conversion import convert_gguf
 from sdlcore.sources.language.settings import LlamaSource
-from sdlcore.sources.language.text import SourceError, read_documents
+from sdlcore.sources.language.text import read_documents
 from sdlcore.sources.language.tokens import opening_of, separator_of
 from sdlcore.sources.wheels import fetch, parse_reference
+from sdlcore.storage.parsing import SourceError
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from sdlcore.settings import did_you_mean
 from sdlcore.study.configuration.loading import ConfigError, configure, read_given
-from sdlcore.study.settings.names import did_you_mean
 from sdlcore.study.settings.trees import branch
 
 
