@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sdlcore.evaluation.metrics import GT_RECOVERY, METRICS, MIP
+from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.results.tables import read_csv
 from sdlcore.study.verdicts.readings import WITH_K, Reading, question
-from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, SYMBOLS, papers_value
+from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, papers_value
 
 NUMBER_COLUMNS = ["table", "method", "anchoring", "parameter", "value", "number", "paper"]
 KEY = NUMBER_COLUMNS[:-1]
@@ -84,7 +85,8 @@ def describe(row: Any) -> str:
     """Return where a number stands, as text: a row of `read_numbers` or of the verdicts."""
     text = f"{title(row['table'])}, {row['method']}, {anchored(row['anchoring'])}"
     # an empty parameter comes back from a file as NaN
-    return f"{text}, {setting(row['parameter'], row['value'])}" if row["parameter"] in SYMBOLS else text
+    parameter = row["parameter"]
+    return f"{text}, {setting(parameter, row['value'])}" if isinstance(parameter, str) and parameter else text
 
 
 def title(table: str) -> str:
@@ -99,7 +101,7 @@ def anchored(anchoring: str) -> str:
 
 def setting(parameter: str, value: float) -> str:
     """Return what a table varies at a row, such as ``n = 800``."""
-    return f"{SYMBOLS[parameter]} = {value:g}"
+    return f"{symbol(parameter)} = {value:g}"
 
 
 def bench_setting(row: Any, reading: Reading) -> tuple[Any, ...] | None:

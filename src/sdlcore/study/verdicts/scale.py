@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sdlcore.settings import Json
+from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.study.settings.sources import Clip, Hierarchy
 from sdlcore.study.settings.study import Study
@@ -22,8 +23,6 @@ BENCH_DEFAULTS = {"n": 1000.0, "max_interference": 0.1, "sparsity": 0.99}
 """What the bench tables have where they vary something else: Table 3."""
 DEFAULTS = BENCH_DEFAULTS | {"k": 64.0}
 """The same with a k that no version states for Table 1: the L0 of its BatchTopK, 65.0, suggests it."""
-
-SYMBOLS = {"n": "n", "max_interference": "M", "sparsity": "S", "k": "k", "train_samples": "N"}
 
 BENCH = {"n_p": 768, "n_r": 768, "train_samples": 100_000}
 """Table 3 and the caption of Table 1, beside `DEFAULTS`."""
@@ -176,7 +175,7 @@ def _equal(ours: Any, papers: float | None) -> bool:
 
 
 def _said(name: str, ours: Any, papers: Any) -> str:
-    return f"{SYMBOLS.get(name, name)} is {_short(ours)}, the paper's {_short(papers)}"
+    return f"{symbol(name)} is {_short(ours)}, the paper's {_short(papers)}"
 
 
 def _short(value: Any) -> str:
