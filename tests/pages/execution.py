@@ -27,7 +27,7 @@ CHECKOUT = (
     *("Makefile", "Snakefile", "benchmarks", "config", "containers", "docs", "environment.yml", "examples", "tests"),
     *("profiles", "pyproject.toml", "constraints.txt", "resources", "src", "workflow"),
 )
-STANDS_IN = ("apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
+STANDS_IN = ("git", "apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
 """Commands that a plan leaves out."""
 
 
