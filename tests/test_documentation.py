@@ -31,6 +31,7 @@ def test_what_the_page_of_the_store_shows_runs(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"mine.h5", "train", "train.h5"}
 
 
+@pytest.mark.slow
 def test_what_the_page_on_exporting_shows_runs(tmp_path):
     code = "\n".join(blocks("docs/exporting.md", "python"))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
@@ -58,6 +59,7 @@ def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
     assert shrunk == pytest.approx((0.785, 0.765), abs=5e-4)
 
 
+@pytest.mark.slow
 def test_what_the_page_on_models_shows_runs(tmp_path):
     """In a folder with a tiny model, which has fewer layers, and a dictionary of it."""
     from sdlcore.model.saving import save_model

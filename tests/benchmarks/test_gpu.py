@@ -9,6 +9,7 @@ TORCH = Way("sdlcore", "torch", kernels="torch")
 TINY = ("--device", "cpu", "--tiny", "--results")
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_fails_is_named_and_the_others_are_kept(monkeypatch, tmp_path):
     # sparsify is not among what tests are installed with
     monkeypatch.setattr(gpu, "WAYS", (Way("saelens", "no_such_package"), Way("sparsify", "torch", "tf32"), TORCH))

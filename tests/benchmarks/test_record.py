@@ -85,6 +85,7 @@ def test_the_page_of_speed_shows_one_folders_results(run, monkeypatch, tmp_path,
     assert shown == ([results.BEGINS] if folder == "shown" and not failed else [])
 
 
+@pytest.mark.slow
 def test_a_race_leaves_its_rows_after_every_turn_and_goes_on_without_who_fails(monkeypatch, tmp_path):
     """With real processes, of which one trains, and two cannot."""
     monkeypatch.setattr(

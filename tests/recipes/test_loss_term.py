@@ -28,6 +28,7 @@ WEIGHT = '''    l2: Weight = weight_of("l2", default=0.0)
 SETTINGS = {"activation": "relu", "n_q": 8, "steps": 30, "batch_size": 64, "l2": 0.5}
 
 
+@pytest.mark.slow
 def test_a_loss_term_of_two_files_is_trained_with_and_makes_no_run_anew(tmp_path):
     copy = Copy(tmp_path)
     before = copy.runs()

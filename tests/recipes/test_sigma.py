@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from tests.recipes.recipe import Copy
@@ -45,6 +46,7 @@ SETTING = '''    cut: Weight = used_by("activation", "cut", default=0.2)
 '''
 
 
+@pytest.mark.slow
 def test_an_activation_of_two_files_is_trained_and_evaluated_and_makes_no_run_anew(tmp_path):
     copy = Copy(tmp_path)
     before = copy.runs()

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from tests.recipes.recipe import Copy
@@ -37,6 +38,7 @@ SETTING = '''    taken_from: Annotated[int, Ge(0)] = used_by("solver", "samples"
 '''
 
 
+@pytest.mark.slow
 def test_a_solver_of_two_files_leaves_a_run_and_makes_none_anew(tmp_path):
     copy = Copy(tmp_path)
     before = copy.runs()

@@ -1,5 +1,6 @@
 """A new source takes four files: what fills its stores, its kind among the settings, a script and a rule."""
 
+import pytest
 import yaml
 
 from sdlcore.data.reading import ActivationStore
@@ -107,6 +108,7 @@ MINE = {
 }
 
 
+@pytest.mark.slow
 def test_a_source_of_four_files_is_checked_planned_extracted_trained_on_and_shown(tmp_path):
     checkout = Checkout(tmp_path / "sdl core")
     assert len([*NEW, KINDS]) <= 4

@@ -351,7 +351,11 @@ def test_a_damaged_store_stops_the_run_with_its_name(finished):
     assert finished.plan().jobs == []
 
 
-@pytest.mark.parametrize(("hooks", "warm"), [([], True), (["--no-hooks"], False)], ids=["forked", "of its own"])
+@pytest.mark.parametrize(
+    ("hooks", "warm"),
+    [pytest.param([], True, marks=pytest.mark.slow), (["--no-hooks"], False)],
+    ids=["forked", "of its own"],
+)
 def test_a_run_made_again_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
     """The same run, asked for again, is the same model, and has the same metrics."""
     files = [finished.path / RUN / name for name in ("model.safetensors", "metrics.json")]

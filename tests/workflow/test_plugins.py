@@ -58,6 +58,7 @@ def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(train
     assert not plan(trained).jobs
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_plugin_makes_its_own_runs_anew(trained):
     with_example(trained)
     module = trained.path.parent / "my own/my_method.py"

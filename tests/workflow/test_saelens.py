@@ -5,7 +5,7 @@ import numpy as np
 from sdlcore.data.reading import ActivationStore
 from tests.sources.saelens.test_model import N_P, N, written
 
-RUN = {"n_q": 16, "k": 2, "steps": 5, "batch_size": 64}
+RUN = {"n_q": 16, "steps": 5, "batch_size": 64}
 
 
 def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
