@@ -85,7 +85,7 @@ pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutoria
 	python -m tests.pages.pictures
 	python -m tests.pages.command_line > docs/reference/command-line.md
 	python -m tests.pages.python_names
-	python -m sdlcore.evaluation.metrics > docs/metrics.md
+	python -m tests.pages.metrics > docs/metrics.md
 
 check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	ruff check .

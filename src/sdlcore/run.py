@@ -49,7 +49,6 @@ CALLED_ELSEWHERE = {
     "l1_coefficient": "l1",
     "l1_penalty": "l1",
     "l0_coefficient": "l0",
-    "epochs": "steps",
 }
 """What SAELens, dictionary_learning, sparsify and others call some settings."""
 LAMBDA_ANCHOR = 0.1
@@ -310,11 +309,11 @@ class RunConfig(FromJson):
 
     def to_dict(self) -> dict[str, Json]:
         """Return the flat settings, as `from_dict` takes them and JSON can hold them."""
-        return _flat(self.model.to_dict(), self.loss.to_dict(), self.training.to_dict())
+        return flat(self.model.to_dict(), self.loss.to_dict(), self.training.to_dict())
 
     def used(self) -> dict[str, Json]:
         """Return the flat settings without those of parts that the run does not have, e.g. of other activations."""
-        return _flat(self.model.used(), self.loss.used(), used(self.training))
+        return flat(self.model.used(), self.loss.used(), used(self.training))
 
     @property
     def sigma_parts(self) -> tuple[str, ...]:
@@ -328,7 +327,8 @@ class RunConfig(FromJson):
         return (*self.sigma_parts, *losses)
 
 
-def _flat(*parts: dict[str, Json]) -> dict[str, Json]:
+def flat(*parts: dict[str, Json]) -> dict[str, Json]:
+    """Return the settings of a run's parts in one, as JSON can hold them."""
     merged = {key: value for part in parts for key, value in part.items()}
     del merged["pursuit"]  # no setting of a training
     return as_lists(merged)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.dictionary import CHECKPOINT
+from sdlcore.api.run_folder import CHECKPOINT
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store

@@ -15,12 +15,12 @@ from sdlcore.evaluation.metrics import (
     OTHERS,
     PATTERN,
     Matched,
-    markdown,
     mip_name,
     part_name,
     recovery_name,
 )
 from tests.conftest import REPOSITORY
+from tests.pages.metrics import markdown
 
 MADE_BY_HAND = re.compile(r"gt_recovery_(?!percent)|\bmip_(encoder|decoder|\{)|_tau95|_unanchored|anchors_only_")
 """What makes the name of a recovery or an MIP, or takes it apart."""
@@ -69,4 +69,4 @@ def test_names_of_recovery_and_mip_are_made_nowhere_else():
 
 def test_the_page_in_the_documentation_is_current():
     page = (REPOSITORY / "docs/metrics.md").read_text()
-    assert page == markdown() + "\n", "run: python -m sdlcore.evaluation.metrics > docs/metrics.md"
+    assert page == markdown() + "\n", "run: python -m tests.pages.metrics > docs/metrics.md"

@@ -215,6 +215,22 @@ def test_a_search_reuses_its_buffers_from_tile_to_tile(monkeypatch):
     assert workspace.take((6, 10), torch.float32).data_ptr() in memory
 
 
+def test_a_search_that_finds_nearly_all_keeps_no_more_from_step_to_step(monkeypatch):
+    """Where a dictionary is dense, buffers grow in each step: those that grew are found again in the next."""
+    monkeypatch.setattr(tiles, "TILE", 10)
+    product = Product(torch.randn(6, 4), torch.randn(80, 4), torch.zeros(80), torch.float32)
+    workspace, held = Workspace(), []
+    for _ in range(4):
+        found = tiles.above(product, torch.full((80,), -torch.inf), workspace)
+        assert len(found.columns) == 6 * 80
+        held.append(_bytes_of(workspace))
+    assert len(set(held)) == 1
+
+
+def _bytes_of(workspace):
+    return sum(tensor.nbytes for spare in workspace._spare.values() for tensor in spare)
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 def test_products_by_one_dnn_are_those_by_torch(monkeypatch):
     monkeypatch.setattr(tiles, "TILE", 10)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sdlcore.model import screening
 from sdlcore.model.kernels import tiles
 from sdlcore.model.kernels.interface import Product
+from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.kernels.workspace import Workspace
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.sparse_coder import ModelConfig, SparseCoder
@@ -110,6 +111,19 @@ def test_most_samples_need_no_second_product(monkeypatch):
     products.clear()
     Preactivations(x, W, torch.zeros(8000), screened=True).above(torch.full((8000,), 60.0))
     assert products == [(200, torch.int8)]
+
+
+def test_samples_that_are_searched_twice_leave_no_buffers_of_their_number():
+    W = torch.randn(1000, 16)
+    W[200:400] = W[200] + 1e-4 * torch.randn(200, 16)  # nearer to each other than int8 can tell
+    workspace, shapes = Workspace(), set()
+    for uncertain in (3, 5, 7):
+        x = torch.randn(40, 16)
+        x[:uncertain] = W[200] + 0.01 * torch.randn(uncertain, 16)
+        found = screening.largest(Product(x, W, torch.zeros(1000), torch.float32), 4, NumbaKernels(workspace))
+        assert len(found.columns) == 4 * 40
+        shapes.add(frozenset(workspace._spare))
+    assert len(shapes) == 1
 
 
 @pytest.mark.parametrize("where", ["x", "W"])

@@ -30,13 +30,13 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metrics import markdown
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.study.configuration.loading import validate
 from sdlcore.study.report.effects import effect_table
 from sdlcore.study.results.tables import read_csv
+from tests.pages.metrics import markdown
 
 x = np.abs(stream(0, "x").standard_normal((50, 6)))
 with create_store("store.h5", {}) as writer:
@@ -79,7 +79,9 @@ def test_a_metric_of_two_lines_in_two_files_is_in_metrics_tables_effects_the_rep
         assert text.count(after) == 1, f"{name} has changed: the recipe no longer fits"
         (package / name).write_text(text.replace(after, after + line))
     code = EVALUATE.replace("PAPER", repr(str(REPOSITORY / "resources/paper")))
-    environment, command = os.environ | {"PYTHONPATH": str(tmp_path / "src")}, [sys.executable, "-c", code]
+    # the package is the copy's, the page's maker the repository's
+    path = os.pathsep.join([str(tmp_path / "src"), str(REPOSITORY)])
+    environment, command = os.environ | {"PYTHONPATH": path}, [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "| `alive` | number of latents that fire | higher | every run |" in done.stdout

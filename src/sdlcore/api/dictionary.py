@@ -1,7 +1,7 @@
 """A dictionary for users: arrays in, arrays out; saved, loaded, and shared on the model hub."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sdlcore.api.card import card_of
 from sdlcore.api.inputs import array, is_pair
+from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY, run_folder
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.places import OURS, format_at, locate
@@ -25,15 +26,7 @@ from sdlcore.training.history import csv_file, read_history
 if TYPE_CHECKING:
     import pandas as pd
 
-CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
-"""Files of a run's folder, beside the model."""
-CHECKPOINT = "checkpoint.safetensors"
-"""Another, until the run is finished."""
-OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
-"""How files end that are not written here; whoever gives such a path means no folder."""
 ROWS_AT_ONCE = 4096
-SHOWN = 4
-"""Differences from a finished run that an error lists."""
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
@@ -208,8 +201,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             _check_neighbour(path, self.provenance)
             save_model(path, self.coder, self.provenance)
             return
-        check_folder(path)
-        path.mkdir(parents=True, exist_ok=True)
+        run_folder(path).mkdir(parents=True, exist_ok=True)
         (path / CONFIG).unlink(missing_ok=True)  # so that a model without it is none of this run's
         save_model(path / OURS, self.coder, self.provenance)
         (path / HISTORY).unlink(missing_ok=True)
@@ -319,14 +311,6 @@ def load(
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
 
 
-def check_folder(path: Path) -> None:
-    """Refuse a path for a run's folder that is called as a file is; ValueError."""
-    if path.suffix in (".safetensors", *OTHER_FILES):
-        raise ValueError(
-            f"{path}: expected a folder, and for a single file the ending .safetensors, by Dictionary.save"
-        )
-
-
 def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
     try:
         check_beside(path, json.loads(json.dumps(provenance)))
@@ -338,7 +322,7 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
 def _check_finite(finite: Tensor, start: int) -> None:
     if not finite.all():
         row = start + int(finite.int().argmin())
-        raise ValueError(f"row {row} holds NaN or infinity, of which no latent would be active; leave such rows out")
+        raise ValueError(f"row {row} holds NaN or infinity; leave such rows out")
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
@@ -346,34 +330,3 @@ def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:
     if not isinstance(dictionary, Dictionary | SparseCoder):
         raise ValueError(f"dictionary is a {type(dictionary).__name__}, expected what sdl.fit or sdl.load returns")
     return dictionary.coder if isinstance(dictionary, Dictionary) else dictionary
-
-
-def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
-    """Tell whether a run's folder holds what these facts make; its configuration is written last.
-
-    Raises
-    ------
-    ValueError
-        If it holds a finished run of another making, which nobody may overwrite.
-    """
-    path = folder / CONFIG
-    if not path.is_file():
-        return False
-    saved, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(facts))
-    if other := [said for name, value in wanted.items() for said in _other(name, saved.get(name), value)]:
-        few = ", ".join(other[:SHOWN]) + (", ..." if len(other) > SHOWN else "")
-        raise ValueError(f"{folder}: holds a finished run of another making ({few}); delete it, or name another folder")
-    return True
-
-
-def _other(name: str, there: Json, here: Json) -> Iterator[str]:
-    """Yield what is another one in a finished run: settings and the seed with their values, of the rest the name."""
-    if there == here:
-        return
-    if name == "settings" and isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            yield from _other(key, there.get(key), here.get(key))
-    elif isinstance(here, dict) or name == "code":
-        yield f"other {name}"
-    else:
-        yield f"{name} {there} there, {here} here"

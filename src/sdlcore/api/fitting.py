@@ -16,8 +16,9 @@ from tqdm import tqdm
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs
-from sdlcore.api.dictionary import CHECKPOINT, Dictionary, check_folder, is_finished, load
+from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import activations, pair_of
+from sdlcore.api.run_folder import CHECKPOINT, is_finished, run_folder
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, TrainingRows
@@ -97,7 +98,7 @@ def fit(
     folder = None if out is None else run_folder(out)
     with activations(x, target) as samples:
         facts = asked.facts(samples, digest_of(samples))
-        return asked.find(samples, facts, asked.bar(progress), folder)
+        return asked.find(samples, facts, asked.sinks(progress), folder)
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ class Fit:
             facts["activations"] = samples.provenance
         return facts
 
-    def bar(self, shown: bool) -> list[Sink]:
-        """Return a bar to show, or nothing."""
-        return [partial(bar, self.steps)] if shown else []
+    def sinks(self, progress: bool) -> list[Sink]:
+        """Return where rows of the history go: to a bar, if one is to be shown."""
+        return [partial(bar, self.steps)] if progress else []
 
     def find(
         self, samples: Activations, facts: dict[str, Any], sinks: Sequence[Sink], folder: Path | None
@@ -272,12 +273,6 @@ def _digest_of(*arrays: np.ndarray | None) -> str:
             for start in range(0, len(values), 8192):
                 total.update(np.ascontiguousarray(values[start : start + 8192]).data)
     return total.hexdigest()
-
-
-def run_folder(out: str | Path) -> Path:
-    """Return a path for a run's folder; ValueError if it is called as a file is."""
-    check_folder(Path(out))
-    return Path(out)
 
 
 def _checkpointing(path: Path, facts: dict[str, Any]) -> Checkpointing:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from sdlcore.api.dictionary import Dictionary, is_finished, load
+from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.fitting import Fit, device_of, digest_of, made_by
 from sdlcore.api.inputs import activations
+from sdlcore.api.run_folder import is_finished
 from sdlcore.api.signatures import listing_settings
 from sdlcore.device import Device
 from sdlcore.inside.places import Place, sites_at, stack_of
@@ -102,7 +103,7 @@ def fit_layers(
 def _of_rows(asked: Fit, rows: Sequence[Any], text: dict[str, Any], progress: bool, folder: Path | None) -> Dictionary:
     with activations(*rows) as samples:
         facts = asked.facts(samples, digest_of(samples)) | text
-        return asked.find(samples, facts, asked.bar(progress), folder)
+        return asked.find(samples, facts, asked.sinks(progress), folder)
 
 
 def folder_of(layer: int) -> str:

@@ -12,9 +12,10 @@ import torch
 from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
-from sdlcore.api.dictionary import Dictionary, is_finished
-from sdlcore.api.fitting import Fit, device_of, digest_of, run_folder
+from sdlcore.api.dictionary import Dictionary
+from sdlcore.api.fitting import Fit, device_of, digest_of
 from sdlcore.api.inputs import activations, pair_of
+from sdlcore.api.run_folder import is_finished, run_folder
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References

@@ -19,7 +19,7 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.history import History, Row, Watch, csv_file
 from sdlcore.training.loop import DivergedError
 from sdlcore.training.runner import Run, leave_run
-from sdlcore.training.variance import judged
+from sdlcore.training.variance import batch_scores
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class _Rows:
             raise DivergedError(f"training by {self._config.peer} diverged in steps {steps}: loss is {mean}; lower lr")
         model = dictionary()
         row: Row = {"step": self._step, "samples": self._step * self._config.batch_size}
-        row |= judged(model, self._x, self._x) | {"loss": mean, "seconds": round(seconds, 3)}
+        row |= batch_scores(model, self._x, self._x) | {"loss": mean, "seconds": round(seconds, 3)}
         log.info("step %d/%d  loss %.4f  fvu %.4f  l0 %.1f", self._step, self._config.steps, *list(row.values())[2:5])
         if self._watch:
             row |= self._watch({"encoder": model.W_enc, "decoder": model.W_dec})

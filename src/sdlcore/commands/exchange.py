@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sdlcore.api.dictionary import check_folder, load
+from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export as export_dictionary
+from sdlcore.api.run_folder import run_folder
 from sdlcore.commands.given import Given, given
 from sdlcore.interop.tensors import Layout
 
@@ -77,7 +78,7 @@ def import_(
         layout: of plain tensors: whether rows or columns are latents, where shapes do not tell
         apply_b_dec_to_input: of plain tensors: b_dec is subtracted from inputs
     """
-    check_folder(out)
+    run_folder(out)
     options = given(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
     options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
     found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)

@@ -11,18 +11,18 @@ from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
-from sdlcore.api.fitting import run_folder
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.many import fit_many as fit_side_by_side
+from sdlcore.api.run_folder import run_folder
 from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat
 from sdlcore.settings import check, did_you_mean
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
@@ -179,8 +179,7 @@ def fit_many(
         seed: everything is drawn from it, in runs without one of their own
         device: where to train
     """
-    settings: dict[str, Any] = model.to_dict() | loss.to_dict() | training.to_dict()
-    del settings["pursuit"]  # no setting of a training
+    settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
     first, second, settings["pair"] = sites(x, target, model.pair)
     own = yaml.safe_load(runs.read_text(encoding="utf-8"))
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):

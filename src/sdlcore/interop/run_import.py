@@ -20,7 +20,7 @@ from sdlcore.settings import Json
 from sdlcore.storage.parsing import parsing
 from sdlcore.training.history import History, csv_file
 from sdlcore.training.runner import Run, leave_run
-from sdlcore.training.variance import judged
+from sdlcore.training.variance import batch_scores
 
 log = logging.getLogger(__name__)
 ROWS = 1024
@@ -71,7 +71,7 @@ def _opened(run: Run, found: Path, form: str) -> SparseCoder:
             raise ValueError(f"{found}: a {kind_of(model)} of widths {widths}, but one for {run.store} has {expected}")
         x_p, x_r = (torch.from_numpy(x) for x in read_pair(store, pair, 0, ROWS))
     with History(sinks=[partial(csv_file, run.history)]) as history:
-        row = {"step": 0, "samples": 0, **judged(model, x_p, x_r), "seconds": 0}
+        row = {"step": 0, "samples": 0, **batch_scores(model, x_p, x_r), "seconds": 0}
         watch = run.watching(pair)
         history.add(row | (watch({"encoder": model.W_enc, "decoder": model.W_dec}) if watch else {}))
     return model

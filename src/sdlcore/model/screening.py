@@ -58,8 +58,9 @@ def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
         return found
     others = (~certain_B).nonzero().squeeze(1)
     searched = product._replace(x=product.x[others])
+    keeping_nothing = type(kernels)()  # since another step has another number of them
     # added up as the others are, lest bits depend on what was certain
-    return tiles.replaced(found, others, _computed(searched, kernels.largest(searched, k), kernels))
+    return tiles.replaced(found, others, _computed(searched, keeping_nothing.largest(searched, k), keeping_nothing))
 
 
 def above(product: Product, bounds_Q: Tensor, kernels: Kernels) -> SparseRows:

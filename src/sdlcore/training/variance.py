@@ -20,8 +20,8 @@ def total_variance(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def judged(model: SparseCoder, x_p: Tensor, x_r: Tensor) -> dict[str, float]:
+def batch_scores(model: SparseCoder, x_p: Tensor, x_r: Tensor) -> dict[str, float]:
     """Return ``loss``, ``fvu`` and ``l0`` of a dictionary on one batch, for histories of what is not trained here."""
     out = model(x_p)
-    error, variance = (x_r - out.x_hat).square().sum(), (x_r - x_r.mean(0)).square().sum()
-    return {"loss": float(error) / len(x_r), "fvu": float(error / variance), "l0": float(out.active().mean())}
+    loss = (x_r - out.x_hat).square().sum() / len(x_r)
+    return {"loss": float(loss), "fvu": float(loss / total_variance(x_r)), "l0": float(out.active().mean())}

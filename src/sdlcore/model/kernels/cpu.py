@@ -111,7 +111,7 @@ def _add_four(out: np.ndarray, rows: tuple, weights: tuple) -> None:
 
 
 @serial
-def _add_one(out: np.ndarray, row: np.ndarray, weight: Any) -> None:
+def add_one(out: np.ndarray, row: np.ndarray, weight: Any) -> None:
     """Add a row times a weight to ``out``."""
     for j in range(len(out)):
         out[j] += weight * row[j]
@@ -125,7 +125,7 @@ def _add_entries(out: np.ndarray, columns: np.ndarray, values: np.ndarray, W: np
         rows = W[columns[i]], W[columns[i + 1]], W[columns[i + 2]], W[columns[i + 3]]
         _add_four(out, rows, (values[i], values[i + 1], values[i + 2], values[i + 3]))
     for i in range(whole, len(columns)):
-        _add_one(out, W[columns[i]], values[i])
+        add_one(out, W[columns[i]], values[i])
 
 
 @parallel
@@ -210,7 +210,7 @@ def scatter_sum(
                 v2, v3 = values[order[i + 2]], values[order[i + 3]]
                 _add_four(to, (x0, x1, x2, x3), (v0, v1, v2, v3))
             for i in range(whole, stop):
-                _add_one(to, x[rows[i] // groups], values[order[i]])
+                add_one(to, x[rows[i] // groups], values[order[i]])
             squares[c] = squared_norm(to)
 
 

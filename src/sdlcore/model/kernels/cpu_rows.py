@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from sdlcore.model.kernels.cpu import _add_one, parallel, squared_norm
+from sdlcore.model.kernels.cpu import add_one, parallel, squared_norm
 
 
 @parallel
@@ -44,7 +44,7 @@ def add_scaled_sites(out: np.ndarray, W: np.ndarray, edges: np.ndarray, factors:
     for r in prange(len(W)):
         row, to = W[r], out[r]
         for s in range(len(edges) - 1):
-            _add_one(to[edges[s] : edges[s + 1]], row[edges[s] : edges[s + 1]], factors[r, s])
+            add_one(to[edges[s] : edges[s + 1]], row[edges[s] : edges[s + 1]], factors[r, s])
 
 
 @parallel

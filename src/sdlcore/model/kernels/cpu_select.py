@@ -58,6 +58,20 @@ _exceeding: Any = intrinsic(_compare)
 
 
 @serial
+def _append(
+    hits: Any, first: int, start: int, row: np.ndarray, columns: np.ndarray, values: np.ndarray, at: Any
+) -> Any:
+    """Write the columns and numbers of a block that ``hits`` names, from ``at`` on, and return where they end."""
+    while hits:
+        j = first + _trailing_zeros(hits)
+        columns[at] = start + j
+        values[at] = row[j]
+        at += 1
+        hits &= hits - 1
+    return at
+
+
+@serial
 def _values(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Return the pre-activations of a row of a tile, written to ``out``: vector units then compare what they read."""
     _write(row, scale, bias, factor, out)
@@ -213,12 +227,7 @@ def push_largest(
                     bound = _prune(mine, kept, bits[r], found, k)
                     found = k
                     hits = _exceeding(keys, first, bound)
-                while hits:
-                    j = first + _trailing_zeros(hits)
-                    mine[found] = start + j
-                    kept[found] = keys[j]
-                    found += 1
-                    hits &= hits - 1
+                found = _append(hits, first, start, keys, mine, kept, found)
             if whole < n:
                 if found + _BLOCK > room:
                     bound = _prune(mine, kept, bits[r], found, k)
@@ -277,12 +286,7 @@ def push_above(
             for first in range(0, whole, _BLOCK):
                 fetch_line(pre[r], n + first)  # of the next row
                 hits = _exceeding(row, first, least)
-                while hits:
-                    j = first + _trailing_zeros(hits)
-                    columns[at] = start + j
-                    values[at] = row[j]
-                    at += 1
-                    hits &= hits - 1
+                at = _append(hits, first, start, row, columns, values, at)
             for j in range(whole, n):
                 if row[j] > least[j]:
                     columns[at] = start + j

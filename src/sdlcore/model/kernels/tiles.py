@@ -90,7 +90,7 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
     given, found = [*tiles.arrays(), array(bounds)], 0
     for i, (start, tile) in enumerate(tiles):
         if found + n_rows * width > len(columns):
-            columns, values = (torch.cat([each, torch.empty_like(each)]) for each in (columns, values))
+            columns, values = (_doubled(each, workspace) for each in (columns, values))
         into = [array(tensor) for tensor in (columns, values, starts[i], counts[i])]
         found = cpu.push_above(_bits(tile), *given, start, found, *into, written)
     # by tile and row now, wanted by row and tile
@@ -98,6 +98,14 @@ def above(product: Product, bounds: Tensor, workspace: Workspace) -> SparseRows:
     workspace.give(columns)
     workspace.give(values)
     return SparseRows(offsets[:: len(starts)].contiguous(), few_columns, few_values)
+
+
+def _doubled(full: Tensor, workspace: Workspace) -> Tensor:
+    """Return a buffer of twice the length that begins with another, which is given back: later searches take both."""
+    larger = workspace.take((2 * len(full),), full.dtype)
+    larger[: len(full)] = full
+    workspace.give(full)
+    return larger
 
 
 def narrow(entries: SparseRows, k: int) -> SparseRows:

@@ -93,9 +93,8 @@ def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tu
 
 def sets_itself(study: Study, cell: Cell, name: str) -> bool:
     """Tell whether a run's method, or its protocol for that method, sets what else its source would."""
-    kind, of_protocol = study.methods[cell.method], study.protocols[cell.protocol].methods
-    layers: list[Layer] = [kind, *([of_protocol[cell.method]] if cell.method in of_protocol else [])]
-    return any(name == own for layer in layers for own, _ in _own(layer))
+    layers = (study.methods[cell.method], study.protocols[cell.protocol].methods.get(cell.method))
+    return any(name == own for layer in layers if layer is not None for own, _ in _own(layer))
 
 
 def _own(layer: Layer) -> Iterator[tuple[str, Any]]:

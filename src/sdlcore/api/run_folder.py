@@ -1,0 +1,64 @@
+"""A run's folder: the files in it, the names that it may have, and whether a finished run is there."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sdlcore.settings import Json
+
+CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
+"""Files of a run's folder, beside the model."""
+CHECKPOINT = "checkpoint.safetensors"
+"""Another, until the run is finished."""
+OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
+"""How files end that are not written here; whoever gives such a path means no folder."""
+LISTED = 4
+"""Differences from a finished run that an error lists."""
+
+
+def run_folder(path: str | Path) -> Path:
+    """Return a path for a run's folder; ValueError if it is called as a file is."""
+    path = Path(path)
+    if path.suffix in (".safetensors", *OTHER_FILES):
+        raise ValueError(
+            f"{path}: expected a folder, and for a single file the ending .safetensors, by Dictionary.save"
+        )
+    return path
+
+
+def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
+    """Tell whether a run's folder holds what these facts make; its configuration is written last.
+
+    Raises
+    ------
+    ValueError
+        If it holds a finished run of another making, which nobody may overwrite.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        return False
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        saved = None
+    if not isinstance(saved, dict):
+        raise ValueError(f"{path}: says nothing of a run; delete it, or name another folder")
+    wanted = json.loads(json.dumps(facts))
+    if other := [said for name, value in wanted.items() for said in _differences(name, saved.get(name), value)]:
+        few = ", ".join(other[:LISTED]) + (", ..." if len(other) > LISTED else "")
+        raise ValueError(f"{folder}: holds a finished run of another making ({few}); delete it, or name another folder")
+    return True
+
+
+def _differences(name: str, there: Json, here: Json) -> Iterator[str]:
+    """Yield what is another one in a finished run: settings and the seed with their values, of the rest the name."""
+    if there == here:
+        return
+    if name == "settings" and isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(key, there.get(key), here.get(key))
+    elif isinstance(here, dict) or name == "code":
+        yield f"other {name}"
+    else:
+        yield f"{name} {there} there, {here} here"
