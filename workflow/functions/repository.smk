@@ -26,7 +26,8 @@ def checkout(here):
         if not folder.is_dir():
             part = folder.with_name(f"{commit}.{os.getpid()}")
             with tarfile.open(fileobj=BytesIO(subprocess.check_output([*git, "archive", commit]))) as archive:
-                archive.extractall(part, filter="data")
+                archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 has it, 3.11.0 not
+                archive.extractall(part)
             try:
                 part.rename(folder)
             except OSError:  # another process was faster
