@@ -195,6 +195,12 @@ def test_what_cannot_be_united_is_named(tmp_path, folder):
         unite([tmp_path / "truth.h5"], tmp_path / "index.h5", {})
 
 
+def test_what_made_the_rows_is_what_made_the_shards(folder):
+    with ActivationStore(folder / "train.h5") as index, ActivationStore(folder / "one.h5") as one:
+        assert index.provenance == {"who": "test"}
+        assert index.provenance_of_rows() == one.provenance_of_rows() == one.provenance
+
+
 def test_the_digest_of_an_index_stands_for_what_its_shards_hold(copied):
     before = sha256_of(copied / "train.h5")
     time.sleep(1.1)  # HDF5 would write the second into it

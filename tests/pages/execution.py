@@ -77,7 +77,8 @@ class Session:
         (self.folder / "data/my-text.json").write_text(json.dumps(documents(100)))
         width = (SIZES["hidden_size"],)
         coder = SparseCoder(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
-        save_model(self.folder / "results/mine/runs/mine/topk/best/none/seed0/model.safetensors", coder, {})
+        known = {"activations": {"where": {"layer": 12, "place": "residual"}}}
+        save_model(self.folder / "results/mine/runs/mine/topk/best/none/seed0/model.safetensors", coder, known)
 
     def run(self, block: Block) -> str:
         """Execute a block, and return what it printed; a configuration is validated, and written under its name.

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
+import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
 from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
@@ -56,6 +59,12 @@ def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Chec
     }
     facts = json.loads((words.path / RUNS[1] / "config.json").read_text())
     assert facts["inputs"]["store"] == sha256_of(words.path / "results/tiny/activations/streamed/train.json")
+    lm = AutoModelForCausalLM.from_pretrained(words.path / "models/tiny")
+    clean, changed = lm(torch.arange(4)[None]).logits, []
+    for run in RUNS:
+        with sdl.splice(lm, dictionary=sdl.load(words.path / run)):  # each knows its layer
+            changed.append(lm(torch.arange(4)[None]).logits)
+    assert all(not torch.equal(its, clean) for its in changed)
 
 
 @pytest.mark.slow
@@ -107,11 +116,12 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
     given = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
     script("activations")(source=LlamaSource.from_dict(settings), **given, **stores)
     training = RunConfig.from_dict({**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True})
-    files = {name: tmp_path / "run" / name for name in ("model", "config", "history")}
+    names = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+    files = {name: tmp_path / "run" / file for name, file in names.items()}
     script("train")(Run(seed=0, store=stores["train"], **files), Options(device="cpu"), settings=training)
     script("language")(
         cell=("tiny", "topk", "best", "none", 0),
-        dictionary=tmp_path / "run/model",
+        dictionary=files["model"],
         store=stores["test"],
         latents=4,
         output=tmp_path / "language.json",
@@ -133,3 +143,5 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
     assert all(peak["activation"] > 0 for peak in peaks)
     page = (tmp_path / "contexts.md").read_text()
     assert page.count("<b>") == len(peaks)
+    knows_its_layer = sdl.load(tmp_path / "run")
+    assert "latent 0" in str(sdl.contexts(knows_its_layer, model, documents(20), latents=[0], context_length=16))

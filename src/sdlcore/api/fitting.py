@@ -152,8 +152,8 @@ class Fit:
             facts["inputs"]["start"] = _digest_of(*(part.cpu().numpy() for part in weights))
         if self.watch is not None:  # which the rows of the history have columns of
             facts["inputs"]["watch"] = _digest_of(self.watch.W_p, self.watch.W_r)
-        if isinstance(samples, ActivationStore) and "separator" in samples.provenance:  # of a language model
-            facts["activations"] = samples.provenance
+        if isinstance(samples, ActivationStore) and "separator" in (made := samples.provenance_of_rows()):
+            facts["activations"] = made  # by a language model
         return facts
 
     def sinks(self, progress: bool) -> list[Sink]:

@@ -33,8 +33,8 @@ def splice(
     lm
         A transformers model like Llama or GPT-2.
     layer
-        Block, counted from 1; two of them for a transcoder between residual streams. Only dictionaries that `fit` found
-        in a language model's store, or `fit_layers`, know theirs; a run of the pipeline does not.
+        Block, counted from 1; two of them for a transcoder between residual streams. None for the dictionary's own: it
+        knows it if `fit` found it in a language model's store, or `fit_layers` or the pipeline did.
     dictionary
         An autoencoder or transcoder.
     edit
@@ -104,5 +104,7 @@ def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Pla
     if not made:
         raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
     if "where" in made:  # by `fit_layers`
-        return dict(made["where"])
-    return dict(where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))
+        where = dict(made["where"])
+    else:
+        where = dict(where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))
+    return where if place is None else {**where, "place": place}

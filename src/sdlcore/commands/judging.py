@@ -84,8 +84,8 @@ def contexts(
         text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
         latents: which, e.g. 724 31
         out: folder to write: index.html, and a page for each latent
-        layer: block that the dictionary was fitted on, counted from 1. Only runs of `sdlcore fit` on a language model's
-            store, and of `sdlcore fit-layers`, know it; for a run of the pipeline, give its source's layer
+        layer: block that the dictionary was fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a
+            language model's store, and of `sdlcore fit-layers` know it
         place: residual, mlp, mlp_input or mlp_output; residual for an autoencoder, mlp for a transcoder if left out
         tokens: at most so many are read
         number: contexts of each latent

@@ -1,7 +1,9 @@
 """Read activation stores, and verify their checksums."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -131,6 +133,13 @@ class ActivationStore:
         parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
         return scipy.sparse.csr_array(parts, shape=tuple(group.attrs["shape"]))
 
+    def provenance_of_rows(self) -> dict[str, Json]:
+        """Return what made the rows: the first shard's provenance, where an index unites several."""
+        if not self.shards:
+            return self.provenance
+        with ActivationStore(self.shards[0]) as shard:
+            return shard.provenance
+
     def close(self) -> None:
         self._file.close()
 
@@ -182,6 +191,15 @@ def content_digest(path: str | Path) -> str:
         return sha256_of(path)
     with open_checked(path) as store:
         return store.checksum or sha256_of(path)
+
+
+def provenance_of_rows(path: str | Path) -> Mapping[str, Json]:
+    """Return what a store says of how its rows were made, or what a recipe says of the rows of its stream."""
+    if not h5py.is_hdf5(path):
+        recipe: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        return dict(recipe["provenance"])
+    with ActivationStore(path) as store:
+        return store.provenance_of_rows()
 
 
 def verify(path: str | Path) -> None:

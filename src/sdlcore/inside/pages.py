@@ -190,7 +190,7 @@ def contexts_of_store(
         The model, for logits; None for pages without them.
     """
     require_latents(latents, coder.config.n_q)
-    source = Made.read(store.path, store.provenance).source
+    source = Made.read(store.path, store.provenance_of_rows()).source
     written = source.sites["input" if coder.config.pair == "sae" else "target"]
     found = firings(coder, rows_of_store(store, coder.config.pair), latents)
     name = Path(source.model).name
