@@ -223,6 +223,23 @@ def test_the_first_token_is_told_from_the_padding_before_it(lm: Any, random: Spa
     assert torch.equal(found[:, 16:], alone[:, 12:])
 
 
+@torch.no_grad()
+def test_a_pass_that_says_no_positions_tells_the_first_token_by_its_mask(lm: Any, random: SparseCoder):
+    padded = torch.cat([torch.zeros(3, 4, dtype=torch.long), IDS], dim=1)
+    mask = (torch.arange(16) >= 4).long().expand(3, -1)
+    seen: list[Tensor] = []
+
+    def note(latents: Tensor) -> Tensor:
+        seen.append(latents.sum(1))
+        return latents
+
+    with splice(lm, 2, random, note):
+        lm(padded, attention_mask=mask)
+        begun = lm(padded[:, :9], attention_mask=mask[:, :9], use_cache=True)
+        lm(padded[:, 9:], attention_mask=mask, past_key_values=begun.past_key_values)
+    assert [len(part) for part in seen] == [3 * 11, 3 * 4, 3 * 7]
+
+
 def test_splices_nest(lm: Any, random: SparseCoder):
     other = coder("other")
     with by_hand(blocks(lm)[0], lambda x: x + random.W_dec[1]), by_hand(blocks(lm)[2], lambda x: x + other.W_dec[2]):

@@ -165,11 +165,14 @@ def _all_but_the_first(stack: Any) -> Iterator[Rows]:
 
     def note(_: Any, __: Any, arguments: Mapping[str, Any]) -> None:
         nonlocal known
-        known = {"positions": arguments.get("position_ids"), "past": _past(arguments)}
+        mask = arguments.get("attention_mask")
+        known = {"positions": arguments.get("position_ids"), "mask": mask, "past": _past(arguments)}
 
     def rows(x_BTD: Tensor) -> Tensor:
         B, T = x_BTD.shape[:2]
-        positions = known["positions"]
+        positions, mask = known["positions"], known["mask"]
+        if positions is None and isinstance(mask, Tensor) and mask.ndim == 2:  # of the cache's tokens, too
+            positions = mask.long().cumsum(1)[:, -T:] - 1
         if positions is None:
             positions = known["past"] + torch.arange(T)
         return (positions > 0).to(x_BTD.device).expand(B, T)
