@@ -208,6 +208,30 @@ def test_a_model_of_another_architecture_is_loaded_by_its_name(coder: SparseCode
         contexts(coder, tmp_path, documents(30), [0], layer=3, **SETTINGS)
 
 
+def test_a_model_that_is_being_trained_reads_without_dropout_and_goes_on_in_its_mode(coder: SparseCoder, folder: Path):
+    tokenizer = load_tokenizer(folder)
+    made = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=D, n_layer=2, n_head=4))
+    randomise(made)
+    made.transformer.h[0].eval()
+    modes = [module.training for module in made.modules()]
+    found = contexts(coder, made, documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
+    assert [module.training for module in made.modules()] == modes
+    expected = contexts(coder, made.eval(), documents(30), LATENTS, layer=2, tokenizer=tokenizer, **SETTINGS)
+    assert found.features == expected.features
+
+
+def test_nothing_stays_in_a_model_after_an_exception(lm: Any):
+    def hooks() -> int:  # of which transformers has its own
+        return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in lm.modules())
+
+    before = hooks()
+    untrained = SparseCoder(ModelConfig(activation="batchtopk", k=4, n_q=Q), (D,), (D,)).eval()
+    with pytest.raises(RuntimeError, match="no threshold") as held:  # and the frames, as a notebook does
+        contexts(untrained, lm, documents(30), LATENTS, layer=2, **SETTINGS)
+    assert held.tb
+    assert hooks() == before
+
+
 def test_a_model_made_on_the_spot_needs_its_tokenizer(coder: SparseCoder):
     made = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=D, n_layer=2, n_head=4))
     with pytest.raises(ValueError, match="give its tokenizer"):

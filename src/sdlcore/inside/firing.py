@@ -1,6 +1,6 @@
 """Which latents are active at which tokens, of a store or of a language model that runs over a text."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,8 +71,10 @@ def rows_of_model(
     contexts: Iterable[Tokens],
     kinds: RowKinds,
     contexts_per_batch: int,
-) -> Iterator[Rows]:
+) -> Generator[Rows, None, None]:
     """Yield what a dictionary of ``pair`` reads while a model runs over contexts, as extraction would store it.
+
+    Close this: hooks stay in the model until its end.
 
     Parameters
     ----------

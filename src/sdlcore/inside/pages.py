@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,8 +159,8 @@ def contexts(
     most = reader.number(tokens)
     shown = tqdm(reader.contexts(most), total=most, desc="contexts", unit="", disable=None if progress else True)
     kinds = reader.kinds(stack, sites)
-    rows = rows_of_model(stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)
-    found = firings(coder, rows, latents)
+    with closing(rows_of_model(stack, sites, coder.config.pair, shown, kinds, contexts_per_batch)) as rows:
+        found = firings(coder, rows, latents)
     if not found.tokens:
         raise reader.too_short()
     written = list(sites.values())[-1]

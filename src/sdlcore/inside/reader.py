@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,11 +77,12 @@ class Reader(NamedTuple):
         kinds = self.kinds(stack, sites)
         most, width = len(contexts) * self.context_length, stack.config.hidden_size
         found, n = {name: np.empty((most, width), dtype=np.float16) for name in sites}, 0
-        for batch in activations(stack, sites, shown, self.contexts_per_batch):
-            kept = kinds.of(batch.tokens, batch.norms) == KEPT
-            for name, values in batch.values.items():
-                found[name][n : n + kept.sum()] = values[kept]
-            n += int(kept.sum())
+        with closing(activations(stack, sites, shown, self.contexts_per_batch)) as batches:
+            for batch in batches:
+                kept = kinds.of(batch.tokens, batch.norms) == KEPT
+                for name, values in batch.values.items():
+                    found[name][n : n + kept.sum()] = values[kept]
+                n += int(kept.sum())
         return [values[:n] for values in found.values()]
 
     def too_short(self) -> ValueError:

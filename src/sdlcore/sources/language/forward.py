@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.sources.language.settings import Site
-from sdlcore.sources.language.sites import watch
+from sdlcore.sources.language.sites import watch, without_dropout
 from sdlcore.sources.language.tokens import Tokens
 
 KINDS = ("kept", "first_position", "separator", "outlier")
@@ -70,7 +70,11 @@ def stack_batches(contexts: Iterable[Tokens], contexts_per_batch: int) -> Iterat
 def activations(
     stack: Any, sites: Mapping[str, Site], contexts: Iterable[Tokens], contexts_per_batch: int
 ) -> Generator[Batch, None, None]:
-    """Yield what passes ``sites`` of a stack of blocks, batch by batch of contexts."""
+    """Yield what passes ``sites`` of a stack of blocks, batch by batch of contexts.
+
+    Whatever mode the model is in, it runs in evaluation mode: one that was made in memory begins in training mode.
+    Close this: hooks stay in the model until its end.
+    """
     device = next(stack.parameters()).device
     # a GPU goes on with the next batch while the last one is written; to a CPU it would only be memory
     ahead = 1 if device.type == "cuda" else 0
@@ -80,7 +84,7 @@ def activations(
         for name, site in sites.items():
             watches.callback(watch(stack, site, _keep(seen, name)).remove)
         for tokens in stack_batches(contexts, contexts_per_batch):
-            with torch.inference_mode():
+            with torch.inference_mode(), without_dropout(stack):
                 stack(torch.from_numpy(tokens.token).long().to(device), use_cache=False)
                 flights.append(_Flight(tokens, seen))
             if len(flights) > ahead:

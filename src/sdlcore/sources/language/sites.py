@@ -5,7 +5,8 @@ Blocks are counted from 1. The residual stream after block k is transformers' ``
 last block, transformers gives the stream after the final norm; here it is that before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -47,3 +48,15 @@ def watch(model: Any, site: Site, see: Callable[[Tensor], Tensor | None]) -> Rem
         return None if replaced is None else (replaced, *output[1:])
 
     return (block if site.part == "residual" else block.mlp).register_forward_hook(after)
+
+
+@contextmanager
+def without_dropout(model: Any) -> Iterator[None]:
+    """Put a model into evaluation mode; at the end each of its modules is in the mode in which it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
