@@ -1,10 +1,14 @@
 """Theorems 3.3 and 3.4: the ground truth as a dictionary, and all dictionaries of zero loss."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sdlcore.study.theory.landscape import Problem, Weights, approximate_loss, pattern, residuals
+
+NEARLY_ZERO = 1e-12
+"""Losses below count as zero."""
 
 
 def ground_truth(problem: Problem, n_q: int | None = None) -> Weights:
@@ -18,6 +22,11 @@ def ground_truth(problem: Problem, n_q: int | None = None) -> Weights:
 def interference(W: np.ndarray) -> float:
     """Return M, the largest inner product of two columns (Assumption 2.4)."""
     return float((W.T @ W)[~np.eye(W.shape[1], dtype=bool)].max())
+
+
+def thresholded(problem: Problem) -> Problem:
+    """Return the problem with the threshold c = M, where that is positive, and above it by what products round by."""
+    return replace(problem, threshold=max(interference(problem.W_p), 1e-3) * (1 + 1e-12), k=None)
 
 
 class GroundTruth(NamedTuple):

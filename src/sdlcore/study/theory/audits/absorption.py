@@ -90,16 +90,16 @@ def _example(rng: np.random.Generator, instances: int = 20) -> Claim:
     absorbed, whole_loss = np.median(losses, axis=0) if losses else (np.nan, np.nan)
     less = sum(one < other for one, other in losses)
     return Claim(
-        "Example 3.8",
-        BOTH,
-        "A latent for one breed and another for the remaining three is a pattern that training is stuck in.",
-        "Four breeds about a common direction and three other animals, ReLU; the point of Theorem 3.7 with this "
-        "pattern: gradients, loss, pattern, and gradient descent from near it.",
-        instances,
-        wrong,
-        f"Stuck at a loss of {absorbed:.3g} (median) in {share(instances - wrong, instances)}. One latent for all four "
-        f"breeds, which the paper calls ideal, loses {whole_loss:.3g}: more in {share(less, instances)}. Absorption is "
-        "a step from there towards one latent for each breed, whose loss is zero.",
+        statement="Example 3.8",
+        version=BOTH,
+        says="A latent for one breed and another for the remaining three is a pattern that training is stuck in.",
+        checked="Four breeds about a common direction and three other animals, ReLU; the point of Theorem 3.7 with "
+        "this pattern: gradients, loss, pattern, and gradient descent from near it.",
+        instances=instances,
+        violations=wrong,
+        observed=f"Stuck at a loss of {absorbed:.3g} (median) in {share(instances - wrong, instances)}. One latent "
+        f"for all four breeds, which the paper calls ideal, loses {whole_loss:.3g}: more in {share(less, instances)}. "
+        "Absorption is a step from there towards one latent for each breed, whose loss is zero.",
     )
 
 
@@ -123,23 +123,24 @@ def _construction(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
     (example, kept), (tie, left) = (_constructed(rows) for rows in (parents, siblings))
     lost = not kept[1, 2] and not left[0, :2].any()
     return Claim(
-        "Theorem 3.10, proof",
-        BOTH,
-        "The construction (one row shrunk, the threshold raised for all, a new row) has the pattern P'.",
-        "The construction to the letter, for random encoders; in every fifth instance two members tie for the weakest.",
-        len(drawn),
-        wrong,
-        f"It has not in {share(wrong, len(drawn))}: another latent loses a member whose activation lies below the "
-        f"raised threshold in {elsewhere}, both of two tied members are lost in {ties}.",
-        f"Orthonormal children, c = 1. The first parent has (3, 4), the second (1.5, 5): the threshold becomes "
-        f"{example.threshold:.3f}, and the second loses its child of 1.5. The first has (3, 3, 4): both children of 3 "
-        f"fall below {tie.threshold:.3f}."
+        statement="Theorem 3.10, proof",
+        version=BOTH,
+        says="The construction (one row shrunk, the threshold raised for all, a new row) has the pattern P'.",
+        checked="The construction to the letter, for random encoders; in every fifth instance two members tie for the "
+        "weakest.",
+        instances=len(drawn),
+        violations=wrong,
+        observed=f"It has not in {share(wrong, len(drawn))}: another latent loses a member whose activation lies "
+        f"below the raised threshold in {elsewhere}, both of two tied members are lost in {ties}.",
+        counterexample="Orthonormal children, c = 1. The first parent has (3, 4), the second (1.5, 5): the threshold "
+        f"becomes {example.threshold:.3f}, and the second loses its child of 1.5. The first has (3, 3, 4): both "
+        f"children of 3 fall below {tie.threshold:.3f}."
         if lost
         else "",
-        "The threshold left as it is: the row is shrunk until its weakest member falls below c, and turned a little "
-        "before where two tie.",
-        len(drawn),
-        sum(_repaired_fails(each, rng) for each in drawn),
+        condition="The threshold left as it is: the row is shrunk until its weakest member falls below c, and turned "
+        "a little before where two tie.",
+        condition_instances=len(drawn),
+        condition_violations=sum(_repaired_fails(each, rng) for each in drawn),
     )
 
 
@@ -158,17 +159,17 @@ def _any_epsilon(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         wrong += (c + least) / 2 >= c + float(10 ** rng.uniform(-9, -3)) * (least - c)
         repaired += (c + least) / 2 >= c + float(rng.uniform(0.51, 2)) * (least - c)
     return Claim(
-        "Theorem 3.10, proof",
-        BOTH,
-        "(c + a_min) / 2 < c + eps for any small eps > 0 (after eq. 98).",
-        "The weakest members of the same encoders, eps between 1e-9 and .001 of a_min - c.",
-        len(drawn),
-        wrong,
-        f"False in {share(wrong, len(drawn))}. Nothing hangs on it, since the threshold is raised afterwards.",
-        "c = 1, a_min = 3, eps = .1: 2 is not below 1.1." if wrong else "",
-        "eps > (a_min - c) / 2.",
-        len(drawn),
-        repaired,
+        statement="Theorem 3.10, proof",
+        version=BOTH,
+        says="(c + a_min) / 2 < c + eps for any small eps > 0 (after eq. 98).",
+        checked="The weakest members of the same encoders, eps between 1e-9 and .001 of a_min - c.",
+        instances=len(drawn),
+        violations=wrong,
+        observed=f"False in {share(wrong, len(drawn))}. Nothing hangs on it, since the threshold is raised afterwards.",
+        counterexample="c = 1, a_min = 3, eps = .1: 2 is not below 1.1." if wrong else "",
+        condition="eps > (a_min - c) / 2.",
+        condition_instances=len(drawn),
+        condition_violations=repaired,
     )
 
 
@@ -189,24 +190,24 @@ def _any_threshold(drawn: list[Drawn], rng: np.random.Generator, trials: int = 2
     parents = realised and not any(alone)
     wrong = int(whole and not any(apart)) + int(parents)
     return Claim(
-        "Theorem 3.10",
-        BOTH,
-        "If P is realizable, so is P' for some member of any group, for every sigma (ReLU has c = 0).",
-        "Whether a row exists that exactly the wanted features activate, by linear programs that also prove that there "
-        "is none; four random directions in the plane under ReLU, and two sets that were built.",
-        trials + 2,
-        unreachable + wrong,
-        f"Not for any member in {share(unreachable, trials)} of the random ones: scaling a row does not change which "
-        "features have a positive product with it.",
-        "Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two together, and for neither "
-        "of them alone, since each is a non-negative combination of the other one and of a third feature. Two parents, "
-        "children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, 0) and (-1, 0) realise "
-        "P, and no row activates any one child alone."
+        statement="Theorem 3.10",
+        version=BOTH,
+        says="If P is realizable, so is P' for some member of any group, for every sigma (ReLU has c = 0).",
+        checked="Whether a row exists that exactly the wanted features activate, by linear programs that also prove "
+        "that there is none; four random directions in the plane under ReLU, and two sets that were built.",
+        instances=trials + 2,
+        violations=unreachable + wrong,
+        observed=f"Not for any member in {share(unreachable, trials)} of the random ones: scaling a row does not "
+        "change which features have a positive product with it.",
+        counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two together, "
+        "and for neither of them alone, since each is a non-negative combination of the other one and of a third "
+        "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, "
+        "0) and (-1, 0) realise P, and no row activates any one child alone."
         if wrong
         else "",
-        "A threshold c > 0 and different features (M < 1).",
-        len(drawn),
-        sum(_repaired_fails(each, rng) for each in drawn),
+        condition="A threshold c > 0 and different features (M < 1).",
+        condition_instances=len(drawn),
+        condition_violations=sum(_repaired_fails(each, rng) for each in drawn),
     )
 
 
@@ -220,16 +221,16 @@ def _hierarchy(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
     # none of these features is a child of anything: they are independent random directions
     absorbed = sum(not _repaired_fails(each, rng) for each in drawn)
     return Claim(
-        "Theorem 3.10, hypothesis",
-        BOTH,
-        "It takes a hierarchy to make the absorbing pattern P' realizable.",
-        "Features that are random directions, with no parent.",
-        len(drawn),
-        absorbed,
-        f"It is realizable in {share(absorbed, len(drawn))} without any hierarchy. Definition 3.9 is nowhere used in "
-        "the proof, which holds for any features that share a latent; and it contradicts independence (Assumption "
-        "2.4), which the later revision drops.",
-        f"Any of the {absorbed}." if absorbed else "",
+        statement="Theorem 3.10, hypothesis",
+        version=BOTH,
+        says="It takes a hierarchy to make the absorbing pattern P' realizable.",
+        checked="Features that are random directions, with no parent.",
+        instances=len(drawn),
+        violations=absorbed,
+        observed=f"It is realizable in {share(absorbed, len(drawn))} without any hierarchy. Definition 3.9 is nowhere "
+        "used in the proof, which holds for any features that share a latent; and it contradicts independence "
+        "(Assumption 2.4), which the later revision drops.",
+        counterexample=f"Any of the {absorbed}." if absorbed else "",
     )
 
 
@@ -250,18 +251,18 @@ def _partial_minima(rng: np.random.Generator, instances: int = 200) -> Claim:
                 checked += 1
                 worse += approximate_loss(after[0], problem) >= approximate_loss(before[0], problem)
     return Claim(
-        "Theorem 3.10, consequence",
-        BOTH,
-        "The patterns P' manifest as partial minima.",
-        "Groups of three to five features, half of them random directions, half with positive inner products; one "
-        "member absorbed; the point of Theorem 3.7.",
-        instances,
-        sum(counts.values()),
-        f"None in {share(counts['random'], instances // 2)} of the random groups. Where P and P' both have one, that "
-        f"of P' loses less in {share(checked - worse, checked)}: absorption improves on one latent for all. Of a "
-        "group of two, P' is no absorption at all, but a latent for each.",
-        "Groups without the eigenvector of Theorem 3.7; see there." if counts["random"] else "",
-        "Members whose features have positive inner products.",
-        instances // 2,
-        counts["alike"],
+        statement="Theorem 3.10, consequence",
+        version=BOTH,
+        says="The patterns P' manifest as partial minima.",
+        checked="Groups of three to five features, half of them random directions, half with positive inner products; "
+        "one member absorbed; the point of Theorem 3.7.",
+        instances=instances,
+        violations=sum(counts.values()),
+        observed=f"None in {share(counts['random'], instances // 2)} of the random groups. Where P and P' both have "
+        f"one, that of P' loses less in {share(checked - worse, checked)}: absorption improves on one latent for all. "
+        "Of a group of two, P' is no absorption at all, but a latent for each.",
+        counterexample="Groups without the eigenvector of Theorem 3.7; see there." if counts["random"] else "",
+        condition="Members whose features have positive inner products.",
+        condition_instances=instances // 2,
+        condition_violations=counts["alike"],
     )

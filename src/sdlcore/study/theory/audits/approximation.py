@@ -72,26 +72,26 @@ def _rate(drawn: Drawn) -> Claim:
     one = np.ones((1, 1))
     jump = losses(Weights(one, one), Problem(one, one, np.ones(1), 0.7), independent(1, 0.99, MAGNITUDES, CHANCES))
     return Claim(
-        "Theorem 3.1",
-        VERSION_3,
-        "|L - L~| is at most of order (1 - S)^2, for every sigma of eq. (10).",
-        f"The exponent of |L - L~| between 1 - S = {SPARSE:g} and {SPARSER:g}, of random dictionaries under ReLU, "
-        "TopK and JumpReLU; a feature that is active is .5, 1 or 2.",
-        len(drawn),
-        sum(wrong.values()),
-        f"Median exponent {np.median(homogeneous):.3f} with ReLU and TopK, {np.median(exponents['jumprelu']):.3f} with "
-        f"JumpReLU. The constant is the sum of expected errors over pairs of features (measured over computed: "
-        f"{min(limits):.3f} to {max(limits):.3f}), n(n-1)/2 of them, here of {np.median(constants):.2g} (median) each: "
-        "L~ is near L only where n (1 - S) is small.",
-        f"JumpReLU in {share(wrong['jumprelu'], len(exponents['jumprelu']))}: sigma(x z) is not x sigma(z). One "
-        f"feature, c = .7, W_E = W_D = 1, S = .99: L = {jump.exact:.4f} (magnitude .5 is lost), L~ = "
+        statement="Theorem 3.1",
+        version=VERSION_3,
+        says="|L - L~| is at most of order (1 - S)^2, for every sigma of eq. (10).",
+        checked=f"The exponent of |L - L~| between 1 - S = {SPARSE:g} and {SPARSER:g}, of random dictionaries under "
+        "ReLU, TopK and JumpReLU; a feature that is active is .5, 1 or 2.",
+        instances=len(drawn),
+        violations=sum(wrong.values()),
+        observed=f"Median exponent {np.median(homogeneous):.3f} with ReLU and TopK, "
+        f"{np.median(exponents['jumprelu']):.3f} with JumpReLU. The constant is the sum of expected errors over pairs "
+        f"of features (measured over computed: {min(limits):.3f} to {max(limits):.3f}), n(n-1)/2 of them, here of "
+        f"{np.median(constants):.2g} (median) each: L~ is near L only where n (1 - S) is small.",
+        counterexample=f"JumpReLU in {share(wrong['jumprelu'], len(exponents['jumprelu']))}: sigma(x z) is not x "
+        f"sigma(z). One feature, c = .7, W_E = W_D = 1, S = .99: L = {jump.exact:.4f} (magnitude .5 is lost), L~ = "
         f"{jump.approximate:.4f}."
         if wrong["jumprelu"]
         else "",
-        "sigma(a z) = a sigma(z) for a > 0, as of ReLU and TopK; or, with a threshold, E || x_d w_r^d - W_D sigma(x_d "
-        "W_E w_p^d) ||^2 in place of E[x_d^2] || ... ||^2.",
-        len(homogeneous) + len(inside),
-        sum(not _quadratic(found) for found in [*homogeneous, *inside]),
+        condition="sigma(a z) = a sigma(z) for a > 0, as of ReLU and TopK; or, with a threshold, E || x_d w_r^d - W_D "
+        "sigma(x_d W_E w_p^d) ||^2 in place of E[x_d^2] || ... ||^2.",
+        condition_instances=len(homogeneous) + len(inside),
+        condition_violations=sum(not _quadratic(found) for found in [*homogeneous, *inside]),
     )
 
 
@@ -103,14 +103,14 @@ def _explicit(drawn: Drawn, rng: np.random.Generator) -> Claim:
         beyond = found.several if name == "jumprelu" else found.difference
         ratios.append(beyond / q**2 / explicit_constant(weights, problem, SECOND_MOMENT))
     return Claim(
-        "Theorem 3.1, proof",
-        VERSION_3,
-        "The error is bounded by a constant due to bounded norms.",
-        "0 <= L - L~ <= C (1 - S)^2 with C = n (n - 1) E[x_d^2 | x_d > 0] (|W_r| + |W_D| |W_E W_p|)^2, at S between 0 "
-        "and .999; magnitudes inside sigma where there is a threshold.",
-        len(drawn),
-        sum(not -1e-12 <= ratio <= 1 for ratio in ratios),
-        f"Such a C exists for every S, not in the limit only, and grows with n^2; {min(ratios):.2g} to "
+        statement="Theorem 3.1, proof",
+        version=VERSION_3,
+        says="The error is bounded by a constant due to bounded norms.",
+        checked="0 <= L - L~ <= C (1 - S)^2 with C = n (n - 1) E[x_d^2 | x_d > 0] (|W_r| + |W_D| |W_E W_p|)^2, at S "
+        "between 0 and .999; magnitudes inside sigma where there is a threshold.",
+        instances=len(drawn),
+        violations=sum(not -1e-12 <= ratio <= 1 for ratio in ratios),
+        observed=f"Such a C exists for every S, not in the limit only, and grows with n^2; {min(ratios):.2g} to "
         f"{max(ratios):.2g} of it are reached.",
     )
 
@@ -119,20 +119,20 @@ def _several() -> Claim:
     grid = [(n, S) for n in (2, 3, 5, 10, 30, 100, 300, 1000) for S in (0.5, 0.9, 0.99, 0.999, 0.9999)]
     wrong = [(n, S) for n, S in grid if several_chance(n, S) > (1 - S) ** 2 * (1 + 1e-9)]
     return Claim(
-        "Theorem 3.1, proof",
-        VERSION_3,
-        "The probability that two or more features are active is at most (1 - S)^2.",
-        "The binomial distribution, for n from 2 to 1000 and S from .5 to .9999.",
-        len(grid),
-        len(wrong),
-        f"False at {share(len(wrong), len(grid))}; at n = 2 it is an equality.",
-        f"n = 1000, S = .99, the bench of the paper: {several_chance(1000, 0.99):.4f}, not {0.01**2:.4f}. Almost every "
-        "sample has several active features."
+        statement="Theorem 3.1, proof",
+        version=VERSION_3,
+        says="The probability that two or more features are active is at most (1 - S)^2.",
+        checked="The binomial distribution, for n from 2 to 1000 and S from .5 to .9999.",
+        instances=len(grid),
+        violations=len(wrong),
+        observed=f"False at {share(len(wrong), len(grid))}; at n = 2 it is an equality.",
+        counterexample=f"n = 1000, S = .99, the bench of the paper: {several_chance(1000, 0.99):.4f}, not "
+        f"{0.01**2:.4f}. Almost every sample has several active features."
         if (1000, 0.99) in wrong
         else "",
-        "n (n - 1) / 2 times as much.",
-        len(grid),
-        sum(several_chance(n, S) > n * (n - 1) / 2 * (1 - S) ** 2 * (1 + 1e-9) for n, S in grid),
+        condition="n (n - 1) / 2 times as much.",
+        condition_instances=len(grid),
+        condition_violations=sum(several_chance(n, S) > n * (n - 1) / 2 * (1 - S) ** 2 * (1 + 1e-9) for n, S in grid),
     )
 
 
@@ -154,20 +154,20 @@ def _literal(drawn: Drawn) -> Claim:
     )
     wrong = sum(not _quadratic(found) for found in exponents)
     return Claim(
-        "Theorem 3.1, definition of M_d",
-        BOTH,
-        "M_d = Pr(x = x_d e_d) E[x_d^2 | x_d > 0], as it is written.",
-        "The exponent again, where x = 0, which is x_d e_d with x_d = 0 for each d, is counted in.",
-        len(exponents),
-        wrong,
-        f"Median exponent {np.median(exponents):.3f}: L~ then tends to a constant while L tends to zero.",
-        f"One feature of magnitude 1, a dictionary of zeros, S = .99: L = {example.exact:.3g}, L~ = "
+        statement="Theorem 3.1, definition of M_d",
+        version=BOTH,
+        says="M_d = Pr(x = x_d e_d) E[x_d^2 | x_d > 0], as it is written.",
+        checked="The exponent again, where x = 0, which is x_d e_d with x_d = 0 for each d, is counted in.",
+        instances=len(exponents),
+        violations=wrong,
+        observed=f"Median exponent {np.median(exponents):.3f}: L~ then tends to a constant while L tends to zero.",
+        counterexample=f"One feature of magnitude 1, a dictionary of zeros, S = .99: L = {example.exact:.3g}, L~ = "
         f"{example.approximate:.3g}."
         if wrong
         else "",
-        "x_d > 0 is meant, as the proof (eq. 34) uses it.",
-        len(repaired),
-        sum(not _quadratic(found) for found in repaired),
+        condition="x_d > 0 is meant, as the proof (eq. 34) uses it.",
+        condition_instances=len(repaired),
+        condition_violations=sum(not _quadratic(found) for found in repaired),
     )
 
 
@@ -190,18 +190,18 @@ def _with_hierarchy(rng: np.random.Generator, instances: int) -> Claim:
         parents.append(float(hierarchy(children, 0.9).chance @ (hierarchy(children, 0.9).x[:, 1:].sum(axis=1) == 0)))
     wrong = sum(not _quadratic(found) for found in exponents)
     return Claim(
-        "Theorem 3.1 with Definition 3.9",
-        BOTH,
-        "L~ stands for L where features have parents, whose absorption Theorem 3.10 explains by minima of L~.",
-        "The exponent with a parent that is active where a child is, among two to four children, under ReLU.",
-        instances,
-        wrong,
-        f"Median exponent {np.median(exponents):.3f}. Neither a parent nor a child is ever active alone, so that each "
-        "M_d is 0, and L~ of every dictionary; a parent and its child are not independent (Assumption 2.4).",
-        _parent_example() if wrong else "",
-        "The same features without the hierarchy, independent.",
-        instances,
-        sum(not _quadratic(found) for found in apart),
+        statement="Theorem 3.1 with Definition 3.9",
+        version=BOTH,
+        says="L~ stands for L where features have parents, whose absorption Theorem 3.10 explains by minima of L~.",
+        checked="The exponent with a parent that is active where a child is, among two to four children, under ReLU.",
+        instances=instances,
+        violations=wrong,
+        observed=f"Median exponent {np.median(exponents):.3f}. Neither a parent nor a child is ever active alone, so "
+        "that each M_d is 0, and L~ of every dictionary; a parent and its child are not independent (Assumption 2.4).",
+        counterexample=_parent_example() if wrong else "",
+        condition="The same features without the hierarchy, independent.",
+        condition_instances=instances,
+        condition_violations=sum(not _quadratic(found) for found in apart),
     )
 
 
@@ -232,20 +232,21 @@ def _biconvex(drawn: Drawn, rng: np.random.Generator) -> Claim:
     wrong = sum(found > 1e-9 for found in bends)
     example = _bent()
     return Claim(
-        "Theorem 3.2, consequence",
-        BOTH,
-        "SDL itself, the loss L, is biconvex in the regions that single features define.",
-        "L over all states (S = .5) at the middle of segments in W_E within a region, under ReLU.",
-        len(bends) + len(kept),
-        wrong + sum(found > 1e-9 for found in kept),
-        f"Not convex on {share(wrong, len(bends))} of the segments where a latent changes its activity in some state.",
-        f"Two orthonormal features, one latent with W_D = (1, 1): on the way from W_E = (1, -2) to (1, -.1) the region "
-        f"stays the same, and L at the middle is {example:.3g} above the mean of the ends (S = .5)."
+        statement="Theorem 3.2, consequence",
+        version=BOTH,
+        says="SDL itself, the loss L, is biconvex in the regions that single features define.",
+        checked="L over all states (S = .5) at the middle of segments in W_E within a region, under ReLU.",
+        instances=len(bends) + len(kept),
+        violations=wrong + sum(found > 1e-9 for found in kept),
+        observed=f"Not convex on {share(wrong, len(bends))} of the segments where a latent changes its activity in "
+        "some state.",
+        counterexample="Two orthonormal features, one latent with W_D = (1, 1): on the way from W_E = (1, -2) to (1, "
+        f"-.1) the region stays the same, and L at the middle is {example:.3g} above the mean of the ends (S = .5)."
         if example > 0
         else "",
-        "No latent changes its activity in any state.",
-        len(kept),
-        sum(found > 1e-9 for found in kept),
+        condition="No latent changes its activity in any state.",
+        condition_instances=len(kept),
+        condition_violations=sum(found > 1e-9 for found in kept),
     )
 
 
@@ -261,21 +262,21 @@ def _alone() -> Claim:
     apart = [single_weights(independent(children + 1, S, np.ones(1), np.ones(1))).min() for children, S in grid]
     every = sum(single_weights(hierarchy(*point)).max() <= 0 for point in grid)
     return Claim(
-        "Theorem 3.4, proof, with Definition 3.9",
-        BOTH,
-        "Each M_d is positive.",
-        "M_d of a parent and two to five children, over all states.",
-        len(grid),
-        len(wrong),
-        f"All of them are 0 in {share(every, len(grid))}: a parent is active if and only if a child is, so that "
-        "none of them is ever active alone. On features in a hierarchy, Theorems 3.1 to 3.10 speak of a loss that is "
-        "zero for every dictionary.",
-        "A parent and two children, S = .99: M = ("
+        statement="Theorem 3.4, proof, with Definition 3.9",
+        version=BOTH,
+        says="Each M_d is positive.",
+        checked="M_d of a parent and two to five children, over all states.",
+        instances=len(grid),
+        violations=len(wrong),
+        observed=f"All of them are 0 in {share(every, len(grid))}: a parent is active if and only if a child is, so "
+        "that none of them is ever active alone. On features in a hierarchy, Theorems 3.1 to 3.10 speak of a loss "
+        "that is zero for every dictionary.",
+        counterexample="A parent and two children, S = .99: M = ("
         + ", ".join(f"{value:.3g}" for value in single_weights(hierarchy(2, 0.99)))
         + ")."
         if wrong
         else "",
-        "The same number of independent features.",
-        len(apart),
-        sum(value <= 0 for value in apart),
+        condition="The same number of independent features.",
+        condition_instances=len(apart),
+        condition_violations=sum(value <= 0 for value in apart),
     )

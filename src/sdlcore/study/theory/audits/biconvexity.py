@@ -43,17 +43,17 @@ def _biconvex(drawn: list[tuple[Problem, Weights]], curvatures: list[Curvature],
     )
     joint = sum(found.least_joint < -TOLERANCE * _scale(*pair) for pair, found in zip(drawn, curvatures, strict=True))
     return Claim(
-        "Theorem 3.2",
-        BOTH,
-        "Where the activation pattern of single features is fixed, the approximate loss is convex in W_D and in W_E, "
-        "each with the other fixed.",
-        "Least eigenvalues of both Hessians by automatic differentiation; values of the loss itself at the middle of "
-        "segments within a region; ReLU, JumpReLU and TopK, whose regions are convex too.",
-        len(drawn),
-        wrong,
-        f"Least eigenvalue {min(min(found.least_decoder, found.least_encoder) for found in curvatures):.0e}, largest "
-        f"value at a middle above the mean of the ends {max(bends):.0e}. In both blocks at once the loss is not "
-        f"convex: a negative eigenvalue in {share(joint, len(drawn))}.",
+        statement="Theorem 3.2",
+        version=BOTH,
+        says="Where the activation pattern of single features is fixed, the approximate loss is convex in W_D and in "
+        "W_E, each with the other fixed.",
+        checked="Least eigenvalues of both Hessians by automatic differentiation; values of the loss itself at the "
+        "middle of segments within a region; ReLU, JumpReLU and TopK, whose regions are convex too.",
+        instances=len(drawn),
+        violations=wrong,
+        observed=f"Least eigenvalue {min(min(found.least_decoder, found.least_encoder) for found in curvatures):.0e}, "
+        f"largest value at a middle above the mean of the ends {max(bends):.0e}. In both blocks at once the loss is "
+        f"not convex: a negative eigenvalue in {share(joint, len(drawn))}.",
     )
 
 
@@ -66,20 +66,20 @@ def _block_diagonal(
     example = _two_latents()
     entry = curvature(example[1], example[0]).off_diagonal
     return Claim(
-        "Theorem 3.2, proof",
-        VERSION_3,
-        "The Hessian in W_E is block-diagonal over latents (after eq. 50).",
-        "Entries of the Hessian between rows of two latents.",
-        len(drawn),
-        sum(coupled),
-        f"Blocks between latents are not zero in {share(sum(coupled), len(drawn))}.",
-        f"One feature, two latents that it activates, equal decoder columns of norm 1, M = 1: the Hessian is "
-        f"[[2, 2], [2, 2]], {entry:.3g} off the diagonal."
+        statement="Theorem 3.2, proof",
+        version=VERSION_3,
+        says="The Hessian in W_E is block-diagonal over latents (after eq. 50).",
+        checked="Entries of the Hessian between rows of two latents.",
+        instances=len(drawn),
+        violations=sum(coupled),
+        observed=f"Blocks between latents are not zero in {share(sum(coupled), len(drawn))}.",
+        counterexample="One feature, two latents that it activates, equal decoder columns of norm 1, M = 1: the "
+        f"Hessian is [[2, 2], [2, 2]], {entry:.3g} off the diagonal."
         if any(coupled)
         else "",
-        "No feature activates two latents whose decoder columns are not orthogonal; so with Top-1.",
-        len(single),
-        still,
+        condition="No feature activates two latents whose decoder columns are not orthogonal; so with Top-1.",
+        condition_instances=len(single),
+        condition_violations=still,
     )
 
 
@@ -99,14 +99,14 @@ def _semidefinite(drawn: list[tuple[Problem, Weights]], curvatures: list[Curvatu
             problem, weights
         )
     return Claim(
-        "Theorem 3.2, proof",
-        BOTH,
-        "The Hessian in W_E is positive semidefinite all the same.",
-        "Its formula with the blocks that the proof leaves out, 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), V_d the "
-        "decoder columns that d activates, against automatic differentiation; its least eigenvalue.",
-        len(drawn),
-        wrong,
-        f"Formula and automatic differentiation differ by {worst:.0e} at most.",
+        statement="Theorem 3.2, proof",
+        version=BOTH,
+        says="The Hessian in W_E is positive semidefinite all the same.",
+        checked="Its formula with the blocks that the proof leaves out, 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), "
+        "V_d the decoder columns that d activates, against automatic differentiation; its least eigenvalue.",
+        instances=len(drawn),
+        violations=wrong,
+        observed=f"Formula and automatic differentiation differ by {worst:.0e} at most.",
     )
 
 
@@ -122,17 +122,19 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
     example = Problem(np.eye(2), np.eye(2), np.ones(2), k=1), Weights(np.array([[3.0, 1.0], [2.0, 0.0]]), np.eye(2))
     none = common_threshold(example[1], example[0]) is None
     return Claim(
-        "Section 2.4",
-        VERSION_3,
-        "ReLU, JumpReLU, TopK and BatchTopK can all be written as z 1(z > c) with a threshold c, which Theorem 3.2's "
-        "regions are defined by.",
-        "Whether one c gives what TopK keeps of every single feature.",
-        len(drawn),
-        len(missing),
-        f"No c does in {share(len(missing), len(drawn))}. Regions in which TopK keeps the same latents are convex all "
-        "the same (the first row has them).",
-        "Top-1 of the pre-activations (3, 2) and (1, 0) of two features keeps 3 and 1 but not 2." if none else "",
-        "A threshold of each sample's own.",
-        sum(problem.n for problem, _ in drawn),
-        per_feature,
+        statement="Section 2.4",
+        version=VERSION_3,
+        says="ReLU, JumpReLU, TopK and BatchTopK can all be written as z 1(z > c) with a threshold c, which Theorem "
+        "3.2's regions are defined by.",
+        checked="Whether one c gives what TopK keeps of every single feature.",
+        instances=len(drawn),
+        violations=len(missing),
+        observed=f"No c does in {share(len(missing), len(drawn))}. Regions in which TopK keeps the same latents are "
+        "convex all the same (the first row has them).",
+        counterexample="Top-1 of the pre-activations (3, 2) and (1, 0) of two features keeps 3 and 1 but not 2."
+        if none
+        else "",
+        condition="A threshold of each sample's own.",
+        condition_instances=sum(problem.n for problem, _ in drawn),
+        condition_violations=per_feature,
     )

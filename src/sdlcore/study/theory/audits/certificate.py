@@ -39,22 +39,23 @@ def _attained() -> Claim:
     found = [certify(problem, 2, 0.005, largest) for largest in bounds]
     sinks = losses[0] > losses[1] > losses[2] > 0
     return Claim(
-        "Section 3.3, beyond the paper",
-        BOTH,
-        "The approximate loss attains a least value for any number of latents (Theorem 3.3 has n_q >= n).",
-        "Targets (1, 0), (-1, 0) and (0, 1), two latents, ReLU: columns (1, e) and (-1, e) with e = .1, .01 and .001.",
-        len(slants),
-        len(slants) if sinks else 0,
-        f"Losses {', '.join(f'{loss:.1e}' for loss in losses)}: as small as one likes, by codes of 1 / (2 e). "
+        statement="Section 3.3, beyond the paper",
+        version=BOTH,
+        says="The approximate loss attains a least value for any number of latents (Theorem 3.3 has n_q >= n).",
+        checked="Targets (1, 0), (-1, 0) and (0, 1), two latents, ReLU: columns (1, e) and (-1, e) with e = .1, .01 "
+        "and .001.",
+        instances=len(slants),
+        violations=len(slants) if sinks else 0,
+        observed=f"Losses {', '.join(f'{loss:.1e}' for loss in losses)}: as small as one likes, by codes of 1 / (2 e). "
         "Zero it is for no two columns, since the first two targets would have to be these.",
-        f"e = {slants[2]:g}: L~ = {losses[2]:.1e}, and a smaller e loses less." if sinks else "",
-        "Codes of bounded sum: lower bounds are then above zero ("
+        counterexample=f"e = {slants[2]:g}: L~ = {losses[2]:.1e}, and a smaller e loses less." if sinks else "",
+        condition="Codes of bounded sum: lower bounds are then above zero ("
         + ", ".join(
             f"{each.lower:.3f} of {each.upper:.3f} for {bound:g}" for each, bound in zip(found, bounds, strict=True)
         )
         + ").",
-        len(bounds),
-        sum(each.lower <= 0 for each in found),
+        condition_instances=len(bounds),
+        condition_violations=sum(each.lower <= 0 for each in found),
     )
 
 
@@ -89,15 +90,15 @@ def _top_1(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> C
         wrong += end < found.lower - EXACT
         reached.append(end < found.upper + REACHED * _nothing(problem))
     return Claim(
-        "Appendix F, certificate",
-        BOTH,
-        "Branch and bound proves global optimality: Top-1, seven features, three latents.",
-        "Branching over which latent a feature activates, bounded by eigenvalues: whether the lower bound meets the "
-        "loss of actual weights, and no trained dictionary is below it.",
-        instances,
-        wrong,
-        f"Proved in {share(instances - wrong, instances)} with {np.median(nodes):.0f} nodes (median; there are "
-        f"{(latents + 1) ** 7} patterns). The bound of rank without any search is {np.median(ranks):.0%} of the "
+        statement="Appendix F, certificate",
+        version=BOTH,
+        says="Branch and bound proves global optimality: Top-1, seven features, three latents.",
+        checked="Branching over which latent a feature activates, bounded by eigenvalues: whether the lower bound "
+        "meets the loss of actual weights, and no trained dictionary is below it.",
+        instances=instances,
+        violations=wrong,
+        observed=f"Proved in {share(instances - wrong, instances)} with {np.median(nodes):.0f} nodes (median; there "
+        f"are {(latents + 1) ** 7} patterns). The bound of rank without any search is {np.median(ranks):.0%} of the "
         f"optimum (median). Of local minima with random patterns, {share(sum(spurious), len(spurious))} are proved "
         f"spurious; gradient descent from a random start reached the optimum in {share(sum(reached), instances)}.",
     )
@@ -132,18 +133,18 @@ def _relu(rng: np.random.Generator, instances: int = 20, latents: int = 2) -> Cl
         larger_codes += wider.upper < found.lower - EXACT
     closed = sum(gap <= RELATIVE_GAP + EXACT for gap in gaps)
     return Claim(
-        "Appendix F, certificate",
-        BOTH,
-        "Branch and bound proves global optimality to within 2 %: ReLU, five features in the plane, two latents.",
-        "Branching over boxes of decoder columns, bounded by non-negative least squares on their corners; of all "
-        f"encoders whose codes sum to {LARGEST:g} at most for columns with a largest entry of 1. Whether the gap "
-        "closes with 2000 nodes, the upper bound is the loss of actual weights, and no trained dictionary is below the "
-        "lower one; in three dimensions, only the latter two.",
-        instances,
-        wrong,
-        f"Closed in {share(closed, len(gaps))} with {np.median(nodes):.0f} nodes (median). In three dimensions the gap "
-        f"after 2000 nodes is {min(solid):.1%} to {max(solid):.1%} of the loss of no dictionary. Codes four times as "
-        f"large are proved to lose less in {share(larger_codes, len(gaps))}: two nearly opposite columns reconstruct "
-        "half of the plane. Gradient descent from a random start ended as low as the certified solution in "
-        f"{share(reached, instances)}.",
+        statement="Appendix F, certificate",
+        version=BOTH,
+        says="Branch and bound proves global optimality to within 2 %: ReLU, five features in the plane, two latents.",
+        checked="Branching over boxes of decoder columns, bounded by non-negative least squares on their corners; of "
+        f"all encoders whose codes sum to {LARGEST:g} at most for columns with a largest entry of 1. Whether the gap "
+        "closes with 2000 nodes, the upper bound is the loss of actual weights, and no trained dictionary is below "
+        "the lower one; in three dimensions, only the latter two.",
+        instances=instances,
+        violations=wrong,
+        observed=f"Closed in {share(closed, len(gaps))} with {np.median(nodes):.0f} nodes (median). In three "
+        f"dimensions the gap after 2000 nodes is {min(solid):.1%} to {max(solid):.1%} of the loss of no dictionary. "
+        f"Codes four times as large are proved to lose less in {share(larger_codes, len(gaps))}: two nearly opposite "
+        "columns reconstruct half of the plane. Gradient descent from a random start ended as low as the certified "
+        f"solution in {share(reached, instances)}.",
     )

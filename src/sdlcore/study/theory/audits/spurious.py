@@ -85,14 +85,15 @@ def _example() -> Claim:
     loss, slope = approximate_loss(weights, problem), gradient_norm(weights, problem)
     wrong = abs(loss - 1) > 1e-12 or slope > GRADIENT or alternate(weights, problem, 10).left_after is not None
     return Claim(
-        "Example 3.5",
-        BOTH,
-        "One latent for two orthogonal features under Top-1 is a partial minimum with loss 1.",
-        "The loss, both gradients through the package's model, and ten rounds of alternating minimisation from there.",
-        1,
-        int(wrong),
-        f"Loss {loss:.3g}, largest entry of the gradients {slope:.3g}. The two M_d have to be equal: with others, no "
-        "point has this pattern (Theorem 3.7 below).",
+        statement="Example 3.5",
+        version=BOTH,
+        says="One latent for two orthogonal features under Top-1 is a partial minimum with loss 1.",
+        checked="The loss, both gradients through the package's model, and ten rounds of alternating minimisation "
+        "from there.",
+        instances=1,
+        violations=int(wrong),
+        observed=f"Loss {loss:.3g}, largest entry of the gradients {slope:.3g}. The two M_d have to be equal: with "
+        "others, no point has this pattern (Theorem 3.7 below).",
     )
 
 
@@ -104,16 +105,16 @@ def _example_traps(rng: np.random.Generator, starts: int = 30) -> Claim:
         ends = [approximate_loss(descend(perturbed(weights, rng), problem, 2000), problem) for _ in range(starts)]
         escaped[name] = sum(abs(end - 1) > 1e-3 for end in ends)
     return Claim(
-        "Example 3.5",
-        BOTH,
-        "Gradient descent is trapped there.",
-        "Gradient descent under Top-1 from starts that are perturbed by noise of standard deviation .001.",
-        starts,
-        escaped["top-1"],
-        f"Away from loss 1 came {share(escaped['top-1'], starts)}. Gradients vanish under ReLU alone, too, but "
-        "there the dead latent's row of zeros lies on the border of its region, noise makes it fire, and it takes one "
-        f"of the features: {share(escaped['relu'], starts)} escaped. With a dead latent whose pre-activations are -.5, "
-        f"{share(escaped['relu, dead'], starts)} did.",
+        statement="Example 3.5",
+        version=BOTH,
+        says="Gradient descent is trapped there.",
+        checked="Gradient descent under Top-1 from starts that are perturbed by noise of standard deviation .001.",
+        instances=starts,
+        violations=escaped["top-1"],
+        observed=f"Away from loss 1 came {share(escaped['top-1'], starts)}. Gradients vanish under ReLU alone, too, "
+        "but there the dead latent's row of zeros lies on the border of its region, noise makes it fire, and it takes "
+        f"one of the features: {share(escaped['relu'], starts)} escaped. With a dead latent whose pre-activations are "
+        f"-.5, {share(escaped['relu, dead'], starts)} did.",
     )
 
 
@@ -137,26 +138,26 @@ def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
     realized, points = _superposed(rng)
     left = [alternate(_counterexample(c)[1], _counterexample(c)[0], 100).left_after for c in (0.0, 0.1)]
     return Claim(
-        "Theorem 3.7",
-        BOTH,
-        "Every realizable polysemantic pattern that is a partition has a partial minimum with positive loss.",
-        f"Random partitions of {N} random features in {N_P} dimensions, ReLU and JumpReLU, random M_d. Independent "
-        "features make every pattern realizable.",
-        len(drawn),
-        missing,
-        f"None in {share(missing, len(drawn))}. Of groups of m random directions with equal M_d there is a point in "
-        f"{text}: one of m eigenvectors has to have m equal signs. With {N_P + 4} features in {N_P} dimensions, "
-        f"{share(realized, points)} of groups of two with a point have an encoder row for it that leaves others "
-        "silent.",
-        "Orthonormal features, M = (2, 1), pattern ({1, 2}, {}): eigenvectors are the features themselves. Alternating "
-        f"minimisation from the encoder (1, 1) {_said(left[0])} with c = 0, its second activation halved in each "
-        f"round, and {_said(left[1])} with c = .1."
+        statement="Theorem 3.7",
+        version=BOTH,
+        says="Every realizable polysemantic pattern that is a partition has a partial minimum with positive loss.",
+        checked=f"Random partitions of {N} random features in {N_P} dimensions, ReLU and JumpReLU, random M_d. "
+        "Independent features make every pattern realizable.",
+        instances=len(drawn),
+        violations=missing,
+        observed=f"None in {share(missing, len(drawn))}. Of groups of m random directions with equal M_d there is a "
+        f"point in {text}: one of m eigenvectors has to have m equal signs. With {N_P + 4} features in {N_P} "
+        f"dimensions, {share(realized, points)} of groups of two with a point have an encoder row for it that leaves "
+        "others silent.",
+        counterexample="Orthonormal features, M = (2, 1), pattern ({1, 2}, {}): eigenvectors are the features "
+        f"themselves. Alternating minimisation from the encoder (1, 1) {_said(left[0])} with c = 0, its second "
+        f"activation halved in each round, and {_said(left[1])} with c = .1."
         if missing
         else "",
-        "Each group has an eigenvector of sum_{d in F} M_d w_r^d w_r^d^T with a positive product with every member "
-        "(w_p^d independent): checked are gradients, pattern, loss, and that alternating minimisation stays.",
-        len(with_point),
-        sum(not _is_partial_minimum(each) for each in with_point),
+        condition="Each group has an eigenvector of sum_{d in F} M_d w_r^d w_r^d^T with a positive product with every "
+        "member (w_p^d independent): checked are gradients, pattern, loss, and that alternating minimisation stays.",
+        condition_instances=len(with_point),
+        condition_violations=sum(not _is_partial_minimum(each) for each in with_point),
     )
 
 
@@ -174,22 +175,23 @@ def _instance(points: int = 999) -> Claim:
     closed = np.array([3 - (4 * a**2 + b**2) / (2 * a**2 + b**2) for a, b in rows])
     none = bool((rise > 0).all())
     return Claim(
-        "Theorem 3.7",
-        BOTH,
-        "Two orthonormal features with M = (2, 1) have a partial minimum with the pattern ({1, 2}, {}).",
-        f"The loss with the best decoder at {points} directions (a, b) of the row, a and b above 0. Its scale does not "
-        "matter, as the decoder undoes it.",
-        1,
-        int(none),
-        f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(found - closed).max():.0e}. It rises in b / a "
-        f"throughout, from {found[0]:.3f} to {found[-1]:.3f}: no row is stationary, and "
-        "descent runs to the border b = 0.",
-        f"At a = b the loss is {found[middle]:.3f}, and rises with the angle by {rise[middle] / step:.3f} per radian."
+        statement="Theorem 3.7",
+        version=BOTH,
+        says="Two orthonormal features with M = (2, 1) have a partial minimum with the pattern ({1, 2}, {}).",
+        checked=f"The loss with the best decoder at {points} directions (a, b) of the row, a and b above 0. Its scale "
+        "does not matter, as the decoder undoes it.",
+        instances=1,
+        violations=int(none),
+        observed=f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(found - closed).max():.0e}. It rises in "
+        f"b / a throughout, from {found[0]:.3f} to {found[-1]:.3f}: no row is stationary, and descent runs to the "
+        "border b = 0.",
+        counterexample=f"At a = b the loss is {found[middle]:.3f}, and rises with the angle by "
+        f"{rise[middle] / step:.3f} per radian."
         if none
         else "",
-        "Equal M_d, as in Example 3.5: the loss is the same in all directions.",
-        1,
-        int(flat.max() > 1e-12),
+        condition="Equal M_d, as in Example 3.5: the loss is the same in all directions.",
+        condition_instances=1,
+        condition_violations=int(flat.max() > 1e-12),
     )
 
 
@@ -219,15 +221,15 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
             wrong += nearest < NEAR
             apart.append(nearest)
     return Claim(
-        "Theorem 3.7, beyond the paper",
-        BOTH,
-        "That condition is necessary: a group without such an eigenvector has no stationary point.",
-        "Nonlinear least squares on the gradient from ten starts each, which knows nothing of eigenvectors, over "
-        "activations that differ by a factor of at most e^6; groups without an eigenvector.",
-        len(apart),
-        wrong,
-        f"In groups without, it comes no nearer to zero than {min(apart):.1e} (relative to M). Of groups that have an "
-        f"eigenvector it finds a point in {share(sum(found), len(found))}.",
+        statement="Theorem 3.7, beyond the paper",
+        version=BOTH,
+        says="That condition is necessary: a group without such an eigenvector has no stationary point.",
+        checked="Nonlinear least squares on the gradient from ten starts each, which knows nothing of eigenvectors, "
+        "over activations that differ by a factor of at most e^6; groups without an eigenvector.",
+        instances=len(apart),
+        violations=wrong,
+        observed=f"In groups without, it comes no nearer to zero than {min(apart):.1e} (relative to M). Of groups "
+        f"that have an eigenvector it finds a point in {share(sum(found), len(found))}.",
     )
 
 
@@ -242,21 +244,24 @@ def _proof(drawn: list[Drawn]) -> Claim:
     with_point = [each for each in drawn if each.found is not None]
     wrong = sum(slope > GRADIENT for slope in slopes)
     return Claim(
-        "Theorem 3.7, proof",
-        BOTH,
-        "The encoder's gradient vanishes for any realizing encoder, with the decoder of eq. (76) (steps 85 to 88).",
-        "The gradient for an encoder that realizes the pattern with equal activations.",
-        len(drawn),
-        wrong,
-        f"It does not in {share(wrong, len(drawn))}; median of its largest entry {np.median(slopes):.2g}. The step "
-        "from (85) to (86) takes w_p^d, another one for each d, out of the sum over d.",
-        f"Orthonormal features, M = (2, 1), encoder row (1, 1), decoder column (2/3, 1/3): the gradient is "
-        f"({row[0]:.3f}, {row[1]:.3f})."
+        statement="Theorem 3.7, proof",
+        version=BOTH,
+        says="The encoder's gradient vanishes for any realizing encoder, with the decoder of eq. (76) (steps 85 to "
+        "88).",
+        checked="The gradient for an encoder that realizes the pattern with equal activations.",
+        instances=len(drawn),
+        violations=wrong,
+        observed=f"It does not in {share(wrong, len(drawn))}; median of its largest entry {np.median(slopes):.2g}. "
+        "The step from (85) to (86) takes w_p^d, another one for each d, out of the sum over d.",
+        counterexample="Orthonormal features, M = (2, 1), encoder row (1, 1), decoder column (2/3, 1/3): the gradient "
+        f"is ({row[0]:.3f}, {row[1]:.3f})."
         if wrong
         else "",
-        "Activations proportional to products with the eigenvector.",
-        len(with_point),
-        sum(gradient_norm(each.found[0], each.problem) > GRADIENT for each in with_point if each.found),
+        condition="Activations proportional to products with the eigenvector.",
+        condition_instances=len(with_point),
+        condition_violations=sum(
+            gradient_norm(each.found[0], each.problem) > GRADIENT for each in with_point if each.found
+        ),
     )
 
 
@@ -272,21 +277,21 @@ def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Clai
     stuck, saddles = kinds[True], kinds[False]
     text = ", ".join(f"{expected_share(m, largest=True):.1%} for {m}" for m in (2, 3, 4, 6))
     return Claim(
-        "Theorem 3.7, consequence",
-        BOTH,
-        "Gradient descent can become trapped at each of these points.",
-        "Gradient descent under ReLU from starts that are perturbed by a hundredth of the least activation, .001 at "
-        "most; the Hessian in both blocks.",
-        len(stuck) + len(saddles),
-        sum(stuck) + sum(saddles),
-        f"It came away in {share(sum(saddles), len(saddles))} where some group's eigenvalue is not its largest, and in "
-        f"{share(sum(stuck), len(stuck))} where all are; a negative eigenvalue of the Hessian in "
+        statement="Theorem 3.7, consequence",
+        version=BOTH,
+        says="Gradient descent can become trapped at each of these points.",
+        checked="Gradient descent under ReLU from starts that are perturbed by a hundredth of the least activation, "
+        ".001 at most; the Hessian in both blocks.",
+        instances=len(stuck) + len(saddles),
+        violations=sum(stuck) + sum(saddles),
+        observed=f"It came away in {share(sum(saddles), len(saddles))} where some group's eigenvalue is not its "
+        f"largest, and in {share(sum(stuck), len(stuck))} where all are; a negative eigenvalue of the Hessian in "
         f"{share(bent[False], len(saddles))} and {share(bent[True], len(stuck))}. Of m random directions the largest "
         f"eigenvector has equal signs with chance 2^(1-m): {text}.",
-        _saddle(rng) if sum(saddles) else "",
-        "The eigenvalue is the largest of its group, for every group.",
-        len(stuck),
-        sum(stuck),
+        counterexample=_saddle(rng) if sum(saddles) else "",
+        condition="The eigenvalue is the largest of its group, for every group.",
+        condition_instances=len(stuck),
+        condition_violations=sum(stuck),
     )
 
 
@@ -324,18 +329,18 @@ def _positive(rng: np.random.Generator, instances: int = 60) -> Claim:
         wrong += approximate_loss(paper_point(W_enc, same), same) < 1e-12
         repaired += approximate_loss(paper_point(W_enc, problem), problem) < 1e-12
     return Claim(
-        "Theorem 3.7, proof",
-        BOTH,
-        "Its loss is positive by Assumption 2.4 (step 6).",
-        "Transcoders with two features of different inputs and equal targets, one latent for both.",
-        instances,
-        wrong,
-        f"The loss is zero in {share(wrong, instances)}: Assumption 2.4 keeps input features apart, and says nothing "
-        "of targets.",
-        "w_r^1 = w_r^2: a latent for both reconstructs both." if wrong else "",
-        "No two target features of a group are parallel.",
-        instances,
-        repaired,
+        statement="Theorem 3.7, proof",
+        version=BOTH,
+        says="Its loss is positive by Assumption 2.4 (step 6).",
+        checked="Transcoders with two features of different inputs and equal targets, one latent for both.",
+        instances=instances,
+        violations=wrong,
+        observed=f"The loss is zero in {share(wrong, instances)}: Assumption 2.4 keeps input features apart, and says "
+        "nothing of targets.",
+        counterexample="w_r^1 = w_r^2: a latent for both reconstructs both." if wrong else "",
+        condition="No two target features of a group are parallel.",
+        condition_instances=instances,
+        condition_violations=repaired,
     )
 
 
@@ -347,11 +352,13 @@ def _correlated(rng: np.random.Generator, instances: int = 200) -> Claim:
         points = group_points(W / np.linalg.norm(W, axis=0), rng.uniform(0.2, 2, members))
         wrong += len(points) != 1 or not points[0].largest
     return Claim(
-        "Theorem 3.7, beyond the paper",
-        BOTH,
-        "A group whose target features all have positive inner products has a partial minimum, and it is a local one.",
-        "Groups of two to seven such features with random M_d: their eigenvectors.",
-        instances,
-        wrong,
-        "By Perron and Frobenius the largest eigenvector of a matrix of positive entries is positive, and it alone.",
+        statement="Theorem 3.7, beyond the paper",
+        version=BOTH,
+        says="A group whose target features all have positive inner products has a partial minimum, and it is a local "
+        "one.",
+        checked="Groups of two to seven such features with random M_d: their eigenvectors.",
+        instances=instances,
+        violations=wrong,
+        observed="By Perron and Frobenius the largest eigenvector of a matrix of positive entries is positive, and it "
+        "alone.",
     )

@@ -51,22 +51,22 @@ def _union_bound(drawn: Drawn, rng: np.random.Generator) -> Claim:
     pair = Weights(one, one), Problem(one, one, np.ones(1), 0.7)
     found, bound = _of_bound(*pair, independent(1, 1 - q, MAGNITUDES, CHANCES), q)
     return Claim(
-        "Theorem 3.1",
-        LATER,
-        "|L - L~| <= n^2 C (1 - S)^2 for 1 - S <= 1/n, with C the supremum of the squared error, for every sigma.",
-        "Both sides over all states, of random dictionaries and independent features, 1 - S between 1e-6/n and 1/n; "
-        "a feature that is active is .5, 1 or 2.",
-        len(drawn),
-        sum(wrong.values()),
-        f"ReLU and TopK reach {max(homogeneous):.2g} of it at most: n(n-1)/2 would do in the place of n^2.",
-        f"JumpReLU in {share(wrong['jumprelu'], len(reached['jumprelu']))}: the term with one active feature takes "
-        f"sigma(t z) = t sigma(z). One feature, c = .7, W_E = W_D = 1, S = .99: |L - L~| = {found:.3g} C, the bound is "
-        f"{bound:.3g} C."
+        statement="Theorem 3.1",
+        version=LATER,
+        says="|L - L~| <= n^2 C (1 - S)^2 for 1 - S <= 1/n, with C the supremum of the squared error, for every sigma.",
+        checked="Both sides over all states, of random dictionaries and independent features, 1 - S between 1e-6/n "
+        "and 1/n; a feature that is active is .5, 1 or 2.",
+        instances=len(drawn),
+        violations=sum(wrong.values()),
+        observed=f"ReLU and TopK reach {max(homogeneous):.2g} of it at most: n(n-1)/2 would do in the place of n^2.",
+        counterexample=f"JumpReLU in {share(wrong['jumprelu'], len(reached['jumprelu']))}: the term with one active "
+        f"feature takes sigma(t z) = t sigma(z). One feature, c = .7, W_E = W_D = 1, S = .99: |L - L~| = {found:.3g} "
+        f"C, the bound is {bound:.3g} C."
         if wrong["jumprelu"]
         else "",
-        "sigma(t z) = t sigma(z) for t > 0, as of ReLU and TopK, and independent features.",
-        len(homogeneous),
-        wrong["relu"] + wrong["topk"],
+        condition="sigma(t z) = t sigma(z) for t > 0, as of ReLU and TopK, and independent features.",
+        condition_instances=len(homogeneous),
+        condition_violations=wrong["relu"] + wrong["topk"],
     )
 
 
@@ -84,22 +84,23 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
     p, zero = 0.01, np.zeros((1, 2))
     found, bound = _of_bound(Weights(zero, zero), autoencoder(np.eye(2)), together(2, p), p)
     return Claim(
-        "Theorem 3.1",
-        LATER,
-        "That bound needs no independence, which the revision's assumptions leave out.",
-        "Random dictionaries under ReLU, features of magnitude 1 that are always active together, 1 - S as above.",
-        len(reached["together"]),
-        wrong,
-        f"Broken in {share(wrong, len(reached['together']))}: no feature is ever active alone, so that L~ is 0, and L "
-        "is of order 1 - S.",
-        f"Two orthonormal features that are active together with chance {p:g}, a dictionary of zeros: |L - L~| = "
-        f"{found:.3g} C, the bound is {bound:.3g} C."
+        statement="Theorem 3.1",
+        version=LATER,
+        says="That bound needs no independence, which the revision's assumptions leave out.",
+        checked="Random dictionaries under ReLU, features of magnitude 1 that are always active together, 1 - S as "
+        "above.",
+        instances=len(reached["together"]),
+        violations=wrong,
+        observed=f"Broken in {share(wrong, len(reached['together']))}: no feature is ever active alone, so that L~ is "
+        "0, and L is of order 1 - S.",
+        counterexample=f"Two orthonormal features that are active together with chance {p:g}, a dictionary of zeros: "
+        f"|L - L~| = {found:.3g} C, the bound is {bound:.3g} C."
         if wrong
         else "",
-        "No two features are active together more often than independent ones; checked are features that exclude each "
-        "other.",
-        len(reached["apart"]),
-        sum(ratio > 1 + 1e-9 for ratio in reached["apart"]),
+        condition="No two features are active together more often than independent ones; checked are features that "
+        "exclude each other.",
+        condition_instances=len(reached["apart"]),
+        condition_violations=sum(ratio > 1 + 1e-9 for ratio in reached["apart"]),
     )
 
 
@@ -108,18 +109,21 @@ def _several_later() -> Claim:
     # all n features are active together, or none is
     wrong = [(n, p) for n, p in grid if p > (n * p) ** 2]
     return Claim(
-        "Theorem 3.1, proof",
-        LATER,
-        "The probability that two or more features are active is at most n^2 (1 - S)^2, by a union bound over pairs.",
-        "n features that are always active together, with chance p = 1 - S.",
-        len(grid),
-        len(wrong),
-        f"False at {share(len(wrong), len(grid))}, wherever p < 1/n^2. The union bound multiplies the chances of "
-        "the two features of a pair, which takes independence.",
-        f"Two features, p = .01: the chance is .01, the bound {4 * 0.01**2:.4f}." if (2, 0.01) in wrong else "",
-        "Independent features.",
-        len(grid),
-        sum(several_chance(n, 1 - p) > (n * p) ** 2 for n, p in grid),
+        statement="Theorem 3.1, proof",
+        version=LATER,
+        says="The probability that two or more features are active is at most n^2 (1 - S)^2, by a union bound over "
+        "pairs.",
+        checked="n features that are always active together, with chance p = 1 - S.",
+        instances=len(grid),
+        violations=len(wrong),
+        observed=f"False at {share(len(wrong), len(grid))}, wherever p < 1/n^2. The union bound multiplies the "
+        "chances of the two features of a pair, which takes independence.",
+        counterexample=f"Two features, p = .01: the chance is .01, the bound {4 * 0.01**2:.4f}."
+        if (2, 0.01) in wrong
+        else "",
+        condition="Independent features.",
+        condition_instances=len(grid),
+        condition_violations=sum(several_chance(n, 1 - p) > (n * p) ** 2 for n, p in grid),
     )
 
 
@@ -135,21 +139,23 @@ def _condition_at_bench(drawn: Drawn, rng: np.random.Generator) -> Claim:
         found, bound = _of_bound(weights, problem, independent(problem.n, 1 - q, MAGNITUDES, CHANCES), q)
         instances, broken, beyond = instances + 1, broken + (found > bound), beyond + (found > 1 + 1e-9)
     return Claim(
-        "Theorem 3.1, on the bench",
-        LATER,
-        "The paper's bench meets the condition 1 - S <= 1/n.",
-        "n and S of Tables 1, 4, 5 and 6.",
-        len(benches),
-        len(missed),
-        f"Missed at {share(len(missed), len(benches))}; there the bound is {min(factors):.3g} C to {max(factors):.3g} "
-        "C. A bound of C or more says nothing, since L and L~ are means of squared errors (|L - L~| > C in "
-        f"{share(beyond, instances)}), and 1 - S = 1/n is just where that begins.",
-        f"n = 1000, S = .99, of Table 1: 1 - S = .01, 1/n = .001, the bound is {(1000 * 0.01) ** 2:.3g} C."
+        statement="Theorem 3.1, on the bench",
+        version=LATER,
+        says="The paper's bench meets the condition 1 - S <= 1/n.",
+        checked="n and S of Tables 1, 4, 5 and 6.",
+        instances=len(benches),
+        violations=len(missed),
+        observed=f"Missed at {share(len(missed), len(benches))}; there the bound is {min(factors):.3g} C to "
+        f"{max(factors):.3g} C. A bound of C or more says nothing, since L and L~ are means of squared errors (|L - "
+        f"L~| > C in {share(beyond, instances)}), and 1 - S = 1/n is just where that begins.",
+        counterexample=f"n = 1000, S = .99, of Table 1: 1 - S = .01, 1/n = .001, the bound is {(1000 * 0.01) ** 2:.3g} "
+        "C."
         if (1000, 0.99) in missed
         else "",
-        "Without the condition, which the proof does not use, the bound is as true (ReLU and TopK, 1 - S above 1/n).",
-        instances,
-        broken,
+        condition="Without the condition, which the proof does not use, the bound is as true (ReLU and TopK, 1 - S "
+        "above 1/n).",
+        condition_instances=instances,
+        condition_violations=broken,
     )
 
 
@@ -167,19 +173,20 @@ def _supremum(drawn: Drawn, rng: np.random.Generator, far: float = 1e3) -> Claim
     draws = np.array([10.0, 100.0])
     grown = state_errors(Weights(zero, zero), autoencoder(one), States(draws[:, None], np.ones(2)))
     return Claim(
-        "Theorem 3.1, on the bench",
-        LATER,
-        "C, the supremum of the squared error, is finite.",
-        f"The error of random dictionaries under ReLU and TopK at features drawn from the bench's exponential "
+        statement="Theorem 3.1, on the bench",
+        version=LATER,
+        says="C, the supremum of the squared error, is finite.",
+        checked=f"The error of random dictionaries under ReLU and TopK at features drawn from the bench's exponential "
         f"distribution, and at {far:g} times these, which that distribution can give as well.",
-        len(homogeneous),
-        unbounded,
-        f"It grows with the square of the magnitudes in {share(unbounded, len(homogeneous))}: C is infinite for every "
-        "dictionary that does not reconstruct everything exactly.",
-        f"One feature, a dictionary of zeros: the error is {grown[0]:g} at magnitude 10, {grown[1]:g} at 100."
+        instances=len(homogeneous),
+        violations=unbounded,
+        observed=f"It grows with the square of the magnitudes in {share(unbounded, len(homogeneous))}: C is infinite "
+        "for every dictionary that does not reconstruct everything exactly.",
+        counterexample=f"One feature, a dictionary of zeros: the error is {grown[0]:g} at magnitude 10, {grown[1]:g} "
+        "at 100."
         if unbounded
         else "",
-        "Magnitudes of b at most: C <= n b^2 (|W_r| + |W_D| |W_E W_p|)^2.",
-        len(homogeneous),
-        beyond,
+        condition="Magnitudes of b at most: C <= n b^2 (|W_r| + |W_D| |W_E W_p|)^2.",
+        condition_instances=len(homogeneous),
+        condition_violations=beyond,
     )
