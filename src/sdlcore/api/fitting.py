@@ -200,11 +200,11 @@ class Fit:
             self.config,
             self.seed,
             self.device,
-            self.anchors,
-            None if self.start is None else self.start.coder,
-            sinks,
-            watch,
-            checkpoints,
+            anchors=self.anchors,
+            start=None if self.start is None else self.start.coder,
+            sinks=sinks,
+            watch=watch,
+            checkpoints=checkpoints,
         )
         return Dictionary(model, facts, rows, self.anchors)
 

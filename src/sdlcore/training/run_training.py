@@ -109,12 +109,12 @@ def _train(
             config,
             run.seed,
             device,
-            load_anchors(options.anchors) if options.anchors else None,
-            load_model(options.start) if options.start else None,
-            _sinks(run, config, options, checkpoints.identity) if leads else [],
-            run.watching(pair),
-            checkpoints,
-            processes,
+            anchors=load_anchors(options.anchors) if options.anchors else None,
+            start=load_model(options.start) if options.start else None,
+            sinks=_sinks(run, config, options, checkpoints.identity) if leads else [],
+            watch=run.watching(pair),
+            checkpoints=checkpoints,
+            processes=processes,
         )
     return model if leads else None
 

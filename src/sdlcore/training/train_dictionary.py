@@ -93,8 +93,17 @@ def train_dictionary(
         weight = choose_weight(config, share_held)
         config, watch = with_weight(config, weight), _telling(watch, weight)
     model = initial()
-    generator = torch_stream(seed, "resampling")
-    history = train(model, rows.batches, config, generator, scaling, directions, checkpoints, sinks, watch)
+    history = train(
+        model,
+        rows.batches,
+        config,
+        torch_stream(seed, "resampling"),
+        scaling,
+        directions,
+        checkpointing=checkpoints,
+        sinks=sinks,
+        watch=watch,
+    )
     unite(model)
     if processes.all.rank == 0:
         scaling.to(model.W_enc.device).fold(model)

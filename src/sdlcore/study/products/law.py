@@ -159,12 +159,19 @@ class Law(Picture):
             W = load_references(files.feature_matrix(point.source, seed)).W_p.astype(np.float64)
             readers = read_outs(W, point.value**2 if point.parameter == NOISE else 0.0)
             cosine, product = (float(of(readers, W).mean()) for of in (own_cosines, own_products))
-            add(
-                point,
-                EXACT,
-                seed,
-                Read(cosine, product, product, 1.0, cosine, product, *nearest_ridge(readers, W), 1.0),
+            ridge, explained = nearest_ridge(readers, W)
+            alone = Read(
+                cosine=cosine,
+                inner_product=product,
+                gain=product,
+                latents=1.0,
+                cosine_together=cosine,
+                gain_together=product,
+                ridge=ridge,
+                explained=explained,
+                decoder_recovers=1.0,
             )
+            add(point, EXACT, seed, alone)
         for point, cell in self.laid_out(study):
             W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
             add(point, cell.method, cell.seed, read(load_model(files.model(cell)), W))

@@ -46,13 +46,15 @@ def read(model: SparseCoder, W: np.ndarray) -> Read:
     products = np.abs(own_products(rows[latent], features))
     those_QD = recovered(np.abs(cosines_QD))
     together = (np.where(those_QD, cosines_QD, 0.0) * lengths[:, None]).T @ rows
+    ridge, explained = nearest_ridge(rows[latent], W, near)
     return Read(
-        float(np.abs(own_cosines(rows[latent], features)).mean()),
-        float(products.mean()),
-        float((products * lengths[latent]).mean()),
-        float(those_QD.sum(axis=0).mean()),
-        float(own_cosines(together, features).mean()),
-        float(own_products(together, features).mean()),
-        *nearest_ridge(rows[latent], W, near),
-        float(near.mean()),
+        cosine=float(np.abs(own_cosines(rows[latent], features)).mean()),
+        inner_product=float(products.mean()),
+        gain=float((products * lengths[latent]).mean()),
+        latents=float(those_QD.sum(axis=0).mean()),
+        cosine_together=float(own_cosines(together, features).mean()),
+        gain_together=float(own_products(together, features).mean()),
+        ridge=ridge,
+        explained=explained,
+        decoder_recovers=float(near.mean()),
     )

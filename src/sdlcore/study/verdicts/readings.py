@@ -81,7 +81,7 @@ def stated(table: str) -> dict[str, Reading]:
     others, and k, which is taken from the L0 of its BatchTopK, 65.0.
     """
     n_anchors = 30 if table == "table2" else 100
-    first = Reading(TAU, INNER, INNER, "encoder", ALL, n_anchors, 64)
+    first = Reading(tau=TAU, recovery=INNER, mip=INNER, side="encoder", scored=ALL, n_anchors=n_anchors, k=64)
     later = first._replace(tau=TAU_STRICT)
     if table == "table1":
         later = later._replace(scored=OTHERS, n_anchors=30)
