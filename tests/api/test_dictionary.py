@@ -74,7 +74,7 @@ def test_samples_that_are_not_finite_are_refused_by_their_row(sae, broken, monke
     monkeypatch.setattr(dictionary, "ROWS_AT_ONCE", 2)
     x = np.zeros((5, 8))
     x[3, 1] = broken
-    for given in (x, torch.from_numpy(x).float()):
+    for given in (x, torch.from_numpy(x), torch.from_numpy(x).float()):
         with pytest.raises(ValueError, match="row 3 holds NaN or infinity; leave such rows out"):
             sae.encode(given)
         with pytest.raises(ValueError, match="row 3 holds NaN or infinity"):

@@ -82,6 +82,18 @@ def test_arrays_tensors_files_and_stores_of_the_same_numbers_train_to_the_same_d
         assert same(found, sdl.fit(opened, **TOPK, **QUIET))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_that_torch_does_not_take_are_read_like_others(dtype, both, tmp_path):
+    x = both[0].astype(dtype)
+    np.save(tmp_path / "x.npy", x)  # which is opened to be read alone
+    settings = TOPK | QUIET | {"normalise": True, "initialisation": "samples"}
+    found = sdl.fit(x, **settings)
+    backwards = np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
+    assert all(same(found, sdl.fit(way, **settings)) for way in (tmp_path / "x.npy", backwards, np.asfortranarray(x)))
+    assert sdl.evaluate(found, x=backwards)["fvu"] == sdl.evaluate(found, x=x)["fvu"]
+
+
 def test_the_same_call_gives_the_same_bits_and_another_seed_others(both):
     first, again, other = (sdl.fit(both[0], seed=seed, **TOPK, **QUIET) for seed in (1, 1, 2))
     assert same(first, again)
@@ -284,6 +296,7 @@ def test_relu_without_a_penalty_is_warned_of(both):
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
         (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "infinity in row 7; leave such rows"),
+        (lambda x: sdl.fit(x * np.where(np.arange(200)[:, None] == 7, 1e300, 1)), "infinity in row 7; leave such rows"),
         (lambda x: sdl.fit(x, x[:5]), "target has 5 rows, but x has 200"),
         (lambda x: sdl.fit(x, solver="acs", anchors=x[:1]), "anchors has no meaning for a solver"),
         (

@@ -16,6 +16,7 @@ from sdlcore.data.writing import create_store
         (np.array(["b", "", "a", "b"]), [1, -1, 0, 1], ["a", "b"]),
         (["b", None, np.nan, "a"], [1, -1, -1, 0], ["a", "b"]),
         (pd.Series([2, pd.NA, 0], index=[5, 6, 7], dtype=object), [1, -1, 0], ["0", "2"]),
+        (pd.Series([0, -1, pd.NA, 1], dtype=object), [0, -1, -1, 1], ["0", "1"]),
         (np.array([None, None]), [-1, -1], []),
     ],
 )

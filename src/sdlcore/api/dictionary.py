@@ -166,8 +166,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         if x.ndim != 2 or x.shape[1] != width:
             raise ValueError(f"expected N x {width} numbers, found {' x '.join(map(str, x.shape))}")
         if isinstance(x, Tensor):
+            x = x.to(self.coder.W_enc.dtype)
             _check_finite(x.detach().isfinite().all(dim=1), 0)
-            return function(x.to(self.coder.W_enc.dtype))
+            return function(x)
         device, found = self.coder.W_enc.device, []
         with torch.no_grad():
             for start in range(0, max(len(x), 1), ROWS_AT_ONCE):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,9 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
         expected = "expected whole numbers or names, one a sample"
         raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}")
     if values.dtype.kind == "O":
-        missing, values = pd.isna(values), values.astype(str)
+        # whole numbers of which some are missing, too
+        missing = pd.isna(values) | [isinstance(value, Integral) and value < 0 for value in values]
+        values = values.astype(str)
         named = ~missing & (values != "")
     else:
         named = values >= 0

@@ -53,7 +53,7 @@ class Arrays:
     Raises
     ------
     ValueError
-        If they are no matrices of finite numbers, or differ in length.
+        If they are no matrices of numbers that are finite in float32, or differ in length.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class Arrays:
     def read(self, column: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return rows ``start:stop`` of ``input``, ``target`` or ``labels``; float64 as float32."""
         found = self.column(column)[start:stop]
-        return found.astype(np.float32) if found.dtype == np.float64 else np.asarray(found)
+        # a copy where torch would not take them: reversed arrays, and files, which are read-only
+        return np.require(found, np.float32 if found.dtype == np.float64 else None, ["C", "W", "E"])
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes, or None."""
@@ -112,7 +113,8 @@ def _matrix(name: str, values: np.ndarray) -> np.ndarray:
         found = f"{name} is {values.dtype} of shape {values.shape}"
         raise ValueError(f"{found}, expected a matrix of floating-point numbers, a sample a row")
     for start in range(0, len(values), ROWS_AT_ONCE):
-        finite = np.isfinite(values[start : start + ROWS_AT_ONCE]).all(axis=1)
+        with np.errstate(over="ignore"):  # too large for float32: refused as infinite
+            finite = np.isfinite(values[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False)).all(axis=1)
         if not finite.all():
             raise ValueError(
                 f"{name} holds NaN or infinity in row {start + int(np.argmin(finite))}; leave such rows out"
