@@ -1,6 +1,7 @@
 """What is taken from other libraries, against their formulas as they write them: latent by latent, in float64."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,16 @@ def test_latents_and_reconstructions_are_those_of_the_library(activation, rescal
     latents, x_hat = zip(*(reference(weights, row, activation, rescaled) for row in x), strict=True)
     assert torch.allclose(out.latents().double(), torch.tensor(latents, dtype=torch.float64), atol=1e-5)
     assert torch.allclose(out.x_hat.double(), torch.tensor(x_hat, dtype=torch.float64), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_rescaled_in_full(dtype):
+    weights, _ = drawn(1, "topk", True)
+    half = replace(weights, **{name: value.to(dtype) for name, value in vars(weights).items() if value is not None})
+    whole = replace(half, **{name: value.float() for name, value in vars(half).items() if value is not None})
+    for name, value in vars(whole.by_decoder_norms()).items():
+        if value is not None:
+            assert torch.equal(getattr(half.by_decoder_norms(), name).float(), value)
 
 
 def test_what_was_taken_stays_as_it_was_when_the_library_goes_on():

@@ -44,9 +44,14 @@ class Weights:
 
         So do libraries that select latents, and hold a threshold against them, in units of reconstructions.
         """
-        norms = self.W_dec.norm(dim=1).clamp(min=_SMALLEST_NORM)
+        # not in half precision, in which many files are: products rounded to it would select other latents
+        W_enc, b_enc, W_dec = self.W_enc.double(), self.b_enc.double(), self.W_dec.double()
+        norms = W_dec.norm(dim=1).clamp(min=_SMALLEST_NORM)
         return replace(
-            self, W_enc=self.W_enc * norms[:, None], b_enc=self.b_enc * norms, W_dec=self.W_dec / norms[:, None]
+            self,
+            W_enc=(W_enc * norms[:, None]).float(),
+            b_enc=(b_enc * norms).float(),
+            W_dec=(W_dec / norms[:, None]).float(),
         )
 
     def shifted(self, shift: Tensor | None) -> "Weights":
