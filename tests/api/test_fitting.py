@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import inspect
+import json
 from dataclasses import fields
 
 import h5py
@@ -217,6 +218,15 @@ def test_a_finished_run_is_never_overwritten(change, said, both, tmp_path):
     assert same(sdl.load(tmp_path / "run"), kept)
     with pytest.raises(ValueError, match="other inputs"):
         sdl.fit(both[0][::-1], out=tmp_path / "run", **TOPK, **QUIET)
+
+
+def test_a_finished_run_is_opened_on_the_device_that_it_was_found_on(both, tmp_path, monkeypatch):
+    sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
+    elsewhere = torch.device("meta")  # in the place of a GPU
+    monkeypatch.setattr("sdlcore.api.fitting.choose_device", lambda name: elsewhere)
+    config = tmp_path / "run/config.json"
+    monkeypatch.setattr("sdlcore.api.fitting.made_by", lambda *_: json.loads(config.read_text()))
+    assert sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET).W_enc.device == elsewhere
 
 
 def test_a_solver_keeps_what_it_found_in_a_folder(both, tmp_path):

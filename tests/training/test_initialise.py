@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
@@ -60,6 +61,17 @@ def test_a_model_starts_from_the_latents_of_another():
     assert torch.equal(model.W_dec[:30], found.W_dec)
     assert torch.equal(model.W_enc[30:], drawn.W_enc[30:])
     assert not model.b_enc.any()
+
+
+def test_a_model_starts_from_one_on_another_device():
+    """Of fake tensors, since few machines have two devices."""
+    config = ModelConfig(activation="relu", n_q=30, bias=True)
+    with FakeTensorMode():
+        with torch.device("cuda"):
+            found = SparseCoder(config, (12,), (12,))
+        model = SparseCoder(config, (12,), (12,))
+        start_from_model(model, found, identity(12, 12))
+        assert (found.W_enc.device.type, model.W_enc.device.type) == ("cuda", "cpu")
 
 
 def test_what_normalisation_does_to_it_is_undone_by_folding():

@@ -173,13 +173,18 @@ class Fit:
         if folder is None:
             return self._find(samples, facts, sinks, None)
         if is_finished(folder, facts):
-            return load(folder)
+            return self.finished(folder)
         keep = None if isinstance(self.config, SolverConfig) else _checkpointing(folder / CHECKPOINT, facts)
         found = self._find(samples, facts, sinks, keep)
         found.save(folder)
         if keep is not None:
             keep.path.unlink(missing_ok=True)
         return found
+
+    def finished(self, folder: Path) -> Dictionary:
+        """Return what is finished in a run's folder, where `find` leaves a dictionary: on the device, or a solver's on
+        the CPU."""
+        return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
 
     def _find(
         self,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from sdlcore.api.dictionary import Dictionary, load
+from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, device_of, digest_of, made_by
 from sdlcore.api.inputs import activations
 from sdlcore.api.run_folder import is_finished
@@ -92,7 +92,7 @@ def fit_layers(
     for layer, its in sites.items():
         folder = folders[layer]
         if folder in finished:
-            found.append(load(folder))
+            found.append(asked.finished(folder))
             continue
         shown = tqdm(contexts, desc=f"layer {layer}: activations", unit="", disable=None if progress else True)
         # no name here holds the activations, so that they are gone before the next layer's come
