@@ -93,6 +93,10 @@ def fit_many(
     where = device_of(device)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}
+    folder_of = {str(name): name for name in runs}
+    for name in runs:
+        if folder_of[str(name)] != name:
+            raise ValueError(f"runs {name!r} and {folder_of[str(name)]!r} would share a folder; name them apart")
     asked = {
         name: _asked(name, {**settings, **common, **own}, settings["pair"], watch, where) for name, own in runs.items()
     }
