@@ -196,8 +196,10 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (counted.append(1), once(self, *args))[1])
         assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))
-        assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))  # finished: opened
+        finished = sdl.fit(both[0], out=folder, **settings, **QUIET)  # opened
+    assert same(whole, finished)
     assert len(counted) == 10
+    assert list(finished.history_frame()) == list(whole.history_frame())  # the columns in their order
     assert same(whole, sdl.load(folder))
     assert not (folder / CHECKPOINT).exists()
 

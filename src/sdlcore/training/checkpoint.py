@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 from sdlcore.storage.sealing import seal, unseal
 
@@ -40,7 +41,10 @@ def save_checkpoint(path: str | Path, identity: str, checkpoint: Checkpoint) -> 
         What to keep.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    state = {name: value for name, value in checkpoint._asdict().items() if name != "tensors"}
+    # rows as lists: a seal sorts keys, and the columns of history.csv keep their order
+    rows = [list(row.values()) for row in checkpoint.history]
+    history: Json = {"columns": list(checkpoint.history[0]) if rows else [], "rows": rows}
+    state: Json = {"step": checkpoint.step, "seconds": checkpoint.seconds, "history": history}
     with atomic_path(path) as part:
         save_file(kept, part, metadata={"training": seal({"identity": identity, "state": state}, kept)})
 
@@ -66,4 +70,6 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None
     state: Any = found["state"]
-    return Checkpoint(**state, tensors=tensors)
+    columns, rows = state["history"]["columns"], state["history"]["rows"]
+    history = [dict(zip(columns, row, strict=True)) for row in rows]
+    return Checkpoint(state["step"], state["seconds"], history, tensors)
