@@ -178,6 +178,8 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
         ("saelens", {"architecture": "jumprelu"}, "lacks the tensors threshold"),
         ("saelens", {"k": 97}, "k must be between 1 and n_q = 96, found 97"),
         ("sparsify", {"activation": "groupmax"}, "activation 'groupmax' is not read; expected topk"),
+        ("saelens", {"activation_fn_str": "tanh-relu"}, "activation 'tanh-relu' is not read; expected relu or topk"),
+        ("sparsify", {"signed": True}, "is made with signed, which none here does"),
         ("sparsify", {"skip_connection": True}, "lacks the tensors W_skip"),
         ("dictionary_learning", {"dict_class": "IdentityDict"}, "class 'IdentityDict' is not read; expected one of"),
         ("dictionary_learning", {"k": 5}, "k is 5 in config.json, but 6 in ae.pt"),

@@ -131,7 +131,10 @@ def write(
 def read(folder: Path) -> SparseCoder:
     """Open a folder: what `save_model` or `save_inference_model` wrote, or a checkpoint of a training."""
     with parsing(folder, "a SAELens dictionary"):
-        cfg = _current(read_json(folder / _FILES[1]))
+        cfg = read_json(folder / _FILES[1])
+        if (activation := _activation_before_6(cfg)) not in ("relu", "topk"):
+            raise SourceError(f"{folder}: activation {activation!r} is not read; expected relu or topk")
+        cfg = _current(cfg)
         architecture = cfg["architecture"]
         if architecture not in _READ:
             known = ", ".join(_READ)
@@ -174,10 +177,14 @@ def from_state(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCod
 
 def _current(cfg: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration by the names that it has since 6.0."""
-    activation = cfg.get("activation_fn", cfg.get("activation_fn_str", "relu"))
-    if activation == "topk":
+    if _activation_before_6(cfg) == "topk":
         cfg = {**cfg, "architecture": "topk", "k": cfg.get("activation_fn_kwargs", {}).get("k", cfg.get("k"))}
     return {"architecture": "standard", **cfg}
+
+
+def _activation_before_6(cfg: Mapping[str, Any]) -> Any:
+    """Return what releases before 6.0 have beside the architecture."""
+    return cfg.get("activation_fn", cfg.get("activation_fn_str", "relu"))
 
 
 FORMAT: Format = Format("SAELens", _FILES, refusal, write, read)

@@ -26,6 +26,8 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.storage.parsing import SourceError, parsing
 
 _FILES = FILES["sparsify"]
+_ELSEWHERE = ("signed", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")
+"""Settings of its other releases, and of forks that keep its files, by which a dictionary computes something else."""
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -76,6 +78,8 @@ def read(folder: Path) -> SparseCoder:
         cfg = read_json(folder / _FILES[1])
         if (activation := cfg.get("activation", "topk")) != "topk":
             raise SourceError(f"{folder}: activation {activation!r} is not read; expected topk")
+        if other := [name for name in _ELSEWHERE if cfg.get(name)]:
+            raise SourceError(f"{folder}: is made with {', '.join(other)}, which none here does")
         state = load_file(folder / _FILES[0])
         skip = bool(cfg.get("skip_connection", False))
         expected = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} | ({"W_skip"} if skip else set())
