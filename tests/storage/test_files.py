@@ -119,6 +119,17 @@ def test_others_can_read_a_file_as_far_as_the_umask_lets_them(tmp_path):
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_the_umask_is_left_alone_since_other_threads_have_the_same(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.delattr(os, "umask")
+            write_text(tmp_path / "file", "words")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
 def test_text_is_utf_8_and_replaces_a_file_as_a_whole(tmp_path):
     path = tmp_path / "folder/page.md"
     write_text(path, "\u03c3\n")

@@ -42,10 +42,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         with naming_a_full_disk(path):
             yield part
-        # some writers make files that only their owner can read
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
+        # some writers make files that only their owner can read; asking for the umask would change it for all threads
+        part.chmod(0o666 & folder.stat().st_mode)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
