@@ -222,6 +222,21 @@ def test_a_finished_run_is_never_overwritten(change, said, both, tmp_path):
         sdl.fit(both[0][::-1], out=tmp_path / "run", **TOPK, **QUIET)
 
 
+def test_what_another_process_finished_meanwhile_is_not_overwritten_either(both, tmp_path, monkeypatch):
+    once = loop.TrainingStep.__call__
+
+    def beside(self, *args):  # another call for the same folder, quicker than this one
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.TrainingStep, "__call__", once)
+            sdl.fit(both[0], seed=1, out=tmp_path / "run", **TOPK, **QUIET)
+        return once(self, *args)
+
+    monkeypatch.setattr(loop.TrainingStep, "__call__", beside)
+    with pytest.raises(ValueError, match=r"run: holds a finished run .*\(seed 1 there, 0 here\)"):
+        sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
+    assert sdl.load(tmp_path / "run").provenance["seed"] == 1
+
+
 def test_a_finished_run_is_opened_on_the_device_that_it_was_found_on(both, tmp_path, monkeypatch):
     sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     elsewhere = torch.device("meta")  # in the place of a GPU

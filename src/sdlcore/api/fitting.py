@@ -176,7 +176,8 @@ class Fit:
             return self.finished(folder)
         keep = None if isinstance(self.config, SolverConfig) else _checkpointing(folder / CHECKPOINT, facts)
         found = self._find(samples, facts, sinks, keep)
-        found.save(folder)
+        if not is_finished(folder, facts):  # by another process, meanwhile
+            found.save(folder)
         if keep is not None:
             keep.path.unlink(missing_ok=True)
         return found
