@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import sdlcore as sdl
+from sdlcore.commands.given import read_bench
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
@@ -162,6 +163,16 @@ def test_anchors_come_from_a_file_or_are_discovered(tmp_path, folder):
     assert len(sdl.load(tmp_path / "b").anchors.w_p) == 2
 
 
+def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, monkeypatch):
+    drawing = ["bench", "--out", str(tmp_path / "bench"), *BENCH, "--train-samples", "50", "--test-samples", "50"]
+    main(drawing)
+    monkeypatch.setattr("sdlcore.commands.fitting.save_references", None)  # the last file
+    with pytest.raises(TypeError):
+        main([*drawing, "--seed", "4"])
+    with pytest.raises(ValueError, match="no bench"):
+        read_bench(str(tmp_path / "bench"))
+
+
 def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     (tmp_path / "runs.yaml").write_text("as_ever: {}\n2: {k: 2, seed: 1}\n")
     x = str(folder / "bench/train.h5")
@@ -175,10 +186,11 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     shared = TOPK[:at] + TOPK[at + 2 :]
     main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "other"), *shared])
     assert sdl.load(tmp_path / "other/narrow").settings["k"] == 3
-    (tmp_path / "runs.yaml").write_text("[k, 2]")
-    with pytest.raises(SystemExit):
-        main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])
-    assert "runs.yaml: expected names of runs" in capsys.readouterr().err
+    for text, said in (("[k, 2]", "runs.yaml: expected names of runs"), ("2: {}\n'2': {}", "would share a folder")):
+        (tmp_path / "runs.yaml").write_text(text)
+        with pytest.raises(SystemExit):
+            main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])
+        assert said in capsys.readouterr().err
 
 
 def test_a_dictionary_is_solved_for(tmp_path, folder):

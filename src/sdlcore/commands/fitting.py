@@ -44,6 +44,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
     """
     drawn = Bench.draw(seed=seed, **settings.to_dict())
     facts = provenance(drawing.__file__, bench=settings.to_dict(), seed=seed)
+    (out / FEATURES).unlink(missing_ok=True)  # of another bench, whose samples are replaced before it is
     for part, rows in (("train", settings.train_samples), ("test", settings.test_samples)):
         with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
             found = drawn.samples(rows, part)
@@ -184,10 +185,9 @@ def fit_many(
     own = yaml.safe_load(runs.read_text(encoding="utf-8"))
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
-    own = {str(name): one for name, one in own.items()}
     found = fit_side_by_side(first, own, second, out=out, at_once=at_once, seed=seed, device=device, **settings)
     for name, dictionary in found.items():
-        print(f"{dictionary}: {out / name}")
+        print(f"{dictionary}: {out / str(name)}")
 
 
 def fit_layers(
