@@ -77,7 +77,8 @@ def fit(
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
         out: folder to write
         target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
-        labels: class numbers or names, a sample each, as an .npy file
+        labels: class numbers or names, a sample each, as an .npy file. Their means are centred with --normalise or
+            --whiten
         anchors: class-means (needs labels), discover (needs none), or a file: anchors (.safetensors), unit rows (.npy).
             Their weight, --lambda-anchor, is 0.1 if left out
         n_anchors: how many class means or discovered directions, or, below 1, which share of the class means; all if
@@ -92,7 +93,8 @@ def fit(
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     means = None
     if labels is not None or anchors == CLASS_MEANS:
-        means = class_means(first, None if labels is None else array(labels, "labels"), second)
+        classes = None if labels is None else array(labels, "labels")
+        means = class_means(first, classes, second, centred=training.normalise or training.whiten)
     given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
         del settings["lambda_anchor"]  # the default of what is anchored, not zero

@@ -58,7 +58,9 @@ def evaluate(
             labelled = samples.has("labels") and samples.class_names() is not None
         if judges is None and labelled:
             own = dictionary / REFERENCES
-            judges = load_references(own) if own.is_file() else class_means(first, classes, second)
+            made = found.provenance.get("settings", {})
+            centred = bool(made.get("normalise") or made.get("whiten"))
+            judges = load_references(own) if own.is_file() else class_means(first, classes, second, centred=centred)
         scores = evaluate_dictionary(found, judges, first, second, labels=classes, **options)
     print(f"{found}\n{scores}")
     if out is not None:

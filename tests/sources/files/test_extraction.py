@@ -185,6 +185,50 @@ def test_evaluation_may_have_files_of_its_own(folder, tmp_path):
         np.testing.assert_array_equal(train.read("input"), X)
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_labels_may_be_names(suffix, tmp_path):
+    names = np.array(["", "dog", "ant", "elephant"])[LABELS + 1]
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "few.npy", names[:50].astype("<U4"))  # another width: "elep" is a name of its own
+    np.save(tmp_path / "labels.npy", names) if suffix == "npy" else np.savez(tmp_path / "labels.npz", names)
+    source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/labels.{suffix}")
+    assert count_classes(source) == 3
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    for split in ("train", "test"):
+        with ActivationStore(tmp_path / f"{split}.h5") as store:
+            assert store.class_names() == ["ant", "dog", "elephant"]
+            called = np.array(["ant", "dog", "elephant", ""])[store.read("labels")]
+            np.testing.assert_array_equal(called, names[store.read("references/row")])
+    source = FileSource(
+        source.input, labels=source.labels, test_input=source.input, test_labels=f"{tmp_path}/labels.{suffix}"
+    )
+    write_stores(source, tmp_path / "all.h5", tmp_path / "again.h5")
+    with ActivationStore(tmp_path / "all.h5") as train, ActivationStore(tmp_path / "again.h5") as test:
+        np.testing.assert_array_equal(train.read("labels"), test.read("labels"))
+    np.save(tmp_path / "x50.npy", X[:50])
+    source = FileSource(
+        source.input, labels=source.labels, test_input=f"{tmp_path}/x50.npy", test_labels=f"{tmp_path}/few.npy"
+    )
+    write_stores(source, tmp_path / "one.h5", tmp_path / "other.h5")
+    with ActivationStore(tmp_path / "one.h5") as train, ActivationStore(tmp_path / "other.h5") as test:
+        assert train.class_names() == test.class_names() == ["ant", "dog", "elep", "elephant"]
+
+
+def test_labels_that_are_names_go_without_other_names_or_numbers(folder, tmp_path):
+    np.save(tmp_path / "labels.npy", np.array(["a", "b"])[LABELS.clip(0, 1)])
+    given = {"labels": f"{tmp_path}/labels.npy", "class_names": f"{folder}/names.txt"}
+    with pytest.raises(SourceError, match=r"labels\.npy: holds names, so leave class_names out"):
+        count_classes(FileSource(f"{folder}/x.npy", **given))
+    given = {"labels": f"{tmp_path}/labels.npy", "test_labels": f"{folder}/labels.npy"}
+    with pytest.raises(SourceError, match=r"labels\.npy: holds int64, but .*labels.npy holds"):
+        count_classes(FileSource(f"{folder}/x.npy", test_input=f"{folder}/x.npy", **given))
+    np.save(tmp_path / "each.npy", np.arange(2**16 + 1).astype(str))
+    np.save(tmp_path / "x.npy", np.ones((2**16 + 1, 2)))
+    source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/each.npy")
+    with pytest.raises(SourceError, match=r"each\.npy: names more than 65536 classes"):
+        write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+
+
 def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path):
     rng = np.random.default_rng(0)
     directions = np.eye(6)[[0, 1, 2, 3, 4]]

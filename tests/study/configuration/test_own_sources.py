@@ -43,6 +43,19 @@ def test_classes_are_anchored_to_where_samples_have_them(sources, anchorings):
     assert config.tables["own_mine"].anchorings == anchorings
 
 
+def test_means_of_classes_are_centred_where_runs_are():
+    assert not configure({}, BASE).class_means("fashion_clip").centred  # of Table 2, whose runs see what is stored
+    given = {"name": "mine", "sources": {"file": {"mine": MINE}}}
+    assert configure(given, BASE).class_means("mine").centred  # `own` has methods that normalise
+    raw = {"tables": {"table1": {"source": "mine", "methods": ["topk"]}}}
+    assert not configure(given | raw, BASE).class_means("mine").centred
+    table = {"source": "mine", "methods": ["white"]}
+    whitened = {"methods": {"white": {"like": "topk", "whiten": True}}, "tables": {"table1": table}}
+    assert configure(merge(given, whitened), BASE).class_means("mine").centred
+    said = {"sources": {"file": {"mine": {"class_means": {"centred": False}}}}}
+    assert not configure(merge(given, said), BASE).class_means("mine").centred
+
+
 def test_what_the_configuration_names_itself_stays():
     figure6 = {"figures": {"figure6": {"source": "mine"}}}
     config, cells = runs({"name": "mine", "sources": {"file": {"mine": MINE}}} | figure6)

@@ -44,8 +44,13 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
     names = None if source.class_names is None else read_class_names(source.class_names)
     with ExitStack() as stack:
         given, tested = _open_both(stack, source)
-        if names is None and "labels" in given:
-            names = _numbered([arrays["labels"] for arrays in (given, tested)])
+        if "labels" in given:
+            both = [arrays["labels"] for arrays in (given, tested)]
+            if both[0].kind == "U":
+                names = _names(both)
+                given, tested = ({**arrays, "labels": _numbers(arrays["labels"], names)} for arrays in (given, tested))
+            elif names is None:
+                names = _numbered(both)
         parts: list[tuple[str, str | Path, Mapping[str, Array], Callable[[int, int], np.ndarray]]]
         if source.test_input is None:
             rows, share = given["input"].shape[0], source.test_share
@@ -82,10 +87,10 @@ def count_classes(source: FileSource) -> int | None:
         given, _ = _open_both(stack, source)
         if "labels" not in given:
             return None
-        labels, found = given["labels"], set[int]()
+        labels, found = given["labels"], set[int | str]()
         for start in range(0, labels.shape[0], COUNTED_ROWS):
             found.update(np.unique(labels.read(start, min(start + COUNTED_ROWS, labels.shape[0]))).tolist())
-        return len(found - {-1})
+        return len(found - {-1, ""})
 
 
 def held_out(start: int, stop: int, share: float) -> np.ndarray:
@@ -122,6 +127,27 @@ def _numbered(labels: list[Array]) -> list[str]:
     return [str(label) for label in range(largest + 1)]
 
 
+def _names(labels: list[Array]) -> list[str]:
+    """Return the classes that labels name, in the order of the alphabet; an empty name is none."""
+    found = set[str]()
+    for array in labels:
+        for start in range(0, array.shape[0], BLOCK_ROWS):
+            found.update(np.unique(array.read(start, min(start + BLOCK_ROWS, array.shape[0]))).tolist())
+        if len(found) > MOST_UNNAMED:
+            raise SourceError(f"{array.name}: names more than {MOST_UNNAMED} classes, as a label of each sample would")
+    return sorted(found - {""})
+
+
+def _numbers(labels: Array, names: list[str]) -> Array:
+    """Return labels that are names as the numbers of these names, -1 for none."""
+
+    def read(start: int, stop: int) -> np.ndarray:
+        values = labels.read(start, stop)
+        return np.where(values == "", -1, np.searchsorted(names, values))
+
+    return labels._replace(kind="i", read=read)
+
+
 def _all(start: int, stop: int) -> np.ndarray:
     return np.ones(stop - start, dtype=bool)
 
@@ -130,7 +156,13 @@ def _open_both(stack: ExitStack, source: FileSource) -> tuple[dict[str, Array], 
     """Return the arrays of a source, and those for evaluation, which are the same where none are named."""
     given = _open(stack, source, "")
     tested = given if source.test_input is None else _open(stack, source, "test_")
+    if source.class_names is not None and "labels" in given and given["labels"].kind == "U":
+        raise SourceError(f"{given['labels'].name}: holds names, so leave class_names out; it names numbers")
     for column, array in tested.items():
+        if column == "labels" and (array.kind == "U") != (given[column].kind == "U"):
+            raise SourceError(
+                f"{array.name}: holds {array.dtype}, but {given[column].name} holds {given[column].dtype}"
+            )
         if array.shape[1:] != given[column].shape[1:]:
             raise SourceError(
                 f"{array.name}: has rows of shape {array.shape[1:]}, but {given[column].name} has "
@@ -146,8 +178,8 @@ def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]
         if reference is None:
             continue
         array = stack.enter_context(open_array(reference))
-        wanted, rank = ("integers", 1) if column == "labels" else ("floating-point numbers", 2)
-        if array.kind not in ("iu" if column == "labels" else "f"):
+        wanted, rank = ("integers or texts", 1) if column == "labels" else ("floating-point numbers", 2)
+        if array.kind not in ("iuU" if column == "labels" else "f"):
             raise SourceError(f"{reference}: holds {array.dtype}, but {column} needs {wanted}; convert it")
         if len(array.shape) != rank or 0 in array.shape:
             shape = "samples" if rank == 1 else "samples x dimension"

@@ -37,7 +37,7 @@ class FileSource(FromJson):
     target: Text | None = None
     """The same samples' second representation, the target of transcoders and second site of crosscoders."""
     labels: Text | None = None
-    """The class of each sample, an integer from 0 on, or -1 for none."""
+    """The class of each sample: an integer from 0 on, or -1 for none; or its name, empty for none."""
     class_names: Text | None = None
     """Names of the classes, a text file with one a line or a JSON file with a list; without it, their labels."""
     test_input: Text | None = None

@@ -14,9 +14,10 @@ from sdlcore.study.products.run_table import Compared
 from sdlcore.study.products.settings_table import SettingsTable
 from sdlcore.study.products.tables import Table
 from sdlcore.study.products.verdicts import Verdicts
-from sdlcore.study.settings.cells import Cell
+from sdlcore.study.settings.cells import Cell, is_centred
 from sdlcore.study.settings.fields import Settings, left_out
 from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.sources import ClassMeans, Clip, File, Plugin
 from sdlcore.study.settings.study import Study
 
 SETTINGS_TABLE = "table3"
@@ -149,6 +150,17 @@ class Configuration(_Asking):
         if not candidates and self.source(source).n_features is not None:
             candidates = list(self.anchorings)
         return next(iter(candidates), None)
+
+    def class_means(self, source: str) -> ClassMeans:
+        """Return how the means of a labelled source's classes are taken, centred as its runs are."""
+        labelled = self.source(source)
+        assert isinstance(labelled, Clip | File | Plugin), f"samples of {source} have no classes"
+        if labelled.class_means.centred is not None:
+            return labelled.class_means
+        cells = [cell for product in self.asked().values() for cell in product.cells(self) if cell.source == source]
+        runs = {(cell.method, cell.protocol) for cell in cells}
+        centred = any(is_centred(self, source, *run) for run in runs)
+        return labelled.class_means.model_copy(update={"centred": centred})
 
     def bench_seeds(self, source: str) -> list[int]:
         """Return the seeds that a bench is drawn for: those of what asks for it, or all where nothing does."""

@@ -193,6 +193,10 @@ class Saelens(Source, SaelensSource):
 class ClassMeans(_FromLibrary, data.ClassMeans):
     """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
 
+    centred: bool | None = None  # type: ignore[assignment]
+    """Take the mean of all activations from those of the classes first: dictionaries of centred activations (normalise)
+    do not see it. Null for whether any run on the source normalises or whitens."""
+
 
 class ClipTraining(_FromLibrary, images.ClipTraining):
     """How a CLIP is trained."""
