@@ -101,6 +101,34 @@ def test_the_same_call_gives_the_same_bits_and_another_seed_others(both):
     assert not same(first, other)
 
 
+@pytest.fixture(params=[torch.float64, torch.bfloat16])
+def other_default(request):
+    """Another precision of torch's, as a notebook may have set it, to be switched on in a test."""
+    yield lambda: torch.set_default_dtype(request.param)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TOPK | {"lambda_aux": 0.1, "resample_every": 10, "dead_after": 500, "normalise": True, "bias": True},
+        TOPK | {"activation": "jumprelu", "k": None, "l1": 0.1, "target_l0": 3.0, "initialisation": "tied"},
+        TOPK | {"activation": "gated", "k": None, "l1": 0.1},
+        TOPK | {"activation": "batchtopk"},
+        {"solver": "acs", "n_atoms": 16, "max_steps": 10},
+    ],
+)
+def test_torchs_default_precision_changes_no_bit(settings, both, tmp_path, other_default):
+    expected = sdl.fit(both[0], **settings, **QUIET)
+    scores = sdl.evaluate(expected, x=both[0])
+    expected.save(tmp_path / "run")
+    other_default()
+    assert same(sdl.fit(both[0], **settings, **QUIET), expected)
+    loaded = sdl.load(tmp_path / "run")
+    assert same(loaded, expected)
+    assert sdl.evaluate(loaded, x=both[0]) == scores
+
+
 def test_numpys_numbers_are_settings_and_seeds(both, tmp_path):
     numbers = {name: np.int64(value) for name, value in TOPK.items() if isinstance(value, int)}
     found = sdl.fit(both[0], seed=np.int64(2), activation="topk", **numbers, **QUIET)

@@ -33,6 +33,8 @@ D, SAMPLES = 12, 2048
 BASE = {"n_q": 48, "steps": 24, "batch_size": 64, "lr": 3e-3, "log_every": 4}
 DIRECTIONS = stream(0, "directions").standard_normal((24, D))
 X = np.maximum(stream(0, "code").standard_normal((SAMPLES, 24)) - 1.3, 0) @ DIRECTIONS
+# no two rows in one direction: of latents that are resampled at such, which are one latent twice, either may be kept
+X += 0.05 * stream(0, "noise").standard_normal(X.shape)
 ANCHORS = torch.nn.functional.normalize(torch.from_numpy(DIRECTIONS[:5]))
 
 
@@ -45,25 +47,21 @@ def training(settings: dict, processes: Processes = ALONE) -> tuple[SparseCoder,
     """Train, and return the dictionary as the first process has it, the history, and what a process has of its own."""
     # where nothing is rounded much, trainings that differ in the order of sums stay together
     dtype = torch.float32 if "precision" in settings else torch.float64
-    torch.set_default_dtype(dtype)
     x = torch.from_numpy(X).to(dtype).numpy()
 
     def batches(step):
-        rows = stream(5, "batch", step).integers(SAMPLES, size=BASE["batch_size"])
+        rows = stream(5, "batch", step).permutation(SAMPLES)[: BASE["batch_size"]]
         # another target, that only transcoders have
         return x[rows], x[rows] if settings.get("pair", "sae") == "sae" else x[rows][:, ::-1].copy()
 
-    try:
-        config = RunConfig.from_dict({**BASE, **settings})
-        sites = (D // 2, D // 2) if config.model.pair == "crosscoder" else (D,)
-        model = SparseCoder(config.model, sites, sites, torch_stream(1, "initialisation"))
-        if processes.all.size > 1:
-            divide(model, processes)
-        anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.loss.lambda_anchor else None
-        generator = torch_stream(1, "resampling")
-        history = train(model, batches, config, generator, identity(D, D), anchors, watch=norms_by_latent)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    config = RunConfig.from_dict({**BASE, **settings})
+    sites = (D // 2, D // 2) if config.model.pair == "crosscoder" else (D,)
+    model = SparseCoder(config.model, sites, sites, torch_stream(1, "initialisation")).to(dtype)
+    if processes.all.size > 1:
+        divide(model, processes)
+    anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.loss.lambda_anchor else None
+    generator = torch_stream(1, "resampling")
+    history = train(model, batches, config, generator, identity(D, D), anchors, watch=norms_by_latent)
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     unite(model)
     return model, history, own

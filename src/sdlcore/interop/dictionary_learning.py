@@ -113,7 +113,7 @@ def _state(dict_class: str, w: Weights, k: int | None, prefixes: Sequence[int]) 
     if dict_class == "JumpReluAutoEncoder":
         assert w.threshold is not None
         return {**by_input, "threshold": w.threshold}
-    threshold = torch.tensor(-1.0) if w.threshold is None else w.threshold
+    threshold = torch.tensor(-1.0, dtype=torch.float32) if w.threshold is None else w.threshold
     counts = {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
     if dict_class == _NESTED[0]:
         sizes = [b - a for a, b in zip((0, *prefixes), prefixes, strict=False)]

@@ -118,12 +118,12 @@ class SparseCoder(nn.Module):
         self.input_sites = tuple(input_sites)
         self.target_sites = tuple(target_sites)
         n_p, n_q, n_r = sum(input_sites), config.n_q, sum(target_sites)
-        self.W_enc = nn.Parameter(torch.zeros(n_q, n_p))
-        self.b_enc = nn.Parameter(torch.zeros(n_q), requires_grad=config.bias)
-        self.W_dec = nn.Parameter(torch.zeros(n_q, n_r))
-        self.b_dec = nn.Parameter(torch.zeros(n_r), requires_grad=config.bias)
+        self.W_enc = nn.Parameter(torch.zeros(n_q, n_p, dtype=torch.float32))
+        self.b_enc = nn.Parameter(torch.zeros(n_q, dtype=torch.float32), requires_grad=config.bias)
+        self.W_dec = nn.Parameter(torch.zeros(n_q, n_r, dtype=torch.float32))
+        self.b_dec = nn.Parameter(torch.zeros(n_r, dtype=torch.float32), requires_grad=config.bias)
         if config.skip:
-            self.W_skip = nn.Parameter(torch.zeros(n_p, n_r))
+            self.W_skip = nn.Parameter(torch.zeros(n_p, n_r, dtype=torch.float32))
         self.sigma: Sigma = make_sigma(config)
         if generator is not None:
             self._initialise(generator)
@@ -133,10 +133,10 @@ class SparseCoder(nn.Module):
         n_q, n_p = self.W_enc.shape
         n_r = self.W_dec.shape[1]
         if self.config.initialisation == "linear":
-            self.W_enc.copy_((2 * torch.rand(n_q, n_p, generator=generator) - 1) / n_p**0.5)
-            self.W_dec.copy_((2 * torch.rand(n_q, n_r, generator=generator) - 1) / n_q**0.5)
+            self.W_enc.copy_((2 * torch.rand(n_q, n_p, generator=generator, dtype=torch.float32) - 1) / n_p**0.5)
+            self.W_dec.copy_((2 * torch.rand(n_q, n_r, generator=generator, dtype=torch.float32) - 1) / n_q**0.5)
         else:
-            directions = torch.randn(n_q, max(n_p, n_r), generator=generator)
+            directions = torch.randn(n_q, max(n_p, n_r), generator=generator, dtype=torch.float32)
             self.W_dec.copy_(nn.functional.normalize(directions[:, :n_r]))
             self.W_enc.copy_(self.config.init_scale * nn.functional.normalize(directions[:, :n_p]))
         if self.config.tied:

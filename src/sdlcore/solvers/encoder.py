@@ -38,8 +38,8 @@ class EncoderFit:
 
     def __init__(self, K: int, n_p: int, ridge: float = 1e-3) -> None:
         self._samples, self._ridge = 0, ridge
-        self._x, self._c = torch.zeros(n_p), torch.zeros(K)
-        self._xx, self._cx = torch.zeros(n_p, n_p), torch.zeros(K, n_p)
+        self._x, self._c = (torch.zeros(n, dtype=torch.float32) for n in (n_p, K))
+        self._xx, self._cx = (torch.zeros(n, n_p, dtype=torch.float32) for n in (n_p, K))
         self._last: tuple[Tensor, Codes] | None = None
 
     def add(self, x_BP: Tensor, codes: Codes) -> None:

@@ -31,9 +31,9 @@ class NormalEquations:
     """
 
     def __init__(self, K: int, n_r: int) -> None:
-        self.A = torch.zeros(K, K)
-        self.B = torch.zeros(K, n_r)
-        self.worth = torch.zeros(K)
+        self.A = torch.zeros(K, K, dtype=torch.float32)
+        self.B = torch.zeros(K, n_r, dtype=torch.float32)
+        self.worth = torch.zeros(K, dtype=torch.float32)
 
     def add(self, codes: Codes, x_BR: Tensor, forgetting: float) -> None:
         """Weigh everything so far by ``forgetting`` and add a batch."""
@@ -93,7 +93,7 @@ class NormalEquations:
 
     def _risen(self, before: Tensor, after: Tensor) -> int | None:
         """Return a dimension whose objective has risen, of `CHECKED` ones that are spread over all, or None."""
-        some = torch.linspace(0, before.shape[1] - 1, min(CHECKED, before.shape[1])).long()
+        some = torch.linspace(0, before.shape[1] - 1, min(CHECKED, before.shape[1]), dtype=torch.float32).long()
         first, last = self._objective(before, some), self._objective(after, some)
         scale = torch.maximum(first[1], last[1]) + 1e-30
         bad = ~(last[0] - first[0] <= ROUNDING * scale)

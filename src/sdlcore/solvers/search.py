@@ -30,7 +30,7 @@ def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator) -> Ten
     """
     order = torch.randperm(len(x_BR), generator=generator)
     order = order[x_BR[order].norm(dim=1) > 0][:n_atoms]
-    random = torch.randn(n_atoms - len(order), x_BR.shape[1], generator=generator)
+    random = torch.randn(n_atoms - len(order), x_BR.shape[1], generator=generator, dtype=x_BR.dtype)
     return torch.nn.functional.normalize(torch.cat([x_BR[order], random]))
 
 

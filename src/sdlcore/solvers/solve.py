@@ -141,6 +141,6 @@ def compile_loops(config: SolverConfig) -> None:
     tiny = SolverConfig(
         config.solver, n_atoms=8, support=4, max_support=4, max_steps=1, precision=config.precision, own=config.own
     )
-    x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(32, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     atoms, row = next(solver_of(config.solver)(lambda step: x, tiny, torch.Generator().manual_seed(0), None))
     Found(atoms, [row]).codes(x, tiny)

@@ -126,7 +126,7 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
         return scaling(x, x)[1]
 
     found = find(batch, config, torch_stream(seed, "anchors", "initialisation", number))
-    energies, step = torch.zeros(len(found.atoms)), int(found.rows[-1]["step"])
+    energies, step = torch.zeros(len(found.atoms), dtype=torch.float32), int(found.rows[-1]["step"])
     for later in range(step, step + ENCODER_STEPS):
         codes = found.codes(batch(later), config)
         energies.index_add_(0, codes.support.columns, codes.values.square() / codes.support.n_samples)

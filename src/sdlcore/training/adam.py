@@ -68,7 +68,7 @@ class Adam:
         self.clip = clip
         self.weight_decay = weight_decay
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
-        self.gradient_norm = torch.zeros(())
+        self.gradient_norm = torch.zeros((), dtype=torch.float32)
         self._on_sphere = {id(p) for p in on_sphere}
         self._group = group or Group()
         self._counted_elsewhere = {id(p) for p in shared} if self._group.rank else set()
@@ -108,7 +108,7 @@ class Adam:
             if id(p) in self._counted_elsewhere:
                 squares[-1].zero_()
         if not trained:
-            self.gradient_norm = torch.zeros(())
+            self.gradient_norm = torch.zeros((), dtype=torch.float32)
             return
         self.gradient_norm = self._group.sum(torch.stack(squares).sum()).sqrt()
         scale = None if self.clip is None else (self.gradient_norm / self.clip).clamp(min=1.0)

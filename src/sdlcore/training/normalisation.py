@@ -110,7 +110,9 @@ def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor
 
 def identity(n_p: int, n_r: int) -> Normalisation:
     """Return the normalisation that changes nothing."""
-    return Normalisation(torch.zeros(n_p), torch.ones(n_p), torch.zeros(n_r), torch.ones(n_r))
+    kind = torch.float32
+    p, r = ((torch.zeros(n, dtype=kind), torch.ones(n, dtype=kind)) for n in (n_p, n_r))
+    return Normalisation(*p, *r)
 
 
 def fit(store: Readable, pair: str, rows_at_once: int = 8192) -> Normalisation:

@@ -79,7 +79,7 @@ def resample(
     chosen = chosen[before : before + len(index)]
     index = index[: len(chosen)]
     living = sum(latents.counts(int((~mask_Q).sum())))
-    norm, decoder_norm = torch.ones(2, device=x_BP.device)
+    norm, decoder_norm = x_BP.new_ones(2)
     if living:
         norm = latents.sum(model.W_enc[~mask_Q].norm(dim=1).sum()) / living
         decoder_norm = latents.sum(model.W_dec[~mask_Q].norm(dim=1).sum()) / living

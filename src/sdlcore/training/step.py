@@ -58,7 +58,7 @@ class TrainingStep:
         for p in model.parameters():
             in_large_pages(p.detach(), written=True)
         self.dead = DeadLatents(len(model.W_enc), config.training.dead_after, device)
-        self.log_penalty = torch.zeros((), device=device)
+        self.log_penalty = model.W_enc.new_zeros(())
         """Logarithm of the factor by which l1 and l0 are adjusted to hold ``target_l0``."""
         self._norms = needs_norms(config.loss)
         self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
@@ -105,7 +105,7 @@ class TrainingStep:
             with torch.no_grad():
                 fires_N = out.values > 0
                 firings_Q.index_add_(0, out.support.columns, fires_N.int())
-                terms["l0"] = self.processes.latents.sum(fires_N.sum()) / size
+                terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
         if held is not None:

@@ -31,7 +31,7 @@ class BatchTopK(Selecting):
 
     def __init__(self, k: int | None) -> None:
         super().__init__(k)
-        self.register_buffer("threshold", torch.tensor(-1.0))
+        self.register_buffer("threshold", torch.tensor(-1.0, dtype=torch.float32))
         self._edge: Tensor | None = None
 
     def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:

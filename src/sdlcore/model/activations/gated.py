@@ -22,8 +22,8 @@ class Gated(Sigma):
 
     def __init__(self, n_q: int) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(n_q))
-        self.offset = nn.Parameter(torch.zeros(n_q))
+        self.log_scale = nn.Parameter(torch.zeros(n_q, dtype=torch.float32))
+        self.offset = nn.Parameter(torch.zeros(n_q, dtype=torch.float32))
 
     @classmethod
     def of(cls, config: ModelConfig) -> Self:

@@ -25,8 +25,8 @@ class JumpReLU(Sigma):
 
     def __init__(self, n_q: int, init_threshold: float, bandwidth: float) -> None:
         super().__init__()
-        self.threshold = nn.Parameter(torch.full((n_q,), init_threshold))
-        self.register_buffer("start", torch.tensor(init_threshold))
+        self.threshold = nn.Parameter(torch.full((n_q,), init_threshold, dtype=torch.float32))
+        self.register_buffer("start", torch.tensor(init_threshold, dtype=torch.float32))
         self.relative_bandwidth = bandwidth
 
     @classmethod
