@@ -50,6 +50,11 @@ def test_parts_are_independent_and_each_is_the_same_every_time(bench):
     assert not np.array_equal(first, other)
 
 
+def test_a_bench_has_two_parts(bench):
+    with pytest.raises(ValueError, match=r"part must be one of train, test, found 'tset'; did you mean test\?"):
+        bench.sample(20, part="tset")
+
+
 def test_anchors_are_true_features_and_more_of_them_keep_the_fewer(bench):
     few, many = bench.anchors(2, seed=1), bench.anchors(5, seed=1)
     assert np.array_equal(few.w_p, bench.W_p.T[few.feature])

@@ -1,5 +1,7 @@
 """Dictionaries for users inside a tiny Llama: the same as the functions below; a dictionary may know its layer."""
 
+import re
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -52,6 +54,28 @@ def test_a_dictionary_of_a_language_models_store_knows_its_layer(lm, sae):
         found = logits(lm)
     with sdl.splice(lm, 2, sae, sdl.ablate([3])):
         assert torch.equal(found, logits(lm))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [({"layer": 1}, "layer 1, residual"), ({"layer": 2, "place": "mlp_output"}, "layer 2, mlp_output")],
+)
+def test_a_dictionary_elsewhere_than_where_it_was_fitted_brings_a_warning(asked, said, lm, sae, recwarn):
+    knowing = sdl.Dictionary(sae.coder, {"activations": {"where": {"layer": 2, "place": "residual"}}})
+    with sdl.splice(lm, 2, knowing):
+        assert not recwarn.list
+    with (
+        pytest.warns(UserWarning, match=f"fitted at layer 2, residual, and is put at {said}"),
+        sdl.splice(lm, dictionary=knowing, **asked),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("place", "meant"), [("bogus", ""), ("mlp_out", "; did you mean mlp_output?")])
+def test_a_place_that_no_model_has_is_refused(place, meant, lm, sae):
+    message = f"place must be one of residual, mlp, mlp_input, mlp_output, found '{place}'{meant}"
+    with pytest.raises(ValueError, match=re.escape(message)), sdl.splice(lm, 2, sae, place=place):
+        pass
 
 
 def test_the_contexts_of_one_latent_are_those_of_several(tmp_path, sae):

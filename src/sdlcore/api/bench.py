@@ -1,6 +1,6 @@
 """The Linear Representation Bench for notebooks: draw features, sample activations, take anchors."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse
@@ -12,6 +12,8 @@ from sdlcore.settings import Seed, checked
 from sdlcore.sources.bench.drawing import Samples, draw_samples
 from sdlcore.sources.bench.matrices import draw_matrices
 from sdlcore.sources.bench.settings import BenchSource
+
+Part = Literal["train", "test"]
 
 
 class Bench:
@@ -64,7 +66,7 @@ class Bench:
         """The true features, as what dictionaries are judged by."""
         return References(self.W_p, self.W_r, None)
 
-    def samples(self, n_samples: int, part: str = "train") -> Samples:
+    def samples(self, n_samples: int, part: Part = "train") -> Samples:
         """Return samples with their coefficients: ``input``, ``target`` and ``features``.
 
         Parameters
@@ -72,9 +74,14 @@ class Bench:
         n_samples
             How many.
         part
-            Names the stream that they are drawn from. ``train`` gives the same samples every time, ``test`` others,
-            those that `evaluate` takes; any other name gives others still.
+            ``train`` gives the same samples every time, ``test`` others, those that `evaluate` takes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such part, or no sample is asked for.
         """
+        checked("part", Part, part)
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, found {n_samples}")
         blocks = list(draw_samples(self.settings, self.W_p, self.W_r, self.seed, part, n_samples))
@@ -82,7 +89,7 @@ class Bench:
         features = scipy.sparse.vstack([block.features for block in blocks], format="csr")
         return Samples(np.concatenate([block.input for block in blocks]), target, features)
 
-    def sample(self, n_samples: int | None = None, part: str = "train") -> Any:
+    def sample(self, n_samples: int | None = None, part: Part = "train") -> Any:
         """Return samples alone: an array N x n_p, or, of a bench with ``n_r``, input and target.
 
         Parameters as of `samples`; without a number there are ``train_samples`` of the settings.

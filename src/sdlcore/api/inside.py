@@ -1,5 +1,6 @@
 """Dictionaries inside language models: read, steer and ablate latents."""
 
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,7 +35,8 @@ def splice(
         A transformers model like Llama or GPT-2.
     layer
         Block, counted from 1; two of them for a transcoder between residual streams. None for the dictionary's own: it
-        knows it if `fit` found it in a language model's store, or `fit_layers` or the pipeline did.
+        knows it if `fit` found it in a language model's store, or `fit_layers` or the pipeline did. Another layer or
+        place than its own brings a warning.
     dictionary
         An autoencoder or transcoder.
     edit
@@ -98,13 +100,22 @@ def contexts(
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
-    if layer is not None:
-        return {"layer": layer, "place": place}
     made = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
-    if not made:
+    if not made and layer is None:
         raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
-    if "where" in made:  # by `fit_layers`
-        where = dict(made["where"])
-    else:
-        where = dict(where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))
-    return where if place is None else {**where, "place": place}
+    if not made:
+        return {"layer": layer, "place": place}
+    pair = coder_of(dictionary).config.pair
+    where: Any = made.get("where")  # by `fit_layers`
+    own = where or where_of(Made.read("the dictionary", made).source, pair)
+    if layer is None:
+        return dict(own) if place is None else {**own, "place": place}
+    asked = {"layer": layer, "place": place}
+    place = place or ("residual" if pair == "sae" else own["place"])
+    if (layer, place) != (own["layer"], own["place"]):
+        warnings.warn(f"the dictionary was fitted at {_said(**own)}, and is put at {_said(layer, place)}", stacklevel=3)
+    return asked
+
+
+def _said(layer: Layer, place: Place | None) -> str:
+    return f"layer {layer}" if place is None else f"layer {layer}, {place}"

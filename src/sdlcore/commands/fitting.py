@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 
 from sdlcore.api.anchors import class_means, discover
-from sdlcore.api.bench import Bench
+from sdlcore.api.bench import Bench, Part
 from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
@@ -45,7 +45,8 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
     drawn = Bench.draw(seed=seed, **settings.to_dict())
     facts = provenance(drawing.__file__, bench=settings.to_dict(), seed=seed)
     (out / FEATURES).unlink(missing_ok=True)  # of another bench, whose samples are replaced before it is
-    for part, rows in (("train", settings.train_samples), ("test", settings.test_samples)):
+    sizes: dict[Part, int] = {"train": settings.train_samples, "test": settings.test_samples}
+    for part, rows in sizes.items():
         with create_store(out / f"{part}.h5", facts | {"part": part}) as store:
             found = drawn.samples(rows, part)
             store.append(found.input, target=found.target, features=found.features)

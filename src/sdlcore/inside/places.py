@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, cast
 from torch import Tensor, nn
 
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.settings import checked
 from sdlcore.sources.language.settings import LlamaSource, Site
 from sdlcore.sources.language.sites import blocks
 
@@ -90,8 +91,8 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
     Raises
     ------
     ValueError
-        If the model has no such block, the pair does not go with the place, widths differ, or the dictionary is in
-        training mode.
+        If the model has no such block, there is no such place, the pair does not go with it, widths differ, or the
+        dictionary is in training mode.
     """
     if coder.training:
         raise ValueError("the dictionary is in training mode; call its eval() first")
@@ -103,6 +104,7 @@ def sites_of(coder: SparseCoder, lm: Any, layer: int | tuple[int, int], place: P
 
 def sites_at(pair: str, stack: Any, layer: int | tuple[int, int], place: Place | None = None) -> dict[str, Site]:
     """Return the same for any dictionary of a pair in a stack of blocks, whatever its widths."""
+    checked("place", Place | None, place)
     depth = len(blocks(stack))
     two = isinstance(layer, tuple | list)
     layers = [operator.index(block) for block in (layer if isinstance(layer, tuple | list) else [layer])]
