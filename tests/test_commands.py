@@ -163,6 +163,46 @@ def test_anchors_come_from_a_file_or_are_discovered(tmp_path, folder):
     assert len(sdl.load(tmp_path / "b").anchors.w_p) == 2
 
 
+PLUGIN = """
+import sdlcore as sdl
+
+
+@sdl.activation("scaled_topk")
+class ScaledTopK(sdl.TopK):
+    scale: float
+
+    def values(self, pre, support):
+        return super().values(pre, support) * self.scale
+
+
+@sdl.loss_term("power")
+def power(given, *, scale: float = 2.0, exponent: float = 2.0):
+    return given.out.values.pow(exponent).sum()
+"""
+
+
+@pytest.mark.usefixtures("registry")
+def test_settings_of_a_plugin_are_options(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "options_plugin.py").write_text(PLUGIN)
+    monkeypatch.setenv("SDLCORE_PLUGINS", str(tmp_path / "options_plugin.py"))
+    fitting = ["fit", str(folder / "bench/train.h5"), *TOPK, "--steps", "20", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        main([*fitting, "--activation", "scaled_topk"])
+    assert "sdlcore: missing settings of activation scaled_topk: scale" in capsys.readouterr().err
+    main([*fitting, "--activation", "scaled_topk", "--scale", "0.5", "--power", "0.01", "--exponent", "3"])
+    settings = sdl.load(tmp_path / "run").settings
+    assert [settings[name] for name in ("scale", "power", "exponent")] == [0.5, 0.01, 3]
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    assert "of activation scaled_topk and loss term power" in capsys.readouterr().out
+
+
+def test_a_plugin_that_is_missing_is_said_in_a_line(monkeypatch, capsys):
+    monkeypatch.setenv("SDLCORE_PLUGINS", "nowhere.py")
+    with pytest.raises(SystemExit, match=r"sdlcore: SDLCORE_PLUGINS: nowhere\.py: no such file"):
+        main(["fit", "x.npy", "--out", "run"])
+
+
 def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, monkeypatch):
     drawing = ["bench", "--out", str(tmp_path / "bench"), *BENCH, "--train-samples", "50", "--test-samples", "50"]
     main(drawing)
@@ -212,7 +252,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
     [
         (["fit", "nowhere.npy", "--out", "run"], "No such file or directory: 'nowhere.npy'"),
         (["fit", "x.npy", "--out", "run", "--activation", "topk"], "sdlcore: activation topk needs k"),
-        (["fit", "x.npy", "--out", "run", "--activation", "topkk"], "topkk"),
+        (["fit", "x.npy", "--out", "run", "--activation", "topkk"], "SDLCORE_PLUGINS.*'topkk'; did you mean topk?"),
         (["fit", "x.npy"], "--out"),
         (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
         (["fitt"], "fitt"),

@@ -18,14 +18,18 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from inspect import Parameter
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
+from sdlcore.plugins.own import own_settings
+from sdlcore.plugins.registry import PluginError
 from sdlcore.settings import FromJson
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
@@ -50,7 +54,7 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
         With one line on standard error that names the option, if an argument is missing, unknown or cannot be read.
     """
 
-    load_for_jobs()
+    _load_plugins(Path(sys.argv[0]).name)
     described = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
     with _errors_in_a_line(Path(sys.argv[0]).name):
         call = tyro.cli(_later(main, described), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
@@ -68,7 +72,8 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
     name, description
         Of the program, for its help.
     functions
-        By name. Arguments are as of `cli`, but that settings are options, one each, and help comes from each function.
+        By name. Arguments are as of `cli`, but that settings are options, one each, those of plugins too, and help
+        comes from each function.
     argv
         Arguments; None for the process's own.
 
@@ -78,11 +83,14 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         With one line on standard error, if an argument is wrong, or the function raises ValueError or OSError.
     """
 
-    load_for_jobs()
+    _load_plugins(name)
     warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
     with _reader_gone(), _errors_in_a_line(name):
         call = tyro.extras.subcommand_cli_from_dict(
-            {command: _later(function, inspect.getdoc(function)) for command, function in functions.items()},
+            {
+                command: _later(_with_plugins(function), inspect.getdoc(function))
+                for command, function in functions.items()
+            },
             prog=name,
             description=description,
             args=argv,
@@ -95,6 +103,47 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _load_plugins(program: str) -> None:
+    try:
+        load_for_jobs()
+    except PluginError as error:
+        raise SystemExit(f"{program}: {error}") from error
+
+
+def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function with an option for each setting that plugins add to the settings among its parameters."""
+    signature = inspect.signature(function)
+    parameters = dict(signature.parameters)
+    extended = {name: one.annotation for name, one in parameters.items() if _is_extensible(one.annotation)}
+    theirs = own_settings(*(kind.extended_by for kind in extended.values()))
+    if not theirs:
+        return function
+    for setting, its in theirs.items():
+        help = "of " + " and ".join(f"{one.kind} {one.name}" for one, _ in its) + ", its default if left out"
+        annotation: Any = Annotated[Union[*(found for _, found in its), None], tyro.conf.arg(help=help)]
+        parameters[setting] = Parameter(setting, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    for name, kind in extended.items():
+        # what goes together is checked with the plugins' settings, when all are there
+        unchecked: Any = type(kind.__name__, (kind,), {"__post_init__": lambda _: None})
+        default = unchecked(**vars(parameters[name].default))
+        parameters[name] = parameters[name].replace(annotation=unchecked, default=default)
+
+    def call(**given: Any) -> None:
+        own = {setting: value for setting in theirs if (value := given.pop(setting)) is not None}
+        for name, kind in extended.items():
+            its = {setting: own[setting] for setting in own.keys() & own_settings(kind.extended_by)}
+            given[name] = kind(**{**vars(given[name]), "own": its})
+        function(**given)
+
+    call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    call.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+    return call
+
+
+def _is_extensible(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Extensible)
 
 
 def _later(function: Callable[..., None], described: str | None) -> Callable[..., partial[None]]:

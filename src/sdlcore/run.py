@@ -6,14 +6,14 @@ take meaning, range and default of each key from here (`sdlcore.study.settings`)
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.own import own_settings
-from sdlcore.plugins.registry import extensions, registered
+from sdlcore.plugins.registry import Kind, extensions, registered
 from sdlcore.settings import (
     Batch,
     FromJson,
@@ -59,6 +59,8 @@ LAMBDA_ANCHOR = 0.1
 class ModelConfig(Extensible):
     """Which pair, which sigma, how many latents (Definition 2.5)."""
 
+    extended_by: ClassVar[Kind] = "activation"
+
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
     activation: AnyActivation = "relu"
@@ -99,7 +101,7 @@ class ModelConfig(Extensible):
 
     def __post_init__(self) -> None:
         check(self)
-        self._fill_own("activation", [self.activation])
+        self._fill_own([self.activation])
         if self.center and not self.bias:
             raise ValueError("center needs bias, which it starts")
         if self.selects and self.k is None:
@@ -135,6 +137,8 @@ class ModelConfig(Extensible):
 @dataclass(frozen=True)
 class LossConfig(Extensible):
     """Which terms stand beside the reconstruction, and their weights."""
+
+    extended_by: ClassVar[Kind] = "loss term"
 
     l1: Weight = weight_of("l1", default=0.0)
     """Weight of the L1 penalty (eq. 5)."""
@@ -190,7 +194,7 @@ class LossConfig(Extensible):
 
     def __post_init__(self) -> None:
         check(self)
-        self._fill_own("loss term", self.own_terms)
+        self._fill_own(self.own_terms)
         for name in ("multi_k", "prefixes"):
             sizes = getattr(self, name)
             if list(sizes) != sorted(set(sizes)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sdlcore.plugins.own import own_settings
 from sdlcore.plugins.registry import Kind, registered
@@ -13,6 +13,8 @@ from sdlcore.settings import FromJson, Json, as_lists, used
 class Extensible(FromJson):
     """Settings that plugins add to (`sdlcore.plugins`). As JSON has them, theirs stand flat beside ours."""
 
+    extended_by: ClassVar[Kind]
+    """Kind of the plugins that add to them."""
     own: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """Those of the plugins that the run uses, by name; defaults are filled in."""
 
@@ -41,7 +43,7 @@ class Extensible(FromJson):
         del found["own"]
         return {**found, **as_lists(self.own)}
 
-    def _fill_own(self, kind: Kind, chosen: Iterable[str]) -> None:
+    def _fill_own(self, chosen: Iterable[str]) -> None:
         """Complete and check the settings of what is chosen of plugins, and leave out those of others.
 
         Raises
@@ -49,6 +51,7 @@ class Extensible(FromJson):
         ValueError
             Naming settings that no plugin has, or one that has another value than it may have.
         """
+        kind = self.extended_by
         if unknown := sorted(self.own.keys() - (own_settings(kind) if self.own else {})):
             ours = [one.name for one in fields(self) if one.name != "own"]
             known = ", ".join([*ours, *own_settings(kind)])

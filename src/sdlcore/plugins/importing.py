@@ -52,8 +52,17 @@ def load(plugins: Iterable[str]) -> None:
 
 
 def load_for_jobs() -> None:
-    """Import the plugins that the environment names (`VARIABLE`)."""
-    load(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+    """Import the plugins that the environment names (`VARIABLE`).
+
+    Raises
+    ------
+    PluginError
+        Naming the variable and the plugin that cannot be imported.
+    """
+    try:
+        load(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+    except PluginError as error:
+        raise PluginError(f"{VARIABLE}: {error}") from error
 
 
 def _import(plugin: str) -> str:

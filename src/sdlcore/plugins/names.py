@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sdlcore.plugins.importing import VARIABLE
 from sdlcore.plugins.registry import Kind, extensions
 from sdlcore.settings import did_you_mean
 
@@ -21,7 +22,8 @@ class Name:
         """Return what is wanted of another value, else None."""
         if value in self.ours or (isinstance(value, str) and value in extensions(self.kind)):
             return None
-        return f"one of {', '.join(self.known())}"
+        missing = f", or of a plugin (named in {VARIABLE}, or under plugins in a configuration)"
+        return f"one of {', '.join(self.known())}{'' if extensions(self.kind) else missing}"
 
     def known(self) -> tuple[str, ...]:
         """Return all names."""

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
-from sdlcore.plugins.registry import registered
+from sdlcore.plugins.registry import Kind, registered
 from sdlcore.run import Activation
 from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used_by
 
@@ -25,6 +25,7 @@ class SolverConfig(Extensible):
     """How a dictionary is solved for. One setting serves all benches; it knows neither n nor the sparsity."""
 
     called: ClassVar[str] = "settings of a solver"
+    extended_by: ClassVar[Kind] = "solver"
 
     solver: AnySolver = "acs"
     """What solves for the dictionary in place of gradient descent (docs/solvers.md). acs: alternating convex search;
@@ -87,7 +88,7 @@ class SolverConfig(Extensible):
 
     def __post_init__(self) -> None:
         check(self)
-        self._fill_own("solver", [self.solver])
+        self._fill_own([self.solver])
         if self.support > self.n_atoms:
             raise ValueError(f"support must be at most n_atoms = {self.n_atoms}, found {self.support}")
         if self.solver == "acs" and self.max_support < self.support:

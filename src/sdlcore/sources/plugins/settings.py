@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, register, registered
+from sdlcore.plugins.registry import Extension, Kind, register, registered
 from sdlcore.settings import Total, check
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
@@ -18,6 +18,7 @@ class PluginSource(Extensible):
     """Activations that a plugin gives."""
 
     called: ClassVar[str] = "settings of a source"
+    extended_by: ClassVar[Kind] = "source"
 
     source: Annotated[str, Name("source", ())]
     """The source, as its plugin calls it."""
@@ -30,7 +31,7 @@ class PluginSource(Extensible):
 
     def __post_init__(self) -> None:
         check(self)
-        self._fill_own("source", [self.source])
+        self._fill_own([self.source])
 
     @property
     def parts(self) -> tuple[str, ...]:
