@@ -36,25 +36,25 @@ def test_three_sentences_say_what_is_recovered_what_chance_has_and_what_anchorin
         gt_recovery_decoder_tau95_mean=[0.99, 0.02], gt_recovery_encoder_tau95_mean=0.0, paper_gt_recovery=[0.849, 0.0]
     )
     assert [plain(sentence) for sentence in opening(frame, effects(0.1, 0.2))] == [
-        "Across 2 methods and 3 seeds, decoders recover a median of 50.5 % (2 to 99 %) of the features, encoders 0 %.",
+        "2 methods: decoders recover 50.5 % (median; 2 to 99 %) of the features at cosines above 0.95, encoders 0 %.",
         "Chance alone recovers 0 %; the paper reports 0 to 84.9 % at its own scale.",
-        "Anchoring changes decoder recovery of features not given by +15 points (τ = 0.9); 2 of 2 intervals "
-        "(3 seeds) exclude zero.",
+        "Anchoring changes decoder recovery of features not given by +15 points (cosines above 0.9); "
+        "2 of 2 intervals (3 seeds) exclude zero.",
     ]
 
 
 def test_the_strongest_null_baseline_is_named_and_is_no_method():
     frame = table(gt_recovery_decoder_tau95_mean=[0.99, 0.52])
     first, second, _ = map(plain, opening(frame, nulls=["relu"]))
-    assert "Across 1 method and 3 seeds, decoders recover a median of 99 % of the features" in first
+    assert "1 method: decoders recover 99 % of the features at cosines above 0.95" in first
     assert second == "The strongest null baseline (ReLU SAE) recovers 52 %, chance 0 %."
 
 
 @pytest.mark.parametrize(
     ("low", "high", "seeds", "said"),
     [
-        (-0.1, 0.1, 3, "by 0 points (τ = 0.9); none of 2 intervals (3 seeds) excludes zero."),
-        (-0.3, -0.1, 3, "by −20 points (τ = 0.9); 2 of 2 intervals (3 seeds) exclude zero."),
+        (-0.1, 0.1, 3, "by 0 points (cosines above 0.9); none of 2 intervals (3 seeds) excludes zero."),
+        (-0.3, -0.1, 3, "by −20 points (cosines above 0.9); 2 of 2 intervals (3 seeds) exclude zero."),
         (np.nan, np.nan, 1, "Reconstructions leave 1 to 30 % of the held-out variance unexplained."),
     ],
 )
@@ -64,7 +64,7 @@ def test_anchoring_is_told_by_intervals_or_something_else_is(low, high, seeds, s
 
 def test_few_seeds_cannot_show_what_anchoring_does():
     few = effects(0.1, 0.2, seeds=1).assign(difference_low=np.nan, difference_high=np.nan)
-    assert opening(table(), few)[2].endswith("by +15 points (τ = 0.9), but 1 seed cannot show that it helps.")
+    assert opening(table(), few)[2].endswith("by +15 points (cosines above 0.9), but 1 seed cannot show that it helps.")
 
 
 def test_a_table_that_judges_nothing_is_opened_by_its_reconstruction():
@@ -85,7 +85,7 @@ def test_classes_stand_beside_what_anchors_alone_reach():
         anchors_only_gt_recovery_decoder_unanchored_mean=[0.75, 0.75],
     )
     first, second, _ = map(plain, opening(frame, classes=True))
-    assert "decoders match a median of 10 % of the class means not given, encoders 0 %." in first
+    assert "decoders match 10 % of the class means not given at cosines above 0.9, encoders 0 %." in first
     assert second == "The anchors alone, without any training, match 75 % of these class means."
     assert [plain(sentence) for sentence in table_sentences(frame, classes=True)] == [
         "Decoders match 10 % of the class means not given without anchors and 60 % with them."
@@ -129,7 +129,8 @@ def test_resampling_compares_means_over_seeds():
     values = {"final_loss": [2.0, 4.0, 5.0, 7.0], "fvu": [0.1, 0.3, 0.4, 0.6], "dead_fraction": [0.0, 0.0, 0.5, 0.5]}
     frame = pd.DataFrame({"variant": ["with", "with", "without", "without"], **values})
     assert [plain(sentence) for sentence in leads({"figure6_summary": frame})["figure6"]] == [
-        "0 % of the latents are dead with resampling, 50 % without it.",
+        "On held-out samples, 0 % of the latents are never active with resampling, 50 % without it (the picture counts "
+        "those that no recent training sample activates).",
         "20 % of the held-out variance stays unexplained with resampling, 50 % without it.",
     ]
 

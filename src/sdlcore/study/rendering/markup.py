@@ -139,6 +139,12 @@ COLUMNS = [
 CLASS_COLUMNS = [_ours("all latents", "top_classes"), _ours("not given", part_name("top_classes", OTHERS))]
 
 
+def _of_inner_products(column: Column) -> bool:
+    """Tell whether a column counts as the paper does, which only its numbers beside it make worth showing."""
+    matched = METRICS[column.name].matched if column.name in METRICS else None
+    return matched is not None and matched.similarity == INNER
+
+
 class Cell(NamedTuple):
     """A number as text, and its spread as text (empty where there is none)."""
 
@@ -172,10 +178,12 @@ def readable(table: pd.DataFrame) -> Readable:
     swept = [symbol(table["parameter"].iloc[0])] if known(table, "value") else []
     # Appendix G's tables have no L0 of the paper, others nothing of it; where nothing is judged there is no recovery
     measured = {column.group for column in COLUMNS if known(table, f"{column.name}_mean")}
+    papers = {column.name for column in COLUMNS if column.name.startswith("paper_") and known(table, column.name)}
     columns = [
         column
         for column in COLUMNS
-        if (known(table, column.name) if column.name.startswith("paper_") else column.group in measured)
+        if (column.name in papers if column.name.startswith("paper_") else column.group in measured)
+        and (papers or not _of_inner_products(column))
     ]
     columns += [column for column in CLASS_COLUMNS if known(table, f"{column.name}_mean")]
     rows = []

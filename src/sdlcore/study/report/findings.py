@@ -48,10 +48,11 @@ def opening(
     }
     what, verb = CLASSES if classes else FEATURES
     decoders, encoders = (plain[f"{name}_mean"] for name in side_names.values())
-    runs = f"{_several(plain['method'].nunique(), 'method')} and {_several(int(table['seeds'].iloc[0]), 'seed')}"
+    protocols = plain["protocol"].nunique()
+    of = f"{_several(plain['method'].nunique(), 'method')}{f' under {protocols} protocols' * (protocols > 1)}"
     first = (
-        f"Across {runs}, decoders {verb} a median of {_median(decoders)} of the {what}{' not given' * classes}, "
-        f"encoders {_median(encoders)}."
+        f"{of}: decoders {verb} {_median(decoders)} of the {what}{' not given' * classes} at cosines above "
+        f"{TAU if classes else TAU_STRICT:g}, encoders {_median(encoders).replace('median; ', '')}."
     )
     anchored = None if effects is None else _anchoring(effects, what)
     return [first, _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
@@ -84,7 +85,7 @@ def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
     low, high = _points(rows["difference_mean"].min()), _points(rows["difference_mean"].max())
     by = low if low == high else f"{low} to {high}"
     seeds = int(rows["seeds"].iloc[0])
-    said = f"Anchoring changes decoder recovery of {what} not given by {by} points (τ = {TAU:g})"
+    said = f"Anchoring changes decoder recovery of {what} not given by {by} points (cosines above {TAU:g})"
     if seeds < FEWEST:
         return f"{said}, but {_several(seeds, 'seed')} cannot show that it helps."
     beyond = _beyond(rows)
@@ -180,12 +181,14 @@ def _absorption(pairs: pd.DataFrame) -> list[str]:
 
 def _resampling(summary: pd.DataFrame) -> list[str]:
     with_, without = (summary[summary["variant"] == variant] for variant in ("with", "without"))
+    dead, fvu = (
+        f"{percent(with_[name].mean())} {{}} with resampling, {percent(without[name].mean())} without it"
+        for name in ("dead_fraction", "fvu")
+    )
     return [
-        f"{percent(with_[name].mean())} of {what} with resampling, {percent(without[name].mean())} without it."
-        for name, what in (
-            ("dead_fraction", "the latents are dead"),
-            ("fvu", "the held-out variance stays unexplained"),
-        )
+        f"On held-out samples, {dead.format('of the latents are never active')} (the picture counts those that no "
+        "recent training sample activates).",
+        f"{fvu.format('of the held-out variance stays unexplained')}.",
     ]
 
 
@@ -234,7 +237,7 @@ def _several(number: int, noun: str) -> str:
 def _median(values: pd.Series) -> str:
     """Return the median, and the range where there is one."""
     middle, span = percent(float(values.median())), _range(values)
-    return middle if middle == span else f"{middle} ({span})"
+    return middle if middle == span else f"{middle} (median; {span})"
 
 
 def _range(values: pd.Series) -> str:

@@ -160,6 +160,7 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
         overview=encoded.get("overview"),
         glossary=Glossary(),
+        protocols=list(dict.fromkeys(cell.protocol for cell in config.cells())),
         opening=opening(*_worded_by(config, *tables[0], frames)) if tables else [],
         scale=_scale(config),
         tables=[_table(config, name, table, frames, encoded) for name, table in tables],
