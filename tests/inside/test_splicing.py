@@ -290,6 +290,7 @@ def test_gradients_pass_through_a_splice(lm: Any, random: SparseCoder):
         ({"layer": (1, 2)}, "two layers are for a transcoder or crosscoder"),
         ({"coder": SparseCoder(ModelConfig(n_q=8), (8,), (8,)).eval()}, "reads activations of width 8, but .* 24"),
         ({"coder": coder(pair="crosscoder"), "layer": (1, 2)}, "a crosscoder's reconstruction cannot be spliced in"),
+        ({"coder": coder(pair="transcoder"), "layer": (3, 1)}, "reads after block 3 cannot be spliced in at block 1"),
         ({"coder": coder(pair="transcoder"), "place": "residual"}, "a transcoder takes place mlp, or two layers"),
         ({"place": "mlp"}, "place mlp is for transcoders"),
         ({"coder": coder().train()}, "training mode"),

@@ -167,11 +167,18 @@ def read_and_write(sites: Mapping[str, Site], pair: str) -> tuple[Site, Site]:
     Raises
     ------
     ValueError
-        For a crosscoder: it needs sites that lie one behind the other at once.
+        For a crosscoder: it needs sites that lie one behind the other at once. For a transcoder that reads behind the
+        block at which it writes.
     """
     if pair == "crosscoder":
         raise ValueError(
             "a crosscoder's reconstruction cannot be spliced in: what it writes at its first site changes what it has "
             "read at its second; take an sae or a transcoder"
         )
-    return sites["input"], sites["target" if pair == "transcoder" else "input"]
+    read, write = sites["input"], sites["target" if pair == "transcoder" else "input"]
+    if read.block > write.block:
+        raise ValueError(
+            f"a transcoder that reads after block {read.block} cannot be spliced in at block {write.block}: a pass is "
+            "there first"
+        )
+    return read, write
