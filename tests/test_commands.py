@@ -317,6 +317,14 @@ def test_plain_tensors_become_a_dictionary(tmp_path, folder):
     assert np.allclose(sdl.load(out).encode(x), ours.encode(x), atol=1e-6)
 
 
+def test_plain_tensors_that_do_not_say_how_they_are_used_are_to_be_imported_first(tmp_path, capsys):
+    plain = tmp_path / "plain.npz"
+    np.savez(plain, W_enc=np.eye(24, 16), W_dec=np.eye(24, 16))
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(plain), "--bench", "lrb-s"])
+    assert f"`sdlcore import {plain} --activation topk --k 8 --out run`" in capsys.readouterr().err
+
+
 def test_square_tensors_are_of_the_pair_that_is_said(tmp_path):
     rows = np.random.default_rng(0).standard_normal((2, 24, 16)).astype(np.float32)
     np.savez(tmp_path / "plain.npz", W_enc=rows[0], W_dec=rows[1])

@@ -122,6 +122,7 @@ def test_another_start_is_another_run(x, tmp_path):
         ({"..": {}}, {}, "run '..': expected a name that a folder may have"),
         ({"a": {"pair": "transcoder"}}, {}, "run 'a': pair is transcoder, but that of all runs is sae"),
         ({1: {}, "1": {"k": 2}}, {}, "runs 1 and '1' would share a folder; name them apart"),
+        ({}, {}, "runs are empty, expected settings by name"),
         ([{"k": 3}], {}, "runs are a list, expected settings by name, such as {'wide': {'n_q': 4096}}"),
         ({"a": {}}, {"at_once": 0}, "at_once must be at least 1, found 0"),
         ({"a": {"batch_size": 4000}}, {}, "run 'a': x: batch_size 4000 exceeds its 3000 rows"),

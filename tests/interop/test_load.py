@@ -105,19 +105,22 @@ def test_plain_tensors_that_do_not_fit_or_are_not_understood_are_named(tmp_path)
     with pytest.raises(ValueError, match=r"W_enc \(4, 9\), W_dec \(8, 5\) do not fit each other and the biases"):
         load(file, activation="relu")
     save_file({"W_enc": torch.zeros(4, 9)}, file)
-    with pytest.raises(ValueError, match="lacks the tensors W_dec"):
+    with pytest.raises(ValueError, match="lacks the tensors W_dec; it has W_enc"):
         load(file, activation="relu")
     with pytest.raises(ValueError, match="plain tensors have no option top_k; expected some of activation, k"):
         load(file, top_k=3)
 
 
 def test_a_folder_of_no_format_or_of_several_is_named(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"holds no dictionary in a format that is known .*; sparsify: sae\.safetensors"
-    ):
+    known = (
+        r"holds no dictionary in a format that is known \(sdlcore: model.safetensors; .*; sparsify: sae\.safetensors"
+    )
+    with pytest.raises(ValueError, match=known):
         load(tmp_path)
     export(made("topk"), "sparsify", tmp_path / "layers.0.mlp")
-    with pytest.raises(ValueError, match=r"there are dictionaries in layers\.0\.mlp: give subfolder"):
+    with pytest.raises(
+        ValueError, match=r"there are dictionaries in layers\.0\.mlp: give such a folder, .*layers\.0\.mlp$"
+    ):
         load(tmp_path)
     assert_same(made("topk"), load(tmp_path, subfolder="layers.0.mlp"), "topk")
     both = export(made("topk"), "dictionary_learning", tmp_path / "both")

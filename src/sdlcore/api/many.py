@@ -90,6 +90,8 @@ def fit_many(
         raise ValueError(
             f"runs are a {type(runs).__name__}, expected settings by name, such as {{'wide': {{'n_q': 4096}}}}"
         )
+    if not runs:
+        raise ValueError("runs are empty, expected settings by name, such as {'wide': {'n_q': 4096}}")
     where = device_of(device)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}
@@ -101,7 +103,7 @@ def fit_many(
         name: _asked(name, {**settings, **common, **own}, settings["pair"], watch, where) for name, own in runs.items()
     }
     cores = torch.get_num_threads()
-    side_by_side = min(_at_once(at_once, cores, where), max(1, len(asked)))
+    side_by_side = min(_at_once(at_once, cores, where), len(asked))
     with activations(x, target) as samples, _Bar(sum(one.steps for one in asked.values()), progress) as bar:
         digest = digest_of(samples)
         facts = {}

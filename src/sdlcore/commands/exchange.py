@@ -8,7 +8,7 @@ import tyro
 from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export as export_dictionary
 from sdlcore.api.run_folder import run_folder
-from sdlcore.commands.given import Given, given
+from sdlcore.commands.given import Given, given, opened
 from sdlcore.interop.tensors import Layout
 
 Format = Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"]
@@ -33,7 +33,8 @@ def export(
         to: the library
         out: folder to write
         model_name: language model that the activations come from (saelens, circuit_tracer)
-        hook_name: where they come from, by TransformerLens' name (saelens)
+        hook_name: where they come from, by TransformerLens' name (saelens, which opens the folder without, but needs
+            both names to put the dictionary into its model)
         hook_name_out: where a transcoder writes (saelens)
         lm_name: language model (dictionary_learning)
         layer: layer of it, counted from 0 as that library counts (dictionary_learning); other commands count from 1
@@ -47,7 +48,7 @@ def export(
         layer=layer,
         submodule_name=submodule_name,
     )
-    print(export_dictionary(load(dictionary), to, out, **options))
+    print(export_dictionary(opened(dictionary), to, out, **options))
 
 
 def import_(

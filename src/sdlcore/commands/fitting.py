@@ -8,7 +8,6 @@ import yaml
 
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.bench import Bench, Part
-from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export_set
 from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
@@ -16,7 +15,7 @@ from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.many import fit_many as fit_side_by_side
 from sdlcore.api.run_folder import run_folder
-from sdlcore.commands.given import FEATURES, REFERENCES, Given, read_anchors, sites
+from sdlcore.commands.given import FEATURES, REFERENCES, Given, opened, read_anchors, sites
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
@@ -104,7 +103,7 @@ def fit(
         second,
         seed=seed,
         anchors=given,
-        start=None if start is None else load(start),
+        start=None if start is None else opened(start),
         device=device,
         out=out,
         **settings,

@@ -7,11 +7,13 @@ import tyro
 
 from sdlcore.api.anchors import as_anchors
 from sdlcore.api.bench import Bench
+from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.standard import STANDARD, standard_bench
 from sdlcore.data.anchors import Anchors, load_anchors
 from sdlcore.data.reading import open_checked
 from sdlcore.data.references import load_references
+from sdlcore.interop.tensors import UnsaidError
 from sdlcore.settings import Pair
 from sdlcore.sources.bench.settings import BenchSource
 
@@ -35,6 +37,21 @@ def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, P
     if target is None:
         return x, None, pair
     return ([x, target], None, pair) if pair == "crosscoder" else (x, target, "transcoder")
+
+
+def opened(dictionary: Path) -> Dictionary:
+    """Open a dictionary.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be opened; where it does not say how it is used, with the command that takes this.
+    """
+    try:
+        return load(dictionary)
+    except UnsaidError as error:
+        first = f"sdlcore import {dictionary} --activation topk --k 8 --out run"
+        raise ValueError(f"{error}: first write it as a run with these options, such as `{first}`") from error
 
 
 def read_bench(name: str) -> Bench:

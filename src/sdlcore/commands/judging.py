@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.api.anchors import class_means
-from sdlcore.api.dictionary import load
 from sdlcore.api.inputs import activations, array
 from sdlcore.api.inside import contexts as find_contexts
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
-from sdlcore.commands.given import REFERENCES, Given, given, read_anchors, read_bench, sites
+from sdlcore.commands.given import REFERENCES, Given, given, opened, read_anchors, read_bench, sites
 from sdlcore.data.references import load_references
 from sdlcore.inside.places import Place
 from sdlcore.storage.files import write_json
@@ -43,7 +42,7 @@ def evaluate(
     """
     options: dict[str, Any] = {"seed": seed, "nulls": nulls}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
-    found = load(dictionary)
+    found = opened(dictionary)
     if bench is not None:
         for name in given(x=x, target=target, labels=labels, references=references):
             raise ValueError(f"--{name} goes without --bench, which has samples and true features of its own")
@@ -93,7 +92,7 @@ def contexts(
         number: contexts of each latent
     """
     pages = find_contexts(
-        load(dictionary), model, text, latents, layer=layer, place=place, tokens=tokens, number=number
+        opened(dictionary), model, text, latents, layer=layer, place=place, tokens=tokens, number=number
     )
     print(pages)
     print(pages.to_html(out))

@@ -18,7 +18,7 @@ _FILES = FILES["circuit_tracer"]
 def refusal(model: SparseCoder) -> str | None:
     config = model.config
     if config.pair != "transcoder":
-        return f"it opens transcoders, from a layer's MLP input to its output; {SAVE_OURS}"
+        return f"it opens transcoders, from a layer's MLP input to its output; fit these by fit_layers, or {SAVE_OURS}"
     if config.activation not in ("relu", "jumprelu", "batchtopk"):
         remedy = "train it with activation batchtopk, whose threshold JumpReLU can hold"
         return f"its loaders know relu and jumprelu; {remedy}, or {SAVE_OURS}"

@@ -15,8 +15,10 @@ from sdlcore.storage.parsing import SourceError
 Files: TypeAlias = Mapping[str, Callable[[Path], object]]
 """What writes each file of a folder, by the file's name. The last one says what the others are."""
 
-SAVE_OURS = "save it as sdlcore does: that safetensors file holds W_enc and W_dec by latent, b_enc and b_dec"
+SAVE_OURS = "save it as sdlcore does (dictionary.save): that file holds W_enc and W_dec by latent, b_enc and b_dec"
 """What to do with a dictionary that no format can express."""
+SHOWN = 10
+"""Names of tensors that an error lists."""
 
 
 class RefusedError(ValueError):
@@ -72,7 +74,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def check_names(path: Path, tensors: Mapping[str, Tensor], expected: set[str]) -> None:
     """Raise `SourceError` unless a file has the expected tensors and no others, which would change what it computes."""
     if missing := sorted(expected - tensors.keys()):
-        raise SourceError(f"{path}: lacks the tensors {', '.join(missing)}; it is damaged or of another kind")
+        has = f"it has {', '.join(sorted(tensors)[:SHOWN]) or 'none'}{', ...' if len(tensors) > SHOWN else ''}"
+        raise SourceError(f"{path}: lacks the tensors {', '.join(missing)}; {has}")
     if unknown := sorted(tensors.keys() - expected):
         raise SourceError(f"{path}: has tensors {', '.join(unknown)}, which are not understood")
 

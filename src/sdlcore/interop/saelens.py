@@ -86,6 +86,7 @@ def write(
         The dictionary.
     model_name, hook_name, hook_name_out
         The language model and the hooks that inputs and a transcoder's targets come from, in TransformerLens' names.
+        SAELens opens the folder without. What it puts into a language model, or evaluates in one, needs them.
     metadata
         More that SAELens is to know, such as ``neuronpedia_id``.
     """

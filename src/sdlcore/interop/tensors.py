@@ -15,6 +15,11 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.storage.parsing import SourceError, parsing
 
+
+class UnsaidError(SourceError):
+    """Plain tensors do not say how they are used, and nobody else does; the message names the option to give."""
+
+
 Layout = Literal["by_latent", "saelens", "linear"]
 _BY_LATENT: dict[Layout, tuple[bool, bool]] = {
     "by_latent": (True, True),
@@ -66,15 +71,15 @@ def read(
         limit = named.get("threshold", None if threshold is None else torch.tensor(float(threshold)))
         activation = activation or ("jumprelu" if limit is not None else None)
         if activation is None:
-            raise SourceError(f"{file}: does not say its activation; give activation, such as topk with k")
+            raise UnsaidError(f"{file}: does not say its activation; give activation, such as topk with k")
         if activation == "gated":
             raise SourceError(f"{file}: gated is more than plain tensors; save it in a library's format")
         if activation in ("topk", "batchtopk"):
             k = int(named["k"]) if k is None and "k" in named else k
             if k is None:
-                raise SourceError(f"{file}: does not say its k; give k, which activation {activation} needs")
+                raise UnsaidError(f"{file}: does not say its k; give k, which activation {activation} needs")
         if activation in ("jumprelu", "batchtopk") and limit is None:
-            raise SourceError(f"{file}: does not say its threshold; give threshold, which {activation} needs")
+            raise UnsaidError(f"{file}: does not say its threshold; give threshold, which {activation} needs")
         weights = Weights(
             W_enc=W_enc,
             b_enc=named.get("b_enc", torch.zeros(n_q)),
@@ -114,7 +119,7 @@ def _by_latent(file: Path, named: dict[str, Tensor], layout: Layout | None) -> t
         if not fitting:
             raise SourceError(f"{file}: {shapes} do not fit each other and the biases")
         if len(fitting) > 1:
-            raise SourceError(f"{file}: {shapes} fit more than one layout; give layout, one of {', '.join(fitting)}")
+            raise UnsaidError(f"{file}: {shapes} fit more than one layout; give layout, one of {', '.join(fitting)}")
         layout = fitting[0]
     if layout not in _BY_LATENT:
         raise SourceError(f"layout must be one of {', '.join(_BY_LATENT)}, found {layout!r}")

@@ -131,6 +131,6 @@ def _said_in_a_sentence(name: str, kind: str, revision: str | None) -> Iterator[
 
 def _unreachable(name: str) -> SourceError:
     return SourceError(
-        f"{name}: neither a path on this machine nor in the hub's cache, and the hub cannot be reached (offline, or "
-        "HF_HUB_OFFLINE is set); fetch it on a machine with a network and the same HF_HOME"
+        f"{name}: no such file or folder on this machine, and not in the hub's cache; the hub cannot be reached "
+        "(offline, or HF_HUB_OFFLINE is set). Correct the path, or fetch it with a network and the same HF_HOME"
     )
