@@ -137,6 +137,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "sdlcore needs Python 3.11 or newer, as python3 or by PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the packages into $(VENV)/, for a minute or more"
 	@$(PIP_INSTALL) --editable '.[test]' \
 		|| { echo "The packages in constraints.txt could not be installed; pip says above why. Where there is no network, run"; \
 			echo "'make packages' on a machine that has one, with the same system and version of Python, in a clone of this"; \
