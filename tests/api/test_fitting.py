@@ -129,6 +129,21 @@ def test_torchs_default_precision_changes_no_bit(settings, both, tmp_path, other
     assert sdl.evaluate(loaded, x=both[0]) == scores
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_notebook_without_gradients_trains_all_the_same(mode, both, bench):
+    settings = TOPK | {"normalise": True, "initialisation": "samples", "anchors": bench.anchors(3)}
+    start = sdl.fit(both[0], **TOPK, **QUIET)
+    expected = sdl.fit(both[0], start=start, **settings, **QUIET)
+    with mode():
+        found = sdl.fit(both[0], start=sdl.fit(both[0], **TOPK, **QUIET), **settings, **QUIET)
+        assert not torch.is_grad_enabled()
+    assert same(found, expected)
+    assert found.history[-1]["gradient_norm"] > 0
+    sae_input = torch.from_numpy(both[0][:5]).requires_grad_()
+    found.encode(sae_input).sum().backward()
+    assert sae_input.grad.abs().sum() > 0
+
+
 def test_numpys_numbers_are_settings_and_seeds(both, tmp_path):
     numbers = {name: np.int64(value) for name, value in TOPK.items() if isinstance(value, int)}
     found = sdl.fit(both[0], seed=np.int64(2), activation="topk", **numbers, **QUIET)

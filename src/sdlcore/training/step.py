@@ -100,7 +100,7 @@ class TrainingStep:
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
             terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, held, anchoring)
-            if terms["loss"].requires_grad:  # nothing of a frozen model may be left to train
+            if self.names:  # nothing of a frozen model may be left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
                 fires_N = out.values > 0

@@ -19,6 +19,9 @@ from sdlcore.training.initialise import start_from_model, start_from_samples
 from sdlcore.training.loop import Checkpointing, train
 
 
+# whatever mode a notebook is in: many that look into models switch gradients off for good
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train_dictionary(
     rows: TrainingRows,
     config: RunConfig,
