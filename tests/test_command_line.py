@@ -89,7 +89,7 @@ def test_what_may_be_none_may_stand_without_a_value(called):
     [
         (("--store", "x", "--settings", "{}"), "--metrics [PATH [PATH ...]] files of runs (required)"),
         ((*NEEDED, "--sed", "3"), "Unrecognized options: --sed, 3; did you mean --seed?"),
-        ((*NEEDED, "--seed", "three"), "--seed: invalid literal for int() with base 10: 'three'"),
+        ((*NEEDED, "--seed", "three"), "--seed must be a whole number, found 'three'"),
         (
             (*NEEDED, "--device", "gpu"),
             "choice 'gpu' for argument '--device'. Expected one of ('auto', 'cpu')",
@@ -101,7 +101,7 @@ def test_what_may_be_none_may_stand_without_a_value(called):
         ((*NEEDED, "--hierarchy", '{"children": 1}'), "--hierarchy: missing settings: parents"),
         ((*NEEDED, "--anchors", "a", "b"), "--anchors: expected PATH or nothing, not a b"),
         ((*NEEDED, "--shard", "1"), "--shard: expected INT INT or nothing, not 1"),
-        ((*NEEDED, "--n-anchors", "x"), "--n-anchors: invalid literal for int() with base 10: 'x'"),
+        ((*NEEDED, "--n-anchors", "x"), "--n-anchors must be a whole number, found 'x'"),
     ],
 )
 def test_what_is_wrong_is_said_on_one_line_that_names_the_option(called, argv, said):

@@ -250,12 +250,15 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "nowhere.npy", "--out", "run"], "No such file or directory: 'nowhere.npy'"),
+        (["fit", "nowhere.npy", "--out", "run"], "nowhere.npy: no such file, which x names"),
         (["fit", "x.npy", "--out", "run", "--activation", "topk"], "sdlcore: activation topk needs k"),
         (["fit", "x.npy", "--out", "run", "--activation", "topkk"], "SDLCORE_PLUGINS.*'topkk'; did you mean topk?"),
         (["fit", "x.npy"], "--out"),
         (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
-        (["fitt"], "fitt"),
+        (["fitt", "x.npy", "--out", "run"], "sdlcore: no such command fitt; did you mean fit[?]"),
+        (["zzz"], "sdlcore: no such command zzz; expected one of bench, fit, "),
+        (["fit", "x.npy", "--out", "run", "--k", "abc"], "sdlcore: --k must be a whole number or None, found 'abc'"),
+        (["fit", "x.npy", "--out", "run", "--lr", "abc"], "sdlcore: --lr must be a number, found 'abc'"),
         (["fit", "x.npy", "--out", "a", "--anchors", "class-means"], "--anchors class-means needs --labels"),
         (["fit", "x.npy", "--out", "a", "--anchors", "class_means"], "class_means; did you mean class-means?"),
         (["fit", "x.npy", "--out", "a", "--n-anchors", "3"], "--n-anchors needs --anchors class-means or discover"),

@@ -30,7 +30,7 @@ from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.plugins.own import own_settings
 from sdlcore.plugins.registry import PluginError
-from sdlcore.settings import FromJson
+from sdlcore.settings import FromJson, did_you_mean
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
 """Loggers of libraries that tell of every glyph that they embed, and of every request."""
@@ -83,6 +83,11 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         With one line on standard error, if an argument is wrong, or the function raises ValueError or OSError.
     """
 
+    first = next(iter(sys.argv[1:] if argv is None else argv), "-")
+    if not first.startswith("-") and first not in functions:
+        meant = did_you_mean(first, functions) or f"; expected one of {', '.join(functions)}"
+        print(f"{name}: no such command {first}{meant}", file=sys.stderr)
+        raise SystemExit(2)
     _load_plugins(name)
     warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
     with _reader_gone(), _errors_in_a_line(name):
@@ -189,12 +194,18 @@ def _one_line(box: str) -> str:
     below = re.sub("[╭╮╰╯│]", " ", box).partition("\n")[2]
     parts = [" ".join(part.split()) for part in re.split(r"(?m)^\s*[─-]{8,}\s*$", below)]
     line = next(filter(None, parts), "")
+    if unread := _UNREAD.search(line):
+        option, allowed, kind, given = unread.groups()
+        number = "a whole number" if "int" in kind else "a number"
+        return f"{option} must be {number}{' or None' if 'None' in allowed else ''}, found {given}"
     # of settings that do not go together tyro names a parameter of its own
     found = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
     meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)
     return (found[1] if found else line) + (f"; did you mean {meant[1]}?" if meant else "")
 
 
+_UNREAD = re.compile(r"Error parsing (--[\w-]+): (.*?)(literal for int\(\) with base 10|string to float): ('.*?')")
+"""What tyro says of a text that is no number."""
 RULES = ConstructorRegistry()
 
 

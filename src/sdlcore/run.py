@@ -307,7 +307,7 @@ class RunConfig(FromJson):
             if left := sorted(unknown - model.keys() - loss.keys()):
                 known = (*cls().to_dict(), *of_plugins["activation"], *of_plugins["loss term"])
                 here = CALLED_ELSEWHERE.get(left[0])
-                meant = f"; here it is called {here}" if here else did_you_mean(left[0], known)
+                meant = f"; here it is called {here}" if here else did_you_mean(left[0], (*known, "seed"))
                 raise ValueError(f"unknown run settings: {', '.join(left)}{meant}")
         return cls(ModelConfig.from_dict(model), LossConfig.from_dict(loss), TrainingConfig.from_dict(training))
 

@@ -80,7 +80,8 @@ class FromJson:
         """
         known = {field.name: field for field in fields(cls)}
         if unknown := sorted(settings.keys() - known):
-            raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}; expected some of {', '.join(known)}")
+            meant = did_you_mean(unknown[0], known)
+            raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}; expected some of {', '.join(known)}{meant}")
         needed = {name for name, field in known.items() if field.default is MISSING}
         if missing := sorted(needed - settings.keys()):
             raise ValueError(f"missing {cls.called}: {', '.join(missing)}")
@@ -215,7 +216,7 @@ def _choices(annotation: Any) -> Iterator[str]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
     names = {one.lower(): one for one in known}
-    close = get_close_matches(name.lower(), list(names), n=1)
+    close = ["cuda"] if name == "gpu" and "cuda" in names else get_close_matches(name.lower(), list(names), n=1)
     return f"; did you mean {names[close[0]]}?" if close else ""
 
 

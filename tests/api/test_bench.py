@@ -70,6 +70,7 @@ def test_anchors_are_true_features_and_more_of_them_keep_the_fewer(bench):
     [
         ({"sparsity": 1.5}, "sparsity must be below 1, found 1.5"),
         ({"nn": 3}, "unknown settings: nn"),
+        ({"sparsty": 0.9}, r"unknown settings: sparsty; expected some of .*; did you mean sparsity\?"),
         ({"correlation": 0.5, "group_size": 40}, "group_size: 40 features of a group"),
         ({"max_interference": 0.01, "bound": "absolute"}, "out of reach"),
     ],

@@ -337,7 +337,10 @@ def test_relu_without_a_penalty_is_warned_of(both):
     [
         (lambda x: sdl.fit(x, steps=0), "steps must be at least 1, found 0"),
         (lambda x: sdl.fit(x, steps=np.int64(-3)), "steps must be at least 1, found -3"),
-        (lambda x: sdl.fit(x, device="gpu"), "device must be one of auto, cpu, cuda, found 'gpu'"),
+        (
+            lambda x: sdl.fit(x, device="gpu"),
+            r"device must be one of auto, cpu, cuda, found 'gpu'; did you mean cuda\?",
+        ),
         (lambda x: sdl.fit(x, device="cuda:1"), "device must be one of auto, cpu, cuda, found 'cuda:1'"),
         (lambda x: sdl.fit(x, device="mps"), "device must be one of"),
         (lambda x: sdl.fit_many(x, {"a": {}}, device="cuda:0"), "device must be one of"),
@@ -362,6 +365,8 @@ def test_relu_without_a_penalty_is_warned_of(both):
         ),
         (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
+        (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers; give np\.asarray\(x\)"),
+        (lambda x: sdl.fit(x, sed=3), r"unknown run settings: sed; did you mean seed\?"),
         (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file, or an activation store"),
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
@@ -375,13 +380,16 @@ def test_relu_without_a_penalty_is_warned_of(both):
         ),
         (
             lambda x: sdl.fit(x, **SMALL, anchors=np.eye(8)[:2], lambda_anchor=0),
-            "lambda_anchor is 0, but anchors are given; set both",
+            "lambda_anchor is 0, but anchors are given; leave lambda_anchor out for its default, or",
         ),
         (
             lambda x: sdl.fit(x, anchors=np.eye(9), lambda_anchor=1, batch_size=50, steps=2),
             "anchors have 9 dimensions, but x has 8",
         ),
-        (lambda x: sdl.fit(x, **SMALL, lambda_anchor=0.1), "lambda_anchor is 0.1, but no anchors are given"),
+        (
+            lambda x: sdl.fit(x, **SMALL, lambda_anchor=0.1),
+            "lambda_anchor is 0.1, but no anchors are given; give anchors, or leave",
+        ),
         (lambda x: sdl.fit(x, **SMALL, anchor_cosine=0.9), "anchor_cosine is 0.9, but no anchors are given"),
         (lambda x: sdl.fit(x, **ANCHORED, anchors=np.eye(8)), "there are 8 anchors, but n_q is 4; raise n_q"),
         (lambda x: sdl.fit(x, x, **ANCHORED, anchors=np.eye(8)[:2]), "anchors are of x alone, but pair transcoder"),

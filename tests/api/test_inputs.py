@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sdlcore.api.inputs import activations, class_numbers
+from sdlcore.api.inputs import activations, array, class_numbers
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 
@@ -53,3 +53,11 @@ def test_what_a_store_holds_itself_is_refused_beside_it(way, column, tmp_path):
             pass
         with activations(x) as found:
             assert found.rows == 3
+
+
+def test_a_file_that_holds_no_numbers_is_named(tmp_path):
+    np.save(tmp_path / "pickled.npy", np.array([{1: 2}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"pickled\.npy: is no \.npy file of numbers \(.*Python objects"):
+        array(tmp_path / "pickled.npy", "x")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npy: no such file, which labels names"):
+        array(tmp_path / "nowhere.npy", "labels")

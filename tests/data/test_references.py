@@ -139,7 +139,7 @@ def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_fi
     [
         (None, None, "has no labels with class names"),
         ([0, 1, 2], ["a", "b"], "label 2 has no name"),
-        ([0, 0, -1], ["a", "b"], "1 classes have a mean"),
+        ([1, 1, -1], ["a", "b"], "all labels are of one class, b; means of classes need two"),
     ],
 )
 def test_stores_that_have_no_class_means_are_refused_by_name(tmp_path, labels, names, message):

@@ -259,6 +259,8 @@ def test_the_model_is_as_it_was_after_an_exception(lm: Any, random: SparseCoder)
     assert hooks(lm) == before
     with pytest.raises(ValueError, match="an edit must return latents"), splice(lm, 2, random, lambda z: z[:, 1:]):
         logits(lm)
+    with pytest.raises(ValueError, match=r"edit is 'steer', expected steer\("), splice(lm, 2, random, "steer"):
+        pass
     assert hooks(lm) == before
     assert torch.equal(logits(lm), clean)
 

@@ -11,7 +11,10 @@ def test_settings_go_to_json_and_back():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"solver": "magic"}, "solver must be one of acs, ksvd, odl, kmeans, dbksvd, found 'magic'"),
+        (
+            {"solver": "magic"},
+            r"solver must be one of acs, ksvd, odl, kmeans, dbksvd, or of a plugin \(.*\), found 'magic'",
+        ),
         ({"pair": "both"}, "pair must be one of"),
         ({"precision": "int8"}, "precision must be one of float32, bfloat16"),
         ({"support": 0}, "support must be at least 1"),

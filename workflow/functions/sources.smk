@@ -64,6 +64,11 @@ def check_arrays(name):
         classes = count_classes(FileSource(**settings_for(FileSource, SimpleNamespace(source=name))))
     except SourceError as error:
         raise WorkflowError(f"sources.file.{name}: {error}")
+    if classes is not None and classes < 2:
+        raise WorkflowError(
+            f"sources.file.{name}: its labels name {classes} class{'' if classes else 'es'}, but means of classes need "
+            "two or more; leave labels out"
+        )
     for anchoring in sorted({cell.anchoring for cell in study.cells() if cell.source == name} - {"none"}):
         anchors = study.anchorings[anchoring]
         if classes is not None and anchors.discover is None and anchors.n_anchors > classes:

@@ -6,7 +6,8 @@ from sdlcore.study.configuration.targets import unknown_target
 
 def asked_targets():
     """What the command line asks for, as Snakemake's own parser reads it; nothing where another program runs Snakemake."""
-    if Path(sys.argv[0]).name != "snakemake":
+    program = Path(sys.argv[0])
+    if "snakemake" not in (program.name, program.parent.name):  # python -m snakemake
         return []
     try:
         return get_argument_parser().parse_known_args(sys.argv[1:])[0].targets

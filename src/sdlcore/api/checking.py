@@ -29,10 +29,11 @@ def check_inputs(
             f"set batch_size to {samples.rows} or less"
         )
     if (anchors is not None) != config.loss.anchors:
-        given = "no anchors" if anchors is None else "anchors"
         weight = config.loss.anchor_cosine or config.loss.lambda_anchor
         name = "anchor_cosine" if config.loss.anchor_cosine else "lambda_anchor"
-        raise ValueError(f"{name} is {weight}, but {given} are given; set both or neither")
+        if anchors is None:
+            raise ValueError(f"{name} is {weight}, but no anchors are given; give anchors, or leave {name} out")
+        raise ValueError(f"{name} is {weight}, but anchors are given; leave {name} out for its default, or the anchors")
     if anchors is not None:
         _check_anchors(anchors, samples, pair, n_q)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,12 @@ def array(values: Any, name: str) -> np.ndarray:
     if isinstance(values, str | Path):
         if Path(values).suffix != ".npy":
             raise ValueError(f"{values}: expected an .npy file, or an activation store ({', '.join(STORES)})")
-        return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
+        try:
+            return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{values}: no such file, which {name} names") from error
+        except ValueError as error:
+            raise ValueError(f"{values}: is no .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray):
         instead = f"; give {name}.to_numpy()" if hasattr(values, "to_numpy") else ""
         raise ValueError(f"{name} is a {type(values).__name__}, expected an array, a tensor or a path{instead}")
@@ -55,6 +60,8 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
             yield store
     else:
         if is_pair(x):
+            if any(isinstance(part, list | tuple | Real) for part in x):
+                raise ValueError(f"x is a {type(x).__name__} of {len(x)} rows or numbers; give np.asarray(x)")
             if target is not None or len(x) != 2:
                 raise ValueError(f"x has {len(x)} parts, expected one array, or two for a crosscoder and no target")
             x, target = x

@@ -116,6 +116,9 @@ def class_means(
         "",
     )
     kept = np.flatnonzero(left_out == "")
+    if (counts > 0).sum() == 1:
+        only = names[int(counts.argmax())]
+        raise ValueError(f"{store.path}: all labels are of one class, {only}; means of classes need two or more")
     if len(kept) < 2:
         found = f"{len(kept)} classes have a mean of {min_class_size} samples"
         raise ValueError(f"{store.path}: {found}, expected two or more")

@@ -68,8 +68,10 @@ def splice(
     ------
     ValueError
         If the model has no such layer or the dictionary no such latent, widths differ, the dictionary is a crosscoder
-        or in training mode, or an edit returns another shape.
+        or in training mode, or an edit is no function or returns another shape.
     """
+    if edit is not None and not callable(edit):
+        raise ValueError(f"edit is {edit!r}, expected steer(latent, by=...), ablate(latents) or a function of latents")
     sites = sites_of(coder, lm, layer, place)
     read, write = read_and_write(sites, coder.config.pair)
     require_latents(getattr(edit, "latents", ()), coder.config.n_q)

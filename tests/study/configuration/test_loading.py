@@ -80,6 +80,9 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ),
         ({"figures": {"figure6": {"source": "lrb_3d"}}}, "13 anchors, but only 4 features of lrb_3d"),
         ({"protocols": {"best": {"run": {"lr": "1e-4"}}}}, "protocols.best.run.lr: expected number .*1.0e-4"),
+        ({"protocols": {"best": {"run": {"lr": "5e4"}}}}, r"best.run.lr: .*; write 5\.0e\+4, since YAML reads 5e4 as"),
+        ({"methods": {"topk": {"n_q": "1e3"}}}, "methods.topk.n_q: .*found '1e3'; write 1000, since YAML"),
+        ({"protocols": {"best": {"run": {"steps": "200"}}}}, "best.run.steps: .*found '200'; write it without quotes"),
         ({"protocols": {"best": {"run": {"lr": "fast"}}}}, "protocols.best.run.lr: expected number .*found 'fast'$"),
         ({"protocols": {"best": {"run": {"lr": float("nan")}}}}, "protocols.best.run.lr: expected a finite number"),
         (

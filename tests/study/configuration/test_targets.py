@@ -22,6 +22,17 @@ def test_names_and_parts_of_paths_that_are_close_are_suggested():
     assert said("results/mine/tables").endswith("a folder, expected a file in it")
 
 
+def test_the_product_of_a_plan_is_suggested_by_its_own_name(tmp_path):
+    rules = ["table1", "plan_table1", "theory"]
+    assert unknown_target("plan_tabel1", "mine", rules, FILES, tmp_path).endswith("did you mean table1?")
+    assert "nothing to plan" in unknown_target("plan_theory", "mine", rules, FILES, tmp_path)
+
+
+def test_a_table_of_the_default_configuration_is_suggested_to_another():
+    found = unknown_target("figrue6", "mine", ["own_mine"], FILES, REPOSITORY / "config")
+    assert found == "figrue6: no table, figure, rule or file of the configuration mine; did you mean figure6?"
+
+
 def test_configurations_that_have_a_table_are_named_whole_ones_first(tmp_path):
     default = load_yaml(REPOSITORY / "config/config.yaml")
     default["tables"] = {"table1": default["tables"]["table1"]}

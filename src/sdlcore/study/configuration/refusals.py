@@ -54,7 +54,7 @@ def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
     elif kind == "finite_number":
         yield f"{where}: expected a finite number, found {value}"
     elif kind.endswith("_type"):
-        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, found {shown(value)}{_text_of_number(value)}"
+        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, found {shown(value)}{_text_of_number(part, value)}"
     else:
         yield f"{where}: {_expected(kind, resolved, value, error['msg'])}{hint}"
 
@@ -131,16 +131,17 @@ def _hint(part: Part) -> str:
     return f" ({text})" if text else ""
 
 
-def _text_of_number(value: Any) -> str:
+def _text_of_number(part: Part, value: Any) -> str:
     """Return how to write a number that was read as text."""
     if not isinstance(value, str):
         return ""
     try:
-        float(value)
+        number = float(value)
     except ValueError:
         return ""
-    if "e" in value.lower():
-        return "; write 1.0e-4 rather than 1e-4, which YAML reads as text"
-    return (
-        "; write it without quotes, in a file: Snakemake's --config makes text of numbers inside of lists and mappings"
-    )
+    mantissa, exponent, power = value.lower().partition("e")
+    if not exponent:
+        return "; write it without quotes, or in a file if --config gave it"
+    whole = "integer" in _kinds(part) and number.is_integer()
+    written = f"{number:.0f}" if whole else f"{float(mantissa)}e{int(power):+d}"
+    return f"; write {written}, since YAML reads {value} as text"

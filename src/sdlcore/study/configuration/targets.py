@@ -7,6 +7,9 @@ from sdlcore.settings import did_you_mean
 from sdlcore.study.configuration.loading import ConfigError, configure, read_given
 from sdlcore.study.settings.trees import branch
 
+PLAN = "plan_"
+"""What the rule of a table's plan is called before its name."""
+
 
 def unknown_target(target: str, study: str, rules: Iterable[str], files: Iterable[str], folder: Path) -> str:
     """Return why nothing makes a target, and what may have been meant, as a sentence or two.
@@ -24,6 +27,12 @@ def unknown_target(target: str, study: str, rules: Iterable[str], files: Iterabl
     """
     if "/" in target:
         return _unknown_path(target, study, files)
+    if target.startswith(PLAN):
+        product, rules = target.removeprefix(PLAN), set(rules)
+        if product in rules:
+            return f"{product}: trains and judges nothing, so there is nothing to plan"
+        planned = [rule.removeprefix(PLAN) for rule in rules if rule.startswith(PLAN)]
+        return unknown_target(product, study, planned, files, folder)
     found = configurations_with(target, folder)
     if whole := [str(path) for path, is_whole in found.items() if is_whole]:
         who = f"{' and '.join(whole)} {'do' if len(whole) > 1 else 'does'}"
@@ -33,8 +42,16 @@ def unknown_target(target: str, study: str, rules: Iterable[str], files: Iterabl
         )
     if found:
         return f"{target}: the configuration {study} does not ask for it; the first lines of {min(found)} say how to"
-    hint = did_you_mean(target, rules)
+    hint = did_you_mean(target, rules) or did_you_mean(target, _default_products(folder))
     return f"{target}: no table, figure, rule or file of the configuration {study}{hint or '; see snakemake --list'}"
+
+
+def _default_products(folder: Path) -> Iterable[str]:
+    """Return the tables and figures of the default configuration, nothing where there is none."""
+    try:
+        return configure({}, read_given([folder / "config.yaml"], {})).products()
+    except ConfigError:
+        return ()
 
 
 def configurations_with(product: str, folder: Path) -> dict[Path, bool]:
