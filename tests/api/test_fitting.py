@@ -280,6 +280,16 @@ def test_what_another_process_finished_meanwhile_is_not_overwritten_either(both,
     assert sdl.load(tmp_path / "run").provenance["seed"] == 1
 
 
+def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tmp_path):
+    folder = tmp_path / "run"
+    sdl.fit(both[0], out=folder, **TOPK, **QUIET)
+    files = sorted(folder.iterdir())
+    (folder / CHECKPOINT).touch()
+    (folder / f".{CHECKPOINT}.{2**22 + 1}.part").mkdir()  # of a process that there cannot be
+    sdl.fit(both[0], out=folder, **TOPK, **QUIET)
+    assert sorted(folder.iterdir()) == files
+
+
 def test_a_finished_run_is_opened_on_the_device_that_it_was_found_on(both, tmp_path, monkeypatch):
     sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     elsewhere = torch.device("meta")  # in the place of a GPU

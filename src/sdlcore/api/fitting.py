@@ -31,7 +31,7 @@ from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.storage.files import provenance
+from sdlcore.storage.files import provenance, remove_leftovers
 from sdlcore.training.history import History, Row, Sink, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
@@ -178,13 +178,13 @@ class Fit:
         found = self._find(samples, facts, sinks, keep)
         if not is_finished(folder, facts):  # by another process, meanwhile
             found.save(folder)
-        if keep is not None:
-            keep.path.unlink(missing_ok=True)
+        _remove_checkpoint(folder)
         return found
 
     def finished(self, folder: Path) -> Dictionary:
         """Return what is finished in a run's folder, where `find` leaves a dictionary: on the device, or a solver's on
         the CPU."""
+        _remove_checkpoint(folder)  # of a call that was cut off just before it would have
         return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
 
     def _find(
@@ -279,6 +279,12 @@ def _digest_of(*arrays: np.ndarray | None) -> str:
             for start in range(0, len(values), 8192):
                 total.update(np.ascontiguousarray(values[start : start + 8192]).data)
     return total.hexdigest()
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Remove a run's checkpoint, and what a killed process left of one, since there will be no other."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    remove_leftovers(folder / CHECKPOINT)
 
 
 def _checkpointing(path: Path, facts: dict[str, Any]) -> Checkpointing:
