@@ -87,6 +87,13 @@ def test_plain_tensors_that_fit_two_layouts_need_one_to_be_said(tmp_path):
         load(file, activation="relu", layout="rows")
 
 
+@pytest.mark.parametrize(("library", "layout"), [("circuit_tracer", "by_latent"), ("saelens", "saelens")])
+def test_plain_tensors_have_the_linear_path_as_libraries_keep_it(library, layout, tmp_path):
+    kind = "relu transcoder with a skip connection"
+    file = export(made(kind), library, tmp_path / "out") / {"saelens": "sae_weights"}.get(library, "layer_0")
+    assert_same(made(kind), load(file.with_suffix(".safetensors"), "tensors", activation="relu", layout=layout), kind)
+
+
 def test_plain_tensors_may_subtract_the_bias_and_have_one_threshold(tmp_path):
     tensors = plain("relu")
     save_file(tensors, tmp_path / "a.safetensors")

@@ -45,7 +45,7 @@ def read(
     Parameters
     ----------
     file
-        A safetensors file or an .npz.
+        A safetensors file or an .npz. Its W_skip is n_r x n_p in every layout, as all libraries that have one keep it.
     activation
         relu, jumprelu, topk or batchtopk; None for jumprelu where there is a threshold.
     k, threshold
@@ -87,7 +87,7 @@ def read(
             b_dec=named.get("b_dec", torch.zeros(n_r)),
             shift=named.get("b_dec") if apply_b_dec_to_input else None,
             threshold=_threshold(activation, limit, n_q),
-            W_skip=named.get("W_skip"),
+            W_skip=named["W_skip"].T if "W_skip" in named else None,
         )
         if pair is None:
             pair = "sae" if n_p == n_r and weights.W_skip is None else "transcoder"
