@@ -104,7 +104,7 @@ def test_what_can_be_counted_is_checked_before_any_job(checkout):
     done = checkout.snakemake(RUN, "-n", change=short, check=False)
     assert done.returncode != 0
     assert "sources.file.mine: arrays of the same samples differ in rows" in done.stdout
-    np.save(checkout.path / DATA / "same.npy", np.zeros(600, dtype=int))
+    np.save(checkout.path / DATA / "same.npy", np.zeros(1200, dtype=int))
     same = {"sources": {"file": {"mine": {**SOURCE, "labels": f"{DATA}/same.npy"}}}}
     done = checkout.snakemake(RUN, "-n", change=same, check=False)
     assert "sources.file.mine: its labels name 1 class, but means of classes need two or more" in done.stdout

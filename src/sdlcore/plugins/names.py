@@ -22,8 +22,9 @@ class Name:
         """Return what is wanted of another value, else None."""
         if value in self.ours or (isinstance(value, str) and value in extensions(self.kind)):
             return None
-        missing = f", or of a plugin (named in {VARIABLE}, or under plugins in a configuration)"
-        return f"one of {', '.join(self.known())}{'' if extensions(self.kind) else missing}"
+        listed = [f"one of {', '.join(known)}"] if (known := self.known()) else []
+        theirs = f"of a plugin (named in {VARIABLE}, or under plugins in a configuration)"
+        return ", or ".join(listed if extensions(self.kind) else [*listed, theirs])
 
     def known(self) -> tuple[str, ...]:
         """Return all names."""
