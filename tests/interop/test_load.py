@@ -108,6 +108,9 @@ def test_plain_tensors_that_do_not_fit_or_are_not_understood_are_named(tmp_path)
     save_file({**plain("relu"), "W_gate": torch.zeros(3)}, file)
     with pytest.raises(ValueError, match=r"a\.safetensors: has tensors W_gate, which are not understood"):
         load(file, activation="relu")
+    save_file(plain("relu"), file)
+    with pytest.raises(ValueError, match=r"activation relu has no threshold; leave 0\.7 out"):
+        load(file, activation="relu", threshold=0.7)
     save_file({"W_enc": torch.zeros(4, 9), "W_dec": torch.zeros(8, 5)}, file)
     with pytest.raises(ValueError, match=r"W_enc \(4, 9\), W_dec \(8, 5\) do not fit each other and the biases"):
         load(file, activation="relu")

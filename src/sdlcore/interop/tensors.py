@@ -78,6 +78,8 @@ def read(
             k = int(named["k"]) if k is None and "k" in named else k
             if k is None:
                 raise UnsaidError(f"{file}: does not say its k; give k, which activation {activation} needs")
+        if threshold is not None and activation not in ("jumprelu", "batchtopk"):
+            raise SourceError(f"{file}: activation {activation} has no threshold; leave {threshold:g} out")
         if activation in ("jumprelu", "batchtopk") and limit is None:
             raise UnsaidError(f"{file}: does not say its threshold; give threshold, which {activation} needs")
         weights = Weights(
