@@ -8,6 +8,7 @@ import pytest
 
 from sdlcore.command_line import cli
 from sdlcore.settings import FromJson
+from sdlcore.storage.parsing import SourceError
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,14 @@ def test_help_says_what_the_module_does_and_what_options_mean(called):
     assert "Command lines as rules and people write them" in said
     assert "files of runs" in said
     assert "what is read" in said
+
+
+def test_what_is_wrong_with_a_source_is_said_in_a_line():
+    def main(*, store: Path) -> None:
+        raise SourceError(f"{store}: row 7 holds NaN")
+
+    with pytest.raises(SystemExit, match=r": train\.h5: row 7 holds NaN$"):
+        cli(main, argv=["--store", "train.h5"])
 
 
 def test_an_error_of_the_function_itself_is_not_taken_for_one_of_its_arguments():

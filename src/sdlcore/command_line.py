@@ -31,6 +31,7 @@ from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.plugins.own import own_settings
 from sdlcore.plugins.registry import PluginError
 from sdlcore.settings import FromJson, did_you_mean
+from sdlcore.storage.parsing import SourceError
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
 """Loggers of libraries that tell of every glyph that they embed, and of every request."""
@@ -51,17 +52,22 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     Raises
     ------
     SystemExit
-        With one line on standard error that names the option, if an argument is missing, unknown or cannot be read.
+        With one line on standard error that names the option, if an argument is missing, unknown or cannot be read, or
+        what is wrong with a file or a setting, where the function raises SourceError. Other errors pass.
     """
 
-    _load_plugins(Path(sys.argv[0]).name)
+    program = Path(sys.argv[0]).name
+    _load_plugins(program)
     described = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
-    with _errors_in_a_line(Path(sys.argv[0]).name):
+    with _errors_in_a_line(program):
         call = tyro.cli(_later(main, described), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
     logging.basicConfig(level=logging.INFO, format=log)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    call()
+    try:
+        call()
+    except SourceError as error:
+        raise SystemExit(f"{program}: {error}") from error
 
 
 def commands(name: str, description: str, functions: Mapping[str, Callable[..., None]], argv: list[str] | None) -> None:
