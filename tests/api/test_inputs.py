@@ -39,6 +39,13 @@ def test_what_are_no_labels_is_refused(labels, found):
         class_numbers(labels)
 
 
+@pytest.mark.parametrize("content", [b"", b"words", b"\x93NUMPY"])
+def test_a_file_that_is_no_array_is_named(content, tmp_path):
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.npy: is no \.npy file of numbers"), activations(tmp_path / "x.npy"):
+        pass
+
+
 @pytest.mark.parametrize("column", ["target", "labels"])
 @pytest.mark.parametrize("way", ["path", "opened"])
 def test_what_a_store_holds_itself_is_refused_beside_it(way, column, tmp_path):

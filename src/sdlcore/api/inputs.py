@@ -34,7 +34,7 @@ def array(values: Any, name: str) -> np.ndarray:
             return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{values}: no such file, which {name} names") from error
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise ValueError(f"{values}: is no .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray):
         instead = f"; give {name}.to_numpy()" if hasattr(values, "to_numpy") else ""
