@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
+from sdlcore.api.fitting import bar
 from sdlcore.api.run_folder import CHECKPOINT
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
@@ -459,3 +460,13 @@ def test_a_store_that_is_damaged_is_refused(store):
         file["input"][0] = 0
     with pytest.raises(ValueError, match="is damaged"):
         sdl.fit(store, **TOPK, **QUIET)
+
+
+def test_a_bar_learns_nothing_of_the_rate_from_its_first_row(capsys):
+    """Kernels may be compiled until then."""
+    row = {"loss": 1.0, "fvu": 0.5, "l0": 4.0}
+    with bar(100, [{"step": 10.0}]) as write:
+        write({"step": 30, **row})
+        assert "30/100 [00:00<?" in capsys.readouterr().err
+        write({"step": 100, **row})
+    assert "100/100" in capsys.readouterr().err

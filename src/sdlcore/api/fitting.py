@@ -238,11 +238,17 @@ def made_by(config: RunConfig | SolverConfig, seed: int, device: torch.device) -
 @contextmanager
 def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
     """Show a bar of ``steps`` steps with loss and L0 of the last row: a sink of a history."""
-    with tqdm(total=steps, initial=int(rows[-1]["step"]) if rows else 0, unit="step") as shown:
+    begun = int(rows[-1]["step"]) if rows else 0
+    with tqdm(total=steps, initial=begun, unit="step") as shown:
 
         def write(row: Row) -> None:
             shown.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
-            shown.update(int(row["step"]) - shown.n)
+            if shown.n == begun:  # before the first row kernels may be compiled: its time says nothing of the others'
+                shown.initial = shown.n = int(row["step"])
+                shown.unpause()
+                shown.refresh()
+            else:
+                shown.update(int(row["step"]) - shown.n)
 
         yield write
 

@@ -104,7 +104,7 @@ def fit_many(
     }
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(asked))
-    with activations(x, target) as samples, _Bar(sum(one.steps for one in asked.values()), progress) as bar:
+    with activations(x, target) as samples, _Bar([one.steps for one in asked.values()], progress) as bar:
         digest = digest_of(samples)
         facts = {}
         folders = {name: None if out is None else Path(out) / str(name) for name in asked}
@@ -117,7 +117,9 @@ def fit_many(
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            return asked[name].find(samples, facts[name], [bar.sink, _ending(stop)], folders[name])
+            dictionary = asked[name].find(samples, facts[name], [bar.sink, _ending(stop)], folders[name])
+            bar.count_run()
+            return dictionary
 
         try:
             done, errors = _in_threads(find, asked, side_by_side)
@@ -191,11 +193,16 @@ def _naming(run: Hashable) -> Iterator[None]:
 
 
 class _Bar:
-    """A bar that counts the steps of all runs."""
+    """A bar that counts the steps of all runs, and how many runs are finished."""
 
-    def __init__(self, steps: int, shown: bool) -> None:
-        self._bar = tqdm(total=steps, unit="step", disable=not shown)
-        self._lock = Lock()
+    def __init__(self, steps: Sequence[int], shown: bool) -> None:
+        self._bar = tqdm(total=sum(steps), unit="step", disable=not shown)
+        self._lock, self._runs, self._finished = Lock(), len(steps), 0
+
+    def count_run(self) -> None:
+        with self._lock:
+            self._finished += 1
+            self._bar.set_description(f"{self._finished} of {self._runs} runs")
 
     def add(self, steps: int) -> None:
         with self._lock:
