@@ -170,6 +170,7 @@ import sdlcore as sdl
 @sdl.activation("scaled_topk")
 class ScaledTopK(sdl.TopK):
     scale: float
+    labels: int = 3  # which the command calls something else
 
     def values(self, pre, support):
         return super().values(pre, support) * self.scale

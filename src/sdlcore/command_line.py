@@ -99,7 +99,7 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
     with _reader_gone(), _errors_in_a_line(name):
         call = tyro.extras.subcommand_cli_from_dict(
             {
-                command: _later(_with_plugins(function), inspect.getdoc(function))
+                command: _later(_with_plugins(function) if command == first else function, inspect.getdoc(function))
                 for command, function in functions.items()
             },
             prog=name,
@@ -128,12 +128,14 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(function)
     parameters = dict(signature.parameters)
     extended = {name: one.annotation for name, one in parameters.items() if _is_extensible(one.annotation)}
-    theirs = own_settings(*(kind.extended_by for kind in extended.values()))
+    found = own_settings(*(kind.extended_by for kind in extended.values()))
+    # one that is called as another parameter is has to be given in a configuration
+    theirs = {setting: its for setting, its in found.items() if setting not in parameters}
     if not theirs:
         return function
     for setting, its in theirs.items():
         help = "of " + " and ".join(f"{one.kind} {one.name}" for one, _ in its) + ", its default if left out"
-        annotation: Any = Annotated[Union[*(found for _, found in its), None], tyro.conf.arg(help=help)]
+        annotation: Any = Annotated[Union[*(kind for _, kind in its), None], tyro.conf.arg(help=help)]
         parameters[setting] = Parameter(setting, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
     for name, kind in extended.items():
         # what goes together is checked with the plugins' settings, when all are there

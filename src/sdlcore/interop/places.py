@@ -51,12 +51,12 @@ def format_at(path: Path) -> str:
         return fitting[0]
     if fitting:
         raise SourceError(f"{path}: holds dictionaries in several formats; give format, one of {', '.join(fitting)}")
-    expected = "; ".join([f"sdlcore: {OURS}", *(f"{name}: {' and '.join(FILES[name])}" for name in READ)])
     inside = sorted(found.name for found in path.iterdir() if found.is_dir() and any(found.glob("*.safetensors")))
-    more = (
-        f"; there are dictionaries in {', '.join(inside[:5])}: give such a folder, {path / inside[0]}" if inside else ""
-    )
-    raise SourceError(f"{path}: holds no dictionary in a format that is known ({expected}){more}")
+    if inside:
+        several = ", ".join(inside[:5])
+        raise SourceError(f"{path}: there are dictionaries in {several}: give such a folder, {path / inside[0]}")
+    expected = "; ".join([f"sdlcore: {OURS}", *(f"{name}: {' and '.join(FILES[name])}" for name in READ)])
+    raise SourceError(f"{path}: holds no dictionary in a format that is known ({expected})")
 
 
 def dictionary_files(path: Path, format: str) -> list[Path]:
