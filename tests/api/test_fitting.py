@@ -376,7 +376,7 @@ def test_relu_without_a_penalty_is_warned_of(both):
         ),
         (lambda x: sdl.fit([x, x, x]), "x has 3 parts, expected one array, or two"),
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
-        (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers; give np\.asarray\(x\)"),
+        (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers, not an array; give np\.asarray\(x\)"),
         (lambda x: sdl.fit(x, sed=3), r"unknown run settings: sed; did you mean seed\?"),
         (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file, or an activation store"),
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),

@@ -61,7 +61,8 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
     else:
         if is_pair(x):
             if any(isinstance(part, list | tuple | Real) for part in x):
-                raise ValueError(f"x is a {type(x).__name__} of {len(x)} rows or numbers; give np.asarray(x)")
+                found = f"x is a {type(x).__name__} of {len(x)} rows or numbers, not an array"
+                raise ValueError(f"{found}; give np.asarray(x), or two arrays for a crosscoder")
             if target is not None or len(x) != 2:
                 raise ValueError(f"x has {len(x)} parts, expected one array, or two for a crosscoder and no target")
             x, target = x
