@@ -93,6 +93,13 @@ def test_labels_are_found_by_the_names_of_their_classes(store):
     assert labels_by(numbers, found.classes, None).tolist() == [1, 4, 1]
 
 
+def test_two_of_the_same_classes_may_share_a_name():
+    names = ["sunglasses", "cat", "sunglasses"]  # ImageNet-1K has two such, and two named missile
+    samples = Arrays(np.eye(4, 5, dtype=np.float32), labels=np.array([0, 2, 1, -1]), class_names=names)
+    found, _ = class_means(samples)
+    assert labels_by(samples, found.classes, found.class_names).tolist() == [0, 2, 1, -1]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

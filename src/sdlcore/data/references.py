@@ -166,12 +166,14 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     Raises
     ------
     ValueError
-        If the store has no labels, or one whose name is that of no class, or of several; the message names it.
+        If the store has no labels, or has other classes and a label whose name is that of none of the references', or
+        of several; the message names it.
     """
     if not store.has("labels"):
         raise ValueError(f"{store.path}: holds no labels, which the means of classes are judged by")
     labels, own = store.read("labels"), store.class_names()
-    if own is None and class_names is None:  # numbers of the same classes
+    if own == (None if class_names is None else list(class_names)):
+        # numbers of the same classes, two of which may share a name, as of ImageNet-1K do
         return labels
     known, names = _names(class_names, classes), _names(own, labels)
     numbers = np.full(len(names) + 1, -1)  # the last is that of samples without a class
