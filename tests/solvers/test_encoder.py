@@ -63,6 +63,20 @@ def test_thresholds_are_those_of_a_search_over_all_samples():
     torch.testing.assert_close(error(found), everything.amin(0))
 
 
+def test_a_code_that_no_sample_lacks_is_active_in_all_of_them():
+    z = torch.tensor([[3.0], [2.0], [1.0]])
+    assert bool((z > best_thresholds(z, z)).all())
+
+
+@pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])
+def test_what_all_samples_have_in_common_moves_no_row_however_large_it_is(bench, kind):
+    x, atoms = bench.x[:4096], bench.features
+    found, codes = fitted(bench, kind=kind)
+    moved = EncoderFit(*atoms.shape)
+    moved.add(x + 1000 * torch.linspace(-1, 1, x.shape[1]), codes)
+    torch.testing.assert_close(moved.solve(kind, atoms).W, found.W, rtol=1e-2, atol=1e-2)
+
+
 def test_a_read_out_that_says_nothing_is_never_active():
     z = torch.tensor([[1.0], [2.0], [0.5]])
     assert bool((z < best_thresholds(z, torch.zeros(3, 1))).all())

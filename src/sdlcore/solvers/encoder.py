@@ -38,6 +38,7 @@ class EncoderFit:
 
     def __init__(self, K: int, n_p: int, ridge: float = 1e-3) -> None:
         self._samples, self._ridge = 0, ridge
+        self._centre: Tensor | None = None  # the mean of the first batch
         self._x, self._c = (torch.zeros(n, dtype=torch.float32) for n in (n_p, K))
         self._xx, self._cx = (torch.zeros(n, n_p, dtype=torch.float32) for n in (n_p, K))
         self._last: tuple[Tensor, Codes] | None = None
@@ -45,12 +46,16 @@ class EncoderFit:
     def add(self, x_BP: Tensor, codes: Codes) -> None:
         """Add B samples of x_p with the codes that their x_r have."""
         self._samples += len(x_BP)
+        self._last = x_BP, codes
+        if self._centre is None:
+            self._centre = x_BP.mean(0)
+        # where means are large beside deviations, float32 keeps nothing of the covariance in sums of squares
+        x_BP = x_BP - self._centre
         self._x += x_BP.sum(0)
         self._xx += x_BP.T @ x_BP
         self._c.index_add_(0, codes.support.columns, codes.values)
         support = codes.support
         self._cx += support.kernels.scatter_sum(*support.by_latent, codes.values, x_BP)[0]
-        self._last = x_BP, codes
 
     def solve(self, kind: str = "regression", atoms_KP: Tensor | None = None) -> Encoder:
         """Return the encoder.
@@ -68,7 +73,7 @@ class EncoderFit:
         ValueError
             If nothing was added, or atoms are missing.
         """
-        if self._last is None:
+        if self._last is None or self._centre is None:
             raise ValueError("an encoder was asked for before any batch was added")
         n = self._samples
         mean_x, mean_c = self._x / n, self._c / n
@@ -85,7 +90,7 @@ class EncoderFit:
                 W = torch.linalg.solve(covariance, W.T).T
             W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1).clamp(min=1e-12))[:, None]
         W = W.float().contiguous()
-        b = mean_c - W @ mean_x
+        b = mean_c - (W.double() @ (self._centre.double() + mean_x)).float()
         x, codes = self._last
         threshold = torch.empty_like(b)
         for start in range(0, len(b), AT_ONCE):
@@ -133,7 +138,9 @@ def best_thresholds(z_BK: Tensor, c_BK: Tensor) -> Tensor:
     change = torch.where(ordered > 0, ordered * (ordered - 2 * c_BK.gather(0, places)), torch.inf)
     total = change.cumsum(0)
     last = total.argmin(0)
-    following = ordered[(last + 1).clamp(max=len(z_BK) - 1), torch.arange(z_BK.shape[1])]
+    # below the lowest of all samples there is zero
+    below = torch.cat([ordered[1:], torch.zeros_like(ordered[:1])])
+    following = below.gather(0, last[None])[0]
     lowest = ordered.gather(0, last[None])[0]
     between = (lowest + torch.minimum(following.clamp(min=0), lowest)) / 2
     useless = ~(total.gather(0, last[None])[0] < 0)
