@@ -160,6 +160,15 @@ def test_atoms_that_no_sample_uses_are_replaced(bench):
     assert bench.recovery(steps[-1][0]) == 1.0
 
 
+def test_where_codes_are_signed_no_sign_of_a_start_matters_nor_what_replaces_unused_atoms(bench):
+    start = bench.features.clone()
+    start[-4:] = start[:4]  # whose twins leave them nothing
+    turned = start * torch.where(torch.arange(len(start)) % 2 == 0, -1.0, 1.0)[:, None]
+    (atoms, row), (others, _) = (search(bench, start=s, signed=True, max_steps=1)[0] for s in (start, turned))
+    assert row["replaced"] == 4
+    torch.testing.assert_close(atoms, others)
+
+
 def test_it_goes_on_from_what_another_found(bench):
     atoms, _ = search(bench, start=bench.features, max_steps=2)[-1]
     assert bench.recovery(atoms) == 1.0

@@ -46,8 +46,10 @@ def double_batch_ksvd(
         row = fit_of(codes, x) | {"l0": len(codes.values) / len(x), "support": config.support}
         order = torch.randperm(len(atoms), generator=generator)
         atoms, values = update_atoms(x, atoms, codes, order, config)
+        # before atoms are turned: the pursuit's codes are those of atoms that are not
+        replaced = replace_unused(x, atoms, codes, values)
         atoms *= orientations(codes.support, values)[:, None]
-        return atoms, row | {"atoms": len(atoms), "replaced": replace_unused(x, atoms, codes, values)}
+        return atoms, row | {"atoms": len(atoms), "replaced": replaced}
 
     yield from stepped(batches, config, atoms, began, step)
 
