@@ -50,6 +50,14 @@ def test_centres_are_features_where_one_at_a_time_is_active_and_near_them_where_
         assert (float(((bench.features @ atoms.T).amax(0) > 0.999).float().mean()) > 0.7) == exact
 
 
+def test_samples_of_zeros_take_the_place_of_no_atom():
+    x = torch.zeros(32, 8)
+    x[:4] = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
+    config = SolverConfig(solver="ksvd", n_atoms=16, support=4, max_steps=2)
+    for atoms, _ in solver_of("ksvd")(lambda _: x, config, torch_stream(0, "initialisation"), None):
+        torch.testing.assert_close(atoms.norm(dim=1), torch.ones(16))
+
+
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_the_same_seed_gives_the_same_bits(bench, name):
     assert torch.equal(search(bench, name, max_steps=2)[-1][0], search(bench, name, max_steps=2)[-1][0])

@@ -39,6 +39,7 @@ def ksvd(
         codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
         atoms, unused = update_atoms(x, atoms, codes)
         worst = codes.errors.topk(min(len(unused), len(x))).indices
+        worst = worst[x[worst].norm(dim=1) > 0]  # a sample of zeros is no direction
         unused = unused[: len(worst)]
         atoms[unused] = torch.nn.functional.normalize(x[worst])
         return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": len(unused)}
