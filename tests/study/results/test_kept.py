@@ -92,6 +92,12 @@ def test_of_discovered_anchors_the_solver_counts():
     assert settings_of(files("{methods: {acs: {ridge: 0.01}}}"), CELL) == settings_of(files(), CELL)
 
 
+def test_a_run_beside_it_counts_that_has_the_means_of_classes_centred_which_it_is_judged_by():
+    means, beside = dataclasses.replace(CELL, source="fashion_clip"), "{methods: {batchtopk: {normalise: true}}}"
+    assert different([settings_of(each, means) for each in (files(), files(beside))])
+    assert not agrees(settings_of(files(), means), files(beside), means)
+
+
 def test_settings_of_cells_differ():
     others = [
         CELL,

@@ -170,4 +170,6 @@ class Configuration(_Asking):
     def files(self, paper: str = "resources/paper") -> Files:
         """Return where the files of the study lie."""
         divided = {source: self.reference_anchoring(source) for source in self.all_sources()}
-        return Files(self, {source: name for source, name in divided.items() if name is not None}, paper)
+        labelled = [name for name, source in self.all_sources().items() if source.is_labelled]
+        centred = {name: self.class_means(name).centred is True for name in labelled}
+        return Files(self, {source: name for source, name in divided.items() if name is not None}, paper, centred)

@@ -39,6 +39,8 @@ def settings_of(files: Files, cell: Cell) -> dict[str, Json]:
     discovering = None if divided is None else discovery_of(study, divided)
     if discovering is not None:
         settings["discovery"] = discovering.to_dict()
+    if cell.source in files.centred:
+        settings["centred"] = files.centred[cell.source]
     start = start_cell(study, cell)
     if start is not None:
         settings["start"] = settings_of(files, start)

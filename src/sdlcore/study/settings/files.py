@@ -22,6 +22,8 @@ class Files:
     """Source -> the anchoring whose anchors divide the features of its runs without anchors, where there is one."""
     paper: str = "resources/paper"
     """Folder with the paper's own tables."""
+    centred: Mapping[str, bool] = field(default_factory=dict)
+    """Labelled source -> whether the means of its classes are centred, which runs beside a run may decide."""
 
     @property
     def results(self) -> str:
