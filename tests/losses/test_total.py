@@ -171,7 +171,7 @@ def reference(case):
                 loss += config.l0 * float(z[b, i] > theta[i]) / B
                 gradients["sigma.threshold"][i] += -config.l0 * kernel(b, i) / B
         if activation == "gated":
-            error = b_D - case.x_r[b] + sum(z[b, i] * W_D[i] for i in sets[b])
+            error = beside(b) - case.x_r[b] + sum(z[b, i] * W_D[i] for i in sets[b])
             loss += error @ error / B
             for i in sets[b]:
                 to_pre(b, i, 2 * error @ W_D[i] / B)

@@ -56,7 +56,9 @@ def total_loss(
         if term.rises:
             terms[term.name] = term.compute(given)
             loss = loss + penalty * _weight(term, config) * terms[term.name]
-    for name, value in model.sigma.loss(x_BR, out.pre, out.support, model.W_dec, model.b_dec).items():
+    # a linear path leaves less for the latents, and so for what sigma makes of them
+    left_BR = x_BR if out.linear is None else x_BR - out.linear.detach()
+    for name, value in model.sigma.loss(left_BR, out.pre, out.support, model.W_dec, model.b_dec).items():
         terms[name] = value
         loss = loss + value
     for term in asked:

@@ -54,7 +54,7 @@ class Sigma(nn.Module):
         Parameters
         ----------
         x_BR
-            The target.
+            The target, less a transcoder's linear path.
         pre_N, support
             Pre-activations at the entries.
         W_dec, b_dec

@@ -35,6 +35,8 @@ class Forward(NamedTuple):
     """B x n_r: what the auxiliary latents would add, without b_D; None where none were asked for."""
     norms: Tensor | None
     """n_q: norm of each decoder row, summed over sites; None where not asked for or known to be one."""
+    linear: Tensor | None
+    """B x n_r: the linear path W_skip x_p, which ``x_hat`` contains; None without one."""
 
     def latents(self) -> Tensor:
         """Return the latents as B x n_q."""
@@ -168,10 +170,6 @@ class SparseCoder(nn.Module):
         """Return W_D x_q + b_D (B x n_r), without the linear path of a transcoder that has one."""
         return latents_BQ @ self.W_dec + self.b_dec
 
-    def _beside(self, x_BP: Tensor) -> Tensor:
-        """Return the part of a reconstruction that is not the latents' (broadcasts over B x scales x n_r)."""
-        return self.b_dec + (x_BP @ self.W_skip)[:, None] if self.config.skip else self.b_dec
-
     def forward(
         self,
         x_BP: Tensor,
@@ -230,10 +228,11 @@ class SparseCoder(nn.Module):
         if aux is not None:
             parts, aux_BR = parts.split([n_scales, 1], dim=1)
             aux_BR = aux_BR.squeeze(1)
-        scale_BSR = parts + self._beside(x_BP)
+        linear_BR = x_BP @ self.W_skip if self.config.skip else None
+        scale_BSR = parts + (self.b_dec if linear_BR is None else self.b_dec + linear_BR[:, None])
         # not an index where there is but one: its gradient is a copy
         x_hat = scale_BSR.squeeze(1) if n_scales == 1 else scale_BSR[:, -1]
-        return Forward(support, pre_N, values_N, x_hat, scale_BSR, aux_BR, norms_Q)
+        return Forward(support, pre_N, values_N, x_hat, scale_BSR, aux_BR, norms_Q, linear_BR)
 
     @torch.no_grad()
     def _select(self, x_BP: Tensor, precision: torch.dtype | None, kernels: Kernels) -> Entries:
