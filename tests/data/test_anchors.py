@@ -76,7 +76,9 @@ def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of
         load_anchors(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize(("asked", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1)])
+@pytest.mark.parametrize(
+    ("asked", "n", "given_away"), [(3, 9, 3), (3.0, 9, 3), (0.5, 9, 4), (0.5, 2, 1), (0.01, 9, 1), (0.29, 100, 29)]
+)
 def test_a_number_below_one_is_the_share_that_is_given_away(asked, n, given_away):
     assert number_of_anchors(asked, n) == given_away
 

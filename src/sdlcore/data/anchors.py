@@ -61,7 +61,8 @@ def number_of_anchors(asked: float, n: int) -> int:
     """
     if not (0 < asked < 1 or (asked >= 1 and float(asked).is_integer())):
         raise ValueError(f"n_anchors must be a whole number from 1 on, or a share between 0 and 1, found {asked}")
-    return max(1, int(asked * n)) if asked < 1 else int(asked)
+    # rounding undoes binary dust: .29 of 100 would be 28
+    return max(1, int(round(asked * n, 9))) if asked < 1 else int(asked)
 
 
 def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:
