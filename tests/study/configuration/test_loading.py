@@ -380,6 +380,7 @@ CLIP = {"images": "photos", "model": "ViT-B-32-quickgelu", "pretrained": "openai
             {"pretrained": "trained"},
             "test_images: missing; a CLIP that is trained here is judged on a folder of its own",
         ),
+        ({"test_images": "./photos/"}, "test_images: is images, too; leave it out and set test_samples"),
         (
             {"images": "fashion_mnist", "pretrained": "trained", "train_samples": 99, "training": {"batch_size": 100}},
             "training.batch_size: 100 exceeds the source's 99 train_samples",

@@ -3,6 +3,7 @@ checked by them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
@@ -95,3 +96,5 @@ class ClipSource(FromJson):
                 yield "test_images", "missing; a CLIP that is trained here is judged on a folder of its own"
             if self.test_samples is None:
                 yield "test_samples", "missing; without test_images, it says how many images are held out"
+        elif Path(self.test_images) == Path(self.images):
+            yield "test_images", "is images, too; leave it out and set test_samples, which training does not see"
