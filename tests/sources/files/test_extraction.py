@@ -199,8 +199,9 @@ def test_labels_may_be_names(suffix, tmp_path):
             assert store.class_names() == ["ant", "dog", "elephant"]
             called = np.array(["ant", "dog", "elephant", ""])[store.read("labels")]
             np.testing.assert_array_equal(called, names[store.read("references/row")])
+    np.save(tmp_path / "same.npy", X)
     source = FileSource(
-        source.input, labels=source.labels, test_input=source.input, test_labels=f"{tmp_path}/labels.{suffix}"
+        source.input, labels=source.labels, test_input=f"{tmp_path}/same.npy", test_labels=f"{tmp_path}/labels.{suffix}"
     )
     write_stores(source, tmp_path / "all.h5", tmp_path / "again.h5")
     with ActivationStore(tmp_path / "all.h5") as train, ActivationStore(tmp_path / "again.h5") as test:
@@ -219,9 +220,10 @@ def test_labels_that_are_names_go_without_other_names_or_numbers(folder, tmp_pat
     given = {"labels": f"{tmp_path}/labels.npy", "class_names": f"{folder}/names.txt"}
     with pytest.raises(SourceError, match=r"labels\.npy: holds names, so leave class_names out"):
         count_classes(FileSource(f"{folder}/x.npy", **given))
+    np.save(tmp_path / "x.npy", X)
     given = {"labels": f"{tmp_path}/labels.npy", "test_labels": f"{folder}/labels.npy"}
     with pytest.raises(SourceError, match=r"labels\.npy: holds int64, but .*labels.npy holds"):
-        count_classes(FileSource(f"{folder}/x.npy", test_input=f"{folder}/x.npy", **given))
+        count_classes(FileSource(f"{folder}/x.npy", test_input=f"{tmp_path}/x.npy", **given))
     np.save(tmp_path / "each.npy", np.arange(2**16 + 1).astype(str))
     np.save(tmp_path / "x.npy", np.ones((2**16 + 1, 2)))
     source = FileSource(f"{tmp_path}/x.npy", labels=f"{tmp_path}/each.npy")
@@ -315,6 +317,7 @@ def test_arrays_that_do_not_serve_are_named(tmp_path, arrays, message):
     ("changed", "message"),
     [
         ({"class_names": "names.txt"}, "class_names: has no meaning without labels"),
+        ({"test_input": "x.npy"}, "test_input: is input, too; leave it out and set test_share"),
         ({"test_labels": "l.npy"}, "test_labels: has no meaning without test_input"),
         ({"test_input": "t.npy", "labels": "l.npy"}, "test_labels: missing"),
         ({"test_input": "t.npy", "test_target": "t.npy"}, "target: missing"),

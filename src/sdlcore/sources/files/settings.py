@@ -74,6 +74,8 @@ class FileSource(FromJson):
         for key, reference in given.items():
             if not parse_array(reference).path.endswith(FORMATS):
                 yield key, f"{reference}: expected a file of type {', '.join(FORMATS)}, with #key if needed"
+        if self.test_input == self.input:
+            yield "test_input", "is input, too; leave it out and set test_share, which training does not see"
         for key in ("target", "labels"):
             if "test_input" in given and (key in given) != (f"test_{key}" in given):
                 missing = f"test_{key}" if key in given else key
