@@ -198,6 +198,16 @@ def test_settings_of_a_plugin_are_options(folder, tmp_path, monkeypatch, capsys)
     assert "of activation scaled_topk and loss term power" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("registry")
+def test_a_plugin_in_the_working_directory_is_found_by_its_name(folder, tmp_path, monkeypatch):
+    (tmp_path / "here_plugin.py").write_text(PLUGIN.replace("scaled_topk", "here_topk").replace("power", "here_power"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDLCORE_PLUGINS", "here_plugin")
+    asked = ["--activation", "here_topk", "--scale", "0.5", "--steps", "20"]
+    main(["fit", str(folder / "bench/train.h5"), *TOPK, *asked, "--out", "run"])
+    assert sdl.load(tmp_path / "run").settings["activation"] == "here_topk"
+
+
 def test_a_plugin_that_is_missing_is_said_in_a_line(monkeypatch, capsys):
     monkeypatch.setenv("SDLCORE_PLUGINS", "nowhere.py")
     with pytest.raises(SystemExit, match=r"sdlcore: SDLCORE_PLUGINS: nowhere\.py: no such file"):
@@ -227,7 +237,12 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     shared = TOPK[:at] + TOPK[at + 2 :]
     main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "other"), *shared])
     assert sdl.load(tmp_path / "other/narrow").settings["k"] == 3
-    for text, said in (("[k, 2]", "runs.yaml: expected names of runs"), ("2: {}\n'2': {}", "would share a folder")):
+    for text, said in (
+        ("[k, 2]", "runs.yaml: expected names of runs"),
+        ("2: {}\n'2': {}", "would share a folder"),
+        ("wide: k: 2", "runs.yaml: line 1: not YAML that can be read"),
+        ("wide: {k: 2}\nwide: {k: 3}", "wide"),
+    ):
         (tmp_path / "runs.yaml").write_text(text)
         with pytest.raises(SystemExit):
             main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])
@@ -319,6 +334,9 @@ def test_plain_tensors_become_a_dictionary(tmp_path, folder):
     main(["import", plain, "--activation", "topk", "--k", "3", "--layout", "by_latent", "--out", out])
     x = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
     assert np.allclose(sdl.load(out).encode(x), ours.encode(x), atol=1e-6)
+    with pytest.raises(SystemExit):
+        main(["import", plain, "--activation", "topk", "--k", "4", "--layout", "by_latent", "--out", out])
+    assert sdl.load(out).settings["k"] == 3
 
 
 def test_plain_tensors_that_do_not_say_how_they_are_used_are_to_be_imported_first(tmp_path, capsys):

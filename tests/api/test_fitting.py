@@ -2,6 +2,7 @@ import copy
 import hashlib
 import inspect
 import json
+import warnings
 from dataclasses import fields
 
 import h5py
@@ -438,6 +439,7 @@ def test_help_lists_every_setting_with_the_configurations_default():
 def test_class_means_are_unit_means_of_names_or_numbers(both):
     x = both[0]
     numbers = np.arange(len(x)) % 3
+    x = x + 3 * np.eye(8, dtype=np.float32)[numbers]
     found = sdl.class_means(x, numbers)
     mean = x[numbers == 1].mean(0)
     assert np.allclose(found.W_p[:, 1], mean / np.linalg.norm(mean), atol=1e-5)
@@ -446,6 +448,17 @@ def test_class_means_are_unit_means_of_names_or_numbers(both):
     assert len(found.choose(2, seed=0).w_p) == 2
     unlabelled = np.where(numbers == 2, -1, numbers)
     assert sdl.class_means(x, unlabelled).W_p.shape == (8, 2)
+
+
+def test_means_of_classes_that_are_nearly_one_direction_are_told():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=400)
+    x = (10 + np.eye(4, 16)[labels] + 0.1 * rng.standard_normal((400, 16))).astype(np.float32)
+    with pytest.warns(UserWarning, match="nearly one direction .* take centred=True"):
+        sdl.class_means(x, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sdl.class_means(x, labels, centred=True)
 
 
 def test_discovered_anchors_are_unit_and_near_true_features():

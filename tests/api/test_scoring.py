@@ -93,6 +93,13 @@ def test_directions_of_ones_own_judge_without_labels(sae, x, bench):
     assert "f1" not in scores
 
 
+def test_an_anchored_dictionary_of_another_width_is_refused_by_a_sentence(bench):
+    wide = np.random.default_rng(0).standard_normal((200, bench.settings.n_p + 3)).astype(np.float32)
+    sae = sdl.fit(wide, anchors=np.eye(2, wide.shape[1]), **TOPK | {"batch_size": 100}, **QUIET)
+    with pytest.raises(ValueError, match="samples have dimensions"):
+        sdl.evaluate(sae, bench)
+
+
 def test_rows_serve_as_references_and_as_anchors(sae, x, bench):
     rows = bench.W_p.T
     scores = sdl.evaluate(sae, rows, x, anchors=rows[:3])

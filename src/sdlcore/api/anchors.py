@@ -1,5 +1,6 @@
 """Anchors for notebooks: means of classes, directions that a solver discovers, or rows of one's own."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from sdlcore.api.inputs import activations, array, is_pair
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.directions import check_directions
+from sdlcore.data.recovery_rule import TAU
 from sdlcore.data.references import References
 from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.data.settings import ClassMeans
@@ -43,7 +45,15 @@ def class_means(
         If fewer than two classes are left.
     """
     with activations(x, target, labels) as samples:
-        return means_of_classes(samples, centred, min_class_size)[0]
+        means, listed = means_of_classes(samples, centred, min_class_size)
+    nearest = float(listed["cosine"].median())
+    if nearest > TAU:
+        warnings.warn(
+            f"means of classes are nearly one direction (median cosine with the nearest other: {nearest:.3f}), so that "
+            "what matches one matches others; take centred=True, and train with normalise",
+            stacklevel=2,
+        )
+    return means
 
 
 def discover(

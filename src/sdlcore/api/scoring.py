@@ -172,6 +172,7 @@ def evaluate(
                 raise ValueError(f"a bench draws its own samples; leave {name} out, or pass bench.references")
         drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
+        _check_widths(coder, samples)
         judges = GroundTruth.of(truth.references, anchors, truth.settings.hierarchy)
         return _scored(coder, samples, judges, seed, nulls)
     if x is None:
@@ -186,6 +187,7 @@ def evaluate(
     if labels is not None and classes is None:
         raise ValueError("labels have no meaning without means of classes; pass sdl.class_means(x, labels) as truth")
     with activations(x, target, labels) as given:
+        _check_widths(coder, given)
         if references is None:
             return _scored(coder, given, None, seed, nulls)
         if classes is not None and not given.has("labels"):
@@ -194,11 +196,17 @@ def evaluate(
         return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, nulls)
 
 
-def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None, seed: int, nulls: bool) -> Scores:
+def _check_widths(coder: SparseCoder, samples: Activations) -> tuple[int | None, ...]:
+    """Return the dimensions of samples; ValueError if they are not the dictionary's."""
     widths = (samples.n_p,) if coder.config.pair == "sae" else (samples.n_p, samples.n_r)
     wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
     if widths != wanted:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
+    return widths
+
+
+def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None, seed: int, nulls: bool) -> Scores:
+    widths = _check_widths(coder, samples)
     if truth is not None:
         known = (truth.W_p, *(() if coder.config.pair == "sae" or truth.W_r is None else (truth.W_r,)))
         if tuple(map(len, known)) != widths:

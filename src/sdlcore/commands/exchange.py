@@ -7,7 +7,7 @@ import tyro
 
 from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export as export_dictionary
-from sdlcore.api.run_folder import run_folder
+from sdlcore.api.run_folder import CONFIG, run_folder
 from sdlcore.commands.given import Given, given, opened
 from sdlcore.interop.tensors import Layout
 
@@ -68,7 +68,7 @@ def import_(
 
     Args:
         dictionary: a folder or a file, or OWNER/NAME at the model hub
-        out: folder to write
+        out: folder to write; none that holds a finished run
         format: the library; told by the names of files if left out
         subfolder: folder in it that holds the dictionary
         revision: the hub's branch, tag or commit
@@ -79,7 +79,8 @@ def import_(
         layout: of plain tensors: whether rows or columns are latents, where shapes do not tell
         apply_b_dec_to_input: of plain tensors: b_dec is subtracted from inputs
     """
-    run_folder(out)
+    if (run_folder(out) / CONFIG).exists():
+        raise ValueError(f"{out}: holds a finished run; delete it, or name another folder")
     options = given(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
     options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
     found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)

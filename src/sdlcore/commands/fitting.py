@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from sdlcore.api.anchors import class_means, discover
 from sdlcore.api.bench import Bench, Part
 from sdlcore.api.exporting import export_set
@@ -27,6 +25,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import provenance
+from sdlcore.study.configuration.yaml_files import load_yaml
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
 SetFormat = Literal["circuit_tracer"]
@@ -184,7 +183,7 @@ def fit_many(
     """
     settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
     first, second, settings["pair"] = sites(x, target, model.pair)
-    own = yaml.safe_load(runs.read_text(encoding="utf-8"))
+    own = load_yaml(runs)
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
     found = fit_side_by_side(first, own, second, out=out, at_once=at_once, seed=seed, device=device, **settings)

@@ -60,7 +60,7 @@ def load_for_jobs() -> None:
         Naming the variable and the plugin that cannot be imported.
     """
     try:
-        load(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+        load(located(name, Path()) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
     except PluginError as error:
         raise PluginError(f"{VARIABLE}: {error}") from error
 

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from sdlcore.sources.language.checkpoints import (
+    load_any,
     load_tokenizer,
     load_truncated,
     load_whole,
@@ -111,6 +112,11 @@ def test_what_a_watcher_returns_takes_the_activations_place(part: str, folder: P
         assert not torch.allclose(stack(ids, use_cache=False).last_hidden_state, clean)
         zeroed.remove()
         assert torch.equal(stack(ids, use_cache=False).last_hidden_state, clean)
+
+
+def test_a_path_that_is_no_folder_is_not_looked_for_at_the_hub():
+    with pytest.raises(SourceError, match="no such folder on this machine, and no OWNER/NAME at the hub"):
+        load_any("a/b/c")
 
 
 def test_layer_that_the_model_does_not_have_is_refused(folder: Path):
