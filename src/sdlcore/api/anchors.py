@@ -8,7 +8,7 @@ import numpy as np
 from sdlcore.api.inputs import activations, array, is_pair
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.directions import check_directions
-from sdlcore.data.recovery_rule import TAU
+from sdlcore.data.recovery_rule import recovered
 from sdlcore.data.references import References
 from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.data.settings import ClassMeans
@@ -47,7 +47,7 @@ def class_means(
     with activations(x, target, labels) as samples:
         means, listed = means_of_classes(samples, centred, min_class_size)
     nearest = float(listed["cosine"].median())
-    if nearest > TAU:
+    if recovered(nearest):
         warnings.warn(
             f"means of classes are nearly one direction (median cosine with the nearest other: {nearest:.3f}), so that "
             "what matches one matches others; take centred=True, and train with normalise",

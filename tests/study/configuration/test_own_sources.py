@@ -98,3 +98,11 @@ def test_a_setting_of_a_source_that_every_method_has_itself_is_refused():
     assert configure(given, BASE).sources.file["mine"].run.n_q == 64
     given["methods"] = {"topk_real": {"k": 3}}
     assert configure(given, BASE).methods["topk_real"].k == 3
+
+
+def test_a_misspelt_method_that_nothing_asks_for_is_refused():
+    given = {"name": "mine", "sources": {"file": {"mine": MINE}}, "methods": {"topk_reel": {"k": 2}}}
+    with pytest.raises(ConfigError, match=r"methods.topk_reel: k has no meaning .* did you mean topk_real\?"):
+        configure(given, BASE)
+    given["methods"] = {"spare": {"activation": "topk", "k": 2}}  # to be trained by its path
+    assert configure(given, BASE).methods["spare"].k == 2

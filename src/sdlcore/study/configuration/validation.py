@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig, check_division
+from sdlcore.settings import did_you_mean
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.study.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlcore.study.configuration.whole import Configuration
-from sdlcore.study.settings.cells import Cell, run_settings, sets_itself
+from sdlcore.study.settings.cells import Cell, method_settings, run_settings, sets_itself
 from sdlcore.study.settings.names import METHOD, unknown
 from sdlcore.study.settings.runs import RunSettings
 from sdlcore.study.settings.study import Study
@@ -62,9 +63,22 @@ def inconsistent_runs(config: Configuration) -> Iterator[str]:
         if combination not in seen:
             seen.add(combination)
             yield from _inconsistent_run(config, cell, cell in judged)
+    yield from _unasked(config, {method for _, method, *_ in seen})
     yield from _without_effect(config)
     for path, product in config.asked().items():
         yield from product.unsound(path, config)
+
+
+def _unasked(config: Configuration, asked: set[str]) -> Iterator[str]:
+    """Check methods that nothing asks for and that name no activation, as one that is misspelt."""
+    for name, method in config.methods.items():
+        if name in asked or "activation" in method.model_fields_set:
+            continue
+        try:
+            method_settings(method)
+        except ValueError as error:
+            meant = did_you_mean(name, [other for other in config.methods if other != name])
+            yield f"methods.{name}: {error}; nothing asks for it{meant}"
 
 
 def _without_effect(config: Configuration) -> Iterator[str]:

@@ -117,15 +117,22 @@ def start_cell(study: Study, cell: Cell) -> Cell | None:
     return None if method is None else Cell(cell.source, method, cell.protocol, "none", cell.seed)
 
 
-def solver_settings(method: Method) -> SolverConfig:
-    """Return the settings of a method that is a solver, without what protocols have for it.
+def method_settings(method: Method) -> RunSettings:
+    """Return the settings of a method by itself, without what protocols and sources have for it.
 
     Raises
     ------
     ValueError
         If settings do not go together.
     """
-    return SolverConfig.from_dict(dict(_own(method)))
+    return method.settings.from_dict(dict(_own(method)))
+
+
+def solver_settings(method: Method) -> SolverConfig:
+    """Return those of a method that is a solver; errors as `method_settings`."""
+    found = method_settings(method)
+    assert isinstance(found, SolverConfig), "not a solver"
+    return found
 
 
 def variant_name(name: str, parameter: str, value: float) -> str:
