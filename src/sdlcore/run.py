@@ -331,6 +331,11 @@ class RunConfig(FromJson):
         return (*self.sigma_parts, *losses)
 
 
+def is_centred(settings: Mapping[str, Json]) -> bool:
+    """Tell by the settings of a training or a solver whether its dictionary sees activations without their mean."""
+    return bool(settings.get("normalise") or settings.get("whiten"))
+
+
 def flat(*parts: dict[str, Json]) -> dict[str, Json]:
     """Return the settings of a run's parts in one, as JSON can hold them."""
     merged = {key: value for part in parts for key, value in part.items()}

@@ -19,7 +19,7 @@ rule class_means:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda wildcards: as_json(study.class_means(wildcards.source).model_dump()),
+        settings=lambda wildcards: as_json(study.class_means(wildcards.source).to_dict()),
         code=lambda wildcards: code_digest("class_means"),
     shell:
         '$PYTHON "$SCRIPTS"/class_means.py --settings {params.settings:q} --store {input:q}'

@@ -23,7 +23,7 @@ from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, TrainingRows
 from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.reading import ActivationStore, content_digest
+from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
 from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
@@ -152,8 +152,8 @@ class Fit:
             facts["inputs"]["start"] = _digest_of(*(part.cpu().numpy() for part in weights))
         if self.watch is not None:  # which the rows of the history have columns of
             facts["inputs"]["watch"] = _digest_of(self.watch.W_p, self.watch.W_r)
-        if isinstance(samples, ActivationStore) and "separator" in (made := samples.provenance_of_rows()):
-            facts["activations"] = made  # by a language model
+        if isinstance(samples, ActivationStore) and is_of_language_model(made := samples.provenance_of_rows()):
+            facts["activations"] = made
         return facts
 
     def sinks(self, progress: bool) -> list[Sink]:

@@ -196,17 +196,19 @@ def evaluate(
         return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, nulls)
 
 
-def _check_widths(coder: SparseCoder, samples: Activations) -> tuple[int | None, ...]:
-    """Return the dimensions of samples; ValueError if they are not the dictionary's."""
-    widths = (samples.n_p,) if coder.config.pair == "sae" else (samples.n_p, samples.n_r)
+def _widths(coder: SparseCoder, samples: Activations) -> tuple[int | None, ...]:
+    return (samples.n_p,) if coder.config.pair == "sae" else (samples.n_p, samples.n_r)
+
+
+def _check_widths(coder: SparseCoder, samples: Activations) -> None:
+    widths = _widths(coder, samples)
     wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
     if widths != wanted:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
-    return widths
 
 
 def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None, seed: int, nulls: bool) -> Scores:
-    widths = _check_widths(coder, samples)
+    widths = _widths(coder, samples)
     if truth is not None:
         known = (truth.W_p, *(() if coder.config.pair == "sae" or truth.W_r is None else (truth.W_r,)))
         if tuple(map(len, known)) != widths:

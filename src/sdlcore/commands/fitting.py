@@ -19,7 +19,7 @@ from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.device import Device
 from sdlcore.interop.export import check_settings
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat
+from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat, is_centred
 from sdlcore.settings import check, did_you_mean
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
@@ -93,7 +93,7 @@ def fit(
     means = None
     if labels is not None or anchors == CLASS_MEANS:
         classes = None if labels is None else array(labels, "labels")
-        means = class_means(first, classes, second, centred=training.normalise or training.whiten)
+        means = class_means(first, classes, second, centred=is_centred(settings))
     given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
         del settings["lambda_anchor"]  # the default of what is anchored, not zero

@@ -10,6 +10,7 @@ from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.commands.given import REFERENCES, Given, given, opened, read_anchors, read_bench, sites
 from sdlcore.data.references import load_references
 from sdlcore.inside.places import Place
+from sdlcore.run import is_centred
 from sdlcore.storage.files import write_json
 
 
@@ -57,8 +58,7 @@ def evaluate(
             labelled = samples.has("labels") and samples.class_names() is not None
         if judges is None and labelled:
             own = dictionary / REFERENCES
-            made = found.provenance.get("settings", {})
-            centred = bool(made.get("normalise") or made.get("whiten"))
+            centred = is_centred(found.provenance.get("settings", {}))
             judges = load_references(own) if own.is_file() else class_means(first, classes, second, centred=centred)
         scores = evaluate_dictionary(found, judges, first, second, labels=classes, **options)
     print(f"{found}\n{scores}")

@@ -193,6 +193,11 @@ def content_digest(path: str | Path) -> str:
         return store.checksum or sha256_of(path)
 
 
+def is_of_language_model(made: Mapping[str, Json]) -> bool:
+    """Tell by what made rows whether they are activations of a language model, which says of which layer."""
+    return "separator" in made
+
+
 def provenance_of_rows(path: str | Path) -> Mapping[str, Json]:
     """Return what a store says of how its rows were made, or what a recipe says of the rows of its stream."""
     if not h5py.is_hdf5(path):

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from sdlcore.data.reading import content_digest, provenance_of_rows
+from sdlcore.data.reading import content_digest, is_of_language_model, provenance_of_rows
 from sdlcore.model.saving import save_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json
@@ -124,8 +124,8 @@ def leave_run(
     model = find(digest)
     if model is not None:
         facts |= {"threads": threads, **(noted or {})}
-        if "separator" in (rows := provenance_of_rows(run.store)):  # of a language model: says of which layer
-            facts["activations"] = rows
+        if is_of_language_model(made_by := provenance_of_rows(run.store)):
+            facts["activations"] = made_by
         write_json(run.config, facts)
         save_model(run.model, model, facts)
     return None

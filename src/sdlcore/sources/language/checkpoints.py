@@ -110,13 +110,14 @@ def load_any(name: str | Path) -> Any:
     SourceError
         If there is no such model, it needs code of its own, or lacks weights.
     """
-    if Path(name).exists():
-        return _pretrained(AutoModelForCausalLM, name, dtype="auto")
-    if not is_hub_model(str(name)):
+    here = Path(name).exists()
+    if not here and not is_hub_model(str(name)):
         raise SourceError(f"{name}: no such folder on this machine, and no OWNER/NAME at the hub")
     try:
         return _pretrained(AutoModelForCausalLM, name, dtype="auto")
     except SourceError as error:
+        if here:
+            raise
         raise SourceError(f"{name}: no such folder on this machine; at the hub: {error}") from error
 
 

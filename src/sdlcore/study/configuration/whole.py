@@ -8,16 +8,18 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 from typing_extensions import TypeAliasType
 
+from sdlcore.data.settings import ClassMeans
+from sdlcore.run import is_centred
 from sdlcore.study.products.product import Product
 from sdlcore.study.products.registry import registered
 from sdlcore.study.products.run_table import Compared
 from sdlcore.study.products.settings_table import SettingsTable
 from sdlcore.study.products.tables import Table
 from sdlcore.study.products.verdicts import Verdicts
-from sdlcore.study.settings.cells import Cell, is_centred
+from sdlcore.study.settings.cells import Cell, settings_as_given
 from sdlcore.study.settings.fields import Settings, left_out
 from sdlcore.study.settings.files import Files
-from sdlcore.study.settings.sources import ClassMeans, Clip, File, Plugin
+from sdlcore.study.settings.sources import Clip, File, Plugin
 from sdlcore.study.settings.study import Study
 
 SETTINGS_TABLE = "table3"
@@ -155,12 +157,13 @@ class Configuration(_Asking):
         """Return how the means of a labelled source's classes are taken, centred as its runs are."""
         labelled = self.source(source)
         assert isinstance(labelled, Clip | File | Plugin), f"samples of {source} have no classes"
-        if labelled.class_means.centred is not None:
-            return labelled.class_means
-        cells = [cell for product in self.asked().values() for cell in product.cells(self) if cell.source == source]
-        runs = {(cell.method, cell.protocol) for cell in cells}
-        centred = any(is_centred(self, source, *run) for run in runs)
-        return labelled.class_means.model_copy(update={"centred": centred})
+        asked = labelled.class_means
+        centred = asked.centred
+        if centred is None:
+            cells = [cell for product in self.asked().values() for cell in product.cells(self) if cell.source == source]
+            runs = {(cell.method, cell.protocol) for cell in cells}
+            centred = any(is_centred(settings_as_given(self, source, *run)) for run in runs)
+        return ClassMeans(centred, asked.min_class_size)
 
     def bench_seeds(self, source: str) -> list[int]:
         """Return the seeds that a bench is drawn for: those of what asks for it, or all where nothing does."""
@@ -171,5 +174,5 @@ class Configuration(_Asking):
         """Return where the files of the study lie."""
         divided = {source: self.reference_anchoring(source) for source in self.all_sources()}
         labelled = [name for name, source in self.all_sources().items() if source.is_labelled]
-        centred = {name: self.class_means(name).centred is True for name in labelled}
+        centred = {name: self.class_means(name).centred for name in labelled}
         return Files(self, {source: name for source, name in divided.items() if name is not None}, paper, centred)

@@ -51,8 +51,8 @@ def opening(
     protocols = plain["protocol"].nunique()
     of = f"{_several(plain['method'].nunique(), 'method')}{f' under {protocols} protocols' * (protocols > 1)}"
     first = (
-        f"{of}: decoders {verb} {_median(decoders)} of the {what}{' not given' * classes} at cosines above "
-        f"{TAU if classes else TAU_STRICT:g}, encoders {_median(encoders).replace('median; ', '')}."
+        f"{of}: decoders {verb} {_median(decoders, 'median; ')} of the {what}{' not given' * classes} at cosines above "
+        f"{TAU if classes else TAU_STRICT:g}, encoders {_median(encoders)}."
     )
     anchored = None if effects is None else _anchoring(effects, what)
     return [first, _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
@@ -234,10 +234,10 @@ def _several(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _median(values: pd.Series) -> str:
-    """Return the median, and the range where there is one."""
+def _median(values: pd.Series, word: str = "") -> str:
+    """Return the median, and the range where there is one, after a word."""
     middle, span = percent(float(values.median())), _range(values)
-    return middle if middle == span else f"{middle} (median; {span})"
+    return middle if middle == span else f"{middle} ({word}{span})"
 
 
 def _range(values: pd.Series) -> str:

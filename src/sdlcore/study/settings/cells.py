@@ -62,16 +62,11 @@ def setting_of(study: Study, source: str, method: str, protocol: str, name: str)
     KeyError
         If the run has no such setting.
     """
-    return _as_given(study, source, method, protocol)[name]
+    return settings_as_given(study, source, method, protocol)[name]
 
 
-def is_centred(study: Study, source: str, method: str, protocol: str) -> bool:
-    """Tell whether a run takes the mean from activations before its dictionary sees them."""
-    settings = _as_given(study, source, method, protocol)
-    return bool(settings.get("normalise") or settings.get("whiten"))
-
-
-def _as_given(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
+def settings_as_given(study: Study, source: str, method: str, protocol: str) -> dict[str, Any]:
+    """Return all settings of a run as they are given, or their defaults, whether they go together or not."""
     default, given = study.methods[method].settings(), dict(_given(study, source, method, protocol))
     return default.to_dict() | _of_plugins(given) | given
 

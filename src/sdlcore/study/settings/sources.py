@@ -12,7 +12,7 @@ from typing_extensions import TypeAliasType
 
 from sdlcore.data import settings as data
 from sdlcore.plugins.registry import Kind
-from sdlcore.settings import Batch, Positive
+from sdlcore.settings import Batch, Positive, Total
 from sdlcore.sources.bench import hierarchy
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.settings import FileSource
@@ -190,12 +190,14 @@ class Saelens(Source, SaelensSource):
         return [self.model]
 
 
-class ClassMeans(_FromLibrary, data.ClassMeans):
+class ClassMeans(Settings):
     """Directions that dictionaries are judged against and anchored to (eq. 22 and 23)."""
 
-    centred: bool | None = None  # type: ignore[assignment]
+    centred: bool | None = None
     """Take the mean of all activations from those of the classes first: dictionaries of centred activations (normalise)
     do not see it. Null for whether any run on the source normalises or whitens."""
+    min_class_size: Annotated[Total, AsGiven] = data.ClassMeans.min_class_size
+    """Classes with fewer training samples are left out."""
 
 
 class ClipTraining(_FromLibrary, images.ClipTraining):
