@@ -170,6 +170,7 @@ import sdlcore as sdl
 @sdl.activation("scaled_topk")
 class ScaledTopK(sdl.TopK):
     scale: float
+    'What values are multiplied by.'
     labels: int = 3  # which the command calls something else
 
     def values(self, pre, support):
@@ -195,7 +196,9 @@ def test_settings_of_a_plugin_are_options(folder, tmp_path, monkeypatch, capsys)
     assert [settings[name] for name in ("scale", "power", "exponent")] == [0.5, 0.01, 3]
     with pytest.raises(SystemExit):
         main(["fit", "--help"])
-    assert "of activation scaled_topk and loss term power" in capsys.readouterr().out
+    help = " ".join(re.sub("[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert "What values are multiplied by. (of activation scaled_topk); of loss term power" in help
+    assert "(default: none, activation scaled_topk needs it or 2.0)" in help
 
 
 @pytest.mark.usefixtures("registry")

@@ -17,6 +17,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
@@ -28,8 +29,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
-from sdlcore.plugins.own import own_settings
-from sdlcore.plugins.registry import PluginError
+from sdlcore.plugins.own import described, own_settings
+from sdlcore.plugins.registry import Extension, PluginError
 from sdlcore.settings import FromJson, did_you_mean
 from sdlcore.storage.parsing import SourceError
 
@@ -134,8 +135,10 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     if not theirs:
         return function
     for setting, its in theirs.items():
-        help = "of " + " and ".join(f"{one.kind} {one.name}" for one, _ in its) + ", its default if left out"
-        annotation: Any = Annotated[Union[*(kind for _, kind in its), None], tyro.conf.arg(help=help)]
+        help = "; ".join(_said_of(setting, one) for one, _ in its)
+        hint = f"(default: {' or '.join(dict.fromkeys(_default_of(setting, one) for one, _ in its))})"
+        shown = tyro.conf.arg(help=help, help_behavior_hint=hint)
+        annotation: Any = Annotated[Union[*(kind for _, kind in its), None], shown]
         parameters[setting] = Parameter(setting, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
     for name, kind in extended.items():
         # what goes together is checked with the plugins' settings, when all are there
@@ -153,6 +156,17 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {name: one.annotation for name, one in parameters.items()}
     return call
+
+
+def _said_of(setting: str, its: Extension) -> str:
+    """Return what a plugin says of a setting, and whose it is."""
+    said, of = described(its.made).get(setting), f"of {its.kind} {its.name}"
+    return f"{said} ({of})" if said else of
+
+
+def _default_of(setting: str, its: Extension) -> str:
+    (default,) = (field.default for field in fields(its.settings) if field.name == setting)
+    return f"none, {its.kind} {its.name} needs it" if default is MISSING else str(default)
 
 
 def _is_extensible(annotation: Any) -> bool:

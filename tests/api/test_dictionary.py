@@ -109,6 +109,12 @@ def test_a_folder_holds_one_run_whatever_lay_there(sae, tmp_path):
     assert sdl.load(tmp_path / "lr_0.01").history == sae.history
 
 
+def test_a_dictionary_that_says_how_it_is_used_takes_no_options(sae, tmp_path):
+    sae.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="sdlcore says by itself how a dictionary is used; leave out activation, k"):
+        sdl.load(tmp_path / "run", activation="relu", k=4)
+
+
 def test_what_could_not_be_loaded_is_not_saved(sae, tmp_path):
     with pytest.raises(ValueError, match=r"foo.pt: expected a folder"):
         sae.save(tmp_path / "foo.pt")

@@ -344,6 +344,16 @@ def test_relu_without_a_penalty_is_warned_of(both):
         sdl.fit(both[0], n_q=8, batch_size=64, steps=2, **QUIET)
 
 
+def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
+    x, small = both[0], {"n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
+    unused = "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux"
+    with pytest.warns(UserWarning, match=unused):
+        sdl.fit(x, activation="topk", k=2, init_threshold=0.3, k_aux=4, **small)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sdl.fit(x, activation="jumprelu", l0=0.1, init_threshold=0.3, lambda_aux=0.1, k_aux=4, **small)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -113,3 +114,21 @@ def test_what_can_be_counted_is_checked_before_any_job(checkout):
     assert done.returncode != 0
     said = "anchorings.half_of_classes.n_anchors: 3 anchors, but labels of sources.file.mine name 2 classes; lower it"
     assert said in done.stdout
+
+
+def test_a_plan_knows_the_sizes_of_files_that_are_there_and_names_those_that_are_not(checkout):
+    there = checkout.snakemake("plan", change=CHANGE).stdout
+    (line,) = [line for line in there.splitlines() if line.startswith("trainings on file")]
+    assert "unknown" not in line
+    gone = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
+    missing = checkout.snakemake("plan", change=gone).stdout
+    assert f"sources.file.mine: no such file: {DATA}/gone.npy" in missing
+
+
+def test_memory_is_asked_for_by_the_width_of_the_files(checkout):
+    np.save(checkout.path / DATA / "wide.npy", np.zeros((1200, 4000), dtype=np.float16))
+    wide = {**SOURCE, "input": f"{DATA}/wide.npy", "run": {"n_q": 40000}}
+    done = checkout.snakemake(RUN, "-n", change=CHANGE | {"sources": {"file": {"mine": wide}}})
+    needed = 4000 + 32 * 40000 * 4005 // 10**6  # weights, gradients and moments
+    found = max(int(megabytes) for megabytes in re.findall(r"mem_mb=(\d+)", done.stdout))
+    assert needed <= found < 1.2 * needed

@@ -2,6 +2,7 @@
 import hashlib
 
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
+from sdlcore.sources.language.shape import model_shape
 from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
 
 
@@ -75,6 +76,27 @@ def language_model_files(wildcards):
 def language_text_files(wildcards):
     text = language_text(wildcards)
     return [] if is_hub_text(text) else text
+
+
+def blocks_and_width(name):
+    """The blocks of a source's model and the dimension of its residual stream; None where the model is not here yet."""
+    model = language_model(SimpleNamespace(source=name))
+    return None if is_hub_model(model) else model_shape(model)
+
+
+def check_layers(name):
+    """Refuse layers that the model does not have, which the extraction would only find with the model loaded."""
+    model, source = blocks_and_width(name), study.llama(name)
+    key, layers = ("layer", [source.layer]) if source.layers is None else ("layers", source.layers)
+    if model and max(layers) > model.blocks:
+        raise WorkflowError(
+            f"sources.llama.{name}.{key}: block {max(layers)}, but {source.model} has {model.blocks}; take at most that"
+        )
+
+
+if workflow.is_main_process:
+    for name in study.sources.llama:
+        check_layers(name)
 
 
 def language_environment(wildcards):

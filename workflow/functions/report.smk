@@ -32,17 +32,30 @@ ASKED = {path.rpartition(".")[-1]: product for path, product in study.asked().it
 PLANNED = [name for name, product in ASKED.items() if product.cells(study) or product.judged_here(study)]
 
 
+def found_shapes():
+    """What files and models that are there say of sources that the configuration knows the dimensions of only later."""
+    found = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
+    for name, source in study.sources.llama.items():
+        if source.n_p is None and (model := blocks_and_width(name)):
+            found[name] = Shape(source.rows, (model.width, model.width * source.has_target))
+    return found
+
+
 def say_plan(log, name=None):
     """Print and log the plan, of one table or figure where it is named; fail where the disk is plainly too small for it."""
     folder = Path(RESULTS).absolute()
     free = shutil.disk_usage(next(path for path in [folder, *folder.parents] if path.exists())).free
     rate, runs = measured_rate(folder.parent) or (RATE, 0)
     asked = study.only(name) if name else study
+    shapes = found_shapes()
     found, left = (
-        stages(asked, train_memory, extraction_memory, rate, missing)
+        stages(asked, train_memory, extraction_memory, rate, missing, shapes)
         for missing in (lambda path: True, lambda path: not Path(path).exists())
     )
-    text = "\n".join(plan_lines(found, left, free, rate, runs))
+    lines = plan_lines(found, left, free, rate, runs)
+    absent = {name: missing_files(name) for name in asked.sources.file}
+    lines += [f"sources.file.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
+    text = "\n".join(lines)
     Path(log).write_text(f"{text}\n")
     print(text)
     if refused := too_large(left, free):
@@ -51,5 +64,7 @@ def say_plan(log, name=None):
 
 # before anything runs, and in a dry run too
 if workflow.is_main_process:
-    for line in large_activations(study, study.all_sources(), Path(RESULTS).absolute(), extraction_memory):
+    for line in large_activations(
+        study, study.all_sources(), Path(RESULTS).absolute(), extraction_memory, found_shapes()
+    ):
         print(line, file=sys.stderr)

@@ -133,7 +133,8 @@ def train_memory(wildcards):
     """
     settings = run_of(wildcards)
     n_q = settings.model.n_q if isinstance(settings, RunConfig) else settings.n_q
-    n_p, n_r = study.source(wildcards.source).widths
+    found = arrays_shape(wildcards.source)
+    n_p, n_r = found.widths if found else study.source(wildcards.source).widths
     processes = study.processes
     copies = 1 if processes == 1 else processes if study.split == "samples" else 1 + processes / 4
     needed = 4000 * processes + int(copies * 32 * n_q * ((n_p or 1024) + n_r)) // 10**6

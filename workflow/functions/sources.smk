@@ -10,6 +10,7 @@ from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.storage.parsing import SourceError
+from sdlcore.study.configuration.plan import Shape
 
 # sources whose samples have classes
 LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]
@@ -56,14 +57,19 @@ def array_files(wildcards):
     return study.file(wildcards.source).files
 
 
-def check_arrays(name):
-    """Refuse what the extraction, or the choice of anchors, would: shapes, rows, and anchors against classes."""
-    from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
-
+def read_arrays(read, name):
+    """What a function reads of the files of a source of kind file; what the extraction would refuse is refused."""
     try:
-        classes = count_classes(FileSource(**settings_for(FileSource, SimpleNamespace(source=name))))
+        return read(FileSource(**settings_for(FileSource, SimpleNamespace(source=name))))
     except SourceError as error:
         raise WorkflowError(f"sources.file.{name}: {error}")
+
+
+def check_arrays(name):
+    """Refuse what the choice of anchors would: more anchors than classes."""
+    from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
+
+    classes = read_arrays(count_classes, name)
     if classes is not None and classes < 2:
         raise WorkflowError(
             f"sources.file.{name}: its labels name {classes} class{'' if classes else 'es'}, but means of classes need "
@@ -76,6 +82,16 @@ def check_arrays(name):
                 f"anchorings.{anchoring}.n_anchors: {anchors.n_anchors} anchors, but labels of sources.file.{name} name "
                 f"{classes} classes; lower it"
             )
+
+
+@cache
+def arrays_shape(name):
+    """Samples and dimensions of a source, as the headers of its files say; None where one is not there."""
+    if study.file(name) is None or missing_files(name):
+        return None
+    from sdlcore.sources.files.extraction import shapes  # only here: it loads HDF5
+
+    return Shape(*read_arrays(shapes, name))
 
 
 def synthetic_model_files(wildcards):

@@ -304,7 +304,7 @@ def load(
     ValueError
         Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
     """
-    if format in (None, "sdlcore"):
+    if format in (None, "sdlcore") and not options:  # ours takes none, which load_coder says
         found = locate(path, subfolder, revision)
         if format == "sdlcore" or format_at(found) == "sdlcore":
             return Dictionary.load(found)

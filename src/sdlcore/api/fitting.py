@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig
-from sdlcore.settings import Seed, checked
+from sdlcore.settings import Seed, checked, used
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import provenance, remove_leftovers
@@ -130,6 +130,7 @@ class Fit:
         config, seed = config_of(settings), checked("seed", Seed, seed)
         if not isinstance(config, SolverConfig):
             _warn_of_dense(config)
+            _warn_of_unused(config, settings)
         anchors = None if anchors is None else as_anchors(anchors)
         start = load(start) if isinstance(start, str | Path) else start
         watched = watch.references if isinstance(watch, Bench) else None if watch is None else as_references(watch)
@@ -266,6 +267,24 @@ def _warn_of_dense(config: RunConfig) -> None:
             'set l1 (or l0), or activation="topk" and k',
             stacklevel=4,
         )
+
+
+def _warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """Warn of what belongs to a part that the dictionary does not have, such as another activation.
+
+    An error would break loops over activations that give each the settings of all.
+    """
+    said = []
+    for part in (config.model, config.loss, config.training):
+        for field in fields(part):
+            setting, values = field.metadata.get("used_by", (None, ()))
+            is_set = field.name in given and getattr(part, field.name) != field.default
+            if setting is not None and is_set and field.name not in used(part):
+                said.append(f"{field.name} has no effect without {setting} {' or '.join(values)}".strip())
+    known = config.to_dict()
+    said += [f"{key} has no effect on activation {config.model.activation}" for key in given if key not in known]
+    if said:
+        warnings.warn("; ".join(said), stacklevel=4)
 
 
 def digest_of(samples: Activations) -> str:

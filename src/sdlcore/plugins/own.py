@@ -1,8 +1,11 @@
 """The settings that extensions have of their own, as dataclasses: read from classes and functions, and checked."""
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field, fields, make_dataclass
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from sdlcore.plugins.registry import Extension, Kind, PluginError, extensions
@@ -79,6 +82,23 @@ def _is_plain(annotation: Any) -> bool:
     if len(parts) != 1 or parts[0] is not annotation:
         return bool(parts) and all(map(_is_plain, parts))
     return annotation in _PLAIN or get_origin(annotation) is Literal
+
+
+def described(made: Any) -> dict[str, str]:
+    """Return what a class says of its fields, in the text below each; nothing where its source cannot be read."""
+    if not isinstance(made, type):
+        return {}
+    try:
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(made))).body
+    except (OSError, TypeError, SyntaxError):
+        return {}
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(body.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
 
 
 def own_settings(*of: Kind) -> dict[str, list[tuple[Extension, Any]]]:

@@ -20,7 +20,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.files.arrays import open_array
-from sdlcore.sources.files.extraction import BLOCK_ROWS, count_classes, held_out, read_class_names, write_stores
+from sdlcore.sources.files.extraction import BLOCK_ROWS, count_classes, held_out, read_class_names, shapes, write_stores
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.storage.parsing import SourceError
 
@@ -397,3 +397,17 @@ def test_classes_are_counted_without_those_of_no_class_and_what_a_job_would_refu
     np.save(tmp_path / "labels.npy", LABELS[1:])
     with pytest.raises(SourceError, match=r"differ in rows: .*x.npy has 10000, .*labels.npy has 9999"):
         count_classes(FileSource(f"{folder}/x.npy", labels=f"{tmp_path}/labels.npy"))
+
+
+@pytest.mark.parametrize("given", [{"test_share": 0.07}, {"test_input": "few.npy", "test_target": "few.npy"}])
+def test_shapes_are_those_of_the_stores(given, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "few.npy", X[:50])
+    source = FileSource(
+        f"{tmp_path}/x.npy",
+        target=f"{tmp_path}/x.npy",
+        **{key: value if key == "test_share" else f"{tmp_path}/{value}" for key, value in given.items()},
+    )
+    write_stores(source, tmp_path / "train.h5", tmp_path / "test.h5")
+    with ActivationStore(tmp_path / "train.h5") as train, ActivationStore(tmp_path / "test.h5") as test:
+        assert shapes(source) == ((train.rows, test.rows), (X.shape[1], X.shape[1]))

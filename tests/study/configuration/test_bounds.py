@@ -219,7 +219,10 @@ def test_a_configuration_without_a_name_would_overwrite_the_defaults_results(giv
         ConfigError, match=r"name: missing; .* results/quick\. Set it in a file .* or by --config name="
     ):
         configure(given, BASE)
+    with pytest.raises(ConfigError, match=r"name: quick is the default's; .* Set another in a file"):
+        configure(given | {"name": "quick"}, BASE)
     assert configure(given | {"name": "mine"}, BASE).name == "mine"
+    assert configure(merge(BASE, given), BASE).name == "quick"  # asked for by naming the default's file, too
 
 
 def test_what_says_where_and_how_runs_are_made_needs_no_name():

@@ -93,6 +93,23 @@ def count_classes(source: FileSource) -> int | None:
         return len(found - {-1, ""})
 
 
+def shapes(source: FileSource) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many samples a source has for training and for evaluation, and the dimensions of input and target.
+
+    Without a target, that is 0. Only headers are read.
+
+    Raises
+    ------
+    SourceError
+        As `count_classes` does.
+    """
+    with ExitStack() as stack:
+        given, tested = _open_both(stack, source)
+        rows, width = given["input"].shape
+        test = int(source.test_share * rows) if source.test_input is None else tested["input"].shape[0]
+        return (rows - test * (tested is given), test), (width, given["target"].shape[1] if "target" in given else 0)
+
+
 def held_out(start: int, stop: int, share: float) -> np.ndarray:
     """Return which of the rows ``start:stop``, a block, are held out: the same ones always, ``share`` of all blocks."""
     chosen = np.zeros(stop - start, dtype=bool)

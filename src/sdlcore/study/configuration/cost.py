@@ -14,7 +14,7 @@ from sdlcore.baselines.settings import PeerConfig
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.study.configuration.plan import duration, need
+from sdlcore.study.configuration.plan import NOTHING_FOUND, Shapes, duration, need, shape
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
 from sdlcore.study.settings.files import Files
@@ -53,9 +53,9 @@ def number_of_runs(config: Configuration) -> int:
     return sum(product.at_most(config) for product in config.asked().values())
 
 
-def weights(config: Configuration, cell: Cell) -> int | None:
+def weights(config: Configuration, cell: Cell, shapes: Shapes = NOTHING_FOUND) -> int | None:
     """Return how many weights a run's dictionary has, None where its source's dimensions are known only later."""
-    n_p, n_r = config.source(cell.source).widths
+    n_p, n_r = shape(config, cell.source, shapes).widths
     if n_p is None:
         return None
     run = run_settings(config, cell)
@@ -94,6 +94,7 @@ def stages(
     extraction_memory: Callable[[str], int | None],
     rate: float,
     missing: Callable[[str], bool] = lambda path: True,
+    shapes: Shapes = NOTHING_FOUND,
 ) -> list[Stage]:
     """Return what the stages of a valid configuration take: all of them, or those whose files are missing.
 
@@ -107,6 +108,8 @@ def stages(
         Weights x samples that a training passes in a second.
     missing
         Tells whether a file has to be made. The default plans everything, whether it is there or not.
+    shapes
+        What files and models that are there say of sources.
     """
     files = config.files()
     judged = [cell for cell in config.cells() if missing(files.metrics(cell))]
@@ -121,23 +124,27 @@ def stages(
     for kind in dict.fromkeys(kinds.values()):
         stores = {source: _stores(config, files, source, missing) for source in kinds if kinds[source] == kind}
         stores = {source: parts for source, parts in stores.items() if parts}
-        extracted += [_extraction(config, kind, stores, extraction_memory)] if stores else []
+        extracted += [_extraction(config, kind, stores, extraction_memory, shapes)] if stores else []
         if cells := [cell for cell in trained if kinds[cell.source] == kind]:
-            passed.append(_training(config, kind, cells, memory, rate))
+            passed.append(_training(config, kind, cells, memory, rate, shapes))
     # how many atoms a solver finds is not known before
     passed += [Stage("solvers", len(solved), None)] if solved else []
     # nor how fast another library is
-    passed += [Stage("trainings of other libraries", len(peers), _models(config, peers))] if peers else []
+    passed += [Stage("trainings of other libraries", len(peers), _models(config, peers, shapes))] if peers else []
     passed += [Stage("imported dictionaries", len(imported), None)] if imported else []
     evaluations = Stage("evaluations", len(judged), METRICS_BYTES * len(judged))
     return [*extracted, *passed, *([evaluations] if judged else [])]
 
 
 def _extraction(
-    config: Configuration, kind: str, stores: Mapping[str, Fraction], memory: Callable[[str], int | None]
+    config: Configuration,
+    kind: str,
+    stores: Mapping[str, Fraction],
+    memory: Callable[[str], int | None],
+    shapes: Shapes,
 ) -> Stage:
     """Return what the activations of some sources take, of each the share that is to be made."""
-    needs = {source: need(config, source) for source in stores}
+    needs = {source: need(config, source, shapes) for source in stores}
     # a stream's rows are made by each training
     seconds = [
         found.seconds * share
@@ -156,17 +163,26 @@ def _extraction(
     )
 
 
-def _training(config: Configuration, kind: str, cells: list[Cell], memory: Callable[[Cell], int], rate: float) -> Stage:
-    sizes = {cell: weights(config, cell) for cell in cells}
+def _training(
+    config: Configuration,
+    kind: str,
+    cells: list[Cell],
+    memory: Callable[[Cell], int],
+    rate: float,
+    shapes: Shapes,
+) -> Stage:
+    sizes = {cell: weights(config, cell, shapes) for cell in cells}
     known = {cell: size for cell, size in sizes.items() if size is not None}
     # what one of several processes has: of the dictionary all or its latents, and its part of a batch's latents
     processes = config.processes
     parts = processes if config.split == "latents" else 1
-    streamed = sum(need(config, cell.source).seconds or 0 for cell in cells if config.source(cell.source).is_streamed)
+    streamed = sum(
+        need(config, cell.source, shapes).seconds or 0 for cell in cells if config.source(cell.source).is_streamed
+    )
     return Stage(
         f"trainings on {kind}",
         len(cells),
-        _models(config, cells),
+        _models(config, cells, shapes),
         max(map(memory, cells)),
         # weights, gradients and two moments, and what a batch's latents take before and after sigma
         max(
@@ -179,9 +195,9 @@ def _training(config: Configuration, kind: str, cells: list[Cell], memory: Calla
     )
 
 
-def _models(config: Configuration, cells: list[Cell]) -> int | None:
+def _models(config: Configuration, cells: list[Cell], shapes: Shapes) -> int | None:
     """Return the bytes of the models of runs."""
-    sizes = [weights(config, cell) for cell in cells]
+    sizes = [weights(config, cell, shapes) for cell in cells]
     return _sum([None if size is None else 4 * size for size in sizes])
 
 

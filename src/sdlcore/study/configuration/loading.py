@@ -73,12 +73,13 @@ def configure(given: Tree, default: Tree) -> Configuration:
     _refuse(unbounded(merged))
     _load_plugins(merged)
     found = _misshapen(merged)
-    if "name" not in given and given.keys() - {*UNTRACKED}:
-        folder = f"results/{default.get('name')}"
+    name, adds_to_default = given.get("name"), default.keys() <= given.keys()
+    if name in (None, default.get("name")) and not adds_to_default and given.keys() - {"name", *UNTRACKED}:
+        said, it = ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
         found.append(
-            f"name: missing; without one, results would take the place of the default's, {folder}. "
-            "Set it in a file that --configfile names, or by --config name=...; or name config/config.yaml among the "
-            "files, to add to its results"
+            f"name: {said}, results would take the place of the default's, results/{default.get('name')}. Set {it} in a "
+            "file that --configfile names, or by --config name=...; or name config/config.yaml among the files, to add "
+            "to its results"
         )
     _refuse(found)
     return validate(over_default(default, given))

@@ -1,14 +1,35 @@
 """Estimate what the activations of each source take on disk, in memory and in time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from shutil import disk_usage
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sdlcore.study.configuration.whole import Configuration
 
 WORTH_TELLING = 10**9
 """Bytes from which rows are worth a line before the work begins."""
+
+
+class Shape(NamedTuple):
+    """How many samples a source has, and of how many dimensions."""
+
+    rows: tuple[int | None, int | None]
+    """Samples for training and for evaluation; None where that is known only when they are read."""
+    widths: tuple[int | None, int]
+    """Dimensions of input, None where not known yet, and of target, 0 for none or not known."""
+
+
+Shapes = Mapping[str, Shape]
+"""What files and models that are there say of sources, by name; the configuration says it of the others."""
+NOTHING_FOUND: Shapes = MappingProxyType({})
+
+
+def shape(config: Configuration, source: str, shapes: Shapes) -> Shape:
+    """Return the shape of a source: as found where it was looked for, else as configured."""
+    settings = config.source(source)
+    return shapes.get(source) or Shape(settings.rows, settings.widths)
 
 
 class Need(NamedTuple):
@@ -39,10 +60,10 @@ class Need(NamedTuple):
         return rows / self.rate if rows and self.rate else None
 
 
-def need(config: Configuration, source: str) -> Need:
+def need(config: Configuration, source: str, shapes: Shapes = NOTHING_FOUND) -> Need:
     """Return what the activations of a source take."""
     settings = config.source(source)
-    train, test = settings.rows
+    (train, test), (n_p, n_r) = shape(config, source, shapes)
     drawings = len(config.bench_seeds(source)) if settings.n_features is not None else 1
     parts, streamed = [train, test], None
     if settings.is_streamed:
@@ -51,7 +72,6 @@ def need(config: Configuration, source: str) -> Need:
         parts = [test]
     known = [rows for rows in parts if rows is not None]
     rows = sum(known) * drawings if len(known) == len(parts) else None
-    n_p, n_r = settings.widths
     row_bytes = None if n_p is None else (n_p + n_r) * settings.bytes_of_number
     return Need(source, rows, row_bytes, settings.rate, streamed, settings.n_shards)
 
@@ -88,6 +108,7 @@ def lines(
     sources: Iterable[str],
     folder: Path,
     memory: Callable[[str], int | None] = lambda source: None,
+    shapes: Shapes = NOTHING_FOUND,
 ) -> list[str]:
     """Return what is to be told before work begins: a line for each source that is large, or may be.
 
@@ -103,12 +124,14 @@ def lines(
         Where stores will lie; free space is that of its nearest parent that exists.
     memory
         Gives the megabytes that a job of a source's extraction asks for.
+    shapes
+        What was found of sources.
     """
     while not folder.exists():
         folder = folder.parent
     free = disk_usage(folder).free
-    needs = [need(config, source) for source in sources]
-    told = [n for n in needs if _is_open(config, n) or _size(n) >= WORTH_TELLING]
+    needs = [need(config, source, shapes) for source in sources]
+    told = [n for n in needs if _is_open(n) or _size(n) >= WORTH_TELLING]
     others = [n for n in needs if n not in told and n.bytes is not None]
     small = sum(n.bytes or 0 for n in others)
     # the points of a sweep are small one by one
@@ -120,9 +143,9 @@ def _size(found: Need) -> int:
     return max(found.bytes or 0, (found.streamed or 0) * (found.row_bytes or 0))
 
 
-def _is_open(config: Configuration, found: Need) -> bool:
+def _is_open(found: Need) -> bool:
     """Tell whether a source's size hangs on what is not there yet, by its own settings."""
-    return found.rows is None and config.source(found.source).widths[0] is not None
+    return found.rows is None and found.row_bytes is not None
 
 
 def _gigabytes(number: int) -> str:
