@@ -77,9 +77,9 @@ def configure(given: Tree, default: Tree) -> Configuration:
     if name in (None, default.get("name")) and not adds_to_default and given.keys() - {"name", *UNTRACKED}:
         said, it = ("missing; without one", "it") if name is None else (f"{name} is the default's; so", "another")
         found.append(
-            f"name: {said}, results would take the place of the default's, results/{default.get('name')}. Set {it} in a "
-            "file that --configfile names, or by --config name=...; or name config/config.yaml among the files, to add "
-            "to its results"
+            f"name: {said}, results would take the place of the default's, results/{default.get('name')}. Set {it} in "
+            "a file that --configfile names, or by --config name=...; or name config/config.yaml among the files, to "
+            "add to its results"
         )
     _refuse(found)
     return validate(over_default(default, given))
