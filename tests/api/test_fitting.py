@@ -29,6 +29,7 @@ TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 30, 
 
 SMALL = {"n_q": 4, "l1": 0.1, "batch_size": 50, "steps": 2, **QUIET}
 ANCHORED = {**SMALL, "lambda_anchor": 1.0}
+CENTRED = {**SMALL, "bias": True, "center": True}
 
 
 @pytest.fixture(scope="module")
@@ -422,6 +423,10 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (
             lambda x: sdl.fit(x, x, **ANCHORED, anchors=[np.eye(8)[:3], np.eye(5)[:3]]),
             "anchors of the target have 5 dimensions, but it has 8",
+        ),
+        (
+            lambda x: sdl.fit(x, **CENTRED, start=sdl.fit(x, **CENTRED)),
+            "center would take the place of the encoder biases of start",
         ),
         (lambda x: sdl.fit(x[:, :5], **SMALL, start=sdl.fit(x, **SMALL)), "start maps 8 to 8 dimensions, but .* 5"),
         (lambda x: sdl.fit(x, **SMALL | {"n_q": 3}, start=sdl.fit(x, **SMALL)), "start has 4 latents, but n_q is 3"),

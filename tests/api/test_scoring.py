@@ -42,6 +42,12 @@ def test_true_features_are_recovered_whole_and_print_so(true, bench):
     assert "more metrics)" in repr(scores)
 
 
+def test_a_single_sample_has_no_variance_to_explain(sae, bench):
+    scores = sdl.evaluate(sae, bench, n_samples=1, nulls=False)
+    assert scores["fvu"] is None
+    assert scores["oracle_fvu"] is None
+
+
 def test_scores_become_a_table_that_says_what_each_is(sae, bench):
     scores = sdl.evaluate(sae, bench, n_samples=100)
     frame = scores.to_frame()

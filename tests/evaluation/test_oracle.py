@@ -35,6 +35,13 @@ def test_selection_keeps_the_largest_by_sample_or_over_all(k):
     assert Z[(kept == 0)].max() <= kept[kept > 0].min()
 
 
+def test_selection_keeps_no_more_than_k_of_equal_ones():
+    equal = np.array([[1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 3.0, 0.0]])
+    topk, batchtopk = (make_sigma(ModelConfig(activation=name, k=2, n_q=4)) for name in SELECTING)
+    np.testing.assert_array_equal(topk.largest(equal), [[1, 2, 0, 0], [0, 0, 3, 0]])
+    np.testing.assert_array_equal(batchtopk.largest(equal), [[1, 2, 1, 0], [0, 0, 3, 0]])
+
+
 def test_relu_keeps_what_is_positive_and_jumprelu_what_no_single_feature_sets_off():
     np.testing.assert_array_equal(codes("relu"), Z)
     kept = codes("jumprelu")

@@ -74,6 +74,13 @@ def test_a_model_starts_from_one_on_another_device():
         assert (found.W_enc.device.type, model.W_enc.device.type) == ("cuda", "cpu")
 
 
+def test_tied_rows_start_as_the_encoder_of_another():
+    found = SparseCoder(ModelConfig(n_q=30), (12,), (12,), torch_stream(1, "found"))
+    model = fresh(activation="topk", k=4, tied=True)
+    start_from_model(model, found, identity(12, 12))
+    assert torch.equal(model.W_enc[:30], found.W_enc)
+
+
 def test_what_normalisation_does_to_it_is_undone_by_folding():
     found = SparseCoder(ModelConfig(n_q=400, bias=True), (12,), (12,), torch_stream(1, "found"))
     with torch.no_grad():

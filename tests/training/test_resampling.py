@@ -51,6 +51,18 @@ def test_dead_latents_point_at_samples_and_the_living_stay(trained):
     assert (dead.silent == 0).all()
 
 
+def test_a_linear_path_leaves_less_to_point_at():
+    config = ModelConfig(pair="transcoder", activation="topk", n_q=4, k=2, skip=True)
+    model = SparseCoder(config, (6,), (5,), torch_stream(0, "init"))
+    dead, x_p, x_r = DeadLatents(4, 8, torch.device("cpu")), torch.randn(30, 6), torch.randn(30, 5)
+    dead.silent[3] = 100
+    with torch.no_grad():
+        model.W_skip += torch.randn(6, 5)
+        resample(model, Adam(model.parameters(), lr=0.1), dead, x_p, x_r, torch_stream(1, "r"))
+        left = torch.nn.functional.normalize(x_r - x_p @ model.W_skip)
+        assert (torch.nn.functional.normalize(model.W_dec[3:]) @ left.T).max().item() == pytest.approx(1, abs=1e-5)
+
+
 def test_moments_of_the_resampled_are_cleared_and_only_theirs(trained):
     model, optimizer, dead, x_p, x_r = trained
     optimizer.state[model.W_dec]["exp_avg"].fill_(1.0)

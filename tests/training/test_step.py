@@ -40,6 +40,18 @@ def gradient_norms(settings, steps=3):
     return torch.stack([step(x, x, 1e-3)["gradient_norm"] for x in batches])
 
 
+@pytest.mark.parametrize(("target_l0", "change"), [(0.25, -1), (0.75, 1)])
+def test_an_l0_below_one_is_held_from_either_side(target_l0, change):
+    settings = {"activation": "jumprelu", "n_q": 2, "l0": 0.1, "target_l0": target_l0}
+    model = SparseCoder(RunConfig.from_dict(settings).model, (2,), (2,))
+    step = TrainingStep(model, RunConfig.from_dict(settings))
+    with torch.no_grad():
+        model.W_enc.copy_(torch.eye(2))
+    x = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    step(x, x, lr=0.0)
+    assert change * step.log_penalty < 0
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_gradients_norm_is_that_of_the_gradient(method, monkeypatch):
     noted = []

@@ -23,6 +23,8 @@ def check_inputs(
         return
     pair, n_q, batch_size = config.model.pair, config.model.n_q, config.training.batch_size
     _check_start(start, *pair_sites(pair, samples.n_p, samples.n_r), n_q)
+    if start is not None and config.model.center and start.b_enc.any():
+        raise ValueError("center would take the place of the encoder biases of start; leave center out")
     if batch_size > samples.rows:
         raise ValueError(
             f"{samples.path}: batch_size {batch_size} exceeds its {samples.rows} rows; "

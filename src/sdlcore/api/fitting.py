@@ -71,7 +71,8 @@ def fit(
         ``anchor_cosine``. `Bench.anchors`, `References.choose` and `discover` give them; so does an array of unit rows,
         k x n_p, or a pair of arrays.
     start
-        A dictionary whose latents the first latents start from, or where `load` finds it.
+        A dictionary whose latents the first latents start from, or where `load` finds it: their rows and encoder
+        biases, no thresholds, no b_dec and no linear path.
     watch
         A bench, or references, as of `evaluate`; the history then tells how many of these directions are recovered.
     device

@@ -30,8 +30,8 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Sigma) -> np.ndarr
     return sigma.oracle(np.maximum(x_BP @ true_p.T, 0), true_p)
 
 
-def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float]:
-    """Return how sparse and how good the true features are as a dictionary."""
+def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float | None]:
+    """Return how sparse and how good the true features are as a dictionary; no FVU of samples that are all the same."""
     active, error, spread = 0, 0.0, Spread(sum(model.target_sites))
     for x_p, x_r in batches(store, model.config.pair):
         codes = oracle_codes(x_p, true_p, model.sigma)
@@ -40,5 +40,5 @@ def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: n
         spread.add(x_r)
     return {
         baseline_name(ORACLE, "l0"): active / store.rows,
-        baseline_name(ORACLE, "fvu"): error / spread.total,
+        baseline_name(ORACLE, "fvu"): error / spread.total if spread.total else None,
     }

@@ -161,8 +161,10 @@ def above_interference(z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
 
 
 def largest_codes(z_BN: np.ndarray, k: int) -> np.ndarray:
-    """Return codes as `Sigma.oracle`: the k largest of each row, of those above zero."""
+    """Return codes as `Sigma.oracle`: the k largest of each row, of those above zero; of equal ones the first."""
     if k >= z_BN.shape[1]:
         return z_BN
     least = np.partition(z_BN, -k, axis=1)[:, -k, None]
-    return np.where(z_BN >= np.maximum(least, np.finfo(z_BN.dtype).tiny), z_BN, 0)
+    above, equal = z_BN > least, z_BN == least
+    room = k - above.sum(axis=1, keepdims=True)
+    return np.where(above | (equal & (equal.cumsum(axis=1) <= room)), z_BN, 0)

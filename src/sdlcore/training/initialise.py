@@ -101,7 +101,9 @@ def start_from_model(model: SparseCoder, found: SparseCoder, normalisation: Scal
         raise ValueError(f"the model to start from has {n} latents, but n_q is {len(model.W_enc)}; raise n_q")
     # a dictionary that a GPU found is there still
     W_enc, W_dec, b_enc = (part.to(model.W_enc.device) for part in (found.W_enc, found.W_dec, found.b_enc))
-    model.W_enc[:n], model.W_dec[:n] = normalisation.rows(W_enc, W_dec)
+    # the encoder's last, which tied ones start as
+    rows_p, model.W_dec[:n] = normalisation.rows(W_enc, W_dec)
+    model.W_enc[:n] = rows_p
     if model.config.bias:
         model.b_enc[:n] = b_enc + W_enc @ normalisation.mean_p
     model.constrain()

@@ -41,8 +41,9 @@ def resample(
     """Point dead latents at badly reconstructed samples and return how many there were.
 
     A dead latent takes a sample of its own, drawn with probability proportional to its squared loss: the decoder row
-    becomes the sample's direction (x_r - b_D), the encoder row x_p's direction at a share of the living rows' mean
-    norm, its bias zero, its Adam moments zero. Latents beyond the number of samples wait for the next time.
+    becomes the sample's direction (x_r - b_D, less a linear path), the encoder row x_p's direction at a share of the
+    living rows' mean norm, its bias zero, its Adam moments zero. Latents beyond the number of samples wait for the
+    next time.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def resample(
         return 0
     training = model.training
     model.eval()
-    loss_B = (x_BR - model(x_BP).x_hat).square().sum(-1)
+    out = model(x_BP)
+    loss_B = (x_BR - out.x_hat).square().sum(-1)
     model.train(training)
     # with weights that differ by a rounding, processes could draw different samples
     weights_B = model.processes.all.first(loss_B).square().cpu().double()
@@ -83,7 +85,8 @@ def resample(
     if living:
         norm = latents.sum(model.W_enc[~mask_Q].norm(dim=1).sum()) / living
         decoder_norm = latents.sum(model.W_dec[~mask_Q].norm(dim=1).sum()) / living
-    model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(x_BR[chosen] - model.b_dec)
+    left_BR = x_BR if out.linear is None else x_BR - out.linear
+    model.W_dec[index] = decoder_norm * torch.nn.functional.normalize(left_BR[chosen] - model.b_dec)
     share = 1.0 if model.config.selects else ENCODER_SHARE
     model.W_enc[index] = share * norm * torch.nn.functional.normalize(x_BP[chosen])
     model.b_enc[index] = 0.0

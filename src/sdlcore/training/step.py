@@ -122,7 +122,7 @@ class TrainingStep:
         with torch.no_grad():
             self.dead.update(fired_Q, len(x_BP))
             if loss.target_l0 is not None:
-                off = torch.log(sums["l0"].clamp(min=1.0) / loss.target_l0).clamp(-2.0, 2.0)
+                off = torch.log(sums["l0"] / loss.target_l0).clamp(-2.0, 2.0)
                 self.log_penalty += loss.l0_gain * off
         return sums
 
