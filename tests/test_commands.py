@@ -201,6 +201,24 @@ def test_settings_of_a_plugin_are_options(folder, tmp_path, monkeypatch, capsys)
     assert "(default: none, activation scaled_topk needs it or 2.0)" in help
 
 
+def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
+    other = sdl.load(folder / "run")
+    with torch.no_grad():
+        other.coder.W_dec.zero_()
+    other.save(tmp_path / "zero.safetensors")
+    both = [str(folder / "run"), str(tmp_path / "zero.safetensors")]
+    main(["evaluate", *both, "--bench", str(folder / "bench"), "--out", str(tmp_path / "scores.json")])
+    head, *rows = capsys.readouterr().out.splitlines()
+    written = json.loads((tmp_path / "scores.json").read_text())
+    for row, path in zip(rows, both, strict=True):
+        name, *values = row.split()
+        assert name == path
+        found = written[path]["metrics"]
+        assert [float(value) for value in values] == pytest.approx([found[column] for column in head.split()], rel=1e-3)
+        assert written[path]["nulls"] == {}
+    assert written[both[0]]["metrics"]["fvu"] < 1 <= written[both[1]]["metrics"]["fvu"] + 0.01
+
+
 @pytest.mark.usefixtures("registry")
 def test_a_plugin_in_the_working_directory_is_found_by_its_name(folder, tmp_path, monkeypatch):
     (tmp_path / "here_plugin.py").write_text(PLUGIN.replace("scaled_topk", "here_topk").replace("power", "here_power"))

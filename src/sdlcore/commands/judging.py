@@ -1,21 +1,29 @@
 """Score dictionaries, and look at what their latents stand for."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from sdlcore.api.anchors import class_means
+from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.inputs import activations, array
 from sdlcore.api.inside import contexts as find_contexts
+from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.commands.given import REFERENCES, Given, given, opened, read_anchors, read_bench, sites
 from sdlcore.data.references import load_references
+from sdlcore.evaluation.metrics import EXPLAINED
 from sdlcore.inside.places import Place
 from sdlcore.run import is_centred
 from sdlcore.storage.files import write_json
 
+SEVERAL = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)")
+
 
 def evaluate(
-    dictionary: Given,
+    dictionaries: Annotated[tuple[Path, ...], tyro.conf.Positional, SEVERAL],
     bench: str | None = None,
     x: Path | None = None,
     target: Path | None = None,
@@ -26,10 +34,13 @@ def evaluate(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Score a dictionary: against true features, means of classes, or by its reconstructions alone.
+    """Score dictionaries: against true features, means of classes, or by their reconstructions alone.
+
+    Several are shown in one table, a row each, without null baselines.
 
     Args:
-        dictionary: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify
+        dictionaries: a run's folder, a .safetensors file, or a folder of SAELens, dictionary_learning or sparsify; or
+            several, such as sweep/*
         bench: lrb-s, lrb-m or lrb-l, or a folder that `sdlcore bench` wrote
         x: samples to evaluate on where there is no bench: an .npy file, or a store (.h5) with its target and labels
         target: the second representation of the same samples, as an .npy file
@@ -39,31 +50,59 @@ def evaluate(
         anchors: those of the training, where the run's folder does not hold them (.safetensors, or unit rows as .npy)
         nulls: score dictionaries of the same size beside it that nothing was learned for
         seed: of everything random
-        out: JSON file to write all metrics to
+        out: JSON file to write all metrics to, of several by their paths
     """
-    options: dict[str, Any] = {"seed": seed, "nulls": nulls}
-    options["anchors"] = None if anchors is None else read_anchors(anchors)
-    found = opened(dictionary)
+    if not dictionaries:
+        raise ValueError("say what to evaluate: a run's folder, a .safetensors file, or a folder of another library")
     if bench is not None:
         for name in given(x=x, target=target, labels=labels, references=references):
             raise ValueError(f"--{name} goes without --bench, which has samples and true features of its own")
-        scores = evaluate_dictionary(found, read_bench(bench), **options)
     elif x is None:
         raise ValueError("say what to evaluate on: --bench, or --x")
+    alone = len(dictionaries) == 1
+    options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone}
+    options["anchors"] = None if anchors is None else read_anchors(anchors)
+    found = {path: opened(path) for path in dictionaries}  # all of them before the first is evaluated
+    if x is None:
+        drawn = read_bench(str(bench))
+        scores = {path: evaluate_dictionary(one, drawn, **options) for path, one in found.items()}
     else:
-        first, second, _ = sites(x, target, found.pair)
-        classes = None if labels is None else array(labels, "labels")
-        judges: Any = references if references is None or references.suffix == ".npy" else load_references(references)
-        with activations(first, second, classes) as samples:
-            labelled = samples.has("labels") and samples.class_names() is not None
-        if judges is None and labelled:
-            own = dictionary / REFERENCES
-            centred = is_centred(found.provenance.get("settings", {}))
-            judges = load_references(own) if own.is_file() else class_means(first, classes, second, centred=centred)
-        scores = evaluate_dictionary(found, judges, first, second, labels=classes, **options)
-    print(f"{found}\n{scores}")
+        given_ones = (x, target, labels, references)
+        scores = {path: _on_samples(one, path / REFERENCES, *given_ones, options) for path, one in found.items()}
+    print("\n".join(f"{found[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores))
     if out is not None:
-        write_json(out, {"metrics": scores.metrics, "chance": scores.chance, "nulls": scores.nulls})
+        parts = {str(path): {"metrics": s.metrics, "chance": s.chance, "nulls": s.nulls} for path, s in scores.items()}
+        write_json(out, parts[str(dictionaries[0])] if alone else parts)
+
+
+def _on_samples(
+    dictionary: Dictionary,
+    own: Path,
+    x: Path,
+    target: Path | None,
+    labels: Path | None,
+    references: Path | None,
+    options: Mapping[str, Any],
+) -> Scores:
+    """Score a dictionary on samples, by given references, by its ``own`` means of classes, or by theirs."""
+    first, second, _ = sites(x, target, dictionary.pair)
+    classes = None if labels is None else array(labels, "labels")
+    judges: Any = references if references is None or references.suffix == ".npy" else load_references(references)
+    with activations(first, second, classes) as samples:
+        labelled = samples.has("labels") and samples.class_names() is not None
+    if judges is None and labelled:
+        centred = is_centred(dictionary.provenance.get("settings", {}))
+        judges = load_references(own) if own.is_file() else class_means(first, classes, second, centred=centred)
+    return evaluate_dictionary(dictionary, judges, first, second, labels=classes, **options)
+
+
+def _side_by_side(scores: Mapping[Path, Scores]) -> str:
+    """Return the metrics that matter most as a table, a row a dictionary."""
+    import pandas as pd
+
+    shown = [name for name in EXPLAINED if any(name in found for found in scores.values())]
+    rows = [[found.metrics.get(name) for name in shown] for found in scores.values()]
+    return pd.DataFrame(rows, index=list(map(str, scores)), columns=shown).to_string(float_format="{:.4g}".format)
 
 
 def contexts(
