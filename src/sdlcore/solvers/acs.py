@@ -76,7 +76,7 @@ def alternating_convex_search(
     """
     started = time.perf_counter()
     x = read_batch(batches, 0)
-    atoms = initial_atoms(x, config.n_atoms, generator) if start is None else torch.nn.functional.normalize(start)
+    atoms = initial_atoms(x, config.n_atoms, generator, start)
     equations = NormalEquations(*atoms.shape)
     gram = gram_of(atoms)
     settled = Settled(config.tolerance, config.patience)

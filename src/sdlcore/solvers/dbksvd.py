@@ -37,9 +37,7 @@ def double_batch_ksvd(
     more energy.
     """
     began = time.perf_counter()
-    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator)
-    if start is not None:
-        atoms = torch.nn.functional.normalize(start)
+    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
 
     def step(x: Tensor, atoms: Tensor) -> tuple[Tensor, Row]:
         codes = matching_pursuit(x, atoms, config.support, config.signed)

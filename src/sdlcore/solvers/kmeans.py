@@ -32,7 +32,7 @@ def kmeans(
     """
     from sklearn.cluster import MiniBatchKMeans  # only here: it takes a while to import
 
-    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator) if start is None else normalize(start)
+    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
     learner = MiniBatchKMeans(len(atoms), init=atoms.numpy().copy(), n_init=1, random_state=0)
 
     def learn(x_BR: Tensor) -> Tensor:

@@ -29,9 +29,7 @@ def ksvd(
     Arguments, rows and errors as of `sdlcore.solvers.acs.alternating_convex_search`; none is pruned.
     """
     began = time.perf_counter()
-    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator)
-    if start is not None:
-        atoms = torch.nn.functional.normalize(start)
+    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
     precision = torch.bfloat16 if config.precision == "bfloat16" else None
 
     def step(x: Tensor, atoms: Tensor) -> tuple[Tensor, Row]:

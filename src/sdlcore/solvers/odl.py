@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from sdlcore.solvers.search import Batches, Row, initial_atoms, learnt, read_batch
 from sdlcore.solvers.settings import SolverConfig
@@ -36,10 +35,7 @@ def online_dictionary_learning(
     from sklearn.decomposition import MiniBatchDictionaryLearning
     from sklearn.exceptions import ConvergenceWarning
 
-    x = read_batch(batches, 0)
-    atoms = initial_atoms(x, config.n_atoms, generator)
-    if start is not None:
-        atoms = normalize(start)
+    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
     learner = MiniBatchDictionaryLearning(
         n_components=len(atoms),
         alpha=config.l1,

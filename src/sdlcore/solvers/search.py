@@ -23,15 +23,16 @@ Search = Callable[[Batches, SolverConfig, torch.Generator, Tensor | None], Itera
 yields the dictionary (K x n_r, unit rows) and the history's row of each step, until it settles."""
 
 
-def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator) -> Tensor:
+def initial_atoms(x_BR: Tensor, n_atoms: int, generator: torch.Generator, start: Tensor | None = None) -> Tensor:
     """Return unit atoms in the directions of random samples, each once; random directions beyond the samples.
 
-    Samples are sums of few features, and so start nearer to features than random directions do.
+    Samples are sums of few features, and so start nearer to features than random directions do. Where there are atoms
+    to ``start`` from, those in their place.
     """
     order = torch.randperm(len(x_BR), generator=generator)
     order = order[x_BR[order].norm(dim=1) > 0][:n_atoms]
     random = torch.randn(n_atoms - len(order), x_BR.shape[1], generator=generator, dtype=x_BR.dtype)
-    return torch.nn.functional.normalize(torch.cat([x_BR[order], random]))
+    return torch.nn.functional.normalize(torch.cat([x_BR[order], random]) if start is None else start)
 
 
 class Settled:
@@ -115,23 +116,19 @@ def learnt(
     The row's error is that of the non-negative codes of `sdlcore.solvers.codes`, whose time is not counted.
     """
     precision = torch.bfloat16 if config.precision == "bfloat16" else None
-    settled = Settled(config.tolerance, config.patience)
-    samples, seconds = 0, 0.0
-    for step in range(config.max_steps):
-        x = read_batch(batches, step)
-        samples += len(x)
+    seconds = 0.0
+
+    def step(x: Tensor, atoms: Tensor) -> tuple[Tensor, Row]:
+        nonlocal seconds
         support = largest_correlations(x, atoms, config.support, precision)
         codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
-        row = {"step": step + 1, "samples": samples, **fit_of(codes, x), "support": config.support}
         began = time.perf_counter()
         found = learn(x).to(torch.float32, copy=True)
         seconds += time.perf_counter() - began
         # atoms may be inside the sphere, and one that nothing uses at zero
         norms = found.norm(dim=1, keepdim=True)
         atoms = torch.where(norms > 1e-6, found / norms.clamp(min=1e-6), atoms).contiguous()
-        row |= {"atoms": len(atoms), "replaced": 0, "pruned": 0}
-        yield atoms, row | {"seconds": round(seconds, 3)}
-        # not by the first steps, whose samples the first atoms were drawn from
-        if step >= config.replace_steps and settled(row["fvu"], len(atoms)):
-            return
-    log.warning("not settled after max_steps = %d steps; raise it, or tolerance", config.max_steps)
+        return atoms, fit_of(codes, x) | {"support": config.support, "atoms": len(atoms), "replaced": 0}
+
+    for found, row in stepped(batches, config, atoms, 0.0, step):
+        yield found, row | {"seconds": round(seconds, 3)}
