@@ -1,15 +1,12 @@
 import dataclasses
 import json
 
-import pandas as pd
 import pytest
 
-from sdlcore.study.products.encoders import Encoders
-from sdlcore.study.products.harder import Harder
-from sdlcore.study.rendering.bench_tables import bench_table, bench_text
+from sdlcore.study.products.bench_tables import Encoders, Harder
+from sdlcore.study.rendering.bench_tables import bench_text
 from sdlcore.study.results.runs import read_runs
 from sdlcore.study.settings.cells import Cell
-from tests.conftest import REPOSITORY
 
 
 def runs(folder, **spoilt):
@@ -25,35 +22,13 @@ def runs(folder, **spoilt):
 
 
 def lines_of(table, paths):
-    rows = bench_table(table.columns, read_runs(paths))
-    return bench_text(table.columns, table.caption, rows, table.finer).markdown().splitlines()
-
-
-def test_it_has_a_row_a_run(tmp_path):
-    table = bench_table(Harder.columns, read_runs(runs(tmp_path)))
-    assert list(table) == ["source", "method", "seed", *Harder.columns]
-    assert list(table["source"]) == ["plain", "plain", "nested", "nested"]
-    assert table["splitting"].tolist() == [0.25, 0.75] * 2
+    return bench_text(table.columns, table.caption, read_runs(paths), table.finer).markdown().splitlines()
 
 
 def test_people_read_means_over_seeds(tmp_path):
     lines = lines_of(Harder, runs(tmp_path))
     cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:]}
-    assert cells["plain"] == [
-        "plain",
-        "TopK SAE",
-        "2",
-        "0.500",
-        "0.500",
-        "0.500",
-        "0.500",
-        "0.500",
-        "0.500",
-        "0.5",
-        "0.50",
-        "0.500",
-        "–",
-    ]
+    assert cells["plain"] == ["plain", "TopK SAE", "2", *["0.500"] * 6, "0.5", "0.50", "0.500", "–"]
     assert cells["nested"][-1] == "0.50"
 
 
@@ -62,10 +37,3 @@ def test_every_column_is_of_its_metric(tmp_path):
     line = lines_of(Encoders, runs(tmp_path, **metrics))[4]
     cells = [float(cell) for cell in line.strip("|").split("|")[3:]]
     assert cells == pytest.approx(list(metrics.values()), abs=0.05)
-
-
-def test_runs_of_an_earlier_version_leave_what_they_lack_empty(tmp_path):
-    kept = sorted((REPOSITORY / "docs/results/paper/runs").glob("*.topk.*.json"))[:1]
-    table = bench_table(Harder.columns, read_runs([*kept, *runs(tmp_path)]))
-    assert pd.isna(table["splitting"].iloc[0])
-    assert table["gt_recovery_decoder"].iloc[0] == pytest.approx(1, abs=0.05)

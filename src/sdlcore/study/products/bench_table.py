@@ -73,11 +73,11 @@ class BenchTable(Product):
         return [files.table(name, ending) for ending in ("csv", "md")]
 
     def rows(self, name: str, files: Files) -> "pd.DataFrame":
-        """Return a row for each run."""
-        from sdlcore.study.rendering.bench_tables import bench_table
+        """Return a row for each run: source, method, seed and `columns`; NaN for what it lacks, as older runs do."""
         from sdlcore.study.results.runs import read_runs
 
-        return bench_table(self.columns, read_runs(self.inputs(name, files)))
+        runs = read_runs(files.metrics(cell) for cell in self.cells(files.study))
+        return runs.reindex(columns=["source", "method", "seed", *self.columns])
 
     def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
         from sdlcore.study.rendering.bench_tables import bench_text

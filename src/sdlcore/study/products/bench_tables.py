@@ -1,0 +1,120 @@
+"""Tables that the paper lacks, of methods without anchors: solvers, encoders, harder benches and SynthSAEBench's."""
+
+from typing import TYPE_CHECKING
+
+from sdlcore.data.recovery_rule import TAU
+from sdlcore.evaluation.metrics import METRICS, ORACLE, PATTERN, RAREST, baseline_name, mip_name, recovery_name
+from sdlcore.study.products.bench_table import BenchTable
+from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sdlcore.study.rendering.text_table import TextTable
+
+
+class Solvers(BenchTable):
+    """Runs of the table of solvers (docs/solvers.md); null for none."""
+
+    keys = ("solvers",)
+    title = "Solvers on benches and activations"
+
+    def judged_on(self, study: Study) -> tuple[list[str], str]:
+        # it has no need of true features
+        return list(study.all_sources()), "a source"
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [file for cell in self.cells(files.study) for file in files.measured(cell)]
+
+    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+        from sdlcore.study.rendering.solvers_table import bench_facts, solvers_table
+
+        cells = self.cells(files.study)
+        facts = bench_facts(files.study, [cell.source for cell in cells])
+        return solvers_table([files.metrics(cell) for cell in cells], facts)
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlcore.study.rendering.solvers_table import solvers_text
+
+        return solvers_text(rows)
+
+
+class Encoders(BenchTable):
+    """Runs of the table of encoders that can be read (docs/solvers.md); null for none."""
+
+    keys = ("encoders",)
+    title = "Encoders that can be read"
+    columns = {
+        recovery_name("encoder"): "recovery: encoder rows",
+        recovery_name("encoder", PATTERN): "patterns of rows",
+        recovery_name("decoder"): "decoder",
+        mip_name("encoder"): "MIP: encoder rows",
+        mip_name("encoder", PATTERN): "patterns of rows",
+        mip_name("decoder"): "decoder",
+        **{name: METRICS[name].symbol for name in ("fvu", "l0")},
+    }
+    caption = (
+        "What encoders show of the features, and what that costs: means over seeds. Recovery is the share of true "
+        f"features within a cosine of {TAU:g} of some encoder row, of the pattern of some encoder row (the covariance "
+        "of inputs times the row) or of some decoder column; MIP is the mean best cosine."
+    )
+    finer = ("fvu",)
+
+
+class Harder(BenchTable):
+    """Runs of the table of benches that are harder than the paper's (docs/benches.md); null for none."""
+
+    keys = ("harder",)
+    title = "Methods on benches that are harder than the paper's"
+    columns = {
+        recovery_name("decoder"): "recovery: decoder",
+        recovery_name("decoder", features=RAREST): "of the rarest quarter",
+        recovery_name("encoder"): "encoder",
+        mip_name("decoder"): "MIP: decoder",
+        "fvu": METRICS["fvu"].symbol,
+        baseline_name(ORACLE, "fvu"): f"{METRICS['fvu'].symbol} of the true features",
+        **{name: METRICS[name].symbol for name in ("l0", "splitting", "shrinkage", "absorption")},
+    }
+    caption = (
+        "Benches that are harder than the paper's: means over seeds. Recovery is the share of true features within a "
+        f"cosine of {TAU:g} of some decoder column or encoder row. Of features that a decoder column matches, "
+        "splitting is the number of latents of each (1: not split), shrinkage how much of the coefficient is lost (0: "
+        f"nothing); absorption is the {METRICS['absorption'].caption}, where a bench has such and dictionaries as "
+        "many latents as features."
+    )
+
+
+class SynthSAEBench(BenchTable):
+    """Runs of the table of SynthSAEBench's distribution (docs/benches.md); null for none."""
+
+    keys = ("synthsaebench",)
+    title = "Methods on SynthSAEBench's distribution"
+    columns = {
+        "detection_f1": "F1",
+        "mcc": "MCC",
+        recovery_name("decoder"): "recovery: decoder",
+        mip_name("decoder"): "MIP: decoder",
+        **{f"detection_{name}": METRICS[f"detection_{name}"].symbol for name in ("precision", "recall")},
+        **{name: METRICS[name].symbol for name in ("uniqueness", "l0", "fvu")},
+    }
+    caption = (
+        "SynthSAEBench's distribution: means over seeds ± half the width of their 95 % t intervals. F1, precision and "
+        "recall are means over latents as detectors of the features that their decoder columns are nearest to; MCC is "
+        "the mean |cosine| of the best one-to-one assignment, over as many pairs as there are; recovery is the share "
+        f"of all true features within a cosine of {TAU:g} of some decoder column, which narrow dictionaries cannot all "
+        "have. Seconds are by the clock of the machine that ran it, with whatever ran beside."
+    )
+
+    def inputs(self, name: str, files: Files) -> list[str]:
+        return [file for cell in self.cells(files.study) for file in files.measured(cell)]
+
+    def rows(self, name: str, files: Files) -> "pd.DataFrame":
+        from sdlcore.study.rendering.bench_tables import costs
+
+        return super().rows(name, files).join(costs(files.run(cell) for cell in self.cells(files.study)))
+
+    def text_table(self, name: str, rows: "pd.DataFrame") -> "TextTable":
+        from sdlcore.study.rendering.bench_tables import interval_text
+
+        return interval_text(self.columns, self.caption, rows)
