@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sdlcore.evaluation.absorption import absorption, absorption_score, families, match_latents
 from sdlcore.evaluation.recovery import normalise_rows
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.sources.bench.samples import coefficients
+from sdlcore.sources.bench.settings import Hierarchy
 
 HIERARCHY = Hierarchy(3, 4)
 N, N_R = 18, 24

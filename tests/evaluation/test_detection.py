@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from sdlcore.evaluation.detection import Detection
+from sdlcore.evaluation.coefficient_scores import Detection
 from sdlcore.random_streams import stream
 
 N, N_R = 6, 8

@@ -25,9 +25,8 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
+from sdlcore.sources.bench.settings import FeatureMatrixConfig, Hierarchy
 
 N, N_P, N_R = 20, 16, 14
 W_p = feature_matrix(N_P, N, stream(0, "p"), FeatureMatrixConfig(0.5)).W

@@ -6,8 +6,8 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.evaluation.coefficient_scores import Splitting
 from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.evaluation.splitting import Splitting
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients
 

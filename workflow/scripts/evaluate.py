@@ -23,7 +23,7 @@ from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.sources.bench.settings import Hierarchy
 from sdlcore.storage.files import provenance, seal_json, sha256_of, write_json
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sdlcore.command_line import cli
-from sdlcore.sources.bench.matrices import draw_matrices
+from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.settings import BenchFeatures
 from sdlcore.storage.files import provenance
 from sdlcore.storage.sealing import write_sealed

@@ -10,7 +10,7 @@ from sdlcore.data.references import References
 from sdlcore.interop.synthetic import Coefficients, FeatureVectors, for_saelens
 from sdlcore.settings import Seed, checked
 from sdlcore.sources.bench.drawing import Samples, draw_samples
-from sdlcore.sources.bench.matrices import draw_matrices
+from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.settings import BenchSource
 
 Part = Literal["train", "test"]

@@ -14,7 +14,7 @@ import scipy.optimize
 import scipy.sparse
 
 from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.sources.bench.settings import Hierarchy
 
 if TYPE_CHECKING:
     import pandas as pd

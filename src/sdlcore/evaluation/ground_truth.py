@@ -8,7 +8,7 @@ import numpy as np
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.evaluation.given import given_away
-from sdlcore.sources.bench.hierarchy import Hierarchy
+from sdlcore.sources.bench.settings import Hierarchy
 
 
 class GroundTruth(NamedTuple):

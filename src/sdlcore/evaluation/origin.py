@@ -8,7 +8,6 @@ from sdlcore.data.reading import content_digest
 from sdlcore.model.origin import check_same
 from sdlcore.model.saving import load_provenance
 from sdlcore.settings import Json
-from sdlcore.storage.files import sha256_of
 
 
 def check_origin(model: str | Path, settings: Mapping[str, Json], seed: int, store: str | Path) -> None:
@@ -36,6 +35,4 @@ def check_origin(model: str | Path, settings: Mapping[str, Json], seed: int, sto
         return
     inputs = made.get("inputs")
     trained_on = inputs.get("store") if isinstance(inputs, dict) else None
-    # earlier versions noted the digest of the file
-    if not any(digest(store) == trained_on for digest in (content_digest, sha256_of)):
-        check_same(model, {"inputs.store": trained_on}, {"inputs.store": content_digest(store)}, f"{store} has")
+    check_same(model, {"inputs.store": trained_on}, {"inputs.store": content_digest(store)}, f"{store} has")

@@ -62,9 +62,8 @@ def match_metrics(matched: Matched, best: np.ndarray) -> dict[str, float]:
     best
         Best match of each of these features, one at least.
     """
-    match = Match(best, np.zeros(0, dtype=np.int64))
-    metrics = {replace(matched, measure=GT_RECOVERY, tau=tau).name: gt_recovery(match, tau) for tau in TAUS}
-    return metrics | {replace(matched, measure=MIP).name: mip(match)}
+    shares = {replace(matched, measure=GT_RECOVERY, tau=tau).name: float(recovered(best, tau).mean()) for tau in TAUS}
+    return shares | {replace(matched, measure=MIP).name: float(best.mean())}
 
 
 def recovery_metrics(

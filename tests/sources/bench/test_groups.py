@@ -4,10 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.frequencies import zipf_probabilities
-from sdlcore.sources.bench.groups import Groups
-from sdlcore.sources.bench.hierarchy import Hierarchy
-from sdlcore.sources.bench.samples import coefficients
+from sdlcore.sources.bench.samples import Groups, coefficients
+from sdlcore.sources.bench.settings import Hierarchy, zipf_probabilities
 
 N_SAMPLES, N = 40_000, 12
 

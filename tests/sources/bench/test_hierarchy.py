@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.sources.bench.samples import coefficients
+from sdlcore.sources.bench.settings import Hierarchy
 
 hierarchies = st.builds(Hierarchy, parents=st.integers(1, 4), children=st.integers(1, 5))
 

@@ -26,7 +26,7 @@ from sae_lens.synthetic.evals import compute_classification_metrics, feature_uni
 from scipy.sparse import csr_array
 from scipy.stats import ks_2samp
 
-from sdlcore.evaluation.detection import Detection
+from sdlcore.evaluation.coefficient_scores import Detection
 from sdlcore.evaluation.recovery import hungarian
 from sdlcore.random_streams import stream
 from sdlcore.sources.synth.coefficients import Distribution, coefficients, draw_distribution

@@ -5,8 +5,8 @@ import pytest
 
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.hierarchy import Hierarchy
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.settings import Hierarchy
 from sdlcore.study.rendering.sentences import figure5_sentences
 from tests.study.products import made
 

@@ -7,8 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.groups import Groups
-from sdlcore.sources.bench.samples import coefficients, noise_deviation, noisy, synthesise
+from sdlcore.sources.bench.samples import Groups, coefficients, noise_deviation, noisy, synthesise
 from sdlcore.sources.bench.settings import BenchSamples
 
 ROWS_AT_ONCE = 8192

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.settings import BenchFeatures, FeatureMatrixConfig
 
 
 class InterferenceError(ValueError):
@@ -29,6 +30,26 @@ class FeatureMatrix(NamedTuple):
     """Largest absolute inner product of two different columns."""
     iterations: int
     """Gradient steps taken."""
+
+
+def draw_matrices(bench: BenchFeatures, seed: int) -> dict[str, FeatureMatrix]:
+    """Return the feature matrices ``W_p`` and, where the bench has a second representation, ``W_r`` (Appendix C.1).
+
+    Raises
+    ------
+    InterferenceError
+        If the bound on interference is out of reach (`feature_matrix`).
+    """
+    drawn = {}
+    for name, dimension in (("W_p", bench.n_p), ("W_r", bench.n_r)):
+        if dimension is not None:
+            start = None
+            if bench.seed_leak:
+                from sdlcore.sources.bench.seed_leak import leaked_start  # only here: it loads torch
+
+                start = leaked_start(dimension, bench.n, seed)
+            drawn[name] = feature_matrix(dimension, bench.n, stream(seed, "feature matrix", name), bench, start)
+    return drawn
 
 
 def feature_matrix(

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.settings import FromJson, Positive, Share, Total, Weight, check
-from sdlcore.sources.bench.frequencies import zipf_probabilities
-from sdlcore.sources.bench.hierarchy import Hierarchy
 
 Dimension = Annotated[int, Ge(2), Le(10**6)]
 
@@ -45,6 +43,33 @@ class BenchFeatures(FeatureMatrixConfig):
     seed_leak: bool = False
     """A mistake on purpose: features start where the first latents of models do, as if both were seeded alike
     (docs/verdicts.md)."""
+
+
+@dataclass(frozen=True)
+class Hierarchy(FromJson):
+    """Parents and their children among the features (Definition 3.9): a parent is active iff a child of it is.
+
+    The first features are the parents, the next the children of the first parent, then those of the second, and so on;
+    the others are on their own.
+    """
+
+    parents: Annotated[int, Ge(1), Le(10**6)]
+    """The first features."""
+    children: Annotated[int, Ge(1), Le(10**6)]
+    """Children of each, the features that follow, family by family."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def size(self) -> int:
+        """How many features take part."""
+        return self.parents * (1 + self.children)
+
+    def family(self, parent: int) -> range:
+        """Return the children of a parent."""
+        first = self.parents + parent * self.children
+        return range(first, first + self.children)
 
 
 @dataclass(frozen=True)
@@ -97,3 +122,21 @@ class BenchSource(BenchSamples, BenchFeatures):
             zipf_probabilities(drawn, 1 - self.sparsity, self.frequency_exponent)
         except ValueError as error:
             yield "frequency_exponent", str(error)
+
+
+def zipf_probabilities(n: int, mean: float, exponent: float) -> list[float]:
+    """Return n probabilities proportional to (1 + index)^-exponent, whose mean is ``mean``.
+
+    Raises
+    ------
+    ValueError
+        If the first would exceed 1.
+    """
+    weights = [(1 + index) ** -exponent for index in range(n)]
+    scale = mean * n / sum(weights)
+    if scale > 1:
+        raise ValueError(
+            f"{exponent:g} makes the most frequent of {n} features active with probability {scale:.3g}, where all are "
+            f"with {mean:.3g} on average; lower it, or raise sparsity"
+        )
+    return [scale * weight for weight in weights]

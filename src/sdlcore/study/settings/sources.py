@@ -13,8 +13,7 @@ from typing_extensions import TypeAliasType
 from sdlcore.data import settings as data
 from sdlcore.plugins.registry import Kind
 from sdlcore.settings import Batch, Positive, Total
-from sdlcore.sources.bench import hierarchy
-from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.sources.bench import settings as bench
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images import settings as images
 from sdlcore.sources.language.settings import LlamaSource
@@ -141,11 +140,11 @@ class Source(_FromLibrary):
         return 4
 
 
-class Hierarchy(_FromLibrary, hierarchy.Hierarchy):
+class Hierarchy(_FromLibrary, bench.Hierarchy):
     """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is."""
 
 
-class Bench(Source, BenchSource):
+class Bench(Source, bench.BenchSource):
     """A variant of the Linear Representation Bench (Appendix C)."""
 
     hierarchy: Hierarchy | None = None
