@@ -62,13 +62,14 @@ class Copy:
         (self.path / "src/sdlcore" / name).write_text(text)
         self.touched.add(name)
 
-    def insert(self, name: str, before: str, text: str) -> None:
-        """Put text before some that a module has once."""
+    def insert(self, name: str, before: str, text: str) -> str:
+        """Put text before some that a module has once, and return the module as it was."""
         module = self.path / "src/sdlcore" / name
         found = module.read_text()
         assert found.count(before) == 1, f"{name} has changed: the recipe no longer fits"
         module.write_text(found.replace(before, text + before))
         self.touched.add(name)
+        return found
 
     def run(self, *arguments: object) -> str:
         """Run Python with arguments in the copy, and return what it prints."""

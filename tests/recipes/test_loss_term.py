@@ -44,15 +44,3 @@ def test_a_loss_term_of_two_files_is_trained_with_and_makes_no_run_anew(tmp_path
     assert float(last["loss"]) == pytest.approx(weighted, rel=1e-5)
     assert float(last["l2"]) > 0
     assert json.loads((run / "config.json").read_text())["settings"]["l2"] == 0.5
-
-
-def test_an_edit_of_a_term_makes_the_runs_that_ask_for_it_anew_and_no_others(tmp_path):
-    copy = Copy(tmp_path)
-    before = copy.runs()
-    copy.insert("losses/multi_scale.py", "TERM = ", "EDIT = 1\n")
-    after = copy.runs()
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {
-        name for name, (used, _) in before.items() if used.keys() & {"multi_k", "prefixes"} and "peer" not in used
-    }
-    assert 0 < len(changed) < len(before)

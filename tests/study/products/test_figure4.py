@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.samples import coefficients
 from sdlcore.study.rendering.sentences import figure4_sentences
 from tests.study.products import made
 
@@ -61,12 +60,3 @@ def test_it_says_what_its_numbers_say(zero_loss):
     none_found = " ".join(figure4_sentences(rows.assign(near_zero=False)))
     assert "0 end with less than" in none_found
     assert "nothing is shown of a zero loss" in none_found
-
-
-def test_a_store_without_features_is_refused(tmp_path):
-    write_runs(tmp_path)
-    W, x, _ = spurious(4)
-    with create_store(tmp_path / CONFIG.files().store("lrb_3d", 4, "test"), {}) as store:
-        store.append(input=synthesise(x, W))
-    with pytest.raises(ValueError, match=r"seed4/test\.h5: has no features, expected the store of a bench"):
-        made.make(CONFIG, "figure4", tmp_path)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sources.bench.samples import coefficients
 from sdlcore.sources.bench.settings import Hierarchy
 from sdlcore.study.rendering.sentences import figure5_sentences
 from tests.study.products import made
@@ -67,12 +66,3 @@ def test_it_says_what_its_numbers_say(absorbed):
     assert "fire in 1.00 of the samples in which they should and write 1.00 of the parent" in ideal
     (_, single) = figure5_sentences(pairs[(pairs["method"] == "ideal") & (pairs["seed"] == 0)], bench)
     assert single.startswith("ideal: absorption 0.00; ")
-
-
-def test_a_store_without_features_is_refused(tmp_path):
-    write_runs(tmp_path)
-    W, x = hierarchical(1)
-    with create_store(tmp_path / CONFIG.files().store("families", 1, "test"), {}) as store:
-        store.append(input=synthesise(x, W))
-    with pytest.raises(ValueError, match=r"seed1/test\.h5: has no features, expected the store of a bench"):
-        made.make(CONFIG, "figure5", tmp_path)

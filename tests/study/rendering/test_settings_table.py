@@ -11,18 +11,6 @@ PAPER = REPOSITORY / "resources/paper/table3.csv"
 BENCH = {"n": 128, "n_p": 96, "n/n_p": 128 / 96, "N": 20000, "S": 0.97, "M": 0.2}
 
 
-def test_our_settings_stand_beside_the_papers():
-    table = settings_table(BENCH, PAPER)
-    assert table.to_numpy().tolist() == [
-        ["Number of features", "n", "1000", "128"],
-        ["Representation dimension", "n_p", "768", "96"],
-        ["Superposition ratio", "n/n_p", "1.3", "1.333"],
-        ["Number of samples", "N", "100000", "20000"],
-        ["Sparsity level", "S", "0.99", "0.97"],
-        ["Maximum interference", "M", "0.1", "0.2"],
-    ]
-
-
 def test_markdown_and_latex_hold_every_row_and_the_caption():
     table, caption = settings_table(BENCH, PAPER), "Ours are of n_p = 96."
     text = TextTable(caption, table, 2).markdown()
