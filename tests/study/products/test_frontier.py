@@ -1,7 +1,7 @@
 """The figure of where methods break, made from files on disk."""
 
 from tests.study.products import made
-from tests.study.products.test_solvers import write_run
+from tests.study.products.test_bench_tables import write_run
 
 FRONTIER = {
     "source": "lrb",
