@@ -4,6 +4,7 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.data.references import References
+from sdlcore.data.writing import create_store
 
 QUIET = {"progress": False, "device": "cpu"}
 TOPK = {"activation": "topk", "k": 3, "n_q": 24, "batch_size": 64, "steps": 20, "log_every": 10}
@@ -46,6 +47,18 @@ def test_a_single_sample_has_no_variance_to_explain(sae, bench):
     scores = sdl.evaluate(sae, bench, n_samples=1, nulls=False)
     assert scores["fvu"] is None
     assert scores["oracle_fvu"] is None
+
+
+def test_coefficients_of_other_features_than_the_references_score_nothing(sae, bench, tmp_path):
+    drawn = bench.samples(100, "test")
+    with create_store(tmp_path / "test.h5", {}) as store:
+        store.append(drawn.input, features=drawn.features)
+    some, every = (
+        sdl.evaluate(sae, bench.W_p.T[:n], tmp_path / "test.h5", nulls=False) for n in (5, bench.W_p.shape[1])
+    )
+    assert some["mip_decoder"] == pytest.approx(np.mean(every.features["decoder"][:5]), abs=1e-6)
+    assert "f1" in every
+    assert "f1" not in some
 
 
 def test_scores_become_a_table_that_says_what_each_is(sae, bench):

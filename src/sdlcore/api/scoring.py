@@ -192,7 +192,9 @@ def evaluate(
             return _scored(coder, given, None, seed, nulls)
         if classes is not None and not given.has("labels"):
             raise ValueError("labels are missing, by which means of classes are judged")
-        known = classes is not None or given.features() is not None
+        coefficients = given.features()  # which are no other directions'
+        counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
+        known = classes is not None or counted
         return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, nulls)
 
 

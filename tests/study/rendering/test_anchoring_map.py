@@ -54,6 +54,14 @@ def test_a_cell_is_what_its_runs_differ_by_in_points():
     assert absorption["difference"] == pytest.approx(-75)
 
 
+def test_a_seed_without_a_value_leaves_nothing_to_be_sure_of():
+    rows = runs("still", [0.0] * 5, absorption=1.0)
+    rows[2]["absorption"] = np.nan
+    table = map_table(pd.DataFrame(rows))
+    assert list(table["verdict"]) == ["cannot tell", "cannot tell"]
+    assert finding(table).startswith("None of 1 anchorings keeps every interval")
+
+
 def test_an_anchoring_does_no_harm_if_no_interval_reaches_half_a_point_below():
     harmless, wide = [0.0] * 5, [0.02, -0.02, 0.01, -0.01, 0.0]
     table = map_table(pd.DataFrame([*runs("still", harmless), *runs("wide", wide), *runs("lost", harmless, given=0.9)]))

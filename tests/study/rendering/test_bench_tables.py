@@ -32,6 +32,14 @@ def test_people_read_means_over_seeds(tmp_path):
     assert cells["nested"][-1] == "0.50"
 
 
+def test_a_mean_over_some_of_the_seeds_is_none(tmp_path):
+    paths = runs(tmp_path)
+    content = json.loads(paths[-1].read_text())
+    content["metrics"]["absorption"] = None
+    paths[-1].write_text(json.dumps(content))
+    assert lines_of(Harder, paths)[5].strip("| ").split("|")[-1].strip() == "–"
+
+
 def test_every_column_is_of_its_metric(tmp_path):
     metrics = {name: number / 16 for number, name in enumerate(Encoders.columns)}
     line = lines_of(Encoders, runs(tmp_path, **metrics))[4]

@@ -101,10 +101,11 @@ def finding(table: pd.DataFrame) -> str:
 
 
 def _lowest(cells: pd.DataFrame) -> float:
-    """Return the worst end of the intervals of the cells that have power, in points, below 0 where it is a harm."""
+    """Return the worst end of the intervals of the cells that have power, in points, below 0 where it is a harm; NaN
+    where one has no interval."""
     told = cells[cells["verdict"] != POWERLESS]
     ends = [row["low"] if MEASURES[row["measure"]] > 0 else -row["high"] for _, row in told.iterrows()]
-    return min(ends, default=0.0)
+    return float(np.min(ends)) if ends else 0.0
 
 
 def map_text(table: pd.DataFrame) -> TextTable:

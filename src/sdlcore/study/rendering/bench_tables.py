@@ -16,7 +16,7 @@ COSTS = {"latents": 0, "samples": 0, "seconds": 1}
 
 
 def bench_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame, finer: Iterable[str] = ()) -> TextTable:
-    """Return means over seeds, one row a source and method.
+    """Return means over seeds, one row a source and method; none where a seed lacks a value.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def bench_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame, fi
     digits = {metric: METRICS[metric].digits + (metric in finer) for metric in columns}
 
     def means(runs: pd.DataFrame) -> list[str]:
-        return [number(float(runs[metric].mean()), digits[metric]) for metric in columns]
+        return [number(float(runs[metric].mean(skipna=False)), digits[metric]) for metric in columns]
 
     return text_by_method(columns.values(), caption, table, means)
 
