@@ -191,3 +191,17 @@ def test_a_dictionary_knows_its_anchors_and_one_that_does_not_says_so(bench, x, 
     with pytest.warns(UserWarning, match="its anchors are not known"):
         sdl.evaluate(sdl.load(tmp_path / "alone.safetensors"), bench, n_samples=100)
     assert repr(anchors) == f"Anchors(4 in 8 dimensions, of features {', '.join(map(str, anchors.feature))})"
+
+
+def test_null_baselines_of_a_centred_dictionary_are_samples_less_their_mean():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 2000)
+    x = (np.linalg.qr(rng.standard_normal((8, 8)))[0][labels] + 5 + 0.05 * rng.standard_normal((2000, 8))).astype("f4")
+    means = sdl.class_means(x, labels, centred=True)
+    recovered = []
+    for normalise in (True, False):
+        sae = sdl.fit(x, activation="topk", k=1, n_q=64, steps=2, batch_size=64, normalise=normalise, **QUIET)
+        scores = sdl.evaluate(sae, means, x, labels=labels)
+        recovered.append(scores.nulls["samples"]["gt_recovery_decoder"])
+    # what a training without the mean may start from; with it, samples are nearly one direction
+    assert recovered == [1.0, 0.0]

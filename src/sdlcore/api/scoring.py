@@ -1,9 +1,10 @@
 """Evaluate a dictionary against known directions, or by its reconstructions alone."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, OTHERS, SIDES, recovery_name
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.run import ModelConfig
+from sdlcore.run import ModelConfig, is_centred
 from sdlcore.settings import did_you_mean
 from sdlcore.training.initialise import start_from_samples
+from sdlcore.training.normalisation import fit as normalisation_of
 from sdlcore.training.normalisation import identity
 
 if TYPE_CHECKING:
@@ -153,8 +155,9 @@ def evaluate(
         Samples to draw from a bench; its ``test_samples`` where left out.
     nulls
         Score null baselines, too: TopK dictionaries of the same size and L0 whose rows are random directions
-        (``directions``) or random samples (``samples``). Samples of sparse data hold most features already, and
-        reconstruct badly: compare recovery and ``fvu`` together. Without, one dictionary is evaluated, not three.
+        (``directions``) or random samples (``samples``), less their mean where the dictionary was trained without it.
+        Samples of sparse data hold most features already, and reconstruct badly: compare recovery and ``fvu`` together.
+        Without, one dictionary is evaluated, not three.
 
     Raises
     ------
@@ -162,6 +165,8 @@ def evaluate(
         If samples or labels are missing, have no use, or do not fit the dictionary or the references.
     """
     coder = coder_of(dictionary)
+    centred = isinstance(dictionary, Dictionary) and is_centred(dictionary.settings)
+    baselines = partial(null_dictionaries, seed=seed, centred=centred) if nulls else None
     if anchors is not None:
         anchors = as_anchors(anchors)
     elif isinstance(dictionary, Dictionary):
@@ -174,7 +179,7 @@ def evaluate(
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
         _check_widths(coder, samples)
         judges = GroundTruth.of(truth.references, anchors, truth.settings.hierarchy)
-        return _scored(coder, samples, judges, seed, nulls)
+        return _scored(coder, samples, judges, seed, baselines)
     if x is None:
         raise ValueError(
             "x is missing: without a bench, evaluate needs samples; give them as x=..., "
@@ -189,13 +194,13 @@ def evaluate(
     with activations(x, target, labels) as given:
         _check_widths(coder, given)
         if references is None:
-            return _scored(coder, given, None, seed, nulls)
+            return _scored(coder, given, None, seed, baselines)
         if classes is not None and not given.has("labels"):
             raise ValueError("labels are missing, by which means of classes are judged")
         coefficients = given.features()  # which are no other directions'
         counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
         known = classes is not None or counted
-        return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, nulls)
+        return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, baselines)
 
 
 def _widths(coder: SparseCoder, samples: Activations) -> tuple[int | None, ...]:
@@ -209,7 +214,13 @@ def _check_widths(coder: SparseCoder, samples: Activations) -> None:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
 
 
-def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None, seed: int, nulls: bool) -> Scores:
+def _scored(
+    coder: SparseCoder,
+    samples: Activations,
+    truth: GroundTruth | None,
+    seed: int,
+    nulls: Callable[[SparseCoder, Activations, int], Mapping[str, SparseCoder]] | None,
+) -> Scores:
     widths = _widths(coder, samples)
     if truth is not None:
         known = (truth.W_p, *(() if coder.config.pair == "sae" or truth.W_r is None else (truth.W_r,)))
@@ -217,21 +228,27 @@ def _scored(coder: SparseCoder, samples: Activations, truth: GroundTruth | None,
             raise ValueError(f"references have dimensions {tuple(map(len, known))}, but samples have {widths}")
     found = evaluate_on(deepcopy(coder).cpu().eval(), samples, truth, stream(seed, "chance"))
     baselines = {}
-    if nulls:
+    if nulls is not None:
         k = min(max(1, round(found.metrics["l0"] or 0)), coder.config.n_q)
-        for name, null in null_dictionaries(coder, samples, k, seed).items():
+        for name, null in nulls(coder, samples, k).items():
             baselines[name] = evaluate_on(null, samples, truth, stream(seed, "chance")).metrics
     return Scores(found.metrics, found.chance, found.features, baselines)
 
 
-def null_dictionaries(coder: SparseCoder, samples: Activations, k: int, seed: int) -> dict[str, SparseCoder]:
+def null_dictionaries(
+    coder: SparseCoder, samples: Activations, k: int, seed: int, centred: bool
+) -> dict[str, SparseCoder]:
     """Return TopK dictionaries that nothing was learned for, of the size of ``coder`` and with k active latents.
 
-    They are where trainings start (``initialisation`` tied and samples). The rows of ``directions`` are random, those
-    of ``samples`` random samples, all of norm one.
+    They are where trainings start (``initialisation`` tied and samples), on normalised samples if ``centred``. The rows
+    of ``directions`` are random, those of ``samples`` random samples.
     """
     sites = coder.input_sites, coder.target_sites
     config = ModelConfig(coder.config.pair, "topk", coder.config.n_q, k, initialisation="tied", init_scale=1.0)
     directions, rows = (SparseCoder(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
-    start_from_samples(rows, samples, identity(*map(sum, sites)), stream(seed, "nulls", "samples"))
+    normalisation = normalisation_of(samples, config.pair) if centred else identity(*map(sum, sites))
+    start_from_samples(rows, samples, normalisation, stream(seed, "nulls", "samples"))
+    if centred:
+        normalisation.fold(directions)
+        normalisation.fold(rows)
     return {"directions": directions, "samples": rows}
