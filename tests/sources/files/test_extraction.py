@@ -199,9 +199,12 @@ def test_labels_may_be_names(suffix, tmp_path):
             assert store.class_names() == ["ant", "dog", "elephant"]
             called = np.array(["ant", "dog", "elephant", ""])[store.read("labels")]
             np.testing.assert_array_equal(called, names[store.read("references/row")])
-    np.save(tmp_path / "same.npy", X)
+    np.save(tmp_path / "negative.npy", -X)
     source = FileSource(
-        source.input, labels=source.labels, test_input=f"{tmp_path}/same.npy", test_labels=f"{tmp_path}/labels.{suffix}"
+        source.input,
+        labels=source.labels,
+        test_input=f"{tmp_path}/negative.npy",
+        test_labels=f"{tmp_path}/labels.{suffix}",
     )
     write_stores(source, tmp_path / "all.h5", tmp_path / "again.h5")
     with ActivationStore(tmp_path / "all.h5") as train, ActivationStore(tmp_path / "again.h5") as test:
@@ -311,6 +314,18 @@ def test_arrays_that_do_not_serve_are_named(tmp_path, arrays, message):
     with pytest.raises(SourceError, match=message):
         write_stores(FileSource(**references, dtype="float16"), tmp_path / "train.h5", tmp_path / "test.h5")
     assert not (tmp_path / "train.h5").exists()
+
+
+def test_a_copy_of_the_samples_of_training_is_no_evaluation(tmp_path):
+    names = {name: f"{tmp_path}/{name}.npy" for name in ("input", "test_input")}
+    for path in names.values():
+        np.save(path, X)
+    with pytest.raises(SourceError, match=r"test_input\.npy: holds what .*/input\.npy does; leave test_input out"):
+        write_stores(FileSource(**names), tmp_path / "train.h5", tmp_path / "test.h5")
+    np.savez(tmp_path / "both.npz", a=X, b=X[::-1])
+    keyed = {name: f"{tmp_path}/both.npz#{key}" for name, key in zip(names, "ab", strict=True)}
+    write_stores(FileSource(**keyed), tmp_path / "train.h5", tmp_path / "test.h5")
+    assert (tmp_path / "test.h5").is_file()
 
 
 @pytest.mark.parametrize(

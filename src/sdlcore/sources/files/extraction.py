@@ -16,7 +16,7 @@ from sdlcore.data.underflow import UnderflowError, described, vanishing_row
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.sources.files.arrays import Array, open_array
-from sdlcore.sources.files.settings import FileSource
+from sdlcore.sources.files.settings import FileSource, parse_array
 from sdlcore.sources.folders import NO_FILE, is_regular
 from sdlcore.storage.files import provenance, sha256_of
 from sdlcore.storage.parsing import SourceError, in_a_sentence
@@ -63,6 +63,7 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
         else:
             parts = [("train", train_path, given, _all), ("test", test_path, tested, _all)]
         files = {path: sha256_of(path) for path in source.files}
+        _check_apart(source, files)
         for split, path, arrays, chosen in parts:
             facts = provenance(
                 __file__, source=asdict(source), split=split, files=files, references="row: in its file, from 0"
@@ -71,6 +72,19 @@ def write_stores(source: FileSource, train_path: str | Path, test_path: str | Pa
                 _write(path, arrays, chosen, facts, source.dtype, names)
             except UnderflowError as error:
                 raise SourceError(f"{arrays[error.column].name}: {error.problem}") from error
+
+
+def _check_apart(source: FileSource, files: Mapping[str, str]) -> None:
+    """Refuse samples for evaluation that are those of training, by whatever name: a link, a copy."""
+    if source.test_input is None:
+        return
+    train, test = parse_array(source.input), parse_array(source.test_input)
+    # without a key, it is the only array
+    if files[train.path] == files[test.path] and (train.key == test.key or None in (train.key, test.key)):
+        raise SourceError(
+            f"{source.test_input}: holds what {source.input} does; leave test_input out and set test_share, which "
+            "training does not see"
+        )
 
 
 def count_classes(source: FileSource) -> int | None:
