@@ -20,7 +20,7 @@ from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group, Processes
 from sdlcore.run import RunConfig
-from tests.answering import Answering
+from tests.forking import Forking
 from tests.training.together import BASE, SCRIPT, X, training
 
 RESAMPLED = {"resample_every": 8, "dead_after": 200, "resample_until": 0.9}
@@ -52,24 +52,20 @@ CASES = {
 }
 
 
-class Together(Answering):
+class Together(Forking):
     """Starts processes that train together (`tests.training.together`)."""
 
     def __init__(self) -> None:
         super().__init__("-m", "tests.training.together")
 
-    def start(self, log: Path, processes: int = 2, **request) -> list[int]:
+    def train(self, log: Path, processes: int = 2, **request) -> list[int]:
         """Start processes and return their numbers."""
         with socket.socket() as free:
             free.bind(("localhost", 0))
             where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
         size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         variables = [{**where, **size, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-        return json.loads(self.ask(json.dumps({"log": str(log), "variables": variables, **request})))
-
-    def end(self) -> list[int]:
-        """Wait for them to end and return how they did."""
-        return json.loads(self.ask(json.dumps("")))
+        return self.start(log=str(log), variables=variables, **request)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +80,7 @@ def trained(together, tmp_path_factory):
     """The folder of all cases' trainings by two processes, divided both ways."""
     folder = tmp_path_factory.mktemp("together")
     (folder / "cases.json").write_text(json.dumps(CASES))
-    together.start(folder / "log", cases=str(folder))
+    together.train(folder / "log", cases=str(folder))
     assert together.end() == [0, 0], (folder / "log").read_text()
     return folder
 
@@ -155,7 +151,7 @@ def history(folder: Path) -> list[dict]:
 
 
 def kill_after_a_checkpoint(together, log: Path, folder: Path, processes: int, words: list[str]) -> None:
-    children = together.start(log, processes, command=words)
+    children = together.train(log, processes, command=words)
     deadline = time.monotonic() + 120
     while not (folder / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -168,10 +164,10 @@ def kill_after_a_checkpoint(together, log: Path, folder: Path, processes: int, w
 @pytest.mark.parametrize("split", ["samples", "latents"])
 def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_path, split):
     whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
-    together.start(log, command=command(store, whole, split))
+    together.train(log, command=command(store, whole, split))
     assert together.end() == [0, 0], log.read_text()
     kill_after_a_checkpoint(together, log, killed, 2, command(store, killed, split))
-    together.start(log, command=command(store, killed, split))
+    together.train(log, command=command(store, killed, split))
     assert together.end() == [0, 0], log.read_text()
     assert log.read_text().count("going on from step") == 1, "the first process says so, of the one that was killed"
     for name in ("model.safetensors", "config.json"):
@@ -184,10 +180,10 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
 
 def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, tmp_path):
     alone, moved, log = tmp_path / "alone", tmp_path / "moved", tmp_path / "log"
-    together.start(log, 1, command=command(store, alone, "samples"))
+    together.train(log, 1, command=command(store, alone, "samples"))
     assert together.end() == [0], log.read_text()
     kill_after_a_checkpoint(together, log, moved, 1, command(store, moved, "samples"))
-    together.start(log, command=command(store, moved, "latents"))
+    together.train(log, command=command(store, moved, "latents"))
     assert together.end() == [0, 0], log.read_text()
     assert "going on from step" in log.read_text()
     expected, found = (load_model(folder / "model.safetensors").state_dict() for folder in (alone, moved))

@@ -20,8 +20,8 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
-from tests.answering import Answering
 from tests.conftest import REPOSITORY
+from tests.forking import Forking
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 KILLS = 2
@@ -52,12 +52,13 @@ METHODS = {
     "anchored crosscoder": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "lambda_anchor": 0.5},
 }
 FORKING = """
-import gc, json, os, runpy, signal, sys, traceback
+import os, runpy, signal, sys
 from pathlib import Path
 
 import numba
 import sdlcore
 from sdlcore.storage.digest import source_digest
+from tests.forking import serve
 
 def die_at(number, folder):
     seen = 0
@@ -72,6 +73,12 @@ def die_at(number, folder):
             print(f"file operation {seen}: {event}", file=sys.stderr, flush=True)
     sys.addaudithook(hook)
 
+def run(request):
+    if request["die_at"] is not None:
+        die_at(request["die_at"], request["folder"])
+    sys.argv = request["command"]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
 # everything that the script imports, at once or later
 runpy.run_path(sys.argv[1], run_name="warm-up")
 import sdlcore.model.kernels.cpu
@@ -79,29 +86,11 @@ import torch._dynamo
 # and what else each would do again: half of its time, as in workflow/warm.py
 numba.njit(lambda: None)()
 source_digest(Path(sys.argv[1]), Path(sdlcore.__file__).parents[1])
-gc.freeze()
-print("ready", flush=True)
-for line in sys.stdin:
-    request = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
-        if request["die_at"] is not None:
-            die_at(request["die_at"], request["folder"])
-        sys.argv = request["command"]
-        try:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)  # an interpreter with all of torch in it takes a second to fold up
-    print(child, flush=True)
-    sys.stdin.readline()  # until its end is asked for, its number is no other process's
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+serve(run)
 """
 
 
-class Trainings(Answering):
+class Trainings(Forking):
     """Starts processes of train.py, one at a time."""
 
     def __init__(self, store: Path, anchors: Path) -> None:
@@ -109,22 +98,19 @@ class Trainings(Answering):
         self._anchors = ["--anchors", str(anchors)]
         super().__init__("-c", FORKING, str(SCRIPT))
 
-    def start(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
+    def train(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
         """Start a training into a folder and return its process; it dies at its file operation ``die_at``."""
         outputs = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
         command = [str(SCRIPT), "--settings", json.dumps({**BASE, **settings}), *self._inputs]
         command += self._anchors if "lambda_anchor" in settings else []
         command += [word for name, file in outputs.items() for word in (f"--{name}", str(folder / file))]
         log = str(folder.with_suffix(".log"))
-        return int(self.ask(json.dumps({"command": command, "log": log, "die_at": die_at, "folder": str(folder)})))
-
-    def end(self) -> int:
-        """Wait for the training to end and return its exit status, negative for a signal."""
-        return int(self.ask(""))
+        return self.start(command=command, log=log, die_at=die_at, folder=str(folder))[0]
 
     def run(self, folder: Path, settings: dict, die_at: int | None = None) -> int:
-        self.start(folder, settings, die_at)
-        return self.end()
+        """Train, and return the exit status."""
+        self.train(folder, settings, die_at)
+        return self.end()[0]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +168,7 @@ def test_a_training_killed_again_and_again_ends_in_the_same_bits(trainings, tmp_
 
 def run_and_kill(trainings, folder, settings):
     """Kill a training some rows of its history and some milliseconds after it has a checkpoint; return its status."""
-    process = trainings.start(folder, settings)
+    process = trainings.train(folder, settings)
     target, deadline = None, time.monotonic() + 60
     while not (folder / "model.safetensors").exists() and time.monotonic() < deadline:
         if target is None and (folder / "checkpoint.safetensors").exists():
@@ -192,7 +178,7 @@ def run_and_kill(trainings, folder, settings):
         time.sleep(0.001)
     time.sleep(random.uniform(0, 0.03))
     os.kill(process, signal.SIGKILL)
-    return trainings.end()
+    return trainings.end()[0]
 
 
 def test_a_training_that_dies_at_any_of_its_file_operations_ends_in_the_same_bits(trainings, tmp_path):

@@ -1,16 +1,11 @@
 """Trainings by several processes, for test_distributed.
 
-`python -m tests.training.together` answers requests, one a line: it forks the processes asked for, each with its own
-variables, says which they are, and, when asked again, how they ended. Forked, since to import torch takes longer than
-these trainings.
+`python -m tests.training.together` forks the processes asked for (`tests.forking`).
 """
 
-import gc
 import json
-import os
 import runpy
 import sys
-import traceback
 from pathlib import Path
 
 import numba
@@ -27,6 +22,7 @@ from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
 from sdlcore.training.normalisation import identity
 from tests.conftest import REPOSITORY
+from tests.forking import serve
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 D, SAMPLES = 12, 2048
@@ -80,7 +76,6 @@ def train_cases(folder: Path) -> None:
 
 
 def answer(request: dict) -> None:
-    os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
     torch.set_num_threads(1)
     if "cases" in request:
         train_cases(Path(request["cases"]))
@@ -89,28 +84,7 @@ def answer(request: dict) -> None:
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def main() -> None:
+if __name__ == "__main__":
     # what each process would do again, as in workflow/warm.py
     numba.njit(lambda: None)()
-    gc.freeze()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        children = []
-        for variables in request["variables"]:
-            children.append(os.fork())
-            if not children[-1]:
-                os.environ.update(variables)
-                try:
-                    answer(request)
-                except BaseException:
-                    traceback.print_exc()
-                    os._exit(1)
-                os._exit(0)  # an interpreter with all of torch in it takes a second to fold up
-        print(json.dumps(children), flush=True)
-        sys.stdin.readline()  # until their end is asked for, their numbers are no other processes'
-        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    serve(answer)

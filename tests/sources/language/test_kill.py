@@ -14,13 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 
-from tests.answering import Answering
 from tests.conftest import REPOSITORY
+from tests.forking import Forking
 from tests.sources.language.tiny_llama import documents, save_tiny_llama
+from tests.stores import contents
 
 SCRIPT = REPOSITORY / "workflow/scripts/activations.py"
 TRAIN = REPOSITORY / "workflow/scripts/train_streamed.py"
@@ -28,39 +27,29 @@ SETTINGS = {"layer": 2, "context_length": 16, "contexts_per_batch": 2, "train_sa
 TRAINING = {"activation": "topk", "k": 4, "n_q": 48, "steps": 400, "batch_size": 64, "normalise": True}
 TRAINING |= {"log_every": 2, "checkpoint_every": 2}
 FORKING = """
-import gc, json, os, runpy, sys, traceback
+import runpy, sys
 import numba
 from sdlcore.sources.language import corpus
 from sdlcore.sources.language import filling
 import transformers.models.llama.modeling_llama
+from tests.forking import serve
 filling.COMMIT_BATCHES = 1
 for script in sys.argv[1:]:
     runpy.run_path(script, run_name="warm-up")
 import sdlcore.model.kernels.cpu
 # what else each would do again: half of its time, as in workflow/warm.py
 numba.njit(lambda: None)()
-gc.freeze()
-print("ready", flush=True)
-for line in sys.stdin:
-    request = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
-        corpus.WHOLE_BYTES = request["whole_bytes"]
-        sys.argv = request["command"]
-        try:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    print(child, flush=True)
-    sys.stdin.readline()  # until its end is asked for, its number is no other process's
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+def run(request):
+    corpus.WHOLE_BYTES = request["whole_bytes"]
+    sys.argv = request["command"]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+serve(run)
 """
 
 
-class Extractions(Answering):
+class Extractions(Forking):
     """Starts processes of activations.py, one at a time."""
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +59,7 @@ class Extractions(Answering):
         (folder / "words.jsonl").write_text("\n".join(lines))
         super().__init__("-c", FORKING, str(SCRIPT), str(TRAIN), HF_HUB_OFFLINE="1")
 
-    def start(self, into: Path, whole_bytes: int, settings: dict, recipe: bool = False) -> int:
+    def extract(self, into: Path, whole_bytes: int, settings: dict, recipe: bool = False) -> int:
         model, text = str(self._folder / "model"), str(self._folder / "words.jsonl")
         source = {"model": "tiny", "text": "words", "shuffle_buffer": 40, **SETTINGS, **settings}
         command = [str(SCRIPT), "--source", json.dumps(source), "--model", model, "--text", text, "--device", "cpu"]
@@ -87,18 +76,13 @@ class Extractions(Answering):
 
     def _start(self, command: list[str], into: Path, whole_bytes: int) -> int:
         into.mkdir(exist_ok=True)
-        log = str(into.with_suffix(".log"))
-        return int(self.ask(json.dumps({"command": command, "log": log, "whole_bytes": whole_bytes})))
-
-    def end(self) -> int:
-        """Wait for the extraction to end and return its exit status, negative for a signal."""
-        return int(self.ask(""))
+        return self.start(command=command, log=str(into.with_suffix(".log")), whole_bytes=whole_bytes)[0]
 
     def ends(self, child: int, into: Path, kill: bool) -> bool:
         """Kill a process or let it be; return whether it ended well, not by the kill."""
         if kill:
             os.kill(child, signal.SIGKILL)
-        status = self.end()
+        (status,) = self.end()
         assert status in (0, -signal.SIGKILL if kill else 0), into.with_suffix(".log").read_text()
         return status == 0
 
@@ -108,14 +92,6 @@ def extractions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extraction
     started = Extractions(tmp_path_factory.mktemp("kill"))
     yield started
     started.close()
-
-
-def contents(path: Path) -> dict[str, np.ndarray]:
-    """Return every dataset and attribute of a store."""
-    found: dict[str, np.ndarray] = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
-        return found | {f"@{name}": np.asarray(value) for name, value in file.attrs.items()}
 
 
 def unfinished(folder: Path) -> int:
@@ -137,11 +113,11 @@ def unfinished(folder: Path) -> int:
 def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
     whole_bytes: int, settings: dict, extractions: Extractions, tmp_path: Path
 ):
-    extractions.start(tmp_path / "whole", whole_bytes, settings)
-    assert extractions.end() == 0, (tmp_path / "whole.log").read_text()
+    extractions.extract(tmp_path / "whole", whole_bytes, settings)
+    assert extractions.end() == [0], (tmp_path / "whole.log").read_text()
     killed, rng, kills = tmp_path / "killed", random.Random(0), 0
     while True:
-        child = extractions.start(killed, whole_bytes, settings)
+        child = extractions.extract(killed, whole_bytes, settings)
         before, deadline = unfinished(killed), time.monotonic() + 60
         while unfinished(killed) <= before and not (killed / "test.h5").exists() and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -152,21 +128,18 @@ def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
     log = killed.with_suffix(".log").read_text()
     assert log.count("going on from row") >= 1, f"ended before it could be killed ({kills} times): {log}"
     for part in ("train", "test"):
-        found, expected = contents(killed / f"{part}.h5"), contents(tmp_path / f"whole/{part}.h5")
-        assert found.keys() == expected.keys()
-        for name, values in expected.items():
-            np.testing.assert_array_equal(found[name], values, err_msg=name)
+        assert contents(killed / f"{part}.h5") == contents(tmp_path / f"whole/{part}.h5")
     assert {path.name for path in killed.iterdir()} == {"train.h5", "test.h5"}
 
 
 def test_a_training_on_a_stream_killed_again_and_again_ends_in_the_same_bits(extractions: Extractions, tmp_path: Path):
     whole_bytes = 0
-    extractions.start(tmp_path / "recipe", whole_bytes, {}, recipe=True)
-    assert extractions.end() == 0, (tmp_path / "recipe.log").read_text()
+    extractions.extract(tmp_path / "recipe", whole_bytes, {}, recipe=True)
+    assert extractions.end() == [0], (tmp_path / "recipe.log").read_text()
     assert {path.name for path in (tmp_path / "recipe").iterdir()} == {"train.json", "test.h5"}
     recipe = tmp_path / "recipe/train.json"
     extractions.train(recipe, tmp_path / "whole", whole_bytes)
-    assert extractions.end() == 0, (tmp_path / "whole.log").read_text()
+    assert extractions.end() == [0], (tmp_path / "whole.log").read_text()
     killed, rng, kills = tmp_path / "killed", random.Random(0), 0
     while True:
         child = extractions.train(recipe, killed, whole_bytes)
