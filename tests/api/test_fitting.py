@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.fitting import bar
+from sdlcore.api.fitting import Fit, bar
 from sdlcore.api.run_folder import CHECKPOINT
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
@@ -300,6 +300,14 @@ def test_a_finished_run_is_opened_on_the_device_that_it_was_found_on(both, tmp_p
     config = tmp_path / "run/config.json"
     monkeypatch.setattr("sdlcore.api.fitting.made_by", lambda *_: json.loads(config.read_text()))
     assert sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET).W_enc.device == elsewhere
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_training(both, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setattr(Fit, "_find", lambda *_: pytest.fail("the training was begun"))
+    for out in (tmp_path / "taken", tmp_path / "taken" / "run"):
+        with pytest.raises(OSError, match="make it a folder that can be written"):
+            sdl.fit(both[0], **TOPK, **QUIET, out=out)
 
 
 def test_a_solver_keeps_what_it_found_in_a_folder(both, tmp_path):

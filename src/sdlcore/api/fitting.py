@@ -31,7 +31,7 @@ from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked, used
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.storage.files import provenance, remove_leftovers
+from sdlcore.storage.files import check_writable, provenance, remove_leftovers
 from sdlcore.training.history import History, Row, Sink, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
@@ -171,11 +171,14 @@ class Fit:
         ------
         ValueError
             If the folder holds a finished run of another making.
+        OSError
+            If it cannot be written, before anything is found.
         """
         if folder is None:
             return self._find(samples, facts, sinks, None)
         if is_finished(folder, facts):
             return self.finished(folder)
+        check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
         keep = None if isinstance(self.config, SolverConfig) else _checkpointing(folder / CHECKPOINT, facts)
         found = self._find(samples, facts, sinks, keep)
         if not is_finished(folder, facts):  # by another process, meanwhile
