@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import struct
 import zipfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from tests.fuzz.cases import choose
+from tests.fuzz.cases import choose, put
 from tests.fuzz.hdf5_files import hdf5
 from tests.fuzz.made import Made, values
 
@@ -180,14 +179,9 @@ def paths(rng: np.random.Generator, folder: Path) -> Made:
     suffix = choose(rng, ".npy", ".npz", ".h5", ".safetensors")
     path = folder / f"x{suffix}"
     kind = choose(rng, "missing", "folder", "pipe", "link to itself", "dangling", "empty", "text", "pickle", "odd name")
+    put(kind, path)
     if kind == "folder":
         path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "link to itself":
-        path.symlink_to(path)
-    elif kind == "dangling":
-        path.symlink_to(folder / "nowhere.npy")
     elif kind == "empty":
         path.touch()
     elif kind == "text":

@@ -1,5 +1,6 @@
 """What a case of the fuzz is, and what counts as a fault."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,24 @@ def refusal(error: Exception, names: list[str]) -> str:
 def choose(rng: np.random.Generator, *choices):
     """Return one of the choices, as it is."""
     return choices[int(rng.integers(len(choices)))]
+
+
+def put(what: str, path: Path) -> None:
+    """Put a pipe or a link that leads nowhere in a file's place, or deep folders beside it, if that is asked for."""
+    match what.removeprefix("a "):
+        case "pipe":
+            os.mkfifo(path)
+        case "link to itself":
+            path.symlink_to(path)
+        case "dangling" | "dangling link":
+            path.symlink_to(path.parent / "nowhere")
+        case "deep folders":
+            here = os.open(path.parent, os.O_RDONLY)
+            for _ in range(1200):
+                os.mkdir("d", dir_fd=here)
+                here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+                os.close(above)
+            os.close(here)
 
 
 def damage(rng: np.random.Generator, path: Path) -> str:

@@ -4,7 +4,6 @@ Documents have to be those that a plain reader gives.
 """
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.storage.parsing import SourceError
-from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal
+from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, put, refusal
 
 Plain = Callable[[], list[str]]
 
@@ -266,27 +265,14 @@ def folder_of_texts(rng: np.random.Generator, folder: Path) -> Made:
     kind = choose(rng, *ODD_ENTRIES)
     plain = kind not in ("another format", "not UTF-8")
     odd = root / f"odd{suffix}"
+    put(kind, odd)
     if kind == "a folder with a file's name":
         odd.mkdir()
-    elif kind == "a pipe":
-        os.mkfifo(odd)
-    elif kind == "a link to itself":
-        odd.symlink_to(odd)
-    elif kind == "a dangling link":
-        odd.symlink_to(folder / "nowhere")
     elif kind == "a link out":
         (folder / f"elsewhere{suffix}").write_text('"elsewhere"')
         odd.symlink_to(folder / f"elsewhere{suffix}")
     elif kind == "a link to a folder above":
         (root / "sub" / "up").symlink_to(root)
-    elif kind == "deep folders":
-        here = os.open(root, os.O_RDONLY)
-        for _ in range(1200):
-            os.mkdir("d", dir_fd=here)
-            below = os.open("d", os.O_RDONLY, dir_fd=here)
-            os.close(here)
-            here = below
-        os.close(here)
     elif kind == "another format":
         (root / "odd.json").write_text("[]")
     elif kind == "not UTF-8":
@@ -314,13 +300,8 @@ def paths(rng: np.random.Generator, folder: Path) -> Made:
     kind = choose(
         rng, "missing", "pipe", "link to itself", "dangling", "empty folder", "compressed", "device", "wrong type"
     )
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "link to itself":
-        path.symlink_to(path)
-    elif kind == "dangling":
-        path.symlink_to(folder / "nowhere")
-    elif kind == "empty folder":
+    put(kind, path)
+    if kind == "empty folder":
         path.mkdir()
     elif kind == "compressed":
         path.write_bytes(b"\x1f\x8b\x08\x00" + rng.bytes(40))
