@@ -106,6 +106,9 @@ def test_what_can_be_counted_is_checked_before_any_job(checkout):
     assert done.returncode != 0
     assert "sources.file.mine: arrays of the same samples differ in rows" in done.stdout
     np.save(checkout.path / DATA / "same.npy", np.zeros(1200, dtype=int))
+    large = {"sources": {"file": {"mine": {**SOURCE, "run": {"batch_size": 901}}}}}
+    done = checkout.snakemake(RUN, "own_mine", "-n", change=CHANGE | large, check=False)
+    assert "sources.mine.run and protocols.best): batch_size 901 exceeds the source's 900 train_samples" in done.stdout
     same = {"sources": {"file": {"mine": {**SOURCE, "labels": f"{DATA}/same.npy"}}}}
     done = checkout.snakemake(RUN, "-n", change=same, check=False)
     assert "sources.file.mine: its labels name 1 class, but means of classes need two or more" in done.stdout

@@ -11,6 +11,7 @@ from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.storage.parsing import SourceError
 from sdlcore.study.configuration.plan import Shape
+from sdlcore.study.configuration.validation import batches_beyond_rows
 
 # sources whose samples have classes
 LABELLED = [name for name, source in study.all_sources().items() if source.is_labelled]
@@ -66,9 +67,11 @@ def read_arrays(read, name):
 
 
 def check_arrays(name):
-    """Refuse what the choice of anchors would: more anchors than classes."""
+    """Refuse what jobs would: batches larger than the files, and more anchors than classes."""
     from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
 
+    for problem in batches_beyond_rows(study, name, arrays_shape(name).rows[0]):
+        raise WorkflowError(problem)
     classes = read_arrays(count_classes, name)
     if classes is not None and classes < 2:
         raise WorkflowError(

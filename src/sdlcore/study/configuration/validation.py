@@ -95,10 +95,7 @@ def _without_effect(config: Configuration) -> Iterator[str]:
 
 def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterator[str]:
     """Check one run. Those that figures judge by themselves need no anchors that divide the features."""
-    around = f"sources.{cell.source}"
-    if not config.methods[cell.method].is_given:
-        around += f".run and protocols.{cell.protocol}"
-    path, source = f"methods.{cell.method} (with {around})", config.source(cell.source)
+    path, source = _path(config, cell), config.source(cell.source)
     try:
         run = run_settings(config, cell)
     except ValueError as error:
@@ -116,18 +113,30 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
         yield f"{path}: {problem}"
     if pair != "sae" and not source.has_target:
         yield f"{path}: pair {pair} needs a source with a target; {source.how_target.format(name=cell.source)}"
-    yield from _batch_beyond_rows(config, cell, path, run)
+    clip = config.clip(cell.source)
+    rows = source.rows[0] if clip is None else clip.images_taken[0]
+    yield from _batch_beyond_rows(path, run, rows)
     anchoring = config.reference_anchoring(cell.source) if cell.anchoring == "none" else cell.anchoring
     if judged and anchoring is not None and isinstance(run, RunConfig):
         yield from unsound_anchors(config, cell, anchoring, run.model)
 
 
-def _batch_beyond_rows(study: Study, cell: Cell, path: str, run: RunSettings) -> Iterator[str]:
+def batches_beyond_rows(config: Configuration, source: str, rows: int) -> Iterator[str]:
+    """Yield the runs of a valid configuration whose batches are larger than a source, whose rows were counted."""
+    for cell in {(cell.method, cell.protocol): cell for cell in config.all_cells() if cell.source == source}.values():
+        yield from _batch_beyond_rows(_path(config, cell), run_settings(config, cell), rows)
+
+
+def _batch_beyond_rows(path: str, run: RunSettings, rows: int | None) -> Iterator[str]:
     if isinstance(run, SolverConfig | ImportConfig):
         return
     batch_size = run.training.batch_size if isinstance(run, RunConfig) else run.batch_size
-    clip = study.clip(cell.source)
-    # how many rows a file has is known only when it is read
-    rows = study.source(cell.source).rows[0] if clip is None else clip.images_taken[0]
     if rows is not None and batch_size > rows:
         yield f"{path}: batch_size {batch_size} exceeds the source's {rows} train_samples"
+
+
+def _path(config: Configuration, cell: Cell) -> str:
+    around = f"sources.{cell.source}"
+    if not config.methods[cell.method].is_given:
+        around += f".run and protocols.{cell.protocol}"
+    return f"methods.{cell.method} (with {around})"
