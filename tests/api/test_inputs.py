@@ -39,6 +39,11 @@ def test_what_are_no_labels_is_refused(labels, found):
         class_numbers(labels)
 
 
+def test_a_mask_is_not_ignored():
+    with pytest.raises(ValueError, match="x is a masked array, whose mask nothing here heeds"):
+        array(np.ma.masked_greater(np.eye(3), 0.5), "x")
+
+
 @pytest.mark.parametrize("content", [b"", b"words", b"\x93NUMPY"])
 def test_a_file_that_is_no_array_is_named(content, tmp_path):
     (tmp_path / "x.npy").write_bytes(content)

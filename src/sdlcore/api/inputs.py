@@ -39,6 +39,8 @@ def array(values: Any, name: str) -> np.ndarray:
     if not isinstance(values, np.ndarray):
         instead = f"; give {name}.to_numpy()" if hasattr(values, "to_numpy") else ""
         raise ValueError(f"{name} is a {type(values).__name__}, expected an array, a tensor or a path{instead}")
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, whose mask nothing here heeds; leave out what it masks")
     return values
 
 

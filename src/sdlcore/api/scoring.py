@@ -178,6 +178,7 @@ def evaluate(
         drawn = truth.samples(truth.settings.test_samples if n_samples is None else n_samples, "test")
         samples = Arrays(drawn.input, drawn.target, features=drawn.features)
         _check_widths(coder, samples)
+        _check_anchors(anchors, truth.references, coder)
         judges = GroundTruth.of(truth.references, anchors, truth.settings.hierarchy)
         return _scored(coder, samples, judges, seed, baselines)
     if x is None:
@@ -200,6 +201,7 @@ def evaluate(
         coefficients = given.features()  # which are no other directions'
         counted = coefficients is not None and coefficients.shape[1] == references.W_p.shape[1]
         known = classes is not None or counted
+        _check_anchors(anchors, references, coder)
         return _scored(coder, given, GroundTruth.of(references, anchors, known=known), seed, baselines)
 
 
@@ -212,6 +214,16 @@ def _check_widths(coder: SparseCoder, samples: Activations) -> None:
     wanted = coder.input_sites if coder.config.pair != "transcoder" else (*coder.input_sites, *coder.target_sites)
     if widths != wanted:
         raise ValueError(f"samples have dimensions {widths}, but the dictionary was made for {wanted}")
+
+
+def _check_anchors(anchors: Anchors | None, references: References, coder: SparseCoder) -> None:
+    if anchors is None:
+        return
+    if coder.config.pair != "sae" and anchors.w_r is None:
+        raise ValueError(f"anchors are of x alone, but pair {coder.config.pair} needs them of the target, too")
+    for found, known in ((anchors.w_p, references.W_p), (anchors.w_r, references.W_r)):
+        if found is not None and known is not None and found.shape[1] != len(known):
+            raise ValueError(f"anchors have {found.shape[1]} dimensions, but references have {len(known)}")
 
 
 def _scored(
