@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -47,6 +48,22 @@ def test_an_array_gives_an_array_and_a_tensor_a_tensor_with_gradients(sae, both)
     assert x.grad.abs().sum() > 0
     assert isinstance(sae.encode(both[0][:5]), np.ndarray)
     assert np.allclose(sae.encode(both[0][:5]), sae.encode(x).detach().numpy(), atol=1e-6)
+
+
+def test_in_double_precision_it_encodes_is_evaluated_and_is_saved_in_single(sae, both, tmp_path):
+    x, twice = both[0][:50], copy.deepcopy(sae)
+    twice.coder.double()
+    assert np.allclose(twice.encode(x), sae.encode(x), atol=1e-6)
+    assert sdl.evaluate(twice, x=x, nulls=False)["fvu"] == pytest.approx(sdl.evaluate(sae, x=x, nulls=False)["fvu"])
+    twice.save(tmp_path / "run")
+    assert torch.equal(sdl.load(tmp_path / "run").W_dec, sae.W_dec)
+
+
+def test_weights_in_half_precision_say_what_a_cpu_takes(sae, both):
+    half = copy.deepcopy(sae)
+    half.coder.bfloat16()
+    with pytest.raises(ValueError, match="weights are torch.bfloat16, but a CPU computes with float32 or float64"):
+        half.encode(both[0][:5])
 
 
 def test_no_samples_give_no_latents(sae):

@@ -169,14 +169,14 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             x = x.to(self.coder.W_enc.dtype)
             _check_finite(x.detach().isfinite().all(dim=1), 0)
             return function(x)
-        device, found = self.coder.W_enc.device, []
+        weights, found = self.coder.W_enc, []
         with torch.no_grad():
             for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
                 # a copy, since torch warns of arrays that are read-only, such as files
                 with np.errstate(over="ignore"):  # too large for float32: refused as infinite
                     part = torch.from_numpy(np.array(x[start : start + ROWS_AT_ONCE], dtype=np.float32, order="C"))
                 _check_finite(part.isfinite().all(dim=1), start)
-                found.append(function(part.to(device)).cpu().numpy())
+                found.append(function(part.to(weights)).cpu().numpy())
         return np.concatenate(found)
 
     def history_frame(self) -> "pd.DataFrame":

@@ -238,7 +238,7 @@ def _scored(
         known = (truth.W_p, *(() if coder.config.pair == "sae" or truth.W_r is None else (truth.W_r,)))
         if tuple(map(len, known)) != widths:
             raise ValueError(f"references have dimensions {tuple(map(len, known))}, but samples have {widths}")
-    found = evaluate_on(deepcopy(coder).cpu().eval(), samples, truth, stream(seed, "chance"))
+    found = evaluate_on(deepcopy(coder).cpu().float().eval(), samples, truth, stream(seed, "chance"))
     baselines = {}
     if nulls is not None:
         k = min(max(1, round(found.metrics["l0"] or 0)), coder.config.n_q)

@@ -20,7 +20,8 @@ from sdlcore.storage.sealing import seal, unseal
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
-    """Write ``model`` as safetensors. The metadata hold its configuration, so that the file alone can be opened."""
+    """Write ``model`` as safetensors, in float32. The metadata hold its configuration, so that the file alone can be
+    opened."""
     description: dict[str, Json] = {
         "model": model.config.to_dict(),
         "input_sites": model.input_sites,
@@ -30,6 +31,7 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
     if own := registered("activation", model.config.activation):
         description["plugin"] = own.module
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     if model.W_dec is model.W_enc:  # safetensors writes no memory twice
         tensors["W_dec"] = tensors["W_enc"].clone()
     with atomic_path(path) as part:
