@@ -1,31 +1,17 @@
-"""Read the descriptions of settings: the text below each field of a class."""
+"""Write the descriptions of settings, the text below each field of a class, into JSON schemas."""
 
-import ast
-import inspect
 from functools import cache
-from textwrap import dedent
 from typing import Any
 
 from pydantic.json_schema import JsonSchemaValue
 
+from sdlcore.plugins.own import described
+
 
 @cache
 def documents(cls: type) -> dict[str, str]:
-    """Return the text below each field of a class, in one line; nothing of one that is made without source code.
-
-    It reads source code, which takes milliseconds.
-    """
-    try:
-        body = ast.parse(dedent(inspect.getsource(cls))).body[0]
-    except (OSError, TypeError):
-        return {}
-    if not isinstance(body, ast.ClassDef):  # a function of a plugin
-        return {}
-    found = {}
-    for field, below in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-            found[field.target.id] = " ".join(ast.literal_eval(below.value).split())
-    return found
+    """Return the text below each field of a class, in one line. It reads source code, which takes milliseconds."""
+    return {name: " ".join(text.split()) for name, text in described(cls).items()}
 
 
 def describe(schema: JsonSchemaValue, cls: Any) -> None:
