@@ -62,8 +62,8 @@ def test_solvers_may_be_of_stored_sources_of_any_kind():
 @pytest.mark.parametrize(
     ("name", "table", "shown"),
     [
-        ("encoders", Encoders, [*["0.250"] * 6, "0.2500", "0.2"]),
-        ("harder", Harder, [*["0.250"] * 6, "0.2", "0.25", "0.250", "0.25"]),
+        ("encoders", Encoders, [*["0.500"] * 6, "–", "0.5"]),
+        ("harder", Harder, [*["0.500"] * 4, "–", "0.500", "0.5", "0.50", "0.500", "0.50"]),
     ],
 )
 def test_a_table_has_a_row_a_run_and_means_for_people(name, table, shown, tmp_path):
@@ -72,8 +72,8 @@ def test_a_table_has_a_row_a_run_and_means_for_people(name, table, shown, tmp_pa
         path = tmp_path / config.files().metrics(cell)
         path.parent.mkdir(parents=True)
         metrics = dict.fromkeys(table.columns, cell.seed / 2)
-        if cell.seed == 2:  # of an earlier version, which had none of them
-            metrics = {"l0": 0.25}
+        if cell.seed == 2:  # of an earlier version, which did not have it
+            del metrics["fvu"]
         path.write_text(json.dumps({"run": asdict(cell), "metrics": metrics, "chance": {}}))
     files = made.make(config, name, tmp_path)
     rows = pd.read_csv(tmp_path / files.table(name))
