@@ -46,7 +46,7 @@ def test_the_ground_truth_is_that_of_equation_14(seed, spare):
 
 
 @given(seeds, st.sampled_from(ACTIVATIONS))
-def test_inequality_64_holds_for_unit_targets(seed, activation):
+def test_inequality_64_and_so_theorem_3_3_later_hold_for_unit_targets(seed, activation):
     problem, _ = random_problem(stream(seed, "instance"), activation)
     found = at_ground_truth(problem)
     if interference(problem.W_p) < 0 or not np.diag(pattern(problem.W_p.T, problem)).all():
@@ -54,6 +54,7 @@ def test_inequality_64_holds_for_unit_targets(seed, activation):
     assert (found.errors <= found.interference * (found.active - 1) + 1e-9).all()
     assert found.loss <= found.bound + 1e-9
     n = problem.n
+    # which is less than the later theorem's, (n M)^2 times the sum
     assert found.bound <= found.interference**2 * (n - 1) ** 2 * problem.M.sum() + 1e-9
 
 
@@ -164,16 +165,7 @@ def test_with_latents_of_their_own_zero_loss_determines_the_decoder_and_not_the_
     assert not np.allclose(cosines(other.W_enc, problem.W_p), cosines(weights.W_enc, problem.W_p))
 
 
-@given(seeds, st.sampled_from(ACTIVATIONS))
-def test_theorem_3_3_later_holds_for_unit_targets_and_features_that_activate_their_own_latents(seed, activation):
-    problem, _ = random_problem(stream(seed, "instance"), activation)
-    if interference(problem.W_p) < 0 or not np.diag(pattern(problem.W_p.T, problem)).all():
-        return
-    found = at_ground_truth(problem)
-    assert found.loss <= (problem.n * found.interference) ** 2 * problem.M.sum() + 1e-9
-
-
-def test_and_not_for_longer_targets_nor_where_a_threshold_silences_a_feature_s_own_latent():
+def test_theorem_3_3_later_does_not_hold_for_longer_targets_nor_where_a_threshold_silences_a_feature_s_own_latent():
     # errors of 6 each, against n M = 1.2
     assert at_ground_truth(Problem(PAIR, 10 * np.eye(2), np.ones(2))).loss == pytest.approx(72)
     nearly = autoencoder(np.array([[1, 0.1], [0, np.sqrt(0.99)]]), threshold=1.0)
