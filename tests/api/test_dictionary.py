@@ -62,7 +62,7 @@ def test_in_double_precision_it_encodes_is_evaluated_and_is_saved_in_single(sae,
 def test_weights_in_half_precision_say_what_a_cpu_takes(sae, both):
     half = copy.deepcopy(sae)
     half.coder.bfloat16()
-    with pytest.raises(ValueError, match="weights are torch.bfloat16, but a CPU computes with float32 or float64"):
+    with pytest.raises(ValueError, match=r"weights are torch\.bfloat16, but a CPU computes with float32 or float64"):
         half.encode(both[0][:5])
 
 
