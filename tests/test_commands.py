@@ -253,11 +253,13 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     assert sdl.load(tmp_path / "sweep/2").settings["k"] == 2
     assert str(tmp_path / "sweep/2") in capsys.readouterr().out
     # what each run has of its own need not be given for all
-    (tmp_path / "runs.yaml").write_text("narrow: {k: 3}\n")
+    np.save(tmp_path / "rows.npy", np.eye(16)[:2])
+    (tmp_path / "runs.yaml").write_text(f"narrow: {{k: 3}}\nanchored: {{k: 3, anchors: {tmp_path}/rows.npy}}\n")
     at = TOPK.index("--k")
     shared = TOPK[:at] + TOPK[at + 2 :]
     main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "other"), *shared])
     assert sdl.load(tmp_path / "other/narrow").settings["k"] == 3
+    assert sdl.load(tmp_path / "other/anchored").settings["lambda_anchor"] == 0.1
     for text, said in (
         ("[k, 2]", "runs.yaml: expected names of runs"),
         ("2: {}\n'2': {}", "would share a folder"),

@@ -182,6 +182,8 @@ def fit_many(
         device: where to train
     """
     settings: dict[str, Any] = flat(model.to_dict(), loss.to_dict(), training.to_dict())
+    if not loss.anchors:
+        del settings["lambda_anchor"]  # the default of what is anchored, not zero
     first, second, settings["pair"] = sites(x, target, model.pair)
     own = load_yaml(runs)
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
