@@ -8,10 +8,9 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, class_means, labels_by, load_references, save_references
 from sdlcore.data.writing import create_store
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.run import ModelConfig
 from sdlcore.storage.sealing import write_sealed
 from sdlcore.training import normalisation
+from tests.coders import coder
 
 W = np.eye(5)[:, :4]
 NAMES = ["cat", "dog", "nothing", "owl", "rare"]
@@ -64,10 +63,7 @@ def test_an_anchored_latent_of_normalised_training_lies_along_the_mean_in_raw_ac
     scaling = normalisation.fit(store, "sae")
     W = torch.from_numpy(found.W_p.T.copy())
     tied_p, tied_r = normalisation.directions(scaling, W, W)
-    model = SparseCoder(ModelConfig("sae", "relu", len(W), bias=True), (store.n_p,), (store.n_p,))
-    with torch.no_grad():
-        model.W_enc.copy_(tied_p)
-        model.W_dec.copy_(tied_r)
+    model = coder(tied_p, tied_r, bias=True)
     scaling.fold(model)
     for weights in (model.W_enc, model.W_dec):
         torch.testing.assert_close(torch.nn.functional.normalize(weights.detach()), W)

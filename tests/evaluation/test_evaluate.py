@@ -27,6 +27,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig, Hierarchy
+from tests.coders import coder
 
 N, N_P, N_R = 20, 16, 14
 W_p = feature_matrix(N_P, N, stream(0, "p"), FeatureMatrixConfig(0.5)).W
@@ -152,10 +153,7 @@ def classes(tmp_path_factory):
 
 def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(classes):
     store, truth = classes
-    model = SparseCoder(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
-    with torch.no_grad():
-        model.W_enc.copy_(torch.from_numpy(truth.W_p.T))
-        model.W_dec.copy_(torch.from_numpy(truth.W_p.T))
+    model = coder(truth.W_p.T, truth.W_p.T, activation="topk", k=1)
     metrics, *_ = evaluate(model, store, truth, stream(0, "chance"))
     assert metrics["gt_recovery_decoder"] == 1
     assert metrics["f1"] > 0.99
@@ -177,10 +175,7 @@ def test_means_of_classes_are_judged_by_labels_and_beside_the_anchors_alone(clas
 
 def test_classes_are_known_by_name_and_without_a_labelled_sample_there_is_no_f1(classes, tmp_path):
     store, truth = classes
-    model = SparseCoder(ModelConfig("sae", "topk", 8, 1), (N_P,), (N_P,)).eval()
-    with torch.no_grad():
-        model.W_enc.copy_(torch.from_numpy(truth.W_p.T))
-        model.W_dec.copy_(torch.from_numpy(truth.W_p.T))
+    model = coder(truth.W_p.T, truth.W_p.T, activation="topk", k=1)
     x, labels = store.read("input"), store.read("labels")
     scores = {}
     for name, chosen in (("without b", labels != 1), ("unlabelled", None)):

@@ -1,11 +1,9 @@
 import numpy as np
-import torch
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.evaluation.given import best_cosines, given_away, left_over, lie_near, recovery_of
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.run import ModelConfig
+from tests.coders import coder
 
 REFERENCES = References(np.eye(6, dtype=np.float32), np.eye(5, 6, dtype=np.float32) + 1e-3, None)
 
@@ -38,10 +36,7 @@ def test_anchorings_are_compared_on_what_none_of_them_gives_away():
 
 
 def test_recovery_is_over_what_is_left_and_of_nothing_there_is_none():
-    model = SparseCoder(ModelConfig("sae", "topk", 6, 1), (6,), (6,))
-    with torch.no_grad():
-        model.W_dec.copy_(torch.eye(6)[[0, 1, 2, 3, 3, 3]])
-        model.W_enc.copy_(3 * torch.eye(6)[[5] * 6])
+    model = coder(3 * np.eye(6)[[5] * 6], np.eye(6)[[0, 1, 2, 3, 3, 3]])
     best = best_cosines(model, REFERENCES._replace(W_r=None))
     left = np.array([False, False, True, True, True, True])
     metrics = recovery_of(best, left)

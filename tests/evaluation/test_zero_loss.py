@@ -1,25 +1,14 @@
 import numpy as np
 import pytest
 import scipy.sparse
-import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sdlcore.evaluation.recovery import Match
 from sdlcore.evaluation.zero_loss import Solution, approximate_loss, least_recovering, solution
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
-from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.samples import coefficients, synthesise
-
-
-def autoencoder(W_enc, W_dec, **config):
-    settings = {"activation": "relu", "n_q": len(W_enc)} | config
-    model = SparseCoder(ModelConfig(**settings), (W_enc.shape[1],), (W_dec.shape[1],))
-    with torch.no_grad():
-        model.W_enc.copy_(torch.from_numpy(W_enc))
-        model.W_dec.copy_(torch.from_numpy(W_dec))
-    return model.eval()
+from tests.coders import coder
 
 
 def tetrahedron():
@@ -34,7 +23,7 @@ def test_any_basis_with_its_opposite_loses_nothing_whatever_it_recovers(seed):
     assume(np.linalg.cond(A) < 50)
     inverse = np.linalg.inv(A).T
     x = coefficients(200, 4, 0.4, stream(seed, "x"))
-    found = solution(autoencoder(np.vstack([A, -A]), np.vstack([inverse, -inverse])), W, x, synthesise(x, W))
+    found = solution(coder(np.vstack([A, -A]), np.vstack([inverse, -inverse])), W, x, synthesise(x, W))
     assert found.near_zero
     assert max(found.loss, found.approximate_loss) < 1e-8
     assert found.l0 == pytest.approx(3 * (x.toarray().max(axis=1) > 0).mean(), abs=0.1)
@@ -48,7 +37,7 @@ def test_losses_are_those_of_equations_3_and_13():
     W = tetrahedron()
     W_enc, W_dec = rng.standard_normal((5, 3)).astype(np.float32), rng.standard_normal((5, 3)).astype(np.float32)
     x = coefficients(500, 4, 0.7, stream(1), c_min=0.2)
-    found = solution(autoencoder(W_enc, W_dec), W, x, synthesise(x, W))
+    found = solution(coder(W_enc, W_dec), W, x, synthesise(x, W))
 
     def reconstruct(v):
         return np.maximum(W_enc @ v, 0) @ W_dec
@@ -63,14 +52,14 @@ def test_losses_are_those_of_equations_3_and_13():
         M = len(squares) / len(dense) * np.mean(squares)
         expected += M * np.square(W[:, d] - reconstruct(W[:, d])).sum()
     assert found.approximate_loss == pytest.approx(expected, rel=1e-4)
-    assert approximate_loss(autoencoder(W_enc, W_dec), W, scipy.sparse.csr_array((10, 4))) == 0
+    assert approximate_loss(coder(W_enc, W_dec), W, scipy.sparse.csr_array((10, 4))) == 0
 
 
 def test_a_latent_that_never_fires_is_silent():
     W = tetrahedron()
     x = coefficients(300, 4, 0.5, stream(2))
     W_enc = np.vstack([W.T, np.zeros((1, 3), np.float32)])
-    assert solution(autoencoder(W_enc, W_enc), W, x, synthesise(x, W)).silent.tolist() == [False] * 4 + [True]
+    assert solution(coder(W_enc, W_enc), W, x, synthesise(x, W)).silent.tolist() == [False] * 4 + [True]
 
 
 def judged(fvu, encoder, decoder):

@@ -16,13 +16,12 @@ from sdlcore.data.references import class_means
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream
-from sdlcore.run import ModelConfig
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import BLOCK_ROWS, count_classes, held_out, read_class_names, shapes, write_stores
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.storage.parsing import SourceError
+from tests.coders import coder
 
 ROWS = 10_000
 RNG = np.random.default_rng(0)
@@ -256,10 +255,7 @@ def test_classes_without_names_are_called_by_their_labels_and_judged_by(tmp_path
         truth = GroundTruth(
             references.W_p, None, np.zeros(0, dtype=np.int64), references.classes, references.class_names
         )
-        model = SparseCoder(ModelConfig(activation="topk", k=1, n_q=6), (6,), (6,)).eval()
-        with torch.no_grad():
-            model.W_enc.copy_(torch.eye(6))
-            model.W_dec.copy_(torch.eye(6))
+        model = coder(np.eye(6), np.eye(6), activation="topk", k=1)
         metrics = evaluate(model, test, truth, stream(0, "chance")).metrics
     assert metrics["gt_recovery_decoder"] == 1.0
     assert metrics["f1"] > 0.8

@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.image import imread
 
 from sdlcore.data.writing import create_store
 from sdlcore.model.saving import save_model
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.samples import synthesise
 from sdlcore.storage.sealing import write_sealed
 from sdlcore.study.configuration.loading import load_yaml, validate
@@ -22,6 +19,7 @@ from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.trees import merge
+from tests.coders import coder
 from tests.conftest import REPOSITORY, script
 
 PAPER = str(REPOSITORY / "resources/paper")
@@ -73,11 +71,7 @@ def pictured(folder: Path, files: Files, name: str, width: int = 1000) -> pd.Dat
 
 def write_dictionary(path: Path, W_enc: np.ndarray, W_dec: np.ndarray) -> None:
     """Write the model of a run, a ReLU autoencoder with n_q x n_p weights of encoder and decoder."""
-    model = SparseCoder(ModelConfig(n_q=len(W_enc)), (W_enc.shape[1],), (W_enc.shape[1],))
-    with torch.no_grad():
-        model.W_enc.copy_(torch.from_numpy(W_enc))
-        model.W_dec.copy_(torch.from_numpy(W_dec))
-    save_model(path, model, {})
+    save_model(path, coder(W_enc, W_dec), {})
 
 
 def write_matrix(path: Path, W: np.ndarray) -> None:

@@ -1,0 +1,20 @@
+"""Dictionaries of given weights."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+
+
+def coder(W_enc: ArrayLike, W_dec: ArrayLike, **settings: Any) -> SparseCoder:
+    """Return a dictionary with weights of n_q x n_p and n_q x n_r, ReLU's if no other setting is given."""
+    encoder, decoder = (torch.from_numpy(np.asarray(W)) for W in (W_enc, W_dec))
+    model = SparseCoder(ModelConfig(n_q=len(encoder), **settings), (encoder.shape[1],), (decoder.shape[1],))
+    with torch.no_grad():
+        model.W_enc.copy_(encoder)
+        model.W_dec.copy_(decoder)
+    return model.eval()
