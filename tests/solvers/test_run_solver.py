@@ -19,6 +19,7 @@ from sdlcore.solvers.run_solver import run_solver
 from sdlcore.solvers.settings import Encoder, SolverConfig
 from sdlcore.training.runner import Run
 
+FILES = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
 SETTINGS = {"solver": "acs", "n_atoms": 100, "support": 6, "batch_size": 2048}
 
 
@@ -37,7 +38,9 @@ def solve(store, folder, settings=None, watch=None, start=None):
     return load_model(folder / "model.safetensors")
 
 
-FILES = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
+def fvu(model, store):
+    with ActivationStore(store) as opened:
+        return evaluate(model, opened).metrics["fvu"]
 
 
 def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
@@ -49,10 +52,7 @@ def test_a_run_has_the_files_of_any_run(bench, store, tmp_path):
         rows = list(csv.DictReader(file))
     assert int(rows[-1]["atoms"]) == model.config.n_q
     assert float(rows[-1]["seconds"]) >= float(rows[0]["seconds"]) > 0
-    with ActivationStore(store) as opened:
-        metrics, *_ = evaluate(model, opened)
-    assert metrics["fvu"] is not None
-    assert metrics["fvu"] < 0.15
+    assert fvu(model, store) < 0.15
 
 
 def test_a_store_whose_writer_was_interrupted_gives_the_same_files_of_a_run(bench, tmp_path):
@@ -73,17 +73,15 @@ def test_a_store_whose_writer_was_interrupted_gives_the_same_files_of_a_run(benc
 
 @pytest.mark.parametrize("pair", ["sae", "crosscoder"])
 def test_encoders_of_the_same_atoms_trade_what_their_rows_show_against_error(bench, store, tmp_path, pair):
-    rows, fvu, decoders = {}, {}, []
+    rows, errors, decoders = {}, {}, []
     for encoder in get_args(Encoder):
         model = solve(store, tmp_path / encoder, {"encoder": encoder, "pair": pair, "normalise": True})
         decoders.append(model.W_dec.detach())
         rows[encoder] = bench.recovery(torch.nn.functional.normalize(model.W_enc.detach()[:, :32]))
-        with ActivationStore(store) as opened:
-            metrics, *_ = evaluate(load_model(tmp_path / encoder / "model.safetensors"), opened)
-        fvu[encoder] = metrics["fvu"]
+        errors[encoder] = fvu(model, store)
     assert all(torch.equal(other, decoders[0]) for other in decoders[1:])
     assert rows["tied"] == rows["pursuit"] == 1.0
-    assert fvu["pursuit"] < fvu["regression"] < fvu["tied"]
+    assert errors["pursuit"] < errors["regression"] < errors["tied"]
 
 
 @pytest.mark.parametrize("solver", ["acs", "ksvd", "odl", "dbksvd"])
@@ -120,10 +118,7 @@ def test_other_pairs_are_solved_for(bench, store, tmp_path, pair):
     model = solve(store, tmp_path / pair, {"pair": pair, "normalise": pair == "transcoder"})
     n = 32 if pair == "transcoder" else 64
     assert model.W_dec.shape[1] == n
-    with ActivationStore(store) as opened:
-        metrics, *_ = evaluate(model, opened)
-    assert metrics["fvu"] is not None
-    assert metrics["fvu"] < 0.2
+    assert fvu(model, store) < 0.2
 
 
 def test_centred_and_scaled_activations_give_raw_reconstructions(bench, tmp_path):
@@ -131,10 +126,7 @@ def test_centred_and_scaled_activations_give_raw_reconstructions(bench, tmp_path
     with create_store(path, {}) as writer:
         writer.append(5 * bench.x.numpy() + np.float32(7))
     model = solve(path, tmp_path / "run", {"normalise": True})
-    with ActivationStore(path) as opened:
-        metrics, *_ = evaluate(model, opened)
-    assert metrics["fvu"] is not None
-    assert metrics["fvu"] < 0.2
+    assert fvu(model, path) < 0.2
 
 
 def test_a_solver_starts_from_another_ones_dictionary(bench, store, tmp_path):
