@@ -38,9 +38,9 @@ GARMENTS = (
 )
 BRIGHTNESS = ("dark", "grey", "bright")
 TEXTURE = ("plain", "textured", "patterned")
-# of what is in the files, since Debian has compressed them anew
 TREE = 1
 """Part of a folder's name: another number where `make_tree` comes to write something else."""
+# of what is in the files, since Debian has compressed them anew
 SHA256 = {
     "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
