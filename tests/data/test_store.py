@@ -75,6 +75,10 @@ def test_a_store_may_have_nothing_but_input(tmp_path):
         ({**block(2), "labels": np.zeros(3)}, "differ in length"),
         ({**block(2), "input": np.full((2, 6), np.nan)}, "not finite"),
         ({**block(2), "target": np.full((2, 4), 1e6)}, "not finite in float16"),
+        ({**block(2), "labels": [0.5, 1.0]}, "labels holds numbers that are others in int32"),
+        ({**block(2), "labels": np.array([2**32, 0])}, "labels holds numbers that are others in int32"),
+        ({**block(2), "labels": np.zeros((2, 1), dtype=int)}, r"labels has shape \(2, 1\), expected one a sample"),
+        ({**block(2), "references": {**block(2)["references"], "position": [0.5, 1]}}, "position holds numbers that"),
     ],
 )
 def test_blocks_that_do_not_fit_are_refused_and_leave_no_file(tmp_path, second, message):

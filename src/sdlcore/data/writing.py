@@ -165,13 +165,13 @@ class BlockWriter:
         Raises
         ------
         ValueError
-            If columns differ from the first block's, lengths differ, or activations are not finite after conversion
-            to the store's precision, or a row is all zero after it that was not before.
+            If columns differ from the first block's, lengths differ, labels are no whole numbers, or activations are
+            not finite after conversion to the store's precision, or a row is all zero after it that was not before.
         """
         given = {"input": np.asarray(input)} | ({} if target is None else {"target": np.asarray(target)})
         columns = {name: encode(values, self._dtype) for name, values in given.items()}
         if labels is not None:
-            columns["labels"] = np.asarray(labels, dtype=np.int32)
+            columns["labels"] = _as_stored("labels", np.asarray(labels), np.dtype(np.int32))
         for name, values in (references or {}).items():
             texts = np.asarray(values)
             columns[f"references/{name}"] = np.char.decode(texts, "utf-8") if texts.dtype.kind == "S" else texts
@@ -192,7 +192,7 @@ class BlockWriter:
             kind = self._kinds.get(name, Kind.of(values))
             if kind.shape != values.shape[1:]:
                 raise ValueError(f"block has rows of shape {values.shape[1:]} in {name}, the store has {kind.shape}")
-            columns[name] = values.astype(kind.dtype, copy=False)
+            columns[name] = values if name in given else _as_stored(name, values, kind.dtype)
         self._kinds = self._kinds or {name: Kind.of(values) for name, values in columns.items()}
         self.append_stored(columns)
         for name, values in given.items():
@@ -208,6 +208,21 @@ class BlockWriter:
             raise StoreError(f"{self._path}: a store needs at least one sample")
         for name, underflow in self._underflow.items():
             underflow.check(self._path, name, self._dtype)
+
+
+def _as_stored(name: str, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return a column's numbers or strings in the type that it has in the store; ValueError if they are others then."""
+    if values.ndim != 1:
+        raise ValueError(f"{name} has shape {values.shape}, expected one a sample")
+    if not values.size or dtype.kind == "O":
+        return values.astype(dtype, copy=False)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds {values.dtype}, the store {dtype}")
+    with np.errstate(invalid="ignore"):  # of NaN, which is no whole number
+        stored = values.astype(dtype, copy=False)
+    if not np.array_equal(stored, values, equal_nan=dtype.kind == "f"):
+        raise ValueError(f"{name} holds numbers that are others in {dtype}, which the store has")
+    return stored
 
 
 class StoreWriter(BlockWriter):
