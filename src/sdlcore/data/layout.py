@@ -28,7 +28,6 @@ import numpy as np
 
 FORMAT = "sdlcore activation store"
 VERSION = 2
-READABLE = (1, 2)
 DTYPES = ("float16", "bfloat16", "float32")
 CHUNK_BYTES = 2**20
 CHUNK_ROWS = 1024

@@ -14,7 +14,7 @@ from sdlcore.data.layout import (
     CHECKSUM_ROWS,
     DAMAGE,
     FORMAT,
-    READABLE,
+    VERSION,
     StoreError,
     blocks_of,
     checked_columns,
@@ -43,7 +43,7 @@ class ActivationStore:
     provenance
         What made the file.
     checksum
-        Hex SHA-256 that stands for all samples; None in stores of version 1.
+        Hex SHA-256 that stands for all samples.
     shards
         Files that an index unites; empty for a store that is one file.
     """
@@ -70,16 +70,15 @@ class ActivationStore:
         attributes = self._file.attrs
         if attributes.get("format") != FORMAT or "input" not in self._file:
             raise StoreError(f"{self.path}: an HDF5 file, but not an {FORMAT}")
-        if attributes["version"] not in READABLE:
-            versions = " and ".join(map(str, READABLE))
-            raise StoreError(f"{self.path}: store version {attributes['version']}, but this code reads {versions}")
+        if attributes["version"] != VERSION:
+            raise StoreError(f"{self.path}: store version {attributes['version']}, but this code reads {VERSION}")
         check_tables(self.path, self._file)
         self.rows: int = self._file["input"].shape[0]
         self.n_p: int = self._file["input"].shape[1]
         self.n_r: int | None = self._file["target"].shape[1] if "target" in self._file else None
         self.provenance: dict[str, Json] = json.loads(attributes["provenance"])
-        self.checksum: str | None = attributes.get("checksum")
-        if not isinstance(self.provenance, dict) or not isinstance(self.checksum, str | None):
+        self.checksum: str = attributes.get("checksum")
+        if not isinstance(self.provenance, dict) or not isinstance(self.checksum, str):
             raise StoreError(f"{self.path}: its provenance or checksum is not what a store has; write it anew")
         self.shards: list[Path] = []
         if "shards" in self._file:
@@ -190,7 +189,7 @@ def content_digest(path: str | Path) -> str:
     if not h5py.is_hdf5(path):
         return sha256_of(path)
     with open_checked(path) as store:
-        return store.checksum or sha256_of(path)
+        return store.checksum
 
 
 def is_of_language_model(made: Mapping[str, Json]) -> bool:
@@ -219,8 +218,6 @@ def verify(path: str | Path) -> None:
     with ActivationStore(path) as store:
         for shard in store.shards:
             verify(shard)
-        if store.checksum is None:
-            raise StoreError(f"{path}: has no checksums; an earlier version wrote it, write it anew to have them")
         if not store.shards:
             _verify_columns(store.path, store._file, store.checksum)
 

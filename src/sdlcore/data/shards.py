@@ -91,8 +91,6 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
 def _check(shard: ActivationStore, first: ActivationStore) -> None:
     if shard.shards:
         raise StoreError(f"{shard.path}: is an index of shards itself; name its shards")
-    if shard.checksum is None:
-        raise StoreError(f"{shard.path}: has no checksum; it was written by an earlier version, write it anew")
     if shard.features() is not None:
         raise StoreError(f"{shard.path}: holds ground-truth features, which an index does not unite")
     for what, found, expected in (
