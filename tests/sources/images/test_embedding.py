@@ -120,6 +120,9 @@ def test_a_folder_of_its_own_for_evaluation_keeps_the_training_classes(
     assert dict(zip(found["references/path"], found["labels"], strict=True)) == {"dog/0.png": 2, "zebra/0.png": 3}
     assert found["names"] == read(tmp_path / "train.h5")["names"]
     assert len(read(tmp_path / "train.h5")["input"]) == 9
+    (tmp_path / "linked").symlink_to(folder)
+    with pytest.raises(SourceError, match=r"linked: is the folder .*; leave test_images out and set test_samples"):
+        run(folder, clip_files, tmp_path / "linked stores", tmp_path / "linked", test_samples=None)
     (tmp_path / "test/yak").mkdir()
     with pytest.raises(SourceError, match="class folder yak is none of"):
         run(folder, clip_files, tmp_path, tmp_path / "test", test_samples=None)
@@ -179,13 +182,14 @@ def test_the_list_of_what_was_skipped_survives_any_name_also_when_parts_are_unit
 
 
 def test_above_the_limit_it_fails_with_count_and_names(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
+    others = shutil.copytree(damaged, tmp_path / "others", symlinks=True)
     with pytest.raises(SourceError) as error:
-        run(damaged, clip_files, tmp_path, damaged, test_samples=None, max_unreadable=0.2)
+        run(damaged, clip_files, tmp_path, others, test_samples=None, max_unreadable=0.2)
     assert str(error.value).startswith(f"{damaged}: 3 of 12 images of the train store could not be read, more than ")
     assert "max_unreadable (0.2) allows" in str(error.value)
     assert "a_cat/words.jpg (UnidentifiedImageError" in str(error.value)
     assert not any((tmp_path / name).exists() for name in NAMES)
-    run(damaged, clip_files, tmp_path, damaged, test_samples=None, max_unreadable=0.25)
+    run(damaged, clip_files, tmp_path, others, test_samples=None, max_unreadable=0.25)
     assert len(read(tmp_path / "test.h5")["input"]) == 9
 
 

@@ -58,6 +58,11 @@ def splits_of(source: ClipSource, images: str | Path, test_images: str | Path | 
             "test": Split(train._replace(skipped=[]), train.labels, order[: source.test_samples]),
         }
     test = list_images(test_images, f"test_images {KEYS}")
+    if Path(images).samefile(test_images):
+        raise SourceError(
+            f"{test_images}: is the folder {images}; leave test_images out and set test_samples, which training does "
+            "not see"
+        )
     unknown = sorted(set(test.classes) - set(train.classes))
     if unknown:
         raise SourceError(
