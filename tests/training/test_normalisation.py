@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
@@ -43,6 +44,22 @@ def test_whitened_activations_have_zero_mean_and_unit_covariance(store, pair, ro
         torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1]), atol=2e-3, rtol=0)
         for site in (x,) if x.shape[1] < 13 else (x[:, :8], x[:, 8:]):
             torch.testing.assert_close(torch.cov(site.T, correction=0), torch.eye(site.shape[1]), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("fit", [fit, fit_whitening])
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_what_is_trained_on_does_not_hang_on_the_unit(fit, scale):
+    x = torch.from_numpy(INPUT.astype(np.float32))
+    expected, _ = fit(Arrays(INPUT.astype(np.float32)), "sae")(x, x)
+    found, _ = fit(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_activations_that_are_all_the_same_become_zeros(value):
+    x = np.full((50, 3), value, dtype=np.float32)
+    whitened, _ = fit_whitening(Arrays(x), "sae")(torch.from_numpy(x), torch.from_numpy(x))
+    assert whitened.abs().max() < 1
 
 
 @pytest.mark.parametrize("fit", [fit, fit_whitening])

@@ -152,7 +152,9 @@ def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Te
     mean = total / store.rows
     values, vectors = torch.linalg.eigh(products / store.rows - torch.outer(mean, mean))
     values = values.clamp(min=0)
-    roots = (values + max(RIDGE * float(values.mean()), 1e-12)).sqrt()
+    # of activations that are all the same, no less than float32 rounds off; of zeros, whatever
+    rounding = torch.finfo(torch.float32).eps ** 2 * float(products.diagonal().mean()) / store.rows
+    roots = (values + (max(RIDGE * float(values.mean()), rounding) or 1.0)).sqrt()
     return mean.float(), (vectors / roots @ vectors.T).float(), (vectors * roots @ vectors.T).float()
 
 
