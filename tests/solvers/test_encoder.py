@@ -5,8 +5,8 @@ from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.encoder import EncoderFit, best_thresholds
 
 
-def fitted(bench, n=4096, kind="regression"):
-    x, atoms = bench.x[:n], bench.features
+def fitted(bench, n=4096, kind="regression", unit=1.0):
+    x, atoms = unit * bench.x[:n], bench.features
     codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 6), 8)
     fit = EncoderFit(*atoms.shape)
     fit.add(x, codes)
@@ -66,6 +66,16 @@ def test_thresholds_are_those_of_a_search_over_all_samples():
 def test_a_code_that_no_sample_lacks_is_active_in_all_of_them():
     z = torch.tensor([[3.0], [2.0], [1.0]])
     assert bool((z > best_thresholds(z, z)).all())
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+@pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])
+def test_the_unit_of_activations_is_that_of_biases_and_thresholds_and_no_row_hangs_on_it(bench, kind, unit):
+    (W, b, threshold), _ = fitted(bench, kind=kind)
+    found, _ = fitted(bench, kind=kind, unit=unit)
+    torch.testing.assert_close(found.W, W)
+    torch.testing.assert_close(found.b / unit, b)
+    torch.testing.assert_close(found.threshold / unit, threshold)
 
 
 @pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])

@@ -37,10 +37,10 @@ def test_of_a_bench_they_are_its_features_and_junk_is_not_among_them(bench, tmp_
     assert (ksvd.anchors.w_p @ bench.features.numpy().T).max(1).mean() > 0.9
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_of_a_pair_both_sides_are_found_together(bench, tmp_path, normalise):
+@pytest.mark.parametrize(("normalise", "unit"), [(False, 3.0), (True, 3.0), (True, 2.0**-30)])
+def test_of_a_pair_both_sides_are_found_together(bench, tmp_path, normalise, unit):
     x = bench.x.numpy()
-    path = write(tmp_path / "pair.h5", x, target=3 * x[:, ::-1].copy())
+    path = write(tmp_path / "pair.h5", x, target=unit * x[:, ::-1].copy())
     with ActivationStore(path) as store:
         config = SolverConfig(pair="crosscoder", normalise=normalise, **CONFIG)
         anchors = stable_directions(store, config, 0.9, seed=0).anchors

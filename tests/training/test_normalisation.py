@@ -9,7 +9,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.training.normalisation import directions, fit, fit_whitening, identity
+from sdlcore.training.normalisation import Normalisation, directions, fit, fit_whitening, identity
 
 RNG = np.random.default_rng(0)
 INPUT = RNG.standard_normal((700, 8)) * 30 + RNG.standard_normal(8) * 100
@@ -53,6 +53,12 @@ def test_what_is_trained_on_does_not_hang_on_the_unit(fit, scale):
     expected, _ = fit(Arrays(INPUT.astype(np.float32)), "sae")(x, x)
     found, _ = fit(Arrays((scale * INPUT).astype(np.float32)), "sae")(scale * x, scale * x)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_directions_are_unit_vectors_whatever_the_unit_of_activations():
+    few = Normalisation(torch.zeros(3), torch.full((3,), 1e15), torch.zeros(3), torch.full((3,), 1e-15))
+    for rows in directions(few, torch.eye(3), torch.eye(3)):
+        torch.testing.assert_close(rows, torch.eye(3))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])

@@ -78,7 +78,10 @@ class EncoderFit:
         n = self._samples
         mean_x, mean_c = self._x / n, self._c / n
         covariance = (self._xx / n - torch.outer(mean_x, mean_x)).double()
-        covariance.diagonal().add_(max(self._ridge * float(covariance.diagonal().mean()), 1e-12))
+        # of inputs that are all the same, no less than float32 rounds off; of zeros, whatever
+        rounding = torch.finfo(torch.float32).eps ** 2 * float(self._centre.double().square().mean())
+        ridge = max(self._ridge * float(covariance.diagonal().mean()), rounding) or 1.0
+        covariance.diagonal().add_(ridge)
         common = (self._cx / n - torch.outer(mean_c, mean_x)).double()
         if kind == "regression":
             W = torch.linalg.solve(covariance, common.T).T
@@ -88,7 +91,7 @@ class EncoderFit:
             W = atoms_KP.double()
             if kind == "covariance":
                 W = torch.linalg.solve(covariance, W.T).T
-            W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1).clamp(min=1e-12))[:, None]
+            W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1))[:, None]
         W = W.float().contiguous()
         b = mean_c - (W.double() @ (self._centre.double() + mean_x)).float()
         x, codes = self._last
@@ -120,7 +123,8 @@ def _gate(z_BK: Tensor, c_BK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     number = above.sum(0).clamp(min=1)
     mean_z, mean_c = (z_BK * above).sum(0) / number, (c_BK * above).sum(0) / number
     spread = ((z_BK - mean_z).square() * above).sum(0)
-    gain = ((z_BK - mean_z) * (c_BK - mean_c) * above).sum(0) / spread.clamp(min=1e-12)
+    least = 1e-12 * (z_BK.square() * above).sum(0)  # of a read-out that is all the same
+    gain = ((z_BK - mean_z) * (c_BK - mean_c) * above).sum(0) / torch.maximum(spread, least)
     # of few samples, or of a read-out that says nothing of the code, no line can be told
     known = (above.sum(0) >= 8) & (gain > 0.1) & (gain < 10)
     gain = torch.where(known, gain, 1.0)

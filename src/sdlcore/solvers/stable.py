@@ -131,8 +131,7 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
         codes = found.codes(batch(later), config)
         energies.index_add_(0, codes.support.columns, codes.values.square() / codes.support.n_samples)
     log.info("rows %d to %d: %d atoms", rows.start, rows.stop - 1, len(energies))
-    atoms = found.atoms / scaling.scale_r
-    parts = atoms.split(list(sites), dim=1)
+    parts = found.atoms.split(list(sites), dim=1)  # a site's scale is one number, which turns no direction
     return Half([_unit(part.numpy()) for part in parts], (energies / ENCODER_STEPS).numpy())
 
 

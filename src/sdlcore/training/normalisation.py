@@ -105,7 +105,7 @@ def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor
     """Return the unit directions that rows of a model of normalised activations must have, so that folding turns them
     into the directions ``w_p`` and ``w_r`` of raw ones."""
     row_p, row_r = normalisation.rows(w_p, w_r)
-    return torch.nn.functional.normalize(row_p), torch.nn.functional.normalize(row_r)
+    return row_p / row_p.norm(dim=1, keepdim=True), row_r / row_r.norm(dim=1, keepdim=True)
 
 
 def identity(n_p: int, n_r: int) -> Normalisation:
