@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 import sdlcore as sdl
 from sdlcore.commands.given import read_bench
 from sdlcore.commands.main import COMMANDS, main
-from sdlcore.data.reading import ActivationStore
+from sdlcore.data.reading import ActivationStore, open_checked
+from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
@@ -217,6 +218,26 @@ def test_several_dictionaries_are_scored_in_a_table(folder, tmp_path, capsys):
         assert [float(value) for value in values] == pytest.approx([found[column] for column in head.split()], rel=1e-3)
         assert written[path]["nulls"] == {}
     assert written[both[0]]["metrics"]["fvu"] < 1 <= written[both[1]]["metrics"]["fvu"] + 0.01
+
+
+def test_rows_that_different_means_of_classes_judge_are_not_compared_without_a_word(folder, tmp_path, capsys):
+    with open_checked(folder / "bench/test.h5") as store:
+        x = store.read("input")
+    labels = np.arange(len(x)) % 3
+    for name, values in (("x", x), ("labels", labels)):
+        np.save(tmp_path / f"{name}.npy", values)
+    means = sdl.class_means(x, labels)
+    for name in ("one", "other"):
+        sdl.load(folder / "run").save(tmp_path / name)
+    runs = [str(tmp_path / name) for name in ("one", "other")]
+    samples = ["--x", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
+    main(["evaluate", *runs, *samples])
+    assert "different means of classes" not in capsys.readouterr().out
+    save_references(tmp_path / "one/references.safetensors", means, {})
+    main(["evaluate", *runs, *samples])
+    assert "rows are judged by different means of classes" in capsys.readouterr().out
+    main(["evaluate", *runs, *samples, "--references", str(tmp_path / "one/references.safetensors")])
+    assert "different means of classes" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("registry")

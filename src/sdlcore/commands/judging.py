@@ -17,7 +17,7 @@ from sdlcore.data.references import load_references
 from sdlcore.evaluation.metrics import EXPLAINED
 from sdlcore.inside.places import Place
 from sdlcore.run import is_centred
-from sdlcore.storage.files import write_json
+from sdlcore.storage.files import sha256_of, write_json
 
 SEVERAL = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)")
 
@@ -70,6 +70,10 @@ def evaluate(
         given_ones = (x, target, labels, references)
         scores = {path: _on_samples(one, path / REFERENCES, *given_ones, options) for path, one in found.items()}
     print("\n".join(f"{found[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores))
+    if x is not None and references is None and any(one.features for one in scores.values()):
+        judges = {_own_judges(one, path / REFERENCES) for path, one in found.items()}
+        if len(judges) > 1:
+            print("rows are judged by different means of classes; --references names a file for all of them")
     if out is not None:
         parts = {str(path): {"metrics": s.metrics, "chance": s.chance, "nulls": s.nulls} for path, s in scores.items()}
         write_json(out, parts[str(dictionaries[0])] if alone else parts)
@@ -94,6 +98,11 @@ def _on_samples(
         centred = is_centred(dictionary.provenance.get("settings", {}))
         judges = load_references(own) if own.is_file() else class_means(first, classes, second, centred=centred)
     return evaluate_dictionary(dictionary, judges, first, second, labels=classes, **options)
+
+
+def _own_judges(dictionary: Dictionary, own: Path) -> str:
+    """Tell which means of classes a dictionary is judged by where none are given: its own, or those of the samples."""
+    return sha256_of(own) if own.is_file() else f"centred: {is_centred(dictionary.provenance.get('settings', {}))}"
 
 
 def _side_by_side(scores: Mapping[Path, Scores]) -> str:
