@@ -281,6 +281,28 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "other"), *shared])
     assert sdl.load(tmp_path / "other/narrow").settings["k"] == 3
     assert sdl.load(tmp_path / "other/anchored").settings["lambda_anchor"] == 0.1
+    (tmp_path / "runs.yaml").write_text("anchored: {}\nplain: {anchors: null}\n")
+    with ActivationStore(folder / "bench/train.h5") as store:
+        np.save(tmp_path / "x.npy", store.read("input"))
+        np.save(tmp_path / "labels.npy", np.arange(store.rows) % 3)
+    classes = ["--labels", str(tmp_path / "labels.npy"), "--anchors", "class-means", "--n-anchors", "2"]
+    many = [
+        "fit-many",
+        str(tmp_path / "x.npy"),
+        "--runs",
+        str(tmp_path / "runs.yaml"),
+        "--out",
+        str(tmp_path / "means"),
+        *TOPK,
+    ]
+    main([*many, *classes])
+    assert len(sdl.load(tmp_path / "means/anchored").anchors.w_p) == 2
+    assert sdl.load(tmp_path / "means/plain").anchors is None
+    assert (tmp_path / "means/plain/references.safetensors").is_file()
+    (tmp_path / "runs.yaml").write_text("anchored: {}\nplain: {normalise: true}\n")
+    with pytest.raises(SystemExit):
+        main([*many, *classes])
+    assert "runs.yaml: runs differ in normalise or whiten" in capsys.readouterr().err
     for text, said in (
         ("[k, 2]", "runs.yaml: expected names of runs"),
         ("2: {}\n'2': {}", "would share a folder"),
@@ -291,6 +313,23 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
         with pytest.raises(SystemExit):
             main(["fit-many", x, "--runs", str(tmp_path / "runs.yaml"), "--out", str(tmp_path / "sweep"), *TOPK])
         assert said in capsys.readouterr().err
+
+
+def test_an_interruption_is_said_in_a_line(tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sdlcore.commands.fitting.fit_dictionary", interrupt)
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "x.npy", "--out", str(tmp_path / "run")])
+    assert end.value.code == 130
+    assert "sdlcore: interrupted; the same command goes on where it can" in capsys.readouterr().err
+
+
+def test_without_a_command_there_is_help(capsys):
+    with pytest.raises(SystemExit):
+        main([])
+    assert "Train, solve for, judge and exchange sparse dictionaries." in capsys.readouterr().out
 
 
 def test_a_dictionary_is_solved_for(tmp_path, folder):
@@ -310,10 +349,16 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "nowhere.npy", "--out", "run"], "nowhere.npy: no such file, which x names"),
+        (["fit", "nowhere.npy", "--out", "run"], "nowhere.npy: no such file, given as x"),
         (["fit", "x.npy", "--out", "run", "--activation", "topk"], "sdlcore: activation topk needs k"),
         (["fit", "x.npy", "--out", "run", "--activation", "topkk"], "SDLCORE_PLUGINS.*'topkk'; did you mean topk?"),
         (["fit", "x.npy"], "--out"),
+        (["fit", "x.npy", "--out", "run", "--d-sae", "8"], "Unrecognized options: --d-sae, 8; here it is called --n-q"),
+        (
+            ["fit-many", "x.npy", "--runs", "r.yaml", "--out", "run", "--start", "a"],
+            "sdlcore: fit-many has no option --start",
+        ),
+        (["fit", "x.npy", "--out", "run", "--multi-k", "a"], "--multi-k cannot be 'a'; --help says what it takes"),
         (["evaluate", "run", "--bench", "lrb-x"], "run: neither a file or folder on this machine"),
         (["fitt", "x.npy", "--out", "run"], "sdlcore: no such command fitt; did you mean fit[?]"),
         (["zzz"], "sdlcore: no such command zzz; expected one of bench, fit, "),

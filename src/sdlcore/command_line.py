@@ -31,6 +31,7 @@ from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.plugins.own import described, own_settings
 from sdlcore.plugins.registry import Extension, PluginError
+from sdlcore.run import CALLED_ELSEWHERE
 from sdlcore.settings import FromJson, did_you_mean
 from sdlcore.storage.parsing import SourceError
 
@@ -90,7 +91,9 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         With one line on standard error, if an argument is wrong, or the function raises ValueError or OSError.
     """
 
-    first = next(iter(sys.argv[1:] if argv is None else argv), "-")
+    argv = sys.argv[1:] if argv is None else argv
+    argv = argv or ["--help"]
+    first = argv[0]
     if not first.startswith("-") and first not in functions:
         meant = did_you_mean(first, functions) or f"; expected one of {', '.join(functions)}"
         print(f"{name}: no such command {first}{meant}", file=sys.stderr)
@@ -115,6 +118,9 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; the same command goes on where it can", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _load_plugins(program: str) -> None:
@@ -222,6 +228,13 @@ def _one_line(box: str) -> str:
         return f"{option} must be {number}{' or None' if 'None' in allowed else ''}, found {given}"
     # of settings that do not go together tyro names a parameter of its own
     found = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
+    if of_another := re.search(r"misplaced options: (--[\w-]+) \(applied to [\w-]+ ([\w-]+)\)", line):
+        return f"{of_another[2]} has no option {of_another[1]}"
+    if unread := re.search(r"Error parsing (--[\w-]+): Could not find valid parse for arguments: \[(.*)\]", line):
+        return f"{unread[1]} cannot be {unread[2]}; --help says what it takes"
+    asked = re.search(r"Unrecognized options: --([\w-]+)", line)
+    if asked and (here := CALLED_ELSEWHERE.get(asked[1].replace("-", "_"))):
+        return f"{line}; here it is called --{here.replace('_', '-')}"
     meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)
     return (found[1] if found else line) + (f"; did you mean {meant[1]}?" if meant else "")
 

@@ -46,6 +46,8 @@ CALLED_ELSEWHERE = {
     "num_latents": "n_q",
     "d_sae": "n_q",
     "dict_size": "n_q",
+    "epochs": "steps, of batch_size samples each",
+    "num_steps": "steps",
     "l1_coefficient": "l1",
     "l1_penalty": "l1",
     "l0_coefficient": "l0",

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -192,6 +194,22 @@ def test_a_dictionary_knows_its_anchors_and_one_that_does_not_says_so(bench, x, 
     with pytest.warns(UserWarning, match="its anchors are not known"):
         sdl.evaluate(sdl.load(tmp_path / "alone.safetensors"), bench, n_samples=100)
     assert repr(anchors) == f"Anchors(4 in 8 dimensions, of features {', '.join(map(str, anchors.feature))})"
+
+
+def test_means_of_classes_that_are_centred_otherwise_are_warned_of(x):
+    labels = np.arange(len(x)) % 3
+    small = {"activation": "topk", "k": 2, "n_q": 8, "steps": 1, "batch_size": 16, **QUIET}
+    means = {centred: sdl.class_means(x - x.mean(0), labels, centred=centred) for centred in (True, False)}
+    for normalise, said in (
+        (True, "normalised activations, but .* are not: .*True"),
+        (False, "raw .* centred: .*False"),
+    ):
+        sae = sdl.fit(x, normalise=normalise, **small)
+        with pytest.warns(UserWarning, match=said):
+            sdl.evaluate(sae, means[not normalise], x, labels=labels, nulls=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sdl.evaluate(sae, means[normalise], x, labels=labels, nulls=False)
 
 
 def test_null_baselines_of_a_centred_dictionary_are_samples_less_their_mean():

@@ -75,7 +75,7 @@ def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
     for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
         assert (saved is made is None) or np.all(saved == made)
     write_sealed(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
-    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None)
+    assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None, None)
     write_sealed(tmp_path / "earlier.safetensors", {"W_p": found.W_p, "classes": found.classes}, {})
     assert load_references(tmp_path / "earlier.safetensors").class_names is None
 

@@ -50,7 +50,7 @@ def class_means(
     if recovered(nearest):
         warnings.warn(
             f"means of classes are nearly one direction (median cosine with the nearest other: {nearest:.3f}), so that "
-            "what matches one matches others; take centred=True, and train with normalise",
+            "what matches one matches others; train with normalise and take centred=True, or --normalise in commands",
             stacklevel=2,
         )
     return means
@@ -125,6 +125,8 @@ def as_references(given: Any) -> References:
 def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     rows = [array(part, name) for part in (given if is_pair(given) else (given,))]
     for part in rows:
+        if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
+            raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose it")
         check_directions(name, "rows", part, len(part))
     if len(rows) > 2:
         raise ValueError(f"{name} have {len(rows)} parts, expected one array of unit rows, or a pair")

@@ -26,9 +26,10 @@ def check_inputs(
     if start is not None and config.model.center and start.b_enc.any():
         raise ValueError("center would take the place of the encoder biases of start; leave center out")
     if batch_size > samples.rows:
+        turned = f", or transpose it if it has {samples.n_p} samples" if samples.n_p > samples.rows else ""
         raise ValueError(
             f"{samples.path}: batch_size {batch_size} exceeds its {samples.rows} rows; "
-            f"set batch_size to {samples.rows} or less"
+            f"set batch_size to {samples.rows} or less{turned}"
         )
     if (anchors is not None) != config.loss.anchors:
         weight = config.loss.anchor_cosine or config.loss.lambda_anchor

@@ -33,8 +33,11 @@ def array(values: Any, name: str) -> np.ndarray:
         try:
             return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{values}: no such file, which {name} names") from error
+            raise FileNotFoundError(f"{values}: no such file, given as {name}") from error
         except (ValueError, EOFError) as error:
+            if "Python objects" in str(error):
+                said = "holds Python objects, which are not loaded; save numbers, or names by .astype(str)"
+                raise ValueError(f"{values}: {said}") from error
             raise ValueError(f"{values}: is no .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray):
         instead = f"; give {name}.to_numpy()" if hasattr(values, "to_numpy") else ""

@@ -100,12 +100,12 @@ def contexts(
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
+    pair = coder_of(dictionary).config.pair
     made = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
     if not made and layer is None:
         raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
     if not made:
         return {"layer": layer, "place": place}
-    pair = coder_of(dictionary).config.pair
     where: Any = made.get("where")  # by `fit_layers`
     own = where or where_of(Made.read("the dictionary", made).source, pair)
     if layer is None:

@@ -112,6 +112,18 @@ def _anchors_of(dictionary: Dictionary) -> Anchors | None:
     return dictionary.anchors
 
 
+def _warn_of_another_mean(references: References, normalised: bool) -> None:
+    """Warn of means of classes less a mean that a dictionary sees, or with one that it does not."""
+    if references.centred in (None, normalised):
+        return
+    trained, instead = ("raw", "False") if references.centred else ("normalised", "True")
+    warnings.warn(
+        f"the dictionary was trained on {trained} activations, but means of classes are "
+        f"{'centred' if references.centred else 'not'}: take class_means(..., centred={instead})",
+        stacklevel=3,
+    )
+
+
 def _brief(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
@@ -190,6 +202,8 @@ def evaluate(
         raise ValueError("n_samples has no meaning without a bench; all samples of x are evaluated")
     references = None if truth is None else as_references(truth)
     classes = None if references is None else references.classes
+    if isinstance(dictionary, Dictionary) and references is not None:
+        _warn_of_another_mean(references, centred)
     if labels is not None and classes is None:
         raise ValueError("labels have no meaning without means of classes; pass sdl.class_means(x, labels) as truth")
     with activations(x, target, labels) as given:

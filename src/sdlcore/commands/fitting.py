@@ -90,10 +90,7 @@ def fit(
     settings: dict[str, Any] = RunConfig(model, loss, training).to_dict()
     first, second, settings["pair"] = sites(x, target, model.pair)
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
-    means = None
-    if labels is not None or anchors == CLASS_MEANS:
-        classes = None if labels is None else array(labels, "labels")
-        means = class_means(first, classes, second, centred=is_centred(settings))
+    means = _means_of(labels, anchors, first, second, is_centred(settings))
     given = _anchors_of(anchors, n_anchors, means, first, second, seed)
     if given is not None and not loss.anchors:
         del settings["lambda_anchor"]  # the default of what is anchored, not zero
@@ -123,6 +120,15 @@ def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool)
     if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not Path(anchors).is_file():
         meant = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
         raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{meant}")
+
+
+def _means_of(
+    labels: Path | None, anchors: str | None, x: Any, target: Path | None, centred: bool
+) -> References | None:
+    """Return the means of classes, where labels are given or anchors are drawn from them."""
+    if labels is None and anchors != CLASS_MEANS:
+        return None
+    return class_means(x, None if labels is None else array(labels, "labels"), target, centred=centred)
 
 
 def _anchors_of(
@@ -160,6 +166,9 @@ def fit_many(
     runs: Path,
     out: Path,
     target: Path | None = None,
+    labels: Path | None = None,
+    anchors: str | None = None,
+    n_anchors: float | None = None,
     at_once: int | None = None,
     seed: int = 0,
     device: Device = "auto",
@@ -174,9 +183,13 @@ def fit_many(
 
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
-        runs: a YAML file with what each run has of its own, by its name, such as "wide: {n_q: 4096, seed: 1}"
+        runs: a YAML file with what each run has of its own, by its name, such as "wide: {n_q: 4096, seed: 1}". A run
+            with "anchors: null" is not anchored
         out: folder to write
         target: activations that a transcoder writes, or a crosscoder's second site, as an .npy file
+        labels: class numbers or names, a sample each, as of `sdlcore fit`
+        anchors: of all runs: class-means, discover, or a file, as of `sdlcore fit`
+        n_anchors: how many, or which share, as of `sdlcore fit`
         at_once: how many are trained at a time; one a core, and on a GPU one, if left out
         seed: everything is drawn from it, in runs without one of their own
         device: where to train
@@ -188,8 +201,19 @@ def fit_many(
     own = load_yaml(runs)
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
-    found = fit_side_by_side(first, own, second, out=out, at_once=at_once, seed=seed, device=device, **settings)
+    _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
+    centred = {is_centred({**settings, **one}) for one in own.values()}
+    if len(centred) > 1 and (labels is not None or anchors is not None):
+        raise ValueError(
+            f"{runs}: runs differ in normalise or whiten, so that means of classes do not serve all of them"
+        )
+    means = _means_of(labels, anchors, first, second, any(centred))
+    given = _anchors_of(anchors, n_anchors, means, first, second, seed)
+    options: dict[str, Any] = {"anchors": given, "seed": seed, "device": device, "at_once": at_once}
+    found = fit_side_by_side(first, own, second, out=out, **options, **settings)
     for name, dictionary in found.items():
+        if means is not None:
+            save_references(out / str(name) / REFERENCES, means, {})
         print(f"{dictionary}: {out / str(name)}")
 
 

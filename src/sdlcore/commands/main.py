@@ -1,6 +1,5 @@
 """Run a command."""
 
-from sdlcore import commands as room
 from sdlcore.command_line import commands
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
@@ -15,4 +14,4 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command that comes first, with the arguments that follow; those of the process where none are given."""
-    commands("sdlcore", room.__doc__ or "", COMMANDS, argv)
+    commands("sdlcore", "Train, solve for, judge and exchange sparse dictionaries.", COMMANDS, argv)

@@ -36,12 +36,21 @@ class References(NamedTuple):
     """Which class each is the mean of (n); None for directions that are no means, such as the features of a bench."""
     class_names: Sequence[str] | None = None
     """Names of the classes that ``classes`` count, those left out included; None for the numbers themselves."""
+    centred: bool | None = None
+    """Whether the mean of all samples was taken from the means of classes; None for others, and where nobody says."""
 
     def __repr__(self) -> str:
         """Say how many there are, and of what."""
         second = "" if self.W_r is None else f" and {len(self.W_r)}"
         means = "" if self.classes is None else ", means of classes"
         return f"References({self.W_p.shape[1]} in {len(self.W_p)}{second} dimensions{means})"
+
+    @property
+    def names(self) -> list[str]:
+        """What each direction is called: the name of its class, or its number. Anchors' are at their ``feature``."""
+        if self.classes is None:
+            return [str(number) for number in range(self.W_p.shape[1])]
+        return [str(number) if self.class_names is None else self.class_names[number] for number in self.classes]
 
     def choose(self, n_anchors: float, seed: int, first: int | None = None) -> Anchors:
         """Return anchors drawn from them at random (eq. 21), the pipeline's for the same seed.
@@ -120,11 +129,11 @@ def class_means(
         only = names[int(counts.argmax())]
         raise ValueError(f"{store.path}: all labels are of one class, {only}; means of classes need two or more")
     if len(kept) < 2:
-        found = f"{len(kept)} classes have a mean of {min_class_size} samples"
+        found = f"{len(kept)} classes have the {min_class_size} samples that min_class_size asks for"
         raise ValueError(f"{store.path}: {found}, expected two or more")
     directions = [(mean[kept] / np.linalg.norm(mean[kept], axis=1, keepdims=True)).T for mean in means.values()]
     W_p, W_r = directions[0].astype(np.float32), directions[1].astype(np.float32) if directions[1:] else None
-    references = References(W_p, W_r, kept, names)
+    references = References(W_p, W_r, kept, names, centred)
     return references, _described(names, counts, norms[0], references, left_out)
 
 
@@ -198,6 +207,8 @@ def save_references(path: str | Path, references: References, provenance: Mappin
     if references.class_names is not None:
         names = json.dumps(list(references.class_names)).encode()
         arrays["class_names"] = np.frombuffer(names, dtype=np.uint8)
+    if references.centred is not None:
+        arrays["centred"] = np.array([references.centred])
     write_sealed(path, arrays, provenance)
 
 
@@ -216,7 +227,8 @@ def load_references(path: str | Path) -> References:
     for name in sorted(tensors.keys() & {"W_p", "W_r"}):
         check_directions(path, name, tensors[name].T, n, "column")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
-    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names)
+    centred = bool(tensors["centred"].all()) if "centred" in tensors else None
+    found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names, centred)
     if found.classes is not None and (found.classes.dtype.kind not in "iu" or found.classes.shape != (n,)):
         problem = f"classes is {found.classes.dtype} of shape {found.classes.shape}"
         raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")

@@ -37,5 +37,5 @@ class GroundTruth(NamedTuple):
     ) -> "GroundTruth":
         """Return references, some of which ``anchors`` give away; ``known`` says whether samples have coefficients."""
         given = np.zeros(0, dtype=np.int64) if anchors is None else given_away(anchors, references)
-        W_p, W_r, classes, names = references
+        W_p, W_r, classes, names, _ = references
         return cls(W_p, W_r, given, classes, names, hierarchy, anchors, known)

@@ -59,6 +59,8 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
     [
         ({"seeds": []}, "seeds: .*non-empty"),
         ({"seeds": [1, 1]}, "seeds: .*unique"),
+        ({"nulls": []}, "nulls: unknown key; nulls stands under tables.NAME or own. Expected one of anchoring_map"),
+        ({"seeds": 3}, r"seeds: expected array .*, found 3; write \[3\]"),
         ({"seed": 1}, "^  seed: unknown key; did you mean seeds\\? Expected one of anchoring_map, anchorings, "),
         ({"name": "../up"}, "name: expected lower-case letters"),
         ({"device": "tpu"}, "device: 'tpu' is not one of"),
@@ -87,7 +89,7 @@ def test_validation_fills_in_defaults_and_leaves_its_argument_alone():
         ({"protocols": {"best": {"run": {"lr": float("nan")}}}}, "protocols.best.run.lr: expected a finite number"),
         (
             {"protocols": {"best": {"run": {"learning_rate": 1}}}},
-            "protocols.best.run.learning_rate: unknown key; expected one of",
+            "protocols.best.run.learning_rate: unknown key; here it is called lr. Expected one of",
         ),
         ({"sources": {"bench": {"lrb": {"sparsity": 1.0}}}}, "sources.bench.lrb.sparsity: 1.0 is greater"),
         ({"sources": {"bench": {"smollm2": {}}}}, "sources: smollm2 stands under two kinds"),

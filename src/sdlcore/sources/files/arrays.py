@@ -95,7 +95,7 @@ def _npy_header(stream: IO[bytes], size: int) -> _Header:
         raise ValueError(f"version {version} of the npy format is not known")
     header = _Header(*read_header(stream))
     if header.dtype.hasobject:
-        raise ValueError("it holds pickled objects, which are not loaded; save an array of numbers")
+        raise ValueError("it holds Python objects, which are not loaded; save numbers, or names by .astype(str)")
     if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
         raise ValueError(f"its header says {header.dtype} of shape {header.shape}, which is no array of numbers")
     expected, found = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()

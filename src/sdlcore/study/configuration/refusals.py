@@ -8,6 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
 from sdlcore.plugins.own import own_settings
+from sdlcore.run import CALLED_ELSEWHERE
 from sdlcore.settings import did_you_mean
 from sdlcore.study.configuration.schema import schema
 from sdlcore.study.configuration.yaml_files import key_path, shown
@@ -15,6 +16,8 @@ from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.runs import OF_PLUGINS, Method, Run, defined
 from sdlcore.study.settings.sources import Plugin
 
+PARTS = {"Table": "tables.NAME", "Compared": "own", "Run": "a method, or run of a protocol or source"}
+"""Parts of the schema whose keys are looked for in the wrong places."""
 Path = tuple[str | int, ...]
 Part = JsonSchemaValue
 """A part of the JSON schema."""
@@ -54,7 +57,7 @@ def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
     elif kind == "finite_number":
         yield f"{where}: expected a finite number, found {value}"
     elif kind.endswith("_type"):
-        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, found {shown(value)}{_text_of_number(part, value)}"
+        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, found {shown(value)}{_rewritten(part, value)}"
     else:
         yield f"{where}: {_expected(kind, resolved, value, error['msg'])}{hint}"
 
@@ -86,11 +89,20 @@ def _known_keys(path: Path, config: Any) -> str:
     for name, layer in layers.items():
         if part is schema()["$defs"][name]:
             known |= layer.of_plugins().keys()
-    close = did_you_mean(str(path[-1]), known)
+    close = did_you_mean(str(path[-1]), known) or _elsewhere(path, known)
     if part is schema()["$defs"]["Method"] and "like" not in parent:
         known = _fit(parent)
     expected = f"xpected one of {', '.join(sorted(known))}"
     return f"{close} E{expected}" if close else f"; e{expected}"
+
+
+def _elsewhere(path: Path, known: Collection[str]) -> str:
+    """Return what an unknown key is called here, or where it stands, where other libraries or parts have it."""
+    key = str(path[-1])
+    if (here := CALLED_ELSEWHERE.get(key)) in known:
+        return f"; here it is called {here}."
+    found = [where for part, where in PARTS.items() if key in schema()["$defs"][part]["properties"]]
+    return f"; {key} stands under {' or '.join(found)}." if found and path[0] != "tables" else ""
 
 
 def _fit(method: Collection[str]) -> set[str]:
@@ -131,8 +143,10 @@ def _hint(part: Part) -> str:
     return f" ({text})" if text else ""
 
 
-def _text_of_number(part: Part, value: Any) -> str:
-    """Return how to write a number that was read as text."""
+def _rewritten(part: Part, value: Any) -> str:
+    """Return how to write a number that was read as text, or a list of one thing that was given alone."""
+    if "array" in _kinds(part) and isinstance(value, str | int | float):
+        return f"; write [{value}]"
     if not isinstance(value, str):
         return ""
     try:
