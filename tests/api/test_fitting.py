@@ -353,6 +353,17 @@ def test_relu_without_a_penalty_is_warned_of(both):
         sdl.fit(both[0], n_q=8, batch_size=64, steps=2, **QUIET)
 
 
+def test_a_training_that_came_to_nothing_is_warned_of(both):
+    small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, **QUIET}
+    with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training: .* lower lr"):
+        sdl.fit(both[0], lr=1000.0, steps=20, **small)
+    with pytest.warns(UserWarning, match="all samples are the same"):
+        sdl.fit(np.ones((100, 4), dtype=np.float32), steps=2, **small)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sdl.fit(both[0], steps=2, **small)
+
+
 def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
     x, small = both[0], {"n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
     unused = "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux"

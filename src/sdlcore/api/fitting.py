@@ -1,6 +1,7 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
 import hashlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ from sdlcore.training.history import History, Row, Sink, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
+
+WORSE_THAN_THE_MEAN = 2.0
+"""Unexplained variance of a row of the history, as a share, that a few steps from a start do not reach."""
 
 
 @listing_settings
@@ -217,6 +221,7 @@ class Fit:
             watch=watch,
             checkpoints=checkpoints,
         )
+        _warn_of_error(rows[-1]["fvu"])
         return Dictionary(model, facts, rows, self.anchors)
 
 
@@ -289,6 +294,15 @@ def _warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
     said += [f"{key} has no effect on activation {config.model.activation}" for key in given if key not in known]
     if said:
         warnings.warn("; ".join(said), stacklevel=4)
+
+
+def _warn_of_error(fvu: float) -> None:
+    """Warn of a training that ended with a finite loss and is of no use all the same."""
+    if math.isnan(fvu):
+        warnings.warn("all samples are the same, so there is nothing to explain (fvu is NaN)", stacklevel=5)
+    elif fvu > WORSE_THAN_THE_MEAN:
+        said = f"fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
+        warnings.warn(f"{said}; lower lr, or train for more steps", stacklevel=5)
 
 
 def digest_of(samples: Activations) -> str:

@@ -31,6 +31,7 @@ REFUSED = {
     "a key twice": ("name: x\nseeds: [0]\nname: y\n", "line 3: the key name stands twice, first in line 1"),
     "a key twice within": ("methods:\n  a: {k: 1,\n    k: 2}\n", "line 3: the key k stands twice, first in line 2"),
     "a key twice, quoted once": ('a: 1\n"a": 2\n', "line 2: the key a stands twice"),
+    "a number twice, spelt apart": ("0.1: a\n0.10: b\n", "line 2: the key 0.10 stands twice, first in line 1"),
     "a key of JSON twice": ('{"name": "x", "seeds": {"a": 1, "a": 2}}', "the key a stands twice"),
     "lists of lists by aliases": (LISTS, "more than 20,000 values"),
     "mappings of mappings by aliases": (MAPPINGS, "more than 20,000 values"),

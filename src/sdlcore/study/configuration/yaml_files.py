@@ -149,11 +149,13 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 continue  # no key of ours; the constructor refuses it
-            line, first = key.start_mark.line + 1, lines.get((key.tag, key.value))
+            # 0.1 and 0.10, or yes and true, are one key
+            read = key.value if key.tag.endswith(":merge") else self.construct_object(key)
+            line, first = key.start_mark.line + 1, lines.get(read)
             if first is not None:
                 twice = f"line {line}: the key {key.value} stands twice, first in line {first}; leave one out"
                 raise ConfigError([f"{self.name}: {twice}"])
-            lines[key.tag, key.value] = line
+            lines[read] = line
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
