@@ -1,5 +1,6 @@
 """The registry of what plugins add: names, settings, and how plugins are imported."""
 
+import inspect
 from importlib import metadata
 from typing import Annotated, ClassVar, Literal
 
@@ -7,6 +8,7 @@ import pytest
 from annotated_types import Ge
 from torch import Tensor
 
+import sdlcore as sdl
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
@@ -14,7 +16,7 @@ from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load, located
 from sdlcore.plugins.own import settings_class
 from sdlcore.plugins.registry import PluginError, extensions
-from sdlcore.run import ModelConfig, RunConfig
+from sdlcore.run import FIT, ModelConfig, RunConfig
 
 PLUGIN = '''"""A plugin."""
 
@@ -115,6 +117,58 @@ def test_a_setting_has_a_type_that_json_has():
         settings_class(
             type("Own", (), {"__module__": __name__, "__annotations__": {"shape": dict[str, int]}}), "activation own"
         )
+
+
+def own(**body):
+    return activation("own")(type("Own", (TopK,), {"__module__": __name__, **body}))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"shrink": 0.1}, r"shrink of activation own has no type; write shrink: float = 0.1"),
+        ({"sizes": (1, 2)}, r"sizes of activation own has no type; write sizes: tuple\[int, ...\] = \(1, 2\)"),
+        ({"__annotations__": {"values": int}}, "setting values of Own hides a method; rename it"),
+        ({"select": lambda self, pre_BQ: None}, "select of activation own must take pre_BQ, slack"),
+    ],
+)
+def test_what_would_be_no_setting_is_refused(body, said):
+    with pytest.raises(PluginError, match=said):
+        own(**body)
+
+
+def test_constants_and_other_defaults_are_no_new_settings():
+    base = own(__annotations__={"shrink": float}, shrink=0.1, DECAY=0.5, _seen=0)
+    activation("child")(type("Child", (base,), {"__module__": __name__, "shrink": 0.3}))
+    assert ModelConfig.from_dict({"activation": "own", "k": 1}).own == {"shrink": 0.1}
+    assert ModelConfig.from_dict({"activation": "child", "k": 1}).own == {"shrink": 0.3}
+
+
+def test_settings_are_there_when_an_activation_is_made():
+    def init(self, k):
+        TopK.__init__(self, k)
+        self.twice = 2 * self.shrink
+
+    made = own(__annotations__={"shrink": float}, __init__=init)
+    sigma = make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1, "shrink": 0.2}))
+    assert (type(sigma), sigma.twice) == (made, 0.4)
+
+
+@pytest.mark.parametrize("name", [*FIT, "pursuit", "training"])
+def test_what_has_another_value_is_no_setting(name):
+    with pytest.raises(PluginError, match=f"sdlcore has a setting {name}"):
+        own(__annotations__={name: int})
+
+
+def test_names_that_are_taken_are_the_arguments_of_fit():
+    arguments = inspect.signature(sdl.fit).parameters.keys() - RunConfig().to_dict().keys()
+    assert arguments == {*FIT, "settings"}
+
+
+@pytest.mark.parametrize("decorator", ["activation", "loss_term", "solver", "source"])
+def test_a_decorator_without_a_name_is_refused(decorator):
+    with pytest.raises(PluginError, match=rf'test_plugins: soft has no name; write @sdl.{decorator}\("name"\)'):
+        getattr(sdl, decorator)(soft)
 
 
 def test_a_setting_without_a_default_has_to_be_given():

@@ -53,6 +53,10 @@ CALLED_ELSEWHERE = {
     "l0_coefficient": "l0",
 }
 """What SAELens, dictionary_learning, sparsify and others call some settings."""
+FIT = ("x", "target", "seed", "anchors", "start", "watch", "device", "progress", "out")
+"""Other arguments of `sdl.fit`."""
+TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "own", "pursuit", "training")
+"""What no setting of a plugin may be called, beside the settings of runs: it would have another value."""
 LAMBDA_ANCHOR = 0.1
 """The weight of anchors that are given without one: the paper's on the bench."""
 

@@ -13,8 +13,6 @@ from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS
 from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
-from sdlcore.model.activations.registry import activation
-from sdlcore.model.activations.topk import TopK
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load
@@ -101,12 +99,8 @@ def test_what_cannot_be_a_metric_is_refused(store):
         evaluate(MODEL, store)
 
 
-def test_latents_below_zero_are_refused(store):
-    @activation("signed")
-    class Signed(TopK):
-        def values(self, pre, support):
-            return -pre
-
-    model = SparseCoder(ModelConfig("sae", "signed", 8, 2), (6,), (6,), torch.Generator().manual_seed(0)).eval()
-    with pytest.raises(ValueError, match="Signed: latents are below zero, expected none; clamp its values"):
-        evaluate(model, store)
+@pytest.mark.parametrize("given", [[1.0], "1", np.ones(2)])
+def test_a_metric_is_a_number(store, given):
+    metric("own", "Own", "own", runs=EVERY_RUN)(lambda judged: given)
+    with pytest.raises(ValueError, match=r"metric own returned .*, expected a number or None"):
+        evaluate(MODEL, store)

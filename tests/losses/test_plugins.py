@@ -70,3 +70,18 @@ def test_its_settings_are_checked(given, said):
 def test_names_that_are_taken_are_refused(name):
     with pytest.raises(PluginError, match=f"loss term {name}: sdlcore has"):
         loss_term(name)(lambda given: given.target.sum())
+
+
+@pytest.mark.parametrize("given", [0.5, None, torch.ones(1)])
+def test_it_is_a_tensor_without_dimensions(given):
+    loss_term("given_term")(lambda computed: given)
+    config = RunConfig.from_dict({**SETTINGS, "given_term": 1})
+    model = SparseCoder(config.model, (5,), (5,), torch.Generator().manual_seed(0))
+    x = torch.randn(7, 5)
+    with pytest.raises(ValueError, match=r"loss term given_term returned .*, expected a tensor of shape \(\)"):
+        total_loss(model, x, model(x), config.loss)
+
+
+def test_parameters_before_the_star_are_refused():
+    with pytest.raises(PluginError, match=r"loss term power takes given, exponent; expected given"):
+        loss_term("power")(lambda given, exponent=2.0: given.target.sum())

@@ -15,6 +15,7 @@ from sdlcore.solvers.registry import libraries_of, solver
 from sdlcore.solvers.run_solver import run_solver
 from sdlcore.solvers.search import fit_of, initial_atoms, read_batch
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.solvers.solve import find
 from sdlcore.training.runner import Run
 
 SETTINGS = {"solver": "samples", "n_atoms": 12, "support": 3, "batch_size": 64}
@@ -77,3 +78,34 @@ def test_they_are_checked(given, said):
 def test_names_that_are_taken_are_refused():
     with pytest.raises(PluginError, match="solver ksvd: sdlcore has one of this name"):
         solver("ksvd")(lambda batches, config, generator, start: iter(()))
+
+
+ROW = {"step": 1, "samples": 1, "loss": 0.0, "fvu": 0.0, "l0": 1.0, "support": 1, "seconds": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (None, "nothing, expected atoms and a row"),
+        ([], "nothing, expected atoms and a row"),
+        ([torch.eye(4)], "Tensor of shape .*, expected atoms and a row"),
+        ([(torch.eye(4), {"step": 1})], "a row of the history without samples, loss, "),
+        ([(torch.eye(4).numpy(), ROW)], "ndarray of shape .*, expected atoms as a Tensor"),
+        ([(torch.eye(4)[:, :3], ROW)], r"atoms of shape \(4, 3\), expected one or more of 4 dimensions"),
+        ([(2 * torch.eye(4), ROW)], "atoms that are not of norm 1"),
+    ],
+)
+def test_what_is_no_dictionary_is_refused(steps, said):
+    @solver("own")
+    def own(batches, config, generator, start):
+        batches(0)
+        return steps
+
+    config = SolverConfig.from_dict({**SETTINGS, "solver": "own"})
+    with pytest.raises(ValueError, match=f"solver own yielded {said}"):
+        find(lambda step: torch.ones(2, 4), config, torch.Generator())
+
+
+def test_a_solver_takes_four_arguments():
+    with pytest.raises(PluginError, match="solver own takes batches; expected batches, config, generator, start"):
+        solver("own")(lambda batches: iter(()))

@@ -86,6 +86,25 @@ def test_too_few_samples_and_other_columns_are_refused(noise, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        (None, "returned None, expected a generator of blocks"),
+        ([None], "yielded None, expected numbers, samples x dimension"),
+        ([np.ones(3)], r"yielded ndarray of shape \(3,\) and type float64, expected numbers, samples x dimension"),
+        ([np.ones((2, 3)), np.ones((2, 4))], "block has rows of shape"),
+        ([np.full((2, 3), np.nan)], "input holds values that are not finite"),
+    ],
+)
+def test_what_is_no_block_of_samples_is_refused_with_the_name_of_the_source(tmp_path, blocks, said):
+    @source("own")
+    def own(split, rng):
+        return blocks
+
+    with pytest.raises(SourceError, match=f"source own: {said}"):
+        stores(tmp_path, source="own")
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"source": "niose"}, "source must be one of noise, found 'niose'; did you mean noise"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ from sdlcore.evaluation.recovery import (
 from sdlcore.evaluation.samples import Latents, batches, on_samples, present
 from sdlcore.evaluation.top_samples import class_sharing, sharing_metrics
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.plugins.returned import told
 
 DIGITS = 6
 """Decimals of the best matches that are kept feature by feature."""
@@ -173,6 +175,8 @@ def _own(name: str, value: Any) -> float | None:
     """Return what a plugin's metric gives, as metrics files hold it."""
     if value is None:
         return None
+    if not isinstance(value, Real) and getattr(value, "shape", None) != ():
+        raise ValueError(f"metric {name} returned {told(value)}, expected a number or None")
     if not math.isfinite(number := float(value)):
         raise ValueError(f"metric {name} is {number}; return None where there is nothing to take it over")
     return number

@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, JUDGED, METRICS, Metric
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, PluginError, extensions, register
+from sdlcore.plugins.registry import Extension, PluginError, check_named, extensions, register
 
 _OURS = tuple(METRICS)
 
@@ -39,6 +39,8 @@ def metric(
     PluginError
         If the name is taken, or ``runs`` is none of these.
     """
+
+    check_named(name, "metric")
 
     def add(measure: AnyMeasure) -> AnyMeasure:
         found = Metric(name, symbol, caption, better, runs, digits, in_tables, effect)

@@ -61,8 +61,6 @@ def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = No
     for x_p, x_r in batches(store, model.config.pair):
         out = model(torch.from_numpy(x_p))
         on = out.values > 0
-        if (out.values < 0).any():
-            raise ValueError(f"{type(model.sigma).__name__}: latents are below zero, expected none; clamp its values")
         active += int(on.sum())
         fired[out.support.columns[on]] = True
         if seen is not None:

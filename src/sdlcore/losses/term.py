@@ -9,11 +9,12 @@ from torch import Tensor
 
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, register, registered
-from sdlcore.run import LossConfig, RunConfig
+from sdlcore.plugins.registry import Extension, check_named, register, registered
+from sdlcore.plugins.returned import told
+from sdlcore.run import TAKEN, LossConfig, RunConfig
 from sdlcore.settings import Weight
 
-TAKEN = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds")
+COLUMNS = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty", "fvu", "step", "samples", "seconds")
 """Columns of histories, which no plugin's term may be called."""
 AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 
@@ -70,11 +71,13 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
         If the name is taken, or a setting has the name of one of ours or a type that no configuration can hold.
     """
 
+    check_named(name, "loss_term")
+
     def add(compute: AnyCompute) -> AnyCompute:
-        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)})
+        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)}, ("given",))
         facts = {"rises": rises, "norms": norms}
-        ours = (*(one.metadata["term"] for one in fields(LossConfig) if "term" in one.metadata), *TAKEN)
-        register(Extension("loss term", name, compute, settings, facts), ours, RunConfig().to_dict())
+        ours = (*(one.metadata["term"] for one in fields(LossConfig) if "term" in one.metadata), *COLUMNS)
+        register(Extension("loss term", name, compute, settings, facts), ours, [*RunConfig().to_dict(), *TAKEN])
         return compute
 
     return add
@@ -90,8 +93,10 @@ def term_of(name: str) -> Term:
 
 
 def _own(own: Extension, given: Given) -> Tensor:
-    """Compute a plugin's term with its settings."""
+    """Compute a plugin's term with its settings; ValueError naming one that is no tensor of shape ()."""
     names = [one.name for one in fields(own.settings) if one.name != own.name]
     settings = {name: given.config.own[name] for name in names}
-    found: Tensor = own.made(given, **settings)
+    found = own.made(given, **settings)
+    if not isinstance(found, Tensor) or found.ndim:
+        raise ValueError(f"loss term {own.name} returned {told(found)}, expected a tensor of shape ()")
     return found

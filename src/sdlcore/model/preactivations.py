@@ -10,6 +10,7 @@ from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Kernels, Product, SparseRows
 from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.support import Support
+from sdlcore.plugins.returned import told
 
 
 class Entries(NamedTuple):
@@ -81,7 +82,15 @@ class Preactivations:
         return self._entries(self.kernels.largest(self.product, k))
 
     def above(self, bounds_Q: Tensor) -> Entries:
-        """Return those that exceed their latent's bound."""
+        """Return those that exceed their latent's bound.
+
+        Raises
+        ------
+        ValueError
+            If there is not a bound for each latent.
+        """
+        if not isinstance(bounds_Q, Tensor) or len(bounds_Q.shape) != 1 or len(bounds_Q) != self.shape[1]:
+            raise ValueError(f"bounds are {told(bounds_Q)}, expected one for each of {self.shape[1]} latents")
         if self.screened:
             return self._entries(screening.above(self.product, bounds_Q, self.kernels))
         return self._entries(self.kernels.above(self.product, bounds_Q))

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, field, fields, make_dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -14,7 +14,9 @@ from sdlcore.settings import FromJson, check, kinds
 _PLAIN = (bool, int, float, str)
 
 
-def settings_class(made: Any, called: str, more: Mapping[str, tuple[Any, Any]] | None = None) -> type[FromJson]:
+def settings_class(
+    made: Any, called: str, more: Mapping[str, tuple[Any, Any]] | None = None, takes: Sequence[str] = ()
+) -> type[FromJson]:
     """Return a dataclass of the settings that a class or a function declares.
 
     Of a class, its annotated fields, and those of its bases that are not ours or torch's. Of a function, its
@@ -28,14 +30,22 @@ def settings_class(made: Any, called: str, more: Mapping[str, tuple[Any, Any]] |
         What errors call it, such as ``activation soft_topk``.
     more
         Further settings: name -> type and default.
+    takes
+        The parameters that a function has to have before its settings; none are checked where this is empty.
 
     Raises
     ------
     PluginError
-        If a setting has a type that no configuration can hold.
+        If a setting has no type, one that no configuration can hold, or the name of a method, or a function other
+        parameters.
     """
+    if takes:
+        _check_takes(made, called, takes)
     declared = {**(more or {}), **(_of_class(made) if isinstance(made, type) else _of_function(made))}
-    for name, (kind, _) in declared.items():
+    for name, (kind, default) in declared.items():
+        if kind is None:
+            written = f"{name}: {_type_of(default)}" + ("" if default is MISSING else f" = {default!r}")
+            raise PluginError(f"{made.__module__}: {name} of {called} has no type; write {written}")
         if not _is_plain(kind):
             raise PluginError(
                 f"{made.__module__}: {name} of {called}: {kind!r} is no type of a setting; expected bool, int, float, "
@@ -51,16 +61,33 @@ def settings_class(made: Any, called: str, more: Mapping[str, tuple[Any, Any]] |
 
 
 def _of_class(cls: type) -> dict[str, tuple[Any, Any]]:
-    found = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for base in reversed(cls.__mro__):
         if base.__module__.partition(".")[0] in ("sdlcore", "torch", "builtins"):
             continue
         types = get_type_hints(base, include_extras=True)
-        for name in vars(base).get("__annotations__", {}):
+        annotated = vars(base).get("__annotations__", {})
+        for name in annotated:
             # a tensor is declared for type checkers
             if get_origin(types[name]) is not ClassVar and "Tensor" not in getattr(types[name], "__name__", ""):
+                if callable(hidden := getattr(super(base, base), name, None)) or isinstance(hidden, property):
+                    raise PluginError(f"{base.__module__}: setting {name} of {base.__name__} hides a method; rename it")
                 found[name] = (types[name], vars(base).get(name, MISSING))
+        for name, value in vars(base).items():
+            if name in annotated or name.startswith("_") or name.isupper() or not isinstance(value, (*_PLAIN, tuple)):
+                continue
+            if name in found:  # another default
+                found[name] = (found[name][0], value)
+            elif not hasattr(super(base, base), name):
+                found[name] = (None, value)
     return found
+
+
+def _type_of(value: Any) -> str:
+    """Return the type that a setting without one probably should have."""
+    if value is MISSING or value is None or value == ():
+        return "float"
+    return f"tuple[{type(value[0]).__name__}, ...]" if isinstance(value, tuple) else type(value).__name__
 
 
 def _of_function(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
@@ -70,6 +97,14 @@ def _of_function(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
+
+
+def _check_takes(function: Callable[..., Any], called: str, takes: Sequence[str]) -> None:
+    parameters = inspect.signature(function).parameters.values()
+    by_place = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    if len(by_place) != len(takes) and not any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        expected = f"expected {', '.join(takes)}, and settings after *"
+        raise PluginError(f"{function.__module__}: {called} takes {', '.join(by_place) or 'nothing'}; {expected}")
 
 
 def _is_plain(annotation: Any) -> bool:

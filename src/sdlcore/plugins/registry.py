@@ -52,6 +52,19 @@ _UNNAMED: set[str] = set()
 """Modules of installed packages that nobody has named. Their metrics are computed for no run."""
 
 
+def check_named(name: Any, decorator: str) -> None:
+    """Refuse a decorator that was put on a class or function without a name.
+
+    Raises
+    ------
+    PluginError
+        Saying how it is written.
+    """
+    if not isinstance(name, str):
+        where = f"{getattr(name, '__module__', '')}: {getattr(name, '__name__', repr(name))}"
+        raise PluginError(f'{where} has no name; write @sdl.{decorator}("name")')
+
+
 def register(found: Extension, ours: Iterable[str], taken: Iterable[str] = ()) -> None:
     """Add an extension, or put it in the place of an earlier one of the same module.
 

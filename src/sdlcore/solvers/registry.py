@@ -1,15 +1,23 @@
 """Solvers by the names that configurations have: ours, and those of plugins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib import import_module
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
+
+import torch
+from torch import Tensor
 
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, register, registered
-from sdlcore.solvers.search import Search
+from sdlcore.plugins.registry import Extension, check_named, register, registered
+from sdlcore.plugins.returned import told
+from sdlcore.run import TAKEN
+from sdlcore.solvers.search import Batches, Row, Search
 from sdlcore.solvers.settings import Solver, SolverConfig
 
 AnySearch = TypeVar("AnySearch", bound=Callable[..., object])
+ROW = ("step", "samples", "loss", "fvu", "l0", "support", "seconds")
+"""What a row of a solver's history must have."""
 
 
 def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch], AnySearch]:
@@ -31,10 +39,12 @@ def solver(name: str, *, libraries: tuple[str, ...] = ()) -> Callable[[AnySearch
         If the name is taken, or a setting has the name of one of ours or a type that no configuration can hold.
     """
 
+    check_named(name, "solver")
+
     def add(search: AnySearch) -> AnySearch:
-        settings = settings_class(search, f"solver {name}")
+        settings = settings_class(search, f"solver {name}", takes=("batches", "config", "generator", "start"))
         found = Extension("solver", name, search, settings, {"libraries": libraries})
-        register(found, get_args(Solver), SolverConfig().to_dict())
+        register(found, get_args(Solver), [*SolverConfig().to_dict(), *TAKEN])
         return search
 
     return add
@@ -44,10 +54,46 @@ def solver_of(name: str) -> Search:
     """Return a solver: of the module of its name, which alone is imported, or of a plugin."""
     own = registered("solver", name)
     if own is not None:
-        made = own.made
-        return lambda batches, config, generator, start: made(batches, config, generator, start, **config.own)
+        return partial(_own, own)
     found: Search = import_module(f"sdlcore.solvers.{name}").SOLVER
     return found
+
+
+def _own(
+    own: Extension, batches: Batches, config: SolverConfig, generator: torch.Generator, start: Tensor | None
+) -> Iterator[tuple[Tensor, Row]]:
+    """Yield what a plugin's solver yields; ValueError naming the solver if that is no dictionary of the activations."""
+    width: int | None = None
+
+    def read(step: int) -> Tensor:
+        nonlocal width
+        x_BR = batches(step)
+        width = x_BR.shape[1]
+        return x_BR
+
+    steps, yielded = own.made(read, config, generator, start, **config.own), None
+    for yielded in steps if isinstance(steps, Iterable) else ():
+        if problem := _problem(yielded, width):
+            raise ValueError(f"solver {own.name} yielded {problem}")
+        yield yielded
+    if yielded is None:
+        raise ValueError(f"solver {own.name} yielded nothing, expected atoms and a row of the history a step")
+
+
+def _problem(yielded: Any, width: int | None) -> str | None:
+    """Return why something is not what a solver yields, or None."""
+    if not isinstance(yielded, tuple) or len(yielded) != 2 or not isinstance(yielded[1], dict):
+        return f"{told(yielded)}, expected atoms and a row of the history"
+    atoms, row = yielded
+    if missing := [name for name in ROW if name not in row]:
+        return f"a row of the history without {', '.join(missing)}"
+    if not isinstance(atoms, Tensor) or atoms.ndim != 2 or atoms.dtype != torch.float32:
+        return f"{told(atoms)}, expected atoms as a Tensor of shape (K, n_r) and type float32"
+    if not len(atoms) or atoms.shape[1] != (width or atoms.shape[1]):
+        return f"atoms of shape {tuple(atoms.shape)}, expected one or more of {width} dimensions"
+    if not bool(((atoms.norm(dim=1) - 1).abs() < 1e-3).all()):
+        return "atoms that are not of norm 1"
+    return None
 
 
 def libraries_of(name: str) -> tuple[str, ...]:

@@ -1,13 +1,15 @@
 """Fill stores with what a plugin's source gives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdlcore.data.layout import StoreError
 from sdlcore.data.writing import create_store
 from sdlcore.plugins.registry import Extension, registered
+from sdlcore.plugins.returned import told
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.storage.files import provenance
@@ -56,7 +58,12 @@ def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> 
             rows, most = 0, -1
             for block in _blocks(found, source, split):
                 part = block if wanted is None else block.first(wanted - rows)
-                store.append(part.input, target=part.target, labels=part.labels)
+                try:
+                    store.append(part.input, target=part.target, labels=part.labels)
+                except StoreError:  # says more of it
+                    raise
+                except ValueError as error:
+                    raise SourceError(f"source {source.source}: {error}") from error
                 rows += len(part.input)
                 most = most if part.labels is None else max(most, int(part.labels.max(initial=-1)))
                 if rows == wanted:
@@ -72,10 +79,20 @@ def write_stores(source: PluginSource, train: Path, test: Path, script: str) -> 
 
 def _blocks(found: Extension, source: PluginSource, split: str) -> Iterator[Rows]:
     """Yield the blocks of a split, once they have the columns that the source declares."""
-    for given in found.made(split, stream(0, "plugin", split), **source.own):
-        block = given if isinstance(given, Rows) else Rows(np.asarray(given))
+    blocks = found.made(split, stream(0, "plugin", split), **source.own)
+    if not isinstance(blocks, Iterable):
+        raise SourceError(f"source {source.source}: returned {told(blocks)}, expected a generator of blocks")
+    for given in blocks:
+        block = given if isinstance(given, Rows) else Rows(given)
+        block = Rows(np.asarray(block.input), _array(block.target), _array(block.labels))
+        if block.input.ndim != 2 or block.input.dtype.kind not in "fiu":
+            raise SourceError(f"source {source.source}: yielded {told(given)}, expected numbers, samples x dimension")
         for column in ("target", "labels"):
             if (getattr(block, column) is not None) != bool(found.facts[column]):
                 declared = "declares" if found.facts[column] else "does not declare"
                 raise SourceError(f"source {source.source}: {declared} {column}, but its blocks differ from that")
         yield block
+
+
+def _array(column: Any) -> np.ndarray | None:
+    return None if column is None else np.asarray(column)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, Kind, register, registered
+from sdlcore.plugins.registry import Extension, Kind, check_named, register, registered
 from sdlcore.settings import Total, check
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
@@ -60,8 +60,10 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
         If the name is taken, or a setting has the name of one of ours or a type that no configuration can hold.
     """
 
+    check_named(name, "source")
+
     def add(fill: AnyFill) -> AnyFill:
-        settings = settings_class(fill, f"source {name}")
+        settings = settings_class(fill, f"source {name}", takes=("split", "rng"))
         taken = [one.name for one in fields(PluginSource)]
         facts = {"target": target, "labels": labels}
         register(Extension("source", name, fill, settings, facts), (), [*taken, "run", "like", "class_means"])

@@ -1,0 +1,110 @@
+"""Check what the methods of a plugin's activation return: kernels would read beyond its end."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdlcore.model.preactivations import Preactivations
+from sdlcore.model.sigma import Selecting, Sigma
+from sdlcore.model.support import Support
+from sdlcore.plugins.registry import PluginError
+from sdlcore.plugins.returned import told
+
+
+def check_returned(cls: type[Sigma], called: str) -> None:
+    """Have a class check what its methods return, those that are not ours.
+
+    Parameters
+    ----------
+    cls
+        The class, whose methods are replaced.
+    called
+        What errors call it, such as ``activation soft_topk``.
+
+    Raises
+    ------
+    PluginError
+        If a method takes other arguments than ours.
+    """
+    ours = Selecting if issubclass(cls, Selecting) else Sigma
+    for name in _CHECKS.keys() & set(dir(ours)):
+        method = inspect.getattr_static(cls, name)
+        if isinstance(method, FunctionType | staticmethod) and method.__module__.partition(".")[0] != "sdlcore":
+            _, *takes = inspect.signature(getattr(ours, name)).parameters
+            try:
+                inspect.signature(method.__get__(cls)).bind(*takes)
+            except TypeError:
+                raise PluginError(f"{cls.__module__}: {name} of {called} must take {', '.join(takes)}") from None
+            setattr(cls, name, _checking(method, _CHECKS[name], f"{called}: {name} returned"))
+
+
+def _checking(method: Any, problem_of: Callable[[Any, Any], str | None], said: str) -> Callable[..., Any]:
+    @wraps(method)
+    def checked(self: Sigma, *given: Any, **by_name: Any) -> Any:
+        found = method.__get__(self, type(self))(*given, **by_name)
+        if problem := problem_of(found, [*given, *by_name.values()][0]):
+            raise ValueError(f"{said} {problem}")
+        return found
+
+    return checked
+
+
+def _of_entries(found: Any, pre_N: Tensor) -> str | None:
+    if not isinstance(found, Tensor) or (found.shape, found.dtype) != (pre_N.shape, pre_N.dtype):
+        return f"{told(found)}, expected {told(pre_N)}, an entry for each of pre"
+    return None
+
+
+def _of_values(found: Any, pre_N: Tensor) -> str | None:
+    if problem := _of_entries(found, pre_N):
+        return problem
+    least = found.detach().min() if len(found) else found.new_zeros(())  # NaN if any is
+    if least >= 0:
+        return None
+    place = int(found.detach().argmin())
+    return f"{float(least):g} where pre is {float(pre_N.detach()[place]):g}, expected none below zero; clamp it"
+
+
+def _of_codes(found: Any, z_BN: np.ndarray) -> str | None:
+    if not isinstance(found, np.ndarray) or found.shape != z_BN.shape or found.dtype.kind != "f":
+        return f"{told(found)}, expected {told(z_BN)}, a code for each sample"
+    return None if (found >= 0).all() else f"{found.min():g}, expected none below zero"
+
+
+def _of_search(found: Any, searched: Any) -> str | None:
+    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Support):
+        return f"{told(found)}, expected a Support and its pre-activations"
+    support, pre_N = found
+    if not isinstance(pre_N, Tensor) or pre_N.shape != support.columns.shape:
+        return f"{told(pre_N)}, expected a pre-activation for each of {len(support)} entries"
+    rows, n_q = searched.shape if isinstance(searched, Preactivations) else (searched[0].n_rows, searched[0].n_q)
+    offsets, columns = support.offsets, support.columns
+    if (support.n_rows, support.n_q) != (rows, n_q) or offsets[0] != 0 or offsets[-1] != len(columns):
+        return f"entries of {support.n_rows} x {support.n_q} latents, expected {rows} x {n_q}"
+    if len(columns) and (bool((torch.diff(offsets) < 0).any()) or columns.min() < 0 or columns.max() >= n_q):
+        return f"latents {int(columns.min())} to {int(columns.max())}, expected 0 to {n_q - 1}, row by row"
+    return None
+
+
+def _of_loss(found: Any, _: Any) -> str | None:
+    if isinstance(found, dict) and all(isinstance(one, Tensor) and one.ndim == 0 for one in found.values()):
+        return None
+    return f"{told(found)}, expected names with a tensor of shape () each"
+
+
+_CHECKS: dict[str, Callable[[Any, Any], str | None]] = {
+    "values": _of_values,
+    "forward": _of_values,
+    "penalised": _of_entries,
+    "select": _of_search,
+    "narrow": _of_search,
+    "oracle": _of_codes,
+    "largest": _of_codes,
+    "loss": _of_loss,
+}

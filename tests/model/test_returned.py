@@ -1,0 +1,84 @@
+"""What methods of plugins' activations return is checked before kernels compute with it."""
+
+import numpy as np
+import pytest
+import torch
+
+from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.model.activations.jumprelu import JumpReLU
+from sdlcore.model.activations.registry import activation
+from sdlcore.model.activations.relu import ReLU
+from sdlcore.model.activations.topk import TopK
+from sdlcore.model.preactivations import Entries
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+
+pytestmark = pytest.mark.usefixtures("registry")
+X = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+
+
+def coder(base, **methods):
+    """Return a model whose activation has some methods of its own."""
+    activation("own")(type("Own", (base,), {"__module__": __name__, **methods}))
+    config = ModelConfig("sae", "own", 8, 2 if base is TopK else None)
+    return SparseCoder(config, (6,), (6,), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("base", [TopK, JumpReLU])
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda values, support: values[:3], r"Tensor of shape \(3,\) and type float32, expected Tensor of shape"),
+        (lambda values, support: values.double(), "Tensor of shape .* and type float64, expected"),
+        (lambda values, support: values.detach().numpy(), "ndarray of shape .*, expected Tensor of shape"),
+        (lambda values, support: None, "None, expected Tensor of shape"),
+        (lambda values, support: support.dense(values), r"Tensor of shape \(5, 8\) and type float32, expected"),
+        (lambda values, support: values - 2, r"-\d\S* where pre is \S*, expected none below zero"),
+        (lambda values, support: values * np.nan, r"nan where pre is \S*, expected none below zero"),
+    ],
+)
+def test_values_are_an_entry_for_each_preactivation(base, changed, said):
+    model = coder(base, values=lambda self, pre, support: changed(torch.relu(pre), support))
+    with pytest.raises(ValueError, match=f"activation own: values returned {said}"):
+        model(X)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (lambda found: None, "None, expected a Support and its pre-activations"),
+        (lambda found: found.pre, "Tensor of shape .*, expected a Support and its pre-activations"),
+        (lambda found: Entries(found.support, found.pre[:1]), r"Tensor of shape \(1,\) .* for each of \d+ entries"),
+    ],
+)
+def test_a_search_returns_entries(changed, said):
+    model = coder(ReLU, select=lambda self, pre_BQ, slack: changed(pre_BQ.above(torch.zeros(8))))
+    with pytest.raises(ValueError, match=f"activation own: select returned {said}"):
+        model(X)
+
+
+def test_a_search_needs_a_bound_for_each_latent():
+    model = coder(ReLU, select=lambda self, pre_BQ, slack: pre_BQ.above(torch.zeros(3)))
+    with pytest.raises(ValueError, match=r"bounds are Tensor of shape \(3,\) .*, expected one for each of 8 latents"):
+        model(X)
+
+
+@pytest.mark.parametrize("changed", [lambda z: z[:2], torch.from_numpy, lambda z: None, lambda z: z - 1])
+def test_an_oracle_returns_codes(changed):
+    model = coder(TopK, oracle=lambda self, z, true_p: changed(z))
+    with pytest.raises(ValueError, match=r"activation own: oracle returned .*, expected"):
+        oracle_codes(X.numpy(), np.eye(6, dtype=np.float32), model.sigma)
+
+
+def test_what_is_as_it_should_be_passes_with_its_gradient():
+    model = coder(TopK, values=staticmethod(lambda pre, support: torch.relu(pre) / 2))
+    plain = SparseCoder(ModelConfig("sae", "topk", 8, 2), (6,), (6,), torch.Generator().manual_seed(0))
+    out = model(X)
+    torch.testing.assert_close(2 * out.latents(), plain(X).latents())
+    out.x_hat.square().sum().backward()
+    assert model.W_enc.grad.any()
+
+
+def test_a_method_that_ours_do_not_have_is_the_plugins_own():
+    model = coder(ReLU, largest=lambda self: "own")
+    assert model.sigma.largest() == "own"
