@@ -15,6 +15,7 @@ import yaml
 import sdlcore as sdl
 from tests.conftest import REPOSITORY
 from tests.pages.blocks import blocks as blocks_of
+from tests.pages.execution import MODEL, RUN, TEXT
 from tests.sentences import pages
 
 PAGES = [str(page.relative_to(REPOSITORY)) for page in pages()]
@@ -68,25 +69,24 @@ def test_what_the_page_on_models_shows_runs(tmp_path):
     from sdlcore.run import ModelConfig
     from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
-    save_tiny_llama(tmp_path / "models/my-llama")
+    save_tiny_llama(tmp_path / MODEL)
     width = (SIZES["hidden_size"],)
     coder = SparseCoder(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
-    save_model(tmp_path / "results/mine/runs/mine/topk/best/none/seed0/model.safetensors", coder, {})
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/corpus.jsonl").write_text("\n".join(json.dumps(text) for text in documents(100)))
+    save_model(
+        tmp_path / RUN / "model.safetensors", coder, {"activations": {"where": {"layer": 2, "place": "residual"}}}
+    )
+    (tmp_path / TEXT).parent.mkdir(parents=True)
+    (tmp_path / TEXT).write_text(json.dumps(documents(100)))
     found = blocks_of(REPOSITORY / "docs/inside-a-model.md")
     code = "\n".join(block.code for block in found if block.language == "python" and not block.needs)
-    code = code.replace("layer=12", "layer=2").replace("hidden_states[12]", "hidden_states[2]")
+    code = code.replace("hidden_states[12]", "hidden_states[2]")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "latent 724" in done.stdout
-    assert {path.name for path in (tmp_path / "pages").iterdir()} == {
-        "index.html",
-        "latent_31.html",
-        "latent_724.html",
-    }
+    assert "latent 213" in done.stdout
+    written = {path.name for path in (tmp_path / "pages").iterdir()}
+    assert written == {"index.html", "latent_26.html", "latent_213.html"}
     (batch,) = json.loads((tmp_path / "upload.json").read_text())["batches"]
-    assert [feature["index"] for feature in batch] == [724, 31]
+    assert [feature["index"] for feature in batch] == [26, 213]
 
 
 def test_the_reference_of_python_has_every_name():

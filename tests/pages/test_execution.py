@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.pages.blocks import NOT_EXECUTED, Block, blocks
-from tests.pages.execution import Session
+from tests.pages.execution import MODEL, Session
 from tests.sentences import REPOSITORY, pages
 
 PAGES = [page for page in pages() if blocks(page)]
@@ -53,7 +53,7 @@ def _same_word(said: str, shown: str) -> bool:
 def execute(session: Session, found: list[Block]) -> int:
     """Execute blocks in order, compare what they print with what is shown, and return how many were executed."""
     number = 0
-    if any("models/my-llama" in block.code for block in found):
+    if any("models/my-llama" in block.code or MODEL in block.code for block in found):
         session.write_language_model()
     printed = ""
     for block in found:
