@@ -103,9 +103,20 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
     said, _, _, *lines = plan_lines(found, [found[1]._replace(jobs=1, seconds=3600.0)], 2 * 10**9, 1e9, 5)
     assert said == "1 of 2 runs are finished, 1 left: about 60 minutes one after the other."
     assert lines[0].split() == ["activations", "of", "file", "1", "0", "unknown"]
-    assert lines[1].split()[3:] == ["2", "1", "3.00", "GB", "4.0", "GB", "0.5", "GB", "2.0", "1.0"]
+    assert lines[1].split()[3:] == ["2", "1", "3.00", "GB", "4.00", "GB", "500", "MB", "2.0", "hours", "60", "minutes"]
     assert "the 5 runs trained here" in lines[-3]
+    assert lines[-2] == "What is left to do needs 3.00 GB of disk; 2.00 GB are free."
     assert plan_lines(found, [], 2 * 10**9, 1e9, 5)[0] == "All 2 runs are finished."
+
+
+def test_small_sizes_and_times_are_not_told_as_zero():
+    small = [Stage("evaluations", 3, 20_000, seconds=20.0), Stage("trainings on bench", 1, 12_000_000, seconds=600.0)]
+    unknown = [Stage("solvers", 1, None)]
+    _, _, _, *lines = plan_lines([*small, *unknown], [*small, *unknown], 2 * 10**9, 1e9, 5)
+    lines = [" ".join(line.split()) for line in lines]
+    assert lines[0] == "evaluations 3 3 under 1 MB under a minute under a minute"
+    assert lines[1] == "trainings on bench 1 1 12 MB 10 minutes 10 minutes"
+    assert lines[-2] == "What is left to do needs 12 MB of disk and what is unknown; 2.00 GB are free."
 
 
 def test_what_is_left_is_what_has_no_files(config):

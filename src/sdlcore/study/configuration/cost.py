@@ -213,7 +213,7 @@ def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: f
     rate, runs
         Weights x samples a second, and the number of runs that this was measured on, 0 where it was elsewhere.
     """
-    rows = [("stage", "jobs", "left", "disk", "memory a job", "memory a GPU", "hours", "hours left")]
+    rows = [("stage", "jobs", "left", "disk", "memory a job", "memory a GPU", "time", "time left")]
     found, waiting = list(found), {stage.name: stage for stage in left}
     for stage in found:
         rest = waiting.get(stage.name)
@@ -222,23 +222,24 @@ def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: f
                 stage.name,
                 f"{stage.jobs:,}",
                 f"{rest.jobs if rest else 0:,}",
-                "unknown" if stage.disk is None else f"{stage.disk / 1e9:,.2f} GB",
-                "" if stage.memory is None else f"{stage.memory / 1e3:,.1f} GB",
-                "" if stage.gpu_memory is None else f"{stage.gpu_memory / 1e3:,.1f} GB",
-                "" if stage.seconds is None else f"{stage.seconds / 3600:,.1f}",
-                "" if rest is None or rest.seconds is None else f"{rest.seconds / 3600:,.1f}",
+                "unknown" if stage.disk is None else _size(stage.disk),
+                "" if stage.memory is None else _size(stage.memory * 10**6),
+                "" if stage.gpu_memory is None else _size(stage.gpu_memory * 10**6),
+                "" if stage.seconds is None else _time(stage.seconds),
+                "" if rest is None or rest.seconds is None else _time(rest.seconds),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     basis = f"the {runs} runs trained here" if runs else "one core elsewhere, since nothing was trained here yet"
     known = sum(stage.disk or 0 for stage in waiting.values())
+    more = " and what is unknown" * any(stage.disk is None for stage in waiting.values())
     return [
         _progress(found, list(waiting.values())),
         "",
         *lines,
-        f"Hours are of jobs one after the other; trainings at {rate:.2g} weights x samples a second, as on {basis}.",
-        f"What is left needs {known / 1e9:,.2f} GB that are known; {free / 1e9:,.2f} GB are free.",
+        f"Times are of jobs one after the other; trainings at {rate:.2g} weights x samples a second, as on {basis}.",
+        f"What is left to do needs {_size(known)} of disk{more}; {_size(free)} are free.",
         "A run counts as finished where its files are; `snakemake -n` names those that a changed setting makes anew.",
     ]
 
@@ -260,8 +261,19 @@ def too_large(found: Iterable[Stage], free: int) -> str | None:
     known = sum(stage.disk or 0 for stage in found)
     if known <= free:
         return None
-    sizes = f"the plan needs {known / 1e9:,.2f} GB, but {free / 1e9:,.2f} GB are free where results lie"
+    sizes = f"the plan needs {_size(known)}, but {_size(free)} are free where results lie"
     return f"{sizes}; free some, or ask for less"
+
+
+def _size(number: int) -> str:
+    """Return bytes as people say them."""
+    if number < 10**6:
+        return "under 1 MB" if number else "0 MB"
+    return f"{number / 1e6:,.0f} MB" if number < 10**9 else f"{number / 1e9:,.2f} GB"
+
+
+def _time(seconds: float) -> str:
+    return "under a minute" if seconds < 60 else duration(seconds)
 
 
 def _jobs(config: Configuration, source: str) -> int:
