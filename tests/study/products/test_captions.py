@@ -2,6 +2,7 @@
 
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.products.captions import table_caption
+from sdlcore.study.products.run_table import RunTable
 from sdlcore.study.settings.trees import merge
 from tests.conftest import REPOSITORY
 from tests.study.results.test_tables import TRIAL
@@ -23,6 +24,16 @@ def test_it_takes_settings_from_the_configuration():
     assert "lambda_anchor = 0.1, n_anchors = 3" in said
     assert "one seed" in caption(TRIAL | {"seeds": [4]}, "table1")
     assert "Linear Representation Bench" in said
+
+
+def test_it_says_why_the_oracle_reconstructs_badly_and_explains_no_column_that_a_table_lacks():
+    said = caption(TRIAL, "table1")
+    assert "respond to features that interfere, so their FVU" in said
+    assert "Inner products: with encoder rows" in said
+    file = {"mine": {"input": "x.npy", "labels": "labels.npy"}}
+    config = validate(merge(DEFAULT, {"sources": {"file": file}}))
+    table = RunTable(source="mine", methods=["topk_real"], anchorings=["none"], protocols=["best"])
+    assert "nner products" not in table_caption(table, "own_mine", config)
 
 
 def test_of_images_it_says_what_means_of_classes_are():

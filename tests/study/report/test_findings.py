@@ -5,6 +5,7 @@ import pytest
 from sdlcore.study.report.findings import leads, opening, percent, table_sentences
 from sdlcore.study.results.tables import effect_metrics, read_csv
 from tests.conftest import REPOSITORY
+from tests.sentences import split
 
 PAPER = REPOSITORY / "docs/results/paper"
 
@@ -38,9 +39,32 @@ def test_three_sentences_say_what_is_recovered_what_chance_has_and_what_anchorin
     assert [plain(sentence) for sentence in opening(frame, effects(0.1, 0.2))] == [
         "2 methods: decoders recover 50.5 % (median; 2 to 99 %) of the features at cosines above 0.95, encoders 0 %.",
         "Chance alone recovers 0 %; the paper reports 0 to 84.9 % at its own scale.",
-        "Anchoring changes decoder recovery of features not given by +15 points (cosines above 0.9); "
-        "2 of 2 intervals (3 seeds) exclude zero.",
+        "Anchoring changes decoder recovery of features not given by +15 points (cosines above 0.9, as in tables). "
+        "2 of 2 intervals (one for each method, over 3 seeds) exclude zero.",
     ]
+
+
+def test_each_protocol_is_told_by_itself_with_the_methods_that_recover_nothing():
+    both = pd.concat([table(gt_recovery_decoder_tau95_mean=1.0), table(gt_recovery_decoder_tau95_mean=[0.5, 0.0])])
+    both["protocol"] = ["best", "best", "paper", "paper"]
+    assert plain(opening(both)[0]) == (
+        "2 methods under protocol best: decoders recover 100 % of the features at cosines above 0.95, encoders 50 %. "
+        "Under protocol paper: decoders recover 25 % (median; 0 to 50 %), encoders 50 %. "
+        "Decoders of ReLU SAE recover none."
+    )
+
+
+def test_a_null_baseline_that_recovers_as_much_as_half_of_the_decoders_makes_recovery_prove_little():
+    frame = pd.concat([table(), table(method=["gated", "random_samples"])], ignore_index=True)
+    frame["gt_recovery_decoder_tau95_mean"] = [0.99, 0.9, 0.8, 0.97]
+    frame["fvu_mean"] = [0.01, 0.3, 0.2, 76.2]
+    second = plain(opening(frame, nulls=["random_samples"])[1])
+    assert second.endswith(
+        " That null equals or exceeds 2 of 3 decoders, so recovery alone proves little here: compare reconstruction, "
+        "too (FVU 76.2, trained methods at most 0.3)."
+    )
+    frame["gt_recovery_decoder_tau95_mean"] = [0.99, 0.98, 0.8, 0.97]
+    assert "proves" not in opening(frame, nulls=["random_samples"])[1]
 
 
 def test_the_strongest_null_baseline_is_named_and_is_no_method():
@@ -53,8 +77,20 @@ def test_the_strongest_null_baseline_is_named_and_is_no_method():
 @pytest.mark.parametrize(
     ("low", "high", "seeds", "said"),
     [
-        (-0.1, 0.1, 3, "by 0 points (cosines above 0.9); none of 2 intervals (3 seeds) excludes zero."),
-        (-0.3, -0.1, 3, "by −20 points (cosines above 0.9); 2 of 2 intervals (3 seeds) exclude zero."),
+        (
+            -0.1,
+            0.1,
+            3,
+            "by 0 points (cosines above 0.9, as in tables). None of 2 intervals (one for each method, over 3 seeds) "
+            "excludes zero, so no change is shown.",
+        ),
+        (
+            -0.3,
+            -0.1,
+            3,
+            "by −20 points (cosines above 0.9, as in tables). 2 of 2 intervals (one for each method, over 3 seeds) "
+            "exclude zero.",
+        ),
         (np.nan, np.nan, 1, "Reconstructions leave 1 to 30 % of the held-out variance unexplained."),
     ],
 )
@@ -64,7 +100,8 @@ def test_anchoring_is_told_by_intervals_or_something_else_is(low, high, seeds, s
 
 def test_few_seeds_cannot_show_what_anchoring_does():
     few = effects(0.1, 0.2, seeds=1).assign(difference_low=np.nan, difference_high=np.nan)
-    assert opening(table(), few)[2].endswith("by +15 points (cosines above 0.9), but 1 seed cannot show that it helps.")
+    said = opening(table(), few)[2]
+    assert said.endswith("by +15 points (cosines above 0.9, as in tables). 1 seed cannot show that it helps.")
 
 
 def test_a_table_that_judges_nothing_is_opened_by_its_reconstruction():
@@ -92,10 +129,12 @@ def test_classes_stand_beside_what_anchors_alone_reach():
     ]
 
 
-def test_three_sentences_of_runs_at_the_papers_scale_can_be_read_at_once():
-    said = opening(read_csv(PAPER / "table1.csv"), read_csv(PAPER / "table1_effects.csv"))
+def test_sentences_on_runs_at_the_papers_scale_can_be_read_at_once():
+    nulls = ["topk_frozen_decoder", "topk_frozen_decoder_linear", "topk_frozen_encoder"]
+    nulls += ["random_directions", "random_samples"]
+    said = opening(read_csv(PAPER / "table1.csv"), read_csv(PAPER / "table1_effects.csv"), nulls)
     assert len(said) == 3
-    assert all(len(sentence.split(" ")) <= 25 and sentence.count(".") >= 1 for sentence in said)
+    assert all(len(sentence.split(" ")) <= 25 for sentence in split(" ".join(said)))
 
 
 def test_a_sweep_is_told_by_its_ends():

@@ -1,4 +1,4 @@
-"""Put what the runs of a report say into sentences: three that it begins with, and one or two for each section."""
+"""Put what the runs of a report say into sentences: three findings that it begins with, one or two for each section."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,8 @@ from sdlcore.study.rendering.symbols import symbol
 UNIT = "\N{NO-BREAK SPACE}%"
 FEWEST = 3
 """Seeds that an interval takes."""
+NAMED = 2
+"""Methods that a sentence names at most."""
 CLASSES = ("class means", "match")
 FEATURES = ("features", "recover")
 
@@ -25,7 +27,7 @@ FEATURES = ("features", "recover")
 def opening(
     table: pd.DataFrame, effects: pd.DataFrame | None = None, nulls: Sequence[str] = (), classes: bool = False
 ) -> list[str]:
-    """Return the three sentences that a report begins with.
+    """Return the three findings that a report begins with, each of one sentence or a few.
 
     Parameters
     ----------
@@ -47,15 +49,21 @@ def opening(
         for side in ("decoder", "encoder")
     }
     what, verb = CLASSES if classes else FEATURES
-    decoders, encoders = (plain[f"{name}_mean"] for name in side_names.values())
-    protocols = plain["protocol"].nunique()
-    of = f"{_several(plain['method'].nunique(), 'method')}{f' under {protocols} protocols' * (protocols > 1)}"
-    first = (
-        f"{of}: decoders {verb} {_median(decoders, 'median; ')} of the {what}{' not given' * classes} at cosines above "
-        f"{TAU if classes else TAU_STRICT:g}, encoders {_median(encoders)}."
-    )
+    protocols = list(plain["protocol"].unique())
+    said: list[str] = []
+    for protocol in protocols:
+        rows = plain[plain["protocol"] == protocol]
+        decoders, encoders = (rows[f"{name}_mean"] for name in side_names.values())
+        under = f" under protocol {protocol}" * (len(protocols) > 1)
+        who = f"Under protocol {protocol}" if said else f"{_several(rows['method'].nunique(), 'method')}{under}"
+        of = f" of the {what}{' not given' * classes} at cosines above {TAU if classes else TAU_STRICT:g}" * (not said)
+        said.append(f"{who}: decoders {verb} {_median(decoders, 'median; ')}{of}, encoders {_median(encoders)}.")
+        failed = list(rows["method"][decoders == 0])
+        if 0 < len(failed) < len(rows):
+            whose = " and ".join(map(label_method, failed)) if len(failed) <= NAMED else f"{len(failed)} methods"
+            said.append(f"Decoders of {whose} {verb} none.")
     anchored = None if effects is None else _anchoring(effects, what)
-    return [first, _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
+    return [" ".join(said), _baselines(table, plain, nulls, classes), anchored or _unexplained(plain)]
 
 
 def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
@@ -74,7 +82,20 @@ def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], c
     )
     if known(plain, "paper_gt_recovery"):
         said += f"; the paper reports {_range(plain['paper_gt_recovery'])} at its own scale"
-    return f"{said}."
+    return f"{said}.{'' if null is None else _proves_little(table, plain, *null)}"
+
+
+def _proves_little(table: pd.DataFrame, plain: pd.DataFrame, null: str, recovered: float) -> str:
+    """Draw the conclusion where a null baseline recovers as much as half of the decoders or more."""
+    decoders = plain[f"{recovery_name('decoder', tau=TAU_STRICT)}_mean"]
+    below = int((decoders <= recovered).sum())
+    if recovered == 0 or 2 * below < len(decoders):
+        return ""
+    unexplained = table.loc[table["method"] == null, "fvu_mean"].min()
+    return (
+        f" That null equals or exceeds {below} of {len(decoders)} decoders, so recovery alone proves little here: "
+        f"compare reconstruction, too (FVU {unexplained:.3g}, trained methods at most {plain['fvu_mean'].max():.2g})."
+    )
 
 
 def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
@@ -85,11 +106,18 @@ def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
     low, high = _points(rows["difference_mean"].min()), _points(rows["difference_mean"].max())
     by = low if low == high else f"{low} to {high}"
     seeds = int(rows["seeds"].iloc[0])
-    said = f"Anchoring changes decoder recovery of {what} not given by {by} points (cosines above {TAU:g})"
+    said = (
+        f"Anchoring changes decoder recovery of {what} not given by {by} points (cosines above {TAU:g}, as in tables)"
+    )
     if seeds < FEWEST:
-        return f"{said}, but {_several(seeds, 'seed')} cannot show that it helps."
+        return f"{said}. {_several(seeds, 'seed')} cannot show that it helps."
     beyond = _beyond(rows)
-    return f"{said}; {beyond or 'none'} of {len(rows)} intervals ({seeds} seeds) exclude{'s' * (beyond <= 1)} zero."
+    several = [name for name in ("method", "anchoring", "protocol") if name in rows and rows[name].nunique() > 1]
+    each = f"one for each {' and '.join(several)}, " * (len(several) > 0)
+    return (
+        f"{said}. {beyond or 'None'} of {len(rows)} intervals ({each}over {seeds} seeds) exclude{'s' * (beyond <= 1)} "
+        f"zero{', so no change is shown' * (not beyond)}."
+    )
 
 
 def table_sentences(
