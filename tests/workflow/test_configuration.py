@@ -154,8 +154,8 @@ def test_all_that_is_trained_is_on_the_users_own_source(checkout):
     shown = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
     (mine,) = [text for text in shown if "file:" in text]
     (checkout.path / "config/layer5.yaml").write_text(mine)
-    np.save(checkout.path / "layer5.npy", np.ones((40, 3), dtype=np.float32))
-    np.save(checkout.path / "labels.npy", np.arange(40) % 2)
+    np.save(checkout.path / "layer5.npy", np.ones((1000, 3), dtype=np.float32))
+    np.save(checkout.path / "labels.npy", np.arange(1000) % 2)
     plan = checkout.plan(base="layer5")
     assert len(plan.of("train")) == 15
     assert all(wildcards.startswith("source=layer5,") for rule in ("train", "evaluate") for wildcards in plan.of(rule))

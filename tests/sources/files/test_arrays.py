@@ -94,9 +94,9 @@ BYTES = {
     "npy: pickled objects": (
         "x.npy",
         as_npy(np.array([[Exploding()]], dtype=object)),
-        "pickled objects, which are not",
+        "Python objects, which are not",
     ),
-    "npy: objects in fields": ("x.npy", claiming((4,), [("a", "<f4"), ("b", "|O")]), "pickled objects"),
+    "npy: objects in fields": ("x.npy", claiming((4,), [("a", "<f4"), ("b", "|O")]), "Python objects"),
     "npy: a header that nests": (
         "x.npy",
         b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 5000 + b")" * 5000,
@@ -152,7 +152,7 @@ BYTES = {
         "cannot be read",
     ),
     "npz: rows that are not there": ("x.npz", zipped(claiming((10**12, 6)), zipfile.ZIP_DEFLATED), "but 96 follow"),
-    "npz: pickled objects": ("x.npz", zipped(as_npy(np.array([Exploding()], dtype=object))), "pickled objects"),
+    "npz: pickled objects": ("x.npz", zipped(as_npy(np.array([Exploding()], dtype=object))), "Python objects"),
     "npz: a pickle": ("x.npz", zipped(pickle.dumps(Exploding())), "magic"),
     "npz: columns first": ("x.npz", zipped(as_npy(np.asfortranarray(X))), "ascontiguousarray"),
     "npz: no rows": ("x.npz", zipped(as_npy(X[:0])), r"has shape \(0, 6\)"),
