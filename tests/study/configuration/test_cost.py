@@ -14,6 +14,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import write_json
 from sdlcore.study.configuration.cost import Stage, measured_rate, plan_lines, samples, stages, too_large, weights
 from sdlcore.study.configuration.loading import load_yaml, validate
+from sdlcore.study.configuration.plan import Shape
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.study.settings.trees import merge
@@ -46,6 +47,16 @@ def test_weights_are_those_of_the_pair(config):
     for method, widths in (("topk", 2), ("transcoder", 2), ("crosscoder", 4)):
         assert weights(config, Cell("lrb", method, "best", "none", 0)) == n_q * n_p * widths
     assert weights(config, Cell("smollm2", "topk_real", "best", "none", 0)) is None
+
+
+def test_what_was_found_of_a_source_counts_where_the_configuration_does_not_say(config):
+    source, cell = "smollm2", Cell("smollm2", "topk_real", "best", "none", 0)
+    shapes = {source: Shape(config.source(source).rows, (576, 0))}
+    n_q = trained_settings(config, cell).model.n_q
+    assert weights(config, cell, shapes) == n_q * 576 * 2
+    stage = {one.name: one for one in stages(config, lambda cell: 4000, lambda source: None, 1e9, shapes=shapes)}
+    assert stage["trainings on llama"].seconds > 0
+    assert stage["activations of llama"].disk == sum(shapes[source].rows) * 576 * 2
 
 
 def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
