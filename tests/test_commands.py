@@ -226,14 +226,17 @@ def test_rows_that_different_means_of_classes_judge_are_not_compared_without_a_w
     labels = np.arange(len(x)) % 3
     for name, values in (("x", x), ("labels", labels)):
         np.save(tmp_path / f"{name}.npy", values)
-    means = sdl.class_means(x, labels)
+    same, others = sdl.class_means(x, labels), sdl.class_means(x[::2], labels[::2])
     for name in ("one", "other"):
         sdl.load(folder / "run").save(tmp_path / name)
     runs = [str(tmp_path / name) for name in ("one", "other")]
     samples = ["--x", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
     main(["evaluate", *runs, *samples])
     assert "different means of classes" not in capsys.readouterr().out
-    save_references(tmp_path / "one/references.safetensors", means, {})
+    save_references(tmp_path / "one/references.safetensors", same, {})
+    main(["evaluate", *runs, *samples])
+    assert "different means of classes" not in capsys.readouterr().out
+    save_references(tmp_path / "one/references.safetensors", others, {})
     main(["evaluate", *runs, *samples])
     assert "rows are judged by different means of classes" in capsys.readouterr().out
     main(["evaluate", *runs, *samples, "--references", str(tmp_path / "one/references.safetensors")])

@@ -31,8 +31,7 @@ from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.plugins.own import described, own_settings
 from sdlcore.plugins.registry import Extension, PluginError
-from sdlcore.run import CALLED_ELSEWHERE
-from sdlcore.settings import FromJson, did_you_mean
+from sdlcore.settings import CALLED_ELSEWHERE, FromJson, did_you_mean
 from sdlcore.storage.parsing import SourceError
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")

@@ -40,19 +40,6 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
-CALLED_ELSEWHERE = {
-    "learning_rate": "lr",
-    "n_latents": "n_q",
-    "num_latents": "n_q",
-    "d_sae": "n_q",
-    "dict_size": "n_q",
-    "epochs": "steps, of batch_size samples each",
-    "num_steps": "steps",
-    "l1_coefficient": "l1",
-    "l1_penalty": "l1",
-    "l0_coefficient": "l0",
-}
-"""What SAELens, dictionary_learning, sparsify and others call some settings."""
 FIT = ("x", "target", "seed", "anchors", "start", "watch", "device", "progress", "out")
 """Other arguments of `sdl.fit`."""
 TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "own", "pursuit", "training")
@@ -312,8 +299,7 @@ class RunConfig(FromJson):
             loss |= {name: settings[name] for name in unknown & of_plugins["loss term"].keys()}
             if left := sorted(unknown - model.keys() - loss.keys()):
                 known = (*cls().to_dict(), *of_plugins["activation"], *of_plugins["loss term"])
-                here = CALLED_ELSEWHERE.get(left[0])
-                meant = f"; here it is called {here}" if here else did_you_mean(left[0], (*known, "seed"))
+                meant = did_you_mean(left[0], (*known, "seed"))
                 raise ValueError(f"unknown run settings: {', '.join(left)}{meant}")
         return cls(ModelConfig.from_dict(model), LossConfig.from_dict(loss), TrainingConfig.from_dict(training))
 

@@ -213,8 +213,26 @@ def _choices(annotation: Any) -> Iterator[str]:
             yield from bound.known() if isinstance(bound, Wanting) else ()
 
 
+CALLED_ELSEWHERE = {
+    "learning_rate": "lr",
+    "n_latents": "n_q",
+    "num_latents": "n_q",
+    "d_sae": "n_q",
+    "dict_size": "n_q",
+    "num_steps": "steps",
+    "l1_coefficient": "l1",
+    "l1_penalty": "l1",
+    "l0_coefficient": "l0",
+}
+"""What SAELens, dictionary_learning, sparsify and others call some settings."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question after the name that was meant, to end a sentence with; empty where none is close."""
+    """Return what another library's name is called here, or a question after the name that was meant, to end a sentence
+    with; empty where none is close."""
+    known = list(known)
+    if (here := CALLED_ELSEWHERE.get(name)) in known:
+        return f"; here it is called {here}"
     names = {one.lower(): one for one in known}
     close = ["cuda"] if name == "gpu" and "cuda" in names else get_close_matches(name.lower(), list(names), n=1)
     return f"; did you mean {names[close[0]]}?" if close else ""

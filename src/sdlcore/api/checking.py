@@ -1,11 +1,21 @@
-"""Check activations, anchors and a start against the settings of a run, before anything is trained."""
+"""Check what a run is given against its settings, before anything is trained, and warn of what comes to nothing."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import RunConfig
+from sdlcore.settings import used
 from sdlcore.solvers.settings import SolverConfig
+
+WORSE_THAN_THE_MEAN = 2.0
+"""Unexplained variance of a row of the history, as a share, that a few steps from a start do not reach."""
 
 
 def check_inputs(
@@ -70,3 +80,41 @@ def _check_start(
         )
     if n_q is not None and n > n_q:
         raise ValueError(f"start has {n} latents, but n_q is {n_q}; raise n_q")
+
+
+def warn_of_dense(config: RunConfig) -> None:
+    """Warn of an activation that nothing keeps sparse."""
+    loss = config.loss
+    if config.model.activation in ("relu", "jumprelu") and not (loss.l1 or loss.l0):
+        warnings.warn(
+            f"activation {config.model.activation} without a penalty leaves latents dense; "
+            'set l1 (or l0), or activation="topk" and k',
+            stacklevel=4,
+        )
+
+
+def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
+    """Warn of what belongs to a part that the dictionary does not have, such as another activation.
+
+    An error would break loops over activations that give each the settings of all.
+    """
+    said = []
+    for part in (config.model, config.loss, config.training):
+        for field in fields(part):
+            setting, values = field.metadata.get("used_by", (None, ()))
+            is_set = field.name in given and getattr(part, field.name) != field.default
+            if setting is not None and is_set and field.name not in used(part):
+                said.append(f"{field.name} has no effect without {setting} {' or '.join(values)}".strip())
+    known = config.to_dict()
+    said += [f"{key} has no effect on activation {config.model.activation}" for key in given if key not in known]
+    if said:
+        warnings.warn("; ".join(said), stacklevel=4)
+
+
+def warn_of_error(fvu: float) -> None:
+    """Warn of a training that ended with a finite loss and is of no use all the same."""
+    if math.isnan(fvu):
+        warnings.warn("all samples are the same, so there is nothing to explain (fvu is NaN)", stacklevel=5)
+    elif fvu > WORSE_THAN_THE_MEAN:
+        said = f"fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
+        warnings.warn(f"{said}; lower lr, or train for more steps", stacklevel=5)

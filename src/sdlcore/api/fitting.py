@@ -1,11 +1,9 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
 import hashlib
-import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +14,7 @@ from tqdm import tqdm
 
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
-from sdlcore.api.checking import check_inputs
+from sdlcore.api.checking import check_inputs, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.run_folder import CHECKPOINT, is_finished, run_folder
@@ -29,7 +27,7 @@ from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.random_streams import stream
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig
-from sdlcore.settings import Seed, checked, used
+from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import check_writable, provenance, remove_leftovers
@@ -37,9 +35,6 @@ from sdlcore.training.history import History, Row, Sink, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
-
-WORSE_THAN_THE_MEAN = 2.0
-"""Unexplained variance of a row of the history, as a share, that a few steps from a start do not reach."""
 
 
 @listing_settings
@@ -134,8 +129,8 @@ class Fit:
             settings = {"lambda_anchor": LAMBDA_ANCHOR, **settings}
         config, seed = config_of(settings), checked("seed", Seed, seed)
         if not isinstance(config, SolverConfig):
-            _warn_of_dense(config)
-            _warn_of_unused(config, settings)
+            warn_of_dense(config)
+            warn_of_unused(config, settings)
         anchors = None if anchors is None else as_anchors(anchors)
         start = load(start) if isinstance(start, str | Path) else start
         watched = watch.references if isinstance(watch, Bench) else None if watch is None else as_references(watch)
@@ -221,7 +216,7 @@ class Fit:
             watch=watch,
             checkpoints=checkpoints,
         )
-        _warn_of_error(rows[-1]["fvu"])
+        warn_of_error(rows[-1]["fvu"])
         return Dictionary(model, facts, rows, self.anchors)
 
 
@@ -266,43 +261,6 @@ def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
 def _rows(samples: Activations, config: RunConfig, seed: int) -> TrainingRows:
     reader = BatchReader(samples, config.model.pair, config.training.batch_size, partial(stream, seed, "order"))
     return TrainingRows(samples.n_p, samples.n_r, reader, lambda: samples)
-
-
-def _warn_of_dense(config: RunConfig) -> None:
-    loss = config.loss
-    if config.model.activation in ("relu", "jumprelu") and not (loss.l1 or loss.l0):
-        warnings.warn(
-            f"activation {config.model.activation} without a penalty leaves latents dense; "
-            'set l1 (or l0), or activation="topk" and k',
-            stacklevel=4,
-        )
-
-
-def _warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
-    """Warn of what belongs to a part that the dictionary does not have, such as another activation.
-
-    An error would break loops over activations that give each the settings of all.
-    """
-    said = []
-    for part in (config.model, config.loss, config.training):
-        for field in fields(part):
-            setting, values = field.metadata.get("used_by", (None, ()))
-            is_set = field.name in given and getattr(part, field.name) != field.default
-            if setting is not None and is_set and field.name not in used(part):
-                said.append(f"{field.name} has no effect without {setting} {' or '.join(values)}".strip())
-    known = config.to_dict()
-    said += [f"{key} has no effect on activation {config.model.activation}" for key in given if key not in known]
-    if said:
-        warnings.warn("; ".join(said), stacklevel=4)
-
-
-def _warn_of_error(fvu: float) -> None:
-    """Warn of a training that ended with a finite loss and is of no use all the same."""
-    if math.isnan(fvu):
-        warnings.warn("all samples are the same, so there is nothing to explain (fvu is NaN)", stacklevel=5)
-    elif fvu > WORSE_THAN_THE_MEAN:
-        said = f"fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
-        warnings.warn(f"{said}; lower lr, or train for more steps", stacklevel=5)
 
 
 def digest_of(samples: Activations) -> str:

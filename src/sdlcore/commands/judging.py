@@ -13,11 +13,11 @@ from sdlcore.api.inside import contexts as find_contexts
 from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.commands.given import REFERENCES, Given, given, opened, read_anchors, read_bench, sites
-from sdlcore.data.references import load_references
+from sdlcore.data.references import References, load_references
 from sdlcore.evaluation.metrics import EXPLAINED
 from sdlcore.inside.places import Place
 from sdlcore.run import is_centred
-from sdlcore.storage.files import sha256_of, write_json
+from sdlcore.storage.files import write_json
 
 SEVERAL = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)")
 
@@ -63,46 +63,37 @@ def evaluate(
     options: dict[str, Any] = {"seed": seed, "nulls": nulls and alone}
     options["anchors"] = None if anchors is None else read_anchors(anchors)
     found = {path: opened(path) for path in dictionaries}  # all of them before the first is evaluated
+    scores, means = dict[Path, Scores](), set[bytes]()
     if x is None:
         drawn = read_bench(str(bench))
         scores = {path: evaluate_dictionary(one, drawn, **options) for path, one in found.items()}
     else:
-        given_ones = (x, target, labels, references)
-        scores = {path: _on_samples(one, path / REFERENCES, *given_ones, options) for path, one in found.items()}
+        classes = None if labels is None else array(labels, "labels")
+        for path, one in found.items():
+            first, second, _ = sites(x, target, one.pair)
+            judges = _judges(one, path / REFERENCES, references, first, second, classes)
+            scores[path] = evaluate_dictionary(one, judges, first, second, labels=classes, **options)
+            means |= {judges.W_p.tobytes()} if isinstance(judges, References) else set()
     print("\n".join(f"{found[path]}\n{scores[path]}" for path in scores) if alone else _side_by_side(scores))
-    if x is not None and references is None and any(one.features for one in scores.values()):
-        judges = {_own_judges(one, path / REFERENCES) for path, one in found.items()}
-        if len(judges) > 1:
-            print("rows are judged by different means of classes; --references names a file for all of them")
+    if len(means) > 1:
+        print("rows are judged by different means of classes; --references names a file for all of them")
     if out is not None:
         parts = {str(path): {"metrics": s.metrics, "chance": s.chance, "nulls": s.nulls} for path, s in scores.items()}
         write_json(out, parts[str(dictionaries[0])] if alone else parts)
 
 
-def _on_samples(
-    dictionary: Dictionary,
-    own: Path,
-    x: Path,
-    target: Path | None,
-    labels: Path | None,
-    references: Path | None,
-    options: Mapping[str, Any],
-) -> Scores:
-    """Score a dictionary on samples, by given references, by its ``own`` means of classes, or by theirs."""
-    first, second, _ = sites(x, target, dictionary.pair)
-    classes = None if labels is None else array(labels, "labels")
-    judges: Any = references if references is None or references.suffix == ".npy" else load_references(references)
-    with activations(first, second, classes) as samples:
-        labelled = samples.has("labels") and samples.class_names() is not None
-    if judges is None and labelled:
-        centred = is_centred(dictionary.provenance.get("settings", {}))
-        judges = load_references(own) if own.is_file() else class_means(first, classes, second, centred=centred)
-    return evaluate_dictionary(dictionary, judges, first, second, labels=classes, **options)
-
-
-def _own_judges(dictionary: Dictionary, own: Path) -> str:
-    """Tell which means of classes a dictionary is judged by where none are given: its own, or those of the samples."""
-    return sha256_of(own) if own.is_file() else f"centred: {is_centred(dictionary.provenance.get('settings', {}))}"
+def _judges(
+    dictionary: Dictionary, own: Path, references: Path | None, x: Any, target: Path | None, labels: Any
+) -> Any:
+    """Return what to judge by: given references, a dictionary's own means of classes, those of the samples, or none."""
+    if references is not None:
+        return references if references.suffix == ".npy" else load_references(references)
+    with activations(x, target, labels) as samples:
+        if not samples.has("labels") or samples.class_names() is None:
+            return None
+    if own.is_file():
+        return load_references(own)
+    return class_means(x, labels, target, centred=is_centred(dictionary.provenance.get("settings", {})))
 
 
 def _side_by_side(scores: Mapping[Path, Scores]) -> str:

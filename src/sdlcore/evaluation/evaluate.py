@@ -43,7 +43,7 @@ from sdlcore.evaluation.recovery import (
 from sdlcore.evaluation.samples import Latents, batches, on_samples, present
 from sdlcore.evaluation.top_samples import class_sharing, sharing_metrics
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.plugins.returned import told
+from sdlcore.plugins.returned import in_words
 
 DIGITS = 6
 """Decimals of the best matches that are kept feature by feature."""
@@ -176,7 +176,7 @@ def _own(name: str, value: Any) -> float | None:
     if value is None:
         return None
     if not isinstance(value, Real) and getattr(value, "shape", None) != ():
-        raise ValueError(f"metric {name} returned {told(value)}, expected a number or None")
+        raise ValueError(f"metric {name} returned {in_words(value)}, expected a number or None")
     if not math.isfinite(number := float(value)):
         raise ValueError(f"metric {name} is {number}; return None where there is nothing to take it over")
     return number

@@ -10,7 +10,7 @@ from torch import Tensor
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 from sdlcore.plugins.own import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.plugins.returned import told
+from sdlcore.plugins.returned import in_words
 from sdlcore.run import TAKEN, LossConfig, RunConfig
 from sdlcore.settings import Weight
 
@@ -98,5 +98,5 @@ def _own(own: Extension, given: Given) -> Tensor:
     settings = {name: given.config.own[name] for name in names}
     found = own.made(given, **settings)
     if not isinstance(found, Tensor) or found.ndim:
-        raise ValueError(f"loss term {own.name} returned {told(found)}, expected a tensor of shape ()")
+        raise ValueError(f"loss term {own.name} returned {in_words(found)}, expected a tensor of shape ()")
     return found

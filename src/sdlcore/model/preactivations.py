@@ -10,7 +10,7 @@ from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Kernels, Product, SparseRows
 from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.support import Support
-from sdlcore.plugins.returned import told
+from sdlcore.plugins.returned import in_words
 
 
 class Entries(NamedTuple):
@@ -90,7 +90,7 @@ class Preactivations:
             If there is not a bound for each latent.
         """
         if not isinstance(bounds_Q, Tensor) or len(bounds_Q.shape) != 1 or len(bounds_Q) != self.shape[1]:
-            raise ValueError(f"bounds are {told(bounds_Q)}, expected one for each of {self.shape[1]} latents")
+            raise ValueError(f"bounds are {in_words(bounds_Q)}, expected one for each of {self.shape[1]} latents")
         if self.screened:
             return self._entries(screening.above(self.product, bounds_Q, self.kernels))
         return self._entries(self.kernels.above(self.product, bounds_Q))

@@ -14,7 +14,7 @@ from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.sigma import Selecting, Sigma
 from sdlcore.model.support import Support
 from sdlcore.plugins.registry import PluginError
-from sdlcore.plugins.returned import told
+from sdlcore.plugins.returned import in_words
 
 
 def check_returned(cls: type[Sigma], called: str) -> None:
@@ -57,7 +57,7 @@ def _checking(method: Any, problem_of: Callable[[Any, Any], str | None], said: s
 
 def _of_entries(found: Any, pre_N: Tensor) -> str | None:
     if not isinstance(found, Tensor) or (found.shape, found.dtype) != (pre_N.shape, pre_N.dtype):
-        return f"{told(found)}, expected {told(pre_N)}, an entry for each of pre"
+        return f"{in_words(found)}, expected {in_words(pre_N)}, an entry for each of pre"
     return None
 
 
@@ -73,16 +73,16 @@ def _of_values(found: Any, pre_N: Tensor) -> str | None:
 
 def _of_codes(found: Any, z_BN: np.ndarray) -> str | None:
     if not isinstance(found, np.ndarray) or found.shape != z_BN.shape or found.dtype.kind != "f":
-        return f"{told(found)}, expected {told(z_BN)}, a code for each sample"
+        return f"{in_words(found)}, expected {in_words(z_BN)}, a code for each sample"
     return None if (found >= 0).all() else f"{found.min():g}, expected none below zero"
 
 
 def _of_search(found: Any, searched: Any) -> str | None:
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Support):
-        return f"{told(found)}, expected a Support and its pre-activations"
+        return f"{in_words(found)}, expected a Support and its pre-activations"
     support, pre_N = found
     if not isinstance(pre_N, Tensor) or pre_N.shape != support.columns.shape:
-        return f"{told(pre_N)}, expected a pre-activation for each of {len(support)} entries"
+        return f"{in_words(pre_N)}, expected a pre-activation for each of {len(support)} entries"
     rows, n_q = searched.shape if isinstance(searched, Preactivations) else (searched[0].n_rows, searched[0].n_q)
     offsets, columns = support.offsets, support.columns
     if (support.n_rows, support.n_q) != (rows, n_q) or offsets[0] != 0 or offsets[-1] != len(columns):
@@ -95,7 +95,7 @@ def _of_search(found: Any, searched: Any) -> str | None:
 def _of_loss(found: Any, _: Any) -> str | None:
     if isinstance(found, dict) and all(isinstance(one, Tensor) and one.ndim == 0 for one in found.values()):
         return None
-    return f"{told(found)}, expected names with a tensor of shape () each"
+    return f"{in_words(found)}, expected names with a tensor of shape () each"
 
 
 _CHECKS: dict[str, Callable[[Any, Any], str | None]] = {

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def told(value: Any) -> str:
+def in_words(value: Any) -> str:
     """Return what a value is: shape and type of an array or a tensor, else the value where it is short."""
     kind = type(value).__name__
     if hasattr(value, "shape") and hasattr(value, "dtype"):

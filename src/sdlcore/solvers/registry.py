@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sdlcore.plugins.own import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.plugins.returned import told
+from sdlcore.plugins.returned import in_words
 from sdlcore.run import TAKEN
 from sdlcore.solvers.search import Batches, Row, Search
 from sdlcore.solvers.settings import Solver, SolverConfig
@@ -83,12 +83,12 @@ def _own(
 def _problem(yielded: Any, width: int | None) -> str | None:
     """Return why something is not what a solver yields, or None."""
     if not isinstance(yielded, tuple) or len(yielded) != 2 or not isinstance(yielded[1], dict):
-        return f"{told(yielded)}, expected atoms and a row of the history"
+        return f"{in_words(yielded)}, expected atoms and a row of the history"
     atoms, row = yielded
     if missing := [name for name in ROW if name not in row]:
         return f"a row of the history without {', '.join(missing)}"
     if not isinstance(atoms, Tensor) or atoms.ndim != 2 or atoms.dtype != torch.float32:
-        return f"{told(atoms)}, expected atoms as a Tensor of shape (K, n_r) and type float32"
+        return f"{in_words(atoms)}, expected atoms as a Tensor of shape (K, n_r) and type float32"
     if not len(atoms) or atoms.shape[1] != (width or atoms.shape[1]):
         return f"atoms of shape {tuple(atoms.shape)}, expected one or more of {width} dimensions"
     if not bool(((atoms.norm(dim=1) - 1).abs() < 1e-3).all()):

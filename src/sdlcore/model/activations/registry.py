@@ -8,7 +8,7 @@ from sdlcore.model.returned import check_returned
 from sdlcore.model.sigma import Selecting, Sigma
 from sdlcore.plugins.own import settings_class
 from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.plugins.returned import told
+from sdlcore.plugins.returned import in_words
 from sdlcore.run import TAKEN, Activation, ModelConfig, RunConfig
 
 AnySigma = TypeVar("AnySigma", bound=type[Sigma])
@@ -66,7 +66,7 @@ def make_sigma(config: ModelConfig) -> Sigma:
         with_settings: Any = type(own.made.__name__, (own.made,), dict(config.own))
         found = with_settings.of(config)
         if not isinstance(found, own.made):
-            raise ValueError(f"activation {own.name}: of returned {told(found)}, expected one of its class")
+            raise ValueError(f"activation {own.name}: of returned {in_words(found)}, expected one of its class")
         found.__class__ = own.made
     for setting, value in config.own.items():
         setattr(found, setting, value)

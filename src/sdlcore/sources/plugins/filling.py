@@ -9,7 +9,7 @@ import numpy as np
 from sdlcore.data.layout import StoreError
 from sdlcore.data.writing import create_store
 from sdlcore.plugins.registry import Extension, registered
-from sdlcore.plugins.returned import told
+from sdlcore.plugins.returned import in_words
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.storage.files import provenance
@@ -81,12 +81,14 @@ def _blocks(found: Extension, source: PluginSource, split: str) -> Iterator[Rows
     """Yield the blocks of a split, once they have the columns that the source declares."""
     blocks = found.made(split, stream(0, "plugin", split), **source.own)
     if not isinstance(blocks, Iterable):
-        raise SourceError(f"source {source.source}: returned {told(blocks)}, expected a generator of blocks")
+        raise SourceError(f"source {source.source}: returned {in_words(blocks)}, expected a generator of blocks")
     for given in blocks:
         block = given if isinstance(given, Rows) else Rows(given)
         block = Rows(np.asarray(block.input), _array(block.target), _array(block.labels))
         if block.input.ndim != 2 or block.input.dtype.kind not in "fiu":
-            raise SourceError(f"source {source.source}: yielded {told(given)}, expected numbers, samples x dimension")
+            raise SourceError(
+                f"source {source.source}: yielded {in_words(given)}, expected numbers, samples x dimension"
+            )
         for column in ("target", "labels"):
             if (getattr(block, column) is not None) != bool(found.facts[column]):
                 declared = "declares" if found.facts[column] else "does not declare"

@@ -8,7 +8,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
 from sdlcore.plugins.own import own_settings
-from sdlcore.run import CALLED_ELSEWHERE
 from sdlcore.settings import did_you_mean
 from sdlcore.study.configuration.schema import schema
 from sdlcore.study.configuration.yaml_files import key_path, shown
@@ -89,20 +88,18 @@ def _known_keys(path: Path, config: Any) -> str:
     for name, layer in layers.items():
         if part is schema()["$defs"][name]:
             known |= layer.of_plugins().keys()
-    close = did_you_mean(str(path[-1]), known) or _elsewhere(path, known)
+    close = did_you_mean(str(path[-1]), known) or _elsewhere(path)
     if part is schema()["$defs"]["Method"] and "like" not in parent:
         known = _fit(parent)
     expected = f"xpected one of {', '.join(sorted(known))}"
-    return f"{close} E{expected}" if close else f"; e{expected}"
+    return f"{close}{'' if close.endswith('?') else '.'} E{expected}" if close else f"; e{expected}"
 
 
-def _elsewhere(path: Path, known: Collection[str]) -> str:
-    """Return what an unknown key is called here, or where it stands, where other libraries or parts have it."""
+def _elsewhere(path: Path) -> str:
+    """Return where a key stands that is unknown where it was given."""
     key = str(path[-1])
-    if (here := CALLED_ELSEWHERE.get(key)) in known:
-        return f"; here it is called {here}."
     found = [where for part, where in PARTS.items() if key in schema()["$defs"][part]["properties"]]
-    return f"; {key} stands under {' or '.join(found)}." if found and path[0] != "tables" else ""
+    return f"; {key} stands under {' or '.join(found)}" if found and path[0] != "tables" else ""
 
 
 def _fit(method: Collection[str]) -> set[str]:

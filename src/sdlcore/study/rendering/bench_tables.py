@@ -65,16 +65,9 @@ def costs(folders: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def interval_text(columns: Mapping[str, str], caption: str, table: pd.DataFrame) -> TextTable:
-    """Return means over seeds with half the width of their 95 % t intervals, one row a source and method.
+    """Return means over seeds with half the width of their 95 % t intervals, then means of costs.
 
-    Parameters
-    ----------
-    columns
-        Metric -> head of its column.
-    caption
-        What stands above.
-    table
-        One row a run: source, method, seed, the metrics and `COSTS`.
+    Parameters are as of `bench_text`; a row of ``table`` has `COSTS`, too.
     """
 
     def cells(runs: pd.DataFrame) -> list[str]:
