@@ -24,7 +24,8 @@ GPU_TESTS := tests/model/test_triton_kernels.py tests/model/test_kernels.py test
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
-WORKERS ?= 2
+# one more than most machines have cores for a test that waits: jobs start, files are written
+WORKERS ?= 3
 
 .PHONY: help run paper test test-all docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean
 
@@ -37,7 +38,7 @@ run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more fl
 paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results/paper
 	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
-test: check ## set up, check and test everything (by WORKERS=2 processes)
+test: check ## set up, check and test everything (by WORKERS=3 processes)
 	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 same: $(INSTALLED) ## run a commit and the working tree, and name every number that differs (BASE=commit, of tiny; quick by ARGS="tiny quick")

@@ -5,9 +5,11 @@ The configuration's models read the same annotations, so that a range stands in 
 
 import dataclasses
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
+from functools import cache
 from numbers import Integral, Real
 from types import UnionType
 from typing import (
@@ -15,13 +17,11 @@ from typing import (
     Any,
     ClassVar,
     Literal,
-    Protocol,
     Self,
     TypeAlias,
     Union,
     get_args,
     get_origin,
-    runtime_checkable,
 )
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -51,13 +51,15 @@ _BOUNDS = {
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-@runtime_checkable
-class Wanting(Protocol):
+class Wanting(ABC):
     """An annotation that says by itself what it wants of a value."""
 
+    # no protocol: every setting of every run is asked whether it is one, and protocols take ten times as long to tell
+    @abstractmethod
     def wanted(self, value: Any) -> str | None:
         """Return what is wanted of another value, else None."""
 
+    @abstractmethod
     def known(self) -> Iterable[str]:
         """Return the texts that it may be."""
 
@@ -167,13 +169,12 @@ def _check(name: str, annotation: Any, value: Any) -> None:
         raise ValueError(f"{name} must be {problem}, found {value!r}{meant}")
 
 
-def kinds(annotation: Any) -> Iterator[Any]:
-    """Yield what a value may be, but None."""
+@cache
+def kinds(annotation: Any) -> tuple[Any, ...]:
+    """Return what a value may be, but None."""
     if get_origin(annotation) in (Union, UnionType):
-        for part in get_args(annotation):
-            yield from kinds(part)
-    elif annotation is not type(None):
-        yield annotation
+        return tuple(kind for part in get_args(annotation) for kind in kinds(part))
+    return () if annotation is type(None) else (annotation,)
 
 
 def wanted(annotation: Any, value: Any) -> str | None:
@@ -185,11 +186,12 @@ def wanted(annotation: Any, value: Any) -> str | None:
 
 
 def _wanted(kind: Any, value: Any) -> str | None:
-    if get_origin(kind) is Literal and value not in get_args(kind):
+    origin = get_origin(kind)
+    if origin is Literal and value not in get_args(kind):
         return f"one of {', '.join(map(str, get_args(kind)))}"
-    if get_origin(kind) is tuple and isinstance(value, tuple):
+    if origin is tuple and isinstance(value, tuple):
         return next((problem for item in value if (problem := wanted(get_args(kind)[0], item))), None)
-    if get_origin(kind) is Annotated:
+    if origin is Annotated:
         bounds = (_outside(bound, value) for bound in kind.__metadata__)
         return next(filter(None, bounds), None) or _wanted(kind.__origin__, value)
     if isinstance(kind, type) and kind in _PLAIN and not _is_plain(kind, value):

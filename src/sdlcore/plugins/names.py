@@ -5,21 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 from sdlcore.plugins.importing import VARIABLE
 from sdlcore.plugins.registry import Kind, extensions
-from sdlcore.settings import did_you_mean
+from sdlcore.settings import Wanting, did_you_mean
 
 if TYPE_CHECKING:  # a training without configurations needs no pydantic
     from pydantic_core import core_schema
 
 
 @dataclass(frozen=True)
-class Name:
+class Name(Wanting):
     """The annotation of a text that is one of our names, or one that a plugin has registered."""
 
     kind: Kind
     ours: tuple[str, ...]
 
     def wanted(self, value: Any) -> str | None:
-        """Return what is wanted of another value, else None."""
         if value in self.ours or (isinstance(value, str) and value in extensions(self.kind)):
             return None
         listed = [f"one of {', '.join(known)}"] if (known := self.known()) else []
@@ -27,7 +26,6 @@ class Name:
         return ", or ".join(listed if extensions(self.kind) else [*listed, theirs])
 
     def known(self) -> tuple[str, ...]:
-        """Return all names."""
         return (*self.ours, *extensions(self.kind))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> "core_schema.CoreSchema":
