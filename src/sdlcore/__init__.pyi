@@ -25,6 +25,7 @@ from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
+from .interop.format import RefusedError as RefusedError
 from .losses.term import Given as Given
 from .losses.term import loss_term as loss_term
 from .model.activations.batchtopk import BatchTopK as BatchTopK
@@ -38,5 +39,6 @@ from .model.sigma import Sigma as Sigma
 from .solvers.registry import solver as solver
 from .sources.plugins.filling import Rows as Rows
 from .sources.plugins.settings import source as source
+from .training.loop import DivergedError as DivergedError
 
 __version__: str

@@ -268,13 +268,32 @@ def test_a_finished_run_is_never_overwritten(change, said, both, tmp_path):
         sdl.fit(both[0][::-1], out=tmp_path / "run", **TOPK, **QUIET)
 
 
-def test_what_another_process_finished_meanwhile_is_not_overwritten_either(both, tmp_path, monkeypatch):
-    once = loop.TrainingStep.__call__
+def test_a_folder_that_another_call_trains_into_is_refused(both, tmp_path, monkeypatch):
+    once, said = loop.TrainingStep.__call__, set()
 
-    def beside(self, *args):  # another call for the same folder, quicker than this one
-        with monkeypatch.context() as patch:
-            patch.setattr(loop.TrainingStep, "__call__", once)
+    def beside(self, *args):
+        with pytest.raises(ValueError, match="run: another process is training there") as refused:
             sdl.fit(both[0], seed=1, out=tmp_path / "run", **TOPK, **QUIET)
+        said.add(str(refused.value))
+        return once(self, *args)
+
+    monkeypatch.setattr(loop.TrainingStep, "__call__", beside)
+    sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
+    assert len(said) == 1
+    assert sdl.load(tmp_path / "run").provenance["seed"] == 0
+
+
+def test_a_training_that_failed_leaves_no_empty_folder(both, tmp_path):
+    with pytest.raises(sdl.DivergedError):
+        sdl.fit(both[0], out=tmp_path / "run", **TOPK | {"lr": 1e30}, **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_saved_there_meanwhile_is_not_overwritten_either(both, tmp_path, monkeypatch):
+    once, other = loop.TrainingStep.__call__, sdl.fit(both[0], seed=1, **TOPK, **QUIET)
+
+    def beside(self, *args):
+        other.save(tmp_path / "run")
         return once(self, *args)
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", beside)

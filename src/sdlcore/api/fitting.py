@@ -17,7 +17,7 @@ from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import activations, pair_of
-from sdlcore.api.run_folder import CHECKPOINT, is_finished, run_folder
+from sdlcore.api.run_folder import CHECKPOINT, alone, is_finished, run_folder
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, TrainingRows
@@ -169,7 +169,7 @@ class Fit:
         Raises
         ------
         ValueError
-            If the folder holds a finished run of another making.
+            If the folder holds a finished run of another making, or another process trains there.
         OSError
             If it cannot be written, before anything is found.
         """
@@ -178,11 +178,12 @@ class Fit:
         if is_finished(folder, facts):
             return self.finished(folder)
         check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
-        keep = None if isinstance(self.config, SolverConfig) else _checkpointing(folder / CHECKPOINT, facts)
-        found = self._find(samples, facts, sinks, keep)
-        if not is_finished(folder, facts):  # by another process, meanwhile
-            found.save(folder)
-        _remove_checkpoint(folder)
+        with alone(folder):
+            keep = None if isinstance(self.config, SolverConfig) else _checkpointing(folder / CHECKPOINT, facts)
+            found = self._find(samples, facts, sinks, keep)
+            if not is_finished(folder, facts):  # saved by something else, meanwhile
+                found.save(folder)
+            _remove_checkpoint(folder)
         return found
 
     def finished(self, folder: Path) -> Dictionary:

@@ -1,6 +1,9 @@
 """A run's folder: the files in it, the names that it may have, and whether a finished run is there."""
 
+import contextlib
+import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,33 @@ def run_folder(path: str | Path) -> Path:
             f"{path}: expected a folder, and for a single file the ending .safetensors, by Dictionary.save"
         )
     return path
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, which is made if it is not there. The system lets go of it when this process ends.
+
+    Raises
+    ------
+    ValueError
+        If another process, or another thread, holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: another process is training there; wait for its end, or name another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # what failed before its first checkpoint leaves nothing
+                folder.rmdir()
+    finally:
+        os.close(held)
 
 
 def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
