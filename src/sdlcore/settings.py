@@ -227,13 +227,15 @@ CALLED_ELSEWHERE = {
     "l0_coefficient": "l0",
 }
 """What SAELens, dictionary_learning, sparsify and others call some settings."""
+OF_SOLVERS = {"n_q": "n_atoms", "k": "support"}
+"""What solvers have for some settings of trainings."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return what another library's name is called here, or a question after the name that was meant, to end a sentence
-    with; empty where none is close."""
+    """Return what another library's name is called here, or another part's of this one, or a question after the name
+    that was meant, to end a sentence with; empty where none is close."""
     known = list(known)
-    if (here := CALLED_ELSEWHERE.get(name)) in known:
+    if (here := CALLED_ELSEWHERE.get(name, OF_SOLVERS.get(name))) in known:
         return f"; here it is called {here}"
     names = {one.lower(): one for one in known}
     close = ["cuda"] if name == "gpu" and "cuda" in names else get_close_matches(name.lower(), list(names), n=1)

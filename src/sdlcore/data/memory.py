@@ -111,12 +111,17 @@ class Arrays:
 def _matrix(name: str, values: np.ndarray) -> np.ndarray:
     if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or 0 in values.shape:
         found = f"{name} is {values.dtype} of shape {values.shape}"
-        raise ValueError(f"{found}, expected a matrix of floating-point numbers, a sample a row")
+        how = ""
+        if values.ndim > 2 and values.size:
+            how = f"; {name}.reshape(-1, {values.shape[-1]}) makes every position a sample"
+        elif values.ndim == 2 and values.dtype.kind in "iub":
+            how = f"; convert it by {name}.astype('float32')"
+        raise ValueError(f"{found}, expected a matrix of floating-point numbers, a sample a row{how}")
     for start in range(0, len(values), ROWS_AT_ONCE):
         with np.errstate(over="ignore"):  # too large for float32: refused as infinite
             finite = np.isfinite(values[start : start + ROWS_AT_ONCE].astype(np.float32, copy=False)).all(axis=1)
         if not finite.all():
-            raise ValueError(
-                f"{name} holds NaN or infinity in row {start + int(np.argmin(finite))}; leave such rows out"
-            )
+            row = start + int(np.argmin(finite))
+            what = "more than float32 can hold" if np.isfinite(values[row]).all() else "NaN or infinity"
+            raise ValueError(f"{name} holds {what} in row {row}; leave such rows out")
     return values

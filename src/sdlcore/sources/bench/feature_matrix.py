@@ -97,7 +97,7 @@ def feature_matrix(
             raise InterferenceError(
                 f"columns of the {dimension} x {n} feature matrix collapsed onto each other (inner product "
                 f"{absolute:.4f}) after {iteration} steps; lower learning_rate from {config.learning_rate} or raise "
-                f"max_interference from {config.max_interference}"
+                f"max_interference from {config.max_interference}, or lower n"
             )
         W -= config.learning_rate * _interference_gradient(W, gram, config)
         W /= np.linalg.norm(W, axis=0)
