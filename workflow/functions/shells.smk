@@ -47,7 +47,7 @@ begin_jobs("python")
 
 # what trainings, evaluations and solvers take two or three seconds to load, and products one; and what they are themselves
 LIBRARIES = """
-torch torch.utils.tensorboard numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
+torch numba h5py safetensors.torch scipy.sparse scipy.optimize tyro typeguard
 matplotlib.pyplot pydantic
 sdlcore.training.run_training sdlcore.evaluation.evaluate sdlcore.evaluation.finished sdlcore.solvers.run_solver
 sdlcore.study.products.run_table

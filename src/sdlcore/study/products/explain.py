@@ -154,4 +154,4 @@ class Explain(Picture):
                 shown = as_read(looks[stage][own], paper, divisor, int(best["step"]), reading)
                 write_csv(files.table(f"{name}_nearest"), shown.round(4))
         table = pd.concat(found.values(), ignore_index=True)
-        self.write(name, files, figure_explain(table), table)
+        self.write(name, files, figure_explain(table, list(self.stages)), table)

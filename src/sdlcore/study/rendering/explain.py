@@ -14,7 +14,7 @@ SETTINGS = (
     "gradient_clip", "batch_size", "k", "target", "seed_leak", "side", "recovery_of", "tau", "step",
 )  # fmt: skip
 """What may matter, of protocols and of the reading under which each is nearest."""
-SHOWN = 8
+SHOWN = 6
 
 
 def shares(table: pd.DataFrame) -> dict[str, float]:
@@ -27,33 +27,34 @@ def shares(table: pd.DataFrame) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def figure_explain(table: pd.DataFrame) -> Figure:
+def figure_explain(table: pd.DataFrame, stages: Sequence[str]) -> Figure:
     """Draw the distance of the protocols of each stage, and of the largest over the settings that explain most of it.
 
     Parameters
     ----------
     table
         Column ``stage``, then those of `sdlcore.study.explain.distance.distances`.
+    stages
+        The stages, in the order in which they are drawn.
 
     Returns
     -------
     Figure
         Points are protocols; bars are medians.
     """
-    stages = list(table["stage"].unique())
     most = max(stages, key=lambda stage: (table["stage"] == stage).sum())
     first = table[table["stage"] == most]
     ranked = list(shares(first).items())[:SHOWN]
     with style():
         figure = Figure(figsize=(9.6, 6.4), layout="constrained")
-        panels = figure.subplots(3, 3, sharey=True).ravel()
-        _stages(panels[0], table, stages)
-        for axes, (name, share) in zip(panels[1:], ranked, strict=False):
+        top, *panels = figure.subplot_mosaic("SSS;ABC;DEF", sharey=True).values()
+        _stages(top, table, stages)
+        for axes, (name, share) in zip(panels, ranked, strict=False):
             _over(axes, first, name)
             axes.set_xlabel(f"{name} ({share:.0%} of the variance)", fontsize=8)
-        for axes in panels[::3]:
+        for axes in (top, *panels[::3]):
             axes.set_ylabel("distance from the paper", fontsize=8)
-        panels[0].set_ylim(0, 1)
+        top.set_ylim(0, 1)
     return figure
 
 
@@ -64,7 +65,7 @@ def _stages(axes: Axes, table: pd.DataFrame, stages: Sequence[str]) -> None:
         axes.annotate(
             f"{values.min():.2f}", (place, values.min()), (0, -10), textcoords="offset points", fontsize=7, ha="center"
         )
-    axes.set_xticks(range(len(stages)), stages, fontsize=7, rotation=60 if len(stages) > 6 else 0)
+    axes.set_xticks(range(len(stages)), stages, fontsize=7)
     axes.set_xlabel("stage (its smallest distance)", fontsize=8)
 
 
