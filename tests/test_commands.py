@@ -262,11 +262,39 @@ def test_a_plugin_that_is_missing_is_said_in_a_line(monkeypatch, capsys):
 def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, monkeypatch):
     drawing = ["bench", "--out", str(tmp_path / "bench"), *BENCH, "--train-samples", "50", "--test-samples", "50"]
     main(drawing)
-    monkeypatch.setattr("sdlcore.commands.fitting.save_references", None)  # the last file
-    with pytest.raises(TypeError):
-        main([*drawing, "--seed", "4"])
+    with monkeypatch.context() as patch:
+        patch.setattr("sdlcore.commands.fitting.save_references", None)  # the last file
+        with pytest.raises(TypeError):
+            main(drawing)
     with pytest.raises(ValueError, match="no bench"):
         read_bench(str(tmp_path / "bench"))
+    main([*drawing, "--seed", "4"])
+    assert read_bench(str(tmp_path / "bench")).seed == 4
+
+
+def test_the_version_is_told(capsys):
+    main(["--version"])
+    assert capsys.readouterr().out == f"sdlcore {sdl.__version__}\n"
+
+
+def test_a_training_that_is_not_finished_is_no_dictionary(tmp_path, capsys, folder):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint.safetensors").touch()
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(tmp_path / "run"), "--x", str(folder / "bench/test.h5")])
+    assert "run: holds a training that is not finished; the same call as before goes on" in capsys.readouterr().err
+
+
+def test_another_bench_is_never_overwritten(tmp_path, capsys):
+    drawing = ["bench", "--out", str(tmp_path / "bench"), *BENCH, "--train-samples", "50", "--test-samples", "50"]
+    main(drawing)
+    before = (tmp_path / "bench/features.safetensors").read_bytes()
+    for other in (["--seed", "4"], ["--max-interference", "0.5"]):
+        with pytest.raises(SystemExit):
+            main([*drawing, *other])
+        assert "holds another bench, Bench(n=24" in capsys.readouterr().err
+    main(drawing)
+    assert (tmp_path / "bench/features.safetensors").read_bytes() == before
 
 
 def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
@@ -288,6 +316,7 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     with ActivationStore(folder / "bench/train.h5") as store:
         np.save(tmp_path / "x.npy", store.read("input"))
         np.save(tmp_path / "labels.npy", np.arange(store.rows) % 3)
+    judged = ["--x", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "labels.npy")]
     classes = ["--labels", str(tmp_path / "labels.npy"), "--anchors", "class-means", "--n-anchors", "2"]
     many = [
         "fit-many",
@@ -306,7 +335,13 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     with pytest.raises(SystemExit):
         main([*many, *classes])
     assert "runs.yaml: runs differ in normalise or whiten" in capsys.readouterr().err
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "means/anchored"), str(tmp_path / "means/plain"), *judged])
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert "gt_recovery_decoder_unanchored" in header
+    assert [row.split()[0].rpartition("/")[2] for row in rows[:2]] == ["anchored", "plain"]
     for text, said in (
+        ("wide: {lr: 1e-3}", "runs.yaml: wide.lr: YAML reads 1e-3 as text; write 0.001"),
         ("[k, 2]", "runs.yaml: expected names of runs"),
         ("2: {}\n'2': {}", "would share a folder"),
         ("wide: k: 2", "runs.yaml: line 1: not YAML that can be read"),

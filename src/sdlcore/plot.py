@@ -10,6 +10,7 @@ from sdlcore.api.inputs import array, is_pair
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metrics import mip_name
+from sdlcore.settings import checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,7 +139,7 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     ValueError
         If there is no such latent.
     """
-    if not 0 <= latent < dictionary.n_q:
+    if not 0 <= checked("latent", int, latent) < dictionary.n_q:
         raise ValueError(f"latent must be between 0 and {dictionary.n_q - 1}, found {latent}")
     ax = _axes(ax)
     parts = [array(part, "x") for part in (x if is_pair(x) else (x,))]

@@ -268,6 +268,8 @@ class RunConfig(FromJson):
             raise ValueError("activation gated needs l1, without which its gates do not become sparse")
         if loss.l0 and model.activation != "jumprelu":
             raise ValueError(f"l0 needs activation jumprelu, found {model.activation}")
+        if loss.target_l0 is not None and loss.target_l0 > model.n_q:
+            raise ValueError(f"target_l0 must be at most n_q = {model.n_q}, found {loss.target_l0:g}")
         if loss.anchors and model.frozen != "none":
             raise ValueError(f"lambda_anchor moves both weights, but frozen is {model.frozen}")
         if self.training.resample_every and model.frozen != "none":

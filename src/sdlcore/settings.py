@@ -189,7 +189,11 @@ def _wanted(kind: Any, value: Any) -> str | None:
     origin = get_origin(kind)
     if origin is Literal and value not in get_args(kind):
         return f"one of {', '.join(map(str, get_args(kind)))}"
-    if origin is tuple and isinstance(value, tuple):
+    if origin is tuple and not isinstance(value, tuple | list):
+        return "a list"
+    if isinstance(kind, type) and issubclass(kind, FromJson) and not isinstance(value, kind):
+        return f"a mapping of {', '.join(field.name for field in fields(kind))}"
+    if origin is tuple:
         return next((problem for item in value if (problem := wanted(get_args(kind)[0], item))), None)
     if origin is Annotated:
         bounds = (_outside(bound, value) for bound in kind.__metadata__)
@@ -227,7 +231,7 @@ CALLED_ELSEWHERE = {
     "l0_coefficient": "l0",
 }
 """What SAELens, dictionary_learning, sparsify and others call some settings."""
-OF_SOLVERS = {"n_q": "n_atoms", "k": "support"}
+OF_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
 """What solvers have for some settings of trainings."""
 
 

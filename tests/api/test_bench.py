@@ -72,6 +72,7 @@ def test_anchors_are_true_features_and_more_of_them_keep_the_fewer(bench):
         ({"nn": 3}, "unknown settings: nn"),
         ({"sparsty": 0.9}, r"unknown settings: sparsty; expected some of .*; did you mean sparsity\?"),
         ({"correlation": 0.5, "group_size": 40}, "group_size: 40 features of a group"),
+        ({"hierarchy": (4, 2)}, r"hierarchy must be a mapping of parents, children, .*found \(4, 2\)"),
         ({"max_interference": 0.01, "bound": "absolute"}, "out of reach"),
     ],
 )
@@ -83,6 +84,8 @@ def test_settings_that_cannot_be_are_refused_by_name(settings, message):
 def test_no_samples_are_refused(bench):
     with pytest.raises(ValueError, match="n_samples must be at least 1, found 0"):
         bench.sample(0)
+    with pytest.raises(ValueError, match=r"n_samples must be a whole number, found 100\.0"):
+        bench.sample(1e2)
 
 
 def test_a_bench_says_what_it_is(bench):

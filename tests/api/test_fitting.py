@@ -376,6 +376,8 @@ def test_a_training_that_came_to_nothing_is_warned_of(both):
     small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, **QUIET}
     with pytest.warns(UserWarning, match=r"fvu is \S+ at the end of training: .* lower lr"):
         sdl.fit(both[0], lr=1000.0, steps=20, **small)
+    with pytest.warns(UserWarning, match=r"fvu is 1\.\d+ at the end of training: .* set normalise"):
+        sdl.fit(both[0] * np.float32(1e-6), steps=100, **small)
     with pytest.warns(UserWarning, match="all samples are the same"):
         sdl.fit(np.ones((100, 4), dtype=np.float32), steps=2, **small)
     with warnings.catch_warnings():
@@ -415,6 +417,18 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
             lambda x: sdl.fit(x, activation="topk", k=3, steps=5),
             "x: batch_size 1024 exceeds its 200 rows; set batch_size",
         ),
+        (lambda x: sdl.fit(x, pair="autoencoder"), "pair must be one of sae, transcoder, crosscoder, found 'autoenc"),
+        (lambda x: sdl.fit(x, "topk", k=8), "target is 'topk', expected an array or a path; settings go by name"),
+        (lambda x: sdl.fit(x, multi_k=4, **SMALL), "multi_k must be a list, found 4"),
+        (lambda x: sdl.fit(x, target_l0=5.0, **SMALL), "target_l0 must be at most n_q = 4, found 5"),
+        (lambda x: sdl.fit(x, watch=np.eye(6), **SMALL), "watch has 6 dimensions, but x has 8"),
+        (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one a sample; labels.ravel\(\) gives one"),
+        (lambda x: sdl.class_means(x, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
+        (lambda x: sdl.class_means(x, np.zeros(200)), r"; labels.astype\(int\) gives these"),
+        (
+            lambda x: sdl.fit(x, solver="acs", steps=8),
+            "settings of a solver: steps; .*; here it is called max_steps",
+        ),
         (lambda x: sdl.fit(x, n_latents=3), "unknown run settings: n_latents; here it is called n_q"),
         (lambda x: sdl.fit(x, solver="acs", n_q=3), "unknown settings of a solver: n_q; .*; here it is called n_atoms"),
         (lambda x: sdl.fit(x, solver="acs", k=3), "unknown settings of a solver: k; .*; here it is called support"),
@@ -432,7 +446,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(x, pair="transcoder"), r"call fit\(x, target\)"),
         (lambda x: sdl.fit(x.tolist()), r"x is a list of 200 rows or numbers, not an array; give np\.asarray\(x\)"),
         (lambda x: sdl.fit(x, sed=3), r"unknown run settings: sed; did you mean seed\?"),
-        (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file, or an activation store"),
+        (lambda x: sdl.fit("x.txt"), "x.txt: expected an .npy file, which np.save writes, or an activation store"),
         (lambda x: sdl.fit(3), "x is a int, expected an array, a tensor or a path"),
         (lambda x: sdl.fit(x[0]), r"x is float32 of shape \(8,\), expected a matrix"),
         (lambda x: sdl.fit(np.where(np.arange(200)[:, None] == 7, np.nan, x)), "infinity in row 7; leave such rows"),

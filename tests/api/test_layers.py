@@ -43,6 +43,12 @@ def transcoders(lm):
     return sdl.fit_layers(lm, documents(60), **READING, **TOPK)
 
 
+def test_a_set_is_written_in_the_order_of_its_layers(transcoders, tmp_path):
+    said = ", ".join(map(str, range(BLOCKS, 0, -1)))
+    with pytest.raises(ValueError, match=f"dictionaries were fitted at layers {said}; a set needs all layers in order"):
+        sdl.export_set(transcoders[::-1], "circuit_tracer", tmp_path / "set")
+
+
 @pytest.fixture(scope="module")
 def command(folder):
     """The command, and the set that it has written."""
@@ -81,7 +87,7 @@ def test_each_layer_is_fitted_to_what_enters_and_leaves_its_mlp(lm):
 
 
 def test_autoencoders_are_fitted_to_the_residual_stream(lm):
-    (found,) = sdl.fit_layers(lm, documents(60), layers=[2], pair="sae", **READING, **TOPK)
+    (found,) = sdl.fit_layers(lm, documents(60), layers=2, pair="sae", **READING, **TOPK)
     assert found.provenance["activations"]["where"] == {"layer": 2, "place": "residual"}
     with sdl.splice(lm, dictionary=found):
         spliced = logits(lm)

@@ -137,6 +137,11 @@ def test_what_is_wrong_is_named_before_anything_is_trained(runs, options, messag
         sdl.fit_many(x, runs, **options, **TOPK, **QUIET)
 
 
+def test_a_warning_says_of_which_run_it_is(x):
+    with pytest.warns(UserWarning, match=r"^run wild: fvu is .* at the end of training"):
+        sdl.fit_many(x, {"tame": {}, "wild": {"lr": 1000.0}}, **TOPK, **QUIET)
+
+
 def test_one_bar_counts_the_steps_of_all(x, capfd):
     sdl.fit_many(x, {"one": {}, "two": {"seed": 1}}, **TOPK, device="cpu")
     assert "60/60" in capfd.readouterr().err

@@ -196,6 +196,15 @@ def test_a_dictionary_knows_its_anchors_and_one_that_does_not_says_so(bench, x, 
     assert repr(anchors) == f"Anchors(4 in 8 dimensions, of features {', '.join(map(str, anchors.feature))})"
 
 
+def test_anchors_of_another_training_are_warned_of(bench, x):
+    sae = sdl.fit(x, anchors=bench.anchors(4, seed=2), **TOPK, **QUIET)
+    with pytest.warns(UserWarning, match="anchors are others than those that the dictionary was trained with"):
+        sdl.evaluate(sae, bench, anchors=bench.anchors(4, seed=3), n_samples=100, nulls=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sdl.evaluate(sae, bench, anchors=bench.anchors(4, seed=2), n_samples=100, nulls=False)
+
+
 def test_means_of_classes_that_are_centred_otherwise_are_warned_of(x):
     labels = np.arange(len(x)) % 3
     small = {"activation": "topk", "k": 2, "n_q": 8, "steps": 1, "batch_size": 16, **QUIET}

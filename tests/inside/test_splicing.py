@@ -317,5 +317,5 @@ def test_what_is_no_language_model_is_refused(random: SparseCoder):
 def test_latents_of_numpy_and_single_ones_are_taken():
     assert steer(np.int64(3), by=1).latent == 3
     assert ablate(np.int64(3)) == ablate([3]) == Ablate((3,))
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match=r"latent must be a whole number, found 1\.5"):
         steer(1.5, by=1)  # type: ignore[arg-type]

@@ -111,6 +111,11 @@ def test_plain_tensors_that_do_not_fit_or_are_not_understood_are_named(tmp_path)
     save_file(plain("relu"), file)
     with pytest.raises(ValueError, match=r"activation relu has no threshold; leave 0\.7 out"):
         load(file, activation="relu", threshold=0.7)
+    save_file(plain("jumprelu"), file)
+    with pytest.raises(ValueError, match=r"holds a threshold of its own; leave 0\.7 out"):
+        load(file, "tensors", layout="saelens", threshold=0.7)
+    with pytest.raises(ValueError, match="holds a threshold, which activation relu has none of; give jumprelu"):
+        load(file, "tensors", layout="saelens", activation="relu")
     save_file({"W_enc": torch.zeros(4, 9), "W_dec": torch.zeros(8, 5)}, file)
     with pytest.raises(ValueError, match=r"W_enc \(4, 9\), W_dec \(8, 5\) do not fit each other and the biases"):
         load(file, activation="relu")

@@ -8,7 +8,7 @@ import scipy.sparse
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.interop.synthetic import Coefficients, FeatureVectors, for_saelens
-from sdlcore.settings import Seed, checked
+from sdlcore.settings import Seed, Total, checked
 from sdlcore.sources.bench.drawing import Samples, draw_samples
 from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.settings import BenchSource
@@ -82,8 +82,7 @@ class Bench:
             If there is no such part, or no sample is asked for.
         """
         checked("part", Part, part)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, found {n_samples}")
+        checked("n_samples", Total, n_samples)
         blocks = list(draw_samples(self.settings, self.W_p, self.W_r, self.seed, part, n_samples))
         target = None if self.W_r is None else np.concatenate([block.target for block in blocks])
         features = scipy.sparse.vstack([block.features for block in blocks], format="csr")

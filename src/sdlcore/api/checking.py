@@ -14,8 +14,11 @@ from sdlcore.run import RunConfig
 from sdlcore.settings import used
 from sdlcore.solvers.settings import SolverConfig
 
-WORSE_THAN_THE_MEAN = 2.0
-"""Unexplained variance of a row of the history, as a share, that a few steps from a start do not reach."""
+WORSE_THAN_THE_MEAN = 1.05
+"""Unexplained variance of a row of the history, as a share, that a training of `SETTLED` steps does not end with."""
+SETTLED = 100
+A_START = 2.0
+"""The same of a few steps from a start."""
 
 
 def check_inputs(
@@ -111,10 +114,11 @@ def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
         warnings.warn("; ".join(said), stacklevel=4)
 
 
-def warn_of_error(fvu: float) -> None:
-    """Warn of a training that ended with a finite loss and is of no use all the same."""
+def warn_of_error(fvu: float, steps: int, name: str = "") -> None:
+    """Warn of a training that ended with a finite loss and is of no use all the same; one of several by its name."""
+    where = f"run {name}: " if name else ""
     if math.isnan(fvu):
-        warnings.warn("all samples are the same, so there is nothing to explain (fvu is NaN)", stacklevel=5)
-    elif fvu > WORSE_THAN_THE_MEAN:
-        said = f"fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
-        warnings.warn(f"{said}; lower lr, or train for more steps", stacklevel=5)
+        warnings.warn(f"{where}all samples are the same, so there is nothing to explain (fvu is NaN)", stacklevel=5)
+    elif fvu > (WORSE_THAN_THE_MEAN if steps >= SETTLED else A_START):
+        said = f"{where}fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
+        warnings.warn(f"{said}; lower lr, train for more steps, or set normalise", stacklevel=5)

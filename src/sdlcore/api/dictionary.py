@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.api.card import card_of
 from sdlcore.api.inputs import array, is_pair
-from sdlcore.api.run_folder import ANCHORS, CONFIG, HISTORY, run_folder
+from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_folder
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.places import OURS, format_at, locate
@@ -304,6 +304,8 @@ def load(
     ValueError
         Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
     """
+    if (Path(path) / CHECKPOINT).is_file() and not (Path(path) / OURS).exists():
+        raise ValueError(f"{path}: holds a training that is not finished; the same call as before goes on with it")
     if format in (None, "sdlcore") and not options:  # ours takes none, which load_coder says
         found = locate(path, subfolder, revision)
         if format == "sdlcore" or format_at(found) == "sdlcore":

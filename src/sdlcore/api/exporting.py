@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.api.dictionary import Dictionary, coder_of
+from sdlcore.api.inside import layer_of
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
 from sdlcore.model.sparse_coder import SparseCoder
@@ -22,6 +23,11 @@ def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **
 def export_set(dictionaries: Sequence[Dictionary | SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
     """Write a dictionary for each layer of a language model as circuit_tracer opens them, and return the folder.
 
-    Parameters and errors as of `sdlcore.interop.export.export_set`.
+    Parameters and errors as of `sdlcore.interop.export.export_set`. Dictionaries that know their layers (`fit_layers`)
+    have to be in their order, from layer 1 on.
     """
+    layers = [layer_of(dictionary) for dictionary in dictionaries]
+    if None not in layers and layers != list(range(1, len(layers) + 1)):
+        said = ", ".join(map(str, layers))
+        raise ValueError(f"dictionaries were fitted at layers {said}; a set needs all layers in order, from 1 on")
     return export_coders([coder_of(dictionary) for dictionary in dictionaries], to, folder, **options)

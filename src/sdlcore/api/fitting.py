@@ -111,6 +111,8 @@ class Fit:
     start: Dictionary | None
     watch: References | None
     device: torch.device
+    name: str = ""
+    """What it is called among several."""
 
     @classmethod
     def of(
@@ -144,6 +146,8 @@ class Fit:
     def facts(self, samples: Activations, digest: str) -> dict[str, Any]:
         """Return what makes the dictionary; ValueError if what is given does not fit together (`check_inputs`)."""
         check_inputs(samples, self.config, self.anchors, None if self.start is None else self.start.coder)
+        if self.watch is not None and self.watch.W_p.shape[0] != samples.n_p:
+            raise ValueError(f"watch has {self.watch.W_p.shape[0]} dimensions, but x has {samples.n_p}")
         facts = made_by(self.config, self.seed, self.device)
         anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
         facts["inputs"] = {"store": digest, "anchors": anchors}
@@ -217,7 +221,7 @@ class Fit:
             watch=watch,
             checkpoints=checkpoints,
         )
-        warn_of_error(rows[-1]["fvu"])
+        warn_of_error(rows[-1]["fvu"], self.steps, self.name)
         return Dictionary(model, facts, rows, self.anchors)
 
 

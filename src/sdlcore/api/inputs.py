@@ -11,7 +11,7 @@ import torch
 
 from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.reading import ActivationStore, open_checked
-from sdlcore.settings import Pair
+from sdlcore.settings import Pair, checked
 
 STORES = (".h5", ".hdf5")
 
@@ -29,7 +29,9 @@ def array(values: Any, name: str) -> np.ndarray:
         return np.asarray(values.float().numpy() if values.dtype == torch.bfloat16 else values.numpy())
     if isinstance(values, str | Path):
         if Path(values).suffix != ".npy":
-            raise ValueError(f"{values}: expected an .npy file, or an activation store ({', '.join(STORES)})")
+            raise ValueError(
+                f"{values}: expected an .npy file, which np.save writes, or an activation store ({', '.join(STORES)})"
+            )
         try:
             return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
         except FileNotFoundError as error:
@@ -91,7 +93,7 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     if np.ndim(values) != 1 or values.dtype.kind not in "iuO":
         kind = getattr(values, "dtype", type(values).__name__)
         expected = "expected whole numbers or names, one a sample"
-        raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}")
+        raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}{_remedy(values)}")
     if values.dtype.kind == "O":
         # whole numbers of which some are missing, too
         missing = pd.isna(values) | [isinstance(value, Integral) and value < 0 for value in values]
@@ -115,6 +117,13 @@ def is_store(x: Any) -> bool:
     return isinstance(x, ActivationStore) or (isinstance(x, str | Path) and Path(x).suffix in STORES)
 
 
+def _remedy(labels: Any) -> str:
+    """Return how labels of another shape or type become such, to end a sentence with."""
+    if np.ndim(labels) == 2:
+        return "; labels.ravel() gives one" if np.shape(labels)[1] == 1 else "; labels.argmax(1) does of one-hot rows"
+    return "; labels.astype(int) gives these" if getattr(labels, "dtype", np.dtype("U")).kind in "fb" else ""
+
+
 def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
     """Return the pair that inputs are given for: one array, an array and a target, or a list of two.
 
@@ -123,6 +132,9 @@ def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
     ValueError
         If another pair is asked for.
     """
+    asked = None if asked is None else checked("pair", Pair, asked)
+    if isinstance(target, str) and not Path(target).suffix:
+        raise ValueError(f"target is {target!r}, expected an array or a path; settings go by name, activation='topk'")
     if isinstance(x, tuple) and target is None and asked is None:
         meant = "fit(x[0]) for an autoencoder, fit(*x) for a transcoder, fit([*x]) for a crosscoder"
         raise ValueError(f"x is a tuple of {len(x)}, which does not say what it is for; call {meant}")

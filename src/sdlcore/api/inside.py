@@ -99,19 +99,31 @@ def contexts(
     return contexts_of(coder_of(dictionary), lm, texts, several, **where, **options)
 
 
-def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
-    pair = coder_of(dictionary).config.pair
+def layer_of(dictionary: Dictionary | SparseCoder) -> Layer | None:
+    """Return the layer of a language model that a dictionary was fitted at, if it knows it."""
+    own = _own_place(dictionary)
+    return None if own is None else own["layer"]
+
+
+def _own_place(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
+    """Return layer and place that a dictionary was fitted at, if it knows them."""
     made = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
-    if not made and layer is None:
-        raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
     if not made:
-        return {"layer": layer, "place": place}
+        return None
     where: Any = made.get("where")  # by `fit_layers`
-    own = where or where_of(Made.read("the dictionary", made).source, pair)
+    return dict(where or where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))
+
+
+def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
+    own = _own_place(dictionary)
+    if own is None and layer is None:
+        raise ValueError("layer is missing: the block, counted from 1, whose activations the dictionary was fitted on")
+    if own is None:
+        return {"layer": layer, "place": place}
     if layer is None:
-        return dict(own) if place is None else {**own, "place": place}
+        return own if place is None else {**own, "place": place}
     asked = {"layer": layer, "place": place}
-    place = place or ("residual" if pair == "sae" else own["place"])
+    place = place or ("residual" if coder_of(dictionary).config.pair == "sae" else own["place"])
     if (layer, place) != (own["layer"], own["place"]):
         warnings.warn(f"the dictionary was fitted at {_said(**own)}, and is put at {_said(layer, place)}", stacklevel=3)
     return asked

@@ -23,7 +23,7 @@ def fit_layers(
     lm: Any,
     texts: str | Path | Iterable[str],
     *,
-    layers: Sequence[int] | None = None,
+    layers: int | Sequence[int] | None = None,
     pair: Literal["transcoder", "sae"] = "transcoder",
     tokens: int | None = 200_000,
     out: str | Path | None = None,
@@ -50,7 +50,7 @@ def fit_layers(
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``.
     layers
-        Blocks, counted from 1; None for all.
+        Which block, or several, counted from 1; None for all.
     pair
         transcoder: from what enters a block's MLP to what leaves it; sae: the residual stream after a block.
     tokens
@@ -79,7 +79,8 @@ def fit_layers(
     asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
     reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options)
     stack = stack_of(reader.lm)
-    wanted = range(1, len(blocks(stack)) + 1) if layers is None else layers
+    several = [layers] if isinstance(layers, int) else layers
+    wanted = range(1, len(blocks(stack)) + 1) if several is None else several
     sites = {layer: sites_at(pair, stack, layer) for layer in wanted}
     contexts = list(reader.contexts(reader.number(tokens)))
     if not contexts:

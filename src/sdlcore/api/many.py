@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Self, TypeVar
@@ -180,7 +181,7 @@ def _asked(name: Hashable, settings: dict[str, Any], pair: str, watch: Any, wher
         if settings["pair"] != pair:
             raise ValueError(f"pair is {settings['pair']}, but that of all runs is {pair}")
         seed, anchors, start = (settings.pop(key) for key in ("seed", "anchors", "start"))
-        return Fit.of(settings, seed, anchors, start, watch, where)
+        return replace(Fit.of(settings, seed, anchors, start, watch, where), name=str(name))
 
 
 @contextmanager

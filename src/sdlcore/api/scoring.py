@@ -82,12 +82,16 @@ class Scores(Mapping[str, float | None]):
         }
         return pd.DataFrame(rows, index=pd.Index([metric.name for metric in known], name="metric"))
 
-    def __repr__(self) -> str:
-        """Draw the metrics that matter most, with chance beside them."""
+    def explained(self) -> list[str]:
+        """Return the names of the metrics that matter most; with anchors, those of unanchored features, too."""
         kept = {recovery_name(side, features=OTHERS): recovery_name(side) for side in SIDES}
         given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
         names = [found for name in EXPLAINED for found in (name, given.get(name))]
-        shown = [name for name in names if name in self.metrics]
+        return [name for name in names if name in self.metrics]
+
+    def __repr__(self) -> str:
+        """Draw the metrics that matter most, with chance beside them."""
+        shown = self.explained()
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         width = max(map(len, shown), default=0)
         lines = ["  ".join([f"{'metric':<{width}}", *(f"{head:>6}" for head in columns)])]
@@ -95,7 +99,7 @@ class Scores(Mapping[str, float | None]):
             cells = [f"{_brief(column.get(name)):>{max(6, len(head))}}" for head, column in columns.items()]
             lines.append("  ".join([f"{name:<{width}}", *cells]).rstrip())
         more = len(self.metrics) - len(shown)
-        if given:
+        if self.features.get("anchored"):
             lines.append("unanchored: of the features that no anchor gives away")
         return "\n".join([*lines, f"({more} more metrics)"] if more else lines)
 
@@ -110,6 +114,16 @@ def _anchors_of(dictionary: Dictionary) -> Anchors | None:
             stacklevel=3,
         )
     return dictionary.anchors
+
+
+def _warn_of_other_anchors(own: Anchors | None, given: Anchors) -> None:
+    """Warn of anchors that a dictionary was not trained with, though it knows its own."""
+    if own is not None and not (own.w_p.shape == given.w_p.shape and np.allclose(own.w_p, given.w_p, atol=1e-5)):
+        warnings.warn(
+            "anchors are others than those that the dictionary was trained with, so metrics of unanchored features "
+            "count some that were given away; leave anchors out, since the dictionary knows its own",
+            stacklevel=3,
+        )
 
 
 def _warn_of_another_mean(references: References, normalised: bool) -> None:
@@ -181,6 +195,8 @@ def evaluate(
     baselines = partial(null_dictionaries, seed=seed, centred=centred) if nulls else None
     if anchors is not None:
         anchors = as_anchors(anchors)
+        if isinstance(dictionary, Dictionary):
+            _warn_of_other_anchors(dictionary.anchors, anchors)
     elif isinstance(dictionary, Dictionary):
         anchors = _anchors_of(dictionary)
     if isinstance(truth, Bench):

@@ -13,7 +13,7 @@ from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.many import fit_many as fit_side_by_side
 from sdlcore.api.run_folder import run_folder
-from sdlcore.commands.given import FEATURES, REFERENCES, Given, opened, read_anchors, sites
+from sdlcore.commands.given import FEATURES, REFERENCES, Given, opened, read_anchors, read_bench, sites
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
@@ -34,7 +34,7 @@ SetFormat = Literal["circuit_tracer"]
 def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> None:
     """Draw a bench: its true features, and samples for training and evaluation.
 
-    Writes features.safetensors, train.h5 and test.h5.
+    Writes features.safetensors, train.h5 and test.h5. Another bench is never overwritten.
 
     Args:
         out: folder to write
@@ -42,6 +42,10 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
     """
     drawn = Bench.draw(seed=seed, **settings.to_dict())
     facts = provenance(drawing.__file__, bench=settings.to_dict(), seed=seed)
+    if (out / FEATURES).exists():
+        there = read_bench(str(out))
+        if (there.settings, there.seed) != (settings, seed):
+            raise ValueError(f"{out}: holds another bench, {there}; delete it, or name another folder")
     (out / FEATURES).unlink(missing_ok=True)  # of another bench, whose samples are replaced before it is
     sizes: dict[Part, int] = {"train": settings.train_samples, "test": settings.test_samples}
     for part, rows in sizes.items():
@@ -201,6 +205,10 @@ def fit_many(
     own = load_yaml(runs)
     if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
+    for name, one in own.items():
+        for key, value in one.items():
+            if isinstance(value, str) and (number := _number(value)) is not None:
+                raise ValueError(f"{runs}: {name}.{key}: YAML reads {value} as text; write {number!r}")
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     centred = {is_centred({**settings, **one}) for one in own.values()}
     if len(centred) > 1 and (labels is not None or anchors is not None):
@@ -215,6 +223,14 @@ def fit_many(
         if means is not None:
             save_references(out / str(name) / REFERENCES, means, {})
         print(f"{dictionary}: {out / str(name)}")
+
+
+def _number(text: str) -> float | None:
+    """Return what a text would be as a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def fit_layers(

@@ -14,7 +14,6 @@ from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.commands.given import REFERENCES, Given, given, opened, read_anchors, read_bench, sites
 from sdlcore.data.references import References, load_references
-from sdlcore.evaluation.metrics import EXPLAINED
 from sdlcore.inside.places import Place
 from sdlcore.run import is_centred
 from sdlcore.storage.files import write_json
@@ -100,7 +99,8 @@ def _side_by_side(scores: Mapping[Path, Scores]) -> str:
     """Return the metrics that matter most as a table, a row a dictionary."""
     import pandas as pd
 
-    shown = [name for name in EXPLAINED if any(name in found for found in scores.values())]
+    explained = sorted((found.explained() for found in scores.values()), key=len, reverse=True)
+    shown = list(dict.fromkeys(name for names in explained for name in names))
     rows = [[found.metrics.get(name) for name in shown] for found in scores.values()]
     return pd.DataFrame(rows, index=list(map(str, scores)), columns=shown).to_string(float_format="{:.4g}".format)
 

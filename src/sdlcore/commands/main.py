@@ -1,5 +1,8 @@
 """Run a command."""
 
+import sys
+
+import sdlcore
 from sdlcore.command_line import commands
 from sdlcore.commands.exchange import export, import_
 from sdlcore.commands.fitting import bench, fit, fit_layers, fit_many, solve
@@ -14,4 +17,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command that comes first, with the arguments that follow; those of the process where none are given."""
+    if (sys.argv[1:] if argv is None else argv) == ["--version"]:
+        print(f"sdlcore {sdlcore.__version__}")
+        return
     commands("sdlcore", "Train, solve for, judge and exchange sparse dictionaries.", COMMANDS, argv)

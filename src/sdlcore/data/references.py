@@ -52,7 +52,7 @@ class References(NamedTuple):
             return [str(number) for number in range(self.W_p.shape[1])]
         return [str(number) if self.class_names is None else self.class_names[number] for number in self.classes]
 
-    def choose(self, n_anchors: float, seed: int, first: int | None = None) -> Anchors:
+    def choose(self, n_anchors: float, seed: int = 0, first: int | None = None) -> Anchors:
         """Return anchors drawn from them at random (eq. 21), the pipeline's for the same seed.
 
         Parameters

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sdlcore.settings import checked
+
 Edit = Callable[[Tensor], Tensor]
 """Takes the latents of N tokens (N x n_q, its own copy), gives those that take their place."""
 
@@ -41,9 +43,14 @@ def steer(latent: int, *, by: float) -> Steer:
     """Return the edit that adds ``by`` to a latent at every token, i.e. ``by`` decoder rows to the activations.
 
     ``by`` is in units of the latent's activation. Begin with its largest activation in a text, which its page shows; a
-    few times that breaks the text. A negative number suppresses.
+    few times that breaks the text. A negative number suppresses. Splices nest, so that several latents can be steered.
+
+    Raises
+    ------
+    ValueError
+        If latent is no whole number, or ``by`` no number.
     """
-    return Steer(operator.index(latent), float(by))
+    return Steer(checked("latent", int, latent), float(checked("by", float, by)))
 
 
 def ablate(latents: int | Iterable[int]) -> Ablate:

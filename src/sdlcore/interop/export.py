@@ -17,7 +17,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.storage.files import atomic_path
 
 
-def export(model: SparseCoder, to: str, folder: str | Path, **options: Any) -> Path:
+def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -> Path:
     """Write a dictionary in another library's format.
 
     Parameters

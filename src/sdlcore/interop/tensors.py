@@ -68,6 +68,8 @@ def read(
         check_names(file, named, {"W_enc", "W_dec"} | (named.keys() & set(_NAMES.values())))
         W_enc, W_dec = _by_latent(file, named, layout)
         n_q, n_p, n_r = len(W_enc), W_enc.shape[1], W_dec.shape[1]
+        if threshold is not None and "threshold" in named:
+            raise SourceError(f"{file}: holds a threshold of its own; leave {threshold:g} out")
         limit = named.get("threshold", None if threshold is None else torch.tensor(float(threshold)))
         activation = activation or ("jumprelu" if limit is not None else None)
         if activation is None:
@@ -80,6 +82,8 @@ def read(
                 raise UnsaidError(f"{file}: does not say its k; give k, which activation {activation} needs")
         if threshold is not None and activation not in ("jumprelu", "batchtopk"):
             raise SourceError(f"{file}: activation {activation} has no threshold; leave {threshold:g} out")
+        if "threshold" in named and activation not in ("jumprelu", "batchtopk"):
+            raise SourceError(f"{file}: holds a threshold, which activation {activation} has none of; give jumprelu")
         if activation in ("jumprelu", "batchtopk") and limit is None:
             raise UnsaidError(f"{file}: does not say its threshold; give threshold, which {activation} needs")
         weights = Weights(

@@ -53,7 +53,7 @@ def described(error: BaseException, path: str | Path = "") -> str:
     """
     if isinstance(error, RecursionError):
         return "RecursionError: nested too deeply"
-    text = str(error).replace(str(path), Path(path).name) if str(path) else str(error)
+    text = str(error).replace(str(path), Path(path).name) if Path(path).name else str(error)
     text = printable(" ".join(text.strip().partition("\n")[0].split()))
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ..."

@@ -41,7 +41,9 @@ def unseal(path: str | Path, text: str | None, tensors: Tensors) -> dict[str, Js
         found = description.pop("crc32")
         expected = _crc(description, tensors)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: has no checksum: it is damaged, or of an earlier version; make it anew") from error
+        raise ValueError(
+            f"{path}: has no checksum: it is no such file, damaged, or of an earlier version; make it anew"
+        ) from error
     if found != expected:
         raise ValueError(f"{path}: is damaged: its numbers or their description are not what was written; make it anew")
     return dict(description)

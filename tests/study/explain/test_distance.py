@@ -4,7 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.study.explain.distance import CAP, READINGS, Reading, as_read, by_row, distances, errors, nearest
+from sdlcore.study.explain.distance import (
+    CAP,
+    READINGS,
+    Reading,
+    as_read,
+    by_row,
+    distances,
+    errors,
+    given_by_all_features,
+    nearest,
+)
 from sdlcore.study.explain.looks import ABOVE, THRESHOLDS
 from sdlcore.study.explain.protocols import Protocol
 from sdlcore.study.results.tables import read_paper
@@ -54,6 +64,16 @@ def test_an_error_is_counted_in_tolerances_and_at_most_ten(paper):
     found = nearest(Protocol(), rows, paper, 4)
     assert found.distance == pytest.approx((1.5 / CAP + 0 + 1) / 3)
     assert found.given == 1
+
+
+def test_a_dictionary_of_all_features_gives_what_lies_at_the_ends(paper):
+    # of TopK an MIP of .983, of ReLU neither
+    assert given_by_all_features(pd.DataFrame([look(40), look(80), look(80, "relu")]), paper) == 1
+    table7 = read_paper(REPOSITORY / "resources/paper/table7.csv")
+    # recovery and MIP at k = 32, the MIP alone at 128
+    rows = [look(80) | {"value": value} for value in (32.0, 128.0)]
+    assert given_by_all_features(pd.DataFrame(rows), table7) == 3
+    assert list(distances([Protocol()], pd.DataFrame(rows), table7, 1)["perfect"]) == [3]
 
 
 def test_only_the_end_counts_where_the_rate_changes(paper):

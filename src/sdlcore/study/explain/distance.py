@@ -133,7 +133,7 @@ def nearest(
     Where the learning rate is constant any look may be the end of a training, else the last one alone. Rows that
     diverged before count as wrong in all numbers. With a ``step``, only that one.
     """
-    rows = list(looks.fillna({"value": 0})[ROW].drop_duplicates().itertuples(index=False, name=None))
+    rows = _rows(looks)
     wrong = errors(looks, paper, divisor)
     ends = sorted(looks["step"].unique()) if protocol.schedule == "constant" else [protocol.steps]
     ends = ends if step is None else [step]
@@ -178,14 +178,34 @@ def distances(
     Returns
     -------
     DataFrame
-        Columns ``number``, those of `Nearest`, those of `Reading`, then the protocol's settings.
+        Columns ``number``, those of `Nearest`, ``perfect`` (`given_by_all_features`), those of `Reading`, then the
+        protocol's settings.
     """
     rows = []
     for number, part in _by_number(looks):
         near = nearest(protocols[number], part, paper, divisor, readings, step)._asdict()
         reading = near.pop("reading")._asdict()
+        near["perfect"] = given_by_all_features(part, paper)
         rows.append({"number": number, **near, **reading, **vars(protocols[number])})
     return pd.DataFrame(rows).sort_values(["distance", "number"], ignore_index=True)
+
+
+def given_by_all_features(looks: pd.DataFrame, paper: pd.DataFrame) -> int:
+    """Return how many of the rows' numbers a dictionary gives that has all features: a recovery of 100 %, an MIP of 1.
+
+    Arguments as for `errors`. It says how much it means that a protocol gives so many.
+    """
+    rows = {(PAPER_METHODS[method], anchored, value) for method, anchored, value in _rows(looks)}
+    there = [
+        (row.method, row.anchoring != "none", row.value) in rows for row in paper.fillna({"value": 0}).itertuples()
+    ]
+    found, most = paper[there], {RECOVERY: 100.0, MIP: 1.0}
+    return int(sum(((found[name] - end).abs() <= TOLERANCE[name] + 1e-9).sum() for name, end in most.items()))
+
+
+def _rows(looks: pd.DataFrame) -> list[Any]:
+    """Return the rows of a table that looks are of."""
+    return list(looks.fillna({"value": 0})[ROW].drop_duplicates().itertuples(index=False, name=None))
 
 
 def as_read(looks: pd.DataFrame, paper: pd.DataFrame, divisor: int, step: int, reading: Reading) -> pd.DataFrame:
