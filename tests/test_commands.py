@@ -393,6 +393,10 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fit", "x.npy"], "--out"),
         (["fit", "x.npy", "--out", "run", "--d-sae", "8"], "Unrecognized options: --d-sae, 8; here it is called --n-q"),
         (
+            ["fit", "x.npy", "--out", "run", "--solver", "acs"],
+            "fit has no option --solver; solvers have a command of their own, solve",
+        ),
+        (
             ["fit-many", "x.npy", "--runs", "r.yaml", "--out", "run", "--start", "a"],
             "sdlcore: fit-many has no option --start",
         ),

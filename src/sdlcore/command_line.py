@@ -228,7 +228,8 @@ def _one_line(box: str) -> str:
     # of settings that do not go together tyro names a parameter of its own
     found = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
     if of_another := re.search(r"misplaced options: (--[\w-]+) \(applied to [\w-]+ ([\w-]+)\)", line):
-        return f"{of_another[2]} has no option {of_another[1]}"
+        hint = "; solvers have a command of their own, solve" if of_another[1] == "--solver" else ""
+        return f"{of_another[2]} has no option {of_another[1]}{hint}"
     if unread := re.search(r"Error parsing (--[\w-]+): Could not find valid parse for arguments: \[(.*)\]", line):
         return f"{unread[1]} cannot be {unread[2]}; --help says what it takes"
     asked = re.search(r"Unrecognized options: --([\w-]+)", line)

@@ -213,6 +213,23 @@ def test_what_no_dictionary_here_does_is_named(name, change, message, tmp_path):
         load(folder)
 
 
+def test_settings_that_are_not_there_are_named(tmp_path):
+    folder = export(made("topk"), "saelens", tmp_path / "out")
+    settings = json.loads((folder / "cfg.json").read_text())
+    del settings["k"]
+    (folder / "cfg.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"out: not readable as .* \(it lacks 'k'\)"):
+        load(folder)
+
+
+def test_what_torch_says_of_pickles_has_no_colours(tmp_path):
+    folder = export(made("topk"), "dictionary_learning", tmp_path / "out")
+    torch.save({"weights": made("topk")}, folder / "ae.pt")
+    with pytest.raises(ValueError, match="out: not readable as") as refused:
+        load(folder)
+    assert "\x1b" not in str(refused.value)
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     folder = export(made("topk"), "saelens", tmp_path / "out")
     state = load_file(folder / "sae_weights.safetensors")

@@ -1,6 +1,7 @@
 """Turn whatever a parser raises into one sentence that names the file."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 LONGEST = 300
 """Most letters of what a parser says that an error repeats."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 NO_CODE = "code that comes with a model is never run"
 
 
@@ -53,8 +55,10 @@ def described(error: BaseException, path: str | Path = "") -> str:
     """
     if isinstance(error, RecursionError):
         return "RecursionError: nested too deeply"
+    if isinstance(error, KeyError):
+        return f"it lacks {printable(str(error))}"
     text = str(error).replace(str(path), Path(path).name) if Path(path).name else str(error)
-    text = printable(" ".join(text.strip().partition("\n")[0].split()))
+    text = printable(" ".join(_COLOURS.sub("", text).strip().partition("\n")[0].split()))
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ..."
     return f"{type(error).__name__}: {text}".rstrip(": ")
