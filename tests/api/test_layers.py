@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,19 @@ def test_a_dictionary_of_the_set_knows_its_layer(lm, transcoders, tmp_path):
     assert not torch.equal(found, logits(lm))
     pages = sdl.contexts(transcoders[2], lm, documents(60), [1], context_length=16, progress=False)
     assert "MLP of block 3" in str(pages)
+
+
+def test_another_language_model_is_warned_of(lm, transcoders, tmp_path):
+    save_tiny_llama(tmp_path / "other")
+    other = load_whole(tmp_path / "other")
+    with pytest.warns(UserWarning, match=r"the dictionary was fitted on .*lm, and the language model is .*other"):
+        sdl.contexts(transcoders[2], other, documents(60), 1, context_length=16, progress=False)
+    with pytest.warns(UserWarning, match="the language model is"), sdl.splice(other, dictionary=transcoders[2]):
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with sdl.splice(lm, dictionary=transcoders[2]):
+            pass
 
 
 def test_the_command_writes_a_run_for_each_layer_and_the_set(command):

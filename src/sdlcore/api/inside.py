@@ -57,6 +57,7 @@ def splice(
         raise ValueError("layer is a dictionary; call splice(lm, layer, dictionary) or splice(lm, dictionary=...)")
     if dictionary is None:
         raise ValueError("dictionary is missing: what to splice in")
+    _warn_of_another_model(dictionary, lm)
     where = _where(dictionary, layer, place)
     return splice_coder(lm, coder=coder_of(dictionary), edit=edit, **where, **options)
 
@@ -94,6 +95,7 @@ def contexts(
     ValueError
         As there, or if no layer is given and the dictionary does not know it.
     """
+    _warn_of_another_model(dictionary, lm)
     where = _where(dictionary, layer, place)
     several = list(latents) if isinstance(latents, Iterable) else [latents]
     return contexts_of(coder_of(dictionary), lm, texts, several, **where, **options)
@@ -112,6 +114,15 @@ def _own_place(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
         return None
     where: Any = made.get("where")  # by `fit_layers`
     return dict(where or where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))
+
+
+def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
+    """Warn of a language model that is called otherwise than the one whose activations `fit_layers` took."""
+    made: Any = dictionary.provenance.get("activations", {}) if isinstance(dictionary, Dictionary) else {}
+    own = made.get("model", {}).get("name") if "where" in made else None
+    here = lm if isinstance(lm, str | Path) else lm.name_or_path or type(lm).__name__
+    if own is not None and Path(own).name != Path(here).name:
+        warnings.warn(f"the dictionary was fitted on {own}, and the language model is {here}", stacklevel=3)
 
 
 def _where(dictionary: Dictionary | SparseCoder, layer: Layer | None, place: Place | None) -> dict[str, Any]:
