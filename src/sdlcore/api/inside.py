@@ -88,7 +88,8 @@ def contexts(
         Where the dictionary was fitted, as of `splice`.
     **options
         ``tokenizer`` (of a model made in memory), ``number`` of contexts, ``width`` in tokens, ``context_length`` (128;
-        lower it for short texts), ``tokens`` to read at most, ``drop`` and more (`sdlcore.inside.pages.contexts`).
+        lower it for short texts), ``tokens`` to read (rounded up to whole contexts), ``drop`` and
+        more (`sdlcore.inside.pages.contexts`).
 
     Raises
     ------

@@ -54,7 +54,8 @@ def fit_layers(
     pair
         transcoder: from what enters a block's MLP to what leaves it; sae: the residual stream after a block.
     tokens
-        Tokens to run the model over at most; None for the whole text.
+        Tokens from the beginning of the text to run the model over, rounded up to whole contexts: 300 are three
+        contexts of 128. Those that ``drop`` names are not trained on. None for the whole text.
     out
         A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. A call that
         was cut off goes on there. A finished layer is opened instead, if settings, seed, code, text and the model's

@@ -257,7 +257,7 @@ def fit_layers(
         text: a text file, JSON lines, Parquet, a folder of these, or dataset:OWNER/NAME
         out: folder to write
         layers: blocks, counted from 1, e.g. 3 4; all if left out
-        tokens: at most so many are read
+        tokens: so many of the text are read, rounded up to whole contexts
         context_length: tokens that the model is shown at once; 128, or as many as it takes, if left out
         to: library to write the set for, into a folder of its name beside the runs; refused before the training if the
             library cannot express it

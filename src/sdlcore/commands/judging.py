@@ -127,7 +127,7 @@ def contexts(
         layer: block that the dictionary was fitted on, counted from 1. Runs of the pipeline, of `sdlcore fit` on a
             language model's store, and of `sdlcore fit-layers` know it
         place: residual, mlp, mlp_input or mlp_output; residual for an autoencoder, mlp for a transcoder if left out
-        tokens: at most so many are read
+        tokens: so many of the text are read, rounded up to whole contexts
         number: contexts of each latent
     """
     pages = find_contexts(

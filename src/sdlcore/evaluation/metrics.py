@@ -220,7 +220,12 @@ _DECLARED: list[Metric] = [
     *_patterns(MIP, features=OTHERS),
     *_patterns(GT_RECOVERY, tau=TAU_STRICT),
     *(
-        Metric(f"hungarian_{side}", "Hungarian", f"mean |cosine| of the best one-to-one assignment: {rows}", HIGHER)
+        Metric(
+            f"hungarian_{side}",
+            "Hungarian",
+            f"mean |cosine| of the best one-to-one assignment, over all features, 0 for those without a latent: {rows}",
+            HIGHER,
+        )
         for side, rows in ROWS.items()
     ),
     Metric("f1", "F1", "mean F1 of latents as detectors of the features that their decoder columns match", HIGHER),
@@ -266,7 +271,8 @@ _DECLARED: list[Metric] = [
     Metric(
         "mcc",
         "MCC",
-        "mean |cosine| of the best one-to-one assignment of columns of the decoder, over as many pairs as there are",
+        "mean |cosine| of the best one-to-one assignment of columns of the decoder, over its pairs: "
+        "`hungarian_decoder`, but higher where there are fewer latents than features",
         HIGHER,
         BENCH,
         in_tables=False,

@@ -135,7 +135,8 @@ def contexts(
     contexts_per_batch
         Contexts that run at once.
     tokens
-        Tokens to run the model over at most; None for the whole text.
+        Tokens from the beginning of the text to run the model over, rounded up to whole contexts: 300 are three
+        contexts of 128. Those that ``drop`` names do not count. None for the whole text.
     drop
         Kinds of tokens that are left out: first_position, separator, outlier.
     text_options

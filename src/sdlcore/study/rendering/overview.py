@@ -15,7 +15,7 @@ from sdlcore.study.results.tables import PAPER_METHODS
 COLUMNS = ["method", "protocol", "what", "recovery"]
 PAPER = "the paper"
 NEAREST = "nearest protocol"
-"""Of our search, at the paper's scale (docs/results/explain)."""
+"""Of those of our search that were tested on all tables, at the paper's scale (protocol A of docs/results/explain)."""
 NULL = "null baseline"
 SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 FILLS = ("full", "none")
@@ -40,8 +40,8 @@ def overview_rows(
     table
         Table 1, as `sdlcore.study.rendering.sweeps.table_over` returns it.
     nearest
-        The numbers of the protocol that is nearest to the paper, under its own reading, as
-        `sdlcore.study.results.tables.read_paper` returns them.
+        The numbers of the protocol that is nearest to the paper of those tested on all tables, under its own reading,
+        as `sdlcore.study.results.tables.read_paper` returns them.
     methods
         Those that are shown, in order.
     nulls
