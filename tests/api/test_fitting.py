@@ -385,6 +385,18 @@ def test_a_training_that_came_to_nothing_is_warned_of(both):
         sdl.fit(both[0], steps=2, **small)
 
 
+def test_a_mean_that_samples_share_is_warned_of_where_nothing_takes_it_away(both):
+    small = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
+    far = both[0] + np.float32(3)
+    with pytest.warns(UserWarning, match=r"samples share a mean that is \S+ times as long as their spread; set normal"):
+        sdl.fit(far, **small)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for taken in ({"normalise": True}, {"bias": True, "center": True}):
+            sdl.fit(far, **small, **taken)
+        sdl.fit(both[0], **small)
+
+
 def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
     x, small = both[0], {"n_q": 8, "batch_size": 64, "steps": 2, **QUIET}
     unused = "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux"

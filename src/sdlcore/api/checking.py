@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.run import RunConfig
+from sdlcore.run import RunConfig, is_centred
 from sdlcore.settings import used
 from sdlcore.solvers.settings import SolverConfig
 
@@ -19,6 +21,10 @@ WORSE_THAN_THE_MEAN = 1.05
 SETTLED = 100
 A_START = 2.0
 """The same of a few steps from a start."""
+
+
+LOOKED_AT = 1000
+"""Samples whose mean and spread are compared."""
 
 
 def check_inputs(
@@ -92,6 +98,20 @@ def warn_of_dense(config: RunConfig) -> None:
         warnings.warn(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
             'set l1 (or l0), or activation="topk" and k',
+            stacklevel=4,
+        )
+
+
+def warn_of_a_mean(samples: Activations, config: RunConfig) -> None:
+    """Warn of a mean that all samples share, where no part of the dictionary takes it away."""
+    if is_centred(config.to_dict()) or config.model.bias:
+        return
+    first = samples.read("input", 0, LOOKED_AT).astype(np.float64)
+    mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
+    if mean > spread > 0:
+        warnings.warn(
+            f"samples share a mean that is {mean / spread:.2g} times as long as their spread; "
+            "set normalise, which takes it away",
             stacklevel=4,
         )
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
-from sdlcore.api.checking import check_inputs, warn_of_dense, warn_of_error, warn_of_unused
+from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import activations, pair_of
 from sdlcore.api.run_folder import CHECKPOINT, alone, is_finished, run_folder
@@ -148,6 +148,8 @@ class Fit:
         check_inputs(samples, self.config, self.anchors, None if self.start is None else self.start.coder)
         if self.watch is not None and self.watch.W_p.shape[0] != samples.n_p:
             raise ValueError(f"watch has {self.watch.W_p.shape[0]} dimensions, but x has {samples.n_p}")
+        if isinstance(self.config, RunConfig):
+            warn_of_a_mean(samples, self.config)
         facts = made_by(self.config, self.seed, self.device)
         anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
         facts["inputs"] = {"store": digest, "anchors": anchors}
