@@ -26,6 +26,7 @@ CHANGE = {
     "own": {"methods": ["topk_real"]},
     "methods": {"topk_real": {"k": 2}},
 }
+WIDER = {"sources": {"file": {"mine": {**SOURCE, "run": {"n_q": 40}}}}}
 RUN = "results/tiny/runs/mine/transcoder/best/none/seed0/metrics.json"
 
 
@@ -77,8 +78,34 @@ def test_a_changed_file_or_setting_reruns_what_hangs_on_it(checkout):
     assert checkout.plan(RUN, change=CHANGE).jobs == []
     other = {"sources": {"file": {"mine": {**SOURCE, "test_share": 0.3, "run": {"n_q": 32}}}}}
     assert "file_activations" in checkout.plan(RUN, change=other).rules()
-    wider = {"sources": {"file": {"mine": {**SOURCE, "run": {"n_q": 40}}}}}
-    assert checkout.plan(RUN, change=wider).rules() == {"train", "evaluate"}
+    np.save(checkout.path / DATA / "other.npy", np.arange(1200) % 2)
+    path = {"sources": {"file": {"mine": {**SOURCE, "labels": f"{DATA}/other.npy", "run": {"n_q": 32}}}}}
+    assert checkout.plan(RUN, change=path).rules() == everything
+    assert checkout.plan(RUN, change=CHANGE | WIDER).rules() == {"train", "evaluate"}
+
+
+@pytest.mark.parametrize("key", ["input", "labels", "class_names"])
+def test_results_are_not_taken_for_those_of_a_file_that_is_not_there(checkout, key):
+    gone = f"{DATA}/gone.{'txt' if key == 'class_names' else 'npy'}"
+    source = {**SOURCE, key: gone, "run": {"n_q": 32}}
+    done = checkout.snakemake(RUN, change=CHANGE | {"sources": {"file": {"mine": source}}}, check=False)
+    assert done.returncode != 0
+    assert f"sources.file.mine: no such file: {gone}. results/tiny has results of mine, but not of such" in done.stdout
+    assert "rule " not in done.stdout
+
+
+def test_stores_outlive_the_files_that_they_were_made_from(checkout):
+    before = checkout.path / DATA
+    after = before.rename(checkout.path / "elsewhere")
+    try:
+        assert checkout.plan(RUN, change=CHANGE).jobs == []
+        assert checkout.plan(RUN, change=CHANGE | WIDER).rules() == {"train", "evaluate"}
+        share = {"sources": {"file": {"mine": {**SOURCE, "test_share": 0.3, "run": {"n_q": 32}}}}}
+        done = checkout.snakemake(RUN, change=CHANGE | share, check=False)
+        assert done.returncode != 0
+        assert "not of such a file with these settings" in done.stdout
+    finally:
+        after.rename(before)
 
 
 def test_other_sources_are_made_as_before(checkout):

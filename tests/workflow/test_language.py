@@ -79,6 +79,24 @@ def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: C
     assert [rule for rule, _ in plan.jobs] == ["language_shard"]
 
 
+@pytest.mark.slow
+def test_stores_outlive_their_text_and_a_stream_does_not(words: Checkout):
+    sources = CHANGE["sources"]["llama"]
+    alone = [{"sources": {"llama": {name: source}}} for name, source in sources.items()]
+    other = {"sources": {"llama": {"in_parts": {**sources["in_parts"], "text": "gone.json"}}}}
+    refused = words.snakemake(f"{RUNS[0]}/metrics.json", change=other, check=False)
+    assert refused.returncode != 0
+    assert "sources.llama.in_parts: no such file: gone.json. results/tiny has results of in_parts" in refused.stdout
+    after = (words.path / "words.json").rename(words.path / "elsewhere.json")
+    try:
+        assert words.plan(f"{RUNS[0]}/metrics.json", change=alone[0]).jobs == []
+        refused = words.snakemake(f"{RUNS[1]}/metrics.json", "-n", change=alone[1], check=False)
+        assert refused.returncode != 0
+        assert "sources.llama.streamed: no such file: words.json" in refused.stdout
+    finally:
+        after.rename(words.path / "words.json")
+
+
 def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converted(tmp_path: Path):
     """A second one's file has the same name and is broken: its job fails, and Snakemake cleans up after it."""
     save_tiny_gguf(save_tiny_llama(tmp_path / "tiny"), tmp_path / "model.gguf")

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images.settings import ClipSource
+from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.sources.wheels import PREFIX
 from sdlcore.storage.parsing import SourceError
 from sdlcore.study.configuration.plan import Shape
 from sdlcore.study.configuration.validation import batches_beyond_rows
@@ -46,9 +48,57 @@ def shard_files(source, split, suffix):
     return [f"{RESULTS}/activations/{source}/{split}/part-{number:05d}.{suffix}" for number in numbers]
 
 
+def own_files(name):
+    """Files and folders of one's own that a source is made from; those of images, its job looks for."""
+    source = study.source(name)
+    if source.kind == "file":
+        return source.files
+    if source.kind == "llama":
+        model, text = source.model, source.text
+        taken = [model] * (not is_hub_model(model)) + [text] * (not is_hub_text(text))
+        return [reference for reference in taken if not reference.startswith(PREFIX)]
+    if source.kind == "saelens":
+        from sdlcore.sources.saelens.model import model_files  # only here: it loads scipy
+
+        return model_files(source.model)
+    return []
+
+
 def missing_files(name):
-    """Files of a source of kind file that are not there."""
-    return [file for file in study.file(name).files if not Path(file).exists()]
+    """Those of them that are not there."""
+    return [file for file in own_files(name) if not Path(file).exists()]
+
+
+OF_OWN_FILES = {"file": FileSource, "llama": LlamaSource, "saelens": SaelensSource}
+
+
+def outlives_its_files(name):
+    """Whether a source's files are gone, and its stores were made from them: what is made from these needs no more."""
+    if study.source(name).is_streamed or not missing_files(name):
+        return False
+    from sdlcore.study.configuration.origins import were_made_by  # only here: it loads HDF5
+
+    kind = OF_OWN_FILES[study.source(name).kind]
+    seeds = study.bench_seeds(name) if study.source(name).n_features is not None else [0]
+    stores = [FILES.store(name, seed, part) for seed in seeds for part in ("train", "test")]
+    return were_made_by(stores, kind.from_dict(settings_for(kind, SimpleNamespace(source=name))))
+
+
+# no rule makes their stores. One that has no inputs would not do: Snakemake loses jobs that take what such a rule makes
+OUTLIVING = [name for name in study.all_sources() if outlives_its_files(name)]
+
+
+def refuse_missing_files():
+    """Refuse results that would be taken for those of files that are not there.
+
+    Of a rule without its inputs, Snakemake takes the outputs that are there for good ones."""
+    for name, source in study.all_sources().items():
+        missing = [] if name in OUTLIVING else missing_files(name)
+        if missing and any(Path(RESULTS, folder, name).exists() for folder in ("activations", "runs")):
+            raise WorkflowError(
+                f"sources.{source.kind}.{name}: no such file: {', '.join(missing)}. {RESULTS} has results of {name}, but "
+                "not of such a file with these settings; correct the path, or put the file back"
+            )
 
 
 def array_files(wildcards):

@@ -15,6 +15,16 @@ def asked_targets():
         return []
 
 
+def only_plans(targets):
+    """Whether nothing but plans is asked for, which name what is missing."""
+    plans = {workflow.modifier.modify_rulename(name) for name in ("plan", *(f"plan_{name}" for name in PLANNED))}
+    return bool(targets) and plans.issuperset(targets)
+
+
+if workflow.is_main_process and not only_plans(asked_targets()):
+    refuse_missing_files()
+
+
 def is_made(target):
     """Whether there is a rule or a file of that name, or a rule that makes the file."""
     return workflow.is_rule(target) or Path(target).exists() or any(rule.is_producer(target) for rule in workflow.rules)

@@ -13,7 +13,7 @@ rule file_activations:
     benchmark:
         "<logs>/file_activations/{source}.tsv"
     wildcard_constraints:
-        source=names_of("file"),
+        source=pattern(name for name in study.sources.file if name not in OUTLIVING),
     conda:
         ENVIRONMENT
     threads: 1

@@ -12,7 +12,7 @@ rule saelens:
     benchmark:
         "<logs>/saelens/{source}.seed{seed}.tsv"
     wildcard_constraints:
-        source=names_of("saelens"),
+        source=pattern(name for name in study.sources.saelens if name not in OUTLIVING),
     conda:
         ENVIRONMENT
     threads: 1
