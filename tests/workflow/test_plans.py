@@ -256,14 +256,20 @@ def test_models_and_texts_of_ones_own_are_planned(checkout):
     assert checkout.plan(stores, change=change).rules() == {"activations"}
 
 
-def test_layers_that_a_model_does_not_have_are_refused_before_it_is_loaded(checkout):
+def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
     (checkout.path / "few").mkdir()
-    (checkout.path / "few/config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 8}')
+    config = '{"num_hidden_layers": 4, "hidden_size": 8, "max_position_embeddings": 128}'
+    (checkout.path / "few/config.json").write_text(config)
     (checkout.path / "a.txt").write_text("a text")
     source = {"model": "few", "text": "a.txt", "layer": 5, "run": {"n_q": 64}}
     done = checkout.snakemake("all", "-n", change={"sources": {"llama": {"mine": source}}}, check=False)
     assert done.returncode != 0
     assert "sources.llama.mine.layer: block 5, but few has 4; take at most that" in done.stdout
+    source |= {"layer": 4, "context_length": 4096}
+    done = checkout.snakemake("all", "-n", change={"sources": {"llama": {"mine": source}}}, check=False)
+    assert done.returncode != 0
+    said = "sources.llama.mine.context_length: contexts of 4096 tokens, but the model takes 128; take at most that"
+    assert said in done.stdout
 
 
 def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkout):

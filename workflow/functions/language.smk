@@ -2,7 +2,7 @@
 import hashlib
 
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
-from sdlcore.sources.language.shape import model_shape
+from sdlcore.sources.language.shape import beyond_positions, model_shape
 from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
 
 
@@ -78,25 +78,27 @@ def language_text_files(wildcards):
     return [] if is_hub_text(text) else text
 
 
-def blocks_and_width(name):
-    """The blocks of a source's model and the dimension of its residual stream; None where the model is not here yet."""
+def shape_of_model(name):
+    """How large a source's model is, and how long its contexts may be; None where the model is not here yet."""
     model = language_model(SimpleNamespace(source=name))
     return None if is_hub_model(model) else model_shape(model)
 
 
-def check_layers(name):
-    """Refuse layers that the model does not have, which the extraction would only find with the model loaded."""
-    model, source = blocks_and_width(name), study.llama(name)
+def check_model(name):
+    """Refuse layers that the model does not have and contexts that it does not take, which the extraction finds late."""
+    model, source = shape_of_model(name), study.llama(name)
     key, layers = ("layer", [source.layer]) if source.layers is None else ("layers", source.layers)
     if model and max(layers) > model.blocks:
         raise WorkflowError(
             f"sources.llama.{name}.{key}: block {max(layers)}, but {source.model} has {model.blocks}; take at most that"
         )
+    if problem := beyond_positions(model, source.context_length):
+        raise WorkflowError(f"sources.llama.{name}.context_length: {problem}")
 
 
 if workflow.is_main_process:
     for name in study.sources.llama:
-        check_layers(name)
+        check_model(name)
 
 
 def language_environment(wildcards):

@@ -36,7 +36,7 @@ def found_shapes():
     """What files and models that are there say of sources that the configuration knows the dimensions of only later."""
     found = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
     for name, source in study.sources.llama.items():
-        if source.n_p is None and (model := blocks_and_width(name)):
+        if source.n_p is None and (model := shape_of_model(name)):
             found[name] = Shape(source.rows, (model.width, model.width * source.has_target))
     return found
 

@@ -250,6 +250,12 @@ def test_text_that_is_too_short_is_refused_and_gives_no_store(
     assert not (tmp_path / "test.h5").exists()
 
 
+def test_contexts_longer_than_the_model_takes_are_refused_before_the_text_is_read(folder: Path, tmp_path: Path):
+    source = dataclasses.replace(SOURCE, context_length=65)
+    with pytest.raises(SourceError, match="context_length: contexts of 65 tokens, but the model takes 64; take at"):
+        extract(source, folder, tmp_path / "no text.json", tmp_path / "train.h5", tmp_path / "test.h5")
+
+
 @pytest.mark.timeout(30)
 def test_one_line_of_20_mb_is_told_that_it_is_one_document(folder: Path, tmp_path: Path):
     """Whatever its length: training and evaluation take different documents."""

@@ -26,6 +26,7 @@ from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
 from sdlcore.sources.language.filling import Filling
 from sdlcore.sources.language.forward import MEDIAN_ROWS, Batch, RowKinds, activations, median_norms
 from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.shape import beyond_positions, model_shape
 from sdlcore.sources.language.tokens import contexts_of, opening_of, separator_of, tokenise
 from sdlcore.storage.files import provenance
 from sdlcore.storage.parsing import SourceError
@@ -118,12 +119,15 @@ def prepare(
     Raises
     ------
     SourceError
-        If the model or the text does not serve, or it can be told already that the text has too few tokens.
+        If the model or the text does not serve, contexts are longer than the model takes, or it can be told already
+        that the text has too few tokens.
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
     device = device or torch.device("cpu")
     checkpoint = open_checkpoint(model, source.revision)
+    if problem := beyond_positions(model_shape(checkpoint.folder), source.context_length):
+        raise SourceError(f"{model}: context_length: {problem}")
     tokenizer = load_tokenizer(checkpoint.folder)
     corpus = open_text(text, source.text_options)
     if corpus.whole:

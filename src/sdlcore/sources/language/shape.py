@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 BLOCKS, WIDTH = ("num_hidden_layers", "n_layer"), ("hidden_size", "n_embd")
+POSITIONS = ("max_position_embeddings", "n_positions")
 """Names of transformers: that of Llama and its kin, and GPT-2's."""
 
 
@@ -14,6 +15,8 @@ class ModelShape(NamedTuple):
     blocks: int
     width: int
     """Dimensions of its residual stream."""
+    positions: int | None = None
+    """Tokens of the longest context that it takes; None where that is not said."""
 
 
 def model_shape(folder: str | Path) -> ModelShape | None:
@@ -27,7 +30,15 @@ def model_shape(folder: str | Path) -> ModelShape | None:
         return None
     if not isinstance(config, dict):
         return None
-    blocks, width = (
-        next((config[key] for key in keys if isinstance(config.get(key), int)), None) for keys in (BLOCKS, WIDTH)
+    blocks, width, positions = (
+        next((config[key] for key in keys if isinstance(config.get(key), int)), None)
+        for keys in (BLOCKS, WIDTH, POSITIONS)
     )
-    return None if blocks is None or width is None else ModelShape(blocks, width)
+    return None if blocks is None or width is None else ModelShape(blocks, width, positions)
+
+
+def beyond_positions(shape: ModelShape | None, context_length: int) -> str | None:
+    """Return what is wrong with contexts that are longer than a model takes, as far as its shape is known."""
+    if shape is None or shape.positions is None or context_length <= shape.positions:
+        return None
+    return f"contexts of {context_length} tokens, but the model takes {shape.positions}; take at most that"
