@@ -17,6 +17,8 @@ from sdlcore.study.settings.sources import Plugin
 
 PARTS = {"Table": "tables.NAME", "Compared": "own", "Run": "a method, or run of a protocol or source"}
 """Parts of the schema whose keys are looked for in the wrong places."""
+MOST_COUNTED = 20
+"""Seeds that somebody may have counted, rather than named the last of them."""
 Path = tuple[str | int, ...]
 Part = JsonSchemaValue
 """A part of the JSON schema."""
@@ -56,7 +58,9 @@ def _explained(error: ErrorDetails, config: Any) -> Iterator[str]:
     elif kind == "finite_number":
         yield f"{where}: expected a finite number, found {value}"
     elif kind.endswith("_type"):
-        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, found {shown(value)}{_rewritten(part, value)}"
+        remedy = _counted_seeds(value) if path[-1] == "seeds" else ""
+        found = f"found {shown(value)}{remedy or _rewritten(part, value)}"
+        yield f"{where}: expected {' or '.join(_kinds(part))}{hint}, {found}"
     else:
         yield f"{where}: {_expected(kind, resolved, value, error['msg'])}{hint}"
 
@@ -138,6 +142,14 @@ def _hint(part: Part) -> str:
     description = part.get("description") or _resolved(part).get("description", "")
     text = description.partition(" [Default: ")[0]
     return f" ({text})" if text else ""
+
+
+def _counted_seeds(value: Any) -> str:
+    """Return how to write so many seeds, where they may have been counted; larger numbers are a seed, most likely."""
+    if not isinstance(value, int) or not 2 <= value <= MOST_COUNTED:
+        return ""
+    listed = list(range(value))
+    return f"; seeds are a list: write {listed} for {value} of them, or [{value}] for the seed {value} alone"
 
 
 def _rewritten(part: Part, value: Any) -> str:
