@@ -200,8 +200,11 @@ class RunTable(Compared):
                 if study.methods[method].is_peer and parameter not in PeerConfig().to_dict():
                     yield f"{path}.parameter: {parameter} is no setting of the peer {method}"
         if self.sweep.paper is not None and len(self.sweep.paper) != len(self.sweep.values):
-            counts = f"{len(self.sweep.paper)} values of the paper for {len(self.sweep.values)} of ours"
-            yield f"{path}.paper: {counts}; expected one for each, or null for the same values"
+            given, ours = len(self.sweep.paper), len(self.sweep.values)
+            yield (
+                f"{path}.paper: {given} values of the paper for {ours} of ours; write paper: null beside values, so "
+                f"that the paper's numbers stand beside equal values alone, or name {ours} of the paper's"
+            )
 
     def _without_own(self, path: str, study: Study) -> Iterator[str]:
         """Yield the methods that do not use the plugin whose setting the table sweeps."""
