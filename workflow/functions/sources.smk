@@ -120,7 +120,8 @@ def check_arrays(name):
     """Refuse what jobs would: batches larger than the files, and more anchors than classes."""
     from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
 
-    for problem in batches_beyond_rows(study, name, arrays_shape(name).rows[0]):
+    shape = arrays_shape(name)
+    for problem in batches_beyond_rows(study, name, shape.rows[0], shape.widths[0]):
         raise WorkflowError(problem)
     classes = read_arrays(count_classes, name)
     if classes is not None and classes < 2:

@@ -278,7 +278,14 @@ def with_row(values, row, value):
         ({"target": Y[:-1]}, "differ in rows: .*input.npy has 10000, .*target.npy has 9999"),
         ({"labels": LABELS[:-1]}, "differ in rows: .*labels.npy has 9999"),
         ({"labels": LABELS.astype(float)}, "labels.npy: holds float64, but labels needs integers"),
-        ({"labels": LABELS[:, None]}, r"labels.npy: has shape \(10000, 1\), but labels needs samples"),
+        (
+            {"labels": LABELS[:, None]},
+            r"shape \(10000, 1\), but labels needs one for each sample, shape \(10000,\); save it as .ravel\(\) gives",
+        ),
+        (
+            {"labels": np.stack([LABELS, LABELS], axis=1)},
+            r"labels.npy: has shape \(10000, 2\), but labels needs one for each sample$",
+        ),
         ({"labels": with_row(LABELS, 9000, -2)}, "labels.npy: row 9000 holds -2, expected a class counted from 0"),
         ({"labels": with_row(LABELS, 5, 2**40)}, "labels.npy: row 5 holds 1099511627776"),
         ({"labels": with_row(LABELS, 9, 70000)}, "labels.npy: row 9 holds 70000, expected .* counted from 0 to 65535"),

@@ -4,6 +4,7 @@ import pytest
 
 from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml
 from sdlcore.study.configuration.own_sources import over_default
+from sdlcore.study.configuration.validation import batches_beyond_rows
 from sdlcore.study.settings.trees import merge
 
 BASE = load_yaml("config/config.yaml")
@@ -106,3 +107,12 @@ def test_a_misspelt_method_that_nothing_asks_for_is_refused():
         configure(given, BASE)
     given["methods"] = {"spare": {"activation": "topk", "k": 2}}  # to be trained by its path
     assert configure(given, BASE).methods["spare"].k == 2
+
+
+def test_an_array_that_is_smaller_than_a_batch_may_be_transposed():
+    config, _ = runs({"name": "mine", "sources": {"file": {"mine": MINE}}})
+    batch = "batch_size 512 exceeds the source's 87 train_samples"
+    (wide, *_), (narrow, *_) = (list(batches_beyond_rows(config, "mine", 87, width)) for width in (5000, 64))
+    assert wide.endswith(f"{batch}; rows are samples: transpose the array if it has 5000")
+    assert narrow.endswith(batch)
+    assert list(batches_beyond_rows(config, "mine", 5000, 6000)) == []

@@ -213,8 +213,10 @@ def _open(stack: ExitStack, source: FileSource, prefix: str) -> dict[str, Array]
         if array.kind not in ("iuU" if column == "labels" else "f"):
             raise SourceError(f"{reference}: holds {array.dtype}, but {column} needs {wanted}; convert it")
         if len(array.shape) != rank or 0 in array.shape:
-            shape = "samples" if rank == 1 else "samples x dimension"
-            raise SourceError(f"{reference}: has shape {array.shape}, but {column} needs {shape}")
+            needed = "samples x dimension" if rank == 2 else "one for each sample"
+            column_of_one = rank == 1 and array.shape[1:] == (1,)
+            turned = f", shape ({array.shape[0]},); save it as .ravel() gives it" if column_of_one else ""
+            raise SourceError(f"{reference}: has shape {array.shape}, but {column} needs {needed}{turned}")
         if min(BLOCK_ROWS, array.shape[0]) * math.prod(array.shape[1:]) > MOST_NUMBERS:
             raise SourceError(
                 f"{reference}: has shape {array.shape}, too wide for {column}: samples x dimension; transpose it"

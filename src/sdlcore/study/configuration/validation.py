@@ -121,10 +121,12 @@ def _inconsistent_run(config: Configuration, cell: Cell, judged: bool) -> Iterat
         yield from unsound_anchors(config, cell, anchoring, run.model)
 
 
-def batches_beyond_rows(config: Configuration, source: str, rows: int) -> Iterator[str]:
-    """Yield the runs of a valid configuration whose batches are larger than a source, whose rows were counted."""
+def batches_beyond_rows(config: Configuration, source: str, rows: int, width: int) -> Iterator[str]:
+    """Yield the runs of a valid configuration whose batches are larger than a source, whose array was measured."""
+    turned = f"; rows are samples: transpose the array if it has {width}" if width > rows else ""
     for cell in {(cell.method, cell.protocol): cell for cell in config.all_cells() if cell.source == source}.values():
-        yield from _batch_beyond_rows(_path(config, cell), run_settings(config, cell), rows)
+        for problem in _batch_beyond_rows(_path(config, cell), run_settings(config, cell), rows):
+            yield problem + turned
 
 
 def _batch_beyond_rows(path: str, run: RunSettings, rows: int | None) -> Iterator[str]:
