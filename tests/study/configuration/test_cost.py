@@ -12,7 +12,7 @@ from sdlcore.run import RunConfig
 from sdlcore.settings import FromJson
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import write_json
-from sdlcore.study.configuration.cost import Stage, measured_rate, plan_lines, samples, stages, too_large, weights
+from sdlcore.study.configuration.cost import RATE, Stage, measured_rate, plan_lines, samples, stages, too_large, weights
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.plan import Shape
 from sdlcore.study.configuration.whole import Configuration
@@ -116,8 +116,18 @@ def test_a_plan_that_does_not_fit_is_refused_with_both_sizes():
     assert lines[0].split() == ["activations", "of", "file", "1", "0", "unknown"]
     assert lines[1].split()[3:] == ["2", "1", "3.00", "GB", "4.00", "GB", "500", "MB", "2.0", "hours", "60", "minutes"]
     assert "the 5 runs trained here" in lines[-3]
+    assert "divided by 1 billion a second, the median of the 5 runs trained here." in lines[-3]
+    assert "4 GB of a training's are for Python and its libraries. `--set-resources train:mem_mb=" in lines[-4]
     assert lines[-2] == "What is left to do needs 3.00 GB of disk; 2.00 GB are free."
     assert plan_lines(found, [], 2 * 10**9, 1e9, 5)[0] == "All 2 runs are finished."
+
+
+def test_a_plan_says_where_its_speed_is_from():
+    stages = [Stage("trainings on file", 2, 3 * 10**9, seconds=7200.0)]
+    elsewhere, measured = (plan_lines(stages, stages, 10**10, *rate)[-3] for rate in ((RATE, 0), (2.5e6, 4)))
+    assert "divided by 80 billion a second. One core of another machine was that fast; finish a run" in elsewhere
+    assert measured.endswith("divided by 2.5 million a second, the median of the 4 runs trained here.")
+    assert not any("Memory a job" in line for line in plan_lines(stages, stages, 10**10, RATE, 0))
 
 
 def test_small_sizes_and_times_are_not_told_as_zero():

@@ -24,6 +24,10 @@ RATE = 8e10
 """Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where
 nothing was trained yet."""
 METRICS_BYTES = 10_000
+MEMORY = (
+    "Memory a job is what it reserves on a cluster, more than it needs: 4 GB of a training's are for Python and its "
+    "libraries. `--set-resources train:mem_mb=8000` sets another. Memory a GPU is needed where one trains."
+)
 MOST_RUNS = 20_000
 """Runs that a configuration may ask for; planning them takes Snakemake minutes."""
 
@@ -231,14 +235,18 @@ def plan_lines(found: Iterable[Stage], left: Iterable[Stage], free: int, rate: f
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    basis = f"the {runs} runs trained here" if runs else "one core elsewhere, since nothing was trained here yet"
+    basis = f", the median of the {runs} runs trained here."
+    if not runs:
+        basis = ". One core of another machine was that fast; finish a run here, and the plan takes its speed."
     known = sum(stage.disk or 0 for stage in waiting.values())
     more = " and what is unknown" * any(stage.disk is None for stage in waiting.values())
     return [
         _progress(found, list(waiting.values())),
         "",
         *lines,
-        f"Times are of jobs one after the other; trainings at {rate:.2g} weights x samples a second, as on {basis}.",
+        *[MEMORY] * any(stage.memory is not None for stage in found),
+        "Times are of jobs one after the other. That of a training is its dictionary's weights times the samples that "
+        f"it sees, divided by {_count(rate)} a second{basis}",
         f"What is left to do needs {_size(known)} of disk{more}; {_size(free)} are free.",
         "A run counts as finished where its files are; `snakemake -n` names those that a changed setting makes anew.",
     ]
@@ -263,6 +271,11 @@ def too_large(found: Iterable[Stage], free: int) -> str | None:
         return None
     sizes = f"the plan needs {_size(known)}, but {_size(free)} are free where results lie"
     return f"{sizes}; free some, or ask for less"
+
+
+def _count(number: float) -> str:
+    """Return a large number as people say it."""
+    return f"{number / 1e9:,.2g} billion" if number >= 1e9 else f"{number / 1e6:,.2g} million"
 
 
 def _size(number: int) -> str:
