@@ -129,7 +129,11 @@ def own(**body):
         ({"shrink": 0.1}, r"shrink of activation own has no type; write shrink: float = 0.1"),
         ({"sizes": (1, 2)}, r"sizes of activation own has no type; write sizes: tuple\[int, ...\] = \(1, 2\)"),
         ({"__annotations__": {"values": int}}, "setting values of Own hides a method; rename it"),
-        ({"select": lambda self, pre_BQ: None}, "select of activation own must take pre_BQ, slack"),
+        ({"select": lambda self, pre_BQ: None}, "select of activation own must take pre_BQ, slack$"),
+        (
+            {"forward": lambda self, x: x},
+            r"forward of activation own must take pre_N, support; write values\(pre, support\) instead",
+        ),
     ],
 )
 def test_what_would_be_no_setting_is_refused(body, said):

@@ -40,7 +40,9 @@ def check_returned(cls: type[Sigma], called: str) -> None:
             try:
                 inspect.signature(method.__get__(cls)).bind(*takes)
             except TypeError:
-                raise PluginError(f"{cls.__module__}: {name} of {called} must take {', '.join(takes)}") from None
+                instead = "; write values(pre, support) instead, which gives the latents" * (name == "forward")
+                said = f"{name} of {called} must take {', '.join(takes)}{instead}"
+                raise PluginError(f"{cls.__module__}: {said}") from None
             setattr(cls, name, _checking(method, _CHECKS[name], f"{called}: {name} returned"))
 
 
