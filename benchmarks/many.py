@@ -1,9 +1,10 @@
 """Compare four trainings side by side with one: `OMP_WAIT_POLICY=PASSIVE python -m benchmarks.many`.
 
-It takes two minutes on two quiet cores. Each size is trained in turns: once by `sdlcore.fit` on all cores, and with
-four seeds by `sdlcore.fit_many`. What is printed is how many times as long the four take, the median over rounds, and
-how far rounds lie apart. One after the other, they would take 4. Beside it stands what trainings could save by sharing
-batches: the share of processor time that reading them takes.
+It takes four minutes on two quiet cores. Each size is trained in turns: once by `sdlcore.fit` on all cores, once on one
+core, and with four seeds by `sdlcore.fit_many`. What is printed is how many times as long the four take, the median
+over rounds, and how far rounds lie apart. One after the other, they would take 4. Beside it stands the least that four
+can take, if each has a core to itself and shares nothing with the others: four times what one core takes for one,
+divided by the cores. And what they could save by sharing batches: the share of processor time that reading them takes.
 """
 
 import argparse
@@ -53,8 +54,17 @@ def compare(name: str, size: Size) -> None:
 
     x, cores = samples(size.dimension), torch.get_num_threads()
     settings: dict[str, Any] = size.settings | {"device": "cpu", "progress": False, "initialisation": "tied"}
+
+    def on_one_core() -> None:
+        torch.set_num_threads(1)
+        try:
+            sdl.fit(x, **settings)
+        finally:
+            torch.set_num_threads(cores)
+
     ways = {
         "one": lambda: sdl.fit(x, **settings),
+        "one core": on_one_core,
         "four": lambda: sdl.fit_many(x, {str(seed): {"seed": seed} for seed in range(RUNS)}, **settings),
     }
     taken: dict[str, list[float]] = {way: [] for way in ways}
@@ -75,6 +85,8 @@ def compare(name: str, size: Size) -> None:
     spread = f"{min(ratios):.2f} to {max(ratios):.2f} over {ROUNDS} rounds"
     print(f"{name}: {statistics.median(taken['one']):.2f} s for one on {cores} threads", flush=True)
     print(f"  {RUNS} side by side take {statistics.median(ratios):.2f} times as long ({spread})", flush=True)
+    least = [RUNS / cores * alone / one for one, alone in zip(taken["one"], taken["one core"], strict=True)]
+    print(f"  without sharing they cannot take less than {statistics.median(least):.2f} times as long", flush=True)
     print(f"  reading batches takes {reading:.1%} of the processor time", flush=True)
 
 
