@@ -84,14 +84,14 @@ def outlives_its_files(name):
     return were_made_by(stores, kind.from_dict(settings_for(kind, SimpleNamespace(source=name))))
 
 
-# no rule makes their stores. One that has no inputs would not do: Snakemake loses jobs that take what such a rule makes
+# no rule makes their stores, and none without inputs either, since Snakemake loses jobs that take what such rules make
 OUTLIVING = [name for name in study.all_sources() if outlives_its_files(name)]
 
 
 def refuse_missing_files():
     """Refuse results that would be taken for those of files that are not there.
 
-    Of a rule without its inputs, Snakemake takes the outputs that are there for good ones."""
+    Where a rule lacks its inputs, Snakemake takes the outputs that are there for good ones."""
     for name, source in study.all_sources().items():
         missing = [] if name in OUTLIVING else missing_files(name)
         if missing and any(Path(RESULTS, folder, name).exists() for folder in ("activations", "runs")):
