@@ -73,8 +73,8 @@ class Session:
         """Write what pages call the reader's own model, with 12 blocks, its text, and a dictionary of layer 12."""
         from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama
 
-        save_tiny_llama(self.folder / "models/my-llama", blocks=12)
-        save_tiny_llama(self.folder / MODEL, blocks=12)
+        save_tiny_llama(self.folder / "models/my-llama", blocks=12, positions=2048)
+        save_tiny_llama(self.folder / MODEL, blocks=12, positions=2048)
         lines = "".join(json.dumps({"text": text, "body": text}) + "\n" for text in documents(100))
         (self.folder / "data/corpus").mkdir()
         for name in ("corpus.jsonl", "corpus/part.jsonl"):

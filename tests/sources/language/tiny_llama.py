@@ -46,12 +46,13 @@ def randomise(model: torch.nn.Module) -> None:
             torch.nn.init.normal_(parameter, std=0.2)
 
 
-def save_tiny_llama(path: Path, blocks: int = BLOCKS) -> Path:
+def save_tiny_llama(path: Path, blocks: int = BLOCKS, positions: int = SIZES["max_position_embeddings"]) -> Path:
     """Save a random Llama in which one word's embedding is loud, and its tokenizer."""
+    sizes = SIZES | {"num_hidden_layers": blocks, "max_position_embeddings": positions}
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(path)
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SIZES | {"num_hidden_layers": blocks}))
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes))
     randomise(model)
     with torch.no_grad():
         model.model.embed_tokens.weight[tokenizer(f" {LOUD}")["input_ids"][0]] *= 100
