@@ -24,7 +24,7 @@ GPU_TESTS := tests/model/test_triton_kernels.py tests/model/test_kernels.py test
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
-# one more than most machines have cores for a test that waits: jobs start, files are written
+# one more than the two cores that the tests are made for, since tests also wait: for jobs to start, for files
 WORKERS ?= 3
 
 .PHONY: help run paper test test-all docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean

@@ -341,7 +341,7 @@ def test_a_sweep_trains_what_single_commands_do(tmp_path, folder, capsys):
     assert "gt_recovery_decoder_unanchored" in header
     assert [row.split()[0].rpartition("/")[2] for row in rows[:2]] == ["anchored", "plain"]
     for text, said in (
-        ("wide: {lr: 1e-3}", "runs.yaml: wide.lr: YAML reads 1e-3 as text; write 0.001"),
+        ("wide: {lr: 1e-3}", "runs.yaml: wide.lr: found '1e-3'; write 1.0e-3, since YAML reads 1e-3 as text"),
         ("[k, 2]", "runs.yaml: expected names of runs"),
         ("2: {}\n'2': {}", "would share a folder"),
         ("wide: k: 2", "runs.yaml: line 1: not YAML that can be read"),
@@ -394,7 +394,7 @@ def test_two_files_make_a_transcoder_or_a_crosscoder(pair, tmp_path, folder):
         (["fit", "x.npy", "--out", "run", "--d-sae", "8"], "Unrecognized options: --d-sae, 8; here it is called --n-q"),
         (
             ["fit", "x.npy", "--out", "run", "--solver", "acs"],
-            "fit has no option --solver; solvers have a command of their own, solve",
+            "fit has no option --solver; solve has",
         ),
         (
             ["fit-many", "x.npy", "--runs", "r.yaml", "--out", "run", "--start", "a"],

@@ -71,7 +71,13 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
         raise SystemExit(f"{program}: {error}") from error
 
 
-def commands(name: str, description: str, functions: Mapping[str, Callable[..., None]], argv: list[str] | None) -> None:
+def commands(
+    name: str,
+    description: str,
+    functions: Mapping[str, Callable[..., None]],
+    argv: list[str] | None,
+    elsewhere: Mapping[str, str] | None = None,
+) -> None:
     """Call one of several functions, whose name comes first, with the arguments that follow.
 
     Parameters
@@ -83,6 +89,8 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         comes from each function.
     argv
         Arguments; None for the process's own.
+    elsewhere
+        Option -> the function that has it, for whoever gives it to another one.
 
     Raises
     ------
@@ -99,7 +107,7 @@ def commands(name: str, description: str, functions: Mapping[str, Callable[..., 
         raise SystemExit(2)
     _load_plugins(name)
     warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
-    with _reader_gone(), _errors_in_a_line(name):
+    with _reader_gone(), _errors_in_a_line(name, elsewhere):
         call = tyro.extras.subcommand_cli_from_dict(
             {
                 command: _later(_with_plugins(function) if command == first else function, inspect.getdoc(function))
@@ -204,7 +212,7 @@ def _reader_gone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _errors_in_a_line(program: str) -> Iterator[None]:
+def _errors_in_a_line(program: str, elsewhere: Mapping[str, str] | None = None) -> Iterator[None]:
     """Say what tyro says of wrong arguments in one line."""
     said = io.StringIO()
     try:
@@ -212,11 +220,11 @@ def _errors_in_a_line(program: str) -> Iterator[None]:
             yield
     except SystemExit as end:
         if end.code:
-            print(f"{program}: {_one_line(said.getvalue())}", file=sys.stderr)
+            print(f"{program}: {_one_line(said.getvalue(), elsewhere or {})}", file=sys.stderr)
         raise
 
 
-def _one_line(box: str) -> str:
+def _one_line(box: str, elsewhere: Mapping[str, str]) -> str:
     """Return the part of a box that tyro draws which says what is wrong, below its title, on one line."""
     below = re.sub("[╭╮╰╯│]", " ", box).partition("\n")[2]
     parts = [" ".join(part.split()) for part in re.split(r"(?m)^\s*[─-]{8,}\s*$", below)]
@@ -228,8 +236,8 @@ def _one_line(box: str) -> str:
     # of settings that do not go together tyro names a parameter of its own
     found = re.search(r"Error parsing __tyro[\w.-]*: (.*)", line)
     if of_another := re.search(r"misplaced options: (--[\w-]+) \(applied to [\w-]+ ([\w-]+)\)", line):
-        hint = "; solvers have a command of their own, solve" if of_another[1] == "--solver" else ""
-        return f"{of_another[2]} has no option {of_another[1]}{hint}"
+        option, command = of_another[1], of_another[2]
+        return f"{command} has no option {option}" + (f"; {elsewhere[option]} has" if option in elsewhere else "")
     if unread := re.search(r"Error parsing (--[\w-]+): Could not find valid parse for arguments: \[(.*)\]", line):
         return f"{unread[1]} cannot be {unread[2]}; --help says what it takes"
     asked = re.search(r"Unrecognized options: --([\w-]+)", line)

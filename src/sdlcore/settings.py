@@ -189,11 +189,11 @@ def _wanted(kind: Any, value: Any) -> str | None:
     origin = get_origin(kind)
     if origin is Literal and value not in get_args(kind):
         return f"one of {', '.join(map(str, get_args(kind)))}"
-    if origin is tuple and not isinstance(value, tuple | list):
-        return "a list"
     if isinstance(kind, type) and issubclass(kind, FromJson) and not isinstance(value, kind):
         return f"a mapping of {', '.join(field.name for field in fields(kind))}"
     if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return "a list"
         return next((problem for item in value if (problem := wanted(get_args(kind)[0], item))), None)
     if origin is Annotated:
         bounds = (_outside(bound, value) for bound in kind.__metadata__)
@@ -231,15 +231,15 @@ CALLED_ELSEWHERE = {
     "l0_coefficient": "l0",
 }
 """What SAELens, dictionary_learning, sparsify and others call some settings."""
-OF_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
-"""What solvers have for some settings of trainings."""
+CALLED_BY_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
+"""What some settings of trainings are called where a solver is named."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return what another library's name is called here, or another part's of this one, or a question after the name
     that was meant, to end a sentence with; empty where none is close."""
     known = list(known)
-    if (here := CALLED_ELSEWHERE.get(name, OF_SOLVERS.get(name))) in known:
+    if (here := CALLED_ELSEWHERE.get(name, CALLED_BY_SOLVERS.get(name))) in known:
         return f"; here it is called {here}"
     names = {one.lower(): one for one in known}
     close = ["cuda"] if name == "gpu" and "cuda" in names else get_close_matches(name.lower(), list(names), n=1)

@@ -99,14 +99,20 @@ def test_touching_every_file_of_the_checkout_reruns_nothing(finished):
     assert finished.plan().jobs == []
 
 
+def plan_of_another_lr(checkout):
+    return checkout.plan(change={"methods": {"topk": {"lr": 0.001}}}).jobs
+
+
 def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finished, tmp_path):
     copy = Checkout(tmp_path / "copy")
     subprocess.run(["cp", "-r", finished.path / "results", copy.path / "results"], check=True)
     assert "results/tiny was copied here without the folder .snakemake" in copy.plan().text
-    copy.snakemake("--touch")
+    copy.snakemake("--touch", "--forceall")
     plan = copy.plan()
     assert plan.jobs == []
     assert "was copied here" not in plan.text
+    # a record for every file, or another setting's runs would count as these
+    assert plan_of_another_lr(copy) == plan_of_another_lr(finished)
 
 
 def test_results_copied_with_snakemakes_records_are_finished(finished, tmp_path):

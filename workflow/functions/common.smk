@@ -34,7 +34,7 @@ if workflow.is_main_process and any(Path(RESULTS, "activations").rglob("*.h5")):
     if not any(Path(".snakemake/metadata").glob("*")):
         print(
             f"{RESULTS} was copied here without the folder .snakemake, so that Snakemake goes by the times of files alone."
-            " To keep all that is there, run this command once with --touch; to copy without this, copy .snakemake, too.",
+            " To keep all that is there, run this command once with --touch --forceall; to copy without this, copy .snakemake, too.",
             file=sys.stderr,
         )
 

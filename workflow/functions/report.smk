@@ -53,8 +53,8 @@ def say_plan(log, name=None):
         for missing in (lambda path: True, lambda path: not Path(path).exists())
     )
     lines = plan_lines(found, left, free, rate, runs)
-    absent = {name: missing_files(name) for name in asked.sources.file}
-    lines += [f"sources.file.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
+    absent = {f"{source.kind}.{name}": missing_files(name) for name, source in asked.all_sources().items()}
+    lines += [f"sources.{name}: no such file: {', '.join(files)}" for name, files in absent.items() if files]
     text = "\n".join(lines)
     Path(log).write_text(f"{text}\n")
     print(text)

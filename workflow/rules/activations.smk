@@ -74,7 +74,7 @@ rule activations:
     benchmark:
         "<logs>/activations/{source}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in study.sources.llama if name not in SHARDED + STREAMED + OUTLIVING),
+        source=to_be_made(name for name in study.sources.llama if name not in SHARDED + STREAMED),
     conda:
         ENVIRONMENT
     threads: 2
@@ -105,7 +105,7 @@ rule language_shard:
     benchmark:
         "<logs>/language_shard/{source}.{split}.{number}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in SHARDED if name in study.sources.llama and name not in OUTLIVING),
+        source=to_be_made(name for name in SHARDED if name in study.sources.llama),
         split="train|test",
         number=r"\d{5}",
     conda:

@@ -4,7 +4,7 @@
 rule file_activations:
     """Activations that lie in files already"""
     input:
-        array_files,
+        files_of_source,
     output:
         train="<results>/activations/{source}/train.h5",
         test="<results>/activations/{source}/test.h5",
@@ -13,7 +13,7 @@ rule file_activations:
     benchmark:
         "<logs>/file_activations/{source}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in study.sources.file if name not in OUTLIVING),
+        source=to_be_made(study.sources.file),
     conda:
         ENVIRONMENT
     threads: 1

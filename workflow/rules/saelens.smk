@@ -2,7 +2,7 @@
 rule saelens:
     """Features and samples of a synthetic model of SAELens"""
     input:
-        synthetic_model_files,
+        files_of_source,
     output:
         feature_matrix="<results>/bench/{source}/seed{seed}/feature_matrix.safetensors",
         train="<results>/activations/{source}/seed{seed}/train.h5",
@@ -12,7 +12,7 @@ rule saelens:
     benchmark:
         "<logs>/saelens/{source}.seed{seed}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in study.sources.saelens if name not in OUTLIVING),
+        source=to_be_made(study.sources.saelens),
     conda:
         ENVIRONMENT
     threads: 1

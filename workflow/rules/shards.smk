@@ -12,7 +12,7 @@ rule unite_shards:
     benchmark:
         "<logs>/unite_shards/{source}.{split}.tsv"
     wildcard_constraints:
-        source=pattern(name for name in SHARDED if name not in OUTLIVING),
+        source=to_be_made(SHARDED),
         split="train|test",
     conda:
         ENVIRONMENT

@@ -9,7 +9,7 @@ import numpy as np
 from sdlcore.command_line import cli
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
-from sdlcore.sources.saelens.model import draw, model_files, read_model
+from sdlcore.sources.saelens.model import draw, read_model
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.storage.files import provenance, sha256_of
 from sdlcore.storage.sealing import write_sealed
@@ -27,7 +27,7 @@ def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path,
         test: store for evaluation to write
     """
     model = read_model(source)
-    files = {Path(file).name: sha256_of(file) for file in model_files(source.model)}
+    files = {Path(file).name: sha256_of(file) for file in source.files}
     made_by = provenance(__file__, source=asdict(source), files=files, seed=seed)
     write_sealed(feature_matrix, {"W_p": model.W_p}, made_by)
     for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):

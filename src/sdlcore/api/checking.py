@@ -11,24 +11,26 @@ import numpy as np
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
+from sdlcore.data.references import References
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import RunConfig, is_centred
 from sdlcore.settings import used
 from sdlcore.solvers.settings import SolverConfig
 
-WORSE_THAN_THE_MEAN = 1.05
-"""Unexplained variance of a row of the history, as a share, that a training of `SETTLED` steps does not end with."""
 SETTLED = 100
-A_START = 2.0
-"""The same of a few steps from a start."""
-
-
+"""Steps after which a training has left its start behind."""
+LARGEST_FVU, LARGEST_FVU_OF_A_START = 1.05, 2.0
+"""Unexplained variances that a sound training does not end with, after so many steps and after fewer."""
 LOOKED_AT = 1000
 """Samples whose mean and spread are compared."""
 
 
 def check_inputs(
-    samples: Activations, config: RunConfig | SolverConfig, anchors: Anchors | None, start: SparseCoder | None
+    samples: Activations,
+    config: RunConfig | SolverConfig,
+    anchors: Anchors | None,
+    start: SparseCoder | None,
+    watch: References | None,
 ) -> None:
     """Refuse inputs that do not fit the settings, or each other.
 
@@ -37,6 +39,8 @@ def check_inputs(
     ValueError
         Naming the input or the setting that is wrong.
     """
+    if watch is not None and len(watch.W_p) != samples.n_p:
+        raise ValueError(f"watch has {len(watch.W_p)} dimensions, but x has {samples.n_p}")
     if isinstance(config, SolverConfig):
         _check_start(start, *pair_sites(config.pair, samples.n_p, samples.n_r))
         return
@@ -102,17 +106,17 @@ def warn_of_dense(config: RunConfig) -> None:
         )
 
 
-def warn_of_a_mean(samples: Activations, config: RunConfig) -> None:
-    """Warn of a mean that all samples share, where no part of the dictionary takes it away."""
+def warn_of_a_mean(samples: Activations, config: RunConfig, name: str = "") -> None:
+    """Warn of a mean that all samples share, where no part of the dictionary takes it away; ``name`` is a run's."""
     if is_centred(config.to_dict()) or config.model.bias:
         return
     first = samples.read("input", 0, LOOKED_AT).astype(np.float64)
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
     if mean > spread > 0:
         warnings.warn(
-            f"samples share a mean that is {mean / spread:.2g} times as long as their spread; "
+            f"{_in_run(name)}samples share a mean that is {mean / spread:.2g} times as long as their spread; "
             "set normalise, which takes it away",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -136,9 +140,14 @@ def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
 
 def warn_of_error(fvu: float, steps: int, name: str = "") -> None:
     """Warn of a training that ended with a finite loss and is of no use all the same; one of several by its name."""
-    where = f"run {name}: " if name else ""
+    where = _in_run(name)
     if math.isnan(fvu):
         warnings.warn(f"{where}all samples are the same, so there is nothing to explain (fvu is NaN)", stacklevel=5)
-    elif fvu > (WORSE_THAN_THE_MEAN if steps >= SETTLED else A_START):
+    elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
         said = f"{where}fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
         warnings.warn(f"{said}; lower lr, train for more steps, or set normalise", stacklevel=5)
+
+
+def _in_run(name: str) -> str:
+    """Return what a warning begins with, where there are several runs."""
+    return f"run {name}: " if name else ""

@@ -145,11 +145,8 @@ class Fit:
 
     def facts(self, samples: Activations, digest: str) -> dict[str, Any]:
         """Return what makes the dictionary; ValueError if what is given does not fit together (`check_inputs`)."""
-        check_inputs(samples, self.config, self.anchors, None if self.start is None else self.start.coder)
-        if self.watch is not None and self.watch.W_p.shape[0] != samples.n_p:
-            raise ValueError(f"watch has {self.watch.W_p.shape[0]} dimensions, but x has {samples.n_p}")
-        if isinstance(self.config, RunConfig):
-            warn_of_a_mean(samples, self.config)
+        start = None if self.start is None else self.start.coder
+        check_inputs(samples, self.config, self.anchors, start, self.watch)
         facts = made_by(self.config, self.seed, self.device)
         anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
         facts["inputs"] = {"store": digest, "anchors": anchors}
@@ -212,6 +209,7 @@ class Fit:
                 atoms = None if self.start is None else self.start.W_dec.cpu()
                 model = solve_dictionary(samples, self.config, self.seed, history, atoms, watch)
             return Dictionary(model, facts, history.rows)
+        warn_of_a_mean(samples, self.config, self.name)
         model, rows = train_dictionary(
             _rows(samples, self.config, self.seed),
             self.config,

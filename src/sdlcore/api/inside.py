@@ -108,18 +108,24 @@ def layer_of(dictionary: Dictionary | SparseCoder) -> Layer | None:
     return None if own is None else own["layer"]
 
 
+def _made_from(dictionary: Dictionary | SparseCoder) -> dict[str, Any]:
+    """Return what a dictionary knows of the language model's activations that it was fitted on, if of such."""
+    known: Any = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
+    return known or {}
+
+
 def _own_place(dictionary: Dictionary | SparseCoder) -> dict[str, Any] | None:
     """Return layer and place that a dictionary was fitted at, if it knows them."""
-    made = dictionary.provenance.get("activations") if isinstance(dictionary, Dictionary) else None
+    made = _made_from(dictionary)
     if not made:
         return None
-    where: Any = made.get("where")  # by `fit_layers`
+    where = made.get("where")  # by `fit_layers`
     return dict(where or where_of(Made.read("the dictionary", made).source, coder_of(dictionary).config.pair))
 
 
 def _warn_of_another_model(dictionary: Dictionary | SparseCoder, lm: Any) -> None:
     """Warn of a language model that is called otherwise than the one whose activations `fit_layers` took."""
-    made: Any = dictionary.provenance.get("activations", {}) if isinstance(dictionary, Dictionary) else {}
+    made = _made_from(dictionary)
     own = made.get("model", {}).get("name") if "where" in made else None
     here = lm if isinstance(lm, str | Path) else lm.name_or_path or type(lm).__name__
     if own is not None and Path(own).name != Path(here).name:

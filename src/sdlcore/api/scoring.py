@@ -82,7 +82,7 @@ class Scores(Mapping[str, float | None]):
         }
         return pd.DataFrame(rows, index=pd.Index([metric.name for metric in known], name="metric"))
 
-    def explained(self) -> list[str]:
+    def main_metrics(self) -> list[str]:
         """Return the names of the metrics that matter most; with anchors, those of unanchored features, too."""
         kept = {recovery_name(side, features=OTHERS): recovery_name(side) for side in SIDES}
         given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
@@ -91,7 +91,7 @@ class Scores(Mapping[str, float | None]):
 
     def __repr__(self) -> str:
         """Draw the metrics that matter most, with chance beside them."""
-        shown = self.explained()
+        shown = self.main_metrics()
         columns: dict[str, Mapping[str, float | None]] = {"value": self.metrics, "chance": self.chance, **self.nulls}
         width = max(map(len, shown), default=0)
         lines = ["  ".join([f"{'metric':<{width}}", *(f"{head:>6}" for head in columns)])]

@@ -25,7 +25,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import drawing
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import provenance
-from sdlcore.study.configuration.yaml_files import load_yaml
+from sdlcore.study.configuration.yaml_files import load_yaml, number_as_text
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
 SetFormat = Literal["circuit_tracer"]
@@ -207,8 +207,8 @@ def fit_many(
         raise ValueError(f"{runs}: expected names of runs, each with its settings, such as wide: {{n_q: 4096}}")
     for name, one in own.items():
         for key, value in one.items():
-            if isinstance(value, str) and (number := _number(value)) is not None:
-                raise ValueError(f"{runs}: {name}.{key}: YAML reads {value} as text; write {number!r}")
+            if isinstance(value, str) and (remedy := number_as_text(value)):
+                raise ValueError(f"{runs}: {name}.{key}: found {value!r}{remedy}")
     _check_anchors(anchors, n_anchors, labels is not None or is_store(x))
     centred = {is_centred({**settings, **one}) for one in own.values()}
     if len(centred) > 1 and (labels is not None or anchors is not None):
@@ -223,14 +223,6 @@ def fit_many(
         if means is not None:
             save_references(out / str(name) / REFERENCES, means, {})
         print(f"{dictionary}: {out / str(name)}")
-
-
-def _number(text: str) -> float | None:
-    """Return what a text would be as a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def fit_layers(

@@ -99,8 +99,8 @@ def _side_by_side(scores: Mapping[Path, Scores]) -> str:
     """Return the metrics that matter most as a table, a row a dictionary."""
     import pandas as pd
 
-    explained = sorted((found.explained() for found in scores.values()), key=len, reverse=True)
-    shown = list(dict.fromkeys(name for names in explained for name in names))
+    listed = sorted((found.main_metrics() for found in scores.values()), key=len, reverse=True)
+    shown = list(dict.fromkeys(name for names in listed for name in names))
     rows = [[found.metrics.get(name) for name in shown] for found in scores.values()]
     return pd.DataFrame(rows, index=list(map(str, scores)), columns=shown).to_string(float_format="{:.4g}".format)
 

@@ -20,4 +20,5 @@ def main(argv: list[str] | None = None) -> None:
     if (sys.argv[1:] if argv is None else argv) == ["--version"]:
         print(f"sdlcore {sdlcore.__version__}")
         return
-    commands("sdlcore", "Train, solve for, judge and exchange sparse dictionaries.", COMMANDS, argv)
+    described = "Train, solve for, judge and exchange sparse dictionaries."
+    commands("sdlcore", described, COMMANDS, argv, {"--solver": "solve"})

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Ge, Gt, Le, Len
 
 from sdlcore.settings import Batch, FromJson, Precision, Text, Total, check
+from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
+from sdlcore.sources.wheels import PREFIX
 from sdlcore.storage.parsing import SourceError
 
 Block = Annotated[int, Ge(1), Le(1000)]
@@ -104,6 +106,12 @@ class LlamaSource(FromJson):
             raise SourceError(f"layers must be two different blocks, counted from 1, found {list(self.layers)}")
         for key, problem in self.inconsistencies():
             raise SourceError(f"{key}: {problem}")
+
+    @property
+    def files(self) -> list[str]:
+        """The files and folders of one's own: those of the hub and in wheels are fetched."""
+        taken = [self.model] * (not is_hub_model(self.model)) + [self.text] * (not is_hub_text(self.text))
+        return [reference for reference in taken if not reference.startswith(PREFIX)]
 
     def inconsistencies(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the problem of each setting that does not go with the others."""

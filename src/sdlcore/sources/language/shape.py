@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-BLOCKS, WIDTH = ("num_hidden_layers", "n_layer"), ("hidden_size", "n_embd")
-POSITIONS = ("max_position_embeddings", "n_positions")
+BLOCKS, WIDTH, POSITIONS = (
+    ("num_hidden_layers", "n_layer"),
+    ("hidden_size", "n_embd"),
+    ("max_position_embeddings", "n_positions"),
+)
 """Names of transformers: that of Llama and its kin, and GPT-2's."""
 
 

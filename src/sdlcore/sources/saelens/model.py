@@ -46,12 +46,6 @@ class SyntheticModel(NamedTuple):
     """Trees of features; none without a hierarchy."""
 
 
-def model_files(folder: str) -> list[str]:
-    """Return the files of a model; ``hierarchy.json`` only if it is there."""
-    names = [CONFIG, WEIGHTS, *([HIERARCHY] if (Path(folder) / HIERARCHY).exists() else [])]
-    return [str(Path(folder) / name) for name in names]
-
-
 def read_config(source: SaelensSource) -> dict[str, Any]:
     """Return a model's configuration with its defaults.
 

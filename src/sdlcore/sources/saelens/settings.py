@@ -1,6 +1,7 @@
 """Settings of a source that is a synthetic model of SAELens. Without numpy: configurations are checked by them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sdlcore.settings import FromJson, Text, Total, check
 from sdlcore.sources.synth.settings import Size
@@ -26,3 +27,10 @@ class SaelensSource(FromJson):
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def files(self) -> list[str]:
+        """The files of the model; ``hierarchy.json`` only if it is there."""
+        folder = Path(self.model)
+        nested = [HIERARCHY] if (folder / HIERARCHY).exists() else []
+        return [str(folder / name) for name in (CONFIG, WEIGHTS, *nested)]

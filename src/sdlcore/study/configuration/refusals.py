@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from sdlcore.plugins.own import own_settings
 from sdlcore.settings import did_you_mean
 from sdlcore.study.configuration.schema import schema
-from sdlcore.study.configuration.yaml_files import key_path, shown
+from sdlcore.study.configuration.yaml_files import key_path, number_as_text, shown
 from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.runs import OF_PLUGINS, Method, Run, defined
 from sdlcore.study.settings.sources import Plugin
@@ -156,15 +156,4 @@ def _rewritten(part: Part, value: Any) -> str:
     """Return how to write a number that was read as text, or a list of one thing that was given alone."""
     if "array" in _kinds(part) and isinstance(value, str | int | float):
         return f"; write [{value}]"
-    if not isinstance(value, str):
-        return ""
-    try:
-        number = float(value)
-    except ValueError:
-        return ""
-    mantissa, exponent, power = value.lower().partition("e")
-    if not exponent:
-        return "; write it without quotes, or in a file if --config gave it"
-    whole = "integer" in _kinds(part) and number.is_integer()
-    written = f"{number:.0f}" if whole else f"{float(mantissa)}e{int(power):+d}"
-    return f"; write {written}, since YAML reads {value} as text"
+    return number_as_text(value, "integer" in _kinds(part)) if isinstance(value, str) else ""

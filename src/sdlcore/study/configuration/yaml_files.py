@@ -43,6 +43,20 @@ class ConfigError(ValueError):
         super().__init__("\n".join(["configuration refused:", *lines]))
 
 
+def number_as_text(text: str, whole: bool = False) -> str:
+    """Return how to write a number that YAML read as text, a ``whole`` one without exponent, to end a sentence with;
+    empty for other texts."""
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    mantissa, exponent, power = text.lower().partition("e")
+    if not exponent:
+        return "; write it without quotes, or in a file if --config gave it"
+    written = f"{number:.0f}" if whole and number.is_integer() else f"{float(mantissa)}e{int(power):+d}"
+    return f"; write {written}, since YAML reads {text} as text"
+
+
 def load_yaml(path: str | Path) -> Json:
     """Read one YAML or JSON file, safely.
 

@@ -1,0 +1,128 @@
+# Files of one's own that sources are made from: whether they are there, what they hold, and whether stores outlive them.
+from types import SimpleNamespace
+
+from sdlcore.sources.files.settings import FileSource
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.storage.parsing import SourceError
+from sdlcore.study.configuration.plan import Shape
+from sdlcore.study.configuration.validation import batches_beyond_rows
+
+
+def own_files(name):
+    """Files and folders of one's own that a source is made from; those of images, its job looks for."""
+    return getattr(study.source(name), "files", [])
+
+
+def missing_files(name):
+    """Those of them that are not there."""
+    return [file for file in own_files(name) if not Path(file).exists()]
+
+
+def files_of_source(wildcards):
+    """Input function: a source's own files. Snakemake itself would take stores of files that are gone for good ones."""
+    if missing := missing_files(wildcards.source):
+        kind = study.source(wildcards.source).kind
+        raise WorkflowError(f"sources.{kind}.{wildcards.source}: no such file: {', '.join(missing)}")
+    return own_files(wildcards.source)
+
+
+def as_read(kind, name):
+    """A source's settings as the extraction has them."""
+    return kind.from_dict(settings_for(kind, SimpleNamespace(source=name)))
+
+
+def outlives_its_files(name):
+    """Whether a source's files are gone, and its stores were made from them: what is made from these needs no more."""
+    source = study.source(name)
+    if source.is_streamed or not missing_files(name):
+        return False
+    from sdlcore.study.configuration.origins import were_made_by  # only here: it loads HDF5
+
+    kind = {"file": FileSource, "llama": LlamaSource, "saelens": SaelensSource}[source.kind]
+    seeds = study.bench_seeds(name) if source.n_features is not None else [0]
+    stores = [FILES.store(name, seed, part) for seed in seeds for part in ("train", "test")]
+    return were_made_by(stores, as_read(kind, name))
+
+
+OUTLIVING = [name for name in study.all_sources() if outlives_its_files(name)]
+
+
+def to_be_made(names):
+    """A pattern of the sources that rules make the stores of; of the others, no rule is asked.
+
+    A rule without inputs would not do for these, since Snakemake loses jobs that take what such a one makes."""
+    return pattern(name for name in names if name not in OUTLIVING)
+
+
+def refuse_missing_files():
+    """Refuse results that would be taken for those of files that are not there.
+
+    Where a rule lacks its inputs, Snakemake takes the outputs that are there for good ones."""
+    for name, source in study.all_sources().items():
+        missing = [] if name in OUTLIVING else missing_files(name)
+        if missing and any(Path(RESULTS, folder, name).exists() for folder in ("activations", "runs")):
+            raise WorkflowError(
+                f"sources.{source.kind}.{name}: no such file: {', '.join(missing)}. {RESULTS} has results of {name}, but "
+                "not of such a file with these settings; correct the path, or put the file back"
+            )
+
+
+def read_arrays(read, name):
+    """What a function reads of the files of a source of kind file; what the extraction would refuse is refused."""
+    try:
+        return read(as_read(FileSource, name))
+    except SourceError as error:
+        raise WorkflowError(f"sources.file.{name}: {error}")
+
+
+@cache
+def arrays_shape(name):
+    """Samples and dimensions of a source, as the headers of its files say; None where one is not there."""
+    if study.file(name) is None or missing_files(name):
+        return None
+    from sdlcore.sources.files.extraction import shapes  # only here: it loads HDF5
+
+    return Shape(*read_arrays(shapes, name))
+
+
+def check_arrays(name):
+    """Refuse what jobs would: batches larger than the files, and more anchors than classes."""
+    from sdlcore.sources.files.extraction import count_classes  # only here: it loads HDF5
+
+    shape = arrays_shape(name)
+    for problem in batches_beyond_rows(study, name, shape.rows[0], shape.widths[0]):
+        raise WorkflowError(problem)
+    classes = read_arrays(count_classes, name)
+    if classes is not None and classes < 2:
+        raise WorkflowError(
+            f"sources.file.{name}: its labels name {classes} class{'' if classes else 'es'}, but means of classes need "
+            "two or more; leave labels out"
+        )
+    for anchoring in sorted({cell.anchoring for cell in study.cells() if cell.source == name} - {"none"}):
+        anchors = study.anchorings[anchoring]
+        if classes is not None and anchors.discover is None and anchors.n_anchors > classes:
+            raise WorkflowError(
+                f"anchorings.{anchoring}.n_anchors: {anchors.n_anchors} anchors, but labels of sources.file.{name} name "
+                f"{classes} classes; lower it"
+            )
+
+
+def check_synthetic_model(name):
+    """Refuse a synthetic model that the job would refuse, by its configuration alone."""
+    from sdlcore.sources.saelens.model import read_config  # only here: it loads scipy
+
+    try:
+        read_config(as_read(SaelensSource, name))
+    except SourceError as error:
+        raise WorkflowError(f"sources.saelens.{name}: {error}")
+
+
+# before anything runs, and not where a job asks: Snakemake would take what is there already for files without a rule
+if workflow.is_main_process:
+    for name in study.sources.file:
+        if not missing_files(name):
+            check_arrays(name)
+    for name in study.sources.saelens:
+        if not missing_files(name):
+            check_synthetic_model(name)
