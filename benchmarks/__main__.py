@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("benchmarks")
 
 RESULTS = Path(__file__).parent / "results"
-SHOWN, RACE = RESULTS.resolve() / "batch1024", RESULTS.resolve() / "race1024"
-"""The results whose steps, and whose race, docs/speed.md shows."""
+"""The whole's results, which docs/speed.md shows."""
 BUSY = 0.5
 """Load average above which timings are not to be trusted."""
 
@@ -91,11 +90,10 @@ def main(arguments: Sequence[str]) -> None:
     if options.results is None and not is_partial(options):
         record.folder = RESULTS
         record.write(finished=True)
-    speed = RESULTS.parents[1] / "docs/speed.md"
-    if record.folder.resolve() == SHOWN:
-        show(speed, results.BEGINS, results.summary(results.read(SHOWN / "steps.csv")))
-    if record.folder.resolve() == RACE:
-        show(speed, results.RACE_BEGINS, results.race_summary(results.read(RACE / "recovery.csv")))
+        speed = RESULTS.parents[1] / "docs/speed.md"
+        for batch, begins in results.BEGINS.items():
+            show(speed, begins, results.summary(results.read(RESULTS / "steps.csv"), batch))
+        show(speed, results.RACE_BEGINS, results.race_summary(results.read(RESULTS / "recovery.csv")))
     log.info("wrote %s", record.folder)
 
 

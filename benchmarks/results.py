@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import LIBRARIES
+from benchmarks.cases import BATCHES, LIBRARIES
 from sdlcore.storage.files import atomic_path
 
 Row = Mapping[str, Any]
@@ -21,7 +21,8 @@ RECOVERY = (
     *("library", "lr", "seed", "threshold", "seconds", "steps", "reached", "final_recovery"),
     *("dtype", "optimizer", "rule"),
 )
-BEGINS, RACE_BEGINS = "<!-- made by make benchmark -->", "<!-- the race, made by make benchmark -->"
+BEGINS = {batch: f"<!-- batches of {batch}, made by make benchmark -->" for batch in BATCHES}
+RACE_BEGINS = "<!-- the race, made by make benchmark -->"
 """Where docs/speed.md shows a table."""
 PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
 OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
@@ -55,19 +56,21 @@ def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Ro
             part.write_text(content)
 
 
-def summary(steps: Iterable[Row]) -> str:
-    """Return the table that docs/speed.md shows: steps at a batch of 1024, the dense product alone in float32, and how
+def summary(steps: Iterable[Row], batch: int) -> str:
+    """Return the table that docs/speed.md shows: steps at a batch size, the dense product alone in float32, and how
     much faster than the fastest peer.
 
     Parameters
     ----------
     steps
         Rows of steps.csv.
+    batch
+        The batch size.
     """
     names = [f"ours{name}" for name in OURS.values()]
-    header = ["method", "L0", *names, *PEERS, "product", *(f"fastest / {name}" for name in names)]
+    header = ["method", "L0", *names, *PEERS, "product", *(f"fastest peer / {name}" for name in names)]
     lines = []
-    for group in _groups([row for row in steps if int(row["batch"]) == 1024]):
+    for group in _groups([row for row in steps if int(row["batch"]) == batch]):
         ours = [_ms(group.get(("sdlcore", dtype))) for dtype in OURS]
         peers = [_ms(group.get((peer, "float32"))) for peer in PEERS]
         fastest = min((ms for ms in peers if ms is not None), default=None)

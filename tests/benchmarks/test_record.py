@@ -16,7 +16,6 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(states, "bench", lambda seed, n: states.Bench(np.eye(8, dtype=np.float32), np.zeros((9, 8))))
     monkeypatch.setattr(command, "LATENTS", 16)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(command, "SHOWN", tmp_path / "results/shown")
 
     def run(measure, *arguments):
         monkeypatch.setattr(timing, "measure", measure)
@@ -60,29 +59,21 @@ def test_after_a_case_that_failed_the_others_are_measured_and_the_command_says_w
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_results_of_a_whole_run_are_replaced_by_those_of_another_whole_run_only(run, monkeypatch, tmp_path, fails):
-    raced = SimpleNamespace(versions={}, failed={"a training": "it broke"} if fails else {})
+@pytest.mark.parametrize("part", [(), PART])
+def test_a_whole_run_alone_takes_the_place_of_another_and_is_shown(run, monkeypatch, tmp_path, part, fails):
+    shown = []
+    monkeypatch.setattr("benchmarks.shown.show", lambda page, begins, text: shown.append(begins))
+    raced = SimpleNamespace(versions={}, failed={})
     monkeypatch.setattr(recovery, "run", lambda *arguments: raced)
     if fails:
         with pytest.raises(SystemExit):
-            run(lambda group, *_: measured(group))
+            run(lambda group, *_: measured(group, "a case"), *part)
     else:
-        run(lambda group, *_: measured(group))
-    assert len(rows_in(tmp_path / "results/partial")) == 18
-    assert (tmp_path / "results/steps.csv").exists() == (not fails)
-
-
-@pytest.mark.parametrize(("folder", "failed"), [("shown", ()), ("shown", ("a case",)), ("others", ())])
-def test_the_page_of_speed_shows_one_folders_results(run, monkeypatch, tmp_path, folder, failed):
-    shown = []
-    monkeypatch.setattr("benchmarks.shown.show", lambda page, begins, text: shown.append(begins))
-    arguments = ("--batch", "1024", "--skip-recovery", "--results", str(tmp_path / "results" / folder))
-    if failed:
-        with pytest.raises(SystemExit):
-            run(lambda group, *_: measured(group, *failed), *arguments)
-    else:
-        run(lambda group, *_: measured(group), *arguments)
-    assert shown == ([results.BEGINS] if folder == "shown" and not failed else [])
+        run(lambda group, *_: measured(group), *part)
+    assert len(rows_in(tmp_path / "results/partial")) == (3 if part else 18)
+    whole = not part and not fails
+    assert (tmp_path / "results/steps.csv").exists() == whole
+    assert shown == ([*results.BEGINS.values(), results.RACE_BEGINS] if whole else [])
 
 
 @pytest.mark.slow

@@ -72,27 +72,29 @@ def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
     assert memory[3:] == ["440", "420", "400", "500", "", "500", "500", "1.10", "1.05", "1.00"]
 
 
-def test_the_page_of_speed_gets_the_table_of_the_batch_of_1024_and_nothing_else_changes(tmp_path):
+def test_the_page_of_speed_gets_the_table_of_a_batch_size_and_nothing_else_changes(tmp_path):
     page_of_speed = tmp_path / "speed.md"
-    page_of_speed.write_text(f"before\n{BEGINS}\nold\n{ENDS}\nafter\n")
-    show(page_of_speed, BEGINS, summary([*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)]))
+    begins, times = BEGINS[1024], [*TIMES, *(row | {"batch": 4096, "ms_per_step": 1e6} for row in TIMES)]
+    page_of_speed.write_text(f"before\n{begins}\nold\n{ENDS}\nafter\n")
+    show(page_of_speed, begins, summary(times, 1024))
     text = page_of_speed.read_text()
-    assert text.startswith(f"before\n{BEGINS}\n| method |")
+    assert text.startswith(f"before\n{begins}\n| method |")
     assert text.endswith(f"|\n{ENDS}\nafter\n")
     (row,) = cells(text, "topk")
     # the fastest peer is sparsify, with 460 ms
     assert row == ["topk", "64", "200", "80", "60", "1200", "", "460", "100", "2.3", "5.8", "7.7"]
     page_of_speed.write_text("no place")
     with pytest.raises(ValueError, match="nothing between"):
-        show(page_of_speed, BEGINS, summary(TIMES))
+        show(page_of_speed, begins, summary(TIMES, 1024))
     assert page_of_speed.read_text() == "no place"
 
 
 def test_the_page_of_speed_shows_what_was_measured():
     text = (command.RESULTS.parents[1] / "docs/speed.md").read_text()
-    steps, race = (text.partition(begins)[2].partition(ENDS)[0].strip() for begins in (BEGINS, RACE_BEGINS))
-    assert steps == summary(read(command.SHOWN / "steps.csv"))
-    assert race == race_summary(read(command.RACE / "recovery.csv"))
+    tables = [text.partition(begins)[2].partition(ENDS)[0].strip() for begins in (*BEGINS.values(), RACE_BEGINS)]
+    steps = read(command.RESULTS / "steps.csv")
+    measured = [*(summary(steps, batch) for batch in BEGINS), race_summary(read(command.RESULTS / "recovery.csv"))]
+    assert tables == measured
 
 
 def test_the_race_shows_the_better_learning_rate_as_it_is_and_as_it_is_read_back(tmp_path):
