@@ -222,21 +222,26 @@ def test_a_watch_tells_recovery_in_the_history(both, bench):
     assert frame["gt_recovery_decoder"].between(0, 1).all()
 
 
-def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, monkeypatch):
-    folder, settings = tmp_path / "run", TOPK | {"checkpoint_every": 10}
-    whole = sdl.fit(both[0], **settings, **QUIET)
+def cut_off(monkeypatch, x, **settings):
+    """Have a training end after 25 steps."""
     steps, once = [], loop.TrainingStep.__call__
 
-    def cut_off(self, *args):
+    def step(self, *args):
         if len(steps) == 25:
             raise KeyboardInterrupt
         steps.append(1)
         return once(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.TrainingStep, "__call__", cut_off)
+        patch.setattr(loop.TrainingStep, "__call__", step)
         with pytest.raises(KeyboardInterrupt):
-            sdl.fit(both[0], out=folder, **settings, **QUIET)
+            sdl.fit(x, **settings, **QUIET)
+
+
+def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, monkeypatch):
+    folder, settings, once = tmp_path / "run", TOPK | {"checkpoint_every": 10}, loop.TrainingStep.__call__
+    whole = sdl.fit(both[0], **settings, **QUIET)
+    cut_off(monkeypatch, both[0], out=folder, **settings)
     assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
     counted = []
     with monkeypatch.context() as patch:
@@ -248,6 +253,15 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
     assert list(finished.history_frame()) == list(whole.history_frame())  # the columns in their order
     assert same(whole, sdl.load(folder))
     assert not (folder / CHECKPOINT).exists()
+
+
+def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
+    folder, settings = tmp_path / "run", TOPK | {"checkpoint_every": 10}
+    whole = sdl.fit(both[0], **settings, **QUIET)
+    cut_off(monkeypatch, both[0], out=folder, **settings)
+    with pytest.raises(ValueError, match=r"run/checkpoint\.safetensors: of an unfinished training with other settings"):
+        sdl.fit(both[0], out=folder, **settings | {"lr": 0.01}, **QUIET)
+    assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))
 
 
 @pytest.mark.parametrize(

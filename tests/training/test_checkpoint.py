@@ -13,7 +13,9 @@ def test_a_checkpoint_is_given_only_to_the_training_that_wrote_it(tmp_path):
     found = load_checkpoint(path, "me")
     assert torch.equal(found.tensors["a"], torch.arange(30))
     assert (found.step, found.seconds, found.history) == (7, 0.1, [{"step": 5, "loss": 0.25}])
-    assert load_checkpoint(path, "someone else") is None
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors: of an unfinished training .* \(7 steps\); delete"):
+        load_checkpoint(path, "someone else")
+    assert load_checkpoint(path, "someone else", replace=True) is None
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

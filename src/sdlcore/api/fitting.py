@@ -80,7 +80,8 @@ def fit(
         Show a bar.
     out
         A folder for the dictionary, as `Dictionary.save` writes it. A call that was cut off goes on there. A finished
-        run is opened instead, if settings, seed, code and inputs are the same, and never overwritten.
+        run is opened instead, if settings, seed, code and inputs are the same. Runs of another making are never
+        overwritten, finished or not.
     **settings
         Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
         ``k``, ``steps``, ``lr``, ``batch_size`` (N at most), ... (`sdlcore.run`), or those of a ``solver``
@@ -172,7 +173,7 @@ class Fit:
         Raises
         ------
         ValueError
-            If the folder holds a finished run of another making, or another process trains there.
+            If the folder holds a run of another making, finished or not, or another process trains there.
         OSError
             If it cannot be written, before anything is found.
         """

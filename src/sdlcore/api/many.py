@@ -69,7 +69,8 @@ def fit_many(
         ``start``.
     out
         A folder that gets a run's folder for each, by its name, as soon as it is found. A call that was cut off goes on
-        there. A finished run is opened instead, if settings, seed, code and inputs are the same, and never overwritten.
+        there. A finished run is opened instead, if settings, seed, code and inputs are the same. Runs of another making
+        are never overwritten, finished or not.
     at_once
         How many are found at a time; None for one a core, and on a GPU, or where numba has neither OpenMP nor TBB, for
         one. All of these are in memory.

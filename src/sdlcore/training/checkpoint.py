@@ -49,13 +49,14 @@ def save_checkpoint(path: str | Path, identity: str, checkpoint: Checkpoint) -> 
         save_file(kept, part, metadata={"training": seal({"identity": identity, "state": state}, kept)})
 
 
-def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
-    """Read what `save_checkpoint` wrote, or return None where there is none or it belongs to another training.
+def load_checkpoint(path: str | Path, identity: str, replace: bool = False) -> Checkpoint | None:
+    """Read what `save_checkpoint` wrote, or return None where there is none, or one of another training to ``replace``.
 
     Raises
     ------
     ValueError
-        If the file is damaged: it is for whoever runs the training to look at it and delete it.
+        If the file is damaged, or belongs to another training that is not to be replaced: it is for whoever runs the
+        training to look at it and delete it.
     """
     if not Path(path).is_file():
         return None
@@ -66,10 +67,15 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
             found = unseal(path, text, tensors)
     except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start this training afresh") from error
+    state: Any = found["state"]
     if found["identity"] != identity:
+        if not replace:
+            raise ValueError(
+                f"{path}: of an unfinished training with other settings, data or code ({state['step']} steps); "
+                "delete it, or name another folder"
+            )
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None
-    state: Any = found["state"]
     columns, rows = state["history"]["columns"], state["history"]["rows"]
     history = [dict(zip(columns, row, strict=True)) for row in rows]
     return Checkpoint(state["step"], state["seconds"], history, tensors)
