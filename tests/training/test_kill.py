@@ -193,3 +193,13 @@ def test_a_training_that_dies_at_any_of_its_file_operations_ends_in_the_same_bit
         assert_whole_or_absent(folder, whole)
         assert trainings.run(folder, settings) == 0, log(folder)
         assert_same(folder, whole)
+
+
+def test_a_training_begins_anew_where_one_of_another_configuration_was_killed(trainings, tmp_path):
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    assert trainings.run(whole, METHODS["relu"]) == 0, log(whole)
+    assert run_and_kill(trainings, folder, METHODS["topk"]) == -signal.SIGKILL, log(folder)
+    assert (folder / "checkpoint.safetensors").exists()
+    assert trainings.run(folder, METHODS["relu"]) == 0, log(folder)
+    assert "other settings, data or code" in log(folder)
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
