@@ -114,7 +114,7 @@ def warn_of_a_mean(samples: Activations, config: RunConfig, name: str = "") -> N
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
     if mean > spread > 0:
         warnings.warn(
-            f"{_in_run(name)}samples share a mean that is {mean / spread:.2g} times as long as their spread; "
+            f"{_in_run(name)}samples share a mean that is {mean / spread:.2f} times as long as their spread; "
             "set normalise, which takes it away",
             stacklevel=5,
         )
