@@ -416,6 +416,8 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
     unused = "init_threshold has no effect without activation jumprelu; k_aux .* lambda_aux"
     with pytest.warns(UserWarning, match=unused):
         sdl.fit(x, activation="topk", k=2, init_threshold=0.3, k_aux=4, **small)
+    with pytest.warns(UserWarning, match="resample_every is 2, but none is resampled after step 1"):
+        sdl.fit(x, activation="topk", k=2, resample_every=2, **small)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sdl.fit(x, activation="jumprelu", l0=0.1, init_threshold=0.3, lambda_aux=0.1, k_aux=4, **small)

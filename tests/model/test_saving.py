@@ -177,3 +177,14 @@ def test_a_model_whose_activation_is_a_plugins_needs_that_plugin(tmp_path, regis
     said = "model.safetensors: its activation own is of the plugin .*test_saving, which is not imported"
     with pytest.raises(ValueError, match=said):
         load_model(tmp_path / "model.safetensors")
+
+
+def test_saving_a_model_whose_activation_is_of_a_notebook_warns(tmp_path, registry):
+    class Own(TopK):
+        pass
+
+    Own.__module__ = "__main__"
+    activation("own")(Own)
+    found = SparseCoder(ModelConfig("sae", "own", 8, 3), (5,), (5,), torch_stream(0, "x"))
+    with pytest.warns(UserWarning, match=r"m\.safetensors: activation own is defined in this notebook or script alone"):
+        save_model(tmp_path / "m.safetensors", found, {})

@@ -121,7 +121,7 @@ def warn_of_a_mean(samples: Activations, config: RunConfig, name: str = "") -> N
 
 
 def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
-    """Warn of what belongs to a part that the dictionary does not have, such as another activation.
+    """Warn of what belongs to a part that the dictionary does not have, such as another activation, or comes too late.
 
     An error would break loops over activations that give each the settings of all.
     """
@@ -134,6 +134,10 @@ def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
                 said.append(f"{field.name} has no effect without {setting} {' or '.join(values)}".strip())
     known = config.to_dict()
     said += [f"{key} has no effect on activation {config.model.activation}" for key in given if key not in known]
+    training = config.training
+    last = math.floor(training.resample_until * training.steps)
+    if training.resample_every and training.resample_every > last:
+        said.append(f"resample_every is {training.resample_every}, but none is resampled after step {last}")
     if said:
         warnings.warn("; ".join(said), stacklevel=4)
 

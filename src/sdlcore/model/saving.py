@@ -1,6 +1,7 @@
 """Save and load models: one safetensors file each, whose metadata say what was trained and from what."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -30,6 +31,12 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
     }
     if own := registered("activation", model.config.activation):
         description["plugin"] = own.module
+        if own.module == "__main__":
+            warnings.warn(
+                f"{path}: activation {own.name} is defined in this notebook or script alone, and nothing else can open "
+                "the file; put it into a module of its own",
+                stacklevel=3,
+            )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     if model.W_dec is model.W_enc:  # safetensors writes no memory twice
