@@ -7,7 +7,7 @@ from pathlib import Path
 from sdlcore.command_line import cli
 from sdlcore.data.references import load_references
 from sdlcore.data.writing import create_store
-from sdlcore.sources.bench.drawing import draw_samples
+from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSamples
 from sdlcore.storage.files import provenance
 

@@ -9,7 +9,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.interop.synthetic import Coefficients, FeatureVectors, for_saelens
 from sdlcore.settings import Seed, Total, checked
-from sdlcore.sources.bench.drawing import Samples, draw_samples
+from sdlcore.sources.bench.samples import Samples, draw_samples
 from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.settings import BenchSource
 

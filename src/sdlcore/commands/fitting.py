@@ -22,7 +22,7 @@ from sdlcore.interop.export import check_settings
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig, flat, is_centred
 from sdlcore.settings import check, did_you_mean
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.sources.bench import drawing
+from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import provenance
 from sdlcore.study.configuration.yaml_files import load_yaml, number_as_text
@@ -41,7 +41,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
         seed: everything is drawn from it
     """
     drawn = Bench.draw(seed=seed, **settings.to_dict())
-    facts = provenance(drawing.__file__, bench=settings.to_dict(), seed=seed)
+    facts = provenance(samples.__file__, bench=settings.to_dict(), seed=seed)
     if (out / FEATURES).exists():
         there = read_bench(str(out))
         if (there.settings, there.seed) != (settings, seed):

@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from sdlcore.interop.format import RefusedError
-from sdlcore.sources.bench.drawing import draw_samples
+from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
 
 

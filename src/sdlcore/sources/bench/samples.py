@@ -1,11 +1,15 @@
-"""Draw sparse coefficients, and synthesise representations from them (Appendix C.2 and C.3)."""
+"""Draw a bench's samples: sparse coefficients, and the representations made from them (Appendix C.2 and C.3)."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
+from scipy.sparse import csr_array
 
-from sdlcore.sources.bench.settings import Hierarchy, zipf_probabilities
+from sdlcore.random_streams import stream
+from sdlcore.sources.bench.settings import BenchSamples, Hierarchy, zipf_probabilities
+
+ROWS_AT_ONCE = 8192
 
 
 class Groups(NamedTuple):
@@ -52,7 +56,7 @@ def coefficients(
     frequency_exponent: float = 0.0,
     groups: Groups | None = None,
     groups_rng: np.random.Generator | None = None,
-) -> scipy.sparse.csr_array:
+) -> csr_array:
     """Draw ground-truth features x (eq. 29-30).
 
     Each of the n features of each sample is active with probability 1 - S, independently; an active one has magnitude
@@ -94,10 +98,10 @@ def coefficients(
         active[:, : hierarchy.parents] = families.any(axis=2)
     rows, columns = np.nonzero(active)
     magnitudes = (c_min + rng.exponential(beta, len(rows))).astype(np.float32)
-    return scipy.sparse.csr_array((magnitudes, (rows, columns)), shape=(n_samples, n))
+    return csr_array((magnitudes, (rows, columns)), shape=(n_samples, n))
 
 
-def synthesise(x: scipy.sparse.csr_array, W: np.ndarray) -> np.ndarray:
+def synthesise(x: csr_array, W: np.ndarray) -> np.ndarray:
     """Return the representations W x of every sample (eq. 31).
 
     Parameters
@@ -128,3 +132,49 @@ def noise_deviation(noise: float, n: int, dimension: int, sparsity: float, c_min
 def noisy(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
     """Return representations (N x dimension, float32) with Gaussian noise on each coordinate."""
     return x + np.float32(deviation) * rng.standard_normal(x.shape, dtype=np.float32)
+
+
+class Samples(NamedTuple):
+    """Samples of a bench."""
+
+    input: np.ndarray
+    """N x n_p, float32."""
+    target: np.ndarray | None
+    """N x n_r, float32; None where the bench has one representation."""
+    features: csr_array
+    """N x n coefficients."""
+
+
+def draw_samples(
+    bench: BenchSamples, W_p: np.ndarray, W_r: np.ndarray | None, seed: int, part: str, rows: int
+) -> Iterator[Samples]:
+    """Yield samples by blocks of `ROWS_AT_ONCE` (Appendix C.2 and C.3); the same ones for the same seed and part.
+
+    Parameters
+    ----------
+    bench
+        Settings; how many samples there are, ``rows`` says.
+    W_p, W_r
+        n_p x n and n_r x n feature matrices.
+    seed, part
+        Of the streams: ``train`` and ``test`` are those of the pipeline.
+    rows
+        N.
+    """
+    groups = Groups(bench.group_size, bench.correlation) if bench.correlation else None
+    n, sparsity, c_min, beta = W_p.shape[1], bench.sparsity, bench.c_min, bench.beta
+
+    def represent(x: csr_array, W: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        made = synthesise(x, W)
+        deviation = noise_deviation(bench.noise, n, len(W), sparsity, c_min, beta)
+        return noisy(made, deviation, rng) if deviation else made
+
+    # streams of their own, so that what is drawn from one does not depend on whether another is asked
+    rng, groups_rng = stream(seed, "samples", part), stream(seed, "samples", part, "groups")
+    noise_p, noise_r = (stream(seed, "samples", part, "noise", side) for side in ("input", "target"))
+    for start in range(0, rows, ROWS_AT_ONCE):
+        size = min(ROWS_AT_ONCE, rows - start)
+        skewed = (bench.hierarchy, bench.frequency_exponent, groups, groups_rng)
+        x = coefficients(size, n, sparsity, rng, c_min, beta, *skewed)
+        target = None if W_r is None else represent(x, W_r, noise_r)
+        yield Samples(represent(x, W_p, noise_p), target, x)
