@@ -5,8 +5,7 @@ from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.sources.bench.feature_matrix import feature_matrix
-from sdlcore.sources.bench.seed_leak import leaked_start
+from sdlcore.sources.bench.feature_matrix import feature_matrix, leaked_start
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 
 N, N_P, N_Q = 128, 96, 512

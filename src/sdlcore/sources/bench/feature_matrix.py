@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.random_streams import stream
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.sources.bench.settings import BenchFeatures, FeatureMatrixConfig
 
 
@@ -43,13 +43,22 @@ def draw_matrices(bench: BenchFeatures, seed: int) -> dict[str, FeatureMatrix]:
     drawn = {}
     for name, dimension in (("W_p", bench.n_p), ("W_r", bench.n_r)):
         if dimension is not None:
-            start = None
-            if bench.seed_leak:
-                from sdlcore.sources.bench.seed_leak import leaked_start  # only here: it loads torch
-
-                start = leaked_start(dimension, bench.n, seed)
+            start = leaked_start(dimension, bench.n, seed) if bench.seed_leak else None
             drawn[name] = feature_matrix(dimension, bench.n, stream(seed, "feature matrix", name), bench, start)
     return drawn
+
+
+def leaked_start(dimension: int, n: int, seed: int) -> np.ndarray:
+    """Return the start of a feature matrix (dimension x n, not normalised) from the stream that models start from.
+
+    A mistake on purpose. If you seed a generator before you draw the features, and seed it again before you make the
+    model, the first n latents start at the features. Nobody can know whether the paper did; docs/verdicts.md says what
+    it does to recovery. Column i is what latent i is drawn as where initialisation is tied (normal). It correlates with
+    it where initialisation is linear (uniform).
+    """
+    import torch  # only here: a bench without the leak does not load it
+
+    return torch.randn(n, dimension, generator=torch_stream(seed, "initialisation")).T.double().numpy()
 
 
 def feature_matrix(

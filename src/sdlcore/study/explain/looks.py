@@ -17,9 +17,8 @@ from sdlcore.data.recovery_rule import TAUS, recovered
 from sdlcore.evaluation.metrics import COSINE, INNER, SIDES
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.sources.bench.feature_matrix import feature_matrix, leaked_start
 from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.seed_leak import leaked_start
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.study.explain.protocols import Protocol, Scale
 from sdlcore.training.initialise import start_from_samples

@@ -82,7 +82,7 @@ class Protocol(FromJson):
     target: Literal["independent", "rotated", "same"] = "independent"
     """W_r, of transcoder and crosscoder: drawn like W_p; an orthogonal matrix times W_p; W_p."""
     seed_leak: bool = False
-    """Features start where the first latents do (`sdlcore.sources.bench.seed_leak`)."""
+    """Features start where the first latents do (`sdlcore.sources.bench.feature_matrix.leaked_start`)."""
     lambda_anchor: Positive = 0.1
     """Weight of anchors, in anchored rows."""
 
