@@ -35,8 +35,8 @@ from benchmarks import machine
 from benchmarks.shown import show
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
-from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import atomic_path
 from sdlcore.study.rendering.figures import PALETTE, png_bytes, style

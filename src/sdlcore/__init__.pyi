@@ -2,6 +2,7 @@ from . import plot as plot
 from .api.anchors import class_means as class_means
 from .api.anchors import discover as discover
 from .api.bench import Bench as Bench
+from .api.bench import standard_bench as standard_bench
 from .api.dictionary import Dictionary as Dictionary
 from .api.dictionary import load as load
 from .api.exporting import export as export
@@ -14,7 +15,6 @@ from .api.many import FitManyError as FitManyError
 from .api.many import fit_many as fit_many
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
-from .api.standard import standard_bench as standard_bench
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References
