@@ -71,6 +71,10 @@ class FromJson:
     called: ClassVar[str] = "settings"
     """What errors call them."""
 
+    def __post_init__(self) -> None:
+        """Check every field. A subclass with more to check begins with this, too."""
+        check(self)
+
     @classmethod
     def from_dict(cls, settings: Mapping[str, Json]) -> Self:
         """Build from what JSON holds; what is left out takes its default.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sdlcore.settings import FromJson, Total, check
+from sdlcore.settings import FromJson, Total
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,3 @@ class ClassMeans(FromJson):
     (normalise)."""
     min_class_size: Total = 10
     """Classes with fewer training samples are left out."""
-
-    def __post_init__(self) -> None:
-        check(self)

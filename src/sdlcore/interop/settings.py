@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from sdlcore.settings import FromJson, Json, Pair, check
+from sdlcore.settings import FromJson, Json, Pair
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,6 @@ class ImportConfig(FromJson):
     """The folder in it that holds the dictionary."""
     revision: str | None = None
     """The hub's branch, tag or commit; None for the newest."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     @property
     def pair(self) -> Pair:

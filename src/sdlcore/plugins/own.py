@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from sdlcore.plugins.registry import Extension, Kind, PluginError, extensions
-from sdlcore.settings import FromJson, check, kinds
+from sdlcore.settings import FromJson, kinds
 
 _PLAIN = (bool, int, float, str)
 
@@ -55,7 +55,7 @@ def settings_class(
         (name, kind, field(kw_only=True, **({} if default is MISSING else {"default": default})))
         for name, (kind, default) in declared.items()
     ]
-    space = {"called": f"settings of {called}", "__post_init__": check}
+    space = {"called": f"settings of {called}"}
     made_of: type[FromJson] = make_dataclass("Settings", given, bases=(FromJson,), namespace=space, frozen=True)
     return made_of
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from sdlcore.settings import FromJson, Positive, Share, Total, Weight, check
+from sdlcore.settings import FromJson, Positive, Share, Total, Weight
 
 Dimension = Annotated[int, Ge(2), Le(10**6)]
 
@@ -24,9 +24,6 @@ class FeatureMatrixConfig(FromJson):
     error."""
     max_iterations: Total = 1000
     """Give up with an error after this many steps of eq. 28."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,6 @@ class Hierarchy(FromJson):
     """The first features."""
     children: Annotated[int, Ge(1), Le(10**6)]
     """Children of each, the features that follow, family by family."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     @property
     def size(self) -> int:
@@ -100,9 +94,6 @@ class BenchSamples(FromJson):
     hierarchy: Hierarchy | None = None
     """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is; None
     for none."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from sdlcore.settings import Batch, FromJson, Positive, Precision, Seed, Share, Text, Total, check
+from sdlcore.settings import Batch, FromJson, Positive, Precision, Seed, Share, Text, Total
 
 FASHION_MNIST = "fashion_mnist"
 """Stands for images that the pipeline prepares itself."""
@@ -30,9 +30,6 @@ class ClipTraining(FromJson):
     """Peak learning rate."""
     seed: Seed = 0
     """Of initialisation, order and flips."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,6 @@ class ClipSource(FromJson):
     the extraction fails."""
     n_p: Annotated[int, Ge(1), Le(10**6)] | None = None
     """Dimension of embeddings, checked on extraction; lets a plan say what disk is needed."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     @property
     def images_taken(self) -> tuple[int | None, int | None]:

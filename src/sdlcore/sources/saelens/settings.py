@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdlcore.settings import FromJson, Text, Total, check
+from sdlcore.settings import FromJson, Text, Total
 from sdlcore.sources.synth.settings import Size
 
 CONFIG, WEIGHTS, HIERARCHY = "synthetic_model_config.json", "synthetic_model.safetensors", "hierarchy.json"
@@ -24,9 +24,6 @@ class SaelensSource(FromJson):
     """Samples for training."""
     test_samples: Total = 10000
     """Samples for evaluation that training does not see."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     @property
     def files(self) -> list[str]:

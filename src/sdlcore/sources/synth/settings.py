@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 
-from sdlcore.settings import FromJson, Positive, Total, Weight, check
+from sdlcore.settings import FromJson, Positive, Total, Weight
 
 Number = Annotated[int, Ge(0), Le(10**6)]
 Size = Annotated[int, Ge(2), Le(10**6)]
@@ -62,9 +62,6 @@ class SynthSource(FromJson):
     """Steps of Adam that push random directions of features apart; 0 leaves them random."""
     orthogonal_rate: Positive = 3e-4
     """Learning rate of these steps."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     @property
     def levels(self) -> list[range]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
-from sdlcore.settings import Batch, FromJson, Json, Positive, Total, Weight, check
+from sdlcore.settings import Batch, FromJson, Json, Positive, Total, Weight
 from sdlcore.storage.files import atomic_path
 
 
@@ -85,9 +85,6 @@ class Protocol(FromJson):
     """Features start where the first latents do (`sdlcore.sources.bench.feature_matrix.leaked_start`)."""
     lambda_anchor: Positive = 0.1
     """Weight of anchors, in anchored rows."""
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def config(self, method: str, scale: Scale, anchored: bool = False) -> RunConfig:
         """Return the settings of a method's run."""
