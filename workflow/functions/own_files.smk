@@ -79,7 +79,7 @@ def read_arrays(read, name):
 @cache
 def arrays_shape(name):
     """Samples and dimensions of a source, as the headers of its files say; None where one is not there."""
-    if study.file(name) is None or missing_files(name):
+    if name not in study.sources.file or missing_files(name):
         return None
     from sdlcore.sources.files.extraction import shapes  # only here: it loads HDF5
 

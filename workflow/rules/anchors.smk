@@ -11,7 +11,7 @@ rule class_means:
     benchmark:
         "<logs>/class_means/{source}.tsv"
     wildcard_constraints:
-        source="|".join(LABELLED) or "(?!)",
+        source=pattern(LABELLED),
     conda:
         ENVIRONMENT
     threads: 1

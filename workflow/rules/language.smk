@@ -15,7 +15,7 @@ rule language:
     benchmark:
         "<logs>/language/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
     wildcard_constraints:
-        source="|".join(study.sources.llama) or "(?!)",
+        source=names_of("llama"),
     conda:
         ENVIRONMENT
     threads: 2

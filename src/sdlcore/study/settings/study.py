@@ -9,7 +9,7 @@ from sdlcore.settings import Positive, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlcore.study.settings.runs import HOLDING, Method, Protocol
-from sdlcore.study.settings.sources import Bench, Clip, File, Llama, Source, Sources
+from sdlcore.study.settings.sources import Bench, Clip, Llama, Source, Sources
 
 
 class Discover(Settings):
@@ -121,10 +121,6 @@ class Study(Settings):
     def llama(self, name: str) -> Llama | None:
         """Return a source of a language model's activations, or None."""
         return self.sources.llama.get(name)
-
-    def file(self, name: str) -> File | None:
-        """Return a source of activations in files, or None."""
-        return self.sources.file.get(name)
 
     def with_source(self, name: str, source: Source) -> Self:
         """Return the study with one more source, or another in its place."""
