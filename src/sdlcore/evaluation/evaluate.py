@@ -43,7 +43,7 @@ from sdlcore.evaluation.recovery import (
 from sdlcore.evaluation.samples import Latents, batches, on_samples, present
 from sdlcore.evaluation.top_samples import class_sharing, sharing_metrics
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.plugins.returned import in_words
+from sdlcore.plugins.registry import in_words
 
 DIGITS = 6
 """Decimals of the best matches that are kept feature by feature."""

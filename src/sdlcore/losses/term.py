@@ -9,8 +9,7 @@ from torch import Tensor
 
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.plugins.returned import in_words
+from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN, LossConfig, RunConfig
 from sdlcore.settings import Weight
 

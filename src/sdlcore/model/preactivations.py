@@ -10,7 +10,7 @@ from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Kernels, Product, SparseRows
 from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.support import Support
-from sdlcore.plugins.returned import in_words
+from sdlcore.plugins.registry import in_words
 
 
 class Entries(NamedTuple):

@@ -13,8 +13,7 @@ from torch import Tensor
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.sigma import Selecting, Sigma
 from sdlcore.model.support import Support
-from sdlcore.plugins.registry import PluginError
-from sdlcore.plugins.returned import in_words
+from sdlcore.plugins.registry import PluginError, in_words
 
 
 def check_returned(cls: type[Sigma], called: str) -> None:

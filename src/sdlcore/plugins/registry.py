@@ -134,3 +134,13 @@ def said(error: BaseException) -> str:
         trace = trace.tb_next
     where = "" if trace is None or isinstance(error, SyntaxError) else f", line {trace.tb_lineno}"
     return f"{type(error).__name__}: {text}{where}"
+
+
+def in_words(value: Any) -> str:
+    """Return what a plugin's code returned, for the error that refuses it: shape and type of an array or a tensor, else
+    the value where it is short."""
+    kind = type(value).__name__
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{kind} of shape {tuple(value.shape)} and type {str(value.dtype).removeprefix('torch.')}"
+    text = repr(value)
+    return text if len(text) <= 40 else kind

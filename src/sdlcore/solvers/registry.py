@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.plugins.returned import in_words
+from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN
 from sdlcore.solvers.search import Batches, Row, Search
 from sdlcore.solvers.settings import Solver, SolverConfig

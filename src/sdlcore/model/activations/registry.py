@@ -7,8 +7,7 @@ from typing import Any, TypeVar, get_args
 from sdlcore.model.returned import check_returned
 from sdlcore.model.sigma import Selecting, Sigma
 from sdlcore.plugins.own import settings_class
-from sdlcore.plugins.registry import Extension, check_named, register, registered
-from sdlcore.plugins.returned import in_words
+from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN, Activation, ModelConfig, RunConfig
 
 AnySigma = TypeVar("AnySigma", bound=type[Sigma])

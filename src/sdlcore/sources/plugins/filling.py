@@ -8,8 +8,7 @@ import numpy as np
 
 from sdlcore.data.layout import StoreError
 from sdlcore.data.writing import create_store
-from sdlcore.plugins.registry import Extension, registered
-from sdlcore.plugins.returned import in_words
+from sdlcore.plugins.registry import Extension, in_words, registered
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.storage.files import provenance
