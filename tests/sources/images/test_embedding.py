@@ -493,3 +493,9 @@ def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_
     (tmp_path / "open_clip_config.json").write_text(content)
     with pytest.raises(SourceError, match=r"open_clip_config\.json: not readable as open_clip's JSON"):
         load_clip(clip_files.architecture, str(tmp_path / Path(clip_files.weights).name))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(tmp_path: Path):
+    with pytest.raises(ValueError, match="torch sees no GPU"):
+        prepare(ClipSource("images", "ViT-B-32", "weights"), tmp_path, device="cuda")

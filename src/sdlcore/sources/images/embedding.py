@@ -15,6 +15,7 @@ import open_clip
 import torch
 
 from sdlcore.data.parts import ResumableWriter, resume_store
+from sdlcore.device import choose_device
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromJson, Json
 from sdlcore.sources.folders import Skipped
@@ -147,8 +148,7 @@ def prepare(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(device).type
     splits = splits_of(source, images, test_images)
     clip = load_clip(model or source.model, pretrained or source.pretrained, source.dtype, device)
     facts = provenance(

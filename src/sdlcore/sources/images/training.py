@@ -17,6 +17,7 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
+from sdlcore.device import choose_device
 from sdlcore.random_streams import stream
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import register_architecture, tokenizer_of
@@ -108,8 +109,7 @@ def train_clip(
         If a folder or the architecture does not serve, or the images do not fill a batch.
     """
     torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(device).type
     name = register_architecture(model)
     folder, test_folder = list_images(images), list_images(test_images, "test_images")
     if folder.classes != test_folder.classes:
