@@ -80,16 +80,15 @@ def alternating_convex_search(
     equations = NormalEquations(*atoms.shape)
     gram = gram_of(atoms)
     settled = Settled(config.tolerance, config.patience)
-    precision = torch.bfloat16 if config.precision == "bfloat16" else None
     samples, s = 0, config.support
     for step in range(config.max_steps):
         x = x if step == 0 else read_batch(batches, step)
         samples += len(x)
-        support = largest_correlations(x, atoms, s, precision)
+        support = largest_correlations(x, atoms, s, config.precision)
         codes = nonnegative_codes(x, atoms, gram, support, config.sweeps)
         full = codes.full
         if config.threshold:
-            codes = denoised_codes(x, atoms, gram, codes, s, config.sweeps, config.threshold, precision)
+            codes = denoised_codes(x, atoms, gram, codes, s, config.sweeps, config.threshold, config.precision)
         equations.add(codes, x, config.early_forgetting if step < config.replace_steps else config.forgetting)
         solved = equations.solve(atoms, config.ridge)
         norms = solved.norm(dim=1)

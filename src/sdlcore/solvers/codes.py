@@ -9,7 +9,9 @@ from torch import Tensor
 from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.support import Support, assemble, keep
+from sdlcore.settings import Precision
 from sdlcore.solvers import kernels as loops
+from sdlcore.solvers.settings import SolverConfig
 
 
 class MonotonicityError(RuntimeError):
@@ -55,10 +57,16 @@ WORTH_ALL = 16
 """Mean size of supports up to which every sample is asked what its atoms are worth."""
 
 
-def largest_correlations(x_BR: Tensor, atoms_KR: Tensor, s: int, precision: torch.dtype | None = None) -> Support:
-    """Return the s atoms of largest positive correlation with each sample."""
-    no_bias = atoms_KR.new_zeros(len(atoms_KR))
-    return Preactivations(x_BR, atoms_KR, no_bias, precision).largest(min(s, len(atoms_KR))).support
+def largest_correlations(x_BR: Tensor, atoms_KR: Tensor, s: int, precision: Precision = "float32") -> Support:
+    """Return the s atoms of largest positive correlation with each sample, by a product in ``precision``."""
+    no_bias, lower = atoms_KR.new_zeros(len(atoms_KR)), torch.bfloat16 if precision == "bfloat16" else None
+    return Preactivations(x_BR, atoms_KR, no_bias, lower).largest(min(s, len(atoms_KR))).support
+
+
+def codes_of(x_BR: Tensor, atoms_KR: Tensor, s: int, config: SolverConfig) -> Codes:
+    """Return the non-negative codes of samples on supports of s atoms, by a solver's settings."""
+    support = largest_correlations(x_BR, atoms_KR, s, config.precision)
+    return nonnegative_codes(x_BR, atoms_KR, atoms_KR @ atoms_KR.T, support, config.sweeps)
 
 
 def nonnegative_codes(
@@ -130,7 +138,7 @@ def denoised_codes(
     s: int,
     sweeps: int,
     share: float,
-    precision: torch.dtype | None = None,
+    precision: Precision = "float32",
 ) -> Codes:
     """Choose supports again by what codes leave of their samples, and drop codes that noise alone would give.
 
@@ -150,7 +158,7 @@ def denoised_codes(
     share
         Of the universal threshold.
     precision
-        Type of the product with residuals; None for the samples'.
+        Type of the product with residuals.
     """
     (B, R), K = x_BR.shape, len(atoms_KR)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
+from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, stepped
 from sdlcore.solvers.settings import SolverConfig
 
@@ -30,11 +30,9 @@ def ksvd(
     """
     began = time.perf_counter()
     atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
-    precision = torch.bfloat16 if config.precision == "bfloat16" else None
 
     def step(x: Tensor, atoms: Tensor) -> tuple[Tensor, Row]:
-        support = largest_correlations(x, atoms, config.support, precision)
-        codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
+        codes = codes_of(x, atoms, config.support, config)
         atoms, unused = update_atoms(x, atoms, codes)
         worst = codes.errors.topk(min(len(unused), len(x))).indices
         worst = worst[x[worst].norm(dim=1) > 0]  # a sample of zeros is no direction

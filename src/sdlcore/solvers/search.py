@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
+from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.variance import total_variance
 
@@ -115,13 +115,11 @@ def learnt(
 
     The row's error is that of the non-negative codes of `sdlcore.solvers.codes`, whose time is not counted.
     """
-    precision = torch.bfloat16 if config.precision == "bfloat16" else None
     seconds = 0.0
 
     def step(x: Tensor, atoms: Tensor) -> tuple[Tensor, Row]:
         nonlocal seconds
-        support = largest_correlations(x, atoms, config.support, precision)
-        codes = nonnegative_codes(x, atoms, atoms @ atoms.T, support, config.sweeps)
+        codes = codes_of(x, atoms, config.support, config)
         began = time.perf_counter()
         found = learn(x).to(torch.float32, copy=True)
         seconds += time.perf_counter() - began

@@ -9,7 +9,7 @@ from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.registry import Kind, registered
 from sdlcore.run import Activation
-from sdlcore.settings import Batch, Latents, Pair, Positive, Total, Weight, check, used_by
+from sdlcore.settings import Batch, Latents, Pair, Positive, Precision, Total, Weight, check, used_by
 
 Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
 """Each is a module in `sdlcore.solvers`."""
@@ -74,7 +74,7 @@ class SolverConfig(Extensible):
     """Steps of the power method by which dbksvd finds an atom and its codes, from the codes that it has."""
     signed: bool = used_by("solver", "dbksvd", default=True)
     """Let dbksvd's codes be negative while it searches, as its paper does. Latents of the dictionary never are."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Type of the product that proposes supports, float32 or bfloat16; codes are always float32."""
     normalise: bool = False
     """Centre activations and scale them to a mean norm of sqrt(dimension); folded into the saved weights."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.solvers.codes import Codes, largest_correlations, nonnegative_codes
+from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.encoder import EncoderFit
 from sdlcore.solvers.registry import solver_of
 from sdlcore.solvers.search import Batches, Row
@@ -37,9 +37,7 @@ class Found(NamedTuple):
 
     def codes(self, x_BR: Tensor, config: SolverConfig) -> Codes:
         """Return the non-negative codes of B samples, with supports as large as the last step's."""
-        precision = torch.bfloat16 if config.precision == "bfloat16" else None
-        support = largest_correlations(x_BR, self.atoms, int(self.rows[-1]["support"]), precision)
-        return nonnegative_codes(x_BR, self.atoms, self.atoms @ self.atoms.T, support, config.sweeps)
+        return codes_of(x_BR, self.atoms, int(self.rows[-1]["support"]), config)
 
 
 def find(
