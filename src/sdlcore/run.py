@@ -22,6 +22,7 @@ from sdlcore.settings import (
     Pair,
     Positive,
     Share,
+    Split,
     Total,
     Weight,
     as_lists,
@@ -337,11 +338,9 @@ def flat(*parts: dict[str, Json]) -> dict[str, Json]:
     return as_lists(merged)
 
 
-def check_division(config: RunConfig, processes: int, split: str) -> str | None:
+def check_division(config: RunConfig, processes: int, split: Split) -> str | None:
     """Return why a training cannot be divided among processes (each has its part of ``split``, samples or latents), or
     None."""
-    if split not in ("samples", "latents"):
-        raise ValueError(f"split must be one of samples, latents, found {split!r}")
     training, n_q = config.training, config.model.n_q
     if split == "latents" and n_q % processes:
         return f"n_q = {n_q} must be a multiple of {processes} processes that divide latents"

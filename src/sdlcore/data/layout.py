@@ -21,14 +21,16 @@ An index has the same columns as virtual datasets over the files that `shards/fi
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
 
+from sdlcore.settings import Stored
+
 FORMAT = "sdlcore activation store"
 VERSION = 2
-DTYPES = ("float16", "bfloat16", "float32")
+DTYPES = get_args(Stored)
 CHUNK_BYTES = 2**20
 CHUNK_ROWS = 1024
 # checksums stand for this many rows, wherever appends and commits fell, so that these leave no trace

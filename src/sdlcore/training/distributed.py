@@ -12,6 +12,7 @@ from torch import Tensor
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import ALONE, Group, Processes
 from sdlcore.run import RunConfig, check_division
+from sdlcore.settings import Split
 
 
 class Several(Group):
@@ -81,7 +82,7 @@ class _Sum(torch.autograd.Function):
 
 
 @contextmanager
-def processes_of(split: str, config: RunConfig) -> Iterator[Processes]:
+def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
     """Join the processes that torchrun started beside this one, as its variables say; without them, be alone.
 
     Parameters

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -18,6 +17,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Processes
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
+from sdlcore.settings import Split
 from sdlcore.storage.files import remove_leftovers
 from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import (
@@ -46,7 +46,7 @@ class Options:
     start: Path | None = None
     """a model whose latents the first latents start from"""
     device: Device = "auto"
-    split: Literal["samples", "latents"] = "samples"
+    split: Split = "samples"
     """what processes that torchrun starts divide among them"""
     tensorboard: Path | None = None
     """folder to write the history to as TensorBoard event files, too"""

@@ -3,11 +3,11 @@ file holds several. Without numpy: configurations are checked by them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from annotated_types import Gt, Lt
 
-from sdlcore.settings import FromJson, Text, check
+from sdlcore.settings import FromJson, Stored, Text, check
 from sdlcore.storage.parsing import SourceError
 
 FORMATS = (".npy", ".npz", ".h5", ".hdf5", ".safetensors")
@@ -48,7 +48,7 @@ class FileSource(FromJson):
     """The labels of test_input."""
     test_share: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Share of the rows that is held out, the same ones always."""
-    dtype: Literal["float16", "bfloat16", "float32"] = "float32"
+    dtype: Stored = "float32"
     """Precision that the activations are stored in."""
 
     def __post_init__(self) -> None:

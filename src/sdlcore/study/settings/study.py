@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from sdlcore.run import AnchorForm
-from sdlcore.settings import Positive, Text
+from sdlcore.settings import Positive, Split, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlcore.study.settings.runs import HOLDING, Method, Protocol
@@ -65,7 +65,7 @@ class Study(Settings):
     processes: Annotated[int, Ge(1), Le(1000)] = 1
     """Processes that train each dictionary together, on GPUs each on one of its own. Not tracked, a change retrains
     nothing."""
-    split: Literal["samples", "latents"] = "samples"
+    split: Split = "samples"
     """What these processes divide among them: the samples of each batch (data parallel), or the latents of a dictionary
     (tensor parallel) that is too large for one GPU. Not tracked."""
     tensorboard: bool = True
