@@ -8,8 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from sdlcore.plugins.own import own_settings
 from sdlcore.plugins.registry import Extension, Kind
 from sdlcore.settings import wanted
-from sdlcore.study.settings.documents import documents
-from sdlcore.study.settings.fields import Settings
+from sdlcore.study.settings.fields import Settings, documents
 
 
 class Extensible(Settings):

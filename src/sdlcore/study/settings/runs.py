@@ -13,9 +13,8 @@ from sdlcore.interop.settings import ImportConfig
 from sdlcore.plugins.registry import Kind
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.study.settings.documents import documents
 from sdlcore.study.settings.extensible import Extensible
-from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
+from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, documents, left_out
 
 USERS: dict[str, tuple[type, ...]] = {
     "trainings": (ModelConfig, LossConfig, TrainingConfig),
