@@ -18,6 +18,7 @@ from sdlcore.study.configuration.plan import NOTHING_FOUND, Shapes, duration, ne
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
 from sdlcore.study.settings.files import Files
+from sdlcore.study.settings.runs import MADE_BY
 from sdlcore.training.history import read_history
 
 RATE = 8e10
@@ -84,7 +85,7 @@ def measured_rate(results: Path) -> tuple[float, int] | None:
     rates = []
     for history in results.glob("*/runs/*/*/*/*/*/history.csv"):
         model, config = history.with_name("model.safetensors"), history.with_name("config.json")
-        if not config.is_file() or json.loads(config.read_text())["settings"].keys() & {"solver", "peer", "model"}:
+        if not config.is_file() or json.loads(config.read_text())["settings"].keys() & MADE_BY.keys():
             continue
         rows = read_history(history)
         if rows and model.is_file() and rows[-1]["seconds"] > 0:
