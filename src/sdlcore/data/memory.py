@@ -47,8 +47,6 @@ class Arrays:
         Names of the classes.
     features
         N x n ground-truth coefficients.
-    name
-        What errors call them.
 
     Raises
     ------
@@ -63,10 +61,9 @@ class Arrays:
         labels: np.ndarray | None = None,
         class_names: Sequence[str] | None = None,
         features: scipy.sparse.csr_array | None = None,
-        name: str = "x",
     ) -> None:
-        self.path = Path(name)
-        self._columns = {"input": _matrix(name, input)}
+        self.path = Path("x")
+        self._columns = {"input": _matrix("x", input)}
         self.rows, self.n_p = input.shape
         self.n_r: int | None = None
         if target is not None:
@@ -78,7 +75,7 @@ class Arrays:
             self._columns["labels"] = labels
         for column, values in self._columns.items():
             if len(values) != self.rows:
-                raise ValueError(f"{column} has {len(values)} rows, but {name} has {self.rows}")
+                raise ValueError(f"{column} has {len(values)} rows, but x has {self.rows}")
         self._class_names, self._features = class_names, features
         width = max(self.n_p, self.n_r or 0)
         self.chunk_rows = chunk_rows(4 * width)

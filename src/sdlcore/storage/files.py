@@ -87,8 +87,8 @@ def naming_a_full_disk(path: str | Path) -> Iterator[None]:
         raise OSError(code, f"{os.strerror(code)}: make room, and run this again", str(path)) from error
 
 
-def check_writable(folder: str | Path, size: int = 1 << 16) -> None:
-    """Write ``size`` bytes into a folder, which is made where it is missing, and remove them again.
+def check_writable(folder: str | Path) -> None:
+    """Write 64 KiB into a folder, which is made where it is missing, and remove them again.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def check_writable(folder: str | Path, size: int = 1 << 16) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(size))
+            file.write(bytes(1 << 16))
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it a folder that can be written"
