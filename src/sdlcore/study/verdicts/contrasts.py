@@ -238,11 +238,7 @@ def pairs(
     anchorings: Iterable[str] = ("none",),
 ) -> list[tuple[Place, Place]]:
     """Return the places of a table at a value, each with those at other values."""
-    places = product(methods, others, anchorings)
-    return [
-        (Place(table, method, anchoring, SWEPT[table], value), Place(table, method, anchoring, SWEPT[table], other))
-        for method, other, anchoring in places
-    ]
+    return [(other._replace(value=value), other) for other in grid(table, methods, others, anchorings)]
 
 
 def name(place: Place) -> str:
