@@ -38,6 +38,8 @@ CONVENTIONS = {
 }
 # what decides whether there is a store, but not what it holds
 UNTRACKED = ("max_unreadable", "n_p")
+Embedded = Iterator[tuple[Batch, np.ndarray | None]]
+"""Batches with their embeddings (B x n_p, float32), None where no image was readable."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Extraction(NamedTuple):
     source: ClipSource
     splits: dict[str, Split]
     facts: dict[str, Json]
-    batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]]
+    batches: Callable[[Split, int], Embedded]
 
     @property
     def class_names(self) -> list[str]:
@@ -165,7 +167,7 @@ def prepare(
     )
     embed = embedder(clip.model, source.embedding)
 
-    def batches(split: Split, start: int) -> Iterator[tuple[Batch, np.ndarray | None]]:
+    def batches(split: Split, start: int) -> Embedded:
         pinned = device == "cuda"
         pictures = decoded(
             split.folder, split.order, clip.preprocess, source.batch_size, start, workers, threads, pin_memory=pinned
@@ -177,8 +179,8 @@ def prepare(
 
 def _embedded(
     pictures: Iterable[Batch], embed: Callable[[torch.Tensor], torch.Tensor], device: str, dtype: torch.dtype
-) -> Iterator[tuple[Batch, np.ndarray | None]]:
-    """Yield batches with their embeddings (B x n_p, float32), or None where no image was readable.
+) -> Embedded:
+    """Yield batches with their embeddings.
 
     One batch behind: a GPU computes the next while the last is being fetched and written.
     """
@@ -202,7 +204,7 @@ def _fill(
     split: str,
     part: Split,
     source: ClipSource,
-    batches: Callable[[Split, int], Iterator[tuple[Batch, np.ndarray | None]]],
+    batches: Callable[[Split, int], Embedded],
 ) -> list[Skipped]:
     """Write the rows of a split from where the writer stands; return what was skipped of it, all in all."""
     begun = writer.state(Progress(0, tuple(part.folder.skipped)))
