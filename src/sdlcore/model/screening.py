@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.kernels import tiles
-from sdlcore.model.kernels.interface import Kernels, Product, SparseRows
+from sdlcore.model.kernels.interface import LOST_TO_BIAS, Kernels, Product, SparseRows
 
 LEAST = 1 << 28
 """Multiplications of a product from which on looking at its factors first is worth its time."""
@@ -29,8 +29,6 @@ _DENSE = 0.05
 """Share of entries that exceed a bound from which on so many are to be computed in float32 that all may be."""
 _CENTRED = 0.1
 """Share of the samples' mean square that their mean's is, from which on it is taken off first."""
-_BIAS = 2.0**-21
-"""What adding to a bias may lose in float32, as a share of it."""
 _SAMPLES, _LATENTS = 8, 16
 """Every which sample and latent that share is guessed by."""
 
@@ -84,7 +82,7 @@ def upper(product: Product) -> Product:
         x, b = x - mean, b + W @ mean
     else:
         norm = 0.0
-    return Product(x, W, b + _BIAS * b.abs(), torch.int8, norm)
+    return Product(x, W, b + LOST_TO_BIAS * b.abs(), torch.int8, norm)
 
 
 def _computed(product: Product, entries: SparseRows, kernels: Kernels) -> SparseRows:

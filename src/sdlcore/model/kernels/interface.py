@@ -9,6 +9,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+VANISHED = 2.0**-62
+"""More than a number whose square is too small for float32, and so in no norm."""
+LOST_TO_BIAS = 2.0**-21
+"""What adding a bias may lose in float32, as a share of it."""
+
 
 class Product(NamedTuple):
     """The factors of W_E x_p + b_E, which is searched and not kept."""

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.kernels.calling import array, loops, roundings, searches
-from sdlcore.model.kernels.interface import Product, SparseRows
+from sdlcore.model.kernels.interface import VANISHED, Product, SparseRows
 from sdlcore.model.kernels.workspace import Workspace
 
 TILE = 2000
 """Latents whose pre-activations are computed at once, twice as many in bfloat16: few enough to be searched while they
 are in a CPU's caches, and enough to keep it busy."""
-_VANISHED = 2.0**-62
-"""More than a number whose square is too small for float32, and so in no norm."""
 MANY = 4 * TILE
 """Latents from which on it is worth its time to begin a search at bounds."""
 CAUTION = 0.9
@@ -42,7 +40,7 @@ def largest(product: Product, k: int, workspace: Workspace) -> SparseRows:
     found = _search(product, k, workspace, bounds)
     short = (torch.diff(found.offsets) < k).nonzero().squeeze(1)
     if not len(short):
-        workspace.begin[kind] = CAUTION * float((bounds / norms.clamp(min=_VANISHED)).min())
+        workspace.begin[kind] = CAUTION * float((bounds / norms.clamp(min=VANISHED)).min())
     elif begun:
         found = replaced(found, short, _search(product._replace(x=product.x[short]), k, Workspace()))
     return found
@@ -276,5 +274,5 @@ def quantise(x: Tensor, out: Tensor) -> Tensor:
     numbers = torch.empty(3, len(x), dtype=torch.float32)
     roundings().quantise(array(x), array(x).view(np.int32), array(out), *(array(each) for each in numbers))
     n_p = x.shape[1]
-    numbers[1:] = (numbers[1:] + n_p**0.5 * _VANISHED) * (1 + _sums(n_p))
+    numbers[1:] = (numbers[1:] + n_p**0.5 * VANISHED) * (1 + _sums(n_p))
     return numbers

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sdlcore.model.kernels import triton_search
-from sdlcore.model.kernels.interface import Product, SparseRows
+from sdlcore.model.kernels.interface import LOST_TO_BIAS, VANISHED, Product, SparseRows
 from sdlcore.model.kernels.triton_search import Upper
 from sdlcore.model.kernels.triton_sums import sums
 
@@ -37,12 +37,8 @@ _ADDING = 1.5 * 2.0**-23
 after the 24th bit of the largest, and four products or more are added to a sum at once (Fasi et al. 2021)."""
 _OTHERS = 64
 """So many products more, for all that is lost otherwise: by sums in float32, scales and norms."""
-_BIAS = 2.0**-21
-"""What adding a bias loses at most, as a share of it."""
 _MORE = 1 + 2.0**-6
 """Times this, since these numbers themselves are rounded, and x' may be longer than x."""
-_VANISHED = 2.0**-62
-"""More than a number whose square is too small for float32, and so in no norm."""
 
 
 @triton.jit
@@ -118,10 +114,10 @@ def _bounded(product: Product) -> tuple[Product, Upper]:
     (x_half, of_x), (W_half, of_W) = _rounded(x), _rounded(W)
     (unit_B, norm_B, lost_B), (unit_Q, norm_Q, lost_Q) = of_x.unbind(1), of_W.unbind(1)
     share = _ADDING * (x.shape[1] + _OTHERS)
-    vanished = x.shape[1] ** 0.5 * _VANISHED
+    vanished = x.shape[1] ** 0.5 * VANISHED
     off = lost_B + vanished + share * (norm_B + vanished), norm_B + lost_B + 2 * vanished
     rows = torch.stack([unit_B, _MORE * off[0], _MORE * off[1], torch.ones_like(unit_B)], 1)
-    columns = torch.stack([unit_Q, norm_Q + vanished, lost_Q + vanished, _BIAS * b.abs()], 1)
+    columns = torch.stack([unit_Q, norm_Q + vanished, lost_Q + vanished, LOST_TO_BIAS * b.abs()], 1)
     return Product(x_half, W_half, b, torch.float16), Upper(rows, columns)
 
 
