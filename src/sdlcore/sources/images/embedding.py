@@ -20,7 +20,7 @@ from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromJson, Json
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
-from sdlcore.sources.images.listing import Batch, decoded
+from sdlcore.sources.images.listing import NAMED, Batch, decoded
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.splits import Split, splits_of
 from sdlcore.storage.files import provenance, write_rows
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 # images after which a kill loses nothing of what came before: a minute of ViT-B/32 on two cores, half a second of it
 # on a GPU
 COMMIT_IMAGES = 1024
-NAMED = 5
 CONVENTIONS = {
     "pooled": "the image tower's output after its last layer norm, before the projection into the joint space",
     "joint": "the image's embedding in the space shared with texts, after the projection, not divided by its norm",

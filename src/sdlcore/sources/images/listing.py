@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 NAMED = 5
-"""Files in no class folder that the log names."""
+"""Files that a message names at the most."""
 WNID = re.compile(r"n\d{8}")
 _Item = tuple[int, str, torch.Tensor | None, str]
 """Index, path, picture or None, reason."""
