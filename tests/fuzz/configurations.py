@@ -54,7 +54,7 @@ def make(rng: np.random.Generator, folder: Path) -> Case:
         return Case(what, lambda: _check(_dump(given), keys, must_refuse=True))
     if kind < 7:
         what, given = _odd(rng)
-        return Case(what, lambda: _check(_dump(given), [NAME, *_keys(given)]))
+        return Case(what, lambda: _check(_dump(given), [NAME, "name", *_keys(given)]))
     text = choose(rng, *CRAFTED)
     if rng.random() < 0.5 and isinstance(text, str):
         text = _dump(choose(rng, *_given().values())) + "\n" + text

@@ -171,6 +171,14 @@ def test_what_is_said_of_a_long_value_is_short():
     assert len(str(refused.value)) < 400
 
 
+def test_of_many_problems_the_first_are_said_and_the_others_counted():
+    problems = [f"methods.m{number}: {'x' * 400}" for number in range(9)]
+    first, *said, last = str(ConfigError(problems)).splitlines()
+    assert (first, last) == ("configuration refused:", "  and 5 more")
+    assert said == [f"  {problem}" for problem in problems[:4]]
+    assert str(ConfigError(["y" * 5000])).splitlines()[1:] == ["  " + "y" * 5000]
+
+
 def test_configurations_are_far_from_the_bounds():
     for path in Path("config").glob("*.yaml"):
         assert path.stat().st_size < LARGEST_FILE / 8
