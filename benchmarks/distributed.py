@@ -23,7 +23,7 @@ from benchmarks.timing import turns
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.settings import Json
+from sdlcore.settings import Json, Split
 from sdlcore.training.distributed import divide, processes_of
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.step import TrainingStep
@@ -43,7 +43,7 @@ class Team(NamedTuple):
     name: str
     processes: int = 1
     threads: int = 1
-    split: str = "samples"
+    split: Split = "samples"
 
 
 TEAMS = (
@@ -54,7 +54,7 @@ TEAMS = (
 )
 
 
-def work(method: str, batch: int, threads: int, split: str) -> None:
+def work(method: str, batch: int, threads: int, split: Split) -> None:
     """Be one process of a team: take as many steps as each line says, and answer with their seconds."""
     torch.set_num_threads(threads)
     # so small a rate that the number of active latents stays
