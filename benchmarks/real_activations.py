@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "`normalise`, `bias`, `resample_every: 200`": SCALED | {"resample_every": 200},
     "`normalise`, `bias`, `lambda_aux: 0.03125`": SCALED | {"lambda_aux": 1 / 32},
     "`normalise`, `bias`, `decoder_norm: unit`, `initialisation: tied`": SCALED | UNIT,
-    "all of the last two": SCALED | UNIT | {"lambda_aux": 1 / 32},
+    "`normalise`, `bias`, `decoder_norm: unit`, `initialisation: tied`, `lambda_aux: 0.03125`": SCALED | UNIT | {"lambda_aux": 1 / 32},
     "`whiten: true`, `bias`": {"whiten": True, "bias": True},
 }
 
