@@ -25,6 +25,7 @@ PAGE = Path(__file__).parents[1] / "docs/training.md"
 BEGINS = "<!-- made by python -m benchmarks.real_activations -->"
 COMMON: dict[str, Any] = {"activation": "topk", "k": 32, "n_q": 4608, "batch_size": 1024, "steps": 2000}
 SCALED: dict[str, Any] = {"normalise": True, "bias": True}
+AUXILIARY: dict[str, Any] = SCALED | {"lambda_aux": 1 / 32}
 UNIT: dict[str, Any] = {"decoder_norm": "unit", "initialisation": "tied"}
 WAYS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -33,9 +34,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "`normalise`, `bias`, `lr: 3e-4`": SCALED | {"lr": 3e-4},
     "`normalise`, `bias`, `lr: 3e-3`": SCALED | {"lr": 3e-3},
     "`normalise`, `bias`, `resample_every: 200`": SCALED | {"resample_every": 200},
-    "`normalise`, `bias`, `lambda_aux: 0.03125`": SCALED | {"lambda_aux": 1 / 32},
+    "`normalise`, `bias`, `lambda_aux: 0.03125`": AUXILIARY,
     "`normalise`, `bias`, `decoder_norm: unit`, `initialisation: tied`": SCALED | UNIT,
-    "`normalise`, `bias`, `decoder_norm: unit`, `initialisation: tied`, `lambda_aux: 0.03125`": SCALED | UNIT | {"lambda_aux": 1 / 32},
+    "`normalise`, `bias`, `decoder_norm: unit`, `initialisation: tied`, `lambda_aux: 0.03125`": AUXILIARY | UNIT,
     "`whiten: true`, `bias`": {"whiten": True, "bias": True},
 }
 

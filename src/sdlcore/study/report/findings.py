@@ -20,6 +20,8 @@ FEWEST = 3
 """Seeds that an interval takes."""
 NAMED = 2
 """Methods that a sentence names at most."""
+ALONE = f"{recovery_name('decoder', features=OTHERS, baseline=ANCHORS_ONLY)}_mean"
+"""The column of what anchors match of the features that they do not give away, without any training."""
 CLASSES = ("class means", "match")
 FEATURES = ("features", "recover")
 
@@ -68,9 +70,8 @@ def opening(
 
 def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
     """Compare with what takes no training, and with the paper."""
-    alone = f"{recovery_name('decoder', features=OTHERS, baseline=ANCHORS_ONLY)}_mean"
-    if classes and known(table, alone):
-        return f"The anchors alone, without any training, match {_range(table[alone])} of these class means."
+    if classes and known(table, ALONE):
+        return f"The anchors alone, without any training, match {_range(table[ALONE])} of these class means."
     tau = TAU if classes else TAU_STRICT
     level = f"{baseline_name(CHANCE, recovery_name('decoder', tau=tau))}_mean"
     chance = _range(plain[level])
@@ -134,7 +135,12 @@ def table_sentences(
         name = f"{recovery_name('decoder', features=OTHERS)}_mean"
         anchored = table[table["anchoring"] != "none"]
         both = f" and {_range(anchored[name])} with them" if len(anchored) else ""
-        return [f"Decoders match {_range(plain[name])} of the class means not given without anchors{both}."]
+        said = [f"Decoders match {_range(plain[name])} of the class means not given without anchors{both}."]
+        if known(anchored, ALONE):
+            said.append(f"The anchors alone, without any training, match {_range(anchored[ALONE])}.")
+            if 0 < anchored[ALONE].max() >= anchored[name].max():
+                said.append("So class means lie close together, and the numbers with anchors say little of training.")
+        return said
     said = [
         f"At cosines above {TAU:g}, decoders recover {_range(plain[decoder])} of the features without anchors, "
         f"encoders {_range(plain[encoder])}."
