@@ -27,18 +27,23 @@ COMMON: dict[str, Any] = {"activation": "topk", "k": 32, "n_q": 4608, "batch_siz
 SCALED: dict[str, Any] = {"normalise": True, "bias": True}
 AUXILIARY: dict[str, Any] = SCALED | {"lambda_aux": 1 / 32}
 UNIT: dict[str, Any] = {"decoder_norm": "unit", "initialisation": "tied"}
-WAYS: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "`normalise: true`": {"normalise": True},
-    "`normalise`, `bias: true`": SCALED,
-    "`normalise`, `bias`, `lr: 3e-4`": SCALED | {"lr": 3e-4},
-    "`normalise`, `bias`, `lr: 3e-3`": SCALED | {"lr": 3e-3},
-    "`normalise`, `bias`, `resample_every: 200`": SCALED | {"resample_every": 200},
-    "`normalise`, `bias`, `lambda_aux: 0.03125`": AUXILIARY,
-    "`normalise`, `bias`, `decoder_norm: unit`, `initialisation: tied`": SCALED | UNIT,
-    "`normalise`, `bias`, `decoder_norm: unit`, `initialisation: tied`, `lambda_aux: 0.03125`": AUXILIARY | UNIT,
-    "`whiten: true`, `bias`": {"whiten": True, "bias": True},
-}
+WAYS: tuple[dict[str, Any], ...] = (
+    {},
+    {"normalise": True},
+    SCALED,
+    SCALED | {"lr": 3e-4},
+    SCALED | {"lr": 3e-3},
+    SCALED | {"resample_every": 200},
+    AUXILIARY,
+    SCALED | UNIT,
+    AUXILIARY | UNIT,
+    {"whiten": True, "bias": True},
+)
+
+
+def label(way: dict[str, Any]) -> str:
+    """Return settings as a configuration has them."""
+    return ", ".join(f"`{key}: {str(value).lower()}`" for key, value in way.items()) or "defaults"
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -64,12 +69,12 @@ def main() -> None:
     rows: list[Any] = read_csv(options.csv).to_dict("records") if options.csv.exists() else []
     there = {(row["settings"], row["seed"]) for row in rows}
     for seed in options.seeds:
-        for way, settings in WAYS.items():
-            if (way, seed) in there:
+        for way in WAYS:
+            if (label(way), seed) in there:
                 continue
             started = time.perf_counter()
-            sae = sdl.fit(options.stores / "train.h5", seed=seed, progress=False, **COMMON, **settings)
-            row = {"settings": way, "seed": seed, "seconds": round(time.perf_counter() - started, 1)}
+            sae = sdl.fit(options.stores / "train.h5", seed=seed, progress=False, **COMMON, **way)
+            row = {"settings": label(way), "seed": seed, "seconds": round(time.perf_counter() - started, 1)}
             scores = sdl.evaluate(sae, x=options.stores / "test.h5", nulls=False).to_dict()
             rows.append(row | {name: scores[name] for name in ("fvu", "l0", "dead_fraction")})
             write_csv(options.csv, pd.DataFrame(rows))

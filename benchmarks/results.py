@@ -22,8 +22,9 @@ RECOVERY = (
     *("dtype", "optimizer", "rule"),
 )
 BEGINS = {batch: f"<!-- batches of {batch}, made by make benchmark -->" for batch in BATCHES}
+"""Where docs/speed.md shows the steps of a batch size."""
 RACE_BEGINS = "<!-- the race, made by make benchmark -->"
-"""Where docs/speed.md shows a table."""
+"""Where it shows the race."""
 PEERS = tuple(library for library in LIBRARIES if library != "sdlcore")
 OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
 """Types of our encoder's product, and how they are told apart in tables."""

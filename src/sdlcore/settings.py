@@ -30,7 +30,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 """What JSON can hold."""
 Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]
-Stored = Literal["float16", "bfloat16", "float32"]
+StoredPrecision = Literal["float16", "bfloat16", "float32"]
 """Precisions that activations are stored in."""
 Split = Literal["samples", "latents"]
 """What the processes of a training divide among them."""

@@ -259,8 +259,13 @@ def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
     folder, settings = tmp_path / "run", TOPK | {"checkpoint_every": 10}
     whole = sdl.fit(both[0], **settings, **QUIET)
     cut_off(monkeypatch, both[0], out=folder, **settings)
-    with pytest.raises(ValueError, match=r"run/checkpoint\.safetensors: of an unfinished training with other settings"):
-        sdl.fit(both[0], out=folder, **settings | {"lr": 0.01}, **QUIET)
+    refused = r"run: holds an unfinished run of another making \(20 steps .*\); delete it, or name another folder"
+    for other in (settings | {"lr": 0.01}, {"solver": "kmeans", "n_atoms": 16}):
+        with pytest.raises(ValueError, match=refused):
+            sdl.fit(both[0], out=folder, **other, **QUIET)
+    with pytest.raises(ValueError, match=f"run 'run': .*{refused}"):  # before the other is trained
+        sdl.fit_many(both[0], {"other": {}, "run": {"lr": 0.01}}, out=tmp_path, **settings, **QUIET)
+    assert not (tmp_path / "other").exists()
     assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))
 
 

@@ -31,6 +31,7 @@ from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import check_writable, provenance, remove_leftovers
+from sdlcore.training.checkpoint import steps_of_another
 from sdlcore.training.history import History, Row, Sink, Write
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
@@ -179,16 +180,39 @@ class Fit:
         """
         if folder is None:
             return self._find(samples, facts, sinks, None)
-        if is_finished(folder, facts):
+        if self.is_found(facts, folder):
             return self.finished(folder)
         check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
         with alone(folder):
-            keep = None if isinstance(self.config, SolverConfig) else _checkpointing(folder / CHECKPOINT, facts)
+            keep = None
+            if isinstance(self.config, RunConfig):
+                keep = Checkpointing(folder / CHECKPOINT, _identity(facts))
             found = self._find(samples, facts, sinks, keep)
             if not is_finished(folder, facts):  # saved by something else, meanwhile
                 found.save(folder)
             _remove_checkpoint(folder)
         return found
+
+    def is_found(self, facts: dict[str, Any], folder: Path) -> bool:
+        """Tell whether a run's folder holds the dictionary.
+
+        Raises
+        ------
+        ValueError
+            If it holds a run of another making, finished or not, which nobody may overwrite, or if another process
+            trains there.
+        """
+        if is_finished(folder, facts):
+            return True
+        if (folder / CHECKPOINT).exists():
+            with alone(folder):
+                steps = steps_of_another(folder / CHECKPOINT, _identity(facts))
+            if steps is not None:
+                raise ValueError(
+                    f"{folder}: holds an unfinished run of another making ({steps} steps with other settings, data or "
+                    "code); delete it, or name another folder"
+                )
+        return False
 
     def finished(self, folder: Path) -> Dictionary:
         """Return what is finished in a run's folder, where `find` leaves a dictionary: on the device, or a solver's on
@@ -294,6 +318,6 @@ def _remove_checkpoint(folder: Path) -> None:
     remove_leftovers(folder / CHECKPOINT)
 
 
-def _checkpointing(path: Path, facts: dict[str, Any]) -> Checkpointing:
-    """Return where a training keeps its checkpoint, known by what makes it."""
-    return Checkpointing(path, hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest())
+def _identity(facts: dict[str, Any]) -> str:
+    """Return what a training's checkpoint is known by."""
+    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()

@@ -16,7 +16,7 @@ from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, device_of, digest_of
 from sdlcore.api.inputs import activations, pair_of
-from sdlcore.api.run_folder import is_finished, run_folder
+from sdlcore.api.run_folder import run_folder
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
@@ -114,7 +114,7 @@ def fit_many(
             with _naming(name):
                 facts[name] = one.facts(samples, digest)
                 folder = folders[name]
-                if folder is not None and is_finished(folder, facts[name]):
+                if folder is not None and one.is_found(facts[name], folder):
                     bar.add(one.steps)
 
         def find(name: Name, stop: Event) -> Dictionary:

@@ -26,11 +26,11 @@ from typing import Any, get_args
 import h5py
 import numpy as np
 
-from sdlcore.settings import Stored
+from sdlcore.settings import StoredPrecision
 
 FORMAT = "sdlcore activation store"
 VERSION = 2
-DTYPES = get_args(Stored)
+DTYPES = get_args(StoredPrecision)
 CHUNK_BYTES = 2**20
 CHUNK_ROWS = 1024
 # checksums stand for this many rows, wherever appends and commits fell, so that these leave no trace

@@ -1,5 +1,6 @@
 """Save and load checkpoints, from which an interrupted training goes on to the same bits."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,14 +50,24 @@ def save_checkpoint(path: str | Path, identity: str, checkpoint: Checkpoint) -> 
         save_file(kept, part, metadata={"training": seal({"identity": identity, "state": state}, kept)})
 
 
-def load_checkpoint(path: str | Path, identity: str, replace: bool = False) -> Checkpoint | None:
-    """Read what `save_checkpoint` wrote, or return None where there is none, or one of another training to ``replace``.
+def steps_of_another(path: str | Path, identity: str) -> int | None:
+    """Return how many steps another training's checkpoint has done, None where there is none. Only its description is
+    read; of a damaged file `load_checkpoint` tells."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = json.loads(file.metadata()["training"])
+        return None if found["identity"] == identity else int(found["state"]["step"])
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError):
+        return None
+
+
+def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
+    """Read what `save_checkpoint` wrote, or return None where there is none or it belongs to another training.
 
     Raises
     ------
     ValueError
-        If the file is damaged, or belongs to another training that is not to be replaced: it is for whoever runs the
-        training to look at it and delete it.
+        If the file is damaged: it is for whoever runs the training to look at it and delete it.
     """
     if not Path(path).is_file():
         return None
@@ -67,15 +78,10 @@ def load_checkpoint(path: str | Path, identity: str, replace: bool = False) -> C
             found = unseal(path, text, tensors)
     except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start this training afresh") from error
-    state: Any = found["state"]
     if found["identity"] != identity:
-        if not replace:
-            raise ValueError(
-                f"{path}: of an unfinished training with other settings, data or code ({state['step']} steps); "
-                "delete it, or name another folder"
-            )
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None
+    state: Any = found["state"]
     columns, rows = state["history"]["columns"], state["history"]["rows"]
     history = [dict(zip(columns, row, strict=True)) for row in rows]
     return Checkpoint(state["step"], state["seconds"], history, tensors)

@@ -38,8 +38,6 @@ class Checkpointing(NamedTuple):
 
     path: Path
     identity: str
-    replace: bool = False
-    """Whether another training's checkpoint there gives way to this one's; otherwise it is an error."""
 
 
 def train(
@@ -89,8 +87,7 @@ def train(
     DivergedError
         At the first row whose loss is not finite.
     ValueError
-        If only one of ``anchors`` and ``lambda_anchor`` is given, if processes find different checkpoints, or if the
-        checkpoint is another training's (`Checkpointing`).
+        If only one of ``anchors`` and ``lambda_anchor`` is given, or if processes find different checkpoints.
     """
     settings = config.training
     if (anchors is None) != (config.loss.lambda_anchor == 0):
@@ -104,7 +101,7 @@ def train(
     n_anchors = 0 if anchors is None else len(anchors[0])
     take_step = TrainingStep(model, config, anchors)
     first_step, earlier_seconds, rows = 0, 0.0, []
-    if checkpointing and (found := load_checkpoint(*checkpointing)):
+    if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
         take_step.restore(found.tensors)
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows = found.step, found.seconds, found.history

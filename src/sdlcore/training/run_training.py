@@ -75,15 +75,8 @@ def run_training(run: Run, config: RunConfig, options: Options, script: str, ope
         copied = leave_run(
             run,
             config,
-            # a changed configuration begins its unfinished runs anew
             lambda identity: _train(
-                run,
-                config,
-                options,
-                open_activations,
-                processes,
-                device,
-                Checkpointing(checkpoint, identity, replace=True),
+                run, config, options, open_activations, processes, device, Checkpointing(checkpoint, identity)
             ),
             script,
             {"anchors": options.anchors, **({"start": options.start} if options.start else {})},

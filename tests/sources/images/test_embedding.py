@@ -495,7 +495,7 @@ def test_a_broken_description_beside_weights_is_one_sentence(content: str, clip_
         load_clip(clip_files.architecture, str(tmp_path / Path(clip_files.weights).name))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(tmp_path: Path):
+def test_a_gpu_that_is_not_there_is_not_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
         prepare(ClipSource("images", "ViT-B-32", "weights"), tmp_path, device="cuda")

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Gt, Lt
 
-from sdlcore.settings import FromJson, Stored, Text, check
+from sdlcore.settings import FromJson, StoredPrecision, Text, check
 from sdlcore.storage.parsing import SourceError
 
 FORMATS = (".npy", ".npz", ".h5", ".hdf5", ".safetensors")
@@ -48,7 +48,7 @@ class FileSource(FromJson):
     """The labels of test_input."""
     test_share: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Share of the rows that is held out, the same ones always."""
-    dtype: Stored = "float32"
+    dtype: StoredPrecision = "float32"
     """Precision that the activations are stored in."""
 
     def __post_init__(self) -> None:

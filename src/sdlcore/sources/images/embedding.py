@@ -20,7 +20,7 @@ from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromJson, Json
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import embedder, load_clip, weights_digest
-from sdlcore.sources.images.listing import NAMED, Batch, decoded
+from sdlcore.sources.images.listing import MOST_NAMED, Batch, decoded
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.splits import Split, splits_of
 from sdlcore.storage.files import provenance, write_rows
@@ -37,7 +37,7 @@ CONVENTIONS = {
 }
 # what decides whether there is a store, but not what it holds
 UNTRACKED = ("max_unreadable", "n_p")
-Embedded = Iterator[tuple[Batch, np.ndarray | None]]
+EmbeddedBatches = Iterator[tuple[Batch, np.ndarray | None]]
 """Batches with their embeddings (B x n_p, float32), None where no image was readable."""
 
 
@@ -57,7 +57,7 @@ class Extraction(NamedTuple):
     source: ClipSource
     splits: dict[str, Split]
     facts: dict[str, Json]
-    batches: Callable[[Split, int], Embedded]
+    batches: Callable[[Split, int], EmbeddedBatches]
 
     @property
     def class_names(self) -> list[str]:
@@ -166,7 +166,7 @@ def prepare(
     )
     embed = embedder(clip.model, source.embedding)
 
-    def batches(split: Split, start: int) -> Embedded:
+    def batches(split: Split, start: int) -> EmbeddedBatches:
         pinned = device == "cuda"
         pictures = decoded(
             split.folder, split.order, clip.preprocess, source.batch_size, start, workers, threads, pin_memory=pinned
@@ -178,7 +178,7 @@ def prepare(
 
 def _embedded(
     pictures: Iterable[Batch], embed: Callable[[torch.Tensor], torch.Tensor], device: str, dtype: torch.dtype
-) -> Embedded:
+) -> EmbeddedBatches:
     """Yield batches with their embeddings.
 
     One batch behind: a GPU computes the next while the last is being fetched and written.
@@ -203,7 +203,7 @@ def _fill(
     split: str,
     part: Split,
     source: ClipSource,
-    batches: Callable[[Split, int], Embedded],
+    batches: Callable[[Split, int], EmbeddedBatches],
 ) -> list[Skipped]:
     """Write the rows of a split from where the writer stands; return what was skipped of it, all in all."""
     begun = writer.state(Progress(0, tuple(part.folder.skipped)))
@@ -236,11 +236,11 @@ def _require_readable(split: str, part: Split, skipped: list[Skipped], limit: fl
     asked = len(part.order) + len(part.folder.skipped)
     if len(skipped) <= limit * asked and len(skipped) < asked:
         return
-    named = "; ".join(f"{entry.path} ({entry.reason})" for entry in skipped[:NAMED])
+    named = "; ".join(f"{entry.path} ({entry.reason})" for entry in skipped[:MOST_NAMED])
+    named += "; ..." if len(skipped) > MOST_NAMED else ""
     raise SourceError(
         f"{part.folder.root}: {len(skipped)} of {asked} images of the {split} store could not be read, more than "
-        f"max_unreadable ({limit:g}) allows: {named}{'; ...' if len(skipped) > NAMED else ''}; mend or remove them, or "
-        "raise max_unreadable"
+        f"max_unreadable ({limit:g}) allows: {named}; mend or remove them, or raise max_unreadable"
     )
 
 

@@ -26,7 +26,7 @@ from sdlcore.storage.parsing import SourceError, described, parsing, printable
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-NAMED = 5
+MOST_NAMED = 5
 """Files that a message names at the most."""
 WNID = re.compile(r"n\d{8}")
 _Item = tuple[int, str, torch.Tensor | None, str]
@@ -126,7 +126,7 @@ def list_images(root: str | Path, key: str = "images") -> ImageFolder:
     if empty := [name for label, name in enumerate(classes) if label not in filled]:
         log.warning("%s: classes without an image, which stay classes: %s", root, ", ".join(empty))
     if loose := [name for name in loose if not name.startswith(".")]:
-        named = ", ".join(loose[:NAMED]) + (", ..." if len(loose) > NAMED else "")
+        named = ", ".join(loose[:MOST_NAMED]) + (", ..." if len(loose) > MOST_NAMED else "")
         log.warning("%s: left aside %d files that lie in no class folder: %s", root, len(loose), named)
     if others:
         log.info("%s: left aside %d files that are no images by their names", root, others)

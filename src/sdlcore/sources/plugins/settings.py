@@ -8,7 +8,7 @@ from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
 from sdlcore.plugins.own import settings_class
 from sdlcore.plugins.registry import Extension, Kind, check_named, register, registered
-from sdlcore.settings import Stored, Total, check
+from sdlcore.settings import StoredPrecision, Total, check
 
 AnyFill = TypeVar("AnyFill", bound=Callable[..., Any])
 
@@ -26,7 +26,7 @@ class PluginSource(Extensible):
     """Samples for training; None for as many as it gives."""
     test_samples: Total | None = None
     """Samples for evaluation; None for as many as it gives."""
-    dtype: Stored = "float32"
+    dtype: StoredPrecision = "float32"
     """Precision that the activations are stored in."""
 
     def __post_init__(self) -> None:

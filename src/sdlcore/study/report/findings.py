@@ -20,7 +20,7 @@ FEWEST = 3
 """Seeds that an interval takes."""
 NAMED = 2
 """Methods that a sentence names at most."""
-ALONE = f"{recovery_name('decoder', features=OTHERS, baseline=ANCHORS_ONLY)}_mean"
+ANCHORS_ALONE = f"{recovery_name('decoder', features=OTHERS, baseline=ANCHORS_ONLY)}_mean"
 """The column of what anchors match of the features that they do not give away, without any training."""
 CLASSES = ("class means", "match")
 FEATURES = ("features", "recover")
@@ -70,8 +70,8 @@ def opening(
 
 def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
     """Compare with what takes no training, and with the paper."""
-    if classes and known(table, ALONE):
-        return f"The anchors alone, without any training, match {_range(table[ALONE])} of these class means."
+    if classes and known(table, ANCHORS_ALONE):
+        return f"The anchors alone, without any training, match {_range(table[ANCHORS_ALONE])} of these class means."
     tau = TAU if classes else TAU_STRICT
     level = f"{baseline_name(CHANCE, recovery_name('decoder', tau=tau))}_mean"
     chance = _range(plain[level])
@@ -136,9 +136,9 @@ def table_sentences(
         anchored = table[table["anchoring"] != "none"]
         both = f" and {_range(anchored[name])} with them" if len(anchored) else ""
         said = [f"Decoders match {_range(plain[name])} of the class means not given without anchors{both}."]
-        if known(anchored, ALONE):
-            said.append(f"The anchors alone, without any training, match {_range(anchored[ALONE])}.")
-            if 0 < anchored[ALONE].max() >= anchored[name].max():
+        if known(anchored, ANCHORS_ALONE):
+            said.append(f"The anchors alone, without any training, match {_range(anchored[ANCHORS_ALONE])}.")
+            if 0 < anchored[ANCHORS_ALONE].max() >= anchored[name].max():
                 said.append("So class means lie close together, and the numbers with anchors say little of training.")
         return said
     said = [
