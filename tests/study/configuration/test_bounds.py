@@ -209,7 +209,7 @@ def test_as_many_runs_as_may_be_are_checked_in_seconds():
 
 def test_methods_are_like_each_other_over_a_few_others_only():
     methods = {"m0": {"like": "topk"}} | {f"m{i}": {"like": f"m{i - 1}"} for i in range(1, 900)}
-    with pytest.raises(ConfigError, match=r"methods\.m22\.like: goes over more than 20 others(?s:.*) and 8\d\d more"):
+    with pytest.raises(ConfigError, match=r"methods\.m899\.like: goes over more than 20 others"):
         configure({"name": "x", "methods": methods}, BASE)
 
 

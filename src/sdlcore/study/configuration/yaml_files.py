@@ -8,7 +8,6 @@ import json
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,6 @@ LONGEST_TEXT = 1000
 LONGEST_NAME = 200
 """Bytes of one part of a path: the 255 of file systems of today, less what logs and hidden files add to it."""
 LONGEST_SHOWN = 200
-LONGEST_REFUSAL = 2000
-"""Letters of a message from which on it only counts the problems that are left."""
 
 # no text of a configuration needs more than a line; Python's surrogates can be given to no file system and no shell
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -38,16 +35,19 @@ _PLACEHOLDER = re.compile("[{}]|<[a-z][a-z0-9_]*>")
 
 
 class ConfigError(ValueError):
-    """A configuration was refused; the message has a line for each problem, led by the path of the key."""
+    """A configuration was refused; the message has one line for every problem, led by the path of the key. What takes
+    long to say, and an alias repeats, is said where it comes first."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         # keys and values may hold what no terminal and no UTF-8 can show
-        lines = ["  " + _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], problem) for problem in problems]
-        letters = accumulate(map(len, lines))
-        said = [line for line, so_far in zip(lines, letters, strict=True) if so_far < LONGEST_REFUSAL] or lines[:1]
-        if left := len(lines) - len(said):
-            said.append(f"  and {left} more")
-        super().__init__("\n".join(["configuration refused:", *said]))
+        shown = [_UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], problem) for problem in problems]
+        lines, first = [], dict[str, str]()
+        for problem in shown:
+            path, _, what = problem.partition(": ")
+            before = first.setdefault(what, path)
+            again = len(what) > LONGEST_SHOWN and before != path
+            lines.append(f"  {path}: the same as {before}" if again else f"  {problem}")
+        super().__init__("\n".join(["configuration refused:", *lines]))
 
 
 def number_as_text(text: str, whole: bool = False) -> str:
