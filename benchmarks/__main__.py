@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("benchmarks")
 
 RESULTS = Path(__file__).parent / "results"
-"""The whole's results, which docs/speed.md shows."""
+"""A folder for each processor that the whole benchmark ran on; docs/speed.md shows them all."""
 BUSY = 0.5
 """Load average above which timings are not to be trusted."""
 
@@ -41,7 +41,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each library (default: all)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, help="folder (default: benchmarks/results, in it partial/ for a part)")
+    parser.add_argument(
+        "--results", type=Path, help="folder (default: benchmarks/results/PROCESSOR, or results/partial for a part)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -66,13 +68,14 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     from benchmarks import machine, results
     from benchmarks.record import Record
-    from benchmarks.shown import show
 
     load = machine.load()
     if load > BUSY:
         log.warning("load average is %.2f: something else is running, and every number below suffers from it", load)
+    described = machine.describe()
     facts: dict[str, Any] = {
-        **machine.describe(),
+        **described,
+        "processor": machine.processor(described),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load": load,
         "threads": options.threads,
@@ -88,12 +91,9 @@ def main(arguments: Sequence[str]) -> None:
         names = "".join(f"\n  {name}" for name in record.failed)
         sys.exit(f"these cases failed, and all others are in {record.folder}:{names}")
     if options.results is None and not is_partial(options):
-        record.folder = RESULTS
+        record.folder = RESULTS / facts["processor"].lower().replace(" ", "-")
         record.write(finished=True)
-        speed = RESULTS.parents[1] / "docs/speed.md"
-        for batch, begins in results.BEGINS.items():
-            show(speed, begins, results.summary(results.read(RESULTS / "steps.csv"), batch))
-        show(speed, results.RACE_BEGINS, results.race_summary(results.read(RESULTS / "recovery.csv")))
+        results.show_all(RESULTS, RESULTS.parents[1] / "docs/speed.md")
     log.info("wrote %s", record.folder)
 
 
@@ -127,7 +127,7 @@ def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> Non
             found, team = timing.measure(
                 group, samples, dictionary, partial(bound, group.batch), effort, options.threads
             )
-            record.steps += found
+            record.steps += [{"processor": record.facts["processor"], **row} for row in found]
             record.note(team.versions, team.failed)
         del x, rows, bound
     del bench

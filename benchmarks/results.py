@@ -3,18 +3,20 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import BATCHES, LIBRARIES
+from benchmarks.shown import show
 from sdlcore.storage.files import atomic_path
 
 Row = Mapping[str, Any]
 
 STEPS = (
-    *("library", "method", "batch", "dtype", "ms_per_step", "peak_mb"),
-    *("state", "l0", "probe_ms", "probe_bfloat16_ms", "budget_mb", "peak_to_budget"),
+    *("processor", "library", "method", "batch", "dtype", "ms_per_step", "peak_mb"),
+    *("state", "l0", "probe_ms", "probe_onednn_ms", "probe_bfloat16_ms", "budget_mb", "peak_to_budget"),
     *("ms_least", "ms_most", "rounds", "steps"),
 )
 RECOVERY = (
@@ -30,6 +32,8 @@ OURS = {"float32": "", "bfloat16": " bf16", "int8": " int8"}
 """Types of our encoder's product, and how they are told apart in tables."""
 COLUMNS = [*(("sdlcore", dtype) for dtype in OURS), *((peer, "float32") for peer in PEERS)]
 COLUMNS += [("saelens", "bfloat16")]
+PRODUCTS = {"product (MKL)": "probe_ms", "product (oneDNN)": "probe_onednn_ms"}
+"""Libraries that compute the dense product in float32, and the column of steps.csv that has their milliseconds."""
 
 
 def to_csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
@@ -58,8 +62,8 @@ def write(folder: Path, steps: Sequence[Row], recovery: Sequence[Row], facts: Ro
 
 
 def summary(steps: Iterable[Row], batch: int) -> str:
-    """Return the table that docs/speed.md shows: steps at a batch size, the dense product alone in float32, and how
-    much faster than the fastest peer.
+    """Return the table that docs/speed.md shows of one processor: steps at a batch size, the dense product alone in
+    float32 by MKL and by oneDNN, and how much faster we are than the fastest peer.
 
     Parameters
     ----------
@@ -69,16 +73,53 @@ def summary(steps: Iterable[Row], batch: int) -> str:
         The batch size.
     """
     names = [f"ours{name}" for name in OURS.values()]
-    header = ["method", "L0", *names, *PEERS, "product", *(f"fastest peer / {name}" for name in names)]
+    header = [
+        "method",
+        "L0",
+        *names,
+        *PEERS,
+        "product (MKL)",
+        "product (oneDNN)",
+        *(f"fastest peer / {name}" for name in names),
+    ]
     lines = []
     for group in _groups([row for row in steps if int(row["batch"]) == batch]):
         ours = [_ms(group.get(("sdlcore", dtype))) for dtype in OURS]
         peers = [_ms(group.get((peer, "float32"))) for peer in PEERS]
         fastest = min((ms for ms in peers if ms is not None), default=None)
-        product = _field(next(iter(group.values())), "probe_ms")
-        cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (*ours, *peers, product))]
+        products = [_field(next(iter(group.values())), name) for name in PRODUCTS.values()]
+        cells = [*_names(group)[:2], *(_number(ms, 0) for ms in (*ours, *peers, *products))]
         lines.append([*cells, *(_number(fastest / ms if ms and fastest else None, 1) for ms in ours)])
     return _table(header, lines)
+
+
+def by_processor(results: Path, summarise: Callable[[Path], str]) -> str:
+    """Return what docs/speed.md shows in one place: a table of each processor, headed by its name.
+
+    Parameters
+    ----------
+    results
+        Folder of folders, each with the results of one processor.
+    summarise
+        Gets such a folder, and returns its table; an empty one is left out.
+    """
+    parts = []
+    for folder in sorted(path.parent for path in results.glob("*/steps.csv") if path.parent.name != "partial"):
+        table = summarise(folder)
+        if len(table.splitlines()) > 2:
+            parts.append(f"**{read(folder / 'steps.csv')[0]['processor']}**\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def show_all(results: Path, page: Path) -> None:
+    """Put the tables of all processors into docs/speed.md."""
+
+    def steps(batch: int, folder: Path) -> str:
+        return summary(read(folder / "steps.csv"), batch)
+
+    for batch, begins in BEGINS.items():
+        show(page, begins, by_processor(results, partial(steps, batch)))
+    show(page, RACE_BEGINS, by_processor(results, lambda folder: race_summary(read(folder / "recovery.csv"))))
 
 
 def race_summary(recovery: Iterable[Row]) -> str:
@@ -129,16 +170,16 @@ def page(steps: Sequence[Row], recovery: Sequence[Row], facts: Row) -> str:
 def _head(facts: Row) -> str:
     flags = ", ".join(f"{flag} {'yes' if has else 'no'}" for flag, has in facts["flags"].items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
-    partial = f"\n**Part of the benchmark only: `{facts['arguments']}`.**\n" if facts["partial"] else ""
-    partial += "" if facts["finished"] else "\n**The benchmark had not finished when this was written.**\n"
+    warnings = f"\n**Part of the benchmark only: `{facts['arguments']}`.**\n" if facts["partial"] else ""
+    warnings += "" if facts["finished"] else "\n**The benchmark had not finished when this was written.**\n"
     if facts["failed"]:
         failed = "\n".join(f"- {name}: {why.strip().splitlines()[-1]}" for name, why in facts["failed"].items())
-        partial += f"\n**What failed, and is missing below:**\n\n{failed}\n"
+        warnings += f"\n**What failed, and is missing below:**\n\n{failed}\n"
     return f"""# Results of the benchmark
 
 Made by `make benchmark`; do not edit. What is measured, and how, stands in `benchmarks/README.md`; all numbers in
 `steps.csv` and `recovery.csv` beside this page.
-{partial}
+{warnings}
 - Date: {facts["date"]}; the run took {facts["minutes"]:.0f} minutes; load average before it {facts["load"]:.2f}
 - Machine: {facts["cpu"]}, {facts["cores"]} cores, {facts["memory_gib"]:.0f} GiB; {flags}
 - Threads: {facts["threads"]} in every library, waiting without spinning (OMP_WAIT_POLICY=PASSIVE)
@@ -151,7 +192,8 @@ def _ratios(steps: Sequence[Row]) -> str:
         return ""
     header = ["method", "L0", "B"]
     header += [f"{library} / ours{name}" for library in PEERS for name in OURS.values()]
-    header += ["saelens bf16 / ours bf16", "ours / product", "ours bf16 / bf16 product", "ours int8 / bf16 product"]
+    header += ["saelens bf16 / ours bf16", *(f"ours / {product}" for product in PRODUCTS)]
+    header += ["ours bf16 / bf16 product", "ours int8 / bf16 product"]
     lines = []
     for group in _groups(steps):
         ours = {dtype: group.get(("sdlcore", dtype)) for dtype in OURS}
@@ -160,15 +202,15 @@ def _ratios(steps: Sequence[Row]) -> str:
             row = group.get((peer, "float32"))
             cells += [_ratio(_ms(row), _ms(ours[dtype])) for dtype in OURS]
         cells += [_ratio(_ms(group.get(("saelens", "bfloat16"))), _ms(ours["bfloat16"]))]
-        cells += [_ratio(_ms(ours["float32"]), _field(ours["float32"], "probe_ms"))]
+        cells += [_ratio(_ms(ours["float32"]), _field(ours["float32"], name)) for name in PRODUCTS.values()]
         for dtype in ("bfloat16", "int8"):
             cells += [_ratio(_ms(ours[dtype]), _field(ours[dtype], "probe_bfloat16_ms"))]
         lines.append(cells)
     return f"""## Speed
 
 A peer's milliseconds a step (float32) over ours, so above 1 is faster than the peer; and ours over the dense product
-x @ W_enc.T alone. "bf16" and "int8" are our step with the encoder's product in bfloat16 and in int8; the latents that
-it proposes are computed again in float32, and kept by that.
+x @ W_enc.T alone. torch asks MKL for that product, and oneDNN computes it, too. "bf16" and "int8" are our step with the
+encoder's product in bfloat16 and in int8; the latents that it proposes are computed again in float32, and kept by that.
 
 {_table(header, lines)}"""
 
@@ -176,12 +218,12 @@ it proposes are computed again in float32, and kept by that.
 def _milliseconds(steps: Sequence[Row]) -> str:
     if not steps:
         return ""
-    header = ["method", "L0", "B", *map(_title, COLUMNS), "product", "product bf16"]
+    header = ["method", "L0", "B", *map(_title, COLUMNS), *PRODUCTS, "product bf16"]
     lines = []
     for group in _groups(steps):
         any_row = next(iter(group.values()))
         cells = [*_names(group), *(_number(_ms(group.get(column)), 0) for column in COLUMNS)]
-        cells += [_number(_field(any_row, name), 0) for name in ("probe_ms", "probe_bfloat16_ms")]
+        cells += [_number(_field(any_row, name), 0) for name in (*PRODUCTS.values(), "probe_bfloat16_ms")]
         lines.append(cells)
     spread = max(float(row["ms_most"]) / float(row["ms_least"]) for row in steps)
     return f"""Milliseconds a step, the median over rounds. In no row did the slowest round take more than {spread:.2f}

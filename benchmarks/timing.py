@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from benchmarks import memory
 from benchmarks.cases import DIMENSION, LATENTS, WITHOUT_K, Case, Group, Setting
-from benchmarks.probe import DTYPES, Probe
+from benchmarks.probe import ONE_DNN, PRODUCTS, Probe
 from benchmarks.states import calibrate
 from benchmarks.workers import Team, Worker, WorkerError, workers
 
@@ -99,14 +99,14 @@ def measure(
     """Return a group's rows of steps.csv, and the team with the versions that answered and the cases that failed."""
     probe = Probe(group.batch)
     times: dict[Case, list[list[float]]] = {case: [] for case in group.cases}
-    probes: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
+    probes: dict[str, list[float]] = {product: [] for product in PRODUCTS}
     with workers([case.library for case in group.cases], threads) as started:
         team = Team(dict(zip(group.cases, started, strict=True)), lambda case: case.name)
         team.each(lambda case, worker: create(case, worker, samples, dictionary, bound_for))
         team.each(lambda case, worker: worker.ask("steps", count=effort.warmup))
         for order in turns(group.cases, effort.rounds):
-            for dtype in DTYPES:
-                probes[dtype].append(probe(dtype))
+            for product in PRODUCTS:
+                probes[product].append(probe(product))
             team.each(lambda case, worker: times[case].append(worker.ask("steps", count=effort.steps)["ms"]), order)
         # memory first: asking for the active latents takes some of its own
         peaks = team.each(lambda case, worker: worker.ask("peak")["mb"])
@@ -117,14 +117,15 @@ def measure(
         row = {**asdict(case), **summarise(times[case]), "peak_mb": peaks[case], "l0": l0[case]}
         row |= {"probe_ms": statistics.median(probes["float32"])}
         row |= {"probe_bfloat16_ms": statistics.median(probes["bfloat16"])}
+        row |= {"probe_onednn_ms": statistics.median(probes[ONE_DNN])}
         if case.library == "sdlcore":
             n_parameters = memory.parameters(case.method, DIMENSION, LATENTS)
             row["budget_mb"] = memory.budget(n_parameters, case.batch, DIMENSION, LATENTS, case.dtype)
             row["peak_to_budget"] = peaks[case] / row["budget_mb"]
         rows.append(row)
         log.info(
-            "%-11s B=%-5d L0=%-5d %-20s %-8s %8.1f ms  (dense product %.1f, %.1f)  %6.0f MiB",
+            "%-11s B=%-5d L0=%-5d %-20s %-8s %8.1f ms  (dense product %.1f, oneDNN %.1f, bfloat16 %.1f)  %6.0f MiB",
             *(case.method, case.batch, case.state, case.library, case.dtype, row["ms_per_step"]),
-            *(row["probe_ms"], row["probe_bfloat16_ms"], row["peak_mb"]),
+            *(row["probe_ms"], row["probe_onednn_ms"], row["probe_bfloat16_ms"], row["peak_mb"]),
         )
     return rows, team

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import recovery, results, states, timing
+from benchmarks import machine, recovery, results, states, timing
 from tests.benchmarks.test_results import step
 
 
@@ -62,7 +62,7 @@ def test_after_a_case_that_failed_the_others_are_measured_and_the_command_says_w
 @pytest.mark.parametrize("part", [(), PART])
 def test_a_whole_run_alone_takes_the_place_of_another_and_is_shown(run, monkeypatch, tmp_path, part, fails):
     shown = []
-    monkeypatch.setattr("benchmarks.shown.show", lambda page, begins, text: shown.append(begins))
+    monkeypatch.setattr(results, "show_all", lambda folder, page: shown.append((folder, page.name)))
     raced = SimpleNamespace(versions={}, failed={})
     monkeypatch.setattr(recovery, "run", lambda *arguments: raced)
     if fails:
@@ -72,8 +72,9 @@ def test_a_whole_run_alone_takes_the_place_of_another_and_is_shown(run, monkeypa
         run(lambda group, *_: measured(group), *part)
     assert len(rows_in(tmp_path / "results/partial")) == (3 if part else 18)
     whole = not part and not fails
-    assert (tmp_path / "results/steps.csv").exists() == whole
-    assert shown == ([*results.BEGINS.values(), results.RACE_BEGINS] if whole else [])
+    kept = tmp_path / "results" / machine.processor(machine.describe()).lower().replace(" ", "-") / "steps.csv"
+    assert kept.exists() == whole
+    assert shown == ([(tmp_path / "results", "speed.md")] if whole else [])
 
 
 @pytest.mark.slow

@@ -5,14 +5,34 @@ import csv
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.machine import describe
-from benchmarks.results import BEGINS, RACE_BEGINS, RECOVERY, STEPS, page, race_summary, read, summary, to_csv, write
+from benchmarks.machine import describe, processor
+from benchmarks.results import (
+    BEGINS,
+    RECOVERY,
+    STEPS,
+    by_processor,
+    page,
+    race_summary,
+    read,
+    show_all,
+    summary,
+    to_csv,
+    write,
+)
 from benchmarks.shown import ENDS, show
 
 
 def step(library, ms, dtype="float32", **more):
-    row = {"library": library, "method": "topk", "batch": 1024, "dtype": dtype, "state": 64, "ms_per_step": ms}
-    row |= {"peak_mb": 500.0, "l0": 64.0, "probe_ms": 100.0, "probe_bfloat16_ms": 50.0}
+    row = {
+        "processor": "AMD AVX2",
+        "library": library,
+        "method": "topk",
+        "batch": 1024,
+        "dtype": dtype,
+        "state": 64,
+        "ms_per_step": ms,
+    }
+    row |= {"peak_mb": 500.0, "l0": 64.0, "probe_ms": 100.0, "probe_onednn_ms": 80.0, "probe_bfloat16_ms": 50.0}
     return row | {"ms_least": 0.9 * ms, "ms_most": 1.1 * ms, "rounds": 4, "steps": 4} | more
 
 
@@ -66,9 +86,9 @@ def test_ratios_are_the_peers_time_over_ours_and_ours_over_the_dense_product():
     ratios, times, memory = cells(page(TIMES, [], FACTS), "topk")
     # saelens, dictionary_learning (not measured) and sparsify: by ours, in each type; saelens' bfloat16 by ours
     of_saelens, of_dictionary_learning, of_sparsify = ["6.00", "15.00", "20.00"], [""] * 3, ["2.30", "5.75", "7.67"]
-    products = ["2.00", "1.60", "1.20"]
+    products = ["2.00", "2.50", "1.60", "1.20"]
     assert ratios[3:] == [*of_saelens, *of_dictionary_learning, *of_sparsify, "7.50", *products]
-    assert times[3:] == ["200", "80", "60", "1200", "", "460", "600", "100", "50"]
+    assert times[3:] == ["200", "80", "60", "1200", "", "460", "600", "100", "80", "50"]
     assert memory[3:] == ["440", "420", "400", "500", "", "500", "500", "1.10", "1.05", "1.00"]
 
 
@@ -82,19 +102,45 @@ def test_the_page_of_speed_gets_the_table_of_a_batch_size_and_nothing_else_chang
     assert text.endswith(f"|\n{ENDS}\nafter\n")
     (row,) = cells(text, "topk")
     # the fastest peer is sparsify, with 460 ms
-    assert row == ["topk", "64", "200", "80", "60", "1200", "", "460", "100", "2.3", "5.8", "7.7"]
+    assert row == ["topk", "64", "200", "80", "60", "1200", "", "460", "100", "80", "2.3", "5.8", "7.7"]
     page_of_speed.write_text("no place")
     with pytest.raises(ValueError, match="nothing between"):
         show(page_of_speed, begins, summary(TIMES, 1024))
     assert page_of_speed.read_text() == "no place"
 
 
-def test_the_page_of_speed_shows_what_was_measured():
+def test_the_page_of_speed_shows_what_was_measured(tmp_path):
     text = (command.RESULTS.parents[1] / "docs/speed.md").read_text()
-    tables = [text.partition(begins)[2].partition(ENDS)[0].strip() for begins in (*BEGINS.values(), RACE_BEGINS)]
-    steps = read(command.RESULTS / "steps.csv")
-    measured = [*(summary(steps, batch) for batch in BEGINS), race_summary(read(command.RESULTS / "recovery.csv"))]
-    assert tables == measured
+    shown = tmp_path / "speed.md"
+    shown.write_text(text)
+    show_all(command.RESULTS, shown)
+    assert shown.read_text() == text
+    assert "| topk | 64 |" in text
+
+
+def test_every_processor_has_its_own_table_under_its_name(tmp_path):
+    for name, ms in (("AMD AVX2", 200.0), ("Intel AMX", 100.0)):
+        rows = [step("sdlcore", ms, processor=name), step("sparsify", 400.0, processor=name)]
+        write(tmp_path / name.lower().replace(" ", "-"), rows, [], FACTS)
+    write(tmp_path / "partial", TIMES, RACE, FACTS)
+    text = by_processor(tmp_path, lambda folder: summary(read(folder / "steps.csv"), 1024))
+    assert [line for line in text.splitlines() if line.startswith("**")] == ["**AMD AVX2**", "**Intel AMX**"]
+    assert [row[-3] for row in cells(text, "topk")] == ["2.0", "4.0"]
+    # neither ran a race
+    assert by_processor(tmp_path, lambda folder: race_summary(read(folder / "recovery.csv"))) == ""
+
+
+@pytest.mark.parametrize(
+    ("cpu", "has", "name"),
+    [
+        ("AMD EPYC", ["avx2"], "AMD AVX2"),
+        ("AMD EPYC", ["avx2", "avx512f", "avx512_vnni"], "AMD AVX-512 VNNI"),
+        ("Intel(R) Xeon(R) Gold", ["avx2", "avx512f"], "Intel AVX-512"),
+        ("Intel(R) Xeon(R) Platinum", ["avx2", "avx512f", "avx512_vnni", "amx_tile"], "Intel AMX"),
+    ],
+)
+def test_a_processor_is_named_by_its_maker_and_its_widest_instructions(cpu, has, name):
+    assert processor(describe(f"model name : {cpu}\nflags : {' '.join(has)}\n")) == name
 
 
 def test_the_race_shows_the_better_learning_rate_as_it_is_and_as_it_is_read_back(tmp_path):
@@ -146,7 +192,7 @@ def test_tables_are_written_whole_with_their_columns_in_order(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "recovery.csv", "steps.csv"]
     with (tmp_path / "steps.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
-    assert list(read[0])[:6] == ["library", "method", "batch", "dtype", "ms_per_step", "peak_mb"]
+    assert list(read[0])[:6] == ["processor", "library", "method", "batch", "dtype", "ms_per_step"]
     assert float(read[0]["peak_to_budget"]) == pytest.approx(1.1)
     assert read[3]["budget_mb"] == ""
     with (tmp_path / "recovery.csv").open(newline="") as file:
