@@ -123,17 +123,19 @@ def _divide(bits: np.ndarray, k: int) -> Any:
     They are neighbours, or k exceed the second. There must be more than k bits, all positive. By bisection, since
     counting what exceeds a number is what vector units do.
     """
+    integer = bits.dtype.type
     low, high = bits[0], bits[0]
     for i in range(len(bits)):
         low = min(low, bits[i])
         high = max(high, bits[i])
-    low -= 1
+    low = integer(low - 1)
     exceed: Any = 0
     while high - low > 1:
-        middle = low + (high - low) // 2
-        above: Any = 0
+        # numba widens integers to 64 bits, which would halve the number of lanes that a vector compares
+        middle = integer(low + (high - low) // 2)
+        above = np.int32(0)
         for i in range(len(bits)):
-            above += np.int32(bits[i] > middle)
+            above = np.int32(above + np.int32(bits[i] > middle))
         if above > k:
             low = middle
         else:
