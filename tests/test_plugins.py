@@ -1,6 +1,7 @@
 """The registry of what plugins add: names, settings, and how plugins are imported."""
 
 import inspect
+import warnings
 from importlib import metadata
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 import sdlcore as sdl
+from sdlcore.api.checking import warn_of_unused
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
@@ -94,6 +96,17 @@ def test_a_run_without_the_plugin_has_none_of_its_settings():
     assert RunConfig.from_dict({"activation": "topk", "k": 3}) == before
     assert RunConfig.from_dict({"activation": "topk", "k": 3, "shrink": 2}).used() == before.used()
     assert before.to_dict().keys() == RunConfig().to_dict().keys()
+
+
+def test_a_setting_of_an_activation_that_a_run_does_not_have_is_warned_of():
+    soft()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = {"activation": "relu", "l1": 1.0, "shrink": 0.1, "sizes": [1, 2]}
+        warn_of_unused(RunConfig.from_dict(given), given)
+    given = {"activation": "topk", "k": 2, "shrink": 0.3}
+    with pytest.warns(UserWarning, match="^shrink has no effect on activation topk$"):
+        warn_of_unused(RunConfig.from_dict(given), given)
 
 
 def test_names_that_are_taken_are_refused():

@@ -182,6 +182,12 @@ class LossConfig(Extensible):
         return tuple(dict.fromkeys([*ours, *self.own_terms]))
 
     @property
+    def penalised(self) -> bool:
+        """Whether a penalty keeps latents sparse: l1, l0, or a plugin's term that declares ``rises``."""
+        own = (registered("loss term", name) for name in self.own_terms)
+        return bool(self.l1 or self.l0 or any(term is not None and term.facts["rises"] for term in own))
+
+    @property
     def own_terms(self) -> tuple[str, ...]:
         """Those of plugins: each is asked for by its weight, which has its name."""
         return tuple(name for name in (extensions("loss term") if self.own else {}) if self.own.get(name))
@@ -195,8 +201,8 @@ class LossConfig(Extensible):
                 raise ValueError(f"{name} must ascend, found {list(sizes)}")
         if self.multi_k and self.prefixes:
             raise ValueError("multi_k and prefixes are two multi-scale losses; set one of them")
-        if self.target_l0 is not None and not (self.l1 or self.l0):
-            raise ValueError("target_l0 needs l1 or l0, whose weight it adjusts")
+        if self.target_l0 is not None and not self.penalised:
+            raise ValueError("target_l0 needs l1, l0 or a plugin's penalty (rises=True), whose weight it adjusts")
         if self.lambda_anchor and self.anchor_cosine:
             raise ValueError("anchor_cosine chooses lambda_anchor; set one of them")
         for name in ("anchor_form", "anchor_until", "anchor_fall"):

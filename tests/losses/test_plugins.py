@@ -1,11 +1,13 @@
 """Loss terms of plugins: asked for by their weight, with settings of their own."""
 
+import warnings
 from typing import Annotated
 
 import pytest
 import torch
 from annotated_types import Gt
 
+from sdlcore.api.checking import warn_of_dense, warn_of_unused
 from sdlcore.losses.term import Given, loss_term
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.sparse_coder import SparseCoder
@@ -47,6 +49,36 @@ def test_a_run_that_does_not_ask_for_it_is_the_run_that_it_was():
     assert config.loss.terms == ()
     assert config.to_dict() == RunConfig.from_dict(SETTINGS).to_dict()
     assert config.parts == ("sdlcore.model.activations.relu",)
+
+
+def unused(**given):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = RunConfig.from_dict({"n_q": 8, **given})
+        warn_of_dense(config)
+        warn_of_unused(config, given)
+    return "; ".join(str(one.message) for one in caught)
+
+
+def test_a_penalty_is_what_declares_that_it_rises():
+    @loss_term("spread")
+    def spread(given: Given) -> torch.Tensor:
+        return given.out.values.var()
+
+    assert unused(activation="relu", power=0.1) == ""
+    assert "relu without a penalty" in unused(activation="relu", spread=0.1)
+    assert "relu without a penalty" in unused(activation="relu", power=0)
+    assert RunConfig.from_dict({**SETTINGS, "power": 0.1, "target_l0": 3}).loss.target_l0 == 3
+    with pytest.raises(ValueError, match=r"target_l0 needs l1, l0 or a plugin's penalty \(rises=True\)"):
+        RunConfig.from_dict({**SETTINGS, "spread": 0.1, "target_l0": 3})
+
+
+def test_a_weight_of_zero_is_no_mistake_and_a_setting_without_its_term_is():
+    chosen = {"activation": "batchtopk", "k": 2}
+    assert unused(**chosen, power=0) == ""
+    assert unused(**chosen, power=0.0, exponent=2) == ""
+    assert unused(**chosen, power=0, exponent=3) == "exponent has no effect without power"
+    assert unused(**chosen, power=1, exponent=3) == ""
 
 
 def test_its_file_is_a_part_of_the_runs_that_ask_for_it():

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +13,7 @@ from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.plugins.own import own_settings
 from sdlcore.run import RunConfig, is_centred
 from sdlcore.settings import used
 from sdlcore.solvers.settings import SolverConfig
@@ -97,8 +98,7 @@ def _check_start(
 
 def warn_of_dense(config: RunConfig) -> None:
     """Warn of an activation that nothing keeps sparse."""
-    loss = config.loss
-    if config.model.activation in ("relu", "jumprelu") and not (loss.l1 or loss.l0):
+    if config.model.activation in ("relu", "jumprelu") and not config.loss.penalised:
         warnings.warn(
             f"activation {config.model.activation} without a penalty leaves latents dense; "
             'set l1 (or l0), or activation="topk" and k',
@@ -132,14 +132,28 @@ def warn_of_unused(config: RunConfig, given: Mapping[str, Any]) -> None:
             is_set = field.name in given and getattr(part, field.name) != field.default
             if setting is not None and is_set and field.name not in used(part):
                 said.append(f"{field.name} has no effect without {setting} {' or '.join(values)}".strip())
-    known = config.to_dict()
-    said += [f"{key} has no effect on activation {config.model.activation}" for key in given if key not in known]
+    said += _unused_of_plugins(config, given)
     training = config.training
     last = math.floor(training.resample_until * training.steps)
     if training.resample_every and training.resample_every > last:
         said.append(f"resample_every is {training.resample_every}, but none is resampled after step {last}")
     if said:
         warnings.warn("; ".join(said), stacklevel=4)
+
+
+def _unused_of_plugins(config: RunConfig, given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each plugin's setting without an effect. As for ours, one at its default is no mistake."""
+    known = config.to_dict()
+    theirs = own_settings("activation", "loss term") if given.keys() - known.keys() else {}
+    for name in (name for name in given if name in theirs and name not in known):
+        of = [extension for extension, _ in theirs[name]]
+        value = tuple(given[name]) if isinstance(given[name], list) else given[name]
+        if value in [field.default for one in of for field in fields(one.settings) if field.name == name]:
+            continue
+        if any(one.kind == "activation" for one in of):
+            yield f"{name} has no effect on activation {config.model.activation}"
+        else:
+            yield f"{name} has no effect without {' or '.join(one.name for one in of)}"
 
 
 def warn_of_error(fvu: float, steps: int, name: str = "") -> None:
