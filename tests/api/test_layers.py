@@ -10,6 +10,9 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 import sdlcore as sdl
 from sdlcore.api.fitting import Fit
@@ -207,3 +210,11 @@ def test_what_is_wrong_is_named_before_anything_is_trained(lm, options, message,
     with pytest.raises(ValueError, match=message):
         sdl.fit_layers(lm, documents(60), out=tmp_path / "set", **READING | SETTINGS | options)
     assert not (tmp_path / "set").exists()
+
+
+def test_a_tokenizer_that_lacks_the_texts_words_is_suspected_in_a_sentence(lm):
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"b": 0}, [])), eos_token="b")
+    with pytest.raises(
+        ValueError, match=r"^the texts: too short for .* 16 tokens; .* the tokenizer of this"
+    ):
+        sdl.fit_layers(lm, ["a" * 100], tokenizer=words, **READING, **TOPK)

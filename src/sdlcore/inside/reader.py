@@ -88,7 +88,8 @@ class Reader(NamedTuple):
     def too_short(self) -> ValueError:
         """Return what to say of a text that fills no context."""
         return ValueError(
-            f"{self.text.name}: too short for one context of {self.context_length} tokens; lower context_length"
+            f"{self.text.name}: too short for one context of {self.context_length} tokens; lower context_length, or "
+            "give the tokenizer of this language model, if this one lacks the text's words"
         )
 
     def facts(self) -> dict[str, Json]:

@@ -73,3 +73,8 @@ def test_opening_is_the_bos_only_where_the_tokenizer_adds_it():
     assert opening_of(PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")) is None
     words.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     assert opening_of(PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")) == 0
+
+
+def test_a_tokenizer_that_knows_no_letter_a_opens_with_nothing():
+    words = Tokenizer(models.BPE({"b": 0, "<s>": 1}, []))
+    assert opening_of(PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>")) is None

@@ -56,8 +56,8 @@ def separator_of(tokenizer: Any) -> int:
 
 def opening_of(tokenizer: Any) -> int | None:
     """Return the id of the bos token if the tokenizer itself begins texts with it, else None."""
-    first = tokenizer("a")["input_ids"][0]
-    return first if first == tokenizer.bos_token_id else None
+    ids = tokenizer("a")["input_ids"]  # empty where the vocabulary lacks the letter and has no unknown token
+    return ids[0] if ids and ids[0] == tokenizer.bos_token_id else None
 
 
 def tokenise(documents: Iterable[Document], tokenizer: Any) -> Iterator[TokenisedDocument]:
