@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
 from inspect import Parameter
@@ -27,11 +27,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from sdlcore.elsewhere import answers, quoted
 from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.plugins.own import described, own_settings
 from sdlcore.plugins.registry import Extension, PluginError
-from sdlcore.settings import CALLED_ELSEWHERE, FromJson, did_you_mean
+from sdlcore.settings import FromJson, did_you_mean
 from sdlcore.storage.parsing import SourceError
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
@@ -107,7 +108,8 @@ def commands(
         raise SystemExit(2)
     _load_plugins(name)
     warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
-    with _reader_gone(), _errors_in_a_line(name, elsewhere):
+    known = _options_of(functions[first]) if first in functions else set()
+    with _reader_gone(), _errors_in_a_line(name, elsewhere, known):
         call = tyro.extras.subcommand_cli_from_dict(
             {
                 command: _later(_with_plugins(function) if command == first else function, inspect.getdoc(function))
@@ -212,7 +214,9 @@ def _reader_gone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _errors_in_a_line(program: str, elsewhere: Mapping[str, str] | None = None) -> Iterator[None]:
+def _errors_in_a_line(
+    program: str, elsewhere: Mapping[str, str] | None = None, known: Collection[str] = ()
+) -> Iterator[None]:
     """Say what tyro says of wrong arguments in one line."""
     said = io.StringIO()
     try:
@@ -220,11 +224,11 @@ def _errors_in_a_line(program: str, elsewhere: Mapping[str, str] | None = None) 
             yield
     except SystemExit as end:
         if end.code:
-            print(f"{program}: {_one_line(said.getvalue(), elsewhere or {})}", file=sys.stderr)
+            print(f"{program}: {_one_line(said.getvalue(), elsewhere or {}, known)}", file=sys.stderr)
         raise
 
 
-def _one_line(box: str, elsewhere: Mapping[str, str]) -> str:
+def _one_line(box: str, elsewhere: Mapping[str, str], known: Collection[str]) -> str:
     """Return the part of a box that tyro draws which says what is wrong, below its title, on one line."""
     below = re.sub("[╭╮╰╯│]", " ", box).partition("\n")[2]
     parts = [" ".join(part.split()) for part in re.split(r"(?m)^\s*[─-]{8,}\s*$", below)]
@@ -240,11 +244,27 @@ def _one_line(box: str, elsewhere: Mapping[str, str]) -> str:
         return f"{command} has no option {option}" + (f"; {elsewhere[option]} has" if option in elsewhere else "")
     if unread := re.search(r"Error parsing (--[\w-]+): Could not find valid parse for arguments: \[(.*)\]", line):
         return f"{unread[1]} cannot be {unread[2]}; --help says what it takes"
-    asked = re.search(r"Unrecognized options: --([\w-]+)", line)
-    if asked and (here := CALLED_ELSEWHERE.get(asked[1].replace("-", "_"))):
-        return f"{line}; here it is called --{here.replace('_', '-')}"
+    if line.startswith("Unrecognized options: ") and (hint := _of_other_libraries(line, known)):
+        return f"{line}; {hint}"
     meant = re.search(r"Perhaps you meant:\W*?(--[\w-]+)", below)
     return (found[1] if found else line) + (f"; did you mean {meant[1]}?" if meant else "")
+
+
+def _of_other_libraries(line: str, known: Collection[str]) -> str:
+    """Return the answers to settings of other libraries among unrecognised options."""
+    asked = re.findall(r"--([\w-]+)", line)
+    found = {option: "; ".join(answers(option.replace("-", "_"), set(known))) for option in asked}
+    said = "; ".join(f"--{one}: {answer}" if len(asked) > 1 else answer for one, answer in found.items() if answer)
+    return quoted.sub(lambda name: f"--{name[1].replace('_', '-')}" if name[1] in known else name[1], said)
+
+
+def _options_of(function: Callable[..., None]) -> set[str]:
+    """Return what the options of a function are called in Python."""
+    found = set()
+    for name, one in inspect.signature(function).parameters.items():
+        is_settings = isinstance(one.annotation, type) and issubclass(one.annotation, FromJson)
+        found |= {field.name for field in fields(one.annotation)} if is_settings else {name}
+    return found
 
 
 _UNREAD = re.compile(r"Error parsing (--[\w-]+): (.*?)(literal for int\(\) with base 10|string to float): ('.*?')")

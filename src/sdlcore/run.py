@@ -27,7 +27,7 @@ from sdlcore.settings import (
     Weight,
     as_lists,
     check,
-    did_you_mean,
+    hints,
     used,
     used_by,
     weight_of,
@@ -308,8 +308,7 @@ class RunConfig(FromJson):
             loss |= {name: settings[name] for name in unknown & of_plugins["loss term"].keys()}
             if left := sorted(unknown - model.keys() - loss.keys()):
                 known = (*cls().to_dict(), *of_plugins["activation"], *of_plugins["loss term"])
-                meant = did_you_mean(left[0], (*known, "seed"))
-                raise ValueError(f"unknown run settings: {', '.join(left)}{meant}")
+                raise ValueError(f"unknown run settings: {', '.join(left)}{hints(left, (*known, 'seed'))}")
         return cls(ModelConfig.from_dict(model), LossConfig.from_dict(loss), TrainingConfig.from_dict(training))
 
     def to_dict(self) -> dict[str, Json]:

@@ -6,7 +6,7 @@ The configuration's models read the same annotations, so that a range stands in 
 import dataclasses
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -25,6 +25,8 @@ from typing import (
 )
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from sdlcore.elsewhere import answers, quoted
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """What JSON can hold."""
@@ -90,7 +92,7 @@ class FromJson:
         """
         known = {field.name: field for field in fields(cls)}
         if unknown := sorted(settings.keys() - known):
-            meant = did_you_mean(unknown[0], known)
+            meant = hints(unknown, known)
             raise ValueError(f"unknown {cls.called}: {', '.join(unknown)}; expected some of {', '.join(known)}{meant}")
         needed = {name for name, field in known.items() if field.default is MISSING}
         if missing := sorted(needed - settings.keys()):
@@ -227,31 +229,34 @@ def _choices(annotation: Any) -> Iterator[str]:
             yield from bound.known() if isinstance(bound, Wanting) else ()
 
 
-CALLED_ELSEWHERE = {
-    "learning_rate": "lr",
-    "n_latents": "n_q",
-    "num_latents": "n_q",
-    "d_sae": "n_q",
-    "dict_size": "n_q",
-    "num_steps": "steps",
-    "l1_coefficient": "l1",
-    "l1_penalty": "l1",
-    "l0_coefficient": "l0",
-}
-"""What SAELens, dictionary_learning, sparsify and others call some settings."""
 CALLED_BY_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
 """What some settings of trainings are called where a solver is named."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return what another library's name is called here, or another part's of this one, or a question after the name
-    that was meant, to end a sentence with; empty where none is close."""
-    known = list(known)
-    if (here := CALLED_ELSEWHERE.get(name, CALLED_BY_SOLVERS.get(name))) in known:
-        return f"; here it is called {here}"
+    """Return the end of a sentence that refuses a name, beginning with a semicolon; empty where nothing is close.
+
+    It answers settings of other libraries (`sdlcore.elsewhere`) and of trainings where a solver is named, and asks
+    after a known name of similar letters.
+    """
     names = {one.lower(): one for one in known}
-    close = ["cuda"] if name == "gpu" and "cuda" in names else get_close_matches(name.lower(), list(names), n=1)
+    found = [quoted.sub(r"\1", answer) for answer in answers(name, set(names.values()))]
+    if not found and (here := CALLED_BY_SOLVERS.get(name)) in names:
+        found = [f"here it is called {here}"]
+    if found:
+        return "; " + "; ".join(found)
+    if name == "gpu" and "cuda" in names:
+        return "; did you mean cuda?"
+    close = get_close_matches(name.lower(), list(names), n=1, cutoff=0.65 if len(name) < 6 else 0.75)
     return f"; did you mean {names[close[0]]}?" if close else ""
+
+
+def hints(wrong: Sequence[str], known: Collection[str]) -> str:
+    """Return what `did_you_mean` says of one or several names; of several, after each name."""
+    if len(wrong) == 1:
+        return did_you_mean(wrong[0], known)
+    found = {name: did_you_mean(name, known).removeprefix("; ") for name in wrong}
+    return "".join(f"; {name}: {hint}" for name, hint in found.items() if hint)
 
 
 def _outside(bound: Any, value: Any) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from sdlcore.plugins.own import own_settings
 from sdlcore.plugins.registry import Kind, registered
-from sdlcore.settings import FromJson, Json, as_lists, did_you_mean, used
+from sdlcore.settings import FromJson, Json, as_lists, hints, used
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Extensible(FromJson):
         if unknown := sorted(self.own.keys() - (own_settings(kind) if self.own else {})):
             ours = [one.name for one in fields(self) if one.name != "own"]
             known = [*ours, *own_settings(kind)]
-            meant = did_you_mean(unknown[0], known)
+            meant = hints(unknown, known)
             raise ValueError(f"unknown {self.called}: {', '.join(unknown)}; expected some of {', '.join(known)}{meant}")
         own: dict[str, Any] = {}
         for name in chosen:
