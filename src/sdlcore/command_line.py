@@ -70,6 +70,9 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
         call()
     except SourceError as error:
         raise SystemExit(f"{program}: {error}") from error
+    except KeyboardInterrupt as interrupt:
+        print(f"{program}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def commands(
@@ -127,8 +130,9 @@ def commands(
     except (ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on where it can", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt).replace("the same call", "the same command")
+        print(f"{name}: {said or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

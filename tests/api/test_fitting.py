@@ -2,6 +2,7 @@ import copy
 import hashlib
 import inspect
 import json
+import signal
 import warnings
 from dataclasses import fields
 
@@ -13,13 +14,14 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.api.fitting import Fit, bar
-from sdlcore.api.run_folder import CHECKPOINT
+from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.model.saving import load_model
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
 from sdlcore.training import loop
+from sdlcore.training.history import read_history
 from sdlcore.training.run_training import Options
 from sdlcore.training.runner import Run
 from tests.conftest import script
@@ -242,7 +244,8 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
     folder, settings, once = tmp_path / "run", TOPK | {"checkpoint_every": 10}, loop.TrainingStep.__call__
     whole = sdl.fit(both[0], **settings, **QUIET)
     cut_off(monkeypatch, both[0], out=folder, **settings)
-    assert [path.name for path in folder.iterdir()] == [CHECKPOINT]
+    assert {path.name for path in folder.iterdir()} == {CHECKPOINT, HISTORY_PART}
+    assert [row["step"] for row in read_history(folder / HISTORY_PART)] == [10, 20]
     counted = []
     with monkeypatch.context() as patch:
         patch.setattr(loop.TrainingStep, "__call__", lambda self, *args: (counted.append(1), once(self, *args))[1])
@@ -253,6 +256,56 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
     assert list(finished.history_frame()) == list(whole.history_frame())  # the columns in their order
     assert same(whole, sdl.load(folder))
     assert not (folder / CHECKPOINT).exists()
+    assert not (folder / HISTORY_PART).exists()
+
+
+@pytest.mark.parametrize("step", [10, 23, 30])  # the last of a row, one within a row, the last of all
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_leaves_a_checkpoint_of_its_last_step(both, tmp_path, monkeypatch, number, step):
+    folder, once, taken = tmp_path / "run", loop.TrainingStep.__call__, []
+    whole = sdl.fit(both[0], **TOPK, **QUIET)
+
+    def counted(self, *args):
+        taken.append(1)
+        if len(taken) == step:
+            signal.raise_signal(number)
+        return once(self, *args)
+
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", counted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)) as end:
+            sdl.fit(both[0], out=folder, **TOPK, **QUIET)
+        assert len(taken) == step
+        if number == signal.SIGINT:
+            said = f"interrupted after step {step} of 30; the same call goes on from the checkpoint of step {step} in "
+            assert str(end.value) == f"{said}{folder / CHECKPOINT}"
+        else:
+            assert end.value.code == 143
+        assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+        found = sdl.fit(both[0], out=folder, **TOPK, **QUIET)
+    assert len(taken) == 30
+    assert same(found, whole)
+    told = [[{**row, "seconds": 0} for row in one.history] for one in (found, whole)]
+    assert told[0] == told[1]
+
+
+def test_signals_are_left_alone_without_a_folder_and_by_the_second_one(both, tmp_path, monkeypatch):
+    once, taken = loop.TrainingStep.__call__, []
+
+    def interrupted(self, *args):
+        taken.append(1)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # not reached by the first call
+        return once(self, *args)
+
+    monkeypatch.setattr(loop.TrainingStep, "__call__", interrupted)
+    for out in (None, tmp_path / "run"):
+        with pytest.raises(KeyboardInterrupt) as end:
+            sdl.fit(both[0], out=out, **TOPK, **QUIET)
+        assert not str(end.value)
+    assert len(taken) == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
@@ -305,7 +358,7 @@ def test_a_folder_that_another_call_trains_into_is_refused(both, tmp_path, monke
 def test_a_training_that_failed_leaves_no_empty_folder(both, tmp_path):
     with pytest.raises(sdl.DivergedError):
         sdl.fit(both[0], out=tmp_path / "run", **TOPK | {"lr": 1e30}, **QUIET)
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists(), "it has no row and no checkpoint"
 
 
 def test_what_is_saved_there_meanwhile_is_not_overwritten_either(both, tmp_path, monkeypatch):

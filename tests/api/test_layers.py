@@ -214,7 +214,5 @@ def test_what_is_wrong_is_named_before_anything_is_trained(lm, options, message,
 
 def test_a_tokenizer_that_lacks_the_texts_words_is_suspected_in_a_sentence(lm):
     words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE({"b": 0}, [])), eos_token="b")
-    with pytest.raises(
-        ValueError, match=r"^the texts: too short for .* 16 tokens; .* the tokenizer of this"
-    ):
+    with pytest.raises(ValueError, match=r"^the texts: too short for .* 16 tokens; .* the tokenizer of this"):
         sdl.fit_layers(lm, ["a" * 100], tokenizer=words, **READING, **TOPK)

@@ -1,3 +1,7 @@
+import os
+import signal
+from threading import Event
+
 import numba
 import numpy as np
 import pytest
@@ -87,6 +91,52 @@ def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
         assert same(found[name], whole[name])
         assert same(again[name], whole[name])
         assert not (tmp_path / name / "checkpoint.safetensors").exists()
+
+
+def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, tmp_path, monkeypatch):
+    runs = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}
+    whole = sdl.fit_many(x, runs, **TOPK, **QUIET)
+    taken, once, ended = [], loop.TrainingStep.__call__, Event()
+
+    def counted(self, *args):
+        taken.append(1)
+        if len(taken) == 25:
+            os.kill(os.getpid(), signal.SIGINT)
+        if len(taken) >= 25:
+            ended.wait(0.01)  # let the main thread hear of it
+        return once(self, *args)
+
+    monkeypatch.setattr(loop.TrainingStep, "__call__", counted)
+    with pytest.raises(KeyboardInterrupt, match="interrupted; the same call goes on with every run in"):
+        sdl.fit_many(x, runs, out=tmp_path, at_once=2, **TOPK, **QUIET)
+    assert (tmp_path / "one" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "three").exists()
+    ended.set()
+    found = sdl.fit_many(x, runs, out=tmp_path, at_once=2, **TOPK, **QUIET)
+    assert len(taken) == 3 * 30, "no step was lost"
+    assert all(same(found[name], whole[name]) for name in runs)
+
+
+def test_a_run_that_dies_is_named_and_leaves_nothing_half_written(x, tmp_path, monkeypatch):
+    once, settings = loop.TrainingStep.__call__, TOPK | {"checkpoint_every": 10}
+
+    def dying(self, *args):
+        if self.model.config.k == 4 and args[-1] == 25:
+            raise MemoryError
+        return once(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", dying)
+        with pytest.raises(sdl.FitManyError, match="1 of 3 runs failed: bad") as caught:
+            sdl.fit_many(x, {"one": {}, "bad": {"k": 4}, "two": {"seed": 1}}, out=tmp_path, **settings, **QUIET)
+    assert caught.value.exceptions[0].__notes__ == ["in run bad"]
+    assert list(caught.value.found) == ["one", "two"]
+    assert sorted(path.name for path in (tmp_path / "bad").iterdir()) == ["checkpoint.safetensors", "history.part.csv"]
+    with pytest.raises(ValueError, match="bad"):
+        sdl.load(tmp_path / "bad")
+    assert same(
+        sdl.fit_many(x, {"bad": {"k": 4}}, out=tmp_path, **settings, **QUIET)["bad"], sdl.load(tmp_path / "bad")
+    )
 
 
 def test_threads_that_serve_one_training_get_one(x, monkeypatch):

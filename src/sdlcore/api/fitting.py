@@ -1,11 +1,13 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +19,7 @@ from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
 from sdlcore.api.inputs import activations, pair_of
-from sdlcore.api.run_folder import CHECKPOINT, alone, is_finished, run_folder
+from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART, alone, is_finished, run_folder
 from sdlcore.api.signatures import listing_settings
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import BatchReader, TrainingRows
@@ -25,6 +27,7 @@ from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
 from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
+from sdlcore.model.kernels.compiling import announcing
 from sdlcore.random_streams import stream
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
@@ -32,7 +35,7 @@ from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import check_writable, provenance, remove_leftovers
 from sdlcore.training.checkpoint import steps_of_another
-from sdlcore.training.history import History, Row, Sink, Write
+from sdlcore.training.history import History, Row, Sink, Write, csv_rows
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
@@ -80,9 +83,9 @@ def fit(
     progress
         Show a bar.
     out
-        A folder for the dictionary, as `Dictionary.save` writes it. A call that was cut off goes on there. A finished
-        run is opened instead, if settings, seed, code and inputs are the same. Runs of another making are never
-        overwritten, finished or not.
+        A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there, and
+        a call that was cut off goes on from its checkpoint. A finished run is opened instead, if settings, seed, code and
+        inputs are the same. Runs of another making are never overwritten, finished or not.
     **settings
         Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
         ``k``, ``steps``, ``lr``, ``batch_size`` (N at most), ... (`sdlcore.run`), or those of a ``solver``
@@ -167,9 +170,16 @@ class Fit:
         return [partial(bar, self.steps)] if progress else []
 
     def find(
-        self, samples: Activations, facts: dict[str, Any], sinks: Sequence[Sink], folder: Path | None
+        self,
+        samples: Activations,
+        facts: dict[str, Any],
+        sinks: Sequence[Sink],
+        folder: Path | None,
+        stop: Event | None = None,
     ) -> Dictionary:
         """Train, or solve for, the dictionary, and keep it in a run's folder; or open what is finished there.
+
+        Until then the folder has the history so far, and of a training a checkpoint. ``stop`` interrupts a training.
 
         Raises
         ------
@@ -179,7 +189,7 @@ class Fit:
             If it cannot be written, before anything is found.
         """
         if folder is None:
-            return self._find(samples, facts, sinks, None)
+            return self._find(samples, facts, sinks, None, stop)
         if self.is_found(facts, folder):
             return self.finished(folder)
         check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
@@ -187,10 +197,10 @@ class Fit:
             keep = None
             if isinstance(self.config, RunConfig):
                 keep = Checkpointing(folder / CHECKPOINT, _identity(facts))
-            found = self._find(samples, facts, sinks, keep)
+            found = self._find(samples, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)
             if not is_finished(folder, facts):  # saved by something else, meanwhile
                 found.save(folder)
-            _remove_checkpoint(folder)
+            _remove_unfinished(folder)
         return found
 
     def is_found(self, facts: dict[str, Any], folder: Path) -> bool:
@@ -217,7 +227,7 @@ class Fit:
     def finished(self, folder: Path) -> Dictionary:
         """Return what is finished in a run's folder, where `find` leaves a dictionary: on the device, or a solver's on
         the CPU."""
-        _remove_checkpoint(folder)  # of a call that was cut off just before it would have
+        _remove_unfinished(folder)  # of a call that was cut off just before it would have
         return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
 
     def _find(
@@ -226,6 +236,7 @@ class Fit:
         facts: dict[str, Any],
         sinks: Sequence[Sink],
         checkpoints: Checkpointing | None,
+        stop: Event | None,
     ) -> Dictionary:
         pair = self.config.pair if isinstance(self.config, SolverConfig) else self.config.model.pair
         watch = None if self.watch is None else watch_directions(self.watch.W_p, self.watch.W_r, pair)
@@ -245,6 +256,7 @@ class Fit:
             sinks=sinks,
             watch=watch,
             checkpoints=checkpoints,
+            stop=stop,
         )
         warn_of_error(rows[-1]["fvu"], self.steps, self.name)
         return Dictionary(model, facts, rows, self.anchors)
@@ -274,7 +286,7 @@ def made_by(config: RunConfig | SolverConfig, seed: int, device: torch.device) -
 def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
     """Show a bar of ``steps`` steps with loss and L0 of the last row: a sink of a history."""
     begun = int(rows[-1]["step"]) if rows else 0
-    with tqdm(total=steps, initial=begun, unit="step") as shown:
+    with tqdm(total=steps, initial=begun, unit="step") as shown, announcing(partial(tqdm.write, file=sys.stderr)):
 
         def write(row: Row) -> None:
             shown.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
@@ -312,8 +324,9 @@ def _digest_of(*arrays: np.ndarray | None) -> str:
     return total.hexdigest()
 
 
-def _remove_checkpoint(folder: Path) -> None:
-    """Remove a run's checkpoint, and what a killed process left of one, since there will be no other."""
+def _remove_unfinished(folder: Path) -> None:
+    """Remove the files of a run that is not finished, and what a killed process left of its checkpoint."""
+    (folder / HISTORY_PART).unlink(missing_ok=True)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     remove_leftovers(folder / CHECKPOINT)
 

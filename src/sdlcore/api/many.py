@@ -1,9 +1,11 @@
 """Several dictionaries of the same activations, found side by side."""
 
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Self, TypeVar
@@ -22,6 +24,8 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device
 from sdlcore.model.kernels.calling import set_numba_threads
+from sdlcore.model.kernels.compiling import announcing
+from sdlcore.solvers.settings import SolverConfig
 from sdlcore.training.history import Row, Sink, Write
 
 Name = TypeVar("Name", bound=Hashable)
@@ -119,12 +123,17 @@ def fit_many(
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))
-            dictionary = asked[name].find(samples, facts[name], [bar.sink, _ending(stop)], folders[name])
+            one = asked[name]
+            sinks = [bar.sink, *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
+            dictionary = one.find(samples, facts[name], sinks, folders[name], stop)
             bar.count_run()
             return dictionary
 
         try:
             done, errors = _in_threads(find, asked, side_by_side)
+        except KeyboardInterrupt:
+            kept = "there are no checkpoints" if out is None else f"the same call goes on with every run in {out}"
+            raise KeyboardInterrupt(f"interrupted; {kept}") from None
         finally:
             torch.set_num_threads(cores)
     found = {name: done[name] for name in asked if name in done}
@@ -151,7 +160,7 @@ def _in_threads(
                     errors.append(error)
                 else:
                     found[running[done]] = done.result()
-        except BaseException:  # an interrupt: what runs ends with its next row, what waits does not begin
+        except BaseException:  # an interrupt: what runs ends after its step, what waits does not begin
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
@@ -200,6 +209,9 @@ class _Bar:
     def __init__(self, steps: Sequence[int], shown: bool) -> None:
         self._bar = tqdm(total=sum(steps), unit="step", disable=not shown)
         self._lock, self._runs, self._finished = Lock(), len(steps), 0
+        self._open = ExitStack()
+        if shown:
+            self._open.enter_context(announcing(partial(tqdm.write, file=sys.stderr)))
 
     def count_run(self) -> None:
         with self._lock:
@@ -228,11 +240,12 @@ class _Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._open.close()
         self._bar.close()
 
 
 def _ending(stop: Event) -> Sink:
-    """Return a sink that ends its training once it is to stop."""
+    """Return a sink that ends its solver once it is to stop; trainings look for themselves."""
 
     @contextmanager
     def sink(rows: Sequence[Row]) -> Iterator[Write]:

@@ -13,7 +13,8 @@ from sdlcore.settings import Json
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 """Files of a run's folder, beside the model."""
 CHECKPOINT = "checkpoint.safetensors"
-"""Another, until the run is finished."""
+HISTORY_PART = "history.part.csv"
+"""Two others, until the run is finished."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
 """How files end that are not written here; whoever gives such a path means no folder."""
 LISTED = 4

@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdlcore.model.kernels.compiling import announcing
 from sdlcore.run import RunConfig
 from sdlcore.storage.files import naming_a_full_disk
 
@@ -90,10 +91,21 @@ def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
     The working file can be watched, and stays where training does not end.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # not atomic_path, whose name is hidden and holds the process: whoever watches needs one that stays
+    # not atomic_path, whose name is hidden and random: whoever watches needs one that stays
     part = path.with_name(f"{path.stem}.part{path.suffix}")
-    with naming_a_full_disk(path), part.open("w", newline="") as file:
+    with csv_rows(part, rows, path) as write:
+        yield write
+    part.replace(path)
+
+
+@contextmanager
+def csv_rows(path: Path, rows: Sequence[Row], named: Path | None = None) -> Iterator[Write]:
+    """Write rows as CSV, row by row, into a file that can be watched. One that gets no row before an error is removed.
+
+    Errors of a full disk name ``named``, else ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming_a_full_disk(named or path), path.open("w", newline="") as file:
         table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")
 
         def write(row: Row) -> None:
@@ -103,11 +115,15 @@ def csv_file(path: str | Path, rows: Sequence[Row]) -> Iterator[Write]:
             table.writerow(row)
             file.flush()
 
-        for row in rows:
-            write(row)
-        yield write
+        try:
+            for row in rows:
+                write(row)
+            yield write
+        except BaseException:
+            if not table.fieldnames:
+                path.unlink(missing_ok=True)
+            raise
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def read_history(path: str | Path) -> list[Row]:
@@ -141,7 +157,8 @@ def progress(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
         log.info(progress_line(row, recent[0], steps))
         recent.append(row)
 
-    yield write
+    with announcing(log.info):
+        yield write
 
 
 def progress_line(row: Row, since: Row, steps: int) -> str:

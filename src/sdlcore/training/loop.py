@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from sdlcore.run import RunConfig
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.initialise import start_from_data
+from sdlcore.training.interruption import interruptible
 from sdlcore.training.normalisation import Scaling, directions
 from sdlcore.training.read_ahead import Batches, ReadAhead
 from sdlcore.training.resampling import resample
@@ -27,6 +29,11 @@ log = logging.getLogger(__name__)
 
 AHEAD = 32
 """Batches read ahead. Now and then one has to wait for many rows to be read and shuffled; the others make up for it."""
+
+
+_NONE = "none yet"
+_KEPT = "window/"
+"""Begins the names of a checkpoint's tensors that belong to an open window."""
 
 
 class DivergedError(RuntimeError):
@@ -50,6 +57,7 @@ def train(
     checkpointing: Checkpointing | None = None,
     sinks: Sequence[Sink] = (),
     watch: Watch | None = None,
+    stop: Event | None = None,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place on the device that it is on and return its history.
 
@@ -75,6 +83,8 @@ def train(
         Where the history's rows go while training goes on (`sdlcore.training.history`).
     watch
         Tells more of the weights for each row; its time is not counted.
+    stop
+        Interrupts the training from another thread.
 
     Returns
     -------
@@ -86,6 +96,9 @@ def train(
     ------
     DivergedError
         At the first row whose loss is not finite.
+    KeyboardInterrupt, SystemExit
+        After the step in which Ctrl-C, SIGTERM or ``stop`` came, when a checkpoint of it is written. Without
+        checkpoints, or with several processes, signals are left alone.
     ValueError
         If only one of ``anchors`` and ``lambda_anchor`` is given, or if processes find different checkpoints.
     """
@@ -101,10 +114,12 @@ def train(
     n_anchors = 0 if anchors is None else len(anchors[0])
     take_step = TrainingStep(model, config, anchors)
     first_step, earlier_seconds, rows = 0, 0.0, []
+    window = _Window()
     if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
         take_step.restore(found.tensors)
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows = found.step, found.seconds, found.history
+        window = _Window(found.tensors, device)
         log.info("going on from step %d of %d", first_step, settings.steps)
     if len(steps := set(processes.all.counts(first_step))) > 1:
         raise ValueError(f"processes found checkpoints of steps {sorted(steps)}; let them share the run's folder")
@@ -114,11 +129,27 @@ def train(
         start_from_data(model, *normalisation(x_p, x_r))
 
     saved_step = first_step
-    saved = f"of step {first_step} in {checkpointing.path}" if checkpointing and first_step else "none yet"
-    last_row = first_step
-    window = _Window()
+    saved = f"of step {first_step} in {checkpointing.path}" if checkpointing and first_step else _NONE
+    last_row = first_step - window.steps
     started = time.perf_counter()
-    with History(rows, sinks) as history, ReadAhead(batches, first_step, settings.steps, device, AHEAD) as ahead:
+
+    def seconds() -> float:
+        return earlier_seconds + time.perf_counter() - started
+
+    def keep(done: int) -> str:
+        assert checkpointing is not None
+        tensors = take_step.state() | {"generator": generator.get_state()} | window.state()
+        if processes.all.rank == 0:
+            save_checkpoint(
+                checkpointing.path, checkpointing.identity, Checkpoint(done, seconds(), history.rows, tensors)
+            )
+        return f"of step {done} in {checkpointing.path}"
+
+    with (
+        History(rows, sinks) as history,
+        ReadAhead(batches, first_step, settings.steps, device, AHEAD) as ahead,
+        interruptible(checkpointing is not None and processes.all.size == 1, stop) as interrupted,
+    ):
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
             lr = learning_rate(step, settings.steps, settings.lr, settings.lr_warmup, settings.lr_decay)
@@ -134,8 +165,12 @@ def train(
                 except FloatingPointError as error:
                     raise DivergedError(_diverged(str(error), last_row, done, settings.lr, saved)) from error
             if done % settings.log_every and done != settings.steps:
+                if interrupted:
+                    # weights that are no longer finite are of no use: the checkpoint before stays
+                    if checkpointing and window.is_finite():
+                        saved = keep(done)
+                    raise interrupted.error(_interrupted(done, settings.steps, saved))
                 continue
-            seconds = earlier_seconds + time.perf_counter() - started
             means = window.means()
             # of inputs that are not finite no latent is active, which a loss does not show
             if not all(math.isfinite(value) for name, value in means.items() if name != "fvu"):
@@ -145,7 +180,7 @@ def train(
             row = {"step": done, "samples": done * settings.batch_size, **means}
             dead = processes.latents.mean(take_step.dead.mask().float().mean())
             row |= {"dead_fraction": float(dead), "lr": lr}
-            row |= {"resampled": window.resampled, "seconds": round(seconds, 3)}
+            row |= {"resampled": window.resampled, "seconds": round(seconds(), 3)}
             if watch:
                 began = time.perf_counter()
                 rows_of = {side: processes.latents.whole(W) for side, W in normalisation.raw_rows(model).items()}
@@ -153,15 +188,17 @@ def train(
                 started += time.perf_counter() - began
             history.add(row)
             window, last_row = _Window(), done
-            # only here, where a window ends and its loss was finite: a checkpoint holds no open window
-            if checkpointing and saved_step + settings.checkpoint_every <= done < settings.steps:
-                tensors = take_step.state() | {"generator": generator.get_state()}
-                if processes.all.rank == 0:
-                    state = Checkpoint(done, seconds, history.rows, tensors)
-                    save_checkpoint(checkpointing.path, checkpointing.identity, state)
-                saved_step = done
-                saved = f"of step {done} in {checkpointing.path}"
+            due = saved_step + settings.checkpoint_every <= done < settings.steps
+            if checkpointing and (due or interrupted):
+                saved, saved_step = keep(done), done
+            if interrupted:
+                raise interrupted.error(_interrupted(done, settings.steps, saved))
     return history.rows
+
+
+def _interrupted(done: int, steps: int, saved: str) -> str:
+    kept = "there is no checkpoint" if saved == _NONE else f"the same call goes on from the checkpoint {saved}"
+    return f"interrupted after step {done} of {steps}; {kept}"
 
 
 def _diverged(what: str, last_row: int, done: int, lr: float, saved: str) -> str:
@@ -172,12 +209,21 @@ def _diverged(what: str, last_row: int, done: int, lr: float, saved: str) -> str
 
 
 class _Window:
-    """Running sums over the steps since the last row of the history, kept on the device."""
+    """Running sums over the steps since the last row of the history, kept on the device.
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self.resampled = 0
-        self._sums: dict[str, Tensor] = {}
+    Parameters
+    ----------
+    tensors
+        Of a checkpoint, which may have been written between two rows (`state`).
+    device
+        Where they go.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor] | None = None, device: torch.device | None = None) -> None:
+        kept = {name.removeprefix(_KEPT): value for name, value in (tensors or {}).items() if name.startswith(_KEPT)}
+        self.steps = int(kept.pop("#steps", 0))
+        self.resampled = int(kept.pop("#resampled", 0))
+        self._sums = {name: value.to(device) for name, value in kept.items()}
 
     def add(self, terms: dict[str, Tensor], x_BP: Tensor, x_BR: Tensor) -> None:
         more = {"input_norm": x_BP.norm(), "_error": terms["reconstruction"], "_variance": total_variance(x_BR)}
@@ -189,3 +235,13 @@ class _Window:
         values = {name: float(value) / self.steps for name, value in self._sums.items()}
         error, variance = values.pop("_error"), values.pop("_variance")
         return {**values, "fvu": error / variance if variance else math.nan}
+
+    def is_finite(self) -> bool:
+        return all(math.isfinite(value) for value in self._sums.values())
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds of an open window; of one without a step, nothing."""
+        if not self.steps:
+            return {}
+        counts = {"#steps": torch.tensor(self.steps), "#resampled": torch.tensor(self.resampled)}
+        return {f"{_KEPT}{name}": value for name, value in (counts | self._sums).items()}

@@ -1,6 +1,7 @@
 """Train one dictionary: scale activations, draw the model, train it, and fold the scaling into its weights."""
 
 from collections.abc import Sequence
+from threading import Event
 
 import torch
 
@@ -33,6 +34,7 @@ def train_dictionary(
     watch: Watch | None = None,
     checkpoints: Checkpointing | None = None,
     processes: Processes = ALONE,
+    stop: Event | None = None,
 ) -> tuple[SparseCoder, list[Row]]:
     """Return a dictionary of raw activations, and the history of its training.
 
@@ -48,14 +50,14 @@ def train_dictionary(
         Directions that the first latents are anchored to.
     start
         A model whose latents the first latents start from.
-    sinks, watch, checkpoints
+    sinks, watch, checkpoints, stop
         As of `sdlcore.training.loop.train`.
     processes
         Those that train it together. Only the first gets the whole dictionary.
 
     Raises
     ------
-    ValueError, DivergedError
+    ValueError, DivergedError, KeyboardInterrupt, SystemExit
         As `sdlcore.training.loop.train`.
     """
     pair = config.model.pair
@@ -106,6 +108,7 @@ def train_dictionary(
         checkpointing=checkpoints,
         sinks=sinks,
         watch=watch,
+        stop=stop,
     )
     unite(model)
     if processes.all.rank == 0:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.model.kernels.compiling import watch_compiler
+
 
 def loops() -> ModuleType:
     """Return `sdlcore.model.kernels.cpu`, set to as many threads as torch has."""
@@ -63,6 +65,7 @@ def set_numba_threads() -> None:
     """
     import numba
 
+    watch_compiler()
     threads = torch.get_num_threads()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     if torch.get_num_threads() != threads:
