@@ -4,8 +4,10 @@
 """
 
 import json
+import os
 import runpy
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numba
@@ -18,6 +20,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
+from sdlcore.training import distributed
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
 from sdlcore.training.normalisation import identity
@@ -75,7 +78,26 @@ def train_cases(folder: Path) -> None:
                 save_file(tensors, path, {"history": json.dumps(history)})
 
 
+def start_workers(request: dict) -> None:
+    """Fork processes that train together and wait for them, as torchrun's agent does; tell their numbers in the log."""
+    children = []
+    for variables in request.pop("workers"):
+        children.append(os.fork())
+        if not children[-1]:
+            os.environ.update(variables)
+            answer(request)
+            os._exit(0)
+    print("workers", *children, file=sys.stderr, flush=True)
+    for child in children:
+        os.waitpid(child, 0)
+
+
 def answer(request: dict) -> None:
+    if "workers" in request:
+        start_workers(request)
+        return
+    if "patience" in request:
+        distributed.PATIENCE = timedelta(seconds=request["patience"])
     torch.set_num_threads(1)
     if "cases" in request:
         train_cases(Path(request["cases"]))

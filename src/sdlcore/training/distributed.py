@@ -1,8 +1,12 @@
 """Divide one training among processes of torch.distributed."""
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,6 +17,10 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import ALONE, Group, Processes
 from sdlcore.run import RunConfig, check_division
 from sdlcore.settings import Split
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others. They may compile kernels, evaluate a row or write a checkpoint meanwhile."""
+_PR_SET_PDEATHSIG = 1
 
 
 class Several(Group):
@@ -96,6 +104,8 @@ def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
     ------
     ValueError
         If it cannot be divided among them.
+    TimeoutError, ConnectionError
+        If another process does not answer for `PATIENCE`, or has ended.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if problem := check_division(config, size, split):
@@ -103,11 +113,39 @@ def processes_of(split: Split, config: RunConfig) -> Iterator[Processes]:
     if size == 1:
         yield ALONE
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _end_with_parent()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield Processes(samples=Several()) if split == "samples" else Processes(latents=Several())
+    except RuntimeError as error:
+        raise _in_words(error, size) from error
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill this process when its parent, torchrun, ends, which otherwise leaves it waiting or training."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            raise SystemExit("torchrun has ended")
+
+
+def _in_words(error: RuntimeError, size: int) -> Exception:
+    """Return the error to raise for one of torch.distributed: one that says what has become of the other processes."""
+    said, who = str(error), f"process {dist.get_rank()} of {size} (from 0)"
+    if "timed out" in said.lower():
+        return TimeoutError(
+            f"{who} waited {PATIENCE.total_seconds():.0f} s for the others: one of them was stopped, hangs, or is too "
+            "slow. End them all, and start the same command again; it goes on from the last checkpoint"
+        )
+    if "connection" in said.lower() and ("closed" in said.lower() or "reset" in said.lower()):
+        return ConnectionError(
+            f"{who} lost its connection to another one, which has ended; see that one's output. The same command "
+            "goes on from the last checkpoint"
+        )
+    return error
 
 
 @torch.no_grad()
