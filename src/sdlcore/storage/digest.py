@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 DECLARATIONS = (
+    "sdlcore/elsewhere.py",
     "sdlcore/settings.py",
     "sdlcore/run.py",
     "sdlcore/solvers/settings.py",
     "sdlcore/baselines/settings.py",
     "sdlcore/interop/settings.py",
 )
-"""Modules that declare settings of runs and do nothing else. Those of sources do more: they read references."""
+"""Modules that declare settings of runs, or answer names that are none, and do nothing else. Those of sources do more:
+they read references."""
 
 
 HOME, PACKAGE = Path(__file__).parents[2], Path(__file__).parents[1].name
