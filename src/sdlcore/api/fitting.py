@@ -83,9 +83,9 @@ def fit(
     progress
         Show a bar.
     out
-        A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there, and
-        a call that was cut off goes on from its checkpoint. A finished run is opened instead, if settings, seed, code and
-        inputs are the same. Runs of another making are never overwritten, finished or not.
+        A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there,
+        and a call that was cut off goes on from its checkpoint. A finished run is opened instead, if settings, seed,
+        code and inputs are the same. Runs of another making are never overwritten, finished or not.
     **settings
         Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
         ``k``, ``steps``, ``lr``, ``batch_size`` (N at most), ... (`sdlcore.run`), or those of a ``solver``
