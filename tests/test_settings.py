@@ -1,14 +1,17 @@
 """Settings as annotated dataclasses: what they may be, and what is read from JSON."""
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import Annotated, Literal
 
 import numpy as np
 import pytest
 from annotated_types import Ge, Lt
 
-from sdlcore.settings import FromJson, Seed, Text, check, checked
+from sdlcore.run import RunConfig
+from sdlcore.settings import FromJson, Seed, Text, check, checked, kinds, wanted
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,27 @@ def test_json_becomes_settings_with_tuples_and_settings_within():
 def test_what_settings_may_not_be_is_refused_by_name(settings, said):
     with pytest.raises(ValueError, match=said):
         Outer.from_dict(settings)
+
+
+SOURCES = ("bench", "files", "images", "language", "saelens", "synth")
+
+
+def test_no_setting_takes_a_number_that_is_not_finite():
+    numbers = set()
+    for module in ("run", *(f"{room}.settings" for room in ("solvers", "data", *(f"sources.{s}" for s in SOURCES)))):
+        for cls in vars(import_module(f"sdlcore.{module}")).values():
+            for field in fields(cls) if isinstance(cls, type) and issubclass(cls, FromJson) else ():
+                if {float, int} & {getattr(kind, "__origin__", kind) for kind in kinds(field.type)}:
+                    numbers.add(field.name)
+                    for value in (math.nan, math.inf, -math.inf, np.float32("inf")):
+                        assert wanted(field.type, value) is not None, (cls, field.name)
+    assert {"lr", "gradient_clip", "lambda_anchor", "ridge", "sparsity", "outlier_norm", "k"} <= numbers
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400])
+def test_a_number_that_is_not_finite_is_refused_by_name(value):
+    with pytest.raises(ValueError, match="lambda_anchor must be a finite number, found"):
+        RunConfig.from_dict({"lambda_anchor": value})
 
 
 def test_numpys_numbers_are_checked_and_become_pythons():

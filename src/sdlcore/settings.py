@@ -4,6 +4,7 @@ The configuration's models read the same annotations, so that a range stands in 
 """
 
 import dataclasses
+import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -207,10 +208,11 @@ def _wanted(kind: Any, value: Any) -> str | None:
         return next((problem for item in value if (problem := wanted(get_args(kind)[0], item))), None)
     if origin is Annotated:
         bounds = (_outside(bound, value) for bound in kind.__metadata__)
-        return next(filter(None, bounds), None) or _wanted(kind.__origin__, value)
+        return _wanted(kind.__origin__, value) or next(filter(None, bounds), None)
     if isinstance(kind, type) and kind in _PLAIN and not _is_plain(kind, value):
         return _PLAIN[kind]
-    return None
+    # JSON and the configuration have no other numbers, and no setting means anything with one
+    return "a finite number" if kind is float and not _is_finite(value) else None
 
 
 def _is_plain(kind: type, value: Any) -> bool:
@@ -218,6 +220,13 @@ def _is_plain(kind: type, value: Any) -> bool:
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
     return isinstance(value, {int: Integral, float: Real, str: str}[kind])
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _choices(annotation: Any) -> Iterator[str]:
