@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sdlcore.storage.parsing import described, printable
+from sdlcore.storage.parsing import described
+from sdlcore.text import printable
 
 LINK_TO_FOLDER = "a link to a folder"
 NO_FILE = "not a regular file"

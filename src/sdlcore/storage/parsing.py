@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from sdlcore.text import printable
+
 LONGEST = 300
 """Most letters of what a parser says that an error repeats."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,11 +64,6 @@ def described(error: BaseException, path: str | Path = "") -> str:
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ..."
     return f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def printable(text: str | Path) -> str:
-    """Return text as it can be printed: what is not Unicode, as names of files may be, is escaped."""
-    return str(text).encode(errors="backslashreplace").decode()
 
 
 @contextmanager

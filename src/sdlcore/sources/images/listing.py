@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sdlcore.sources.folders import Found, Skipped, is_folder, sort_out, walk
 from sdlcore.sources.images.pictures import open_picture
-from sdlcore.storage.parsing import SourceError, described, parsing, printable
+from sdlcore.storage.parsing import SourceError, described, parsing
 
 log = logging.getLogger(__name__)
 
@@ -234,6 +234,10 @@ def _is_called_image(path: str) -> bool:
 
 def _against(entry: Found) -> str | None:
     """Return what speaks against an image or a folder. A store holds paths as UTF-8."""
-    if entry.reason is None and not entry.folder and printable(entry.path) != entry.path:
+    if entry.reason is None and not entry.folder and not _is_utf8(entry.path):
         return "its name is not UTF-8"
     return entry.reason
+
+
+def _is_utf8(path: str) -> bool:
+    return path.encode(errors="replace").decode() == path

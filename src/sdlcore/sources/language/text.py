@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from sdlcore.sources.folders import Found, Skipped, is_folder, is_regular, sort_out, walk
-from sdlcore.storage.parsing import SourceError, described, parsing, printable
+from sdlcore.storage.parsing import SourceError, described, parsing
+from sdlcore.text import printable
 
 PARQUET_ROWS = 1024
 """Rows of a Parquet file that are decoded at once."""

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from sdlcore.evaluation.top_samples import TopSamples
 from sdlcore.sources.images.pictures import open_picture
-from sdlcore.storage.parsing import described, printable
+from sdlcore.storage.parsing import described
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
+from sdlcore.text import printable
 
 CLASSES_SHOWN = 6
 """Classes that a histogram names; the others are one bar."""

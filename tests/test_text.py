@@ -1,0 +1,45 @@
+"""Names as messages and figures show them."""
+
+import matplotlib
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sdlcore.text import in_figure, printable, printable_lines
+from tests.hostile import NAMES
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cat", "cat"),
+        ("Größe 猫\u3000と犬", "Größe 猫\u3000と犬"),
+        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("a\u202egnp.exe", r"a\u202egnp.exe"),
+        ("odd\udcff.png", r"odd\udcff.png"),
+        ("\x9b1m", r"\x9b1m"),
+    ],
+)
+def test_a_terminal_obeys_no_name(text, shown):
+    assert printable(text) == shown
+    assert printable_lines(f"x\n{text}").startswith("x\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_draws_a_name_letter_by_letter(name):
+    figure = Figure()
+    drawn = figure.text(0, 0, in_figure(name, 3000))
+    line, is_mathematics = drawn._preprocess_math(drawn.get_text())
+    assert not is_mathematics
+    assert line.removeprefix(" ") == printable(" ".join(name.split())).removeprefix(" ")
+    drawn.set_text(in_figure(name))
+    with matplotlib.rc_context({"font.family": "DejaVu Sans"}):
+        FigureCanvasAgg(figure).draw()
+
+
+def test_a_figure_cuts_a_long_name_and_a_legend_shows_one_with_an_underscore():
+    assert in_figure("x" * 100, 10) == "xxxxxxxxx…"
+    axes = Figure().subplots()
+    axes.plot([0, 1], label=in_figure("_hidden"))
+    assert [text.get_text() for text in axes.legend().get_texts()] == [" _hidden"]
