@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
-from sdlcore.api.inputs import array, is_pair
+from sdlcore.api.inputs import floats, is_pair
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metrics import mip_name
 from sdlcore.settings import checked
+from sdlcore.text import in_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def recovery(scores: Scores | Mapping[str, Scores], ax: "Axes | None" = None) ->
             ax.axvline(scores.chance[mip_name(side)], color=colour, linestyle=":", linewidth=1, label=label)
     for name, best in curves.items():
         shares = (np.asarray(best)[:, None] > taus).mean(axis=0)
-        ax.plot(taus, shares, color=COLOURS.get(name), label=name)
+        ax.plot(taus, shares, color=COLOURS.get(name), label=in_figure(name))
     ax.axvline(TAU, color=PALE, linewidth=1)
     ax.text(TAU, 1.01, f"τ = {TAU:g}", transform=ax.get_xaxis_transform(), ha="center", fontsize="small")
     ax.set(xlabel="threshold τ of the cosine", ylabel="features recovered", xlim=(0, 1), ylim=(0, 1.03))
@@ -79,7 +80,7 @@ def loss(dictionary: Dictionary | Mapping[str, Dictionary], value: str = "loss",
         if not rows or value not in rows[0]:
             known = ", ".join(rows[0]) if rows else "nothing: it was not trained here"
             raise ValueError(f"the history has no {value}; it has {known}")
-        ax.plot([row["step"] for row in rows], [row[value] for row in rows], label=name or None)
+        ax.plot([row["step"] for row in rows], [row[value] for row in rows], label=in_figure(name) or None)
     ax.set(xlabel="step", ylabel=value)
     if value in ("loss", "fvu"):
         ax.set_yscale("log")
@@ -142,7 +143,7 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     if not 0 <= checked("latent", int, latent) < dictionary.n_q:
         raise ValueError(f"latent must be between 0 and {dictionary.n_q - 1}, found {latent}")
     ax = _axes(ax)
-    parts = [array(part, "x") for part in (x if is_pair(x) else (x,))]
+    parts = [floats(part, "x") for part in (x if is_pair(x) else (x,))]
     blocks = range(0, len(parts[0]), ROWS_AT_ONCE)
     latents = (dictionary.encode([part[start : start + ROWS_AT_ONCE] for part in parts]) for start in blocks)
     values = np.concatenate([block[:, latent].copy() for block in latents])  # a copy, or all of the block is kept

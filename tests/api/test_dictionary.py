@@ -86,6 +86,36 @@ def test_samples_of_another_dimension_are_refused(sae):
         sae.encode(3)
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.full((3, 8), "1"),
+        np.ones((3, 8), dtype=complex),
+        np.ones((3, 8), dtype="M8[D]"),
+        np.ones((3, 8), dtype=int),
+        torch.ones(3, 8, dtype=torch.complex64),
+        torch.ones(3, 8, dtype=torch.int64),
+        torch.ones(3, 8, device="meta"),
+    ],
+    ids=lambda x: str(x.dtype),
+)
+def test_what_a_fit_refuses_is_not_encoded_either(sae, x):
+    for call in (sae.encode, sae.reconstruct, lambda part: sdl.fit(part, **TOPK, **QUIET)):
+        with pytest.raises(ValueError, match=r"x is .*(expected floating-point numbers|which holds no numbers)"):
+            call(x)
+    with pytest.raises(ValueError, match="latents is "):
+        sae.decode(x)
+
+
+def test_sites_that_do_not_fit_each_other_are_named(both):
+    crosscoder = sdl.fit(list(both), **TOPK, **QUIET)
+    x, target = both[0][:3], both[1][:3]
+    with pytest.raises(ValueError, match="x has a site that is a tensor and one that is not"):
+        crosscoder.encode([torch.from_numpy(x), target])
+    with pytest.raises(ValueError, match=r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected matrices"):
+        crosscoder.encode([x, target[:2]])
+
+
 @pytest.mark.parametrize("broken", [np.nan, np.inf, 1e300])
 def test_samples_that_are_not_finite_are_refused_by_their_row(sae, broken, monkeypatch):
     monkeypatch.setattr(dictionary, "ROWS_AT_ONCE", 2)

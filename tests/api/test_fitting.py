@@ -15,7 +15,7 @@ import torch
 import sdlcore as sdl
 from sdlcore.api.fitting import Fit, bar
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
-from sdlcore.data.anchors import save_anchors
+from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.model.saving import load_model
@@ -49,6 +49,12 @@ def store(both, tmp_path):
     with create_store(tmp_path / "train.h5", {}) as opened:
         opened.append(both[0], target=both[1])
     return tmp_path / "train.h5"
+
+
+def broken(x):
+    found = sdl.fit(x, **SMALL)
+    found.coder.W_dec.data[3, 5] = torch.nan
+    return found
 
 
 def weights(dictionary):
@@ -577,6 +583,43 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
             "start maps 8 to 8 dimensions",
         ),
         (lambda x: sdl.fit(x, **SMALL, out="run.pt"), "run.pt: expected a folder"),
+        (lambda x: sdl.fit(x, **SMALL, start=broken(x)), r"start: W_dec\[3, 5\] is nan, expected finite weights"),
+        (
+            lambda x: sdl.fit(x, solver="kmeans", n_atoms=4, support=2, start=broken(x)),
+            r"start: W_dec\[3, 5\] is nan",
+        ),
+        (lambda x: sdl.fit_many(x, {"a": {}}, **SMALL, start=broken(x)), r"run 'a': start: W_dec\[3, 5\] is nan"),
+        (lambda x: sdl.fit(x, **SMALL, start=x), "start is a ndarray, expected what sdl.fit or sdl.load returns"),
+        (
+            lambda x: sdl.fit(x, **ANCHORED, anchors=Anchors(np.full((1, 8), np.nan), None, None)),
+            "anchors: row 0 of w_p has norm nan, but directions are unit",
+        ),
+        (
+            lambda x: sdl.fit(x, **ANCHORED, anchors=np.eye(8, dtype=object)),
+            r"anchors is object of shape \(8, 8\), expected floating-point",
+        ),
+        (
+            lambda x: sdl.fit(x, **ANCHORED, anchors=Anchors(torch.eye(8), None, None)),
+            "anchors: w_p is a Tensor, expected an array",
+        ),
+        (
+            lambda x: sdl.fit(x, **SMALL, watch=sdl.References(np.full((8, 2), np.inf))),
+            "references: column 0 of W_p has norm inf",
+        ),
+        (lambda x: sdl.fit(x, anchors=np.eye(8), lambda_anchor=np.inf), "lambda_anchor must be a finite number"),
+        (lambda x: sdl.fit(x, lr=float("nan")), "lr must be a finite number, found nan"),
+        (
+            lambda x: sdl.fit(x, solver="kmeans", n_atoms=201, support=2, progress=False),
+            "kmeans needs a sample a step for each atom at least, found 200 samples and 201 atoms; lower n_atoms",
+        ),
+        (
+            lambda x: sdl.fit(x, solver="odl", n_atoms=16, support=2, l1=1e4, progress=False),
+            "l1 is .* times the largest product of a sample and an atom, so that all codes are zero; lower l1",
+        ),
+        (
+            lambda x: sdl.fit(1e-30 * x, 1e30 * x, solver="acs", n_atoms=16, support=2, max_steps=5, progress=False),
+            r"the target is .*e\+\d\d times as large as x, .* multiply x or the target by a constant",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:activation relu")

@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 
-from sdlcore.api.inputs import activations, array, class_numbers
+from sdlcore.api.inputs import activations, array, class_numbers, floats
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 
@@ -37,6 +38,74 @@ def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, 
 def test_what_are_no_labels_is_refused(labels, found):
     with pytest.raises(ValueError, match=f"labels are {found}.*expected whole numbers or names, one a sample"):
         class_numbers(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1, "1"], r"labels are numbers and names, such as 1 \(sample 0\) and '1' \(sample 1\); convert all"),
+        ([1, 1.0], "label 1.0 of sample 1 is a float, expected a whole number or a name"),
+        (["a", True], "label True of sample 1 is a bool"),
+        (["a", ("b", "c")], r"label \('b', 'c'\) of sample 1 is a tuple"),
+        ([("a", "b"), ("a", "c")], r"label \('a', 'b'\) of sample 0 is a tuple"),
+        ([b"a"], "label b'a' of sample 0 is a bytes"),
+        (["a", None, "\udc80"], r"label \\udc80 of sample 2 holds half of a character"),
+        (np.array(["a", "\ud800"]), r"label \\ud800 of sample 1 holds half of a character"),
+        ([np.datetime64("2026-01-01")], "of sample 0 is a datetime64"),
+        (torch.tensor([0.5, 1]), r"labels are float32 .*; labels.long\(\) gives these"),
+        (torch.sparse_coo_tensor(size=(2,)), r"labels is a sparse tensor, .* give labels.to_dense\(\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_labels_of_another_kind_are_named_by_their_sample(labels, said):
+    with pytest.raises(ValueError, match=said):
+        class_numbers(labels)
+
+
+def test_a_class_number_is_its_own_name():
+    assert set(class_numbers([7, 10])[1]) == set(class_numbers(["7", "10"])[1]) == {"7", "10"}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: torch.ones(2, 3, device="meta"), "x is a tensor on the device meta, which holds no numbers"),
+        (lambda: torch.ones(2, 3).to_sparse(), r"x is a sparse tensor, expected a dense one; give x.to_dense\(\)"),
+        (lambda: torch.ones(2, 3).to_sparse_csr(), "x is a sparse tensor"),
+        (
+            lambda: torch.ones(2, 3).to(torch.float8_e4m3fn),
+            r"x is torch.float8_e4m3fn of shape \(2, 3\), .* x.float\(\)",
+        ),
+        (
+            lambda: torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.qint8),
+            r"x is a quantised .* x.dequantize\(\)",
+        ),
+        (lambda: torch.ones(2, 3, dtype=torch.int32), r"x is torch.int32 .*; convert it by x.float\(\)"),
+        (lambda: torch.ones(2, 3, dtype=torch.complex64), "x is torch.complex64 .*expected floating-point numbers"),
+        (
+            lambda: np.array([["1.5"]]),
+            r"x is <U3 of shape \(1, 1\), expected floating-point numbers \(float16, float32 or ",
+        ),
+        (lambda: np.ones((2, 3), dtype="M8[s]"), r"x is datetime64\[s\]"),
+        (lambda: np.ones((2, 3), dtype=complex), "x is complex128"),
+        (lambda: np.array([[object()]]), r"x is object .*; convert it by x.astype\('float32'\)"),
+        (lambda: np.ones((2, 3), dtype=">f4"), r"x is >f4 .*; convert it by x.astype\('float32'\)"),
+        (lambda: scipy.sparse.csr_array(np.eye(3)), r"x is a csr_array, expected .*; give x.toarray\(\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:torch.quantize", "ignore:.*quantized")
+def test_what_are_no_floating_point_numbers_is_refused_everywhere(make, said):
+    x = make()
+    with pytest.raises(ValueError, match=said):
+        floats(x, "x")
+    with pytest.raises(ValueError, match=said), activations(x):
+        pass
+
+
+def test_tensors_that_share_or_negate_memory_are_read():
+    x = torch.ones(2, 3)
+    assert floats(torch._neg_view(x), "x").tolist() == (-np.ones((2, 3))).tolist()
+    assert floats(x.bfloat16().requires_grad_(), "x").dtype == np.float32
 
 
 def test_a_mask_is_not_ignored():

@@ -1,3 +1,4 @@
+import copy
 import warnings
 
 import numpy as np
@@ -143,9 +144,24 @@ def test_features_that_anchors_give_away_are_told_apart(sae, bench):
     assert scores["mip_decoder"] == pytest.approx((4 * given + 8 * others) / 12)
 
 
+def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
+    for name, place in (("W_enc", (2, 1)), ("b_dec", (4,))):
+        broken = copy.deepcopy(sae)
+        broken.coder.get_parameter(name).data[place] = torch.nan
+        where = ", ".join(map(str, place))
+        with pytest.raises(ValueError, match=rf"dictionary: {name}\[{where}\] is nan, expected finite weights"):
+            sdl.evaluate(broken, bench)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda sae, bench, x: sdl.evaluate(sae, bench, seed=-1), "seed must be at least 0, found -1"),
+        (lambda sae, bench, x: bench.references.choose(2, seed=-1), "seed must be at least 0, found -1"),
+        (
+            lambda sae, bench, x: sdl.evaluate(sae, References(np.full((8, 3), np.nan)), x),
+            "references: column 0 of W_p has norm nan",
+        ),
         (lambda sae, bench, x: sdl.evaluate("run/", bench), "dictionary is a str, expected what sdl.fit or sdl.load"),
         (lambda sae, bench, x: sdl.evaluate(sae), "x is missing"),
         (lambda sae, bench, x: sdl.evaluate(sae, x), "x is missing: .*give them as x="),

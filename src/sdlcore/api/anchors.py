@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from sdlcore.api.inputs import activations, array, is_pair
-from sdlcore.data.anchors import Anchors
+from sdlcore.api.inputs import activations, floats, is_pair
+from sdlcore.data.anchors import Anchors, check_anchors
 from sdlcore.data.directions import check_directions
 from sdlcore.data.recovery_rule import recovered
-from sdlcore.data.references import References
+from sdlcore.data.references import References, check_references
 from sdlcore.data.references import class_means as means_of_classes
 from sdlcore.data.settings import ClassMeans
 from sdlcore.settings import Latents, Seed, checked
@@ -105,7 +105,10 @@ def as_anchors(given: Any) -> Anchors:
         raise ValueError(
             f"anchors are all {number} references; choose some, or all of them, by .choose({number}, seed)"
         )
-    return given if isinstance(given, Anchors) else Anchors(*_unit_rows(given, "anchors"), None)
+    if not isinstance(given, Anchors):
+        return Anchors(*_unit_rows(given, "anchors"), None)
+    check_anchors("anchors", given)
+    return given
 
 
 def as_references(given: Any) -> References:
@@ -117,13 +120,14 @@ def as_references(given: Any) -> References:
         If rows are no unit vectors.
     """
     if isinstance(given, References):
+        check_references("references", given)
         return given
     w_p, w_r = _unit_rows(given, "references")
     return References(w_p.T, None if w_r is None else w_r.T)
 
 
 def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    rows = [array(part, name) for part in (given if is_pair(given) else (given,))]
+    rows = [floats(part, name) for part in (given if is_pair(given) else (given,))]
     for part in rows:
         if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
             raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose it")

@@ -12,6 +12,7 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
+from sdlcore.model.finite import not_finite
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.own import own_settings
 from sdlcore.run import RunConfig, is_centred
@@ -87,6 +88,8 @@ def _check_start(
     """Check what a training starts from, which gives n_q latents at most, or, for a solver, atoms alone."""
     if start is None:
         return
+    if broken := not_finite(start):
+        raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
     (n, found_p), found_r = start.W_enc.shape, start.W_dec.shape[1]
     if found_r != sum(sites_r) or (n_q is not None and found_p != sum(sites_p)):
         raise ValueError(

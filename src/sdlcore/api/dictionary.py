@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor
 
 from sdlcore.api.card import card_of
-from sdlcore.api.inputs import array, is_pair
+from sdlcore.api.inputs import check_tensor, floats, is_pair
 from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_folder
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
@@ -127,7 +127,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If samples have another dimension, or hold NaN or infinity, of which no latent would be active.
+            If samples are no floating-point numbers or have another dimension, or hold NaN or infinity, of which no
+            latent would be active.
         """
         return self._batches(self.coder.encode, self._joined(x), self.coder.W_enc.shape[1])
 
@@ -139,7 +140,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     def decode(self, latents: Any) -> Any:
         """Return the reconstructions of x_r, N x n_r, from latents, N x n_q; without a transcoder's linear path."""
-        return self._batches(self.coder.decode, latents, self.n_q)
+        return self._batches(self.coder.decode, _numbers(latents, "latents"), self.n_q)
 
     @overload
     def reconstruct(self, x: np.ndarray | str | Path) -> np.ndarray: ...
@@ -155,12 +156,16 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return self._batches(lambda part: self.coder(part).x_hat, self._joined(x), self.coder.W_enc.shape[1])
 
     def _joined(self, x: Any) -> Any:
-        parts: list[Any] = [
-            part if isinstance(part, Tensor) else array(part, "x") for part in (x if is_pair(x) else (x,))
-        ]
+        parts: list[Any] = [_numbers(part, "x") for part in (x if is_pair(x) else (x,))]
         if len(parts) == 1:
             return parts[0]
-        return torch.cat(parts, dim=1) if isinstance(parts[0], Tensor) else np.concatenate(parts, axis=1)
+        tensors = sum(isinstance(part, Tensor) for part in parts)
+        if tensors not in (0, len(parts)):
+            raise ValueError("x has a site that is a tensor and one that is not; give both in one kind")
+        if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):
+            shapes = " and ".join(str(tuple(part.shape)) for part in parts)
+            raise ValueError(f"the sites of x have shapes {shapes}, expected matrices of as many samples each")
+        return torch.cat(parts, dim=1) if tensors else np.concatenate(parts, axis=1)
 
     def _batches(self, function: Any, x: Any, width: int) -> Any:
         if x.ndim != 2 or x.shape[1] != width:
@@ -312,6 +317,14 @@ def load(
             return Dictionary.load(found)
     coder = load_coder(path, format, subfolder=subfolder, revision=revision, **options)
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
+
+
+def _numbers(values: Any, name: str) -> Any:
+    """Return a tensor as it is, anything else as an array; ValueError if it holds no floating-point numbers."""
+    if not isinstance(values, Tensor):
+        return floats(values, name)
+    check_tensor(values, name)
+    return values
 
 
 def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:

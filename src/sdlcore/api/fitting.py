@@ -140,6 +140,8 @@ class Fit:
             warn_of_unused(config, settings)
         anchors = None if anchors is None else as_anchors(anchors)
         start = load(start) if isinstance(start, str | Path) else start
+        if not isinstance(start, Dictionary | None):
+            raise ValueError(f"start is a {type(start).__name__}, expected what sdl.fit or sdl.load returns, or a path")
         watched = watch.references if isinstance(watch, Bench) else None if watch is None else as_references(watch)
         return cls(config, seed, anchors, start, watched, where)
 

@@ -1,5 +1,6 @@
 """Activations as users have them: arrays, tensors, stores, or paths of either."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
@@ -9,15 +10,57 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.memory import Activations, Arrays, check_floats
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.settings import Pair, checked
+from sdlcore.text import printable
 
 STORES = (".h5", ".hdf5")
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def floats(values: Any, name: str) -> np.ndarray:
+    """Return floating-point numbers, given as `array` takes them, as an array.
+
+    Raises
+    ------
+    ValueError
+        If they are numbers of another type, or no numbers.
+    """
+    if isinstance(values, torch.Tensor):
+        check_tensor(values, name)
+    found = array(values, name)
+    check_floats(name, found)
+    return found
+
+
+def check_tensor(values: torch.Tensor, name: str) -> None:
+    """Refuse a tensor that does not hold floating-point numbers in plain memory: `ValueError` naming it."""
+    _check_dense(values, name)
+    if values.dtype not in FLOATS:
+        how = "" if values.dtype.is_complex else f"; convert it by {name}.float()"
+        raise ValueError(
+            f"{name} is {values.dtype} of shape {tuple(values.shape)}, expected floating-point numbers (float16, "
+            f"bfloat16, float32 or float64){how}"
+        )
+
+
+def _check_dense(values: torch.Tensor, name: str) -> None:
+    if values.is_meta:
+        raise ValueError(f"{name} is a tensor on the device meta, which holds no numbers; load it to a real device")
+    if values.is_quantized:
+        raise ValueError(f"{name} is a quantised tensor; give {name}.dequantize()")
+    if values.is_nested or values.layout != torch.strided:
+        kind = "nested" if values.is_nested else "sparse"
+        raise ValueError(f"{name} is a {kind} tensor, expected a dense one; give {name}.to_dense()")
+
+
 def array(values: Any, name: str) -> np.ndarray:
     """Return an array, or a tensor from any device, as an array; the path of an .npy file as a memory map.
+
+    Its type is not checked, see `floats`.
 
     Raises
     ------
@@ -25,8 +68,9 @@ def array(values: Any, name: str) -> np.ndarray:
         If it is something else.
     """
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return np.asarray(values.float().numpy() if values.dtype == torch.bfloat16 else values.numpy())
+        _check_dense(values, name)
+        values = values.detach()
+        return np.asarray((values.float() if values.dtype == torch.bfloat16 else values).numpy(force=True))
     if isinstance(values, str | Path):
         if Path(values).suffix != ".npy":
             raise ValueError(
@@ -42,7 +86,8 @@ def array(values: Any, name: str) -> np.ndarray:
                 raise ValueError(f"{values}: {said}") from error
             raise ValueError(f"{values}: is no .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray):
-        instead = f"; give {name}.to_numpy()" if hasattr(values, "to_numpy") else ""
+        way = next((way for way in ("to_numpy", "toarray") if hasattr(values, way)), None)
+        instead = f"; give {name}.{way}()" if way else ""
         raise ValueError(f"{name} is a {type(values).__name__}, expected an array, a tensor or a path{instead}")
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array, whose mask nothing here heeds; leave out what it masks")
@@ -73,30 +118,44 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
             if target is not None or len(x) != 2:
                 raise ValueError(f"x has {len(x)} parts, expected one array, or two for a crosscoder and no target")
             x, target = x
-        target = None if target is None else array(target, "target")
+        target = None if target is None else floats(target, "target")
         numbers, names = class_numbers(labels)
-        yield Arrays(array(x, "x"), target, numbers, names)
+        yield Arrays(floats(x, "x"), target, numbers, names)
 
 
 def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]:
     """Return labels as numbers of the classes that occur, -1 for none, and the names of these classes.
 
-    A class number is its own name. Numbers below zero, and empty or missing names, name no class.
+    Labels are whole numbers or names, all of one kind. A class number is its own name: samples that are labelled 7 and
+    others that are labelled "7" are of one class. Numbers below zero, and empty or missing names, name no class.
+
+    Raises
+    ------
+    ValueError
+        Naming the first label that is neither, or of another kind than those before it.
     """
     if labels is None:
         return None, None
     import pandas as pd  # only here: few calls have labels
 
-    values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
-    if np.ndim(values) == 1:
-        values = pd.Series(values).to_numpy()
+    values = array(labels, "labels") if isinstance(labels, torch.Tensor) else labels
+    if isinstance(values, list | tuple):
+        # label by label: pandas would turn whole numbers, some of which are missing, into other numbers
+        values = pd.Series([*values], dtype=object).to_numpy()
+    elif isinstance(values, np.ndarray) and values.dtype.kind == "U":
+        values = values.astype(object)
+    elif np.ndim(values) == 1:
+        series = pd.Series(values)
+        values = series.to_numpy(object if pd.api.types.is_extension_array_dtype(series.dtype) else None)
     if np.ndim(values) != 1 or values.dtype.kind not in "iuO":
         kind = getattr(values, "dtype", type(values).__name__)
         expected = "expected whole numbers or names, one a sample"
-        raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}{_remedy(values)}")
+        raise ValueError(f"labels are {kind} of shape {np.shape(values)}, {expected}{_remedy(labels)}")
     if values.dtype.kind == "O":
         # whole numbers of which some are missing, too
-        missing = pd.isna(values) | [isinstance(value, Integral) and value < 0 for value in values]
+        missing = np.array([pd.api.types.is_scalar(value) and bool(pd.isna(value)) for value in values], dtype=bool)
+        _check_labels(values, missing)
+        missing |= np.array([isinstance(value, Integral) and value < 0 for value in values], dtype=bool)
         values = values.astype(str)
         named = ~missing & (values != "")
     else:
@@ -105,6 +164,29 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     found = np.full(len(values), -1)
     found[named] = numbers
     return found, [str(name) for name in classes]
+
+
+def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
+    """Refuse labels that are neither whole numbers nor names, and both side by side."""
+    first: dict[str, int] = {}
+    for row in np.flatnonzero(~missing).tolist():
+        value = values[row]
+        kind = "name" if isinstance(value, str) else "number"
+        if isinstance(value, bool | np.bool_) or not isinstance(value, str | Integral):
+            raise ValueError(
+                f"label {printable(repr(value)):.60} of sample {row} is a {type(value).__name__}, expected a whole "
+                "number or a name"
+            )
+        if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
+            raise ValueError(
+                f"label {printable(value):.60} of sample {row} holds half of a character ({printable(half[0])}), "
+                "which no file can hold; rename this class"
+            )
+        first.setdefault(kind, row)
+    if len(first) > 1:
+        rows = sorted(first.values())
+        both = " and ".join(f"{printable(repr(values[row])):.60} (sample {row})" for row in rows)
+        raise ValueError(f"labels are numbers and names, such as {both}; convert all of them to one kind")
 
 
 def is_pair(x: Any) -> bool:
@@ -121,6 +203,8 @@ def _remedy(labels: Any) -> str:
     """Return how labels of another shape or type become such, to end a sentence with."""
     if np.ndim(labels) == 2:
         return "; labels.ravel() gives one" if np.shape(labels)[1] == 1 else "; labels.argmax(1) does of one-hot rows"
+    if isinstance(labels, torch.Tensor):
+        return "; labels.long() gives these"
     return "; labels.astype(int) gives these" if getattr(labels, "dtype", np.dtype("U")).kind in "fb" else ""
 
 

@@ -19,10 +19,11 @@ from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS, OTHERS, SIDES, recovery_name
+from sdlcore.model.finite import not_finite
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
-from sdlcore.settings import did_you_mean
+from sdlcore.settings import Seed, checked, did_you_mean
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import fit as normalisation_of
 from sdlcore.training.normalisation import identity
@@ -190,7 +191,11 @@ def evaluate(
     ValueError
         If samples or labels are missing, have no use, or do not fit the dictionary or the references.
     """
-    coder = coder_of(dictionary)
+    coder, seed = coder_of(dictionary), checked("seed", Seed, seed)
+    if broken := not_finite(coder):
+        raise ValueError(
+            f"dictionary: {broken}, expected finite weights; train it anew, with a lower lr if it diverged"
+        )
     centred = isinstance(dictionary, Dictionary) and is_centred(dictionary.settings)
     baselines = partial(null_dictionaries, seed=seed, centred=centred) if nulls else None
     if anchors is not None:

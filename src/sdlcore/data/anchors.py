@@ -82,10 +82,24 @@ def load_anchors(path: str | Path) -> Anchors:
     if "w_p" not in tensors:
         raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
     anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"))
+    check_anchors(path, anchors)
+    return anchors
+
+
+def check_anchors(path: str | Path, anchors: Anchors) -> None:
+    """Refuse anchors that are not k unit vectors, with a number of a feature each or none.
+
+    Raises
+    ------
+    ValueError
+        Beginning with ``path``, or what else the anchors come from.
+    """
+    for name, value in anchors._asdict().items():
+        if not isinstance(value, np.ndarray) and (value is not None or name == "w_p"):
+            raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
     k, feature = len(anchors.w_p) if anchors.w_p.ndim else 0, anchors.feature
     check_directions(path, "w_p", anchors.w_p, k)
     if anchors.w_r is not None:
         check_directions(path, "w_r", anchors.w_r, k)
     if feature is not None and (feature.dtype.kind not in "iu" or feature.shape != (k,) or feature.min() < 0):
         raise ValueError(f"{path}: feature is {feature.dtype} of shape {feature.shape}, expected {k} numbers from 0 on")
-    return anchors

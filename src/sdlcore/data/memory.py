@@ -105,14 +105,23 @@ class Arrays:
         return self._features
 
 
+def check_floats(name: str, values: np.ndarray) -> None:
+    """Refuse an array that does not hold float16, float32 or float64: `ValueError` naming it."""
+    if values.dtype not in (np.float16, np.float32, np.float64):
+        # neither texts, dates nor complex numbers, which a conversion would change without a word
+        how = f"; convert it by {name}.astype('float32')" if values.dtype.kind in "iubfO" else ""
+        raise ValueError(
+            f"{name} is {values.dtype} of shape {values.shape}, expected floating-point numbers (float16, float32 or "
+            f"float64){how}"
+        )
+
+
 def _matrix(name: str, values: np.ndarray) -> np.ndarray:
-    if values.ndim != 2 or values.dtype not in (np.float16, np.float32, np.float64) or 0 in values.shape:
-        found = f"{name} is {values.dtype} of shape {values.shape}"
-        how = ""
+    check_floats(name, values)
+    if values.ndim != 2 or 0 in values.shape:
+        found, how = f"{name} is {values.dtype} of shape {values.shape}", ""
         if values.ndim > 2 and values.size:
             how = f"; {name}.reshape(-1, {values.shape[-1]}) makes every position a sample"
-        elif values.ndim == 2 and values.dtype.kind in "iub":
-            how = f"; convert it by {name}.astype('float32')"
         raise ValueError(f"{found}, expected a matrix of floating-point numbers, a sample a row{how}")
     for start in range(0, len(values), ROWS_AT_ONCE):
         with np.errstate(over="ignore"):  # too large for float32: refused as infinite

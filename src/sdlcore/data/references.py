@@ -15,8 +15,9 @@ from sdlcore.data.anchors import Anchors, number_of_anchors, random_anchors
 from sdlcore.data.directions import check_directions
 from sdlcore.data.memory import Activations
 from sdlcore.random_streams import stream
-from sdlcore.settings import Json
+from sdlcore.settings import Json, Seed, checked
 from sdlcore.storage.sealing import read_sealed, write_sealed
+from sdlcore.text import printable
 
 SHOWN = 10
 """Names that an error lists."""
@@ -65,6 +66,7 @@ class References(NamedTuple):
             Draw from the first directions alone, such as the parents of a hierarchy; None for all.
         """
         number = number_of_anchors(n_anchors, first or self.W_p.shape[1])
+        seed = checked("seed", Seed, seed)
         return random_anchors(self.W_p, self.W_r, number, stream(seed, "anchors"), first)
 
 
@@ -126,7 +128,7 @@ def class_means(
     )
     kept = np.flatnonzero(left_out == "")
     if (counts > 0).sum() == 1:
-        only = names[int(counts.argmax())]
+        only = printable(names[int(counts.argmax())])
         raise ValueError(f"{store.path}: all labels are of one class, {only}; means of classes need two or more")
     if len(kept) < 2:
         found = f"{len(kept)} classes have the {min_class_size} samples that min_class_size asks for"
@@ -188,9 +190,9 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     numbers = np.full(len(names) + 1, -1)  # the last is that of samples without a class
     for label in np.unique(labels[labels >= 0]):
         if known.count(names[label]) != 1:
-            expected = ", ".join([*known[:SHOWN], *(["..."] if known[SHOWN:] else [])])
+            expected = ", ".join([*map(printable, known[:SHOWN]), *(["..."] if known[SHOWN:] else [])])
             several = f"{known.count(names[label])} of" if names[label] in known else "none of"
-            found = f"label {names[label]} is {several} the classes that are judged by"
+            found = f"label {printable(names[label])} is {several} the classes that are judged by"
             raise ValueError(f"{store.path}: {found}: {expected}")
         numbers[label] = known.index(names[label])
     return numbers[labels]
@@ -223,13 +225,29 @@ def load_references(path: str | Path) -> References:
     tensors = read_sealed(path)
     if "W_p" not in tensors:
         raise ValueError(f"{path}: holds no reference directions; expected a tensor W_p, found {sorted(tensors)}")
-    n = tensors["W_p"].shape[-1]
-    for name in sorted(tensors.keys() & {"W_p", "W_r"}):
-        check_directions(path, name, tensors[name].T, n, "column")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None
     centred = bool(tensors["centred"].all()) if "centred" in tensors else None
     found = References(tensors["W_p"], tensors.get("W_r"), tensors.get("classes"), names, centred)
-    if found.classes is not None and (found.classes.dtype.kind not in "iu" or found.classes.shape != (n,)):
-        problem = f"classes is {found.classes.dtype} of shape {found.classes.shape}"
-        raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")
+    check_references(path, found)
     return found
+
+
+def check_references(path: str | Path, references: References) -> None:
+    """Refuse references that are not n unit vectors, with a number of a class each or none.
+
+    Raises
+    ------
+    ValueError
+        Beginning with ``path``, or what else the references come from.
+    """
+    W_p, W_r, classes, *_ = references
+    for name, value in (("W_p", W_p), ("W_r", W_r), ("classes", classes)):
+        if not isinstance(value, np.ndarray) and (value is not None or name == "W_p"):
+            raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
+    n = W_p.shape[-1] if W_p.ndim else 0
+    for name, value in (("W_p", W_p), ("W_r", W_r)):
+        if value is not None:
+            check_directions(path, name, value.T, n, "column")
+    if classes is not None and (classes.dtype.kind not in "iu" or classes.shape != (n,)):
+        problem = f"classes is {classes.dtype} of shape {classes.shape}"
+        raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")
