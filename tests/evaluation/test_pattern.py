@@ -36,3 +36,14 @@ def test_a_pattern_is_the_covariance_of_input_and_pre_activation():
     z = x @ rows.T
     expected = (z - z.mean(0)).T @ (x - x.mean(0)) / len(x)
     np.testing.assert_allclose(patterns(rows, covariance([x])), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2.0**90, 2.0**-90])
+def test_patterns_of_activations_of_any_size_keep_their_directions(scale):
+    W = np.random.default_rng(0).standard_normal((3, 4))
+    sigma = np.cov(W.T)
+    found = patterns(W.astype(np.float32), sigma * scale**2)
+    plain = patterns(W.astype(np.float32), sigma)
+    place = np.unravel_index(np.abs(plain).argmax(), plain.shape)
+    # one power of two for all rows
+    assert np.array_equal(found / found[place], plain / plain[place])

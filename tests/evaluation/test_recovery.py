@@ -109,3 +109,12 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall(seed):
         else:
             precision, recall = hits / fires.sum(), hits / active.sum()
             assert score == pytest.approx(2 / (1 / precision + 1 / recall))
+
+
+@pytest.mark.parametrize("scale", [2.0**100, 2.0**-100])
+def test_rows_of_any_size_become_unit_rows(scale):
+    W = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    W[2] = 0
+    # a power of two changes no digit
+    assert np.array_equal(normalise_rows(W * np.float32(scale)), normalise_rows(W))
+    assert np.array_equal(normalise_rows(W), W / np.where(np.arange(5) == 2, 1, np.linalg.norm(W, axis=1))[:, None])

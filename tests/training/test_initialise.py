@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.random_streams import torch_stream
+from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.initialise import start_from_data, start_from_model, start_from_samples
@@ -127,3 +127,17 @@ def test_rows_start_as_samples_though_there_are_fewer_and_some_are_zero():
     assert torch.allclose(model.W_dec.norm(dim=1), torch.ones(400), atol=1e-5)
     cosines = model.W_dec.detach().numpy() @ x[:60].T / np.linalg.norm(x[:60], axis=1)
     assert 0.5 < (cosines.max(1) > 0.999).mean() < 0.9
+
+
+@pytest.mark.parametrize("scale", [2.0**100, 2.0**-130])
+def test_samples_of_any_size_become_unit_rows(scale):
+    x = np.random.default_rng(0).integers(1, 9, (64, 8)).astype(np.float32)
+    config = ModelConfig(n_q=16, initialisation="samples")
+
+    def rows(factor):
+        model = SparseCoder(config, (8,), (8,), torch_stream(0))
+        start_from_samples(model, Arrays(x * np.float32(factor)), identity(8, 8), stream(0, "samples"))
+        return model.W_dec
+
+    # small whole numbers times a power of two: exact, even where float32 has few digits left
+    assert torch.equal(rows(scale), rows(1.0))

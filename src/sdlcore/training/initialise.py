@@ -70,9 +70,18 @@ def start_from_samples(model: SparseCoder, rows: Readable, normalisation: Scalin
         x_p, x_r = normalisation(*(torch.from_numpy(part[here].astype(np.float32)) for part in x))
         some = x_p.any(1) & x_r.any(1)
         latents = torch.from_numpy(place[first:last])[some]
-        model.W_dec[latents] = torch.nn.functional.normalize(x_r[some])
-        model.W_enc[latents] = config.init_scale * torch.nn.functional.normalize(x_p[some])
+        model.W_dec[latents] = _unit_rows(x_r[some])
+        model.W_enc[latents] = config.init_scale * _unit_rows(x_p[some])
     model.constrain()
+
+
+def _unit_rows(x: Tensor) -> Tensor:
+    """Return rows of norm one, whatever their size: in float32, squares overflow beyond 1e19 and vanish below 1e-22."""
+    if not len(x):
+        return x
+    # by a power of two, which changes no digit; one of float32's own, which ends at 2^127
+    exponents = torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent.clamp(min=-120)
+    return torch.nn.functional.normalize(torch.ldexp(x, -exponents))
 
 
 @torch.no_grad()

@@ -13,6 +13,10 @@ RIDGE = 1e-3
 """What a whitening adds to the variance of every direction, as a share of the mean: directions that hold nothing but
 rounding, or nothing, would else weigh as much as any."""
 
+SMALLEST = 1e-34
+"""Distance of activations from their mean that can be scaled to an ordinary one and back: float32 ends at 1e38, and
+weights of raw activations are inversely as large."""
+
 
 class Normalisation(NamedTuple):
     """x -> (x - mean) * scale, by dimension; a site's scale is one number, repeated."""
@@ -140,6 +144,7 @@ def _scale(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Ten
     mean = torch.as_tensor(total / store.rows)
     norms = sum(float((_read(store, column, s, rows_at_once) - mean).norm(dim=1).sum()) for s in starts)
     scale = len(mean) ** 0.5 * store.rows / norms if norms else 1.0
+    _check_size(column, norms / store.rows)
     return mean.float(), torch.full((len(mean),), scale, dtype=torch.float32)
 
 
@@ -155,7 +160,17 @@ def _whiten(store: Readable, column: str, rows_at_once: int) -> tuple[Tensor, Te
     # of activations that are all the same, no less than float32 rounds off; of zeros, whatever
     rounding = torch.finfo(torch.float32).eps ** 2 * float(products.diagonal().mean()) / store.rows
     roots = (values + (max(RIDGE * float(values.mean()), rounding) or 1.0)).sqrt()
+    _check_size(column, float(values.sum()) ** 0.5)
     return mean.float(), (vectors / roots @ vectors.T).float(), (vectors * roots @ vectors.T).float()
+
+
+def _check_size(column: str, size: float) -> None:
+    """Refuse activations whose distance from their mean no factor brings to an ordinary size in float32."""
+    if 0 < size < SMALLEST:
+        raise ValueError(
+            f"activations ({column}) lie {size:.2g} from their mean, which is too little to normalise in float32; "
+            f"multiply them by a constant that makes it {SMALLEST:.0e} or more"
+        )
 
 
 def _read(store: Readable, column: str, start: int, rows: int) -> Tensor:
