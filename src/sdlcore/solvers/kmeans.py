@@ -29,10 +29,18 @@ def kmeans(
     ------
     ModuleNotFoundError
         If scikit-learn is not installed.
+    ValueError
+        If a batch has fewer samples than there are atoms.
     """
     from sklearn.cluster import MiniBatchKMeans  # only here: it takes a while to import
 
-    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
+    first = read_batch(batches, 0)
+    atoms = initial_atoms(first, config.n_atoms, generator, start)
+    if len(first) < len(atoms):
+        raise ValueError(
+            f"kmeans needs a sample a step for each atom at least, found {len(first)} samples and {len(atoms)} atoms; "
+            "lower n_atoms, or raise batch_size if there are more samples"
+        )
     learner = MiniBatchKMeans(len(atoms), init=atoms.numpy().copy(), n_init=1, random_state=0)
 
     def learn(x_BR: Tensor) -> Tensor:

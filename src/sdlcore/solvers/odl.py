@@ -30,12 +30,21 @@ def online_dictionary_learning(
     ------
     ModuleNotFoundError
         If scikit-learn is not installed.
+    ValueError
+        If ``l1`` is so large that no sample has a code.
     """
     # only here: they take a while to import
     from sklearn.decomposition import MiniBatchDictionaryLearning
     from sklearn.exceptions import ConvergenceWarning
 
-    atoms = initial_atoms(read_batch(batches, 0), config.n_atoms, generator, start)
+    first = read_batch(batches, 0)
+    atoms = initial_atoms(first, config.n_atoms, generator, start)
+    # codes are all zero where the weight reaches every product (Tibshirani 1996), and nothing is learned from them
+    if (largest := float((first @ atoms.T).max())) <= config.l1:
+        raise ValueError(
+            f"l1 is {config.l1 / max(largest, 1e-300):.3g} times the largest product of a sample and an atom, so that "
+            "all codes are zero; lower l1, or multiply activations by a constant"
+        )
     learner = MiniBatchDictionaryLearning(
         n_components=len(atoms),
         alpha=config.l1,

@@ -9,6 +9,7 @@ from sdlcore.data.batches import BatchReader
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.reading import open_checked
+from sdlcore.model.finite import not_finite
 from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -68,7 +69,7 @@ def solve_dictionary(
     Raises
     ------
     ValueError
-        If the atoms to start from have other dimensions than x_r.
+        If the atoms to start from have other dimensions than x_r, or the weights that are found are not finite.
     """
     sites = pair_sites(config.pair, store.n_p, store.n_r)
     reader = BatchReader(store, config.pair, min(config.batch_size, store.rows), partial(stream, seed, "order"))
@@ -88,4 +89,9 @@ def solve_dictionary(
 
     model = solve(pairs, config, sites, torch_stream(seed, "initialisation"), scaling, history, start, watch)
     scaling.fold(model)
+    if broken := not_finite(model):
+        raise ValueError(
+            f"{store.path}: {config.solver} found weights that are not finite ({broken}); look for activations that "
+            "are huge or tiny beside the others"
+        )
     return model

@@ -1,8 +1,10 @@
 """Solve for a dictionary, fit its encoder, and return a `SparseCoder`."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 
 ENCODER_STEPS = 3
 """Batches that an encoder is fitted to."""
+ORDINARY = 2.0**-20, 2.0**20
+"""Largest entries of a batch between which activations are solved for as they are."""
+MOST_APART = 2.0**-110, 2.0**110
+"""Ratios of the sizes of target and input between which a transcoder's encoder is well within float32."""
 
 Pairs = Callable[[int], tuple[Tensor, Tensor]]
 """Gives x_p (B x n_p) and x_r (B x n_r) of a step, float32."""
@@ -34,9 +40,11 @@ class Found(NamedTuple):
     """K x n_r, unit rows."""
     rows: list[Row]
     """Of its history, one a step."""
+    unit: float = 1.0
+    """What x_r was divided by (`unit_of`). Atoms, of norm one, do not depend on it."""
 
     def codes(self, x_BR: Tensor, config: SolverConfig) -> Codes:
-        """Return the non-negative codes of B samples, with supports as large as the last step's."""
+        """Return the non-negative codes of B samples in ``unit``, with supports as large as the last step's."""
         return codes_of(x_BR, self.atoms, int(self.rows[-1]["support"]), config)
 
 
@@ -49,13 +57,49 @@ def find(
 ) -> Found:
     """Run the configured solver to its end; arguments as of `solve`, what it finds goes to ``keep`` as it comes."""
     rows: list[Row] = []
-    for atoms, row in solver_of(config.solver)(batches, config, generator, start):
+    # a plugin's solver may have settings in units of the activations
+    read = _InUnit(batches, known=config.by_plugin)
+    if config.solver == "odl":  # its weight is in units of the activations; its clock counts no reading
+        read(0)
+        config = replace(config, l1=config.l1 / read.unit)
+    for atoms, row in solver_of(config.solver)(read, config, generator, start):
+        row["loss"] *= read.unit**2
         rows.append(row)
         if keep is not None:
             keep(atoms, row)
         told = (row["step"], row["fvu"], row["l0"], len(atoms), row["seconds"])
         log.info("step %d  fvu %.4f  l0 %.1f  atoms %d  %.1f s", *told)
-    return Found(atoms, rows)
+    return Found(atoms, rows, read.unit)
+
+
+class _InUnit:
+    """Batches, divided by the unit of the first that is read: reading it sooner would not count as time of search."""
+
+    def __init__(self, batches: Batches, known: bool) -> None:
+        self._batches, self._known, self.unit = batches, known, 1.0
+
+    def __call__(self, step: int) -> Tensor:
+        x = self._batches(step)
+        if not self._known:
+            self._known, self.unit = True, unit_of(x)
+        return in_unit(x, self.unit)
+
+
+def unit_of(x: Tensor) -> float:
+    """Return the power of two that a solver divides samples by, so that squares of theirs fit into float32.
+
+    Squares overflow beyond 1e19 and vanish below 1e-22, after which a search ends with NaN or zeros. A power of two
+    changes no digit. 1 for `ORDINARY` samples, and for those that `search.read_batch` refuses.
+    """
+    largest = float(x.abs().max())
+    if not math.isfinite(largest) or largest == 0 or ORDINARY[0] <= largest <= ORDINARY[1]:
+        return 1.0
+    return math.ldexp(0.5, math.frexp(largest)[1])
+
+
+def in_unit(x: Tensor, unit: float) -> Tensor:
+    """Return samples divided by a unit."""
+    return x if unit == 1 else x / unit
 
 
 def solve(
@@ -101,26 +145,37 @@ def solve(
     atoms, step = found.atoms, int(found.rows[-1]["step"])
     began = time.perf_counter()
     fit, loss, fvu, l0 = EncoderFit(len(atoms), sum(sites[0]), config.encoder_ridge), 0.0, 0.0, 0.0
+    unit_p = unit_r = found.unit
+    if config.pair == "transcoder" and not config.by_plugin:
+        unit_p = unit_of(batch(0)[0])
+        if not MOST_APART[0] <= unit_r / unit_p <= MOST_APART[1]:
+            raise ValueError(
+                f"the target is {unit_r / unit_p:.0e} times as large as x, and so would the encoder's weights be, "
+                "beyond float32; multiply x or the target by a constant, or set normalise"
+            )
     for later in range(step, step + ENCODER_STEPS):
         x_p, x_r = batch(later)
+        x_p, x_r = in_unit(x_p, unit_p), in_unit(x_r, unit_r)
         codes = found.codes(x_r, config)
         if config.encoder != "pursuit":
             fit.add(x_p, codes)
         loss, l0 = float(codes.errors.mean()), codes.l0
         fvu = loss / max(float(x_r.var(dim=0, correction=0).sum()), 1e-30)
-    model = _coder(found, fit, config, sites)
+    model = _coder(found, fit, config, sites, unit_p)
     seconds = float(history.rows[-1]["seconds"]) + time.perf_counter() - began
     # the row of the finished dictionary: its codes' error, and the time with the encoder
-    row = {**history.rows[-1], "step": step + 1, "loss": loss, "fvu": fvu, "l0": l0, "replaced": 0, "pruned": 0}
+    row = {**history.rows[-1], "step": step + 1, "loss": loss * unit_r**2, "fvu": fvu, "l0": l0}
+    row |= {"replaced": 0, "pruned": 0}
     row["samples"] += ENCODER_STEPS * len(x_r)
     history.add(row | {"seconds": round(seconds, 3)})
     return model
 
 
 def _coder(
-    found: Found, fit: EncoderFit, config: SolverConfig, sites: tuple[tuple[int, ...], tuple[int, ...]]
+    found: Found, fit: EncoderFit, config: SolverConfig, sites: tuple[tuple[int, ...], tuple[int, ...]], unit_p: float
 ) -> SparseCoder:
-    atoms = found.atoms
+    """Return the dictionary of the activations themselves, from an encoder that was fitted to x_p in ``unit_p``."""
+    atoms, unit_r = found.atoms, found.unit
     if config.encoder == "pursuit":
         k = min(int(found.rows[-1]["support"]), len(atoms))
         model_config = ModelConfig(config.pair, config.activation, len(atoms), k, bias=True, pursuit=config.sweeps)
@@ -128,7 +183,12 @@ def _coder(
     else:
         encoder = fit.solve(config.encoder, atoms)
         model_config = ModelConfig(config.pair, config.activation, len(atoms), bias=True)
-        weights = {"W_enc": encoder.W, "b_enc": encoder.b, "sigma.threshold": encoder.threshold}
+        # codes, and so latents, are in units of x_r
+        weights = {
+            "W_enc": encoder.W * (unit_r / unit_p),
+            "b_enc": encoder.b * unit_r,
+            "sigma.threshold": encoder.threshold * unit_r,
+        }
     model = SparseCoder(model_config, *sites).eval()
     model.load_state_dict(model.state_dict() | weights | {"W_dec": atoms})
     return model

@@ -17,7 +17,7 @@ from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.solvers.solve import ENCODER_STEPS, find
+from sdlcore.solvers.solve import ENCODER_STEPS, find, in_unit
 from sdlcore.training import normalisation
 
 log = logging.getLogger(__name__)
@@ -128,11 +128,14 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
     found = find(batch, config, torch_stream(seed, "anchors", "initialisation", number))
     energies, step = torch.zeros(len(found.atoms), dtype=torch.float32), int(found.rows[-1]["step"])
     for later in range(step, step + ENCODER_STEPS):
-        codes = found.codes(batch(later), config)
+        codes = found.codes(in_unit(batch(later), found.unit), config)
         energies.index_add_(0, codes.support.columns, codes.values.square() / codes.support.n_samples)
     log.info("rows %d to %d: %d atoms", rows.start, rows.stop - 1, len(energies))
     parts = found.atoms.split(list(sites), dim=1)  # a site's scale is one number, which turns no direction
-    return Half([_unit(part.numpy()) for part in parts], (energies / ENCODER_STEPS).numpy())
+    mean = (energies / ENCODER_STEPS).numpy()
+    if found.unit != 1:  # in float64: squares may be beyond float32
+        mean = mean.astype(np.float64) * found.unit**2
+    return Half([_unit(part.numpy()) for part in parts], mean)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
