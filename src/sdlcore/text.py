@@ -17,14 +17,17 @@ def printable_lines(text: object) -> str:
     return "\n".join(map(printable, str(text).split("\n")))
 
 
-def in_figure(text: object, longest: int = 60) -> str:
-    """Return text that matplotlib draws letter by letter: in one line, cut off after so many letters.
-
-    matplotlib reads what stands between two dollar signs as mathematics, and leaves names that begin with an underscore
-    out of legends.
-    """
+def in_line(text: object, longest: int = 60) -> str:
+    """Return a name for a sentence or a cell: in one line, without what cannot be shown, cut after so many letters."""
     line = printable(" ".join(str(text).split()))
-    if len(line) > longest:
-        line = f"{line[: longest - 1]}…"
-    line = line.replace("$", r"\$")
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def in_figure(text: object, longest: int = 60) -> str:
+    """Return a name as `in_line` does, which matplotlib then draws letter by letter.
+
+    matplotlib reads text between two dollar signs as mathematics, and leaves names that begin with an underscore out of
+    legends.
+    """
+    line = in_line(text, longest).replace("$", r"\$")
     return f" {line}" if line.startswith("_") else line

@@ -27,6 +27,7 @@ from sdlcore.evaluation.metrics import (
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import PAPER_METHODS
+from sdlcore.text import printable
 
 # of the default configuration, beside the paper's
 METHODS = {
@@ -266,6 +267,9 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "|": r"\textbar{}",
+    # the line break before a row that begins with one of these would take it for its own
+    "[": "{[}",
+    "*": "{*}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "–": "--",
@@ -277,8 +281,11 @@ _LATEX = {
 
 
 def latex_escape(text: str) -> str:
-    """Return text that LaTeX sets as it stands: special characters escaped, our few signs as mathematics."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    """Return text that LaTeX sets as it stands: special characters escaped, our few signs as mathematics.
+
+    Line breaks, two of which would end a caption, become spaces.
+    """
+    return "".join(_LATEX.get(character, character) for character in printable(" ".join(text.split())))
 
 
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
@@ -338,7 +345,7 @@ def _latex_panel(content: Readable, chosen: Callable[[Column], bool]) -> str:
     lines.append(r"\midrule")
     for name, cells in content.baselines:
         numbers = [_latex_cell(cells[index]) for index in picked]
-        lines.append(" & ".join([name, *[""] * (len(content.labels) - 1), *numbers]) + r" \\")
+        lines.append(" & ".join([latex_escape(name), *[""] * (len(content.labels) - 1), *numbers]) + r" \\")
     lines += [
         r"\bottomrule",
         r"\end{tabular}}",

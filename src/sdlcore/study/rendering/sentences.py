@@ -11,6 +11,7 @@ from sdlcore.study.rendering.figure6 import NEVER_FIRED
 from sdlcore.study.rendering.markup import label_anchoring, label_method
 from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.settings.sources import Bench
+from sdlcore.text import in_line
 
 
 def figure4_sentences(rows: pd.DataFrame) -> list[str]:
@@ -125,8 +126,8 @@ def top_images_sentence(name: str, method: str, anchoring: str, summary: pd.Data
     for (latent, reference), group in summary.groupby(["latent", "reference"], sort=False):
         most = group["class"].value_counts()
         shown.append(
-            f"{len(most)} classes share the top {len(group)} of latent {latent} (matched to {reference}), "
-            f"of which {most.iloc[0]} are {most.index[0]}"
+            f"{len(most)} classes share the top {len(group)} of latent {latent} (matched to {in_line(reference)}), "
+            f"of which {most.iloc[0]} are {in_line(most.index[0])}"
         )
     number_of = name.removeprefix("figure")
     said = "; ".join(shown) or "no latent shown responds to any image"

@@ -4,6 +4,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from sdlcore.text import in_line
+
+LONGEST = 1000
+"""Letters of a cell."""
+
 
 class TextTable(NamedTuple):
     """A table of text."""
@@ -16,5 +21,10 @@ class TextTable(NamedTuple):
     def markdown(self) -> str:
         """Return it as GitHub-flavoured Markdown, caption above."""
         alignment = ["left"] * self.names + ["right"] * (len(self.frame.columns) - self.names)
-        text = self.frame.to_markdown(index=False, colalign=alignment, disable_numparse=True)
+        text = self.frame.map(_cell).to_markdown(index=False, colalign=alignment, disable_numparse=True)
         return f"{self.caption}\n\n{text}\n"
+
+
+def _cell(value: object) -> object:
+    """Return a cell without what would end it: a bar or a line break."""
+    return in_line(value, LONGEST).replace("|", r"\|") if isinstance(value, str) else value

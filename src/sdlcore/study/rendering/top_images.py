@@ -12,12 +12,14 @@ from sdlcore.evaluation.top_samples import TopSamples
 from sdlcore.sources.images.pictures import open_picture
 from sdlcore.storage.parsing import described
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.text import printable
+from sdlcore.text import in_figure, printable
 
 CLASSES_SHOWN = 6
 """Classes that a histogram names; the others are one bar."""
 LONGEST_LINE = 14
 """Letters of a class name, beyond which it is wrapped."""
+LONGEST_NAME, LONGEST_TITLE = 40, 200
+"""Letters of a class name in one line, and of the title, beyond which they are cut off."""
 
 
 class ShownLatent(NamedTuple):
@@ -58,7 +60,7 @@ def figure_top_images(rows: Sequence[ShownLatent], images: int, title: str) -> F
     """
     with style():
         figure = Figure(figsize=(1.0 * images + 3.4, 1.45 * len(rows) + 0.5), layout="constrained")
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+        figure.suptitle(in_figure(title, LONGEST_TITLE), fontsize=10, x=0.01, ha="left")
         grid = figure.add_gridspec(len(rows), images + 1, width_ratios=[*[1.0] * images, 3.2])
         for i, row in enumerate(rows):
             for j in range(images):
@@ -115,13 +117,13 @@ def _draw_histogram(axes: Axes, row: ShownLatent) -> None:
     if rest:
         colours[-1] = GREY
     axes.barh(places, [count for _, count in shown], color=colours, height=0.7)
-    axes.set_yticks(places, [name for name, _ in shown], fontsize=6)
+    axes.set_yticks(places, [in_figure(name, LONGEST_NAME) for name, _ in shown], fontsize=6)
     axes.tick_params(axis="x", labelsize=6)
     axes.grid(visible=False, axis="y")
     total, classes = sum(count for _, count in row.histogram), len(row.histogram)
     link = "tied to" if row.tied else "nearest to"
     axes.set_title(
-        f"latent {row.latent}, {link} {row.reference} (cosine {row.cosine:.2f}):\n"
+        f"latent {row.latent}, {link} {in_figure(row.reference, LONGEST_NAME)} (cosine {row.cosine:.2f}):\n"
         f"{classes} class{'es' if classes != 1 else ''} share its top {total}",
         fontsize=6.5,
         loc="left",
@@ -135,7 +137,7 @@ def _wrapped(name: str) -> str:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines[:3])
+    return "\n".join(in_figure(line, 2 * LONGEST_LINE) for line in lines[:3])
 
 
 def _read(path: Path) -> np.ndarray:

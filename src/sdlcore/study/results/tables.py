@@ -1,5 +1,6 @@
 """Summarise runs over seeds: data frames out of metrics files, before any formatting."""
 
+import csv
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -12,6 +13,9 @@ import scipy.special
 from sdlcore.evaluation.metrics import CHANCE, METRICS, Metric, baseline_name
 from sdlcore.storage.files import atomic_path
 from sdlcore.study.results.runs import RunsError, check_runs
+
+CLASSES = ("class", "reference")
+"""Columns that hold names of classes."""
 
 # by functions, since plugins add metrics
 
@@ -227,11 +231,21 @@ def anchoring_effect(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write a frame as CSV, whole or not at all; NaN becomes an empty field."""
+    """Write a frame as CSV, whole or not at all; NaN becomes an empty field.
+
+    Texts are written as they are, also those that a spreadsheet takes for formulas: another program that reads the file
+    must find the names of the data.
+    """
+    # csv leaves a carriage return unquoted where lines end otherwise, and readers end a line there
+    odd = any("\r" in text for name in frame for text in frame[name] if isinstance(text, str))
     with atomic_path(path) as part:
-        frame.to_csv(part, index=False, lineterminator="\n")
+        quoting = csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL
+        frame.to_csv(part, index=False, lineterminator="\n", quoting=quoting)
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read what `write_csv` wrote; only an empty field is NaN, so that the anchoring "none" stays a name."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    """Read what `write_csv` wrote; only an empty field is NaN, so that the anchoring "none" stays a name.
+
+    Names of classes stay texts, such as 007.
+    """
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(CLASSES, str))
