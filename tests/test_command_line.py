@@ -1,5 +1,7 @@
 """Command lines as rules and people write them, and what they are told where they err."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -135,3 +137,20 @@ def test_an_error_of_the_function_itself_is_not_taken_for_one_of_its_arguments()
 
     with pytest.raises(ValueError, match=r"train\.h5: has no rows"):
         cli(main, argv=["--store", "train.h5"])
+
+
+def test_names_in_messages_give_a_terminal_no_orders():
+    code = (
+        "import logging, sys\n"
+        "from sdlcore.command_line import cli\n"
+        "from sdlcore.storage.parsing import SourceError\n"
+        "def main() -> None:\n"
+        "    logging.info('read %s', 'a\\x1b[2Jb')\n"
+        "    raise SourceError('c\\x1b]0;title\\x07d is no text\\nsecond line')\n"
+        "cli(main, argv=[])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert r"read a\x1b[2Jb" in done.stderr
+    assert "c\\x1b]0;title\\x07d is no text\nsecond line" in done.stderr
+    assert "\x1b" not in done.stderr

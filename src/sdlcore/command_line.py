@@ -34,6 +34,7 @@ from sdlcore.plugins.own import described, own_settings
 from sdlcore.plugins.registry import Extension, PluginError
 from sdlcore.settings import FromJson, did_you_mean
 from sdlcore.storage.parsing import SourceError
+from sdlcore.text import printable, printable_lines
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
 """Loggers of libraries that tell of every glyph that they embed, and of every request."""
@@ -63,15 +64,17 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
     described = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
     with _errors_in_a_line(program):
         call = tyro.cli(_later(main, described), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
-    logging.basicConfig(level=logging.INFO, format=log)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable(log))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         call()
     except SourceError as error:
-        raise SystemExit(f"{program}: {error}") from error
+        raise SystemExit(f"{program}: {printable_lines(error)}") from error
     except KeyboardInterrupt as interrupt:
-        print(f"{program}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        print(f"{program}: {printable_lines(str(interrupt) or 'interrupted')}", file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -107,10 +110,10 @@ def commands(
     first = argv[0]
     if not first.startswith("-") and first not in functions:
         meant = did_you_mean(first, functions) or f"; expected one of {', '.join(functions)}"
-        print(f"{name}: no such command {first}{meant}", file=sys.stderr)
+        print(f"{name}: no such command {printable(first)}{meant}", file=sys.stderr)
         raise SystemExit(2)
     _load_plugins(name)
-    warnings.showwarning = lambda message, *_, **__: print(f"{name}: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(f"{name}: {printable_lines(message)}", file=sys.stderr)
     known = _options_of(functions[first]) if first in functions else set()
     with _reader_gone(), _errors_in_a_line(name, elsewhere, known):
         call = tyro.extras.subcommand_cli_from_dict(
@@ -128,12 +131,19 @@ def commands(
         with _reader_gone():
             call()
     except (ValueError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {printable_lines(error)}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt as interrupt:
         said = str(interrupt).replace("the same call", "the same command")
         print(f"{name}: {said or 'interrupted; the same command goes on where it can'}", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+class _Printable(logging.Formatter):
+    """Escapes what a terminal obeys in names of files and classes that messages repeat."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
 
 
 def _load_plugins(program: str) -> None:
@@ -228,7 +238,7 @@ def _errors_in_a_line(
             yield
     except SystemExit as end:
         if end.code:
-            print(f"{program}: {_one_line(said.getvalue(), elsewhere or {}, known)}", file=sys.stderr)
+            print(f"{program}: {printable(_one_line(said.getvalue(), elsewhere or {}, known))}", file=sys.stderr)
         raise
 
 

@@ -8,6 +8,7 @@ from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
 from sdlcore.study.rendering import top_images
+from sdlcore.study.report.page import report
 from tests.study.products import made
 
 NAMES = ["cat", "dog", "owl"]
@@ -114,3 +115,17 @@ def test_a_store_without_labels_is_refused(tmp_path):
         store.append(MEANS.T)
     with pytest.raises(ValueError, match=r"test\.h5: expected a store of labelled images, judged by means of their"):
         made.make(config, "figure9", tmp_path)
+
+
+def test_names_of_any_letters_reach_the_figure_its_table_and_the_report(tmp_path, monkeypatch):
+    names = [r"$\frac$ <script>alert(1)</script>", "a$b$c\r\x1b[31m\u202e", "=1+1"]
+    monkeypatch.setitem(globals(), "NAMES", names)
+    config = asked(images="train")
+    write_runs(tmp_path, config, "train")
+    rows = made.pictured(tmp_path, made.make(config, "figure9", tmp_path), "figure9", width=900)
+    assert rows["reference"].drop_duplicates().tolist() == [names[1], names[0]]
+    page = report(config, {"figure9_summary": rows}, {"figure9": b"a picture"})
+    assert "<script>alert" not in page
+    assert "(matched to $\\frac$ &lt;script&gt;alert(1)&lt;/script&gt;)" in page
+    assert r"(matched to a$b$c \x1b[31m\u202e)" in page.replace("&#92;", "\\")
+    assert not set("\r\x1b\u202e") & set(page)
