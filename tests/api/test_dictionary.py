@@ -171,6 +171,12 @@ def test_what_could_not_be_loaded_is_not_saved(sae, tmp_path):
     ):
         sae.save(tmp_path / "model.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    broken = copy.deepcopy(sae)
+    broken.coder.W_enc.data[2, 1] = torch.inf
+    for name in ("broken", "broken.safetensors"):
+        with pytest.raises(ValueError, match=r"broken.*: not written, since W_enc\[2, 1\] is inf; train it anew"):
+            broken.save(tmp_path / name)
+    assert not list(tmp_path.rglob("*.safetensors"))
     sae.save(tmp_path / "other.safetensors")
     assert torch.equal(sdl.load(tmp_path / "other.safetensors").W_dec, sae.W_dec)
     sae.save(tmp_path / "run")

@@ -159,6 +159,10 @@ def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
         (lambda sae, bench, x: sdl.evaluate(sae, bench, seed=-1), "seed must be at least 0, found -1"),
         (lambda sae, bench, x: bench.references.choose(2, seed=-1), "seed must be at least 0, found -1"),
         (
+            lambda sae, bench, x: sdl.evaluate(sae, References(np.eye(8), None, np.arange(8), ["a", "b"]), x),
+            "references: classes are 0 to 7, but there are 2 class_names; give a name for each",
+        ),
+        (
             lambda sae, bench, x: sdl.evaluate(sae, References(np.full((8, 3), np.nan)), x),
             "references: column 0 of W_p has norm nan",
         ),

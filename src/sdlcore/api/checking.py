@@ -88,7 +88,7 @@ def _check_start(
     """Check what a training starts from, which gives n_q latents at most, or, for a solver, atoms alone."""
     if start is None:
         return
-    if broken := not_finite(start):
+    if broken := not_finite(start.state_dict()):
         raise ValueError(f"start: {broken}, expected finite weights; start from a dictionary whose training converged")
     (n, found_p), found_r = start.W_enc.shape, start.W_dec.shape[1]
     if found_r != sum(sites_r) or (n_q is not None and found_p != sum(sites_p)):

@@ -17,7 +17,7 @@ from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.places import OURS, format_at, locate
 from sdlcore.model.origin import check_beside
-from sdlcore.model.saving import load_model, load_provenance, save_model
+from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
@@ -199,10 +199,11 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If the path is called as another kind of file is, or if a file model.safetensors would lie beside the
-            ``config.json`` of another run, where `load` refuses it.
+            If weights are not finite, if the path is called as another kind of file is, or if a file model.safetensors
+            would lie beside the ``config.json`` of another run, where `load` refuses it.
         """
         path = Path(path)
+        check_finite(path, self.coder.state_dict())  # before anything that lies there is removed
         if path.suffix == ".safetensors":
             _check_neighbour(path, self.provenance)
             save_model(path, self.coder, self.provenance)

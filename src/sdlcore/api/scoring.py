@@ -192,7 +192,7 @@ def evaluate(
         If samples or labels are missing, have no use, or do not fit the dictionary or the references.
     """
     coder, seed = coder_of(dictionary), checked("seed", Seed, seed)
-    if broken := not_finite(coder):
+    if broken := not_finite(coder.state_dict()):
         raise ValueError(
             f"dictionary: {broken}, expected finite weights; train it anew, with a lower lr if it diverged"
         )

@@ -240,7 +240,7 @@ def check_references(path: str | Path, references: References) -> None:
     ValueError
         Beginning with ``path``, or what else the references come from.
     """
-    W_p, W_r, classes, *_ = references
+    W_p, W_r, classes, names, _ = references
     for name, value in (("W_p", W_p), ("W_r", W_r), ("classes", classes)):
         if not isinstance(value, np.ndarray) and (value is not None or name == "W_p"):
             raise ValueError(f"{path}: {name} is a {type(value).__name__}, expected an array")
@@ -251,3 +251,6 @@ def check_references(path: str | Path, references: References) -> None:
     if classes is not None and (classes.dtype.kind not in "iu" or classes.shape != (n,)):
         problem = f"classes is {classes.dtype} of shape {classes.shape}"
         raise ValueError(f"{path}: {problem}, expected a number for each of {n} directions")
+    if classes is not None and names is not None and (classes.min() < 0 or classes.max() >= len(names)):
+        found = f"classes are {classes.min()} to {classes.max()}"
+        raise ValueError(f"{path}: {found}, but there are {len(names)} class_names; give a name for each, from 0 on")

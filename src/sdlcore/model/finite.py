@@ -1,11 +1,13 @@
 """Find weights that are not finite: NaN activates no latent, so that a loss or a score may look good with them."""
 
-from sdlcore.model.sparse_coder import SparseCoder
+from collections.abc import Mapping
+
+from torch import Tensor
 
 
-def not_finite(model: SparseCoder) -> str | None:
-    """Return the first weight that is NaN or infinite, such as ``W_enc[3, 5] is nan``, or None."""
-    for name, value in model.state_dict().items():
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the first weight of a model's state that is NaN or infinite, such as ``W_enc[3, 5] is nan``, or None."""
+    for name, value in weights.items():
         wrong = ~value.isfinite()
         if bool(wrong.any()):
             place = wrong.nonzero()[0].tolist()

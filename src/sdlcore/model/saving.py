@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.registry import extensions, registered
@@ -22,7 +23,13 @@ from sdlcore.storage.sealing import seal, unseal
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
     """Write ``model`` as safetensors, in float32. The metadata hold its configuration, so that the file alone can be
-    opened."""
+    opened.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite, since `load_model` would refuse the file.
+    """
     description: dict[str, Json] = {
         "model": model.config.to_dict(),
         "input_sites": model.input_sites,
@@ -39,11 +46,18 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
             )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    check_finite(path, tensors)
     if model.W_dec is model.W_enc:  # safetensors writes no memory twice
         tensors["W_dec"] = tensors["W_enc"].clone()
     with atomic_path(path) as part:
         # one entry, since safetensors writes several in random order and equal models should be equal files
         save_file(tensors, part, metadata={"sdlcore": seal(description, tensors)})
+
+
+def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse to write weights that `load_model` would refuse: `ValueError` naming the file and the weight."""
+    if broken := not_finite(weights):
+        raise ValueError(f"{path}: not written, since {broken}; train it anew, with a lower lr if it diverged")
 
 
 def load_model(path: str | Path) -> SparseCoder:

@@ -89,7 +89,7 @@ def solve_dictionary(
 
     model = solve(pairs, config, sites, torch_stream(seed, "initialisation"), scaling, history, start, watch)
     scaling.fold(model)
-    if broken := not_finite(model):
+    if broken := not_finite(model.state_dict()):
         raise ValueError(
             f"{store.path}: {config.solver} found weights that are not finite ({broken}); look for activations that "
             "are huge or tiny beside the others"

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -239,7 +239,7 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     # csv leaves a carriage return unquoted where lines end otherwise, and readers end a line there
     odd = any("\r" in text for name in frame for text in frame[name] if isinstance(text, str))
     with atomic_path(path) as part:
-        quoting = csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL
         frame.to_csv(part, index=False, lineterminator="\n", quoting=quoting)
 
 
