@@ -112,6 +112,8 @@ def test_sites_that_do_not_fit_each_other_are_named(both):
     x, target = both[0][:3], both[1][:3]
     with pytest.raises(ValueError, match="x has a site that is a tensor and one that is not"):
         crosscoder.encode([torch.from_numpy(x), target])
+    with pytest.raises(ValueError, match="x is an empty list, expected an array"):
+        crosscoder.encode([])
     with pytest.raises(ValueError, match=r"the sites of x have shapes \(3, 8\) and \(2, 6\), expected matrices"):
         crosscoder.encode([x, target[:2]])
 

@@ -607,6 +607,9 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
             "references: column 0 of W_p has norm inf",
         ),
         (lambda x: sdl.fit(x, anchors=np.eye(8), lambda_anchor=np.inf), "lambda_anchor must be a finite number"),
+        (lambda x: sdl.fit(x, **ANCHORED, anchors=[]), "anchors have 0 parts, expected one array of unit rows, or"),
+        (lambda x: sdl.discover(x, 2, min_cosine=float("nan")), "min_cosine must be a finite number, found nan"),
+        (lambda x: sdl.class_means(x, np.arange(200) % 3, min_class_size=0.5), "min_class_size must be a whole"),
         (lambda x: sdl.fit(x, lr=float("nan")), "lr must be a finite number, found nan"),
         (
             lambda x: sdl.fit(x, solver="kmeans", n_atoms=201, support=2, progress=False),

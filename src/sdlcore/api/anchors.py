@@ -1,9 +1,10 @@
 """Anchors for notebooks: means of classes, directions that a solver discovers, or rows of one's own."""
 
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from sdlcore.api.inputs import activations, floats, is_pair
 from sdlcore.data.anchors import Anchors, check_anchors
@@ -15,6 +16,8 @@ from sdlcore.data.settings import ClassMeans
 from sdlcore.settings import Latents, Seed, checked
 from sdlcore.solvers.settings import MIN_COSINE, SolverConfig
 from sdlcore.solvers.stable import stable_directions, strongest
+
+Cosine = Annotated[float, Gt(0), Le(1)]
 
 
 def class_means(
@@ -44,8 +47,9 @@ def class_means(
     ValueError
         If fewer than two classes are left.
     """
+    asked = ClassMeans.from_dict({"centred": centred, "min_class_size": min_class_size})
     with activations(x, target, labels) as samples:
-        means, listed = means_of_classes(samples, centred, min_class_size)
+        means, listed = means_of_classes(samples, asked.centred, asked.min_class_size)
     nearest = float(listed["cosine"].median())
     if recovered(nearest):
         warnings.warn(
@@ -86,7 +90,7 @@ def discover(
         If fewer directions are stable.
     """
     both, seed = target is not None or is_pair(x), checked("seed", Seed, seed)
-    n_anchors = checked("n_anchors", Latents | None, n_anchors)
+    n_anchors, min_cosine = checked("n_anchors", Latents | None, n_anchors), checked("min_cosine", Cosine, min_cosine)
     config = SolverConfig.from_dict({"pair": "crosscoder" if both else "sae", **settings})
     with activations(x, target) as samples:
         return strongest(stable_directions(samples, config, min_cosine, seed), n_anchors)
@@ -132,7 +136,7 @@ def _unit_rows(given: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         if part.ndim == 2 and len(part) != part.shape[1] and np.allclose(np.linalg.norm(part, axis=0), 1, atol=1e-3):
             raise ValueError(f"{name}: columns of {part.shape} are unit vectors, expected rows; transpose it")
         check_directions(name, "rows", part, len(part))
-    if len(rows) > 2:
+    if len(rows) not in (1, 2):
         raise ValueError(f"{name} have {len(rows)} parts, expected one array of unit rows, or a pair")
     if len(rows[0]) != len(rows[-1]):
         raise ValueError(f"there are {len(rows[0])} {name} of x, but {len(rows[-1])} of the target; expected pairs")

@@ -157,6 +157,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     def _joined(self, x: Any) -> Any:
         parts: list[Any] = [_numbers(part, "x") for part in (x if is_pair(x) else (x,))]
+        if not parts:
+            raise ValueError("x is an empty list, expected an array, a tensor or a path, or a list with each site's")
         if len(parts) == 1:
             return parts[0]
         tensors = sum(isinstance(part, Tensor) for part in parts)
