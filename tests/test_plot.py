@@ -40,6 +40,14 @@ def test_several_scores_are_drawn_by_name():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
 
 
+def test_names_in_legends_are_drawn_letter_by_letter(sae):
+    names = [r"$\frac$", "a$b$c", "_hidden", 3]
+    for ax in (sdl.plot.recovery(dict.fromkeys(names, SCORES)), sdl.plot.loss(dict.fromkeys(names, sae[0]))):
+        ax.figure.draw_without_rendering()
+        drawn = [text._preprocess_math(text.get_text()) for text in ax.get_legend().get_texts()]
+        assert drawn == [(r"$\frac$", False), ("a$b$c", False), (" _hidden", False), ("3", False)]
+
+
 def test_features_are_dots_and_anchored_ones_have_a_colour():
     ax = sdl.plot.features(SCORES)
     assert sorted(len(dots.get_offsets()) for dots in ax.collections) == [1, 3]
