@@ -225,3 +225,31 @@ def test_a_gguf_file_is_converted_first(folder: Path, tmp_path: Path):
         open_checkpoint(tmp_path / "model.gguf")
     shutil.copytree(folder, tmp_path / "converted.gguf")
     assert open_checkpoint(tmp_path / "converted.gguf").folder == tmp_path / "converted.gguf"
+
+
+@pytest.mark.parametrize("name", ["../elsewhere/model.safetensors", "/etc/model.safetensors", "model.bin", "..", 3])
+@pytest.mark.parametrize("where", ["weight_map", "transformers_weights"])
+def test_weights_outside_of_a_checkpoints_folder_are_not_followed(
+    folder: Path, tmp_path: Path, where: str, name: object
+):
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    shutil.copytree(folder, tmp_path / "model")
+    if where == "weight_map":
+        (tmp_path / "model/model.safetensors").unlink()
+        index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": name}}
+        (tmp_path / "model/model.safetensors.index.json").write_text(json.dumps(index))
+        (tmp_path / "model/other.safetensors").touch()
+    else:
+        config = json.loads((folder / "config.json").read_text()) | {where: name}
+        (tmp_path / "model/config.json").write_text(json.dumps(config))
+    for load in (load_whole, load_any):
+        with pytest.raises(SourceError, match=rf"{where}.* is .*, expected the name of a safetensors file in"):
+            load(tmp_path / "model")
+
+
+def test_a_checkpoint_in_shards_is_read(folder: Path, tmp_path: Path):
+    whole = load_whole(folder)
+    whole.save_pretrained(tmp_path, max_shard_size="60KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    found = load_whole(tmp_path).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in whole.state_dict().items())

@@ -18,6 +18,7 @@ from sdlcore.sources.folders import NO_FILE
 from sdlcore.sources.language.hub import model_config, model_snapshot
 from sdlcore.sources.language.hub_names import is_hub_model
 from sdlcore.storage.files import sha256_of
+from sdlcore.storage.foreign import Settings, read_object, shown
 from sdlcore.storage.parsing import NO_CODE, SourceError, nothing_to_read, parsing
 
 FAMILY = ("llama", "mistral", "qwen2")
@@ -155,6 +156,7 @@ def _load(kind: Any, folder: str | Path, config: Any, dtype: str) -> Any:
 
 def _pretrained(kind: Any, folder: str | Path, **settings: Any) -> Any:
     with parsing(folder, "a checkpoint in safetensors", NO_CODE), undisturbed():
+        _check_names_of_weights(Path(folder))
         model, loading = kind.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
         )
@@ -169,6 +171,20 @@ def _require_checkpoint(folder: str | Path) -> None:
     for path in sorted(Path(folder).iterdir()):
         if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait for somebody to write
             raise SourceError(f"{path}: {NO_FILE}; remove it, or fetch the checkpoint again")
+
+
+def _check_names_of_weights(folder: Path) -> None:
+    """Raise `SourceError` if a checkpoint names weights outside its folder, which transformers would follow."""
+    named = []
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        weight_map = Settings(index, read_object(index)).section("weight_map")
+        named += [(index, f"weight_map.{shown(key)}", file) for key, file in weight_map.values.items()]
+    config = folder / "config.json"
+    if config.is_file() and (file := read_object(config).get("transformers_weights")) is not None:
+        named.append((config, "transformers_weights", file))
+    for path, key, file in named:
+        if not isinstance(file, str) or Path(file).name != file or not file.endswith((".safetensors", ".index.json")):
+            raise SourceError(f"{path}: {key} is {file!r:.200}, expected the name of a safetensors file in {folder}")
 
 
 def require_family(model_type: Any, where: str | Path) -> None:
