@@ -1,7 +1,8 @@
 """Read settings that another library wrote as JSON, each as one type.
 
-Python accepts nearly anything as a number or a flag: ``int(2.9)`` is 2, ``int(True)`` is 1 and ``bool("false")`` is true.
-A value of another type than its library writes is refused instead, in one sentence that names the file and the key.
+Python accepts nearly anything as a number or a flag: ``int(2.9)`` is 2, ``int(True)`` is 1, and ``bool("false")`` is
+true. A value of another type than its library writes is refused instead, in one sentence that names the file and the
+key.
 """
 
 import json

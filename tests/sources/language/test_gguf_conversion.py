@@ -4,10 +4,12 @@ import io
 import json
 import logging
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 
@@ -70,6 +72,58 @@ def test_a_gguf_file_that_is_cut_off_is_one_sentence(length: int, gguf_file: Pat
     with pytest.raises(SourceError, match=r"model\.gguf: not readable as a GGUF file"):
         convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
     assert not list(tmp_path.glob("*out*"))
+
+
+PATCHES = {
+    # place in the header of a tensor, or key of a setting; new value; what is said
+    "data past the end": (5, "<Q", [1 << 40], r"tensor blk\.1\.ffn_up\.weight ends at byte 1099\d+, but the file has"),
+    "data before the start": (5, "<Q", [(1 << 64) - 32], "ends at byte 184467440737"),
+    "data of another tensor": (5, "<Q", [0], r"tensor blk\.1\.ffn_up\.weight overlaps tensor token_embd\.weight"),
+    "data off the grid": (5, "<Q", [3], "has offset 3, expected a multiple of 32"),
+    "a huge shape": (3, "<QQ", [1 << 32, 1 << 32], "ends at byte 737869762948"),
+    "an empty shape": (3, "<QQ", [1 << 40, 0], r"has shape \(1099511627776, 0\), expected rows of 1, or a multiple"),
+    "too many dimensions": (2, "<I", [1 << 30], "has 1073741824 dimensions"),
+    "rows in parts of blocks": (4, "<I", [2], r"has shape \(24, 48\), expected rows of 32, or a multiple"),
+    "an unknown type": (4, "<I", [999], "is of type 999, which is not known"),
+    "too many tensors": ("GGUF.tensor_count", "<Q", [1 << 60], "not readable as a GGUF file"),
+    "too many values": ("GGUF.kv_count", "<Q", [1 << 60], "not readable as a GGUF file"),
+    "more blocks": ("llama.block_count", "<I", [5], "block_count is 5, but the file has tensors of 4 blocks"),
+    "fewer blocks": ("llama.block_count", "<I", [3], "block_count is 3, but the file has tensors of 4 blocks"),
+    "billions of tokens": ("llama.vocab_size", "<I", [1 << 31], r"expected \(24, 2147483648\) by embedding_length and"),
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_a_header_that_does_not_describe_its_file_is_refused_before_anything_is_read(
+    patch: str, gguf_file: Path, tmp_path: Path
+):
+    where, kind, values, message = PATCHES[patch]
+    content, reader = bytearray(gguf_file.read_bytes()), gguf.GGUFReader(gguf_file)
+    if isinstance(where, int):
+        (field,) = [tensor.field for tensor in reader.tensors if tensor.name == "blk.1.ffn_up.weight"]
+    else:
+        field, where = reader.fields[where], len(reader.fields[where].parts) - 1
+    struct.pack_into(kind, content, field.offset + sum(part.nbytes for part in field.parts[:where]), *values)
+    (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(SourceError, match=rf"model\.gguf: .*{message}"):
+        convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
+
+
+def test_a_long_array_at_the_end_of_a_file_is_not_counted_through(tmp_path: Path):
+    """The library's reader would append 2^60 empty numbers to a list."""
+    key = b"a.numbers"
+    header = struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key + struct.pack("<IIQ", 9, 4, 1 << 60)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + header)
+    with pytest.raises(SourceError, match="the header goes on past the end of the file"):
+        convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
+
+
+def test_weights_that_a_file_lacks_are_not_drawn_at_random(gguf_file: Path, tmp_path: Path):
+    # a tensor by another name: the block is there, and has no such weights
+    content = gguf_file.read_bytes().replace(b"blk.1.ffn_up.weight", b"blk.1.ffn_xx.weight")
+    (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(SourceError, match=r"model\.gguf: lacks the weights model\.layers\.1\.mlp\.up_proj\.weight"):
+        convert_gguf(tmp_path / "model.gguf", tmp_path / "out")
 
 
 def test_a_model_is_converted_once_and_known_by_its_content(

@@ -15,7 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from sdlcore.sources.language.checkpoints import require_family, undisturbed
+from sdlcore.sources.language.gguf_header import check_header
 from sdlcore.storage.files import sha256_of
+from sdlcore.storage.foreign import listed
 from sdlcore.storage.parsing import NO_CODE, SourceError, parsing
 from sdlcore.storage.sharing import made_once
 
@@ -82,12 +84,19 @@ def _require_gguf(path: Path) -> None:
 def _load(path: Path) -> tuple[Any, Any]:
     """Return the model and the tokenizer of a GGUF file, out of a folder where nothing is beside it."""
     with tempfile.TemporaryDirectory() as alone, parsing(path, "a GGUF file", f"fetch it again; {NO_CODE}"):
+        check_header(path)
         (Path(alone) / path.name).symlink_to(path.resolve())
         where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
         with undisturbed():
             # without dequantize the weights are dense as well, but save_pretrained refuses to write them
-            model = AutoModelForCausalLM.from_pretrained(
-                alone, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **where
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                alone,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+                output_loading_info=True,
+                **where,
             )
             require_family(model.config.model_type, path)
+            if loading["missing_keys"]:  # for which transformers draws random weights
+                raise SourceError(f"{path}: lacks the weights {listed(loading['missing_keys'])}")
             return model, AutoTokenizer.from_pretrained(alone, **where)
