@@ -7,6 +7,7 @@ from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.format import RefusedError
 from sdlcore.interop.registry import FORMATS
 from sdlcore.storage import files
+from sdlcore.storage.files import naming_a_full_disk
 from tests.interop.models import KINDS, made
 
 REFUSALS = [
@@ -108,6 +109,15 @@ def test_a_set_has_a_transcoder_for_each_layer_and_all_are_of_one_kind(tmp_path)
         ValueError, match=r"set: holds layer_1.safetensors of another dictionary; choose another folder"
     ):
         export(models[0], "circuit_tracer", folder)
+
+
+def test_an_export_of_pickled_tensors_to_a_full_disk_is_one_sentence(tmp_path):
+    full = tmp_path / "weights"
+    full.symlink_to("/dev/full")
+    for file, write in FORMATS["dictionary_learning"].write(made("topk")).items():
+        message = rf"No space left on device: make room, and run this again: '.*{file}'"
+        with pytest.raises(OSError, match=message), naming_a_full_disk(tmp_path / file):
+            write(full)
 
 
 def test_an_export_replaces_an_earlier_one_and_leaves_other_files_alone(tmp_path):

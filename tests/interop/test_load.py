@@ -192,7 +192,7 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
             {"architecture": "matching_pursuit"},
             "architecture 'matching_pursuit' is not read; expected",
         ),
-        ("saelens", {"normalize_activations": "layer_norm"}, r"normalises each input by itself \(layer_norm\), which"),
+        ("saelens", {"normalize_activations": "layer_norm"}, "is 'layer_norm': it normalises each input by itself"),
         ("saelens", {"architecture": "jumprelu"}, "lacks the tensors threshold"),
         ("saelens", {"k": 97}, "k must be between 1 and n_q = 96, found 97"),
         ("sparsify", {"activation": "groupmax"}, "activation 'groupmax' is not read; expected topk"),
@@ -200,7 +200,7 @@ def test_damaged_folders_are_refused_with_their_name(name, damage, tmp_path):
         ("sparsify", {"signed": True}, "is made with signed, which none here does"),
         ("sparsify", {"skip_connection": True}, "lacks the tensors W_skip"),
         ("dictionary_learning", {"dict_class": "IdentityDict"}, "class 'IdentityDict' is not read; expected one of"),
-        ("dictionary_learning", {"k": 5}, "k is 5 in config.json, but 6 in ae.pt"),
+        ("dictionary_learning", {"k": 5}, r"config\.json: k is 5, but 6 in ae\.pt"),
     ],
 )
 def test_what_no_dictionary_here_does_is_named(name, change, message, tmp_path):
@@ -218,7 +218,7 @@ def test_settings_that_are_not_there_are_named(tmp_path):
     settings = json.loads((folder / "cfg.json").read_text())
     del settings["k"]
     (folder / "cfg.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match=r"out: not readable as .* \(it lacks 'k'\)"):
+    with pytest.raises(ValueError, match=r"out/cfg\.json: lacks k, a whole number of at least 1"):
         load(folder)
 
 
@@ -235,7 +235,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     state = load_file(folder / "sae_weights.safetensors")
     state["W_dec"][3, 3] = torch.inf
     save_file(state, folder / "sae_weights.safetensors")
-    with pytest.raises(ValueError, match=r"out: .*W_dec holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"out/sae_weights\.safetensors: W_dec holds NaN, infinity or"):
         load(folder)
 
 
@@ -273,23 +273,46 @@ def test_half_precision_is_read(tmp_path):
     assert torch.equal(load(folder).W_dec, made("relu").W_dec.bfloat16().float())
 
 
+FROM_THE_HUB = """
+from sdlcore.interop.load import load
+for name, folder in (
+    ("someone/saes", "blocks.0"),
+    ("someone/scope", "layer_5"),
+    ("someone/scope", ""),
+    ("someone/scope", "layer_5/params.npz"),
+    ("gpt2-small-res-jb/blocks.5", ""),
+    ("gpt2-small-res-jb", "blocks.5"),
+):
+    try:
+        print(load(name, subfolder=folder).config.activation)
+    except ValueError as error:
+        print(error)
+"""
+
+
 def test_a_dictionary_comes_from_the_hub_with_none_of_the_repositorys_other_files(tmp_path):
-    repository = tmp_path / "hub/models/someone/saes"
+    repository, scope = tmp_path / "hub/models/someone/saes", tmp_path / "hub/models/someone/scope"
     export(made("topk"), "saelens", repository / "blocks.0")
     export(made("relu"), "saelens", repository / "blocks.1")
     (repository / "blocks.0/pickle.pt").write_bytes(b"")
-    code = (
-        "from sdlcore.interop.load import load; found = load('someone/saes', subfolder='blocks.0');"
-        "print(found.config.activation)"
-    )
+    (scope / "layer_5").mkdir(parents=True)
+    np.savez(scope / "layer_5/params.npz", **{name: value.numpy() for name, value in plain("jumprelu").items()})
     environment = os.environ | {"HF_HOME": str(tmp_path / "cache")}
     environment.pop("HF_HUB_OFFLINE", None)
     with fake_hub(tmp_path / "hub") as address:
-        run = [sys.executable, "-c", code]
+        run = [sys.executable, "-c", FROM_THE_HUB]
         done = subprocess.run(run, env=environment | {"HF_ENDPOINT": address}, capture_output=True, text=True)
-        missing = [sys.executable, "-c", code.replace("someone/saes", "someone/other")]
-        failed = subprocess.run(missing, env=environment | {"HF_ENDPOINT": address}, capture_output=True, text=True)
-    assert done.stdout == "topk\n", done.stderr
-    fetched = {path.name for path in (tmp_path / "cache").rglob("snapshots/*/*/*")}
+    assert done.returncode == 0, done.stderr
+    found, folder, top, tensors, unknown, release = done.stdout.splitlines()
+    assert (found, tensors) == ("topk", "jumprelu")
+    fetched = {path.name for path in (tmp_path / "cache").rglob("models--someone--saes/snapshots/*/*/*")}
     assert fetched == {"cfg.json", "sae_weights.safetensors"}
-    assert "someone/other: neither a path on this machine nor a model of the hub" in failed.stderr
+    # what to write for a folder of Gemma Scope, and for a name that only SAELens knows
+    assert folder.startswith("someone/scope: the hub's repository has no dictionary in layer_5 (sdlcore: model.safete")
+    assert folder.endswith(
+        """for plain tensors, such as Gemma Scope's, name the file: subfolder="layer_5/params.npz\""""
+    )
+    assert top.startswith("someone/scope: the hub's repository has no dictionary in its top folder (")
+    assert unknown.startswith("gpt2-small-res-jb/blocks.5: neither a path on this machine nor a model of the hub; ")
+    for error in (unknown, release):
+        assert 'load("OWNER/NAME", subfolder="FOLDER"), which the library\'s pretrained_saes.yaml lists' in error

@@ -4,6 +4,7 @@ Its classes but two subtract the decoder's bias from inputs, for which the encod
 AutoEncoderNew, one of the two: AutoEncoder's loader would rescale latents by the norms of decoder rows.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdlcore.interop.format import SAVE_OURS, Files, Format, check_widths, json_file, read_json
+from sdlcore.interop.format import SAVE_OURS, Files, Format, json_file
 from sdlcore.interop.places import FILES
+from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_pickle
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
+from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import SourceError, parsing
 
 _FILES = FILES["dictionary_learning"]
@@ -40,6 +43,35 @@ _READ: dict[str, Activation] = {
 }
 _UNSHIFTED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 """Classes that subtract nothing from inputs."""
+_LINEAR: dict[str, SHAPE] = {
+    "encoder.weight": ("dict_size", "activation_dim"),
+    "decoder.weight": ("activation_dim", "dict_size"),
+}
+_BIASED: dict[str, SHAPE] = {**_LINEAR, "encoder.bias": ("dict_size",)}
+_BY_INPUT: dict[str, SHAPE] = {
+    "W_enc": ("activation_dim", "dict_size"),
+    "b_enc": ("dict_size",),
+    "W_dec": ("dict_size", "activation_dim"),
+    "b_dec": ("activation_dim",),
+}
+_TOPK: dict[str, SHAPE] = {**_BIASED, "b_dec": ("activation_dim",)}
+_TENSORS: dict[str, dict[str, SHAPE]] = {
+    "AutoEncoder": {**_BIASED, "bias": ("activation_dim",)},
+    "AutoEncoderNew": {**_BIASED, "decoder.bias": ("activation_dim",)},
+    "JumpReluAutoEncoder": {**_BY_INPUT, "threshold": ("dict_size",)},
+    "AutoEncoderTopK": _TOPK,
+    "BatchTopKSAE": {**_TOPK, "threshold": ()},
+    "MatryoshkaBatchTopKSAE": {**_BY_INPUT, "threshold": (), "group_sizes": ("groups",)},
+    "GatedAutoEncoder": {
+        **_LINEAR,
+        "decoder_bias": ("activation_dim",),
+        **dict.fromkeys(("gate_bias", "mag_bias", "r_mag"), ("dict_size",)),
+    },
+}
+"""Names of each class's tensors and of their dimensions."""
+_BESIDE: dict[str, SHAPE] = {"k": (), "threshold": ()}
+"""Tensors that classes with a k have since later releases alone."""
+_COUNTS = ("k", "group_sizes")
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -95,9 +127,17 @@ def write(
     state = _state(dict_class, weights, config.k, prefixes)
     whole = {name: value.contiguous() for name, value in state.items()}
     return {
-        _FILES[0]: lambda path: torch.save(whole, path),
+        _FILES[0]: lambda path: _save(whole, path),
         _FILES[1]: json_file({"trainer": trainer, "buffer": {"ctx_len": ctx_len}}),
     }
+
+
+def _save(state: Mapping[str, Tensor], path: Path) -> None:
+    # by way of memory: where torch writes a file itself, its error does not say that the disk is full
+    content = io.BytesIO()
+    torch.save(state, content)
+    with path.open("wb") as file:
+        file.write(content.getbuffer())
 
 
 def _state(dict_class: str, w: Weights, k: int | None, prefixes: Sequence[int]) -> dict[str, Tensor]:
@@ -126,17 +166,28 @@ def read(folder: Path) -> SparseCoder:
 
     AutoEncoder's latents are in units of reconstructions, as its own loader has them.
     """
+    weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a dictionary of dictionary_learning"):
-        trainer = read_json(folder / _FILES[1])["trainer"]
-        dict_class = trainer["dict_class"]
+        trainer = Settings(file, read_object(file)).section("trainer")
+        dict_class = trainer.text("dict_class")
         if dict_class not in _READ:
             known = ", ".join(_READ)
-            raise SourceError(f"{folder}: class {dict_class!r} is not read; expected one of {known}")
-        state = torch.load(folder / _FILES[0], map_location="cpu", weights_only=True)
-        k = trainer.get("k")
-        if k is not None and "k" in state and int(state["k"]) != k:
-            raise SourceError(f"{folder}: k is {k} in {_FILES[1]}, but {int(state['k'])} in {_FILES[0]}")
-        check_widths(folder / _FILES[1], trainer["activation_dim"], len(_decoder_bias(state)))
+            raise SourceError(f"{file}: class {dict_class!r} is not read; expected one of {known}")
+        k = trainer.count("k") if "k" in trainer else None
+        sizes = {"activation_dim": trainer.count("activation_dim"), **trainer.counts("dict_size")}
+        state = read_pickle(weights)
+        shapes = _TENSORS[dict_class]
+        beside = _BESIDE if _READ[dict_class] in ("topk", "batchtopk") else {}
+        check_names(weights, state, set(shapes), frozenset(beside))
+        shapes = shapes | {name: shape for name, shape in beside.items() if name in state}
+        check_shapes(weights, state, shapes, sizes, file.name)
+        check_values(weights, state, _COUNTS)
+        if "k" in state and k not in (None, found := int(state["k"])):
+            raise SourceError(f"{file}: k is {k}, but {found} in {weights.name}")
+        if "group_sizes" in state and (total := int(state["group_sizes"].sum())) != len(state["b_enc"]):
+            raise SourceError(f"{weights}: group_sizes add up to {total}, expected dict_size = {len(state['b_enc'])}")
+        if beside and k is None and "k" not in state:
+            raise SourceError(f"{file}: lacks trainer.k, a whole number of at least 1")
         return from_state({"k": torch.tensor(k or 0), **state}, dict_class, normalise=dict_class == "AutoEncoder")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from sdlcore.sources.language.hub_names import is_hub_model
+from sdlcore.storage.foreign import listed
 from sdlcore.storage.parsing import SourceError
 
 FILES = {
@@ -23,6 +24,11 @@ OURS = "model.safetensors"
 """What the dictionary of one of our runs is called."""
 PLAIN = (".safetensors", ".npz")
 """How files of plain tensors end."""
+RELEASE = (
+    'if it is a SAELens release, write its repository and folder, load("OWNER/NAME", subfolder="FOLDER"), which the '
+    "library's pretrained_saes.yaml lists as repo_id and path"
+)
+"""What to write for a name that only SAELens knows, such as gpt2-small-res-jb."""
 
 
 def locate(path: str | Path, subfolder: str = "", revision: str | None = None) -> Path:
@@ -30,15 +36,33 @@ def locate(path: str | Path, subfolder: str = "", revision: str | None = None) -
     if is_hub_model(str(path)):
         from sdlcore.sources.language.hub import dictionary_snapshot  # takes an optional library
 
-        names = {name for found in READ for name in FILES[found]} | {OURS}
-        patterns = [f"{subfolder}/{name}" if subfolder else name for name in sorted(names)]
-        path = dictionary_snapshot(str(path), revision, patterns)
+        name = str(path)
+        path = dictionary_snapshot(name, revision, _patterns(subfolder), RELEASE)
+        if not (found := path / subfolder).exists() or (found.is_dir() and not any(found.iterdir())):
+            raise SourceError(
+                f"{name}: the hub's repository has no dictionary in {subfolder or 'its top folder'} ({_expected()}); "
+                "give the folder that has one as subfolder; for plain tensors, such as Gemma Scope's, name the file: "
+                f'subfolder="{subfolder or "FOLDER"}/params.npz"'
+            )
     elif revision is not None:
         raise ValueError(f"{path}: is a path on this machine, which has no revisions; leave out revision")
     found = Path(path) / subfolder
     if not found.exists():
-        raise SourceError(f"{found}: neither a file or folder on this machine nor OWNER/NAME at the hub")
+        advice = f"; {RELEASE}" if "/" not in str(path) else ""
+        raise SourceError(f"{found}: neither a file or folder on this machine nor OWNER/NAME at the hub{advice}")
     return found
+
+
+def _patterns(subfolder: str) -> list[str]:
+    """Return the files to fetch from a repository: those of all formats in a folder, or the one file that is named."""
+    if subfolder.endswith(PLAIN):
+        return [subfolder]
+    names = {name for found in READ for name in FILES[found]} | {OURS}
+    return [f"{subfolder}/{name}" if subfolder else name for name in sorted(names)]
+
+
+def _expected() -> str:
+    return "; ".join([f"sdlcore: {OURS}", *(f"{name}: {' and '.join(FILES[name])}" for name in READ)])
 
 
 def format_at(path: Path) -> str:
@@ -53,10 +77,10 @@ def format_at(path: Path) -> str:
         raise SourceError(f"{path}: holds dictionaries in several formats; give format, one of {', '.join(fitting)}")
     inside = sorted(found.name for found in path.iterdir() if found.is_dir() and any(found.glob("*.safetensors")))
     if inside:
-        several = ", ".join(inside[:5])
-        raise SourceError(f"{path}: there are dictionaries in {several}: give such a folder, {path / inside[0]}")
-    expected = "; ".join([f"sdlcore: {OURS}", *(f"{name}: {' and '.join(FILES[name])}" for name in READ)])
-    raise SourceError(f"{path}: holds no dictionary in a format that is known ({expected})")
+        raise SourceError(f"{path}: there are dictionaries in {listed(inside)}: give such a folder, {path / inside[0]}")
+    plain = [name for name in here if name.endswith(PLAIN)]
+    advice = f"; {listed(plain)} may hold plain tensors: give the file, and say how they are used" if plain else ""
+    raise SourceError(f"{path}: holds no dictionary in a format that is known ({_expected()}){advice}")
 
 
 def dictionary_files(path: Path, format: str) -> list[Path]:

@@ -7,25 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sdlcore import __version__
-from sdlcore.interop.format import (
-    SAVE_OURS,
-    Files,
-    Format,
-    check_names,
-    check_widths,
-    json_file,
-    read_json,
-    safetensors_file,
-)
+from sdlcore.interop.format import SAVE_OURS, Files, Format, json_file, safetensors_file
 from sdlcore.interop.places import FILES
+from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
+from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import SourceError, parsing
 
 _FILES = FILES["saelens"]
@@ -54,8 +46,18 @@ _READ: dict[str, Activation] = {
     "batchtopk": "batchtopk",
     "matryoshka_batchtopk": "batchtopk",
 }
-_OF_INPUTS = ("layer_norm", "constant_norm_rescale")
-"""Normalisations by each sample's own statistics. Others are folded into the weights that SAELens saves."""
+_SCALE = "scaling_factor"
+"""A factor of each latent, which releases before 4.0 saved and which is one unless it was fitted afterwards."""
+_NORMALISATIONS = {
+    "none": "",
+    "layer_norm": "it normalises each input by itself, which none here does",
+    "constant_norm_rescale": "it normalises each input by itself, which none here does",
+    "expected_average_only_in": (
+        "its weights are for inputs times a factor that is not in the folder; fold the factor into them in SAELens "
+        "(sae.fold_activation_norm_scaling_factor) and save it again"
+    ),
+}
+"""Values of ``normalize_activations``, and why a dictionary with one is not read."""
 
 
 def refusal(model: SparseCoder) -> str | None:
@@ -131,34 +133,55 @@ def write(
 
 def read(folder: Path) -> SparseCoder:
     """Open a folder: what `save_model` or `save_inference_model` wrote, or a checkpoint of a training."""
+    weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a SAELens dictionary"):
-        cfg = read_json(folder / _FILES[1])
-        if (activation := _activation_before_6(cfg)) not in ("relu", "topk"):
-            raise SourceError(f"{folder}: activation {activation!r} is not read; expected relu or topk")
-        cfg = _current(cfg)
-        architecture = cfg["architecture"]
+        cfg = _current(Settings(file, read_object(file)))
+        architecture = cfg.text("architecture")
         if architecture not in _READ:
             known = ", ".join(_READ)
-            raise SourceError(f"{folder}: architecture {architecture!r} is not read; expected one of {known}")
-        if (normalisation := cfg.get("normalize_activations")) in _OF_INPUTS:
-            raise SourceError(f"{folder}: normalises each input by itself ({normalisation}), which none here does")
-        state = load_file(folder / _FILES[0])
-        expected = {"W_enc", "W_dec", "b_dec"}
-        expected |= {"b_gate", "b_mag", "r_mag"} if architecture == "gated" else {"b_enc"}
-        expected |= {"threshold"} if _READ[architecture] == "jumprelu" else set()
-        expected |= {"topk_threshold"} if _READ[architecture] == "batchtopk" else set()
-        expected |= {"W_skip"} if "skip" in architecture else set()
-        check_names(folder / _FILES[0], state, expected)
-        check_widths(folder / _FILES[1], cfg["d_in"], state["W_enc"].shape[0])
-        return from_state(state, cfg)
+            raise SourceError(f"{file}: architecture {architecture!r} is not read; expected one of {known}")
+        normalisation = cfg.choice("normalize_activations", _NORMALISATIONS, "none")
+        if reason := _NORMALISATIONS[normalisation]:
+            raise SourceError(f"{file}: normalize_activations is {normalisation!r}: {reason}")
+        # hook_z lays the heads of an attention layer side by side, which is how inputs come here
+        cfg.choice("reshape_activations", ("none", "hook_z"), "none")
+        state = read_safetensors(weights)
+        shapes = _shapes(architecture)
+        check_names(weights, state, set(shapes), frozenset({_SCALE}))
+        sizes = {"d_in": cfg.count("d_in"), **cfg.counts("d_sae", "d_out")}
+        shapes |= {_SCALE: ("d_sae",)} if _SCALE in state else {}
+        check_shapes(weights, state, shapes, sizes, file.name)
+        check_values(weights, state)
+        if _SCALE in state and not (state.pop(_SCALE) == 1).all():
+            raise SourceError(f"{weights}: {_SCALE} holds numbers other than 1, which none here multiplies latents by")
+        return _opened(state, cfg)
+
+
+def _shapes(architecture: str) -> dict[str, SHAPE]:
+    """Return the tensors of an architecture, with the names of their dimensions."""
+    d_out = "d_out" if "transcoder" in architecture else "d_in"
+    shapes: dict[str, SHAPE] = {"W_enc": ("d_in", "d_sae"), "W_dec": ("d_sae", d_out), "b_dec": (d_out,)}
+    biases = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc",)
+    shapes |= dict.fromkeys(biases, ("d_sae",))
+    if _READ[architecture] == "jumprelu":
+        shapes["threshold"] = ("d_sae",)
+    if _READ[architecture] == "batchtopk":
+        shapes["topk_threshold"] = ()
+    if "skip" in architecture:
+        shapes["W_skip"] = (d_out, "d_in")
+    return shapes
 
 
 def from_state(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCoder:
     """Return a dictionary of its weights by name and its configuration, that of a training too."""
-    architecture = cfg["architecture"]
+    return _opened(state, Settings("SAELens' configuration", cfg))
+
+
+def _opened(state: Mapping[str, Tensor], cfg: Settings) -> SparseCoder:
+    architecture = cfg.text("architecture")
     activation = _READ[architecture]
     transcoder = "transcoder" in architecture
-    subtracts = bool(cfg.get("apply_b_dec_to_input", True)) and not transcoder
+    subtracts = cfg.flag("apply_b_dec_to_input", True) and not transcoder
     weights = Weights(
         W_enc=state["W_enc"].T,
         b_enc=state["b_gate"] if activation == "gated" else state["b_enc"],
@@ -170,22 +193,29 @@ def from_state(state: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> SparseCod
         b_magnitude=state.get("b_mag"),
         W_skip=state["W_skip"].T if "W_skip" in state else None,
     )
-    if cfg.get("rescale_acts_by_decoder_norm"):
+    if cfg.flag("rescale_acts_by_decoder_norm", False):
         weights = weights.by_decoder_norms()
-    k = int(cfg["k"]) if activation in ("topk", "batchtopk") else None
+    k = cfg.count("k") if activation in ("topk", "batchtopk") else None
     return sparse_coder(weights, activation, k, "transcoder" if transcoder else "sae")
 
 
-def _current(cfg: dict[str, Any]) -> dict[str, Any]:
+def _current(cfg: Settings) -> Settings:
     """Return a configuration by the names that it has since 6.0."""
-    if _activation_before_6(cfg) == "topk":
-        cfg = {**cfg, "architecture": "topk", "k": cfg.get("activation_fn_kwargs", {}).get("k", cfg.get("k"))}
-    return {"architecture": "standard", **cfg}
-
-
-def _activation_before_6(cfg: Mapping[str, Any]) -> Any:
-    """Return what releases before 6.0 have beside the architecture."""
-    return cfg.get("activation_fn", cfg.get("activation_fn_str", "relu"))
+    values = {"architecture": "standard", **cfg.values}
+    before_6 = "activation_fn" if "activation_fn" in cfg else "activation_fn_str"
+    activation = cfg.text(before_6, "relu")
+    if activation not in ("relu", "topk"):
+        raise SourceError(f"{cfg.where}: activation {activation!r} is not read; expected relu or topk")
+    if activation == "topk":
+        values["architecture"] = "topk"
+        if "activation_fn_kwargs" in cfg and "k" in (own := cfg.section("activation_fn_kwargs")):
+            values["k"] = own.count("k")
+    normalisation = values.get("normalize_activations")
+    if normalisation is None or normalisation is False:  # so releases before 6.0 wrote none
+        values["normalize_activations"] = "none"
+    elif normalisation is True:
+        values["normalize_activations"] = "expected_average_only_in"
+    return Settings(cfg.where, values)
 
 
 FORMAT: Format = Format("SAELens", _FILES, refusal, write, read)

@@ -7,26 +7,18 @@ inputs, for which the encoder's bias makes up.
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
 
-from sdlcore.interop.format import (
-    SAVE_OURS,
-    Files,
-    Format,
-    check_names,
-    check_widths,
-    json_file,
-    read_json,
-    safetensors_file,
-)
+from sdlcore.interop.format import SAVE_OURS, Files, Format, json_file, safetensors_file
 from sdlcore.interop.places import FILES
+from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.storage.foreign import Settings, listed, read_object
 from sdlcore.storage.parsing import SourceError, parsing
 
 _FILES = FILES["sparsify"]
-_ELSEWHERE = ("signed", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")
+_ELSEWHERE = ("signed", "embed_skip", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")
 """Settings of its other releases, and of forks that keep its files, by which a dictionary computes something else."""
 
 
@@ -74,18 +66,28 @@ def write(model: SparseCoder) -> Files:
 
 def read(folder: Path) -> SparseCoder:
     """Open a folder that its trainer, or `save_to_disk`, wrote."""
+    weights, file = folder / _FILES[0], folder / _FILES[1]
     with parsing(folder, "a dictionary of sparsify"):
-        cfg = read_json(folder / _FILES[1])
-        if (activation := cfg.get("activation", "topk")) != "topk":
-            raise SourceError(f"{folder}: activation {activation!r} is not read; expected topk")
-        if other := [name for name in _ELSEWHERE if cfg.get(name)]:
-            raise SourceError(f"{folder}: is made with {', '.join(other)}, which none here does")
-        state = load_file(folder / _FILES[0])
-        skip = bool(cfg.get("skip_connection", False))
-        expected = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} | ({"W_skip"} if skip else set())
-        check_names(folder / _FILES[0], state, expected)
-        check_widths(folder / _FILES[1], cfg["d_in"], state["encoder.weight"].shape[1])
-        return from_state(state, int(cfg.get("k", 32)), bool(cfg.get("transcode", False)))
+        cfg = Settings(file, read_object(file))
+        if (activation := cfg.text("activation", "topk")) != "topk":
+            raise SourceError(f"{file}: activation {activation!r} is not read; expected topk")
+        if other := [name for name in _ELSEWHERE if cfg.flag(name, False)]:
+            raise SourceError(f"{file}: is made with {listed(other)}, which none here does")
+        shapes: dict[str, SHAPE] = {
+            "encoder.weight": ("num_latents", "d_in"),
+            "encoder.bias": ("num_latents",),
+            "W_dec": ("num_latents", "d_in"),
+            "b_dec": ("d_in",),
+        }
+        if cfg.flag("skip_connection", False):
+            shapes["W_skip"] = ("d_in", "d_in")
+        d_in = cfg.count("d_in")
+        num_latents = cfg.count("num_latents", 0, least=0) or d_in * cfg.count("expansion_factor", 32)
+        state = read_safetensors(weights)
+        check_names(weights, state, set(shapes))
+        check_shapes(weights, state, shapes, {"d_in": d_in, "num_latents": num_latents}, file.name)
+        check_values(weights, state)
+        return from_state(state, cfg.count("k", 32), cfg.flag("transcode", False))
 
 
 def from_state(state: Mapping[str, Tensor], k: int | None, transcode: bool = False) -> SparseCoder:

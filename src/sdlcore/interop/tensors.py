@@ -4,15 +4,23 @@ W_skip. The file does not say how they are used, so that the caller has to."""
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from sdlcore.interop.format import check_names
+from sdlcore.interop.places import PLAIN
+from sdlcore.interop.tensor_files import (
+    SHAPE,
+    check_names,
+    check_shapes,
+    check_values,
+    fits,
+    read_npz,
+    read_safetensors,
+)
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
+from sdlcore.storage.foreign import Settings, listed
 from sdlcore.storage.parsing import SourceError, parsing
 
 
@@ -21,12 +29,13 @@ class UnsaidError(SourceError):
 
 
 Layout = Literal["by_latent", "saelens", "linear"]
-_BY_LATENT: dict[Layout, tuple[bool, bool]] = {
-    "by_latent": (True, True),
-    "saelens": (False, True),
-    "linear": (True, False),
+_LAYOUTS: dict[Layout, dict[str, SHAPE]] = {
+    "by_latent": {"W_enc": ("n_q", "n_p"), "W_dec": ("n_q", "n_r")},
+    "saelens": {"W_enc": ("n_p", "n_q"), "W_dec": ("n_q", "n_r")},
+    "linear": {"W_enc": ("n_q", "n_p"), "W_dec": ("n_r", "n_q")},
 }
-"""Whether the rows of W_enc, and those of W_dec, belong to latents."""
+_BESIDE: dict[str, SHAPE] = {"b_enc": ("n_q",), "b_dec": ("n_r",), "W_skip": ("n_r", "n_p")}
+"""Tensors that a file need not have, and their dimensions in every layout."""
 _NAMES = {name.lower(): name for name in ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", "W_skip", "k")}
 
 
@@ -59,13 +68,17 @@ def read(
         n_r x n_q. None to tell by the shapes.
     """
     with parsing(file, "plain tensors of a dictionary"):
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                found = {name: torch.from_numpy(np.asarray(values)) for name, values in arrays.items()}
-        else:
-            found = load_file(file)
-        named = {_NAMES.get(name.lower(), name): value for name, value in found.items()}
-        check_names(file, named, {"W_enc", "W_dec"} | (named.keys() & set(_NAMES.values())))
+        if file.is_dir():
+            inside = sorted(path.name for path in file.iterdir() if path.suffix in PLAIN)
+            raise SourceError(f"{file}: is a folder; give the file in it that holds the tensors ({listed(inside)})")
+        said = Settings("plain tensors", {"k": k, "threshold": threshold, "apply_b_dec_to_input": apply_b_dec_to_input})
+        k = said.count("k") if "k" in said else None
+        threshold = said.number("threshold") if "threshold" in said else None
+        shift = said.flag("apply_b_dec_to_input", False)
+        named = _named(file, read_npz(file) if file.suffix == ".npz" else read_safetensors(file))
+        check_values(file, named, counts=("k",))
+        if "k" in named and named["k"].numel() != 1:
+            raise SourceError(f"{file}: k has shape {tuple(named['k'].shape)}, expected one number")
         W_enc, W_dec = _by_latent(file, named, layout)
         n_q, n_p, n_r = len(W_enc), W_enc.shape[1], W_dec.shape[1]
         if threshold is not None and "threshold" in named:
@@ -77,7 +90,7 @@ def read(
         if activation == "gated":
             raise SourceError(f"{file}: gated is more than plain tensors; save it in a library's format")
         if activation in ("topk", "batchtopk"):
-            k = int(named["k"]) if k is None and "k" in named else k
+            k = int(named["k"].reshape(())) if k is None and "k" in named else k
             if k is None:
                 raise UnsaidError(f"{file}: does not say its k; give k, which activation {activation} needs")
         if threshold is not None and activation not in ("jumprelu", "batchtopk"):
@@ -91,8 +104,8 @@ def read(
             b_enc=named.get("b_enc", torch.zeros(n_q)),
             W_dec=W_dec,
             b_dec=named.get("b_dec", torch.zeros(n_r)),
-            shift=named.get("b_dec") if apply_b_dec_to_input else None,
-            threshold=_threshold(activation, limit, n_q),
+            shift=named.get("b_dec") if shift else None,
+            threshold=_threshold(file, activation, limit, n_q),
             W_skip=named["W_skip"].T if "W_skip" in named else None,
         )
         if pair is None:
@@ -100,34 +113,43 @@ def read(
         return sparse_coder(weights, activation, k, pair)
 
 
-def _threshold(activation: Activation, limit: Tensor | None, n_q: int) -> Tensor | None:
+def _named(file: Path, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by our names; upper and lower case, which libraries do not agree on, count as one."""
+    named: dict[str, Tensor] = {}
+    for name, value in found.items():
+        ours = _NAMES.get(name.lower(), name)
+        if ours in named:
+            both = [other for other in found if _NAMES.get(other.lower()) == ours]
+            raise SourceError(f"{file}: has {' and '.join(both)}, which mean the same here; keep one")
+        named[ours] = value
+    check_names(file, named, {"W_enc", "W_dec"}, frozenset(_NAMES.values()))
+    return named
+
+
+def _threshold(file: Path, activation: Activation, limit: Tensor | None, n_q: int) -> Tensor | None:
     if limit is None or activation in ("relu", "topk"):
         return None
-    if activation == "batchtopk":
-        return limit.reshape(())
-    return limit.reshape(-1).expand(n_q)
+    if limit.numel() == 1:
+        return limit.reshape(()) if activation == "batchtopk" else limit.reshape(1).expand(n_q)
+    if activation == "batchtopk" or limit.shape != (n_q,):
+        expected = "one number" if activation == "batchtopk" else f"one number or n_q = {n_q}"
+        raise SourceError(f"{file}: threshold has shape {tuple(limit.shape)}, expected {expected}")
+    return limit
 
 
 def _by_latent(file: Path, named: dict[str, Tensor], layout: Layout | None) -> tuple[Tensor, Tensor]:
     """Return encoder and decoder with a row for each latent."""
-    W_enc, W_dec = named["W_enc"], named["W_dec"]
+    if layout is not None and layout not in _LAYOUTS:
+        raise SourceError(f"layout must be one of {', '.join(_LAYOUTS)}, found {layout!r}")
+    beside = {name: shape for name, shape in _BESIDE.items() if name in named}
     if layout is None:
-        latents = named["b_enc"].shape[0] if "b_enc" in named else None
-        fitting = [
-            name
-            for name, (enc, dec) in _BY_LATENT.items()
-            if (n_q := W_enc.shape[0 if enc else 1]) == W_dec.shape[0 if dec else 1]
-            and latents in (None, n_q)
-            and (dec or "b_dec" not in named or named["b_dec"].shape[0] == W_dec.shape[0])
-            and (not dec or "b_dec" not in named or named["b_dec"].shape[0] == W_dec.shape[1])
-        ]
-        shapes = f"W_enc {tuple(W_enc.shape)}, W_dec {tuple(W_dec.shape)}"
+        fitting = [name for name, shapes in _LAYOUTS.items() if fits(named, shapes | beside)]
+        shapes = f"W_enc {tuple(named['W_enc'].shape)}, W_dec {tuple(named['W_dec'].shape)}"
         if not fitting:
             raise SourceError(f"{file}: {shapes} do not fit each other and the biases")
         if len(fitting) > 1:
             raise UnsaidError(f"{file}: {shapes} fit more than one layout; give layout, one of {', '.join(fitting)}")
         layout = fitting[0]
-    if layout not in _BY_LATENT:
-        raise SourceError(f"layout must be one of {', '.join(_BY_LATENT)}, found {layout!r}")
-    enc, dec = _BY_LATENT[layout]
-    return W_enc if enc else W_enc.T, W_dec if dec else W_dec.T
+    check_shapes(file, named, _LAYOUTS[layout] | beside)
+    enc, dec = (_LAYOUTS[layout][name][0] == "n_q" for name in ("W_enc", "W_dec"))
+    return named["W_enc"] if enc else named["W_enc"].T, named["W_dec"] if dec else named["W_dec"].T

@@ -73,7 +73,7 @@ def open_array(reference: str) -> Iterator[Array]:
         yield array._replace(name=reference, read=read)
 
 
-class _Header(NamedTuple):
+class Header(NamedTuple):
     """What an .npy file says of the numbers that follow."""
 
     shape: tuple[int, ...]
@@ -85,7 +85,7 @@ class _Header(NamedTuple):
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
-def _npy_header(stream: IO[bytes], size: int) -> _Header:
+def npy_header(stream: IO[bytes], size: int) -> Header:
     """Read the header of an .npy file of so many bytes, and hold it against that."""
     version = npy.read_magic(stream)
     # version 3 says 2 in another encoding, which concerns names of fields alone
@@ -93,7 +93,7 @@ def _npy_header(stream: IO[bytes], size: int) -> _Header:
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): later, (3, 0): later}.get(version)
     if read_header is None:
         raise ValueError(f"version {version} of the npy format is not known")
-    header = _Header(*read_header(stream))
+    header = Header(*read_header(stream))
     if header.dtype.hasobject:
         raise ValueError("it holds Python objects, which are not loaded; save numbers, or names by .astype(str)")
     if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
@@ -109,7 +109,7 @@ def _npy(path: str, key: str | None) -> Iterator[Array]:
     if key is not None:
         raise SourceError(f"{path}#{key}: an .npy file holds one array without a name; write {path}")
     with Path(path).open("rb") as file:
-        shape, by_columns, dtype = _npy_header(file, Path(path).stat().st_size)
+        shape, by_columns, dtype = npy_header(file, Path(path).stat().st_size)
         start = file.tell()
     values = _mapped(path, dtype, start, shape, "F" if by_columns else "C")
     yield Array(path, shape, dtype.name, dtype.kind, lambda start, stop: np.asarray(values[start:stop]))
@@ -139,10 +139,10 @@ class _ZippedArray:
             raise ValueError("it lies column by column (Fortran order); save np.ascontiguousarray of it")
         self._row_bytes = header.row_bytes
 
-    def _open(self) -> _Header:
+    def _open(self) -> Header:
         self._stream = self._archive.open(self._name)
         self._row = 0
-        return _npy_header(self._stream, self._archive.getinfo(self._name).file_size)
+        return npy_header(self._stream, self._archive.getinfo(self._name).file_size)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         stop = min(stop, self.shape[0])

@@ -53,11 +53,14 @@ def model_snapshot(name: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """Return the folder of the hub's cache with those files of a repository that patterns name, fetched if need be."""
+def dictionary_snapshot(name: str, revision: str | None, patterns: Sequence[str], advice: str) -> Path:
+    """Return the folder of the hub's cache with those files of a repository that patterns name, fetched if need be.
+
+    ``advice`` says what to write where there is no such repository.
+    """
     log.info("%s: fetching what the cache lacks", name)
     disable_progress_bars()
-    with _said_in_a_sentence(name, "model", revision):
+    with _said_in_a_sentence(name, "model", revision, advice):
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
 
@@ -98,7 +101,7 @@ def dataset_texts(
 
 
 @contextmanager
-def _said_in_a_sentence(name: str, kind: str, revision: str | None) -> Iterator[None]:
+def _said_in_a_sentence(name: str, kind: str, revision: str | None, advice: str = "") -> Iterator[None]:
     """Turn what goes wrong at the hub into one sentence that says what to do."""
     folder = "datasets/" if kind == "data set" else ""
     try:
@@ -111,7 +114,7 @@ def _said_in_a_sentence(name: str, kind: str, revision: str | None) -> Iterator[
     except RepositoryNotFoundError as error:
         raise SourceError(
             f"{name}: neither a path on this machine nor a {kind} of the hub; correct the name or, if it is private, "
-            "set HF_TOKEN to a token of an account that may read it"
+            f"set HF_TOKEN to a token of an account that may read it{advice and '; ' + advice}"
         ) from error
     except RevisionNotFoundError as error:
         raise SourceError(f"{name}: the hub's {kind} has no revision {revision!r}; correct it") from error
