@@ -50,7 +50,7 @@ def test_a_file_names_each_key_once_and_holds_an_object(tmp_path):
         file.write_text(text)
         with pytest.raises(SourceError, match=rf"{re.escape(str(file))}: {message}"):
             read_object(file)
-    with pytest.raises(SourceError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match=r"test_\w+: no such file"):
         read_object(tmp_path)
 
 

@@ -149,7 +149,7 @@ def _is_plain(reference: str) -> bool:
 
 def _require_file(path: Path) -> None:
     if not path.is_file():  # opening a pipe would wait for somebody to write
-        raise SourceError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path.name}: no such file")
 
 
 def _check_shape(path: Path, name: str, shape: tuple[int, ...]) -> None:

@@ -37,11 +37,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises
     ------
+    OSError
+        If it is no regular file.
     SourceError
-        If the file is no regular file, holds something other than an object, or names a key twice.
+        If it holds something other than an object, or names a key twice.
     """
     if not path.is_file():  # opening a pipe would wait for somebody to write
-        raise SourceError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path.name}: no such file")
 
     def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

@@ -1,6 +1,7 @@
 """Synthetic models as SAELens saves them, written by hand: what is read, drawn, stored and refused."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -160,11 +161,22 @@ FOLDED = {"generator_name": "folded_normal"}
     ("config", "message"),
     [
         ({"num_features": 13}, "num_features: 13, but the source says n: 12"),
-        ({"hidden_dim": None}, "hidden_dim: None, but the source says n_p: 8"),
+        ({"hidden_dim": None}, "hidden_dim is None, expected a whole number"),
+        ({"hidden_dim": True}, "hidden_dim is True, expected a whole number"),
         ({"noise": 0.1}, "noise: a key that is not supported"),
         ({"dtype": "bfloat16"}, "dtype: 'bfloat16' is not supported; expected 'float32'"),
         ({"seed": None}, "seed: null, and std_firing_magnitudes of folded_normal are drawn from it"),
         ({"seed": "7"}, "seed: '7', expected an integer or null"),
+        ({"seed": True}, "seed: True, expected an integer or null"),
+        ({"seed": 2**64}, "seed: 18446744073709551616, expected an integer or null, of at most 62 bits"),
+        ({"mean_firing_magnitudes": math.nan}, "mean_firing_magnitudes: nan, expected a number"),
+        ({"mean_firing_magnitudes": 10**400}, "mean_firing_magnitudes: 1000000"),
+        ({"mean_firing_magnitudes": {"generator_name": ["constant"]}}, r"generator_name: \['constant'\] is not"),
+        (
+            {"mean_firing_magnitudes": {"generator_name": "exponential", "start": 0, "end": 1}},
+            "mean_firing_magnitudes: exponential from 0 to 1, expected numbers above 0",
+        ),
+        ({"\x1b[2J": 1}, r"'\\x1b\[2J': a key that is not supported"),
         ({"mean_firing_magnitudes": {"generator_name": "cauchy"}}, "mean_firing_magnitudes.generator_name: 'cauchy'"),
         ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: not known of folded_normal"),
         ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),
@@ -173,7 +185,7 @@ FOLDED = {"generator_name": "folded_normal"}
     ],
 )
 def test_what_a_configuration_has_that_is_not_supported_is_named(config, message, tmp_path):
-    with pytest.raises(SourceError, match=f"synthetic_model_config.json: {message}"):
+    with pytest.raises(SourceError, match=f"synthetic_model_config.json: .*{message}"):
         read_model(written(tmp_path, config))
 
 
@@ -185,6 +197,7 @@ def test_what_a_configuration_has_that_is_not_supported_is_named(config, message
         ({"feature_vectors": np.ones((N, N_P))}, "feature_vectors are not supported .*norm 2.828"),
         ({"firing_probabilities": np.full(N, 1.5)}, "firing_probabilities: expected probabilities"),
         ({"correlation_factor": None}, "correlation_factor: missing, but"),
+        ({"correlation_factor": np.zeros(N)}, r"correlation_factor: float32 of shape \(12,\), expected finite"),
         ({"correlation_diag": np.ones(N)}, "correlation_diag: not supported unless"),
     ],
 )

@@ -56,6 +56,17 @@ REFUSED = {
     "a number in base 60 that is too large": ("wandb: " + "1:" * 2000 + "1.0", "line 1: not YAML that can be read"),
     "a tuple of Python's": ("seeds: !!python/tuple [0]", "line 1: not YAML that can be read"),
     "an object of Python's": ("name: !!python/object/apply:os.system ['x']", "line 1: not YAML that can be read"),
+    "a tag of somebody's own": (
+        "name: x\nwandb: !mine {a: 1}",
+        "line 2: not YAML that can be read (could not determine a constructor for the tag '!mine')",
+    ),
+    "a key with a tag": ("name: x\n? !mine a\n: 1", "line 2: not YAML that can be read"),
+    "a whole file with a tag": ("!!python/object:os.x {}", "line 1: not YAML that can be read"),
+    "a tag behind a prefix": (
+        "%TAG !y! tag:yaml.org,2002:python/\n---\nname: !y!name:os.system ''",
+        "line 3: not YAML that can be read (could not determine a constructor for the tag 'tag:yaml.org,2002:python/",
+    ),
+    "a tag that a terminal would obey": ("name: !\x1b[2J x", "line 1: not YAML that can be read (special characters"),
     "a key that is a list": ("? [a, b]\n: 1\n", "line 1: not YAML that can be read (found unhashable key)"),
     "a key that is a number": ("methods: {1: {}}", "methods: expected keys that are text, found 1"),
     "two documents": ("a: 1\n---\nb: 1\n", "line 2: not YAML that can be read"),

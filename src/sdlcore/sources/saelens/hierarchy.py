@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdlcore.storage.foreign import shown
 from sdlcore.storage.parsing import SourceError
 
 KEYS = ("feature_index", "children", "mutually_exclusive_children", "scale_children_by_parent", "feature_id")
@@ -87,7 +88,7 @@ def _checked(node: Any, n: int, seen: set[int]) -> dict[str, Any]:
     if not isinstance(node, dict):
         raise SourceError(f"children: {node!r} is no node, expected a mapping")
     if unknown := sorted(node.keys() - set(KEYS)):
-        raise SourceError(f"{unknown[0]}: a key that is not known of a node; expected some of {', '.join(KEYS)}")
+        raise SourceError(f"{shown(unknown[0])}: a key that is not known of a node; expected some of {', '.join(KEYS)}")
     flags = {key: node.get(key, False) for key in ("mutually_exclusive_children", "scale_children_by_parent")}
     for key, value in flags.items():
         if not isinstance(value, bool):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from sdlcore.storage.foreign import shown
 from sdlcore.storage.parsing import SourceError
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -14,6 +15,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Known kinds, and their settings."""
 DEFAULTS: dict[str, Any] = {"value": 1.0, "mean": 0.0, "std": 0.1, "min_value": None, "max_value": None}
+LARGEST = float(np.finfo(np.float32).max)
 OFFSETS = {"std_firing_magnitudes": 1, "mean_firing_magnitudes": 2}
 """What SAELens adds to a model's seed for each."""
 
@@ -29,18 +31,20 @@ def check_magnitudes(config: dict[str, Any], key: str) -> None:
     given = config[key]
     if not isinstance(given, dict):
         if not _is_number(given):
-            raise SourceError(f"{key}: {given!r}, expected a number or the settings of a generator")
+            raise SourceError(f"{key}: {given!r:.60}, expected a number or the settings of a generator")
         return
     name = given.get("generator_name")
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise SourceError(f"{key}.generator_name: {name!r} is not supported; expected one of {', '.join(KINDS)}")
     expected = KINDS[name]
     if unknown := sorted(given.keys() - {"generator_name", *expected}):
-        raise SourceError(f"{key}.{unknown[0]}: not known of {name}; expected some of {', '.join(expected)}")
+        raise SourceError(f"{key}.{shown(unknown[0])}: not known of {name}; expected some of {', '.join(expected)}")
     for setting in expected:
         value = given.get(setting, DEFAULTS.get(setting))
         if not _is_number(value) and not (value is None and setting in ("min_value", "max_value")):
-            raise SourceError(f"{key}.{setting}: {value!r}, expected a number")
+            raise SourceError(f"{key}.{setting}: {value!r:.60}, expected a number")
+    if name == "exponential" and min(given["start"], given["end"]) <= 0:
+        raise SourceError(f"{key}: exponential from {given['start']} to {given['end']}, expected numbers above 0")
     if name == "folded_normal" and config["seed"] is None:
         raise SourceError(
             f"seed: null, and {key} of {name} are drawn from it and not saved: SAELens itself draws others whenever it "
@@ -70,4 +74,5 @@ def magnitudes(config: dict[str, Any], key: str) -> np.ndarray:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Tell whether a value is a number that float32 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

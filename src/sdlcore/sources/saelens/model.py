@@ -16,6 +16,7 @@ from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.sources.synth.coefficients import Distribution, coefficients
 from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.storage.foreign import Settings, listed, read_object, shown
 from sdlcore.storage.parsing import SourceError, in_a_sentence, parsing
 
 KNOWN = {
@@ -31,6 +32,8 @@ KNOWN = {
 }
 """Keys of a configuration beside the two sizes, and their defaults."""
 SIZES = {"num_features": "n", "hidden_dim": "n_p"}
+LARGEST_SEED = 2**62
+"""Below torch's own limit, since what SAELens draws from has small numbers added."""
 UNSHARED = 1e-4
 """How far the variance of a feature's Gaussian number may be from one, which SAELens' own rounding stays far below."""
 
@@ -56,21 +59,20 @@ def read_config(source: SaelensSource) -> dict[str, Any]:
     """
     path = Path(source.model) / CONFIG
     with parsing(path, "the configuration of a synthetic model", "SyntheticModel.save of SAELens writes it"):
-        given = json.loads(path.read_text())
-        if not isinstance(given, dict):
-            raise SourceError(f"{path}: expected a mapping, found a {type(given).__name__}")
+        given = read_object(path)
+    for key, ours in SIZES.items():
+        if Settings(path, given).count(key) != getattr(source, ours):
+            raise SourceError(f"{path}: {key}: {given[key]}, but the source says {ours}: {getattr(source, ours)}")
     with _naming(path):
         known = [*SIZES, *KNOWN]
         if unknown := sorted(given.keys() - set(known)):
-            raise SourceError(f"{unknown[0]}: a key that is not supported; expected some of {', '.join(known)}")
-        for key, ours in SIZES.items():
-            if given.get(key) != getattr(source, ours):
-                raise SourceError(f"{key}: {given.get(key)!r}, but the source says {ours}: {getattr(source, ours)}")
-        config = KNOWN | given
+            raise SourceError(f"{shown(unknown[0])}: a key that is not supported; expected some of {', '.join(known)}")
+        config = KNOWN | given | {key: getattr(source, ours) for key, ours in SIZES.items()}
         if config["dtype"] != "float32":
             raise SourceError(f"dtype: {config['dtype']!r} is not supported; expected 'float32'")
-        if not isinstance(config["seed"], int | None):
-            raise SourceError(f"seed: {config['seed']!r}, expected an integer or null")
+        seed = config["seed"]
+        if seed is not None and (type(seed) is not int or not -LARGEST_SEED <= seed < LARGEST_SEED):
+            raise SourceError(f"seed: {seed!r:.60}, expected an integer or null, of at most 62 bits")
         for key in ("std_firing_magnitudes", "mean_firing_magnitudes"):
             check_magnitudes(config, key)
     return config
@@ -135,9 +137,11 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _tensor(tensors: dict[str, np.ndarray], name: str, *shape: int) -> np.ndarray:
     if name not in tensors:
-        raise SourceError(f"{name}: missing, found {', '.join(sorted(tensors)) or 'no tensor'}")
+        raise SourceError(f"{name}: missing, found {listed(tensors)}")
     found = tensors[name]
-    if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
+    with np.errstate(over="ignore"):  # too large for float32: refused as infinite
+        finite = found.dtype.kind == "f" and np.isfinite(found.astype(np.float32)).all()
+    if found.shape != shape or not finite:
         raise SourceError(f"{name}: {found.dtype} of shape {found.shape}, expected finite numbers of shape {shape}")
     return found.astype(np.float32)
 
@@ -149,7 +153,8 @@ def _factors(tensors: dict[str, np.ndarray], config: dict[str, Any], n: int) -> 
         if config["correlation"] is not None:
             raise SourceError(f"{name}: missing, but {CONFIG} asks for correlation")
         return np.zeros((n, 0), dtype=np.float32)
-    factors = _tensor(tensors, name, n, *tensors[name].shape[1:2])
+    rank = tensors[name].shape[1] if tensors[name].ndim == 2 else 1
+    factors = _tensor(tensors, name, n, rank)
     own = _tensor(tensors, "correlation_diag", n)
     if (own <= 0).any() or (np.abs(np.square(factors).sum(axis=1) + own - 1) > UNSHARED).any():
         raise SourceError(f"correlation_diag: not supported unless it is above 0 and 1 less the squares of {name}")
@@ -163,6 +168,6 @@ def _generations(folder: Path, config: dict[str, Any], n: int) -> list[Generatio
             raise SourceError(f"{path}: missing, but {CONFIG} asks for a hierarchy")
         return []
     with parsing(path, "a hierarchy"):
-        given = json.loads(path.read_text())
+        given = json.loads(path.read_text(encoding="utf-8"))
     with _naming(path):
         return read_generations(given, n)
