@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.conftest import REPOSITORY
 
-KINDS = ("arrays", "texts", "images", "configurations")
+KINDS = ("arrays", "texts", "images", "configurations", "dictionaries")
 LIMIT = 10.0
 """Seconds that reading an input may take."""
 MAKING = 120.0

@@ -69,6 +69,8 @@ def format_at(path: Path) -> str:
     """Return the format of a file or folder by its name, or the names of the files in it."""
     if path.is_file():
         return _format_of_file(path)
+    if not path.is_dir():
+        raise SourceError(f"{path}: neither a regular file nor a folder")
     here = sorted(found.name for found in path.iterdir() if found.is_file())
     fitting = _formats_of(here) + (["sdlcore"] if OURS in here else [])
     if len(fitting) == 1:

@@ -87,9 +87,10 @@ def _load(path: Path) -> tuple[Any, Any]:
         check_header(path)
         (Path(alone) / path.name).symlink_to(path.resolve())
         where = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+        kind: Any = AutoModelForCausalLM  # whose annotations leave out what output_loading_info returns
         with undisturbed():
             # without dequantize the weights are dense as well, but save_pretrained refuses to write them
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            model, loading = kind.from_pretrained(
                 alone,
                 dtype=torch.float32,
                 quantization_config=GgufConfig(dequantize=True),
