@@ -61,7 +61,7 @@ slurm-quick: slurm ## bring up a Slurm on this machine, and run the default pipe
 faults: $(INSTALLED) ## kill, fill up, damage runs of the tiny pipeline, and look at how they end (docs/faults.md; a part by ARGS="-k kills")
 	pytest -m faults tests/faults $(ARGS)
 
-fuzz: $(INSTALLED) ## give odd arrays, texts, images and configurations to what reads them (docs/faults.md)
+fuzz: $(INSTALLED) ## give odd arrays, texts, images, configurations and dictionaries to what reads them (docs/faults.md)
 	python -m tests.fuzz $(ARGS)
 
 peers: $(BENCHMARK_INSTALLED) ## set up other libraries, for methods that they train (docs/peers.md)

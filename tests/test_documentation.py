@@ -34,7 +34,8 @@ def test_what_the_page_of_the_store_shows_runs(tmp_path):
 
 @pytest.mark.slow
 def test_what_the_page_on_exporting_shows_runs(tmp_path):
-    code = "\n".join(blocks("docs/exporting.md", "python"))
+    found = [block for block in blocks_of(REPOSITORY / "docs/exporting.md") if not block.needs]
+    code = "\n".join(block.code for block in found if block.language == "python")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("circuit-tracer cannot express a topk autoencoder: it opens transcoders, ")

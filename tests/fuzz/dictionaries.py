@@ -110,7 +110,8 @@ def _change_settings(rng: np.random.Generator, name: str, file: Path) -> tuple[s
     content = json.loads(file.read_text())
     own = content["trainer"] if name == "dictionary_learning" else content
     key = choose(rng, *own)
-    value = choose(rng, *WRONG, "missing")
+    flag = isinstance(own[key], bool)
+    value = choose(rng, *[value for value in WRONG if not (flag and isinstance(value, bool))], "missing")
     if value == "missing":
         del own[key]
     else:
