@@ -321,6 +321,20 @@ def test_a_zipped_array_is_read_in_any_order_of_rows(tmp_path, compression):
             np.testing.assert_array_equal(array.read(start, stop), X[start:stop])
 
 
+@pytest.mark.parametrize("suffix", ["npz", "npy", "safetensors"])
+def test_files_that_hold_little_take_no_memory(tmp_path, suffix):
+    """A zip file of zeros, of rows that unpack to 20 MB each, and arrays of a billion rows without columns."""
+    path, empty = tmp_path / f"x.{suffix}", np.empty((10**9, 0), np.float32)
+    if suffix == "npz":
+        np.savez_compressed(path, x=np.zeros((2, 5 * 10**6), np.float32))
+        message = "its rows have 20000000 bytes each, expected at most 16777216"
+    else:
+        np.save(path, empty) if suffix == "npy" else save_file({"x": empty}, path)
+        message = r"has shape \(1000000000, 0\), but input needs samples x dimension"
+    with pytest.raises(SourceError, match=rf"x\.{suffix}: .*{message}"):
+        write_stores(FileSource(str(path)), tmp_path / "train.h5", tmp_path / "test.h5")
+
+
 def test_a_wide_array_is_taken_for_one_that_lies_the_other_way(tmp_path):
     with (tmp_path / "x.npy").open("wb") as file:
         npy.write_array_header_2_0(file, {"descr": "<f2", "fortran_order": False, "shape": (768, 2**21)})

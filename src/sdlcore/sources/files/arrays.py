@@ -29,6 +29,8 @@ SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U8": "u
 SKIP_BYTES = 2**20
 MOST_LINKS = 32
 MOST_CHUNK_BYTES = 2**30
+MOST_ROW_BYTES = 2**24
+"""Of an .npz, whose rows of zeros take a thousandth on disk of what they take in memory."""
 
 
 class Array(NamedTuple):
@@ -138,6 +140,8 @@ class _ZippedArray:
         if by_columns and len(self.shape) > 1:
             raise ValueError("it lies column by column (Fortran order); save np.ascontiguousarray of it")
         self._row_bytes = header.row_bytes
+        if self._row_bytes > MOST_ROW_BYTES:
+            raise ValueError(f"its rows have {self._row_bytes} bytes each, expected at most {MOST_ROW_BYTES}")
 
     def _open(self) -> Header:
         self._stream = self._archive.open(self._name)
