@@ -252,6 +252,13 @@ def test_tensors_that_repeat_few_numbers_take_no_memory(change, tmp_path, little
         load(folder)
 
 
+def test_one_tensor_by_many_names_takes_no_memory(tmp_path, little_memory):
+    folder = written("dictionary_learning", tmp_path / "out", nothing)
+    torch.save(dict.fromkeys(map(str, range(3000)), torch.zeros(2**18)), folder / "ae.pt")
+    with pytest.raises(ValueError, match=r"out: .*ae\.pt names the same numbers 3000 times"):
+        load(folder)
+
+
 def test_a_storage_that_is_said_to_be_longer_than_it_is_gives_no_bytes_of_other_memory(tmp_path):
     folder = written("dictionary_learning", tmp_path / "out", nothing)
     content = io.BytesIO()

@@ -24,7 +24,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 """Types that numbers of latents, such as k, may have."""
 EXPANSION, ALLOWANCE = 20, 2**26
-"""An .npz may hold this many times its size on disk and, since zeros compress to nothing, these bytes besides."""
+"""Weights may take this many times their file's size and, since zeros in an .npz take nothing, these bytes besides."""
 SHAPE = tuple[str, ...]
 """Names of a tensor's dimensions, such as ("d_in", "d_sae")."""
 
@@ -104,6 +104,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         found[name] = value.detach()
     if [held for _, held in sorted(held_at.items())] != sizes:
         raise ValueError(f"{path.name} declares other sizes of numbers than it holds")
+    if sum(value.numel() * value.element_size() for value in found.values()) > EXPANSION * path.stat().st_size:
+        raise ValueError(f"{path.name} names the same numbers {len(found)} times")
     return {name: value.clone() for name, value in found.items()}
 
 
