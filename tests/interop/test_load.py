@@ -160,6 +160,9 @@ def test_what_cannot_be_meant_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(ValueError, match=r"a.txt: expected a folder, or a file that ends in .safetensors or .npz"):
         load(tmp_path / "a.txt")
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(ValueError, match=r"pipe\.npz: neither a regular file nor a folder"):
+        load(tmp_path / "pipe.npz")
     torch.save({}, tmp_path / "ae.pt")
     with pytest.raises(ValueError, match="is no dictionary by itself; give the folder that it belongs to"):
         load(tmp_path / "ae.pt")

@@ -5,7 +5,6 @@ HF_ENDPOINT (a mirror). Only configuration, tokenizer and safetensors are fetche
 data set is run.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
+from sdlcore.storage.foreign import read_object
 from sdlcore.storage.parsing import SourceError, described
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def model_config(name: str, revision: str | None) -> dict:
     """Return the configuration of a model of the hub, which says what it is before its weights are fetched."""
     with _said_in_a_sentence(name, "model", revision):
-        return json.loads(Path(hf_hub_download(name, "config.json", revision=revision)).read_text())
+        return read_object(Path(hf_hub_download(name, "config.json", revision=revision)))
 
 
 def model_snapshot(name: str, revision: str | None) -> Path:
