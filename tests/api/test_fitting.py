@@ -3,6 +3,7 @@ import hashlib
 import inspect
 import json
 import signal
+import tempfile
 import warnings
 from dataclasses import fields
 
@@ -20,6 +21,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.model.saving import load_model
 from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
+from sdlcore.storage import private
 from sdlcore.training import loop
 from sdlcore.training.history import read_history
 from sdlcore.training.run_training import Options
@@ -385,7 +387,7 @@ def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tm
     sdl.fit(both[0], out=folder, **TOPK, **QUIET)
     files = sorted(folder.iterdir())
     (folder / CHECKPOINT).touch()
-    (folder / f".{CHECKPOINT}.{2**22 + 1}.part").mkdir()  # of a process that there cannot be
+    tempfile.mkdtemp(".part", private._prefix(folder / CHECKPOINT), folder)  # of a process that was killed
     sdl.fit(both[0], out=folder, **TOPK, **QUIET)
     assert sorted(folder.iterdir()) == files
 

@@ -69,30 +69,6 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_is_removed_is_of_dead_writers_of_the_same_file(tmp_path):
-    with subprocess.Popen(["true"]) as ended, subprocess.Popen(["true"]) as waited_for_by_nobody:
-        ended.wait()
-        os.waitid(os.P_PID, waited_for_by_nobody.pid, os.WEXITED | os.WNOWAIT)
-        (tmp_path / f".z.{waited_for_by_nobody.pid}.part").mkdir()
-        with atomic_path(tmp_path / "z") as part:
-            part.touch()
-        assert [path.name for path in tmp_path.iterdir()] == ["z"]
-    (tmp_path / "z").unlink()
-    dead, alive = ended.pid, os.getppid()
-    gone = [f".a.h5.{dead}.part", f".a.h5.{2**70}.part"]
-    kept = [f".a.h5.{alive}.part", f".a.{dead}.part", f".b.h5.{dead}.part", f".b.a.h5.{dead}.part", ".a.h5.x.part"]
-    kept += [f".a.h5.1.{dead}.part", f"a.h5.{dead}.part", f".axh5.{dead}.part", f".a.h5.{dead}.partial"]
-    for name in (*gone, *kept):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / ".tmpabcdef").touch()  # of safetensors
-    with atomic_path(tmp_path / "a.h5") as part:
-        part.touch()
-        with atomic_path(tmp_path / "a.txt") as other:  # at the same time, in the same folder
-            other.touch()
-            assert part.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, "a.h5", "a.txt"}
-
-
 def test_a_folder_that_can_be_written_is_made_and_stays_empty(tmp_path):
     check_writable(tmp_path / "deep" / "folder")
     assert list((tmp_path / "deep" / "folder").iterdir()) == []

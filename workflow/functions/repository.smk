@@ -1,8 +1,7 @@
 # The folder of the checkout, whose scripts jobs run.
-import os
-import shutil
 import subprocess
 import tarfile
+import tempfile
 from io import BytesIO
 
 from snakemake.exceptions import WorkflowError
@@ -24,14 +23,19 @@ def checkout(here):
         commit = subprocess.check_output([*git, "rev-parse", "--verify", f"{here.ref}^{{commit}}"], text=True).strip()
         folder = Path(".snakemake/sdlcore", commit).absolute()
         if not folder.is_dir():
-            part = folder.with_name(f"{commit}.{os.getpid()}")
-            with tarfile.open(fileobj=BytesIO(subprocess.check_output([*git, "archive", commit]))) as archive:
-                archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 has it, 3.11.0 not
-                archive.extractall(part)
-            try:
-                part.rename(folder)
-            except OSError:  # another process was faster
-                shutil.rmtree(part)
+            files = BytesIO(subprocess.check_output([*git, "archive", commit]))
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                part = Path(scratch) / commit
+                with tarfile.open(fileobj=files) as archive:
+                    # Python 3.11.4 has it, 3.11.0 not
+                    archive.extraction_filter = getattr(tarfile, "data_filter", None)
+                    archive.extractall(part)
+                try:
+                    part.rename(folder)
+                except OSError:
+                    if not folder.is_dir():  # else another process was faster
+                        raise
     except (OSError, subprocess.CalledProcessError, tarfile.TarError) as error:
         raise WorkflowError(f"{repository}: could not unpack the files of {here.ref} ({error})")
     return folder

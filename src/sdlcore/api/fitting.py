@@ -33,7 +33,8 @@ from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
-from sdlcore.storage.files import check_writable, provenance, remove_leftovers
+from sdlcore.storage.files import check_writable, provenance
+from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.checkpoint import steps_of_another
 from sdlcore.training.history import History, Row, Sink, Write, csv_rows
 from sdlcore.training.loop import Checkpointing

@@ -27,6 +27,7 @@ from sdlcore.data.underflow import Counts, Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
 from sdlcore.settings import FromJson, Json
 from sdlcore.storage.files import naming_a_full_disk
+from sdlcore.storage.private import open_lock, own_folder
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +86,10 @@ class ResumableWriter(BlockWriter):
         identity = json.dumps([VERSION, dtype, class_names, provenance], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
         self._folder = path.with_name(f".{path.name}.parts")
+        self._held: Path | None = None  # leads to the folder, whatever has its name by now
         self._parts = 0  # that were committed
-        self._open = self._folder / "open.h5"
         self.open_part = ExitStack()
+        self.open_folder = ExitStack()
         self._columns: Columns | None = None  # of the open part
 
     def state(self, begin: State) -> State:
@@ -115,6 +117,8 @@ class ResumableWriter(BlockWriter):
 
     def go_on(self) -> None:
         """Take over the parts that an earlier attempt left, up to the first that cannot be used; remove all else."""
+        if not os.path.lexists(self._folder):
+            return
         while self._path_of(self._parts).exists():
             try:
                 with self._opened(self._path_of(self._parts), self.rows) as (file, record):
@@ -153,18 +157,34 @@ class ResumableWriter(BlockWriter):
     def remove_uncommitted(self) -> None:
         """Remove from the folder all that the next attempt would not go on from."""
         kept = {self._path_of(number) for number in range(self._parts)}
-        for found in list(self._folder.glob("*")):
+        if self._held is None and not kept:
+            return
+        for found in list(self._place().glob("*")):
             if found not in kept:
                 shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
-        if not kept and self._folder.exists():
+        if not kept:
+            self._held = None
+            self.open_folder.close()
             self._folder.rmdir()
 
+    def _place(self) -> Path:
+        """Return the folder of parts, which is made if it is missing."""
+        if self._held is None:
+            folder = own_folder(self._folder)
+            self.open_folder.callback(os.close, folder.descriptor)
+            self._held = folder.path
+        return self._held
+
+    @property
+    def _open(self) -> Path:
+        return self._place() / "open.h5"
+
     def _path_of(self, number: int) -> Path:
-        return self._folder / f"{number:05}.h5"
+        return self._place() / f"{number:05}.h5"
 
     def _begun_part(self) -> Columns:
         if self._columns is None:
-            self._folder.mkdir(exist_ok=True)
+            self._open.unlink(missing_ok=True)
             self._columns = Columns(self.open_part.enter_context(sealed_file(self._open)), self._dtype)
         return self._columns
 
@@ -178,20 +198,21 @@ class ResumableWriter(BlockWriter):
     @contextmanager
     def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, Record]]:
         """Open a part, with its record; a `StoreError` says why it is not what was written after ``before`` rows."""
+        shown = self._folder / path.name
         try:
             damage = broken_seal(path)
         except LookupError:
             damage = "it does not end with its checksums"
         if damage is not None:
-            raise StoreError(f"{path}: is damaged: {damage}")
+            raise StoreError(f"{shown}: is damaged: {damage}")
         with h5py.File(path, "r") as file:
             if RECORD not in file:
-                raise StoreError(f"{path}: is no part of a store")
+                raise StoreError(f"{shown}: is no part of a store")
             record = Record.read(file)
             if record.identity != self._identity:
-                raise StoreError(f"{path}: was begun with other settings, inputs or code")
+                raise StoreError(f"{shown}: was begun with other settings, inputs or code")
             if record.rows != before + (len(file["input"]) if "input" in file else 0):
-                raise StoreError(f"{path}: does not go on from row {before}")
+                raise StoreError(f"{shown}: does not go on from row {before}")
             yield file, record
 
 
@@ -232,13 +253,14 @@ def resume_store(
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path), naming_a_full_disk(path):
         writer = ResumableWriter(path, dtype, provenance, names)
-        writer.go_on()
-        try:
-            with writer.open_part:
-                yield writer
-                writer.finish()
-        finally:
-            writer.remove_uncommitted()
+        with writer.open_folder:
+            writer.go_on()
+            try:
+                with writer.open_part:
+                    yield writer
+                    writer.finish()
+            finally:
+                writer.remove_uncommitted()
 
 
 def _blocks(file: h5py.File) -> Iterator[dict[str, np.ndarray]]:
@@ -268,7 +290,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _open_locked(lock: Path, path: Path) -> int:
     while True:
-        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = open_lock(lock)
         try:
             # not flock: children that a killed process leaves behind would hold on to it
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -34,7 +34,7 @@ class NewFile(io.FileIO):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
+        super().__init__(path, "x+")
         self._failure: OSError | None = None
 
     def write(self, content: Any) -> int:

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,14 +17,15 @@ from typing import Any
 
 from sdlcore.settings import Json
 from sdlcore.storage.digest import source_digest
+from sdlcore.storage.private import private_folder
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a path in a folder beside ``path`` to write to; move it there when the block ends without an exception.
+    """Give a path in a private folder beside ``path`` to write to; move the file there when the block ends well.
 
     A process that is killed inside the block leaves ``path`` as it was, absent or old. What it had written stays beside
-    it until the next one writes ``path``.
+    it until the next one on this machine writes ``path``. Of several that write it at once, the last one wins.
 
     Raises
     ------
@@ -33,44 +33,43 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         Naming ``path``, if the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
-    # a folder, since safetensors writes to a file of its own naming first; the suffix stays, which some writers go by
-    folder = path.with_name(f".{path.name}.{os.getpid()}.part")
-    folder.mkdir(exist_ok=True)
-    part = folder / f".{path.name}"
-    try:
-        with naming_a_full_disk(path):
+    with naming_a_full_disk(path), private_folder(path) as private:
+        part = private.path / path.name
+        with _called(path, part):
             yield part
-        # some writers make files that only their owner can read; asking for the umask would change it for all threads
-        part.chmod(0o666 & folder.stat().st_mode)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        file = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=private.descriptor)
+        try:
+            os.fchmod(file, private.mode)  # some writers make files that only their owner can read
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(path.name, path, src_dir_fd=private.descriptor)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of their attempts to write ``path``, and nothing of processes that live."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part")
-    for found in path.parent.iterdir():
-        match = name.fullmatch(found.name)
-        if match and not _is_alive(int(match[1])):
-            shutil.rmtree(found, ignore_errors=True)  # another user's, perhaps
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a new folder to fill, which becomes ``path`` when the block ends without an exception.
+
+    Nothing but an empty folder may be there. As for `atomic_path`, a kill leaves nothing at ``path``.
+    """
+    path = Path(path)
+    with naming_a_full_disk(path), private_folder(path) as private:
+        os.mkdir(path.name, dir_fd=private.descriptor)
+        part = private.path / path.name
+        with _called(path, part):
+            yield part
+        os.replace(path.name, path, src_dir_fd=private.descriptor)
 
 
-def _is_alive(process: int) -> bool:
+@contextmanager
+def _called(path: Path, part: Path) -> Iterator[None]:
+    """Let an error over an unfinished file name the file that is being written."""
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    try:  # one that nobody waits for, as in containers, stays in the table of processes
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:  # no Linux
-        return True
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(part.parent):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -82,7 +81,7 @@ def naming_a_full_disk(path: str | Path) -> Iterator[None]:
         # of safetensors and of HDF5
         said = re.search(r"\(os error (\d+)\)|\berrno = (\d+)", str(error))
         code = getattr(error, "errno", None) or (said and int(said[1] or said[2]))
-        if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None):
+        if code not in (errno.ENOSPC, errno.EDQUOT) or getattr(error, "filename", None) not in (None, str(path)):
             raise
         raise OSError(code, f"{os.strerror(code)}: make room, and run this again", str(path)) from error
 

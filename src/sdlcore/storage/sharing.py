@@ -4,13 +4,13 @@ Snakemake removes outputs before a job and after one that failed, so no output m
 """
 
 import fcntl
-import glob
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sdlcore.storage.private import open_lock, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +23,13 @@ def made_once(folder: str | Path, make: Callable[[Path], None]) -> None:
     folder
         Its name has to say all that its content hangs on.
     make
-        Makes it, whole or not at all, by way of ``.<name>.<process>.part`` beside it.
+        Makes it, whole or not at all (`sdlcore.storage.files.atomic_folder`).
     """
     folder = Path(folder)
     if folder.exists():
         return
     with locked(folder):
         if not folder.exists():  # by now
-            # of processes that were killed: none that lives is without the lock
-            for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
-                shutil.rmtree(left)
             make(folder)
 
 
@@ -45,12 +42,10 @@ def link(folder: str | Path, path: str | Path) -> None:
         If something other than a link is at ``path``.
     """
     folder, path = Path(folder), Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     target = folder if folder.is_absolute() else os.path.relpath(folder.resolve(), path.parent.resolve())
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    part.symlink_to(target, target_is_directory=True)
-    part.replace(path)
+    with private_folder(path) as private:
+        os.symlink(target, path.name, dir_fd=private.descriptor)
+        os.replace(path.name, path, src_dir_fd=private.descriptor)
 
 
 @contextmanager
@@ -61,10 +56,13 @@ def locked(path: str | Path) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as file:
+    lock = open_lock(path.with_name(f".{path.name}.lock"))
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.info("%s: another process is making it; waiting", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

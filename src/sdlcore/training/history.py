@@ -105,7 +105,8 @@ def csv_rows(path: Path, rows: Sequence[Row], named: Path | None = None) -> Iter
     Errors of a full disk name ``named``, else ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with naming_a_full_disk(named or path), path.open("w", newline="") as file:
+    path.unlink(missing_ok=True)  # another user may have put a link there, and "x" follows none
+    with naming_a_full_disk(named or path), path.open("x", newline="", encoding="utf-8") as file:
         table: csv.DictWriter[str] = csv.DictWriter(file, (), lineterminator="\n")
 
         def write(row: Row) -> None:
@@ -134,7 +135,7 @@ def read_history(path: str | Path) -> list[Row]:
     ValueError
         If the file is no history; the message names it.
     """
-    with Path(path).open(newline="") as file:
+    with Path(path).open(newline="", encoding="utf-8") as file:
         try:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
         except (TypeError, ValueError) as error:

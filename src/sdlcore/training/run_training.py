@@ -18,7 +18,7 @@ from sdlcore.processes import Processes
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Split
-from sdlcore.storage.files import remove_leftovers
+from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.distributed import processes_of
 from sdlcore.training.history import (
     History,

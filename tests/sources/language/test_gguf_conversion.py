@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import gguf
@@ -16,6 +17,7 @@ import torch
 from sdlcore.sources.language import gguf_conversion
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.gguf_conversion import convert_gguf, converted
+from sdlcore.storage import private
 from sdlcore.storage.parsing import SourceError
 from sdlcore.storage.sharing import link, locked
 from tests.sources.language.tiny_llama import WORDS, save_tiny_gguf, save_tiny_llama
@@ -180,8 +182,9 @@ def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
 
 def test_what_a_killed_conversion_left_is_removed_by_the_next(gguf_file: Path, tmp_path: Path):
     name = converted(gguf_file, tmp_path / "elsewhere").name
-    left = tmp_path / f"cache/.{name}.1.part"
-    left.mkdir(parents=True)
+    (tmp_path / "cache").mkdir()
+    left = Path(tempfile.mkdtemp(".part", private._prefix(tmp_path / "cache" / name), tmp_path / "cache"))
+    (left / private.MARK).touch()
     (left / "model.safetensors").touch()
     assert converted(gguf_file, tmp_path / "cache").is_dir()
     assert not left.exists()

@@ -12,7 +12,6 @@ it, which needs no rights, and from torchvision's download otherwise.
 import gzip
 import hashlib
 import logging
-import os
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sdlcore.storage.files import provenance, write_json
+from sdlcore.storage.files import atomic_folder, provenance, write_json
 from sdlcore.storage.parsing import SourceError
 
 log = logging.getLogger(__name__)
@@ -94,8 +93,6 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 2000
     out_dir = Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise SourceError(f"{out_dir}: already there; remove it to make it again")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    part = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.part")
     with tempfile.TemporaryDirectory() as scratch:
         folder, where = obtain(by_hand, Path(scratch))
         data = {split: read_pictures(folder, prefix) for split, prefix in PREFIXES.items()}
@@ -105,7 +102,7 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 2000
             raise SourceError(f"Fashion-MNIST has {len(data[split].pictures)} images for {split}, not {number}")
         data[split] = Pictures(*(values[:number] for values in data[split]))
     terciles = measure_terciles(data["train"])
-    try:
+    with atomic_folder(out_dir) as part:
         for split, pictures in data.items():
             _write_pictures(part / split, pictures, class_folders(pictures, terciles))
         facts = provenance(
@@ -116,9 +113,6 @@ def make_tree(out_dir: str | Path, by_hand: str | Path, train_images: int = 2000
             terciles={name: borders.tolist() for name, borders in terciles._asdict().items()},
         )
         write_json(part / "provenance.json", facts)
-        part.replace(out_dir)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     log.info("%s: %d + %d images in %d classes", out_dir, train_images, test_images, len(all_class_folders()))
 
 

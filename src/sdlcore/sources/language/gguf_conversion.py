@@ -5,8 +5,6 @@ ever replaces or removes what another one made.
 """
 
 import logging
-import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from sdlcore.sources.language.checkpoints import require_family, undisturbed
 from sdlcore.sources.language.gguf_header import check_header
-from sdlcore.storage.files import sha256_of
+from sdlcore.storage.files import atomic_folder, sha256_of
 from sdlcore.storage.foreign import listed
 from sdlcore.storage.parsing import NO_CODE, SourceError, parsing
 from sdlcore.storage.sharing import made_once
@@ -60,16 +58,11 @@ def convert_gguf(gguf_path: str | Path, out_dir: str | Path) -> None:
     _require_gguf(gguf_path)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise SourceError(f"{out_dir}: already there; remove it to convert {gguf_path.name} again")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    part = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.part")
-    try:
+    with atomic_folder(out_dir) as part:
         model, tokenizer = _load(gguf_path)
         with undisturbed():
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-        part.replace(out_dir)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     log.info("%s: %d parameters converted from %s", out_dir, model.num_parameters(), gguf_path.name)
 
 

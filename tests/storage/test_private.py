@@ -1,0 +1,376 @@
+"""Unfinished files in folders where other users may write: nobody redirects a write, and no living writer loses one."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from sdlcore.data.parts import resume_store
+from sdlcore.storage import private
+from sdlcore.storage.files import atomic_folder, atomic_path, write_text
+from sdlcore.storage.private import open_lock, remove_leftovers
+from sdlcore.storage.sharing import link, locked
+from sdlcore.training.history import csv_file
+
+NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as a second user")
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Act as a user without rights for a while."""
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture(params=["sticky", "not sticky"])
+def shared(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder where everybody may write. pytest's own are closed to other users."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777 | (stat.S_ISVTX if request.param == "sticky" else 0))
+        yield Path(name)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file of this user that no write may reach."""
+    (path := tmp_path / "secret").write_text("secret")
+    path.chmod(0o600)
+    return path
+
+
+def assert_untouched(secret: Path) -> None:
+    assert (secret.read_text(), stat.S_IMODE(secret.stat().st_mode)) == ("secret", 0o600)
+
+
+def test_an_unfinished_file_lies_in_a_folder_that_only_its_owner_can_reach(tmp_path: Path):
+    names = set()
+    for _ in range(2):
+        with atomic_path(tmp_path / "file") as part:
+            (folder,) = tmp_path.glob(".*")
+            names.add(folder.name)
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            assert part.parent.samefile(folder)
+            part.touch()
+    assert len(names) == 2
+    assert not any(str(os.getpid()) in name for name in names)
+
+
+@needs_root
+def test_names_that_another_user_can_foresee_lead_nowhere(shared: Path, secret: Path):
+    """With those of earlier versions, and all that stay the same from one process to the next."""
+    target = shared / "file"
+    with another_user():
+        (shared / f".file.{os.getpid()}.part").symlink_to(secret.parent)
+        (shared / "history.part.csv").symlink_to(secret)
+        (shared / ".cache.lock").symlink_to(secret)
+        (shared / ".store.h5.lock").symlink_to(secret)
+        (shared / f".link.{os.getpid()}.part").symlink_to(secret)
+    write_text(target, "words")
+    assert target.read_text() == "words"
+    with csv_file(shared / "history.csv", [{"step": 1}]):
+        pass
+    link(shared / "file", shared / "link")
+    assert (shared / "link").readlink() == shared / "file"
+    with (
+        pytest.raises(FileExistsError, match=r"is a link, expected a file to lock.*\.cache\.lock"),
+        locked(shared / "cache"),
+    ):
+        pass
+    with pytest.raises(FileExistsError, match=r"is a link, .*\.store\.h5\.lock"), resume_store(shared / "store.h5", {}):
+        pass
+    assert_untouched(secret)
+
+
+@needs_root
+def test_a_folder_that_takes_the_name_of_the_private_one_gets_nothing(secret: Path):
+    """Without the sticky bit another user can rename it, and put a link in its place while a file is written."""
+    with tempfile.TemporaryDirectory() as name:
+        shared = Path(name)
+        shared.chmod(0o777)
+        with atomic_path(shared / "file") as part:
+            (folder,) = shared.glob(".*")
+            with another_user():
+                folder.rename(shared / "away")
+                folder.mkdir()
+                (folder / "file").symlink_to(secret)
+            part.write_text("words")
+        assert (shared / "file").read_text() == "words"
+        assert not (shared / "file").is_symlink()
+        assert (folder / "file").readlink() == secret
+    assert_untouched(secret)
+
+
+@needs_root
+def test_parts_of_a_store_that_another_user_laid_out_are_refused(shared: Path, secret: Path):
+    folder = shared / ".store.h5.parts"
+    with another_user():
+        folder.mkdir(0o777)
+        (folder / "open.h5").symlink_to(secret)
+        (folder / private.MARK).touch()
+
+    def write() -> None:
+        with resume_store(shared / "store.h5", {}) as writer:
+            writer.append(np.ones((3, 2)))
+
+    with pytest.raises(PermissionError, match=r"belongs to another user; remove that, .*\.store\.h5\.parts"):
+        write()
+    (folder / "open.h5").unlink()
+    folder.rmdir()
+    with another_user():
+        folder.symlink_to(secret.parent)
+    with pytest.raises(NotADirectoryError, match=r"is a link or a file, expected a folder"):
+        write()
+    folder.unlink()
+    write()
+    assert_untouched(secret)
+
+
+@needs_root
+def test_parts_of_a_store_stay_where_they_are_when_their_folder_is_replaced(secret: Path):
+    with tempfile.TemporaryDirectory() as name:
+        shared = Path(name)
+        shared.chmod(0o777)
+        folder = shared / ".store.h5.parts"
+
+        def write() -> None:
+            with resume_store(shared / "store.h5", {}) as writer:
+                writer.append(np.ones((3, 2)))
+                assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+                with another_user():
+                    folder.rename(shared / "away")
+                    folder.mkdir()
+                    (folder / "open.h5").symlink_to(secret)
+
+        with pytest.raises(OSError, match="not empty"):  # what the other user put there is left to look at
+            write()
+        assert (shared / "store.h5").is_file()
+    assert_untouched(secret)
+
+
+@needs_root
+def test_what_others_own_is_no_leftover(tmp_path: Path):
+    with tempfile.TemporaryDirectory() as name:
+        shared = Path(name)
+        shared.chmod(0o777)
+        (mine := shared / "mine").mkdir(0o700)
+        (mine / "data").touch()
+        planted = [shared / f"{private._prefix(shared / 'file')}aaaaaaa{i}.part" for i in range(4)]
+        with another_user():
+            planted[0].mkdir(0o700)
+            (planted[0] / private.MARK).touch()
+            planted[1].symlink_to(mine)
+            mine.rename(planted[2])
+            planted[3].write_text("a file")
+        write_text(shared / "file", "words")
+        assert (planted[2] / "data").is_file()
+        assert all(path.exists() or path.is_symlink() for path in (planted[0], planted[3]))
+        assert planted[1].is_symlink()
+
+
+WRITING = (
+    "import sys; from sdlcore.storage.files import atomic_path\n"
+    "with atomic_path(sys.argv[1]) as part:\n"
+    "    part.write_text('half'); print('ready', flush=True); sys.stdin.read()\n"
+    "    part.write_text('whole')\n"
+)
+
+
+def test_another_process_with_the_same_number_loses_nothing(tmp_path: Path):
+    """As in two containers that share a folder: process numbers say nothing about who lives."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"] if _can_unshare() else []
+    command = [*unshare, sys.executable, "-c", WRITING, str(tmp_path / "file")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
+        assert one.stdout.readline() == other.stdout.readline() == "ready\n"
+        write_text(tmp_path / "file", "mine")
+        assert len(list(tmp_path.glob(".*.part"))) == 2
+        for process in (one, other):
+            process.communicate("")
+            assert process.returncode == 0
+            assert (tmp_path / "file").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def _can_unshare() -> bool:
+    try:
+        return subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
+    target = tmp_path / "a.h5"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITING, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        writer.stdout.readline()
+        (left,) = tmp_path.glob(".*")
+        remove_leftovers(target)
+        assert left.exists()
+        writer.send_signal(signal.SIGKILL)
+    begun = Path(tempfile.mkdtemp(".part", private._prefix(target), tmp_path))  # killed before the mark was made
+    kept = [".a.h5.1234.part", f"{left.name}ial", left.name.replace(".a.", ".b."), left.name.replace("a.h5", "a")]
+    kept += [".a.h5.0123456789ab.abcdefgh.part"]  # of another machine
+    for name in kept:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / private.MARK).touch()
+    (left / "folder").mkdir()
+    with atomic_path(target) as part:
+        assert not left.exists()
+        assert not begun.exists()
+        part.touch()
+        with atomic_path(tmp_path / "a.txt") as other, atomic_path(target) as again:  # at the same time
+            other.touch()
+            again.touch()
+            assert part.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "a.h5", "a.txt"}
+
+
+def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make, made = tempfile.mkdtemp, []
+
+    def removed(*arguments: str) -> str:
+        made.append(make(*arguments))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", removed)
+    write_text(tmp_path / "file", "words")
+    assert (tmp_path / "file").read_text() == "words"
+    assert len(made) == 2
+
+
+def write_h5(part: Path) -> None:
+    with h5py.File(part, "w") as file:
+        file["x"] = np.arange(3)
+
+
+def read_h5(path: Path) -> list[int]:
+    with h5py.File(path) as file:
+        return file["x"][:].tolist()
+
+
+def write_figure(part: Path) -> None:
+    figure = plt.figure(figsize=(1, 1))
+    figure.savefig(part)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write", "read"),
+    [
+        (".safetensors", lambda part: save_file({"x": np.arange(3)}, part), lambda path: load_file(path)["x"].tolist()),
+        (".h5", write_h5, read_h5),
+        (".npy", lambda part: np.save(part, np.arange(3)), lambda path: np.load(path).tolist()),
+        (".png", write_figure, lambda path: path.read_bytes()[:4] == b"\x89PNG" and [0, 1, 2]),
+        (".pdf", write_figure, lambda path: path.read_bytes()[:4] == b"%PDF" and [0, 1, 2]),
+    ],
+)
+@pytest.mark.parametrize("length", [20, 255])
+def test_whatever_writes_it_a_file_gets_its_name_however_long(
+    tmp_path: Path, suffix: str, write: Callable[[Path], None], read: Callable[[Path], list[int]], length: int
+):
+    path = tmp_path / f"{'ü' * 5}{'n' * (length - 10 - len(suffix))}{suffix}"
+    with atomic_path(path) as part:
+        write(part)
+    assert read(path) == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    before = os.umask(0)
+    os.umask(before)
+    return before
+
+
+def test_leftovers_of_a_long_name_are_found_again(tmp_path: Path):
+    path = tmp_path / ("n" * 255)
+    left = Path(tempfile.mkdtemp(".part", private._prefix(path), tmp_path))
+    write_text(path, "words")
+    assert not left.exists()
+
+
+def test_of_several_that_write_one_file_the_last_wins_and_none_is_half_written(tmp_path: Path):
+    path, errors = tmp_path / "file", []
+    texts = [f"{i}" * 50_000 for i in range(4)]
+
+    def write(text: str) -> None:
+        try:
+            for _ in range(10):
+                write_text(path, text)
+                assert path.read_text() in texts
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path):
+    def fail() -> None:
+        with atomic_folder(tmp_path / "deep/folder") as part:
+            (part / "a").touch()
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert list((tmp_path / "deep").iterdir()) == []
+    for _ in range(2):
+        with atomic_folder(tmp_path / "deep/folder") as part:  # over an empty one, too
+            pass
+    with atomic_folder(tmp_path / "deep/folder") as part:
+        (part / "a").touch()
+    assert [path.name for path in (tmp_path / "deep").rglob("*")] == ["folder", "a"]
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "deep/folder").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "deep/folder"):
+        pass
+
+
+def test_an_error_over_an_unfinished_file_names_the_finished_one(tmp_path: Path):
+    def fail() -> None:
+        with atomic_path(tmp_path / "file.txt") as part:
+            (part.parent / "missing" / "file").touch()
+
+    with pytest.raises(FileNotFoundError) as caught:
+        fail()
+    assert caught.value.filename == str(tmp_path / "file.txt")
+
+
+@needs_root
+def test_a_folder_that_cannot_be_written_is_named_by_the_file():
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        with another_user(), pytest.raises(PermissionError) as caught:
+            write_text(Path(name) / "file", "words")
+        assert caught.value.filename == f"{name}/file"
+
+
+def test_a_lock_is_opened_without_changing_what_is_there(tmp_path: Path):
+    (tmp_path / "lock").write_text("words")
+    os.close(open_lock(tmp_path / "lock"))
+    assert (tmp_path / "lock").read_text() == "words"
