@@ -2,6 +2,7 @@ import copy
 import hashlib
 import inspect
 import json
+import os
 import signal
 import tempfile
 import warnings
@@ -688,3 +689,24 @@ def test_a_bar_learns_nothing_of_the_rate_from_its_first_row(capsys):
         assert "30/100 [00:00<?" in capsys.readouterr().err
         write({"step": 100, **row})
     assert "100/100" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["cut", "overwritten"])
+def test_a_file_that_is_written_to_during_the_training_is_refused_and_nothing_is_saved(
+    both, tmp_path, monkeypatch, change
+):
+    np.save(path := tmp_path / "x.npy", both[0])
+    once = loop.TrainingStep.__call__
+
+    def meanwhile(self, *args):
+        if change == "cut":
+            os.truncate(path, 4096)
+        else:
+            os.utime(path)
+        return once(self, *args)
+
+    monkeypatch.setattr(loop.TrainingStep, "__call__", meanwhile)
+    # an epoch of 46 steps holds all samples in memory; the next one reads them again
+    with pytest.raises(ValueError, match=r"x\.npy: was changed while it was read; run this again"):
+        sdl.fit(path, out=tmp_path / "run", **{**TOPK, "steps": 60}, **QUIET)
+    assert not (tmp_path / "run/model.safetensors").exists()

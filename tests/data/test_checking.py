@@ -1,5 +1,7 @@
 """Stores with good seals whose tables do not fit each other: none is opened, so nothing can crash on them."""
 
+import zlib
+
 import h5py
 import numpy as np
 import pytest
@@ -48,6 +50,30 @@ def at(name, place, value):
     return change
 
 
+def short(name, **packing):
+    """Write a chunk of 8 bytes."""
+
+    def change(file):
+        values, attributes = file[name][:], dict(file[name].attrs)
+        del file[name]
+        file.create_dataset(name, values.shape, values.dtype, chunks=values.shape, **packing).attrs.update(attributes)
+        content = zlib.compress(bytes(8)) if "compression" in packing else bytes(8)
+        file[name].id.write_direct_chunk((0,) * values.ndim, content)
+
+    return change
+
+
+def nested(name):
+    """Nest groups, which h5py's own visit takes long for."""
+
+    def change(file):
+        group = file.create_group(name)
+        for _ in range(300):
+            group = group.create_group("g")
+
+    return change
+
+
 def attribute(name, key, value):
     return lambda file: file[name].attrs.__setitem__(key, value)
 
@@ -78,6 +104,14 @@ def attribute(name, key, value):
         (lambda file: file["input"].resize(10**9, axis=0), "input has 1 of its .* chunks; the others were never"),
         (lambda file: file.move("input", "x") or file.__setitem__("input", h5py.SoftLink("/x")), "input is a link"),
         (lambda file: file.__setitem__("y", h5py.ExternalLink("s.h5", "input")), "y is a link"),
+        (short("input"), r"input has a chunk of 8 bytes, expected \d+"),
+        (short("features/indices"), r"features/indices has a chunk of 8 bytes, expected \d+"),
+        (short("checksums/input"), r"checksums/input has a chunk of 8 bytes, expected \d+"),
+        (short("input", compression="gzip"), "input is packed by deflate"),
+        (short("references/position", shuffle=True), "references/position is packed by shuffle"),
+        (nested("other"), "other is no table of a store"),
+        (nested("references/other"), "references/other is no table of a store"),
+        (lambda file: file.__setitem__("references/again", file["references"]), "references/again is no table"),
         (attribute("/", "provenance", "[]"), "its provenance or checksum"),
         (attribute("/", "provenance", "[" * 10**5), "tables cannot be read"),
         (attribute("/", "provenance", "{"), "tables cannot be read"),

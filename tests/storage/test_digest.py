@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from sdlcore.storage import digest
@@ -196,3 +200,19 @@ def test_libraries_beside_an_installed_package_do_not_count(tmp_path, monkeypatc
     (tmp_path / "script.py").write_text("import sdlcore\n")
     monkeypatch.setattr(digest, "HOME", tmp_path)
     assert set(digest.imported_sources(tmp_path / "script.py", tmp_path)) == {"script.py", "sdlcore/__init__.py"}
+
+
+@pytest.mark.parametrize(
+    ("source", "encoding"),
+    [("x = '\u03c3 \u65e5\u672c'\n", "utf-8"), ("# coding: euc-jp\nx = '\u65e5\u672c'\n", "euc-jp")],
+)
+def test_the_locale_does_not_change_the_digest(tmp_path, source, encoding):
+    """In this one Python decodes files as ASCII."""
+    script = tmp_path / "script.py"
+    script.write_bytes(source.encode(encoding))
+    code = "import sys, locale, pathlib; from sdlcore.storage.digest import source_digest\n"
+    code += "print(locale.getencoding(), source_digest(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[1]).parent))"
+    variables = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code, str(script)]
+    said = subprocess.check_output(command, env=os.environ | variables, text=True).split()
+    assert said == ["ANSI_X3.4-1968", source_digest(script, tmp_path)]

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor
 
 from sdlcore.api.card import card_of
-from sdlcore.api.inputs import check_tensor, floats, is_pair
+from sdlcore.api.inputs import check_tensor, float_rows, is_pair
 from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_folder
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.interop.load import load as load_coder
@@ -325,7 +325,7 @@ def load(
 def _numbers(values: Any, name: str) -> Any:
     """Return a tensor as it is, anything else as an array; ValueError if it holds no floating-point numbers."""
     if not isinstance(values, Tensor):
-        return floats(values, name)
+        return float_rows(values, name)
     check_tensor(values, name)
     return values
 

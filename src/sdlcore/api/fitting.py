@@ -34,6 +34,7 @@ from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import check_writable, provenance
+from sdlcore.storage.npy import Numbers
 from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.checkpoint import steps_of_another
 from sdlcore.training.history import History, Row, Sink, Write, csv_rows
@@ -316,7 +317,7 @@ def digest_of(samples: Activations) -> str:
     return _digest_of(*(samples.column(name) for name in columns))
 
 
-def _digest_of(*arrays: np.ndarray | None) -> str:
+def _digest_of(*arrays: np.ndarray | Numbers | None) -> str:
     """Return a hex SHA-256 of arrays, by blocks of rows."""
     total = hashlib.sha256()
     for values in arrays:

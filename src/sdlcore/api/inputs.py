@@ -13,6 +13,7 @@ import torch
 from sdlcore.data.memory import Activations, Arrays, check_floats
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.settings import Pair, checked
+from sdlcore.storage.npy import Numbers
 from sdlcore.text import printable
 
 STORES = (".h5", ".hdf5")
@@ -29,9 +30,14 @@ def floats(values: Any, name: str) -> np.ndarray:
     ValueError
         If they are numbers of another type, or no numbers.
     """
+    return np.asarray(float_rows(values, name))
+
+
+def float_rows(values: Any, name: str) -> np.ndarray | Numbers:
+    """Check floating-point numbers like `floats`. Rows of an .npy file are read later, one slice at a time."""
     if isinstance(values, torch.Tensor):
         check_tensor(values, name)
-    found = array(values, name)
+    found = rows(values, name)
     check_floats(name, found)
     return found
 
@@ -58,7 +64,7 @@ def _check_dense(values: torch.Tensor, name: str) -> None:
 
 
 def array(values: Any, name: str) -> np.ndarray:
-    """Return an array, or a tensor from any device, as an array; the path of an .npy file as a memory map.
+    """Return an array, a tensor from any device, or the content of an .npy file, as an array.
 
     Its type is not checked, see `floats`.
 
@@ -67,6 +73,11 @@ def array(values: Any, name: str) -> np.ndarray:
     ValueError
         If it is something else.
     """
+    return np.asarray(rows(values, name))
+
+
+def rows(values: Any, name: str) -> np.ndarray | Numbers:
+    """Return the same, but for a file what reads its rows when they are asked for."""
     if isinstance(values, torch.Tensor):
         _check_dense(values, name)
         values = values.detach()
@@ -77,13 +88,12 @@ def array(values: Any, name: str) -> np.ndarray:
                 f"{values}: expected an .npy file, which np.save writes, or an activation store ({', '.join(STORES)})"
             )
         try:
-            return np.asarray(np.load(values, mmap_mode="r", allow_pickle=False))
+            return Numbers(values)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{values}: no such file, given as {name}") from error
-        except (ValueError, EOFError) as error:
+        except ValueError as error:
             if "Python objects" in str(error):
-                said = "holds Python objects, which are not loaded; save numbers, or names by .astype(str)"
-                raise ValueError(f"{values}: {said}") from error
+                raise ValueError(f"{values}: {str(error).removeprefix('it ')}") from error
             raise ValueError(f"{values}: is no .npy file of numbers ({error})") from error
     if not isinstance(values, np.ndarray):
         way = next((way for way in ("to_numpy", "toarray") if hasattr(values, way)), None)
@@ -118,9 +128,9 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
             if target is not None or len(x) != 2:
                 raise ValueError(f"x has {len(x)} parts, expected one array, or two for a crosscoder and no target")
             x, target = x
-        target = None if target is None else floats(target, "target")
+        target = None if target is None else float_rows(target, "target")
         numbers, names = class_numbers(labels)
-        yield Arrays(floats(x, "x"), target, numbers, names)
+        yield Arrays(float_rows(x, "x"), target, numbers, names)
 
 
 def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]:

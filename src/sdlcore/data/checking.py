@@ -2,11 +2,16 @@
 
 Seals prove that a file is what its writer left, not that its writer was right. scipy's kernels trust the indices of a
 sparse matrix: one that is out of range brings the process down. And HDF5 reads what is not there as fill values, zeros
-mostly: sources of virtual datasets that are missing, external files, chunks that were never written.
+mostly: sources of virtual datasets that are missing, external files, chunks that were never written. The end of a chunk
+that is stored, or unpacked, to fewer bytes than it has is whatever was in memory.
 """
 
 import math
+import zlib
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,6 +19,10 @@ import numpy as np
 from sdlcore.data.layout import StoreError, column_names, dtype_of
 
 ENTRIES_AT_ONCE = 2**20
+GROUPS = ("features", "references", "checksums", "checksums/references", "checksums/features", "shards")
+DEFLATE, SHUFFLE, FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
+FILTERS = {DEFLATE: "gzip", SHUFFLE: "shuffle", FLETCHER32: "fletcher32"}
+"""Ways to pack chunks whose size after unpacking can be known."""
 SHAPES = {"input": "samples x dimension", "target": "samples x dimension", "labels": "samples"}
 KINDS = {"input": "f", "target": "f", "labels": "iu"}
 
@@ -48,6 +57,87 @@ def never_written(dataset: h5py.Dataset) -> str | None:
     return f"has {there} of its {expected} chunks; the others were never written and would be read as zeros"
 
 
+def short_chunk(dataset: h5py.Dataset) -> str | None:
+    """Return the size of a chunk that is not whole, for the end of a sentence, or None; packed ones are not checked."""
+    if dataset.chunks is None or _filters(dataset):
+        return None
+    expected = _chunk_bytes(dataset)
+    short: list[int] = []
+    dataset.id.chunk_iter(lambda chunk: short.append(chunk.size) if chunk.size != expected else None)
+    return f"has a chunk of {short[0]} bytes, expected {expected}" if short else None
+
+
+def unknown_packing(dataset: h5py.Dataset) -> str | None:
+    """Return a filter of a dataset that `short_packed_chunk` cannot undo, for the end of a sentence, or None."""
+    unknown = [name for code, name in _filters(dataset) if code not in FILTERS]
+    return f"is packed by {unknown[0]}" if unknown else None
+
+
+def short_packed_chunk(dataset: h5py.Dataset, start: int, stop: int) -> str | None:
+    """Return the size of a chunk of rows ``start:stop`` that unpacks to too few bytes, as a sentence's end, or None."""
+    filters = _filters(dataset)
+    if dataset.chunks is None or not filters:
+        return None
+    expected = _chunk_bytes(dataset)
+    first, *others = dataset.chunks
+    rows = range(start - start % first, min(stop, len(dataset)), first)
+    for place in product(rows, *map(range, [0] * len(others), dataset.shape[1:], others)):
+        skipped, packed = dataset.id.read_direct_chunk(place)
+        found = len(packed)
+        for number, (code, _) in reversed(list(enumerate(filters))):
+            if skipped >> number & 1:
+                continue
+            if code == FLETCHER32:
+                packed, found = packed[:-4], found - 4
+            elif code == DEFLATE:
+                packed = zlib.decompressobj().decompress(packed, expected + 4)
+                found = len(packed)
+        if found != expected:
+            return f"has a chunk that unpacks to {found} bytes, expected {expected}"
+    return None
+
+
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    """Return the bytes of a chunk in the file, where a string is its length, the address of a heap and a number."""
+    size: int = dataset.id.get_type().get_size()
+    if h5py.check_vlen_dtype(dataset.dtype) or (h5py.check_string_dtype(dataset.dtype) and dataset.dtype.kind == "O"):
+        size = 4 + dataset.file.id.get_create_plist().get_sizes()[0] + 4
+    return math.prod(dataset.chunks) * size
+
+
+def _filters(dataset: h5py.Dataset) -> list[tuple[int, str]]:
+    made = dataset.id.get_create_plist()
+    found = [made.get_filter(number) for number in range(made.get_nfilters())]
+    return [(code, name.decode(errors="replace")) for code, _, _, name in found]
+
+
+def datasets(file: h5py.File) -> Iterator[str]:
+    """Yield the names of the datasets in an HDF5 file, each once, however deep; no link is followed.
+
+    h5py's own visits take time by the square of the depth.
+    """
+    waiting: list[tuple[str, h5py.Group]] = [("", file)]
+    seen = {_address(file)}
+    while waiting:
+        above, group = waiting.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            found = group[name]
+            if _address(found) in seen:
+                continue
+            seen.add(_address(found))
+            if isinstance(found, h5py.Group):
+                waiting.append((f"{above}{name}/", found))
+            elif isinstance(found, h5py.Dataset):
+                yield f"{above}{name}"
+
+
+def _address(found: Any) -> tuple[int, int]:
+    about = h5py.h5o.get_info(found.id)
+    return about.fileno, about.addr
+
+
 def check_tables(path: Path, file: h5py.File) -> None:
     """Look at the links of a store, shapes, types and places of its columns, and every index of its features.
 
@@ -56,9 +146,10 @@ def check_tables(path: Path, file: h5py.File) -> None:
     StoreError
         Naming the file, the table and what is wrong with it.
     """
-    foreign = file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else name)
-    if foreign is not None:
-        raise _misfit(path, foreign, "is a link")
+    for name, found in _tables(path, file):
+        problem = short_chunk(found) or (f"is packed by {_filters(found)[0][1]}" if _filters(found) else None)
+        if problem:
+            raise _misfit(path, name, problem)
     united = file["shards/file"].asstr()[:].tolist() if "shards" in file else []
     rows = len(file["input"])
     for name in column_names(file):
@@ -81,6 +172,20 @@ def check_tables(path: Path, file: h5py.File) -> None:
         raise _misfit(path, "shards/rows", f"does not add up to the {rows} rows of input")
     if "features" in file:
         _check_features(path, file["features"], rows)
+
+
+def _tables(path: Path, file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield the datasets of a store; StoreError for what no store has: links, and groups of other names."""
+    for above in ("", *(f"{group}/" for group in GROUPS if group in file)):
+        for name in file[above or "/"]:
+            name = f"{above}{name}"
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                raise _misfit(path, name, "is a link")
+            found = file[name]
+            if isinstance(found, h5py.Dataset):
+                yield name, found
+            elif name not in GROUPS:
+                raise _misfit(path, name, "is no table of a store")
 
 
 def _check_features(path: Path, group: h5py.Group, rows: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.layout import chunk_rows
+from sdlcore.storage.npy import Numbers
 
 ROWS_AT_ONCE = 8192
 
@@ -38,7 +39,7 @@ class Arrays:
     Parameters
     ----------
     input
-        N x n_p, float16, float32 or float64; a memory map is read by blocks.
+        N x n_p, float16, float32 or float64; a file is read by blocks.
     target
         N x n_r: a second representation of the same samples.
     labels
@@ -56,15 +57,16 @@ class Arrays:
 
     def __init__(
         self,
-        input: np.ndarray,
-        target: np.ndarray | None = None,
+        input: np.ndarray | Numbers,
+        target: np.ndarray | Numbers | None = None,
         labels: np.ndarray | None = None,
         class_names: Sequence[str] | None = None,
         features: scipy.sparse.csr_array | None = None,
     ) -> None:
         self.path = Path("x")
-        self._columns = {"input": _matrix("x", input)}
-        self.rows, self.n_p = input.shape
+        self._columns: dict[str, np.ndarray | Numbers] = {"input": _matrix("x", input)}
+        self.rows: int = input.shape[0]
+        self.n_p: int = input.shape[1]
         self.n_r: int | None = None
         if target is not None:
             self._columns["target"] = _matrix("target", target)
@@ -84,7 +86,7 @@ class Arrays:
         """Tell whether there is such a column."""
         return column in self._columns
 
-    def column(self, column: str) -> np.ndarray:
+    def column(self, column: str) -> np.ndarray | Numbers:
         """Return a column as it was given."""
         if column not in self._columns:
             raise ValueError(f"{self.path}: has no {column}")
@@ -105,7 +107,7 @@ class Arrays:
         return self._features
 
 
-def check_floats(name: str, values: np.ndarray) -> None:
+def check_floats(name: str, values: np.ndarray | Numbers) -> None:
     """Refuse an array that does not hold float16, float32 or float64: `ValueError` naming it."""
     if values.dtype not in (np.float16, np.float32, np.float64):
         # neither texts, dates nor complex numbers, which a conversion would change without a word
@@ -116,7 +118,7 @@ def check_floats(name: str, values: np.ndarray) -> None:
         )
 
 
-def _matrix(name: str, values: np.ndarray) -> np.ndarray:
+def _matrix(name: str, values: np.ndarray | Numbers) -> np.ndarray | Numbers:
     check_floats(name, values)
     if values.ndim != 2 or 0 in values.shape:
         found, how = f"{name} is {values.dtype} of shape {values.shape}", ""

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from sdlcore.sources.files.arrays import npy_header
+from sdlcore.storage.npy import read_header
 from sdlcore.storage.foreign import listed, shown
 from sdlcore.storage.parsing import SourceError
 
@@ -62,7 +62,7 @@ def read_npz(path: Path) -> dict[str, Tensor]:
 
 def _npz_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
     with archive.open(member) as stream:
-        header = npy_header(stream, member.file_size)
+        header = read_header(stream, member.file_size)
         _check_shape(path, name, header.shape)
         if header.dtype.kind not in "fiub" or header.dtype.itemsize > 8:
             raise _wrong_type(path, name, header.dtype)

@@ -51,7 +51,7 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for name, path in imported_sources(script, root, parts).items():
-        digest.update(f"{name} {_read(path.read_text(), str(path))[1]}\n".encode())
+        digest.update(f"{name} {_read(path.read_bytes(), str(path))[1]}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -107,7 +107,7 @@ def _is_installed_apart(name: str, path: Path, beside: Path) -> bool:
 
 def _imports(path: Path, root: Path) -> Iterator[str]:
     """Yield the dotted names that a file imports. What is imported *from* a module may be a module itself."""
-    for module, level, names in _read(path.read_text(), str(path))[0]:
+    for module, level, names in _read(path.read_bytes(), str(path))[0]:
         base = module
         if level:
             package = path.relative_to(root).parent
@@ -120,9 +120,9 @@ def _imports(path: Path, root: Path) -> Iterator[str]:
 # Parsing is what takes time, and scripts of a pipeline share most modules; by the text, since a file may be edited.
 # Trees are not kept: walking through all of them, the garbage collector took twice as long as parsing.
 @cache
-def _read(text: str, name: str) -> tuple[list[tuple[str, int, list[str]]], str]:
+def _read(text: bytes, name: str) -> tuple[list[tuple[str, int, list[str]]], str]:
     """Return a source's import statements (from where, how many packages up, which names), and its digest."""
-    tree = ast.parse(text, name)
+    tree = ast.parse(text, name)  # bytes: by UTF-8 or the encoding that the file names, in every locale
     imports = []
     for node in _statements(tree.body):
         if isinstance(node, ast.Import):

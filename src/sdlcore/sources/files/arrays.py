@@ -10,16 +10,24 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from numpy.lib import format as npy
 from safetensors import safe_open
 
-from sdlcore.data.checking import data_elsewhere, never_written
+from sdlcore.data.checking import (
+    FILTERS,
+    data_elsewhere,
+    datasets,
+    never_written,
+    short_chunk,
+    short_packed_chunk,
+    unknown_packing,
+)
 from sdlcore.data.layout import decode
 from sdlcore.sources.files.settings import FORMATS, parse_array
+from sdlcore.storage.npy import Header, Numbers, read_header
 from sdlcore.storage.parsing import SourceError, in_a_sentence
 
 # names that safetensors gives to types; bfloat16, which numpy lacks, is read as the bits
@@ -75,50 +83,17 @@ def open_array(reference: str) -> Iterator[Array]:
         yield array._replace(name=reference, read=read)
 
 
-class Header(NamedTuple):
-    """What an .npy file says of the numbers that follow."""
-
-    shape: tuple[int, ...]
-    by_columns: bool
-    dtype: np.dtype
-
-    @property
-    def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
-
-
-def npy_header(stream: IO[bytes], size: int) -> Header:
-    """Read the header of an .npy file of so many bytes, and hold it against that."""
-    version = npy.read_magic(stream)
-    # version 3 says 2 in another encoding, which concerns names of fields alone
-    later = npy.read_array_header_2_0
-    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): later, (3, 0): later}.get(version)
-    if read_header is None:
-        raise ValueError(f"version {version} of the npy format is not known")
-    header = Header(*read_header(stream))
-    if header.dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not loaded; save numbers, or names by .astype(str)")
-    if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
-        raise ValueError(f"its header says {header.dtype} of shape {header.shape}, which is no array of numbers")
-    expected, found = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()
-    if found != expected:
-        raise ValueError(f"its header says {header.shape} of {header.dtype}: {expected} bytes, but {found} follow")
-    return header
-
-
 @contextmanager
 def _npy(path: str, key: str | None) -> Iterator[Array]:
     if key is not None:
         raise SourceError(f"{path}#{key}: an .npy file holds one array without a name; write {path}")
-    with Path(path).open("rb") as file:
-        shape, by_columns, dtype = npy_header(file, Path(path).stat().st_size)
-        start = file.tell()
-    values = _mapped(path, dtype, start, shape, "F" if by_columns else "C")
-    yield Array(path, shape, dtype.name, dtype.kind, lambda start, stop: np.asarray(values[start:stop]))
+    yield _of_numbers(path, Numbers(path))
 
 
-def _mapped(path: str, dtype: np.dtype, start: int, shape: tuple[int, ...], order: Any = "C") -> np.ndarray:
-    return np.memmap(path, dtype, "r", start, shape, order) if math.prod(shape) else np.zeros(shape, dtype)
+def _of_numbers(path: str, numbers: Numbers, decoded: str | None = None) -> Array:
+    """Return an array whose numbers are read as they are, or are the bits of another type."""
+    dtype, kind = (decoded, "f") if decoded else (numbers.dtype.name, numbers.dtype.kind)
+    return Array(path, numbers.shape, dtype, kind, lambda start, stop: decode(numbers[start:stop], dtype))
 
 
 @contextmanager
@@ -146,7 +121,7 @@ class _ZippedArray:
     def _open(self) -> Header:
         self._stream = self._archive.open(self._name)
         self._row = 0
-        return npy_header(self._stream, self._archive.getinfo(self._name).file_size)
+        return read_header(self._stream, self._archive.getinfo(self._name).file_size)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         stop = min(stop, self.shape[0])
@@ -170,19 +145,26 @@ class _ZippedArray:
 @contextmanager
 def _hdf5(path: str, key: str | None) -> Iterator[Array]:
     with h5py.File(path, "r") as file:
-        names: list[str] = []
-        file.visititems(lambda name, found: names.append(name) if isinstance(found, h5py.Dataset) else None)
         linked = None if key is None else _within(path, file, key)
-        name = key if key is not None and isinstance(linked, h5py.Dataset) else _choose(path, key, names)
+        is_there = key is not None and isinstance(linked, h5py.Dataset)
+        name = str(key) if is_there else _choose(path, key, list(datasets(file)))
         dataset = file[name]
         if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK_BYTES:
             raise SourceError(f"{path}#{name}: has chunks of more than 1 GiB; write it anew with smaller ones")
-        if problem := data_elsewhere(dataset) or never_written(dataset):
+        if problem := data_elsewhere(dataset) or never_written(dataset) or short_chunk(dataset):
             raise SourceError(f"{path}#{name}: {problem}; copy the whole array into a file of its own")
+        if problem := unknown_packing(dataset):
+            raise SourceError(f"{path}#{name}: {problem}; write it anew by {', '.join(FILTERS.values())} or unpacked")
         # stores of ours keep bfloat16 as its bits
         is_bits = dataset.dtype == np.uint16 and str(dataset.attrs.get("dtype")) == "bfloat16"
         dtype, kind = ("bfloat16", "f") if is_bits else (dataset.dtype.name, dataset.dtype.kind)
-        yield Array(path, dataset.shape or (), dtype, kind, lambda start, stop: decode(dataset[start:stop], dtype))
+
+        def read(start: int, stop: int) -> np.ndarray:
+            if problem := short_packed_chunk(dataset, start, stop):
+                raise SourceError(f"{path}#{name}: {problem}; write it anew")
+            return decode(dataset[start:stop], dtype)
+
+        yield Array(path, dataset.shape or (), dtype, kind, read)
 
 
 def _within(path: str, file: h5py.File, key: str) -> Any:
@@ -222,9 +204,8 @@ def _safetensors(path: str, key: str | None) -> Iterator[Array]:
     kind, shape, (first, _) = (header[name][part] for part in ("dtype", "shape", "data_offsets"))
     if kind not in SAFETENSORS:
         raise SourceError(f"{path}#{name}: holds {kind}, which is not read here; convert it to F32 or BF16")
-    values = _mapped(path, np.dtype(SAFETENSORS[kind]), 8 + length + first, tuple(shape))
-    dtype, letter = ("bfloat16", "f") if kind == "BF16" else (values.dtype.name, values.dtype.kind)
-    yield Array(path, tuple(shape), dtype, letter, lambda start, stop: decode(np.asarray(values[start:stop]), dtype))
+    numbers = Numbers(path, Header(tuple(shape), False, np.dtype(SAFETENSORS[kind])), 8 + length + first)
+    yield _of_numbers(path, numbers, "bfloat16" if kind == "BF16" else None)
 
 
 def _choose(path: str, key: str | None, names: list[str]) -> str:

@@ -1,0 +1,129 @@
+"""Read rows of arrays in files without mapping them into memory, and notice that a file changes meanwhile.
+
+Whoever reads mapped memory whose file became shorter is killed by SIGBUS, and sees numbers that are written meanwhile.
+"""
+
+import math
+import os
+import weakref
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+
+class Header(NamedTuple):
+    """What an .npy file says of the numbers that follow."""
+
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+def read_header(stream: IO[bytes], size: int) -> Header:
+    """Read the header of an .npy file of so many bytes; ValueError if it does not fit that size."""
+    version = npy.read_magic(stream)
+    # version 3 says 2 in another encoding, which concerns names of fields alone
+    later = npy.read_array_header_2_0
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): later, (3, 0): later}.get(version)
+    if read is None:
+        raise ValueError(f"version {version} of the npy format is not known")
+    header = Header(*read(stream))
+    if header.dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not loaded; save numbers, or names by .astype(str)")
+    if header.dtype.subdtype or not header.dtype.itemsize or min(header.shape, default=0) < 0:
+        raise ValueError(f"its header says {header.dtype} of shape {header.shape}, which is no array of numbers")
+    expected, found = math.prod(header.shape) * header.dtype.itemsize, size - stream.tell()
+    if found != expected:
+        raise ValueError(f"its header says {header.shape} of {header.dtype}: {expected} bytes, but {found} follow")
+    return header
+
+
+class Numbers:
+    """An array in an open file. Slices of rows are read when they are asked for.
+
+    A file that is written to after it was opened is refused by the next read, which every read checks after it has its
+    numbers: by size and time of the last change, which file systems count in steps of some milliseconds. Replacing the
+    file by another one under its name is no change: the old one is read to its end.
+
+    Parameters
+    ----------
+    path
+        The file.
+    header, start
+        Shape and type, and the byte that the numbers begin at; those of an .npy file if None.
+    """
+
+    def __init__(self, path: str | Path, header: Header | None = None, start: int = 0) -> None:
+        self._path = Path(path)
+        with self._path.open("rb") as file:
+            self._descriptor = os.dup(file.fileno())
+            self._close = weakref.finalize(self, os.close, self._descriptor)
+            self._state = self._now()
+            if header is None:
+                header, start = read_header(file, self._state[0]), file.tell()
+        self.shape, self._by_columns, self.dtype = header
+        self._start = start
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice) -> np.ndarray:
+        """Return rows; ValueError naming the file if it was changed since it was opened."""
+        if not isinstance(rows, slice):
+            return np.asarray(self[rows : rows + 1][0])
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            return np.asarray(self[:][rows])
+        found = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype, "F" if self._by_columns else "C")
+        if self._by_columns:
+            columns = found.reshape(len(found), -1, order="F") if found.size else found.reshape(0, 0)
+            for number in range(columns.shape[1]):
+                self._fill(columns[:, number], number * len(self) + start)
+        else:
+            self._fill(found.reshape(-1), start * math.prod(self.shape[1:]))
+        if self._now() != self._state:
+            self._refuse()
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        whole = self[:] if self.shape else self._only()
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def close(self) -> None:
+        self._close()
+
+    def _only(self) -> np.ndarray:
+        found = np.empty(1, self.dtype)
+        self._fill(found, 0)
+        return found.reshape(())
+
+    def _fill(self, found: np.ndarray, place: int) -> None:
+        content: Any = found.view(np.uint8)
+        left = memoryview(content)
+        at = self._start + place * self.dtype.itemsize
+        while left:
+            count = os.preadv(self._descriptor, [left], at)
+            if not count:
+                self._refuse()
+            left, at = left[count:], at + count
+
+    def _now(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
+
+    def _refuse(self) -> None:
+        raise ValueError(f"{self._path}: was changed while it was read; run this again once nothing writes to it")
