@@ -536,3 +536,16 @@ def _npy(folder, where):
     with ActivationStore(folder / "bench/train.h5") as store:
         np.save(where / "x.npy", store.read("input"))
     return str(where / "x.npy")
+
+
+def test_an_option_expands_a_tilde_that_the_shell_leaves_and_takes_no_empty_path(tmp_path, folder, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    small = ["--n-q", "4", "--l1", "0.1", "--steps", "1", "--batch-size", "8", "--device", "cpu"]
+    main(["fit", str(folder / "bench/train.h5"), "--out=~/run", *small])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["fit", str(folder / "bench/train.h5"), "--out", "", *small])
+    assert "is empty, expected a path" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -34,6 +34,7 @@ from sdlcore.plugins.own import described, own_settings
 from sdlcore.plugins.registry import Extension, PluginError
 from sdlcore.settings import FromJson, did_you_mean
 from sdlcore.storage.parsing import SourceError
+from sdlcore.storage.paths import user_path
 from sdlcore.text import printable, printable_lines
 
 TALKATIVE = ("fontTools", "httpx", "httpx2")
@@ -326,7 +327,16 @@ def _or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 NESTED = ConstructorRegistry()
-"""Rules of `commands`: settings that may be left out are one value of JSON, others an option each."""
+"""Rules of `commands`: settings that may be left out are one value of JSON, others an option each; ``~`` is home."""
+
+
+@NESTED.primitive_rule
+def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        1, "PATH", lambda texts: user_path(texts[0]), lambda value: isinstance(value, Path), lambda value: [str(value)]
+    )
 
 
 @NESTED.primitive_rule

@@ -710,3 +710,24 @@ def test_a_file_that_is_written_to_during_the_training_is_refused_and_nothing_is
     with pytest.raises(ValueError, match=r"x\.npy: was changed while it was read; run this again"):
         sdl.fit(path, out=tmp_path / "run", **{**TOPK, "steps": 60}, **QUIET)
     assert not (tmp_path / "run/model.safetensors").exists()
+
+
+def test_a_path_may_begin_with_a_tilde_wherever_it_is_given_and_none_is_empty(both, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    np.save(tmp_path / "x.npy", both[0])
+    found = sdl.fit("~/x.npy", out="~/run", **SMALL)
+    assert (tmp_path / "run/model.safetensors").is_file()
+    sdl.fit_many("~/x.npy", {"a": {}}, out="~/many", **SMALL)
+    assert (tmp_path / "many/a/model.safetensors").is_file()
+    found.save("~/one.safetensors")
+    assert sdl.load("~/one.safetensors").encode("~/x.npy").shape == sdl.load("~/run").encode(both[0]).shape
+    sdl.export(found, "dictionary_learning", "~/out")
+    assert (tmp_path / "out/ae.pt").is_file()
+    for save in (lambda: sdl.fit(both[0], out="", **SMALL), lambda: found.save(""), lambda: sdl.load("")):
+        with pytest.raises(ValueError, match=" is empty, expected a path"):
+            save()
+    with pytest.raises(ValueError, match="out is empty, expected a path"):
+        sdl.fit_many(both[0], {"a": {}}, out="", **SMALL)
+    assert list((tmp_path / "here").iterdir()) == []

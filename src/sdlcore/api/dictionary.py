@@ -21,6 +21,7 @@ from sdlcore.model.saving import check_finite, load_model, load_provenance, save
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
+from sdlcore.storage.paths import user_path
 from sdlcore.training.history import csv_file, read_history
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If weights are not finite, if the path is called as another kind of file is, or if a file model.safetensors
             would lie beside the ``config.json`` of another run, where `load` refuses it.
         """
-        path = Path(path)
+        path = user_path(path)
         check_finite(path, self.coder.state_dict())  # before anything that lies there is removed
         if path.suffix == ".safetensors":
             _check_neighbour(path, self.provenance)
@@ -231,7 +232,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         ValueError
             If it is damaged or no dictionary of ours; the message names the file.
         """
-        path = Path(path)
+        path = user_path(path)
         model = path / OURS if path.is_dir() else path
         if not model.is_file():
             raise ValueError(f"{model}: no such file; expected a dictionary that sdlcore wrote, or a run's folder")
@@ -312,7 +313,8 @@ def load(
     ValueError
         Naming the file, if it is damaged, of no format or of several, or computes what no model here does.
     """
-    if (Path(path) / CHECKPOINT).is_file() and not (Path(path) / OURS).exists():
+    path = user_path(path)
+    if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
         raise ValueError(f"{path}: holds a training that is not finished; the same call as before goes on with it")
     if format in (None, "sdlcore") and not options:  # ours takes none, which load_coder says
         found = locate(path, subfolder, revision)

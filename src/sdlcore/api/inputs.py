@@ -14,6 +14,7 @@ from sdlcore.data.memory import Activations, Arrays, check_floats
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.settings import Pair, checked
 from sdlcore.storage.npy import Numbers
+from sdlcore.storage.paths import user_path
 from sdlcore.text import printable
 
 STORES = (".h5", ".hdf5")
@@ -83,7 +84,8 @@ def rows(values: Any, name: str) -> np.ndarray | Numbers:
         values = values.detach()
         return np.asarray((values.float() if values.dtype == torch.bfloat16 else values).numpy(force=True))
     if isinstance(values, str | Path):
-        if Path(values).suffix != ".npy":
+        values = user_path(values, name)
+        if values.suffix != ".npy":
             raise ValueError(
                 f"{values}: expected an .npy file, which np.save writes, or an activation store ({', '.join(STORES)})"
             )
@@ -118,7 +120,7 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
             if given is not None:
                 where = x.path if isinstance(x, ActivationStore) else x
                 raise ValueError(f"{where}: a store holds its {name} itself; leave {name} out")
-        with nullcontext(x) if isinstance(x, ActivationStore) else open_checked(x) as store:
+        with nullcontext(x) if isinstance(x, ActivationStore) else open_checked(user_path(x, "x")) as store:
             yield store
     else:
         if is_pair(x):

@@ -16,6 +16,7 @@ from sdlcore.inside.places import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.sites import blocks
+from sdlcore.storage.paths import user_path
 
 
 @listing_settings
@@ -76,6 +77,7 @@ def fit_layers(
     """
     if pair not in ("transcoder", "sae"):
         raise ValueError(f"pair must be transcoder or sae, since each dictionary has one layer; found {pair}")
+    out = None if out is None else user_path(out, "out")
     where = device_of(device)
     asked = Fit.of(settings | {"pair": pair}, seed, None, None, None, where)
     reader = reader_of(lm, texts, where, tokenizer, context_length, contexts_per_batch, drop, text_options)
@@ -89,7 +91,7 @@ def fit_layers(
     place: Place = "residual" if pair == "sae" else "mlp"
     read, made, found = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where), []
     text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **read}} for layer in sites}
-    folders = {layer: None if out is None else Path(out) / folder_of(layer) for layer in sites}
+    folders = {layer: None if out is None else out / folder_of(layer) for layer in sites}
     finished = {folder for layer, folder in folders.items() if folder and is_finished(folder, made | text[layer])}
     for layer, its in sites.items():
         folder = folders[layer]

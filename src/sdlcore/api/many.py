@@ -26,6 +26,7 @@ from sdlcore.device import Device
 from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.model.kernels.compiling import announcing
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.storage.paths import user_path
 from sdlcore.training.history import Row, Sink, Write
 
 Name = TypeVar("Name", bound=Hashable)
@@ -98,6 +99,7 @@ def fit_many(
         )
     if not runs:
         raise ValueError("runs are empty, expected settings by name, such as {'wide': {'n_q': 4096}}")
+    folder = None if out is None else user_path(out, "out")
     where = device_of(device)
     settings["pair"] = pair_of(x, target, settings.get("pair"))
     common = {"seed": seed, "anchors": anchors, "start": start}
@@ -113,12 +115,12 @@ def fit_many(
     with activations(x, target) as samples, _Bar([one.steps for one in asked.values()], progress) as bar:
         digest = digest_of(samples)
         facts = {}
-        folders = {name: None if out is None else Path(out) / str(name) for name in asked}
+        folders = {name: None if folder is None else folder / str(name) for name in asked}
         for name, one in asked.items():
             with _naming(name):
                 facts[name] = one.facts(samples, digest)
-                folder = folders[name]
-                if folder is not None and one.is_found(facts[name], folder):
+                its = folders[name]
+                if its is not None and one.is_found(facts[name], its):
                     bar.add(one.steps)
 
         def find(name: Name, stop: Event) -> Dictionary:

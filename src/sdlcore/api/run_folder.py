@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.settings import Json
+from sdlcore.storage.paths import user_path
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 """Files of a run's folder, beside the model."""
@@ -22,8 +23,8 @@ LISTED = 4
 
 
 def run_folder(path: str | Path) -> Path:
-    """Return a path for a run's folder; ValueError if it is called as a file is."""
-    path = Path(path)
+    """Return a path for a run's folder; ValueError if it is empty, or called as a file is."""
+    path = user_path(path, "out")
     if path.suffix in (".safetensors", *OTHER_FILES):
         raise ValueError(
             f"{path}: expected a folder, and for a single file the ending .safetensors, by Dictionary.save"

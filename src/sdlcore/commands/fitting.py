@@ -25,6 +25,7 @@ from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench import samples
 from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.storage.files import provenance
+from sdlcore.storage.paths import user_path
 from sdlcore.study.configuration.yaml_files import load_yaml, number_as_text
 
 CLASS_MEANS, DISCOVER = "class-means", "discover"
@@ -121,7 +122,7 @@ def _check_anchors(anchors: str | None, n_anchors: float | None, labelled: bool)
         raise ValueError(f"--n-anchors needs --anchors {CLASS_MEANS} or {DISCOVER}; all anchors of a file are taken")
     if anchors == DISCOVER and n_anchors is not None and not n_anchors.is_integer():
         raise ValueError(f"--n-anchors must be a whole number with --anchors {DISCOVER}, found {n_anchors}")
-    if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not Path(anchors).is_file():
+    if anchors is not None and anchors not in (CLASS_MEANS, DISCOVER) and not user_path(anchors, "--anchors").is_file():
         meant = did_you_mean(anchors, (CLASS_MEANS, DISCOVER))
         raise ValueError(f"--anchors must be {CLASS_MEANS}, {DISCOVER} or a file, found {anchors}{meant}")
 
@@ -146,7 +147,7 @@ def _anchors_of(
     if anchors == CLASS_MEANS:
         assert means is not None, "class means are taken before"
         return means.choose(means.W_p.shape[1] if n_anchors is None else n_anchors, seed)
-    return read_anchors(Path(anchors))
+    return read_anchors(user_path(anchors, "--anchors"))
 
 
 @dataclass(frozen=True)

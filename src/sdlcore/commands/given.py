@@ -15,6 +15,7 @@ from sdlcore.data.references import load_references
 from sdlcore.interop.tensors import UnsaidError
 from sdlcore.settings import Pair
 from sdlcore.sources.bench.settings import BenchSource
+from sdlcore.storage.paths import user_path
 
 FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
 """True features in a bench's folder, and means of classes in a run's."""
@@ -63,10 +64,11 @@ def read_bench(name: str) -> Bench:
     """
     if name in STANDARD:
         return standard_bench(name)
-    if not (Path(name) / FEATURES).is_file():
+    folder = user_path(name, "the bench")
+    if not (folder / FEATURES).is_file():
         raise ValueError(f"{name}: no bench; expected {', '.join(STANDARD)}, or a folder that `sdlcore bench` wrote")
-    known = load_references(Path(name) / FEATURES)
-    with open_checked(Path(name) / "test.h5") as store:
+    known = load_references(folder / FEATURES)
+    with open_checked(folder / "test.h5") as store:
         made: Any = store.provenance
     return Bench(BenchSource.from_dict(made["bench"]), made["seed"], known.W_p, known.W_r)
 

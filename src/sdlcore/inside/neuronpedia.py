@@ -33,13 +33,16 @@ class Upload:
     def save(self, path: str | Path) -> None:
         """Write it as JSON, whole or not at all."""
         from sdlcore.storage.files import write_json  # only here: sending needs none of our dependencies
+        from sdlcore.storage.paths import user_path
 
-        write_json(path, asdict(self))
+        write_json(user_path(path), asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "Upload":
         """Read what `save` wrote."""
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        from sdlcore.storage.paths import user_path
+
+        return cls(**json.loads(user_path(path).read_text(encoding="utf-8")))
 
     def send(self) -> list[Any]:
         """Make the source set and upload every batch by Neuronpedia's client; return its answers.

@@ -23,6 +23,7 @@ from sdlcore.settings import Json
 from sdlcore.sources.language.corpus import Text
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.settings import Site, TextOptions
+from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
     from sdlcore.inside.neuronpedia import Upload
@@ -67,7 +68,7 @@ class Pages(Features):
         """
         from sdlcore.inside.html_pages import write_pages  # only here: nothing else needs jinja2
 
-        return write_pages(self, Path(folder))
+        return write_pages(self, user_path(folder, "folder"))
 
     def to_neuronpedia(
         self, model_id: str, name: str, description: str | None = None, url: str | None = None

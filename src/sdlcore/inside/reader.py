@@ -17,6 +17,7 @@ from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms
 from sdlcore.sources.language.settings import LlamaSource, Site, TextOptions
 from sdlcore.sources.language.tokens import Tokens, contexts_of, separator_of
+from sdlcore.storage.paths import user_path
 
 CONTEXT_LENGTH = LlamaSource.context_length
 DROP: tuple[str, ...] = LlamaSource.drop
@@ -165,7 +166,7 @@ def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
 
     if isinstance(lm, str | Path):
-        lm = load_any(lm).to(device)
+        lm = load_any(str(user_path(lm, "lm"))).to(device)
     if tokenizer is None and not lm.name_or_path:
         raise ValueError(f"{type(lm).__name__}: does not say where it was loaded from; give its tokenizer")
     return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
@@ -173,7 +174,7 @@ def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
 
 def _opened(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
     if isinstance(texts, str | Path):
-        return open_text(texts, options)
+        return open_text(user_path(texts, "texts"), options)
     documents = list(texts)
     if not all(isinstance(document, str) for document in documents):
         raise ValueError("texts must be strings, one a document, or the name of a file, a folder or a data set")

@@ -15,6 +15,7 @@ from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.storage.files import atomic_path
+from sdlcore.storage.paths import user_path
 
 
 def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -> Path:
@@ -46,7 +47,7 @@ def export(model: SparseCoder, to: str, folder: str | Path, /, **options: Any) -
     _, found = format_of(to)
     check_expressible(model, found)
     _check_options(found, options)
-    return _write(found, Path(folder), found.write([model] if found.is_set else model, **options))
+    return _write(found, user_path(folder, "folder"), found.write([model] if found.is_set else model, **options))
 
 
 def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **options: Any) -> Path:
@@ -63,7 +64,7 @@ def export_set(models: Sequence[SparseCoder], to: str, folder: str | Path, **opt
     for layer, model in enumerate(models):
         check_expressible(model, found, f"layer {layer}: ")
     _check_options(found, options)
-    return _write(found, Path(folder), found.write(models, **options))
+    return _write(found, user_path(folder, "folder"), found.write(models, **options))
 
 
 def refusal(model: SparseCoder, to: str) -> str | None:

@@ -9,6 +9,7 @@ from sdlcore.interop.places import OURS, READ, format_at, locate
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.storage.paths import user_path
 
 READABLE = ("sdlcore", *READ, "tensors")
 
@@ -38,7 +39,7 @@ def load(
         format = "sdlcore" if format == "sdlcore" else format_of(format)[0]
     if format is not None and format not in READABLE:
         raise ValueError(f"{FORMATS[format].title} dictionaries are written, not read; expected {', '.join(READABLE)}")
-    found = locate(path, subfolder, revision)
+    found = locate(user_path(path), subfolder, revision)
     format = format or format_at(found)
     if format == "tensors":
         known = list(inspect.signature(tensors.read).parameters)[1:]
