@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,22 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_a_larger_one_ends_it(whol
             assert re.search(rf"{RESULTS}/\S+.*No space left on device|No space left on device.*{RESULTS}/\S+", said), (
                 said
             )
+        remount(results, "size=100m")
+        pipeline.start().finish()
+        pipeline.assert_same(whole.found)
+
+
+@pytest.mark.parametrize("target", [str(RUN / "metrics.json"), str(RESULTS / "report.html")])
+def test_a_disk_without_room_for_an_evaluation_or_the_report_is_named(whole: Whole, pipeline: Pipeline, target: str):
+    results = pipeline.path / "results"
+    with mounted(results, "-t", "tmpfs", "-o", "size=100m", "tmpfs"):
+        for part in ("results", "logs", ".snakemake"):
+            shutil.copytree(whole.pipeline.path / part, pipeline.path / part, dirs_exist_ok=True)
+        (pipeline.path / target).unlink()
+        room = os.statvfs(results)
+        remount(results, f"size={room.f_frsize * (room.f_blocks - room.f_bfree)}")
+        said = pipeline.start(target).fail()
+        assert named_in_a_sentence("No space left on device", said), said
         remount(results, "size=100m")
         pipeline.start().finish()
         pipeline.assert_same(whole.found)
@@ -109,6 +126,19 @@ def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whol
     assert first.process.poll() is None, "the second one came too late"
     first.finish()
     pipeline.assert_same(whole.found)
+
+
+def test_two_configurations_in_a_directory_do_not_disturb_each_other(whole: Whole, pipeline: Pipeline):
+    first = pipeline.start()
+    first.log = first.log.rename(first.log.with_suffix(".first"))
+    pipeline.start("--config", "name=other").finish()
+    first.finish()
+    pipeline.assert_same(whole.found)
+    files = {
+        str(path.relative_to(pipeline.path / "results/other"))
+        for path in (pipeline.path / "results/other").rglob("*.safetensors")
+    }
+    assert files == {name for name in whole.found if name.endswith(".safetensors")}
 
 
 def move_times(pipeline: Pipeline, seconds: float) -> None:

@@ -21,7 +21,8 @@ from sdlcore.data.layout import StoreError, column_names, dtype_of
 ENTRIES_AT_ONCE = 2**20
 GROUPS = ("features", "references", "checksums", "checksums/references", "checksums/features", "shards")
 DEFLATE, SHUFFLE, FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
-FILTERS = {DEFLATE: "gzip", SHUFFLE: "shuffle", FLETCHER32: "fletcher32"}
+LZF = h5py.h5z.FILTER_LZF
+FILTERS = {DEFLATE: "gzip", LZF: "lzf", SHUFFLE: "shuffle", FLETCHER32: "fletcher32"}
 """Ways to pack chunks whose size after unpacking can be known."""
 SHAPES = {"input": "samples x dimension", "target": "samples x dimension", "labels": "samples"}
 KINDS = {"input": "f", "target": "f", "labels": "iu"}
@@ -92,9 +93,26 @@ def short_packed_chunk(dataset: h5py.Dataset, start: int, stop: int) -> str | No
             elif code == DEFLATE:
                 packed = zlib.decompressobj().decompress(packed, expected + 4)
                 found = len(packed)
+            elif code == LZF:
+                found = _lzf_bytes(packed)
         if found != expected:
             return f"has a chunk that unpacks to {found} bytes, expected {expected}"
     return None
+
+
+def _lzf_bytes(packed: bytes) -> int:
+    """Return how many bytes a block in the LZF format unpacks to."""
+    at = found = 0
+    while at < len(packed):
+        control, at = packed[at], at + 1
+        if control < 32:  # so many bytes and one follow as they are
+            found, at = found + control + 1, at + control + 1
+            continue
+        length = control >> 5
+        if length == 7 and at < len(packed):
+            length, at = length + packed[at], at + 1
+        found, at = found + length + 2, at + 1  # repeated from before
+    return found
 
 
 def _chunk_bytes(dataset: h5py.Dataset) -> int:
