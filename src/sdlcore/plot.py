@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
-from sdlcore.api.inputs import floats, is_pair
+from sdlcore.api.inputs import float_rows, is_pair
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
 from sdlcore.evaluation.metrics import mip_name
@@ -143,7 +143,7 @@ def top_samples(dictionary: Dictionary, x: Any, latent: int, number: int = 20, a
     if not 0 <= checked("latent", int, latent) < dictionary.n_q:
         raise ValueError(f"latent must be between 0 and {dictionary.n_q - 1}, found {latent}")
     ax = _axes(ax)
-    parts = [floats(part, "x") for part in (x if is_pair(x) else (x,))]
+    parts = [float_rows(part, "x") for part in (x if is_pair(x) else (x,))]
     blocks = range(0, len(parts[0]), ROWS_AT_ONCE)
     latents = (dictionary.encode([part[start : start + ROWS_AT_ONCE] for part in parts]) for start in blocks)
     values = np.concatenate([block[:, latent].copy() for block in latents])  # a copy, or all of the block is kept

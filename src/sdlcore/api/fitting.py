@@ -66,7 +66,8 @@ def fit(
     ----------
     x
         N x n_p activations: an array, a tensor, a path of an .npy file, or an activation store (then with its target,
-        if ``pair`` asks for it). It is shuffled batch by batch, and never copied as a whole.
+        if ``pair`` asks for it). It is shuffled batch by batch, and never copied as a whole. An .npy file that is
+        written to meanwhile is refused.
     target
         N x n_r activations that a transcoder writes.
     seed
