@@ -128,6 +128,20 @@ def test_a_second_invocation_in_a_directory_is_refused_and_disturbs_nothing(whol
     pipeline.assert_same(whole.found)
 
 
+def test_two_invocations_that_start_at_once_leave_what_one_does(whole: Whole, pipeline: Pipeline):
+    first = pipeline.start()
+    first.log = first.log.rename(first.log.with_suffix(".first"))
+    second = pipeline.start()
+    ended = [one.process.wait() for one in (first, second)]
+    assert 0 in ended, first.said() + second.said()
+    for one in (first, second):
+        assert "Traceback" not in one.said()
+        refused = "Another Snakemake instance is running" in one.said() or "cannot be locked" in one.said()
+        assert refused == (one.process.returncode != 0), one.said()
+    pipeline.start().finish()
+    pipeline.assert_same(whole.found)
+
+
 def test_two_configurations_in_a_directory_do_not_disturb_each_other(whole: Whole, pipeline: Pipeline):
     first = pipeline.start()
     first.log = first.log.rename(first.log.with_suffix(".first"))
