@@ -79,12 +79,25 @@ def test_the_unit_of_activations_is_that_of_biases_and_thresholds_and_no_row_han
 
 
 @pytest.mark.parametrize("kind", ["regression", "tied", "covariance"])
-def test_what_all_samples_have_in_common_moves_no_row_however_large_it_is(bench, kind):
-    x, atoms = bench.x[:4096], bench.features
-    found, codes = fitted(bench, kind=kind)
-    moved = EncoderFit(*atoms.shape)
-    moved.add(x + 1000 * torch.linspace(-1, 1, x.shape[1]), codes)
-    torch.testing.assert_close(moved.solve(kind, atoms).W, found.W, rtol=1e-2, atol=1e-2)
+def test_a_common_mean_changes_only_biases_however_large_it_is(bench, kind):
+    """Both fits see the same samples less their mean, to the bit, and so have the same rows and thresholds.
+
+    Multiples of 1/16 make that exact. The sum of 512 that are below 2^10 needs 9 + 10 + 4 bits of float32's 24, in any
+    order of additions. Their mean needs 10 + 13 bits, and so does a sample less that mean.
+    """
+    atoms, shift = bench.features, (1000 * torch.linspace(-1, 1, bench.x.shape[1])).round()
+    near, far = EncoderFit(*atoms.shape), EncoderFit(*atoms.shape)
+    for x in (bench.x[:1024] * 16).round().div(16).split(512):
+        codes = nonnegative_codes(x, atoms, atoms @ atoms.T, largest_correlations(x, atoms, 6), 8)
+        near.add(x, codes)
+        far.add(x + shift, codes)
+    (W, b, threshold), moved = near.solve(kind, atoms), far.solve(kind, atoms)
+    assert torch.equal(moved.W, W)
+    assert torch.equal(moved.threshold, threshold)
+    # each bias is rounded once, to half a unit in its last place
+    error = (moved.b.double() + W.double() @ shift.double() - b.double()).abs()
+    assert float(moved.b.abs().max()) > 500
+    assert bool((error <= 1.001 * 2.0**-24 * (moved.b.abs() + b.abs())).all())
 
 
 def test_a_read_out_that_says_nothing_is_never_active():

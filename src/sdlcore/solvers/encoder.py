@@ -93,8 +93,10 @@ class EncoderFit:
                 W = torch.linalg.solve(covariance, W.T).T
             W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1))[:, None]
         W = W.float().contiguous()
-        b = mean_c - (W.double() @ (self._centre.double() + mean_x)).float()
+        # Read-outs are of samples less the centre: a large common mean would cost them most of float32's digits.
+        b = (mean_c.double() - W.double() @ mean_x.double()).float()
         x, codes = self._last
+        x = x - self._centre
         threshold = torch.empty_like(b)
         for start in range(0, len(b), AT_ONCE):
             part = slice(start, start + AT_ONCE)
@@ -102,7 +104,8 @@ class EncoderFit:
             gain, offset, threshold[part] = _gate(x @ W[part].T + b[part], dense)
             W[part] *= gain[:, None]
             b[part] = gain * b[part] + offset
-        return Encoder(W, b, threshold)
+        # W x + b = W (x - centre) + (b + W centre)
+        return Encoder(W, (b.double() - W.double() @ self._centre.double()).float(), threshold)
 
 
 def _columns(codes: Codes, start: int, width: int) -> Tensor:
@@ -136,7 +139,8 @@ def best_thresholds(z_BK: Tensor, c_BK: Tensor) -> Tensor:
     """Return the thresholds for which z where it exceeds them, and zero elsewhere, is nearest to c in squares (K).
 
     Letting a sample through changes the error by z (z - 2 c): samples are let through in the order of z as long as the
-    sum of that falls. Where it never does, the threshold is out of reach.
+    sum of that falls. Where it never does, the threshold is out of reach. Two distant thresholds may be equally good up
+    to rounding; then rounding decides which of them is returned.
     """
     ordered, places = z_BK.sort(dim=0, descending=True)
     change = torch.where(ordered > 0, ordered * (ordered - 2 * c_BK.gather(0, places)), torch.inf)
