@@ -14,6 +14,7 @@ from benchmarks.timing import L0_TOLERANCE
 from sdlcore.model.kernels import tiles
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from tests.int8 import with_int8
 
 DIMENSION, FEATURES, LATENTS = 48, 60, 2000
 
@@ -46,7 +47,7 @@ def test_more_latents_than_have_positive_pre_activations_are_refused(sample):
         bound_for(x, rows, 0.9 * LATENTS)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", with_int8(["float32", "bfloat16", "int8"]))
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated"])
 def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype):
     _, x, rows = sample

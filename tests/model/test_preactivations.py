@@ -8,6 +8,7 @@ from sdlcore.model.kernels.interface import Product
 from sdlcore.model.kernels.torch_kernels import TorchKernels
 from sdlcore.model.kernels.workspace import Workspace
 from sdlcore.model.preactivations import Preactivations
+from tests.int8 import with_int8
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int8]
 
@@ -61,7 +62,7 @@ def assert_near(a, b, dtype, case):
     torch.testing.assert_close(a, b, rtol=0, atol=tolerance(dtype, *case))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", with_int8(DTYPES))
 @given(case=cases(), k=st.integers(1, 150))
 def test_the_largest_are_the_largest_positive_ones(dtype, case, k):
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +94,7 @@ def test_of_equal_ones_the_first_are_kept(dtype, case, levels, k):
     assert torch.equal(values, z[expected])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", with_int8(DTYPES))
 @given(case=cases(), shift=st.floats(-2, 2))
 def test_those_above_their_bounds_are_found(dtype, case, shift):
     with pytest.MonkeyPatch.context() as patch:

@@ -12,6 +12,9 @@ from sdlcore.model.kernels.numba_kernels import NumbaKernels
 from sdlcore.model.kernels.workspace import Workspace
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.sparse_coder import ModelConfig, SparseCoder
+from tests.int8 import needs_int8
+
+pytestmark = needs_int8
 
 
 @st.composite

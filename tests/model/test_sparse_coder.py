@@ -13,6 +13,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from tests.evaluation.chance import chance_mip
+from tests.int8 import with_int8
 
 CONFIGS = {
     "relu": ModelConfig(n_q=12, bias=True),
@@ -91,7 +92,7 @@ def test_parts_of_a_code_reconstruct_what_they_say():
                 torch.testing.assert_close(model.sigma.threshold, smallest, msg="auxiliary latents do not count")
 
 
-@pytest.mark.parametrize("precision", [torch.bfloat16, torch.int8])
+@pytest.mark.parametrize("precision", with_int8([torch.bfloat16, torch.int8]))
 @pytest.mark.parametrize("name", ["relu", "jumprelu", "topk", "batchtopk", "gated"])
 def test_a_product_in_a_lower_type_gives_exact_values_and_hardly_other_latents(name, precision):
     config = dataclasses.replace(CONFIGS[name], n_q=512, k=16 if "topk" in name else None)

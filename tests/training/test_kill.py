@@ -22,6 +22,7 @@ from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from tests.conftest import REPOSITORY
 from tests.forking import Forking
+from tests.int8 import with_int8
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 KILLS = 2
@@ -149,7 +150,7 @@ def assert_same(folder, whole):
     assert visible == {"model.safetensors", "config.json", "history.csv"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", with_int8(METHODS))
 def test_a_training_killed_again_and_again_ends_in_the_same_bits(trainings, tmp_path, method):
     settings, whole, folder = METHODS[method], tmp_path / "whole", tmp_path / "killed"
     assert trainings.run(whole, settings) == 0, log(whole)

@@ -15,6 +15,7 @@ from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, DivergedError, train
 from sdlcore.training.normalisation import identity
+from tests.int8 import with_int8
 
 D, N = 16, 20
 W = feature_matrix(D, N, stream(0, "W"), FeatureMatrixConfig(0.4)).W
@@ -54,7 +55,7 @@ def same_bits(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", with_int8(METHODS))
 def test_the_loss_falls_and_the_history_says_how(method):
     _, history = run(METHODS[method])
     assert [row["step"] for row in history] == list(range(10, 100, 10))
@@ -79,7 +80,7 @@ def test_topk_recovers_the_features_of_a_small_bench():
     assert history[-1]["l0"] <= 4
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", with_int8(METHODS))
 def test_equal_seeds_give_equal_bits(method):
     assert same_bits(run(METHODS[method])[0], run(METHODS[method])[0])
 
@@ -88,7 +89,7 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", with_int8(METHODS))
 @pytest.mark.parametrize("stop", [31, 60, 89])
 def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
     settings = {**METHODS[method], "checkpoint_every": 30}

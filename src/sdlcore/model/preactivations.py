@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.model import screening
+from sdlcore.model.kernels import int8
 from sdlcore.model.kernels.choice import kernels_for
 from sdlcore.model.kernels.interface import Kernels, Product, SparseRows
 from sdlcore.model.kernels.numba_kernels import NumbaKernels
@@ -35,8 +36,8 @@ class Preactivations:
         Type of the product; None for the weights' own. torch.int8, on CPUs only, rounds each sample and each row of
         the encoder to 255 numbers, equally spaced up to the largest in it.
     screened
-        Whether a product in int8 may be used to find what float32's has (`sdlcore.model.screening`). None for
-        where that is faster.
+        Find the entries of the float32 product by a product in int8 (`sdlcore.model.screening`), where the processor
+        computes that correctly. None for where that is faster.
     kernels
         What searches, and computes at what is found; None for the device's own (`kernels_for`).
     """
@@ -59,11 +60,17 @@ class Preactivations:
         if screened is None:
             screened = x.numel() * len(W) >= screening.LEAST and screening.pays()
         of_type = self.exact and W.dtype == torch.float32 and compiled
-        self.screened = screened and of_type and x.shape[1] > 1  # where torch's product in int8 is wrong
+        # torch's product in int8 is wrong for inputs of one dimension
+        self.screened = screened and of_type and x.shape[1] > 1 and int8.is_exact()
         if dtype == torch.int8 and not compiled:
             raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
         if dtype == torch.int8 and x.shape[1] == 1:
-            raise ValueError("precision int8 needs inputs of two dimensions or more")  # torch's product is wrong
+            raise ValueError("precision int8 needs inputs of two dimensions or more")
+        if dtype == torch.int8 and not int8.is_exact():
+            raise ValueError(
+                "precision int8: products of int8 are wrong on this processor; set precision float32, or unset "
+                "ONEDNN_MAX_CPU_ISA if that environment variable is set"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels import tiles
+from sdlcore.model.kernels import int8, tiles
 from sdlcore.model.kernels.interface import LOST_TO_BIAS, Kernels, Product, SparseRows
 
 LEAST = 1 << 28
@@ -35,10 +35,10 @@ _SAMPLES, _LATENTS = 8, 16
 
 @cache
 def pays() -> bool:
-    """Whether this CPU has instructions for products in int8 (AVX512-VNNI or AMX), as far as torch tells."""
+    """Whether this CPU has fast products in int8, by AVX512-VNNI or AMX as torch reports them, and exact ones."""
     tell = getattr(torch.cpu, "get_capabilities", None)
     known = tell() if tell is not None else {}
-    return bool(known.get("avx512_vnni") or known.get("amx_int8"))
+    return bool(known.get("avx512_vnni") or known.get("amx_int8")) and int8.is_exact()
 
 
 def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.model.kernels import int8
 from sdlcore.model.kernels.calling import array, loops, roundings, searches
 from sdlcore.model.kernels.interface import VANISHED, Product, SparseRows
 from sdlcore.model.kernels.workspace import Workspace
@@ -195,7 +196,7 @@ class Tiles:
             of_type = torch.int32 if dtype == torch.int8 else dtype
             tile = workspace.take((len(x), len(latents)), of_type)
             if dtype == torch.int8:
-                torch._int_mm(samples, latents.T, out=tile)
+                int8.multiply(samples, latents, tile)
             else:
                 torch.mm(samples, latents.T, out=tile)
             yield start, tile
