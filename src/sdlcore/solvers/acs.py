@@ -132,13 +132,19 @@ def alternating_convex_search(
 
 
 def gram_of(atoms_KR: Tensor) -> Tensor:
-    """Return the inner products of all atoms (K x K), each computed once."""
+    """Return the inner products of all atoms (K x K), symmetric to the bit."""
     gram = atoms_KR.new_empty(len(atoms_KR), len(atoms_KR))
     for start in range(0, len(atoms_KR), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         torch.mm(atoms_KR[part], atoms_KR[: part.stop].T, out=gram[part, : part.stop])
         gram[:start, part] = gram[part, :start].T
+        gram[part, part] = _symmetric(gram[part, part])
     return gram
+
+
+def _symmetric(products_KK: Tensor) -> Tensor:
+    """Return a matrix with its lower triangle on both sides: some processors add up the two sides in other orders."""
+    return products_KK.tril() + products_KK.tril(-1).T
 
 
 def surplus(gram_KK: Tensor, equations: NormalEquations, config: SolverConfig) -> Atoms:
