@@ -27,7 +27,7 @@ ARGS ?=
 # one more than the two cores that the tests are made for, since tests also wait: for jobs to start, for files
 WORKERS ?= 3
 
-.PHONY: help run paper test test-all docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean
+.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -46,6 +46,9 @@ same: $(INSTALLED) ## run a commit and the working tree, and name every number t
 
 test-all: check ## what make test does, and the tests marked slow
 	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
+
+test-processors: $(INSTALLED) ## run the numeric packages' tests as other processors would (some tests by ARGS="tests/solvers -k acs")
+	python -m tests.processors --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
 slurm: $(SLURM_INSTALLED)
 	@{ command -v slurmctld && command -v munged; } > /dev/null \
