@@ -59,7 +59,7 @@ class Plan(NamedTuple):
     """What a dry run says it would do."""
 
     jobs: list[tuple[str, str]]
-    """Rule and wildcards of each job."""
+    """Rule and wildcards of each job, sorted: Snakemake lists independent jobs in the order of their addresses."""
     text: str
 
     def rules(self) -> set[str]:
@@ -105,7 +105,7 @@ def read_plan(text: str) -> Plan:
     """Return what a dry run says."""
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", text, flags=re.MULTILINE)
     found = [(rule, "".join(re.findall(r"wildcards: (.*)", body))) for rule, body in jobs]
-    return Plan([(rule, wildcards) for rule, wildcards in found if rule != "all"], text)
+    return Plan(sorted((rule, wildcards) for rule, wildcards in found if rule != "all"), text)
 
 
 @pytest.fixture(scope="module")
