@@ -163,10 +163,12 @@ def test_atoms_that_no_sample_uses_are_replaced(bench):
 
 
 def test_where_codes_are_signed_no_sign_of_a_start_matters_nor_what_replaces_unused_atoms(bench):
-    start = bench.features.clone()
-    start[-4:] = start[:4]  # whose twins leave them nothing
+    # a dimension that is zero in all samples, which four atoms are along: no rounding makes a sample use them
+    x, features = (torch.nn.functional.pad(each, (0, 1)) for each in (bench.x, bench.features))
+    start = torch.cat([features[4:], torch.eye(33)[-1:].expand(4, 33)])
     turned = start * torch.where(torch.arange(len(start)) % 2 == 0, -1.0, 1.0)[:, None]
-    (atoms, row), (others, _) = (search(bench, start=s, signed=True, max_steps=1)[0] for s in (start, turned))
+    wide = bench._replace(x=x, features=features)
+    (atoms, row), (others, _) = (search(wide, start=s, signed=True, max_steps=1)[0] for s in (start, turned))
     assert row["replaced"] == 4
     torch.testing.assert_close(atoms, others)
 
