@@ -1,4 +1,4 @@
-"""Products of int8: what tests need where a processor computes them wrongly."""
+"""Tests that need products of int8, and an emulation of processors that compute them wrongly."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,8 +1,8 @@
 """Run the tests of the numeric packages as other processors would: `make test-processors` (CONTRIBUTING.md).
 
 Environment variables restrict the instructions of torch's kernels, MKL, oneDNN and numba. Sums are then added up in
-other orders, so a test fails that expects the bits, or the luck, of one processor. Each variant says what it changed.
-A variable can only take instructions away: on a processor without AVX-512, asking for AVX2 changes nothing.
+other orders, so a test fails that expects the bits, or the luck, of one processor. The table shows the effect of each
+variant. A variable can only take instructions away: on a processor without AVX-512, asking for AVX2 changes nothing.
 """
 
 import json
@@ -30,14 +30,14 @@ VARIANTS: list[dict[str, str]] = [
     {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
 ]
 SAMPLE = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", **VARIANTS[-1]}
-"""What `make test` runs a few tests in: the variants that compile nothing anew, at once."""
+"""Three variants at once, for the few tests of `make test`: numba need not compile anything again."""
 TOLD = {
     "ATEN_CPU_CAPABILITY": ("aten", {"default": "DEFAULT", "avx2": "AVX2"}),
     "ONEDNN_MAX_CPU_ISA": ("oneDNN", {"AVX2": "Intel AVX2"}),
     "NUMBA_CPU_NAME": ("numba", {"generic": "generic"}),
     "OMP_NUM_THREADS": ("threads", {"1": "1 1"}),
 }
-"""By variable: the fact of a process that shows it, and what that must be. MKL does not tell what it uses."""
+"""By variable: the fact that shows its effect, and the expected value. MKL does not report its instructions."""
 
 _FACTS = """
 import hashlib, json, numba, torch
@@ -63,11 +63,11 @@ class Outcome(NamedTuple):
 
     passed: int
     failed: int
-    """Tests and files with errors. One, where pytest itself did not end as it should."""
+    """Failed tests and files with errors; at least 1 if pytest itself failed."""
     seconds: float
     failures: list[str]
     said: str
-    """All that pytest said."""
+    """Output of pytest."""
 
 
 def name_of(variant: dict[str, str]) -> str:
@@ -76,14 +76,14 @@ def name_of(variant: dict[str, str]) -> str:
 
 
 def environment(variant: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a variant, free of what other variants set."""
+    """Return the environment of a variant, without the variables of other variants."""
     others = {key for other in VARIANTS for key in other}
     kept = {key: value for key, value in os.environ.items() if key not in others}
     return kept | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])} | variant
 
 
 def facts(variant: dict[str, str]) -> dict[str, str]:
-    """Return what the libraries say of the processor in a variant, and a digest of some products' bits."""
+    """Return the instructions that the libraries report in a variant, and a digest of some products' bits."""
     verbose = environment(variant) | {"ONEDNN_VERBOSE": "1"}
     done = subprocess.run([sys.executable, "-c", _FACTS], env=verbose, capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(re.findall(r"^facts (.*)", done.stdout, re.M)[0])
@@ -91,7 +91,7 @@ def facts(variant: dict[str, str]) -> dict[str, str]:
 
 
 def effect(variant: dict[str, str], plain: dict[str, str]) -> str:
-    """Say what a variant changes.
+    """Describe the effect of a variant.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def run(variant: dict[str, str], *arguments: str) -> Outcome:
 
 
 def read(said: str, code: int, seconds: float) -> Outcome:
-    """Return what pytest said, by its last lines and its exit status."""
+    """Parse the output of pytest and its exit status."""
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|error)", said[-500:])}
     failed = counts.get("failed", 0) + counts.get("error", 0)
     failures = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> int:
         numbers = f"{outcome.passed:>6} {outcome.failed:>6} {outcome.seconds:>7.0f}"
         print(f"{name_of(variant):<66} {numbers}  {changed}", *outcome.failures, sep="\n  ", flush=True)
         failed |= outcome.failed > 0
-    print(f"what pytest said is in {LOGS}/")
+    print(f"output of pytest: {LOGS}/")
     return int(failed)
 
 
