@@ -6,10 +6,10 @@ from tests import processors
 
 TESTS = [
     "tests/solvers/test_acs.py::test_inner_products_are_those_of_the_product_and_symmetric",
-    "tests/solvers/test_encoder.py::test_a_common_mean_changes_only_biases_however_large_it_is",
+    "tests/solvers/test_dbksvd.py::test_compiled_loops_give_the_same_bits_on_any_number_of_threads",
     "tests/training/test_step.py::test_the_anchors_gradient_is_autograds",
-    "tests/model/test_int8.py",
 ]
+"""Files whose tests once passed on this project's machines alone."""
 
 
 def test_some_tests_pass_with_other_instructions_and_one_thread():
