@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from sdlcore.study.rendering.anchoring_map import finding, map_table, map_text, verdict
+from sdlcore.study.results.tables import read_csv
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,10 @@ def test_an_anchoring_does_no_harm_if_no_interval_reaches_half_a_point_below():
     wide = finding(table[table["anchoring"] == "wide"])
     assert wide.startswith("None of 1 anchorings keeps every interval")
     assert "Not shown to harm anywhere, though it may: wide (lowest end -2.0)" in wide
+
+
+def test_the_kept_map_says_how_many_harms_share_their_baselines():
+    kept = REPOSITORY / "docs/results/anchoring"
+    text = map_text(read_csv(kept / "anchoring_map.csv")).markdown()
+    assert "of 16 such groups, 10 have a cell that helps and 7 one that harms." in text
+    assert text == (kept / "anchoring_map.md").read_text()

@@ -133,9 +133,20 @@ def map_text(table: pd.DataFrame) -> TextTable:
         "or the share of absorbed pairs of parent and child: the difference to the same runs without anchors, paired "
         "by seed, in points, with its 95 % t interval. It *helps* or *harms* where the interval leaves 0 out; there is "
         "*no power* where every seed of both sides is at 0 or at 100 %. Nothing is corrected for the number of cells: "
-        f"of {powered} with power, about {0.05 * powered:.0f} would be said to help or harm if nothing did."
+        f"of {powered} with power, about {0.05 * powered:.0f} would be said to help or harm if nothing did. "
+        f"{_shared(table)}"
     )
     return TextTable(caption, pd.DataFrame(rows, columns=heads), 1)
+
+
+def _shared(table: pd.DataFrame) -> str:
+    """Say how many groups of cells with common baselines the verdicts come from."""
+    group = ["source", "method", "measure"]
+    helped, harmed = (len(table[table["verdict"] == which].groupby(group)) for which in (HELPS, HARMS))
+    return (
+        "Cells of one regime and measure are not independent, since they share the runs without anchors: of "
+        f"{len(table.groupby(group))} such groups, {helped} have a cell that helps and {harmed} one that harms."
+    )
 
 
 def figure_map(table: pd.DataFrame) -> Figure:

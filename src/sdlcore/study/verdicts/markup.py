@@ -45,6 +45,9 @@ CLAIMS_CAPTION = (
     "replication."
 )
 
+NEARLY_ALL = 98
+"""Per cent recovered from which on a dictionary of all features would do, within the tolerance of 2 points."""
+
 
 def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
     """Return each verdict on numbers and how many numbers have it, none left out."""
@@ -71,12 +74,27 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
         said += f" Of the {wrong} that are inconsistent, {wrong - judged} were not run."
     others = verdicts[verdicts["verdict"].isin([NOT_REPRODUCED, NOT_READ])]
     if len(others):
+        elsewhere = others[_said(others["reproduced_under"])]
         said += (
-            f" Of the {len(others)} that are not reproduced or not run under this reading, "
-            f"{int(_said(others['reproduced_under']).sum())} are reproduced under another one, of up to "
-            f"{int(others['readings'].max())} readings tried for each."
+            f" Of the {len(others)} that are not reproduced or not run under this reading, {len(elsewhere)} are "
+            f"reproduced under another one, of up to {int(others['readings'].max())} readings tried for each"
+            f"{': ' if len(elsewhere) else ''}{_kinds(elsewhere)}."
         )
     return said
+
+
+def _kinds(numbers: pd.DataFrame) -> str:
+    """Count numbers by what reproducing them says: recoveries near 0 or 100 % are easy to reach, and so is a MIP."""
+    recovery = numbers["number"].eq("gt_recovery_percent")
+    nothing, everything = recovery & numbers["paper"].eq(0), recovery & numbers["paper"].ge(NEARLY_ALL)
+    kinds = {
+        MEASURES["mip"].label: numbers["number"].eq("mip"),
+        MEASURES["l0"].label: numbers["number"].eq("l0"),
+        "recoveries of 0 %": nothing,
+        f"recoveries of {NEARLY_ALL} % or more": everything,
+        "other recoveries": recovery & ~nothing & ~everything,
+    }
+    return ", ".join(f"{int(which.sum())} {kind}" for kind, which in kinds.items() if which.any())
 
 
 def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
