@@ -258,9 +258,11 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
             f"{_at_sparsity(verdicts)}."
         )
     if verdicts["verdict"].eq(NOT_REPRODUCED).any():
+        of_decoders = _of_decoders(verdicts)
+        mip = int(of_decoders["number"].eq("mip").sum())
         told.append(
-            f"{_of_decoders(verdicts)} of the numbers that we could not reproduce match our decoders instead of our "
-            "encoders, under one reading or another."
+            f"{len(of_decoders)} of the numbers that we could not reproduce match our decoders instead of our "
+            f"encoders, under one reading or another{f'; {mip} of these are MIPs' if mip else ''}."
         )
     if beside and beside_decoder:
         told.append(
@@ -289,10 +291,10 @@ def _text(means: object) -> str:
     return means if isinstance(means, str) else f"{means:.4g}"
 
 
-def _of_decoders(verdicts: pd.DataFrame) -> int:
-    """Return how many numbers are not reproduced, but what the decoder has by cosines."""
-    under = verdicts.loc[verdicts["verdict"].eq(NOT_REPRODUCED), "reproduced_under"].fillna("")
-    return int(under.str.contains(f"decoder, {COSINE}").sum())
+def _of_decoders(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers that are not reproduced, but that our decoders have by cosines."""
+    under = verdicts["reproduced_under"].fillna("").str.contains(f"decoder, {COSINE}")
+    return verdicts[verdicts["verdict"].eq(NOT_REPRODUCED) & under]
 
 
 def _said(texts: pd.Series) -> pd.Series:
