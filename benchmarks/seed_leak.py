@@ -1,0 +1,80 @@
+"""Recovery where features and models are drawn from one seed by mistake: `python -m benchmarks.seed_leak`, two minutes.
+
+TopK on the default's bench, with and without ``seed_leak``, from both initialisations of random directions, by protocol
+``paper`` but for three passes and two learning rates. ``steps: 0`` are the dictionaries before training. Rows go to
+docs/results/quick/seed_leak.csv, and docs/verdicts.md shows their means over seeds.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import sdlcore as sdl
+from benchmarks.shown import show
+from sdlcore.study.results.tables import write_csv
+
+HERE = Path(__file__).parent
+CSV = HERE.parent / "docs/results/quick/seed_leak.csv"
+PAGE = HERE.parent / "docs/verdicts.md"
+BEGINS = "<!-- made by python -m benchmarks.seed_leak -->"
+BENCH: dict[str, Any] = {"n": 128, "n_p": 96, "sparsity": 0.97, "max_interference": 0.2}
+TRAIN: dict[str, Any] = {"activation": "topk", "k": 16, "n_q": 2048, "batch_size": 512}
+TRAIN |= {"lr_warmup": 0, "lr_decay": 0, "gradient_clip": None}
+SAMPLES, STEPS = 20_000, 117
+STARTS = {"linear": "uniform (`nn.Linear`)", "tied": "normal"}
+RATES = (1e-4, 1e-3)
+METRICS = (
+    *("mip_encoder", "mip_encoder_raw", "gt_recovery_encoder", "gt_recovery_encoder_tau95"),
+    *("gt_recovery_decoder", "fvu"),
+)
+
+
+def measure(start: str, leak: bool, seed: int) -> list[dict[str, Any]]:
+    """Return a row for the start, and one for each learning rate."""
+    bench = sdl.Bench.draw(seed=seed, seed_leak=leak, **BENCH)
+    x = bench.sample(SAMPLES)
+    rows = []
+    # one step at next to no rate leaves the start as it is
+    for steps, lr in ((1, 1e-12), *((STEPS, rate) for rate in RATES)):
+        own = {"initialisation": start, "steps": steps, "lr": lr}
+        sae = sdl.fit(x, seed=seed, progress=False, **TRAIN, **own)
+        scores = sdl.evaluate(sae, bench, nulls=False).to_dict()
+        trained = {"steps": STEPS, "lr": lr} if steps == STEPS else {"steps": 0, "lr": float("nan")}
+        facts = {"initialisation": start, "leak": leak, "seed": seed, **trained}
+        rows.append(facts | {name: scores[name] for name in METRICS})
+    return rows
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Return means over seeds: of the start, and of what training makes of it."""
+    heads = ["initialisation", "leak", "learning rate", "MIP encoder, cosine (inner product)"]
+    heads += ["recovery encoder, .9 (.95)", "recovery decoder", "FVU"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for (start, leak, lr), its in rows.groupby(["initialisation", "leak", "lr"], dropna=False):
+        mip, raw, found, strict, decoder, fvu = (its[name].mean() for name in METRICS)
+        how = "not trained" if pd.isna(lr) else f"{lr:g}"
+        cells = [STARTS[str(start)], "yes" if leak else "no", how, f"{mip:.3f} ({raw:.3f})"]
+        cells += [f"{found:.3f} ({strict:.3f})", f"{decoder:.3f}", f"{fvu:.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    cases = itertools.product(STARTS, (False, True), options.seeds)
+    rows = pd.DataFrame([row for case in cases for row in measure(*case)])
+    write_csv(CSV, rows)
+    show(PAGE, BEGINS, table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
