@@ -156,7 +156,8 @@ def measure(seed: int, ways: Sequence[str]) -> pd.DataFrame:
         draw(Case(1000, 768, 100_000, SEARCH_SETTINGS["n_atoms"], SEARCH_SETTINGS["batch_size"], seed), store, features)
         frames = []
         for way in ways:
-            facts = {"way": way, "seed": seed, "threads": torch.get_num_threads(), "load": machine.load()}
+            facts: dict[str, Any] = {"way": way, "seed": seed, "load": machine.load()}
+            facts["threads"] = torch.get_num_threads()
             if way == SEARCH:
                 settings = SolverConfig(**SEARCH_SETTINGS)
                 # compile, or load, what first use does, before the clock starts

@@ -42,7 +42,7 @@ def measure(start: str, leak: bool, seed: int) -> list[dict[str, Any]]:
     rows = []
     # one step at next to no rate leaves the start as it is
     for steps, lr in ((1, 1e-12), *((STEPS, rate) for rate in RATES)):
-        own = {"initialisation": start, "steps": steps, "lr": lr}
+        own: dict[str, Any] = {"initialisation": start, "steps": steps, "lr": lr}
         sae = sdl.fit(x, seed=seed, progress=False, **TRAIN, **own)
         scores = sdl.evaluate(sae, bench, nulls=False).to_dict()
         trained = {"steps": STEPS, "lr": lr} if steps == STEPS else {"steps": 0, "lr": float("nan")}
@@ -58,7 +58,7 @@ def table(rows: pd.DataFrame) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for (start, leak, lr), its in rows.groupby(["initialisation", "leak", "lr"], dropna=False):
         mip, raw, found, strict, decoder, fvu = (its[name].mean() for name in METRICS)
-        how = "not trained" if pd.isna(lr) else f"{lr:g}"
+        how = "not trained" if lr != lr else f"{lr:g}"  # NaN differs from itself
         cells = [STARTS[str(start)], "yes" if leak else "no", how, f"{mip:.3f} ({raw:.3f})"]
         cells += [f"{found:.3f} ({strict:.3f})", f"{decoder:.3f}", f"{fvu:.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
