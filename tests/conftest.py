@@ -3,6 +3,7 @@
 import gc
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,14 @@ def script(name: str) -> Callable[..., None]:
     """Return the main function of a script of the workflow."""
     main: Callable[..., None] = runpy.run_path(str(REPOSITORY / f"workflow/scripts/{name}.py"))["main"]
     return main
+
+
+@pytest.fixture
+def interruptible():
+    """Let SIGINT interrupt this process: shells start jobs in the background with that signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -270,7 +270,9 @@ def test_a_training_that_is_cut_off_goes_on_from_its_checkpoint(both, tmp_path, 
 
 @pytest.mark.parametrize("step", [10, 23, 30])  # the last of a row, one within a row, the last of all
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_leaves_a_checkpoint_of_its_last_step(both, tmp_path, monkeypatch, number, step):
+def test_an_interrupted_training_leaves_a_checkpoint_of_its_last_step(
+    both, interruptible, tmp_path, monkeypatch, number, step
+):
     folder, once, taken = tmp_path / "run", loop.TrainingStep.__call__, []
     whole = sdl.fit(both[0], **TOPK, **QUIET)
 
@@ -299,7 +301,7 @@ def test_an_interrupted_training_leaves_a_checkpoint_of_its_last_step(both, tmp_
     assert told[0] == told[1]
 
 
-def test_signals_are_left_alone_without_a_folder_and_by_the_second_one(both, tmp_path, monkeypatch):
+def test_signals_are_left_alone_without_a_folder_and_by_the_second_one(both, interruptible, tmp_path, monkeypatch):
     once, taken = loop.TrainingStep.__call__, []
 
     def interrupted(self, *args):

@@ -93,7 +93,7 @@ def test_a_call_that_was_cut_off_goes_on_where_it_was(x, tmp_path, monkeypatch):
         assert not (tmp_path / name / "checkpoint.safetensors").exists()
 
 
-def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, tmp_path, monkeypatch):
+def test_an_interrupt_leaves_a_checkpoint_of_each_runs_last_step(x, interruptible, tmp_path, monkeypatch):
     runs = {"one": {}, "two": {"seed": 1}, "three": {"seed": 2}}
     whole = sdl.fit_many(x, runs, **TOPK, **QUIET)
     taken, once, ended = [], loop.TrainingStep.__call__, Event()

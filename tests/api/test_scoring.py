@@ -175,7 +175,7 @@ def test_a_dictionary_that_is_not_finite_is_not_scored(sae, bench):
             "there are 8 references of x, but 2 of",
         ),
         (lambda sae, bench, x: sdl.evaluate(sae, [np.eye(8)] * 3, x), "references have 3 parts, expected one array"),
-        (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench/: expected an .npy file"),
+        (lambda sae, bench, x: sdl.evaluate(sae, "bench/", x), "bench: expected an .npy file"),
         (lambda sae, bench, x: sdl.evaluate(sae, np.eye(5), x), r"references have dimensions \(5,\), but .* \(8,\)"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, anchors=np.eye(5)), "anchors have 5 dimensions, but .* have 8"),
         (lambda sae, bench, x: sdl.evaluate(sae, bench, x), "a bench draws its own samples; leave x out"),

@@ -63,9 +63,22 @@ from tests.forking import serve
 
 def die_at(number, folder):
     seen = 0
+    def lies_in_folder(path, dir_fd=-1):
+        # unfinished files are named by way of the descriptor of their folder
+        if isinstance(path, int):
+            return folder in os.path.realpath(f"/proc/self/fd/{path}")
+        where = f"/proc/self/fd/{dir_fd}" if dir_fd >= 0 else "."
+        path = os.path.join(where, str(path))
+        return folder in os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    found = {
+        "open": lambda path, *_: lies_in_folder(path),
+        "os.chmod": lambda path, mode, dir_fd: lies_in_folder(path, dir_fd),
+        "os.rename": lambda path, to, *_: lies_in_folder(to),
+        "os.remove": lies_in_folder,
+    }
     def hook(event, arguments):
         nonlocal seen
-        if event in ("open", "os.chmod", "os.rename", "os.remove") and folder in os.path.abspath(str(arguments[0])):
+        if event in found and found[event](*arguments):
             seen += 1
             if seen == number:
                 if event == "open":  # after which what was in the file may be gone
