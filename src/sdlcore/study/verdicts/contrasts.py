@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import product
 from typing import NamedTuple
 
@@ -104,7 +103,6 @@ def runs_of(evidence: Evidence, readings: Under = by_text, protocol: str | None 
         Runs of this protocol alone; None for those that are judged: the paper's, or else what is shown in their place.
     """
 
-    @cache
     def rows(place: Place, divided: bool) -> dict[str, Cell]:
         reading = readings(place.table)
         varied = place.parameter == "k" or place.method not in WITH_K
@@ -126,7 +124,7 @@ def runs_of(evidence: Evidence, readings: Under = by_text, protocol: str | None 
 
 
 def _observed(cell: Cell, metric: str, lacking: Sequence[str]) -> Observed:
-    values = cell.values(metric) * MEASURES[_number(metric)].unit
+    values = cell.runs.values(metric) * MEASURES[_number(metric)].unit
     return Observed(values, tuple(lacking), cell.protocol, _end(values, metric))
 
 
@@ -284,6 +282,6 @@ def _end(values: pd.Series, metric: str) -> float | None:
     most = MEASURES[_number(metric)].most
     if math.isfinite(most) and len(values):
         for end in (0.0, most):
-            if (values - end).abs().max() < 1e-9:
+            if np.abs(values.to_numpy() - end).max() < 1e-9:
                 return end
     return None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -32,6 +32,26 @@ class Place(NamedTuple):
     value: float = math.nan
 
 
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The runs of one setting, one for each seed."""
+
+    table: pd.DataFrame
+    """Indexed by seed, in order."""
+    _values: dict[str, pd.Series] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def values(self, metric: str) -> pd.Series:
+        """Return a metric by seed; empty where any run lacks it, since a mean over some would be another quantity."""
+        # numbers, claims and readings of the paper ask for the same few metrics thousands of times
+        if metric not in self._values:
+            found = self.table[metric].astype(float) if metric in self.table else pd.Series(dtype=float)
+            self._values[metric] = found.iloc[:0] if found.isna().any() else found
+        return self._values[metric]
+
+
 class Group(NamedTuple):
     """The runs of one name in a table, which differ in the seed alone."""
 
@@ -41,13 +61,21 @@ class Group(NamedTuple):
     parameter: str
     value: float
     """What the table varies, at the value of the paper's that the runs stand for; NaN where it varies nothing."""
-    runs: pd.DataFrame
-    """Indexed by seed, in order."""
+    runs: Runs
     beside: tuple[str, ...]
     """The table's anchorings on the same source. If there is one, the features that it gives away are those that
     `runs.read_runs` divides runs without anchors by."""
     settings: Mapping[str, Json]
     """What they were made with."""
+
+
+class Cell(NamedTuple):
+    """The runs that stand for a row of the paper's tables."""
+
+    runs: Runs
+    protocol: str
+    differences: list[str]
+    """What keeps them from the paper's scale; see `scale.differences`."""
 
 
 @dataclass(frozen=True)
@@ -84,26 +112,16 @@ class Evidence:
                     continue
                 run = Named(**{name: str(first[name]) for name in KEY[:-1]}, seed=int(first["seed"]))
                 parameter = first["parameter"] if isinstance(first["parameter"], str) else ""
-                ordered, beside = group.set_index("seed").sort_index(), tuple(given.get(run.source, ()))
+                ordered, beside = Runs(group.set_index("seed").sort_index()), tuple(given.get(run.source, ()))
                 settings = run_settings(self.study, run).to_dict()
                 at = Group(table, run, parameter, float(first["at"]), ordered, beside, settings)
                 found.setdefault((method, anchoring), []).append(at)
         return found
 
-
-class Cell(NamedTuple):
-    """The runs of one setting, one for each seed."""
-
-    runs: pd.DataFrame
-    """Indexed by seed, in order."""
-    protocol: str
-    differences: list[str]
-    """What keeps them from the paper's scale; see `scale.differences`."""
-
-    def values(self, metric: str) -> pd.Series:
-        """Return a metric by seed; empty where any run lacks it, since a mean over some would be another quantity."""
-        found = self.runs[metric].astype(float) if metric in self.runs else pd.Series(dtype=float)
-        return found.iloc[:0] if found.isna().any() else found
+    @cached_property
+    def looked_up(self) -> dict[tuple[Place, int | None, int | None], dict[str, Cell]]:
+        """The results of `cells` by its arguments. Numbers, claims and readings look up the same rows many times."""
+        return {}
 
 
 def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None) -> dict[str, Cell]:
@@ -123,6 +141,9 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         What a reading takes the row to have; None where that says nothing of them. For a row without anchors, the
         anchors of the rows that it is compared with, where features are divided by them.
     """
+    asked = (place, n_anchors, k)
+    if asked in evidence.looked_up:
+        return evidence.looked_up[asked]
     found: dict[str, tuple[tuple[bool, int, bool], Cell]] = {}
     swept = {place.parameter: place.value} if place.parameter else {}
     method = None
@@ -141,7 +162,8 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         if protocol not in found or rank > found[protocol][0]:
             found[protocol] = rank, Cell(group.runs, protocol, lacking)
     first = [PROTOCOL] if PROTOCOL in found else []
-    return {protocol: found[protocol][1] for protocol in dict.fromkeys([*first, *found])}
+    evidence.looked_up[asked] = {protocol: found[protocol][1] for protocol in dict.fromkeys([*first, *found])}
+    return evidence.looked_up[asked]
 
 
 def shortfall(found: Mapping[str, Cell], place: Place) -> list[str]:

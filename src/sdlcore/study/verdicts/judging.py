@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -97,14 +96,13 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
         was run. What is not at the paper's scale is shown, but not judged.
     """
     accused = accusations(numbers)
-    look = cache(lambda place, n_anchors, k: cells(evidence, place, n_anchors, k))
     rows = []
     for index, row in zip(numbers.index, numbers.to_dict("records"), strict=True):
         # NaN is no key that is found again
         value = row["value"] if row["parameter"] else math.nan
         place = Place(row["table"], row["method"], row["anchoring"], row["parameter"], value)
         asked = questions(row)
-        found = {reading: look(place, ask.n_anchors, ask.k) for ask, reading in asked.items()}
+        found = {reading: cells(evidence, place, ask.n_anchors, ask.k) for ask, reading in asked.items()}
         rows.append(_judged(row, place, accused.get(int(str(index))), found))
     return pd.DataFrame(rows, columns=VERDICT_COLUMNS)
 
@@ -159,7 +157,7 @@ def _judged(
 
 def _values(cell: Cell, row: Any, reading: Reading) -> np.ndarray:
     """Return a run's value for each seed in the paper's unit, none where a run lacks it."""
-    return cell.values(question(row, reading).metric).to_numpy() * MEASURES[row["number"]].unit
+    return cell.runs.values(question(row, reading).metric).to_numpy() * MEASURES[row["number"]].unit
 
 
 def _judgeable(row: Any, reading: Reading, runs: Mapping[str, Cell], protocol: str = PROTOCOL) -> np.ndarray:
