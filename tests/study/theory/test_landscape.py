@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.random_streams import stream
@@ -35,6 +35,8 @@ def drawn(instance):
     return random_problem(stream(seed, "instance"), activation)
 
 
+# each builds a model of PyTorch, and takes 0.04 s
+@settings(max_examples=25)
 @given(instances)
 def test_the_loss_is_that_of_equation_11_and_of_the_packages_own_model(instance):
     problem, weights = drawn(instance)

@@ -43,9 +43,9 @@ def test_example_3_5_traps_under_top_1_and_under_relu_only_with_a_latent_that_is
     ends = {}
     for name, dead, k in (("top-1", 0.0, 1), ("relu", 0.0, None), ("relu, dead", -0.5, None)):
         problem, (_, weights) = autoencoder(np.eye(2), k=k), example_3_5(dead)
-        ends[name] = [approximate_loss(descend(perturbed(weights, rng), problem), problem) for _ in range(12)]
-    assert ends["top-1"] == pytest.approx([1] * 12, abs=1e-3)
-    assert ends["relu, dead"] == pytest.approx([1] * 12, abs=1e-3)
+        ends[name] = [approximate_loss(descend(perturbed(weights, rng), problem), problem) for _ in range(4)]
+    assert ends["top-1"] == pytest.approx([1] * 4, abs=1e-3)
+    assert ends["relu, dead"] == pytest.approx([1] * 4, abs=1e-3)
     assert min(ends["relu"]) < 1e-3
 
 
