@@ -1,5 +1,7 @@
 """Verdicts as people read them, and back from the files that hold them."""
 
+from functools import cache
+
 import pandas as pd
 
 from sdlcore.study.results.tables import read_csv, write_csv
@@ -24,8 +26,19 @@ def made(runs):
     return verdicts(papers_numbers(), judge), claims(papers_numbers(), judge)
 
 
+@cache
+def made_of_table_1(seeds_differ=False):
+    """Return verdicts on runs of Table 1 with the paper's numbers, plus the seed if asked. Do not change the frames."""
+    return made({"table1": papers_runs(lambda row, seed: row["paper"] + seeds_differ * seed)["table1"]})
+
+
+@cache
+def made_of_everything():
+    return made(papers_runs())
+
+
 def test_counts_leave_none_out():
-    numbers, _ = made({"table1": papers_runs()["table1"]})
+    numbers, _ = made_of_table_1()
     told = dict(counts(numbers))
     assert list(told) == list(VERDICTS)
     assert sum(told.values()) == 220
@@ -41,7 +54,7 @@ def test_counts_leave_none_out():
         "By runs, under the reading of the later revision: "
     )
     assert sentence.startswith(start)
-    everything, _ = made(papers_runs())
+    everything, _ = made_of_everything()
     assert counts_sentence(everything) == (
         f"{start}212 reproduced (36 of them a 0), 0 not reproduced, 8 inconsistent in the paper, "
         "0 not run under this reading, 0 not run at this scale."
@@ -106,7 +119,7 @@ def test_methods_with_a_penalty_are_compared_with_the_papers_sparsity_beside():
 
 def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
     _, nothing = made({})
-    _, some = made({"table1": papers_runs()["table1"]})
+    _, some = made_of_table_1()
     alone = at_a_glance(some, here=True)
     assert alone.heads == ["Claim, and the statements that it is put as", "Our runs", "The paper’s own tables"]
     rows = [row for claim in alone.claims for row in claim.rows]
@@ -132,7 +145,7 @@ def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
 
 
 def test_at_a_glance_each_claim_counts_once_under_its_one_verdict():
-    _, some = made({"table1": papers_runs()["table1"]})
+    _, some = made_of_table_1()
     found = at_a_glance(some, here=True)
     assert sum(count for _, count in found.counts) == some["quote"].nunique()
     first = [claim.verdicts[0] for claim in found.claims]
@@ -146,7 +159,7 @@ def test_at_a_glance_each_claim_counts_once_under_its_one_verdict():
 
 
 def test_a_claim_has_one_verdict_on_all_of_its_statements():
-    _, some = made({"table1": papers_runs()["table1"]})
+    _, some = made_of_table_1()
     for claim in at_a_glance(some, here=True).claims:
         for verdict, shown in zip(claim.verdicts, list(zip(*claim.rows, strict=True))[1:], strict=True):
             kinds = {text.partition(" (")[0] for text in shown}
@@ -193,25 +206,21 @@ def rounded(number):
 
 def test_nothing_is_said_in_short_of_what_was_not_run():
     assert in_short(*made({})) == []
-    encoders_alone = in_short(*made(papers_runs()))
+    encoders_alone = in_short(*made_of_everything())
     assert [sentence.partition(",")[0] for sentence in encoders_alone] == ["By the paper’s own measure"]
 
 
 def test_files_say_the_same_as_frames(tmp_path):
-    for name, frame, rows in zip(
-        ("verdicts", "claims"), made({"table1": papers_runs()["table1"]}), (verdict_rows, claim_groups), strict=True
-    ):
+    for name, frame, rows in zip(("verdicts", "claims"), made_of_table_1(), (verdict_rows, claim_groups), strict=True):
         write_csv(tmp_path / f"{name}.csv", frame)
         again = read_csv(tmp_path / f"{name}.csv")
         assert rows(again) == rows(frame)
         assert list(again.columns) == list(frame.columns)
-    assert counts_sentence(read_csv(tmp_path / "verdicts.csv")) == counts_sentence(
-        made({"table1": papers_runs()["table1"]})[0]
-    )
+    assert counts_sentence(read_csv(tmp_path / "verdicts.csv")) == counts_sentence(made_of_table_1()[0])
 
 
 def test_markdown_has_a_line_for_each_and_whole_cells():
-    numbers, claimed = made({"table1": papers_runs(lambda row, seed: row["paper"] + seed)["table1"]})
+    numbers, claimed = made_of_table_1(seeds_differ=True)
     groups = claim_groups(claimed)
     pages = (verdicts_markdown(numbers), numbers, 1), (claims_markdown(claimed), claimed, len(groups))
     for text, frame, tables in pages:
@@ -222,7 +231,7 @@ def test_markdown_has_a_line_for_each_and_whole_cells():
 
 
 def test_claims_of_the_same_words_stand_together_and_no_number_is_lost():
-    _, claimed = made({"table1": papers_runs(lambda row, seed: row["paper"] + seed)["table1"]})
+    _, claimed = made_of_table_1(seeds_differ=True)
     groups = claim_groups(claimed)
     assert [(group.quote, group.section) for group in groups] == list(
         dict.fromkeys(zip(claimed["quote"], claimed["section"], strict=True))
@@ -237,7 +246,7 @@ def test_claims_of_the_same_words_stand_together_and_no_number_is_lost():
 
 
 def test_numbers_are_shown_in_the_papers_unit_and_nothing_where_there_is_none():
-    heads, rows = verdict_rows(made({"table1": papers_runs()["table1"]})[0])
+    heads, rows = verdict_rows(made_of_table_1()[0])
     shown = pd.DataFrame(rows, columns=heads).set_index(["Row", "Number"])
     topk = shown.loc[("Table 1, BatchTopK SAE, without anchors", "GT recovery (%)")]
     assert (topk["Paper"], topk["Ours"], topk["Interval"]) == ("84.80", "84.80", "82.80 to 86.80")
