@@ -1,5 +1,6 @@
 """Unfinished files in folders where other users may write: nobody redirects a write, and no living writer loses one."""
 
+import errno
 import os
 import signal
 import stat
@@ -139,6 +140,35 @@ def test_parts_of_a_store_that_another_user_laid_out_are_refused(shared: Path, s
     folder.unlink()
     write()
     assert_untouched(secret)
+
+
+def test_a_folder_of_parts_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / ".store.h5.parts").mkdir()
+
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", private.MARK)
+
+    monkeypatch.setattr(private, "_marked", refuse)  # permissions do not stop root
+    with (
+        pytest.raises(PermissionError, match=r"/\.store\.h5\.parts"),
+        resume_store(tmp_path / "store.h5", {}) as writer,
+    ):
+        writer.append(np.ones((3, 2)))
+
+
+def test_stores_take_names_as_long_as_files_do(tmp_path: Path):
+    path = tmp_path / f"{'n' * 252}.h5"
+    with resume_store(path, {}) as writer:
+        writer.append(np.ones((3, 2)))
+    assert path.is_file()
+    with locked(path):
+        pass
+
+
+def test_an_error_over_the_last_move_names_the_file_alone(tmp_path: Path):
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError, match=rf"Is a directory: '{tmp_path / 'file'}'$"):
+        write_text(tmp_path / "file", "words")
 
 
 @needs_root

@@ -27,7 +27,7 @@ from sdlcore.data.underflow import Counts, Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
 from sdlcore.settings import FromJson, Json
 from sdlcore.storage.files import naming_a_full_disk
-from sdlcore.storage.private import open_lock, own_folder
+from sdlcore.storage.private import hidden, open_lock, own_folder
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ResumableWriter(BlockWriter):
         self._state: str | None = None  # that the last commit was given
         identity = json.dumps([VERSION, dtype, class_names, provenance], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
-        self._folder = path.with_name(f".{path.name}.parts")
+        self._folder = hidden(path, ".parts")
         self._held: Path | None = None  # leads to the folder, whatever has its name by now
         self._parts = 0  # that were committed
         self.open_part = ExitStack()
@@ -277,7 +277,7 @@ def _locked(path: Path) -> Iterator[None]:
     key = path.resolve()
     if key in _in_use:  # of which a lock of this process's own would not tell
         raise _refused(path)
-    lock = path.with_name(f".{path.name}.lock")
+    lock = hidden(path, ".lock")
     file = _open_locked(lock, path)
     _in_use.add(key)
     try:

@@ -43,7 +43,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file)
         finally:
             os.close(file)
-        os.replace(path.name, path, src_dir_fd=private.descriptor)
+        _move(private.descriptor, path)
 
 
 @contextmanager
@@ -58,7 +58,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         part = private.path / path.name
         with _called(path, part):
             yield part
-        os.replace(path.name, path, src_dir_fd=private.descriptor)
+        _move(private.descriptor, path)
+
+
+def _move(folder: int, path: Path) -> None:
+    """Move a finished file or folder out of its private folder; OSError naming ``path`` alone."""
+    try:
+        os.replace(path.name, path, src_dir_fd=folder)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
 @contextmanager

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 LONGEST_NAME = 200
-"""Bytes of a file's name that its private folder repeats; file systems take 255, and 28 are added."""
+"""Bytes of a file's name that its private folder repeats; file systems take `MOST_BYTES`, and 28 are added."""
+MOST_BYTES = 255
+"""Bytes of a name that file systems take."""
 MARK = ".unfinished"
 """A file in each private folder: a folder that another user gave such a name has none, and is not removed."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -108,8 +110,12 @@ def own_folder(path: Path) -> Private:
     except NotADirectoryError as error:  # a link, too
         raise NotADirectoryError(error.errno, "is a link or a file, expected a folder; remove it", str(path)) from None
     try:
-        mode = _marked(descriptor, path)
-        os.unlink(MARK, dir_fd=descriptor)
+        try:
+            mode = _marked(descriptor, path)
+            os.unlink(MARK, dir_fd=descriptor)
+        except OSError as error:  # which names the mark alone
+            error.filename = str(path)
+            raise
         if os.fstat(descriptor).st_mode & 0o077:  # made by an earlier version
             with suppress(PermissionError):  # file systems without permissions
                 os.fchmod(descriptor, 0o700)
@@ -123,6 +129,13 @@ def reached(descriptor: int, folder: Path) -> Path:
     """Return a path that leads to an open folder even if its name is given to another one."""
     path = Path(f"/proc/self/fd/{descriptor}")
     return path if path.is_dir() else folder
+
+
+def hidden(path: Path, ending: str) -> Path:
+    """Return a hidden path beside another one; a name that would become too long for a file system is shortened."""
+    name = os.fsencode(f".{path.name}{ending}")
+    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32] if len(name) > MOST_BYTES else path.name
+    return path.with_name(f".{short}{ending}")
 
 
 def open_lock(path: Path) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sdlcore.storage.private import open_lock, private_folder
+from sdlcore.storage.private import hidden, open_lock, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def locked(path: str | Path) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open_lock(path.with_name(f".{path.name}.lock"))
+    lock = open_lock(hidden(path, ".lock"))
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
