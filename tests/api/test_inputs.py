@@ -1,3 +1,6 @@
+import tracemalloc
+from enum import Enum, IntEnum
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,15 @@ import torch
 from sdlcore.api.inputs import activations, array, class_numbers, floats
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
+
+
+class _Animal(str, Enum):
+    CAT = "cat"
+    COW = "cow"
+
+
+class _Number(IntEnum):
+    ONE = 1
 
 
 @pytest.mark.parametrize(
@@ -19,6 +31,9 @@ from sdlcore.data.writing import create_store
         (pd.Series([2, pd.NA, 0], index=[5, 6, 7], dtype=object), [1, -1, 0], ["0", "2"]),
         (pd.Series([0, -1, pd.NA, 1], dtype=object), [0, -1, -1, 1], ["0", "1"]),
         (np.array([None, None]), [-1, -1], []),
+        (["a\0", "a"], [1, 0], ["a", "a\0"]),
+        ([_Animal.CAT, _Animal.COW], [0, 1], ["cat", "cow"]),
+        ([_Number.ONE, None], [0, -1], ["1"]),
     ],
 )
 def test_labels_count_the_classes_that_occur_and_missing_ones_name_none(labels, numbers, names):
@@ -53,6 +68,8 @@ def test_what_are_no_labels_is_refused(labels, found):
         (np.array(["a", "\ud800"]), r"label \\ud800 of sample 1 holds half of a character"),
         ([np.datetime64("2026-01-01")], "of sample 0 is a datetime64"),
         (torch.tensor([0.5, 1]), r"labels are float32 .*; labels.long\(\) gives these"),
+        (pd.Series([1, None]), r'labels are float64 .*; labels.astype\("Int64"\) gives these'),
+        (np.array([b"a"]), r"labels are \|S1 .*; labels.astype\(str\) gives these"),
         (torch.sparse_coo_tensor(size=(2,)), r"labels is a sparse tensor, .* give labels.to_dense\(\)"),
     ],
 )
@@ -142,3 +159,12 @@ def test_a_file_that_holds_no_numbers_is_named(tmp_path):
         array(tmp_path / "pickled.npy", "x")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npy: no such file, given as labels"):
         array(tmp_path / "nowhere.npy", "labels")
+
+
+def test_one_long_label_takes_no_memory_for_every_sample():
+    tracemalloc.start()
+    try:
+        class_numbers(["x" * 10**5, *["y"] * 999])
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()

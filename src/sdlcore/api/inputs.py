@@ -168,7 +168,7 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
         missing = np.array([pd.api.types.is_scalar(value) and bool(pd.isna(value)) for value in values], dtype=bool)
         _check_labels(values, missing)
         missing |= np.array([isinstance(value, Integral) and value < 0 for value in values], dtype=bool)
-        values = values.astype(str)
+        values = np.array([None if gone else _name(value) for value, gone in zip(values, missing, strict=True)], object)
         named = ~missing & (values != "")
     else:
         named = values >= 0
@@ -176,6 +176,11 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
     found = np.full(len(values), -1)
     found[named] = numbers
     return found, [str(name) for name in classes]
+
+
+def _name(value: Any) -> str:
+    """Return a label as text: numpy's arrays of text would cut NULs at its end, and members of an enum to its length."""
+    return str.__str__(value) if isinstance(value, str) else str(int(value))
 
 
 def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
@@ -214,10 +219,14 @@ def is_store(x: Any) -> bool:
 def _remedy(labels: Any) -> str:
     """Return how labels of another shape or type become such, to end a sentence with."""
     if np.ndim(labels) == 2:
-        return "; labels.ravel() gives one" if np.shape(labels)[1] == 1 else "; labels.argmax(1) does of one-hot rows"
+        return "; np.ravel(labels) gives one" if np.shape(labels)[1] == 1 else "; labels.argmax(1) does of one-hot rows"
     if isinstance(labels, torch.Tensor):
         return "; labels.long() gives these"
-    return "; labels.astype(int) gives these" if getattr(labels, "dtype", np.dtype("U")).kind in "fb" else ""
+    kind = getattr(labels, "dtype", np.dtype("U")).kind
+    if kind == "f" and hasattr(labels, "isna"):  # pandas turns whole numbers, of which some are missing, into floats
+        return '; labels.astype("Int64") gives these'
+    way = {"f": "int", "b": "int", "S": "str"}.get(kind)
+    return f"; labels.astype({way}) gives these" if way else ""
 
 
 def pair_of(x: Any, target: Any, asked: Pair | None) -> Pair:
