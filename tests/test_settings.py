@@ -79,6 +79,12 @@ def test_a_number_that_is_not_finite_is_refused_by_name(value):
         RunConfig.from_dict({"lambda_anchor": value})
 
 
+def test_a_number_beyond_float32_is_refused_by_name():
+    assert RunConfig.from_dict({"l1": float(np.finfo(np.float32).max)}).loss.l1 > 1e38
+    with pytest.raises(ValueError, match=r"lambda_anchor must be at most 3.4e\+38 in size, which float32 can hold"):
+        RunConfig.from_dict({"lambda_anchor": 1e39})
+
+
 def test_numpys_numbers_are_checked_and_become_pythons():
     found = Outer.from_dict(
         {"name": "a", "share": np.float32(0.5), "blocks": [np.int64(2)], "inner": {"size": np.uint8(3)}}

@@ -47,6 +47,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 Weight = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 Text = Annotated[str, MinLen(1)]
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 _BOUNDS = {
@@ -211,8 +212,7 @@ def _wanted(kind: Any, value: Any) -> str | None:
         return _wanted(kind.__origin__, value) or next(filter(None, bounds), None)
     if isinstance(kind, type) and kind in _PLAIN and not _is_plain(kind, value):
         return _PLAIN[kind]
-    # JSON and the configuration have no other numbers, and no setting means anything with one
-    return "a finite number" if kind is float and not _is_finite(value) else None
+    return _not_of_float32(value) if kind is float else None
 
 
 def _is_plain(kind: type, value: Any) -> bool:
@@ -222,11 +222,15 @@ def _is_plain(kind: type, value: Any) -> bool:
     return isinstance(value, {int: Integral, float: Real, str: str}[kind])
 
 
-def _is_finite(value: Real) -> bool:
+def _not_of_float32(value: Real) -> str | None:
+    """Return what is wanted of a number that float32, in which all settings end, cannot hold, else None."""
     try:
-        return math.isfinite(float(value))
+        size = abs(float(value))
     except OverflowError:  # a whole number beyond every float
-        return False
+        size = math.inf
+    if not math.isfinite(size):
+        return "a finite number"
+    return f"at most {FLOAT32_MAX:.2g} in size, which float32 can hold" if size > FLOAT32_MAX else None
 
 
 def _choices(annotation: Any) -> Iterator[str]:

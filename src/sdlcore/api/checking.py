@@ -163,7 +163,8 @@ def warn_of_error(fvu: float, steps: int, name: str = "") -> None:
     """Warn of a training that ended with a finite loss and is of no use all the same; one of several by its name."""
     where = _in_run(name)
     if math.isnan(fvu):
-        warnings.warn(f"{where}all samples are the same, so there is nothing to explain (fvu is NaN)", stacklevel=5)
+        said = f"{where}the variance of the samples is zero in float32, so there is nothing to explain (fvu is NaN)"
+        warnings.warn(f"{said}; if samples differ by less than 1e-19, set normalise", stacklevel=5)
     elif fvu > (LARGEST_FVU if steps >= SETTLED else LARGEST_FVU_OF_A_START):
         said = f"{where}fvu is {fvu:.3g} at the end of training: the mean alone reconstructs better, with an fvu of 1"
         warnings.warn(f"{said}; lower lr, train for more steps, or set normalise", stacklevel=5)

@@ -343,7 +343,7 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
 def _check_finite(finite: Tensor, start: int) -> None:
     if not finite.all():
         row = start + int(finite.int().argmin())
-        raise ValueError(f"row {row} holds NaN or infinity; leave such rows out")
+        raise ValueError(f"row {row} holds NaN, infinity or more than float32 can hold; leave such rows out")
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:

@@ -203,8 +203,8 @@ def _interrupted(done: int, steps: int, saved: str) -> str:
 
 def _diverged(what: str, last_row: int, done: int, lr: float, saved: str) -> str:
     return (
-        f"training diverged in steps {last_row + 1} to {done}: {what}. Lower lr from {lr}, or look for activations "
-        f"that are not finite or huge. Last good checkpoint: {saved}"
+        f"training diverged in steps {last_row + 1} to {done}: {what}. Lower lr from {lr}, set normalise if "
+        f"activations are huge, or look for some that are not finite. Last good checkpoint: {saved}"
     )
 
 
