@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 from enum import Enum, IntEnum
 
@@ -12,7 +13,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 
 
-class _Animal(str, Enum):
+class _Animal(str, Enum):  # noqa: UP042, a StrEnum is its own text, and this is not
     CAT = "cat"
     COW = "cow"
 
@@ -168,3 +169,9 @@ def test_one_long_label_takes_no_memory_for_every_sample():
         assert tracemalloc.get_traced_memory()[1] < 10**7
     finally:
         tracemalloc.stop()
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.npy")
+    with pytest.raises(ValueError, match=r"x\.npy: is no \.npy file of numbers \(it is a folder or a device"):
+        array(tmp_path / "x.npy", "x")

@@ -179,7 +179,7 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
 
 
 def _name(value: Any) -> str:
-    """Return a label as text: numpy's arrays of text would cut NULs at its end, and members of an enum to its length."""
+    """Return a label as text. numpy's conversion would cut NULs at its end, and members of an enum."""
     return str.__str__(value) if isinstance(value, str) else str(int(value))
 
 

@@ -61,6 +61,8 @@ class Numbers:
 
     def __init__(self, path: str | Path, header: Header | None = None, start: int = 0) -> None:
         self._path = Path(path)
+        if self._path.exists() and not self._path.is_file():  # opening a pipe would wait for somebody to write
+            raise ValueError("it is a folder or a device, not a regular file")
         with self._path.open("rb") as file:
             self._descriptor = os.dup(file.fileno())
             self._close = weakref.finalize(self, os.close, self._descriptor)
