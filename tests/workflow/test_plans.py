@@ -78,7 +78,8 @@ def test_the_default_plans_the_real_model_from_its_wheels(checkout):
     }
 
 
-@pytest.mark.parametrize("name", ["config", "paper"])
+# the paper's plan of 1,500 runs goes through the same rules as the default's
+@pytest.mark.parametrize("name", ["config", pytest.param("paper", marks=pytest.mark.slow)])
 def test_no_run_is_trained_twice_for_two_tables(checkout, name):
     five = {"seeds": [0, 1, 2, 3, 4], "tables": {table: {"seeds": None} for table in ("table4", "table5", "table6")}}
     plan = checkout.plan(base=name, change=five)
