@@ -134,6 +134,11 @@ class LossConfig(Extensible):
 
     extended_by: ClassVar[Kind] = "loss term"
 
+    # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
+    loss_scale: Literal["sum", "mean"] = used_by("loss_scale", "mean", default="sum")
+    """sum: squared errors are summed over dimensions (eq. 3); mean: averaged, as by torch's MSELoss. Weights of
+    penalties and anchors stay as given, so under mean they count n_r times as much. Clipping sees the gradient that
+    results."""
     l1: Weight = weight_of("l1", default=0.0)
     """Weight of the L1 penalty (eq. 5)."""
     l1_scale: Literal["decoder", "none"] = used_by("l1", default="decoder")

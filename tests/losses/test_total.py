@@ -240,6 +240,17 @@ def test_terms_are_reported_unweighted_and_warm_up_scales_penalties_only():
     assert terms["l0_penalty"].item() == (out.values != 0).sum().item() / B
 
 
+@pytest.mark.parametrize(("pair", "n_r"), [("sae", N_P), ("transcoder", N_R), ("crosscoder", N_P + N_R)])
+def test_a_mean_loss_divides_squared_errors_by_the_dimension_and_nothing_else(pair, n_r):
+    case = Case(pair, "gated", "everything", True, loss_scale="mean")
+    terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
+    errors = terms["multi_scale"] + terms["gate"] + 0.3 * terms["aux"]
+    torch.testing.assert_close(terms["loss"], errors / n_r + 0.2 * terms["l1"] + 0.5 * terms["anchor"])
+    summed = Case(pair, "gated", "everything", True)
+    others = total_loss(summed.model, summed.x_r, summed.forward(), summed.config, summed.anchors)
+    torch.testing.assert_close(terms["reconstruction"], others["reconstruction"])
+
+
 def test_released_anchors_are_told_and_do_not_count():
     case = Case("sae", "topk", "plain", True)
     terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors, anchoring=0.25)

@@ -22,4 +22,4 @@ def _compute(given: Given) -> Tensor:
     return auxiliary(given.target, given.out, given.config.aux_target)
 
 
-TERM = Term("aux", _compute, "lambda_aux")
+TERM = Term("aux", _compute, "lambda_aux", error=True)

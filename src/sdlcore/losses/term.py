@@ -49,6 +49,8 @@ class Term:
     """Whether the pass has to give the norms of decoder rows."""
     falls: bool = False
     """Whether ``anchor_until`` and ``anchor_fall`` change its weight."""
+    error: bool = False
+    """Whether it is a squared error, which ``loss_scale`` divides."""
 
 
 def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callable[[AnyCompute], AnyCompute]:

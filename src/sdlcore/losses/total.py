@@ -26,7 +26,8 @@ def total_loss(
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
 
     Summed in this order: the reconstruction or what takes its place, penalties that rise, what sigma itself adds
-    (`Sigma.loss`), the others.
+    (`Sigma.loss`), the others. With ``loss_scale: mean`` the squared errors among them count divided by n_r; they are
+    returned as sums over dimensions all the same.
 
     Parameters
     ----------
@@ -47,11 +48,13 @@ def total_loss(
     """
     given = Given(model, x_BR, out, config, anchors, held)
     asked = [term_of(name) for name in config.terms]
+    divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}
     loss = terms["reconstruction"]
     for term in asked:
         if term.weight is None:
             loss = terms[term.name] = term.compute(given)
+    loss = loss / divisor
     for term in asked:
         if term.rises:
             terms[term.name] = term.compute(given)
@@ -60,11 +63,12 @@ def total_loss(
     left_BR = x_BR if out.linear is None else x_BR - out.linear.detach()
     for name, value in model.sigma.loss(left_BR, out.pre, out.support, model.W_dec, model.b_dec).items():
         terms[name] = value
-        loss = loss + value
+        loss = loss + value / divisor
     for term in asked:
         if term.weight is not None and not term.rises:
             terms[term.name] = term.compute(given)
-            loss = loss + (anchoring if term.falls else 1.0) * _weight(term, config) * terms[term.name]
+            weight = (anchoring if term.falls else 1.0) * _weight(term, config) / (divisor if term.error else 1)
+            loss = loss + weight * terms[term.name]
     return {"loss": loss, **terms}
 
 

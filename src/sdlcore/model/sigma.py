@@ -49,7 +49,9 @@ class Sigma(nn.Module):
         return values_N
 
     def loss(self, x_BR: Tensor, pre_N: Tensor, support: Support, W_dec: Tensor, b_dec: Tensor) -> dict[str, Tensor]:
-        """Return what sigma adds to the loss by itself (0-d each, by the names that histories have), whatever the run.
+        """Return squared errors that sigma adds to the loss by itself (0-d each, by the names that histories have).
+
+        They are summed over dimensions and averaged over samples; ``loss_scale: mean`` divides them by n_r.
 
         Parameters
         ----------

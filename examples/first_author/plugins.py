@@ -1,0 +1,80 @@
+"""What the first author's public code does differently, as plugins: two activations and a loss term.
+
+A run with all of them:
+
+    settings = {"activation": "topk_of_jump", "k": 64, "mean_l1": 0.01, "loss_scale": "mean", "bias": True}
+    settings |= {"batch_size": 32, "lr": 1e-3, "lr_warmup": 0, "lr_decay": 0, "weight_decay": 1e-5, "gradient_clip": 1}
+    sdl.fit(x, start=linear_start(768, 768, 16_000), n_q=16_000, **settings)
+
+His cosine schedule is constant during the first two of ten epochs, so a run of two epochs needs none.
+"""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+import sdlcore as sdl
+from sdlcore.data.pairs import pair_sites
+from sdlcore.model.preactivations import Entries, Preactivations
+from sdlcore.model.sigma import kept
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.support import Support
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import ModelConfig
+from sdlcore.settings import Pair
+
+
+@sdl.activation("fixed_jump")
+class FixedJump(sdl.ReLU):
+    """relu(z) + beta 1(z > gamma): a jump that is not trained, and that sets no small latent to zero."""
+
+    beta: Annotated[float, Ge(0)] = 1.0
+    """Height of the jump."""
+    gamma: Annotated[float, Ge(0)] = 1.0
+    """Pre-activation above which it is added."""
+
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        return torch.relu(pre) + self.beta * (pre > self.gamma)
+
+
+@sdl.activation("topk_of_jump")
+class TopKOfJump(sdl.TopK):
+    """The k largest values of relu(z) + beta 1(z > gamma), which rises with z: they belong to the k largest z."""
+
+    beta: Annotated[float, Ge(0)] = 1.0
+    """Height of the jump."""
+    gamma: Annotated[float, Ge(0)] = 1.0
+    """Pre-activation above which it is added."""
+    silent: Annotated[int, Ge(0)] = 0
+    """The first latents, which never fire. Anchors tie the first latents, so this keeps them out of the competition."""
+
+    def select(self, pre: Preactivations, slack: float = 1.0) -> Entries:
+        if not self.silent:
+            return super().select(pre, slack)
+        found = pre.largest(min(round(slack * self.k) + self.silent, pre.shape[1]))
+        others = kept(found, found.support.columns >= self.silent)
+        return others if slack > 1 else super().narrow(others)
+
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        return super().values(pre, support) + self.beta * (pre > self.gamma)
+
+
+@sdl.loss_term("mean_l1", rises=True)
+def mean_l1(given: sdl.Given) -> Tensor:
+    """Return the mean of all latents, active or not, over samples and latents: of TopK too."""
+    support = given.out.support
+    return given.out.values.sum() / (support.n_samples * support.n_q)
+
+
+def linear_start(n_p: int, n_r: int, n_q: int, pair: Pair = "sae", seed: int = 0) -> sdl.Dictionary:
+    """Return a dictionary with the weights and encoder biases of two fresh `nn.Linear`, for ``start`` of `sdl.fit`.
+
+    The decoder's bias starts at zero there; nn.Linear's would be below .008 for 16,000 latents.
+    """
+    generator = torch_stream(seed, "initialisation")
+    model = SparseCoder(ModelConfig(pair=pair, n_q=n_q, bias=True), *pair_sites(pair, n_p, n_r), generator)
+    with torch.no_grad():
+        model.b_enc.copy_(2 * torch.rand(n_q, generator=generator) - 1).div_(model.W_enc.shape[1] ** 0.5)
+    return sdl.Dictionary(model)
