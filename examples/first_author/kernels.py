@@ -15,7 +15,7 @@ LONGEST = 250
 _MATH = {"contract", "reassoc", "nsz"}
 
 
-@njit(fastmath=_MATH, cache=True)
+@njit(fastmath=_MATH, error_model="numpy", cache=True)
 def drift(w, m, v, since, step, lr):
     """Move a row (w) by its updates without a gradient in the steps ``since`` + 1 to ``step``, at a constant rate."""
     for i in range(1, min(step - since, LONGEST) + 1):
@@ -27,7 +27,7 @@ def drift(w, m, v, since, step, lr):
             w[d] -= rate * m[d] / (root * np.sqrt(v[d]) + eps)
 
 
-@njit(fastmath=_MATH, cache=True)
+@njit(fastmath=_MATH, error_model="numpy", cache=True)
 def descend(w, m, v, g, since, step, lr, clip):
     """Take Adam's step number ``step`` along the gradient clip * g; the moments are those of step ``since``."""
     decay1, decay2 = np.float32(BETA1 ** (step - since)), np.float32(BETA2 ** (step - since))
@@ -40,14 +40,14 @@ def descend(w, m, v, g, since, step, lr, clip):
         w[d] -= rate * m[d] / (root * np.sqrt(v[d]) + eps)
 
 
-@njit(fastmath=_MATH, cache=True)
+@njit(fastmath=_MATH, error_model="numpy", cache=True)
 def descend_rows(W, M, V, G, step, lr, clip):
     """Take a dense step on a block of rows, all of which have a gradient."""
     for q in range(len(W)):
         descend(W[q], M[q], V[q], G[q], step - 1, step, lr, clip)
 
 
-@njit(fastmath=_MATH, cache=True)
+@njit(fastmath=_MATH, error_model="numpy", cache=True)
 def settle(W, M, V, since, step, lr):
     """Bring all rows to the step ``step``."""
     for q in range(len(W)):
@@ -60,7 +60,7 @@ def settle(W, M, V, since, step, lr):
             since[q] = step
 
 
-@njit(fastmath=_MATH, cache=True)
+@njit(fastmath=_MATH, error_model="numpy", cache=True)
 def sparse_gradients(
     X, Y, columns, values, W_dec, M_dec, V_dec, b_dec, since_dec, step, lr, l1, slots, G_enc, G_dec, g_b, active
 ):
@@ -131,7 +131,7 @@ def sparse_gradients(
     return n, g_bias, square, error / (B * R)
 
 
-@njit(fastmath=_MATH, cache=True)
+@njit(fastmath=_MATH, error_model="numpy", cache=True)
 def sparse_descend(
     W_enc, M_enc, V_enc, since_enc, W_dec, M_dec, V_dec, since_dec, slots, active, n, G_enc, G_dec, step, lr, clip
 ):
