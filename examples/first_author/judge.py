@@ -23,13 +23,16 @@ METHODS = {
 """Names of the recipe's methods in Table 1."""
 COLOURS = dict(zip(METHODS, ("C0", "C1", "C5", "C2", "C3"), strict=True))
 READINGS = {
-    "encoder, inner products, .95": ("encoder_inner_0.95", "encoder_inner_mip"),
-    "encoder, inner products, .9": ("encoder_inner_0.9", "encoder_inner_mip"),
-    "encoder, cosines, .95": ("encoder_cosine_0.95", "encoder_cosine_mip"),
-    "decoder, cosines, .95": ("decoder_cosine_0.95", "decoder_cosine_mip"),
-    "decoder, inner products, .95": ("decoder_inner_0.95", "decoder_inner_mip"),
+    "encoder, inner products, .95": ("encoder_inner", 0.95),
+    "encoder, inner products, .9": ("encoder_inner", 0.9),
+    "encoder, cosines, .9": ("encoder_cosine", 0.9),
+    "decoder, cosines, .95": ("decoder_cosine", 0.95),
+    "decoder, inner products, .9": ("decoder_inner", 0.9),
+    "mixed": ("decoder_cosine", 0.95),
 }
-"""Columns of recovery and MIP; the first reading was fixed before the first run."""
+"""Where recovery and MIP are read, and tau. The first was fixed before the first run, mixed after TopK's."""
+MIXED = {"transcoder": ("encoder_inner", 0.9), "crosscoder": ("encoder_inner", 0.9)}
+"""How mixed reads these; autoencoders by the decoder."""
 
 
 def paper() -> pd.DataFrame:
@@ -59,8 +62,8 @@ def looks(folder: Path) -> pd.DataFrame:
 
 def errors(row: pd.Series, reading: str, wanted: pd.Series) -> pd.Series:
     """Return the errors of a look's three numbers, in tolerances."""
-    recovery, mip = READINGS[reading]
-    found = pd.Series({"recovery": row[recovery], "mip": row[mip], "l0": row["l0"]})
+    column, tau = MIXED.get(str(wanted.name), READINGS[reading]) if reading == "mixed" else READINGS[reading]
+    found = pd.Series({"recovery": row[f"{column}_{tau:g}"], "mip": row[f"{column}_mip"], "l0": row["l0"]})
     return (found - wanted).abs() / tolerances(wanted)
 
 
