@@ -12,7 +12,7 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -108,6 +108,8 @@ class Training:
         self.W_enc, self.b_enc, self.W_dec, self.b_dec = self.weights
         self.moments = [(np.zeros_like(w.numpy()), np.zeros_like(w.numpy())) for w in self.weights]
         self.step = 0
+        self.norm = 0.0
+        """Norm of the last step's gradient, before it is clipped."""
         self._order: np.ndarray = np.zeros(0, np.int64)
         n_q, most = recipe.n_q, min(recipe.n_q, recipe.batch * recipe.k)
         self._since = np.zeros(n_q, np.int64), np.zeros(n_q, np.int64)
@@ -147,7 +149,8 @@ class Training:
             x, y, top.indices.numpy(), top.values.numpy(), W_dec, M_dec, V_dec, b_dec, since_dec, self.step, lr, l1,
             self._slots, G_enc, G_dec, g, self._active,
         )  # fmt: skip
-        clip = clipping(square, recipe.clip)
+        self.norm = math.sqrt(square)
+        clip = clipping(self.norm, recipe.clip)
         kernels.sparse_descend(
             W_enc,
             M_enc,
@@ -186,7 +189,8 @@ class Training:
         square = (
             (Z @ Z.T * (G @ G.T)).sum() + (dH @ dH.T * (X @ X.T)).sum() + g_enc.square().sum() + g_dec.square().sum()
         )
-        clip = clipping(float(square), recipe.clip)
+        self.norm = math.sqrt(float(square))
+        clip = clipping(self.norm, recipe.clip)
         (M_enc, V_enc), (m_b, v_b), (M_dec, V_dec), (m_d, v_d) = self.moments
         for left, right, W, M, V in ((dH, X, self.W_enc, M_enc, V_enc), (Z, G, self.W_dec, M_dec, V_dec)):
             for first in range(0, recipe.n_q, BLOCK):
@@ -240,9 +244,9 @@ def activation(H: Tensor, recipe: Recipe) -> Tensor:
     return Z + recipe.jump * (recipe.gamma < H) if recipe.jump else Z
 
 
-def clipping(square: float, largest: float) -> float:
-    """Return the factor of torch's `clip_grad_norm_`, for a gradient of this squared norm."""
-    return min(1.0, largest / (math.sqrt(square) + 1e-6))
+def clipping(norm: float, largest: float) -> float:
+    """Return the factor of torch's `clip_grad_norm_` for a gradient of this norm."""
+    return min(1.0, largest / (norm + 1e-6))
 
 
 def start(recipe: Recipe, n_p: int, n_r: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -271,29 +275,18 @@ def run(recipe: Recipe, epochs: float, every: int, report: Callable[[dict[str, f
     training = Training(recipe)
     a_pass = recipe.samples // recipe.batch
     steps = round(epochs * a_pass)
-    at, spent, square, since = look_steps(a_pass, steps, every), 0.0, 0.0, 0
-    report({"step": 0, "epoch": 0.0, "ms": 0.0, "mse": math.nan, **training.look()})
+    at, spent, square, norm, since = look_steps(a_pass, steps, every), 0.0, 0.0, 0.0, 0
+    report({"step": 0, "epoch": 0.0, "ms": 0.0, "mse": math.nan, "norm": math.nan, **training.look()})
     while training.step < steps:
         began = time.perf_counter()
         square += training.take_step()
         spent += time.perf_counter() - began
-        since += 1
+        norm, since = max(norm, training.norm), since + 1
         if training.step in at:
-            row = {
-                "step": training.step,
-                "epoch": training.step / a_pass,
-                "ms": 1000 * spent / since,
-                "mse": square / since,
-            }
+            row = {"step": training.step, "epoch": training.step / a_pass}
+            row |= {"ms": 1000 * spent / since, "mse": square / since, "norm": norm}
             report(row | training.look())
-            spent, square, since = 0.0, 0.0, 0
-
-
-def rows_of(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a file of looks, which need not exist."""
-    if path.exists():
-        with path.open(newline="") as file:
-            yield from csv.DictReader(file)
+            spent, square, norm, since = 0.0, 0.0, 0.0, 0
 
 
 def main() -> None:
