@@ -9,14 +9,14 @@ one() {  # NAME OPTIONS...
     file="$out/$1.csv"
     [ -e "$file" ] && return
     shift
-    python -m examples.first_author.recipe "$@" --out "$file.part" && mv "$file.part" "$file"
+    python -m examples.first_author.recipe "$one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 1.68" --out "$file.part" && mv "$file.part" "$file"
 }
 
 # the complete recipe, candidate 1, with learning rates between his 1e-4 and 1e-3
 one topk_lr1e-3 --method topk --lr 1e-3 --epochs 2
-one transcoder_lr1e-3 --method transcoder --lr 1e-3 --epochs 1.52
-one relu_lr1e-3 --method relu --lr 1e-3 --epochs 1
-one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 1
+one transcoder_lr1e-3 --method transcoder --lr 1e-3 --epochs 1.68
+one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 1.68
+one relu_lr1e-3 --method relu --lr 1e-3 --epochs 1.68
 for method in topk transcoder relu crosscoder; do
     one "${method}_lr3e-4" --method "$method" --lr 3e-4 --epochs 2
 done
