@@ -9,7 +9,7 @@ one() {  # NAME OPTIONS...
     file="$out/$1.csv"
     [ -e "$file" ] && return
     shift
-    python -m examples.first_author.recipe "$one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 1.68" --out "$file.part" && mv "$file.part" "$file"
+    python -m examples.first_author.recipe "$@" --out "$file.part" && mv "$file.part" "$file"
 }
 
 # the complete recipe, candidate 1, with learning rates between his 1e-4 and 1e-3
