@@ -9,8 +9,10 @@ anchors, as docs/results/explain/README.md defines it; everything else is fixed.
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
+
+from sdlcore.study.rendering.figures import PALETTE, style
 
 PAPER = Path(__file__).parents[2] / "resources/paper/table1.csv"
 METHODS = {
@@ -21,7 +23,7 @@ METHODS = {
     "crosscoder": "Crosscoder",
 }
 """Names of the recipe's methods in Table 1."""
-COLOURS = dict(zip(METHODS, ("C0", "C1", "C5", "C2", "C3"), strict=True))
+COLOURS = dict(zip(METHODS, PALETTE, strict=False))
 READINGS = {
     "encoder, inner products, .95": ("encoder_inner", 0.95),
     "encoder, inner products, .9": ("encoder_inner", 0.9),
@@ -88,26 +90,29 @@ def reproduced(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw(found: pd.DataFrame, candidates: list[str], path: Path) -> None:
-    """Draw recovery, MIP and L0 over epochs, a column for each candidate, with the paper's values as dashed lines."""
+def draw(found: pd.DataFrame, path: Path) -> None:
+    """Draw recovery and MIP of encoder and decoder, and L0, over epochs; the paper's values are dashed lines."""
     table = paper()
-    columns = {"recovery": "encoder_inner_0.95", "mip": "encoder_inner_mip", "l0": "l0"}
-    titles = {"recovery": "features above .95", "mip": "MIP", "l0": "active latents"}
-    figure, axes = plt.subplots(3, len(candidates), figsize=(5 * len(candidates), 9), sharex="col", squeeze=False)
-    for across, candidate in enumerate(candidates):
-        for down, (quantity, column) in enumerate(columns.items()):
-            axis = axes[down][across]
-            for method, rows in found[found.candidate == candidate].groupby("method"):
-                axis.plot(rows.epoch, rows[column], color=COLOURS[method], label=METHODS[method])
-                axis.axhline(table.loc[method, quantity], color=COLOURS[method], ls="--", lw=1)
-            if quantity == "l0":
-                axis.set_yscale("log")
-                axis.set_xlabel("epochs")
-            axis.set_ylabel(titles[quantity])
-        axes[0][across].set_title(candidate)
-        axes[0][across].legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    panels = {
+        "A": ("encoder rows, raw inner products above .9", "encoder_inner_0.9", "recovery"),
+        "B": ("decoder columns, cosines above .95", "decoder_cosine_0.95", "recovery"),
+        "C": ("encoder rows, raw inner products", "encoder_inner_mip", "mip"),
+        "D": ("decoder columns, cosines", "decoder_cosine_mip", "mip"),
+        "E": ("active latents", "l0", "l0"),
+    }
+    with style():
+        figure = Figure(figsize=(9.6, 8.4), layout="constrained")
+        for name, axes in figure.subplot_mosaic("AB;CD;EE", sharex=True).items():
+            title, column, quantity = panels[name]
+            for method, rows in found.groupby("method"):
+                axes.plot(rows.epoch, rows[column], color=COLOURS[method], marker=".", label=METHODS[method])
+                axes.axhline(table.loc[method, quantity], color=COLOURS[method], linestyle="--", linewidth=1)
+            axes.set_title(title, fontsize=9)
+            axes.set_ylabel({"recovery": "features", "mip": "MIP", "l0": "L0"}[quantity])
+        axes.set_yscale("log")
+        axes.set_xlabel("epochs of 3,125 steps; dashed: the paper's Table 1")
+        axes.legend(fontsize=8)
+        figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -116,8 +121,8 @@ def main() -> None:
     table = reproduced(found)
     table.to_csv(folder / "reproduced.csv", index=False)
     print(table.to_string(index=False))
-    counted = found.groupby("candidate").method.nunique().sort_values(ascending=False)
-    draw(found, list(counted.index[:2]), folder / "curves.png")
+    for candidate, rows in found.groupby("candidate"):
+        draw(rows, folder / f"{candidate}.png")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,14 @@ one() {  # NAME OPTIONS...
     python -m examples.first_author.recipe "$@" --out "$file.part" && mv "$file.part" "$file"
 }
 
-# the complete recipe, candidate 1, with learning rates between his 1e-4 and 1e-3
+# the complete recipe (candidate 1) at lr 1e-3
 one topk_lr1e-3 --method topk --lr 1e-3 --epochs 2
 one transcoder_lr1e-3 --method transcoder --lr 1e-3 --epochs 1.68
-one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 1.68
-one relu_lr1e-3 --method relu --lr 1e-3 --epochs 1.68
+one relu_lr1e-3 --method relu --lr 1e-3 --epochs 0.8
+one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 0.8
+# k = 128 (candidate 5)
+one topk_lr1e-3_k128 --method topk --lr 1e-3 --k 128 --epochs 2
+# at lr 3e-4
 for method in topk transcoder relu crosscoder; do
     one "${method}_lr3e-4" --method "$method" --lr 3e-4 --epochs 2
 done
