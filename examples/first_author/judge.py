@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.study.rendering.figures import PALETTE, style
+from sdlcore.study.rendering.figures import PALETTE, png_bytes, style
 
 PAPER = Path(__file__).parents[2] / "resources/paper/table1.csv"
 METHODS = {
@@ -112,7 +112,7 @@ def draw(found: pd.DataFrame, path: Path) -> None:
         axes.set_yscale("log")
         axes.set_xlabel("epochs of 3,125 steps; dashed: the paper's Table 1")
         axes.legend(fontsize=8)
-        figure.savefig(path, dpi=110)
+    path.write_bytes(png_bytes(figure))
 
 
 def main() -> None:

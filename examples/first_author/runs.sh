@@ -14,7 +14,7 @@ one() {  # NAME OPTIONS...
 
 # the complete recipe (candidate 1) at lr 1e-3
 one topk_lr1e-3 --method topk --lr 1e-3 --epochs 2
-one transcoder_lr1e-3 --method transcoder --lr 1e-3 --epochs 1.68
+one transcoder_lr1e-3 --method transcoder --lr 1e-3 --epochs 1
 one relu_lr1e-3 --method relu --lr 1e-3 --epochs 0.8
 one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 0.8
 # k = 128 (candidate 5)
