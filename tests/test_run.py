@@ -37,6 +37,7 @@ def test_keys_are_unique_over_the_parts():
         ({"frozen": "both", "anchor_cosine": 0.9}, "moves both weights, but frozen is both"),
         ({"lambda_anchor": 1.0, "anchor_cosine": 0.9}, "anchor_cosine chooses lambda_anchor"),
         ({"anchor_form": "cosine"}, "anchor_form needs lambda_anchor or anchor_cosine"),
+        ({"lr_decay_shape": "cosine", "lr_decay": 0}, "lr_decay_shape is cosine, but lr_decay is 0"),
         ({"anchor_until": 0.5}, "anchor_until needs lambda_anchor or anchor_cosine"),
         ({"lambda_anchor": 1.0, "anchor_until": 0.0}, "anchor_until must be above 0"),
         ({"weight_decay": -0.1}, "weight_decay"),

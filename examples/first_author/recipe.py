@@ -42,6 +42,8 @@ class Recipe:
     """relu; jumprelu, which is relu(x) + beta 1(x > gamma), not trained; topk after that; transcoder or crosscoder,
     both as topk."""
     lr: float = 1e-3
+    cosine: int = 0
+    """Epochs of his cosine schedule, which changes the rate between epochs; 0 for a constant rate."""
     batch: int = 32
     k: int = 64
     l1: float = 0.01
@@ -68,6 +70,14 @@ class Recipe:
     @property
     def dense(self) -> bool:
         return self.method in ("relu", "jumprelu")
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0: of ten, the first two have ``lr``."""
+        if not self.cosine:
+            return self.lr
+        warmup = min(5, self.cosine // 10)
+        share = max(0, epoch - warmup) / max(1, self.cosine - warmup)
+        return self.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
 
     @property
     def jump(self) -> float:
@@ -108,6 +118,7 @@ class Training:
         self.W_enc, self.b_enc, self.W_dec, self.b_dec = self.weights
         self.moments = [(np.zeros_like(w.numpy()), np.zeros_like(w.numpy())) for w in self.weights]
         self.step = 0
+        self.lr = recipe.rate(0)
         self.norm = 0.0
         """Norm of the last step's gradient, before it is clipped."""
         self._order: np.ndarray = np.zeros(0, np.int64)
@@ -131,12 +142,14 @@ class Training:
         batch = self.recipe.batch
         a_pass = len(self.x) // batch
         if self.step % a_pass == 0:
+            self.settle()  # rows that were left behind moved at the rate of the epoch before
+            self.lr = self.recipe.rate(self.step // a_pass)
             self._order = stream(self.recipe.seed, "order", str(self.step // a_pass)).permutation(len(self.x))
         first = self.step % a_pass * batch
         return np.sort(self._order[first : first + batch])
 
     def _sparse_step(self, x: np.ndarray, y: np.ndarray) -> float:
-        recipe, lr = self.recipe, self.recipe.lr
+        recipe, lr = self.recipe, self.lr
         top = activation(torch.addmm(self.b_enc, torch.from_numpy(x), self.W_enc.T), recipe).topk(
             recipe.k, sorted=False
         )
@@ -176,7 +189,7 @@ class Training:
         return error
 
     def _dense_step(self, x: np.ndarray, y: np.ndarray) -> float:
-        recipe, lr = self.recipe, self.recipe.lr
+        recipe, lr = self.recipe, self.lr
         X, Y = torch.from_numpy(x), torch.from_numpy(y)
         H = torch.addmm(self.b_enc, X, self.W_enc.T)
         Z = activation(H, recipe)
@@ -205,7 +218,7 @@ class Training:
         """Bring the decoder rows that a sparse step left behind to the present step."""
         if not self.recipe.dense:
             M, V = self.moments[2]
-            kernels.settle(self.W_dec.numpy(), M, V, self._since[1], self.step, self.recipe.lr)
+            kernels.settle(self.W_dec.numpy(), M, V, self._since[1], self.step, self.lr)
 
     def look(self) -> dict[str, float]:
         """Return L0, unexplained variance, recovery and MIP, by every reading."""

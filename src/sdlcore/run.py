@@ -228,7 +228,10 @@ class TrainingConfig(FromJson):
     lr_warmup: Share = 0.05
     """Share of the steps over which the learning rate rises linearly."""
     lr_decay: Share = 0.2
-    """Share of the last steps over which the learning rate falls linearly to zero."""
+    """Share of the last steps over which the learning rate falls to zero."""
+    # Used by itself: where it is left out, a run stays the run that it was before the setting existed.
+    lr_decay_shape: Literal["linear", "cosine"] = used_by("lr_decay_shape", "cosine", default="linear")
+    """How it falls: linearly, or as half a period of a cosine (Loshchilov and Hutter 2017)."""
     accumulate: Batch = 1
     """Parts that a batch is split into, one after the other, to save memory; divides batch_size."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
@@ -258,6 +261,8 @@ class TrainingConfig(FromJson):
         check(self)
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate} must divide batch_size = {self.batch_size}")
+        if self.lr_decay_shape != "linear" and not self.lr_decay:
+            raise ValueError(f"lr_decay_shape is {self.lr_decay_shape}, but lr_decay is 0; set the share that falls")
 
 
 @dataclass(frozen=True)

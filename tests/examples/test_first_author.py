@@ -7,7 +7,7 @@ from torch.nn.functional import mse_loss
 
 from examples.first_author.recipe import Recipe, Training, activation
 
-SMALL = {"n": 24, "n_p": 16, "n_q": 96, "samples": 480, "k": 3, "max_interference": 0.6}
+SMALL = {"n": 24, "n_p": 16, "n_q": 96, "samples": 80, "k": 3, "max_interference": 0.6}
 STEPS = 45
 
 
@@ -27,6 +27,7 @@ def by_torch(recipe: Recipe) -> tuple[list[torch.Tensor], list[float]]:
             top = z.topk(recipe.k)
             z = torch.zeros_like(z).scatter(1, top.indices, top.values)
         error = mse_loss(z @ W_dec + b_dec, y)
+        optimiser.param_groups[0]["lr"] = recipe.rate(step * recipe.batch // recipe.samples)
         optimiser.zero_grad()
         (error + recipe.l1 * z.abs().mean()).backward()
         torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
@@ -36,9 +37,9 @@ def by_torch(recipe: Recipe) -> tuple[list[torch.Tensor], list[float]]:
 
 
 @pytest.mark.parametrize("method", ["topk", "relu", "jumprelu", "transcoder", "crosscoder"])
-@pytest.mark.parametrize("clip", [1.0, 0.01])
-def test_a_step_is_that_of_torch(method: str, clip: float) -> None:
-    recipe = Recipe(method=method, lr=2e-3, batch=8, clip=clip, l1=0.5, gamma=0.2, **SMALL)
+@pytest.mark.parametrize(("clip", "cosine"), [(1.0, 0), (0.01, 0), (1.0, 6)])
+def test_a_step_is_that_of_torch(method: str, clip: float, cosine: int) -> None:
+    recipe = Recipe(method=method, lr=2e-3, batch=8, clip=clip, l1=0.5, gamma=0.2, cosine=cosine, **SMALL)
     training = Training(recipe)
     errors = [training.take_step() for _ in range(STEPS)]
     training.settle()
@@ -47,3 +48,15 @@ def test_a_step_is_that_of_torch(method: str, clip: float) -> None:
     for found, wanted in zip(training.weights, expected, strict=True):
         # float32 loses about 1e-6 of the way that a weight can go; a gradient that is nearly zero may lose its sign
         assert float((found.double() - wanted).abs().max()) < 1e-3 * recipe.lr * STEPS
+
+
+def test_the_cosine_changes_the_rate_as_his_schedule_does() -> None:
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=9, eta_min=1e-5)
+    rates = []
+    for epoch in range(10):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        if epoch >= 1:
+            schedule.step()
+    assert [Recipe(cosine=10).rate(epoch) for epoch in range(10)] == pytest.approx(rates)

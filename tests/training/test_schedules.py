@@ -1,4 +1,5 @@
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,9 +8,9 @@ from sdlcore.training.schedules import anchor_share, learning_rate, penalty_shar
 shares = st.floats(0, 1)
 
 
-@given(steps=st.integers(1, 500), warmup=shares, decay=shares)
-def test_the_learning_rate_is_positive_and_never_above_its_peak(steps, warmup, decay):
-    rates = [learning_rate(step, steps, 0.3, warmup, decay) for step in range(steps)]
+@given(steps=st.integers(1, 500), warmup=shares, decay=shares, shape=st.sampled_from(["linear", "cosine"]))
+def test_the_learning_rate_is_positive_and_never_above_its_peak(steps, warmup, decay, shape):
+    rates = [learning_rate(step, steps, 0.3, warmup, decay, shape) for step in range(steps)]
     assert all(0 < rate <= 0.3 for rate in rates)
 
 
@@ -18,6 +19,19 @@ def test_it_rises_holds_and_falls():
     assert rates[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
     assert set(rates[10:80]) == {1.0}
     assert rates[80:] == pytest.approx([1 - 0.05 * i for i in range(20)])
+
+
+def test_a_cosine_falls_as_torchs():
+    weight = torch.nn.Parameter(torch.zeros(()))
+    optimiser = torch.optim.SGD([weight], lr=0.3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=80)
+    expected = [0.3] * 20
+    for _ in range(80):
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    rates = [learning_rate(step, 100, 0.3, 0.0, 0.8, "cosine") for step in range(100)]
+    assert rates == pytest.approx(expected)
 
 
 @given(steps=st.integers(1, 500), warmup=shares)

@@ -152,7 +152,8 @@ def train(
     ):
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
-            lr = learning_rate(step, settings.steps, settings.lr, settings.lr_warmup, settings.lr_decay)
+            ends = settings.lr_warmup, settings.lr_decay, settings.lr_decay_shape
+            lr = learning_rate(step, settings.steps, settings.lr, *ends)
             share = penalty_share(step, settings.steps, config.loss.penalty_warmup)
             window.add(take_step(x_BP, x_BR, lr, share, step), x_BP, x_BR)
             done = step + 1

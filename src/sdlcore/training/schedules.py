@@ -1,10 +1,17 @@
 """Schedules of learning rate and penalties, as pure functions of the step (counted from 0)."""
 
+import math
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float, decay: float) -> float:
-    """Rise linearly over the first ``warmup`` share of the steps, fall linearly to zero over the last ``decay``."""
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float, decay: float, shape: str = "linear") -> float:
+    """Rise linearly over the first ``warmup`` share of the steps, fall to zero over the last ``decay``.
+
+    The fall is linear, or half a period of a cosine where ``shape`` is cosine.
+    """
     rise = (step + 1) / (warmup * steps) if warmup else 1.0
-    fall = (steps - step) / (decay * steps) if decay else 1.0
+    fall = min(1.0, (steps - step) / (decay * steps)) if decay else 1.0
+    if shape == "cosine":
+        fall = (1 - math.cos(math.pi * fall)) / 2
     return peak * min(1.0, rise, fall)
 
 
