@@ -40,12 +40,16 @@ class Recipe:
 
     method: str = "topk"
     """relu; jumprelu, which is relu(x) + beta 1(x > gamma), not trained; topk after that; transcoder or crosscoder,
-    both as topk."""
+    both as topk; matryoshka, with a decoder for each level."""
     lr: float = 1e-3
     cosine: int = 0
     """Epochs of his cosine schedule, which changes the rate between epochs; 0 for a constant rate."""
     batch: int = 32
     k: int = 64
+    levels: str = ""
+    """Matryoshka's levels, each with the latents before it, such as 128,256,512,16000; the last is n_q."""
+    level_k: str = ""
+    """How many latents are kept in the block that each level adds."""
     l1: float = 0.01
     """Weight of the mean over samples and latents."""
     beta: float = 1.0
@@ -69,7 +73,7 @@ class Recipe:
 
     @property
     def dense(self) -> bool:
-        return self.method in ("relu", "jumprelu")
+        return self.method in ("relu", "jumprelu", "matryoshka")
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0: of ten, the first two have ``lr``."""
@@ -220,15 +224,20 @@ class Training:
             M, V = self.moments[2]
             kernels.settle(self.W_dec.numpy(), M, V, self._since[1], self.step, self.lr)
 
+    def codes(self, H: Tensor) -> Tensor:
+        """Return the latents of pre-activations."""
+        Z = activation(H, self.recipe)
+        if self.recipe.dense:
+            return Z
+        top = Z.topk(self.recipe.k, sorted=False)
+        return torch.zeros_like(Z).scatter_(1, top.indices, top.values)
+
     def look(self) -> dict[str, float]:
         """Return L0, unexplained variance, recovery and MIP, by every reading."""
         self.settle()
         x, y = self.test
         H = torch.addmm(self.b_enc, x, self.W_enc.T)
-        Z = activation(H, self.recipe)
-        if not self.recipe.dense:
-            top = Z.topk(self.recipe.k, sorted=False)
-            Z = torch.zeros_like(Z).scatter_(1, top.indices, top.values)
+        Z = self.codes(H)
         error = (torch.addmm(self.b_dec, Z, self.W_dec) - y).square().sum(1).mean()
         found = {"fvu": float(error / y.var(dim=0, correction=0).sum())}
         found |= {"l0": float((Z > 0).sum(1).float().mean()), "l0_0.1": float((Z > 0.1).sum(1).float().mean())}
@@ -283,9 +292,18 @@ def look_steps(a_pass: int, steps: int, every: int) -> set[int]:
     return {*early, *range(every, steps + 1, every), *range(a_pass, steps + 1, a_pass), steps}
 
 
+def training_of(recipe: Recipe) -> Training:
+    """Return a training of the recipe's method at its start."""
+    if recipe.method != "matryoshka":
+        return Training(recipe)
+    from examples.first_author.matryoshka import MatryoshkaTraining
+
+    return MatryoshkaTraining(recipe)
+
+
 def run(recipe: Recipe, epochs: float, every: int, report: Callable[[dict[str, float]], None]) -> None:
     """Train for some passes and report a look after every few steps."""
-    training = Training(recipe)
+    training = training_of(recipe)
     a_pass = recipe.samples // recipe.batch
     steps = round(epochs * a_pass)
     at, spent, square, norm, since = look_steps(a_pass, steps, every), 0.0, 0.0, 0.0, 0

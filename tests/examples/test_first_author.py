@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from examples.first_author.recipe import Recipe, Training, activation
+from examples.first_author.recipe import Recipe, Training, activation, training_of
 
 SMALL = {"n": 24, "n_p": 16, "n_q": 96, "samples": 80, "k": 3, "max_interference": 0.6}
 STEPS = 45
@@ -60,3 +60,32 @@ def test_the_cosine_changes_the_rate_as_his_schedule_does() -> None:
         if epoch >= 1:
             schedule.step()
     assert [Recipe(cosine=10).rate(epoch) for epoch in range(10)] == pytest.approx(rates)
+
+
+def matryoshka(levels: str, level_k: str) -> Training:
+    return training_of(Recipe(method="matryoshka", lr=2e-3, batch=8, l1=0.5, levels=levels, level_k=level_k, **SMALL))
+
+
+def test_a_matryoshka_keeps_k_of_each_block_and_trains_a_decoder_for_each_level() -> None:
+    training = matryoshka("10,40,96", "1,2,3")
+    H = torch.randn(7, 96, generator=torch.Generator().manual_seed(0))
+    found, values = training.codes(H), activation(H, training.recipe)
+    for first, last, k in ((0, 10, 1), (10, 40, 2), (40, 96, 3)):
+        block = values[:, first:last]
+        kept = torch.zeros_like(block).scatter(1, block.topk(k).indices, block.topk(k).values)
+        torch.testing.assert_close(found[:, first:last], kept)
+    before = [W.detach().clone() for W, _ in training.decoders]
+    assert [len(W) for W in before] == [10, 40, 96]
+    training.take_step()
+    assert all((old != W).any() for (W, _), old in zip(training.decoders, before, strict=True))
+    assert 0 < training.look()["l0"] <= 6
+
+
+def test_a_matryoshka_of_one_level_is_topk() -> None:
+    one, topk = matryoshka("96", "3"), Training(Recipe(lr=2e-3, batch=8, l1=0.5, **SMALL))
+    np.testing.assert_allclose([one.take_step() for _ in range(5)], [topk.take_step() for _ in range(5)], rtol=1e-4)
+
+
+def test_levels_that_do_not_end_at_all_latents_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected as many of both, and the last level to be n_q = 96"):
+        matryoshka("10,40", "1,2")
