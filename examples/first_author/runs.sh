@@ -20,6 +20,7 @@ one crosscoder_lr1e-3 --method crosscoder --lr 1e-3 --epochs 0.8
 # k = 128 (candidate 5)
 one topk_lr1e-3_k128 --method topk --lr 1e-3 --k 128 --epochs 2
 # at lr 3e-4
-for method in topk transcoder relu crosscoder; do
-    one "${method}_lr3e-4" --method "$method" --lr 3e-4 --epochs 2
-done
+one relu_lr3e-4 --method relu --lr 3e-4 --epochs 1
+one topk_lr3e-4 --method topk --lr 3e-4 --epochs 3
+one transcoder_lr3e-4 --method transcoder --lr 3e-4 --epochs 3
+one crosscoder_lr3e-4 --method crosscoder --lr 3e-4 --epochs 3
