@@ -61,6 +61,12 @@ def test_how_anchors_hold_makes_no_other_run_where_it_is_not_said():
     assert "lambda_anchor" not in config.used()
 
 
+def test_the_scale_of_the_loss_and_the_shape_of_the_schedule_make_no_other_run_where_they_are_not_said():
+    younger = {"loss_scale": "mean", "lr_decay_shape": "cosine"}
+    assert not RunConfig().used().keys() & younger.keys()
+    assert RunConfig.from_dict(younger).used().items() >= younger.items()
+
+
 @pytest.mark.parametrize(
     ("processes", "split", "problem"),
     [
