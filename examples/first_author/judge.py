@@ -9,6 +9,7 @@ anchors, as docs/results/explain/README.md defines it; everything else is fixed.
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -23,7 +24,7 @@ METHODS = {
     "crosscoder": "Crosscoder",
 }
 """Names of the recipe's methods in Table 1."""
-COLOURS = dict(zip(METHODS, PALETTE, strict=False))
+COLOURS = dict(zip(METHODS, (PALETTE[place] for place in (0, 7, 5, 2, 4)), strict=True))
 READINGS = {
     "encoder, inner products, .95": ("encoder_inner", 0.95),
     "encoder, inner products, .9": ("encoder_inner", 0.9),
@@ -35,6 +36,8 @@ READINGS = {
 """Where recovery and MIP are read, and tau. The first was fixed before the first run, mixed after TopK's."""
 MIXED = {"transcoder": ("encoder_inner", 0.9), "crosscoder": ("encoder_inner", 0.9)}
 """How mixed reads these; autoencoders by the decoder."""
+EVERY = 50
+"""Steps between those that are compared."""
 
 
 def paper() -> pd.DataFrame:
@@ -62,6 +65,13 @@ def looks(folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def interpolated(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of one run at every `EVERY` steps, by lines between its looks."""
+    numbers = rows.set_index("step").select_dtypes("number")
+    steps = np.arange(EVERY, numbers.index[-1] + 1, EVERY)
+    return pd.DataFrame({name: np.interp(steps, numbers.index, numbers[name]) for name in numbers}, index=steps)
+
+
 def errors(row: pd.Series, reading: str, wanted: pd.Series) -> pd.Series:
     """Return the errors of a look's three numbers, in tolerances."""
     column, tau = MIXED.get(str(wanted.name), READINGS[reading]) if reading == "mixed" else READINGS[reading]
@@ -72,18 +82,18 @@ def errors(row: pd.Series, reading: str, wanted: pd.Series) -> pd.Series:
 def reproduced(found: pd.DataFrame) -> pd.DataFrame:
     """Return, by candidate and reading, the step nearest to Table 1 and which numbers are reproduced there."""
     table, rows = paper(), []
-    for candidate, of in found[found.step > 0].groupby("candidate"):
-        present = sorted(set(of.method), key=list(METHODS).index)
-        common = set.intersection(*(set(part.step) for _, part in of.groupby("method")))
+    for candidate, of in found.groupby("candidate"):
+        between = {method: interpolated(part) for method, part in of.groupby("method")}
+        present = sorted(between, key=list(METHODS).index)
+        common = set.intersection(*(set(part.index) for part in between.values()))
         for reading in READINGS:
             best: dict[str, object] | None = None
             for step in sorted(common):
-                at = of[of.step == step].set_index("method")
-                by = {method: errors(at.loc[method], reading, table.loc[method]) for method in present}
+                by = {method: errors(between[method].loc[step], reading, table.loc[method]) for method in present}
                 distance = float(pd.concat(by).clip(upper=10).mean() / 10)
                 if best is None or distance < float(best["distance"]):
                     names = [f"{method} {name}" for method in present for name, off in by[method].items() if off <= 1]
-                    best = {"step": step, "epoch": at.epoch.iloc[0], "distance": round(distance, 3)}
+                    best = {"step": step, "distance": round(distance, 3)}
                     best |= {"reproduced": len(names), "of": 3 * len(present), "numbers": "; ".join(names)}
             if best is not None:
                 rows.append({"candidate": candidate, "methods": " ".join(present), "reading": reading, **best})
