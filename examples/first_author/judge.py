@@ -54,10 +54,10 @@ def tolerances(wanted: pd.Series) -> pd.Series:
 
 
 def looks(folder: Path) -> pd.DataFrame:
-    """Return all looks, of unfinished runs too, with the name of each run's candidate: its file without the method."""
+    """Return all looks, those of unfinished runs too, with the name of each run's candidate: its file without the method."""
     parts = []
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.part")]):
-        if path.name.startswith("reproduced"):
+        if path.name.startswith("reproduced") or not path.stat().st_size:
             continue
         rows = pd.read_csv(path)
         rows["candidate"] = path.name.split(".csv")[0].removeprefix(f"{rows.method[0]}_")
