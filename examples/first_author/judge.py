@@ -54,7 +54,7 @@ def tolerances(wanted: pd.Series) -> pd.Series:
 
 
 def looks(folder: Path) -> pd.DataFrame:
-    """Return all looks, those of unfinished runs too, with the name of each run's candidate: its file without the method."""
+    """Return all looks, also of unfinished runs. A candidate's name is its files' without the method."""
     parts = []
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.part")]):
         if path.name.startswith("reproduced") or not path.stat().st_size:
