@@ -41,7 +41,20 @@ SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
 """How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
-FIT = ("x", "target", "seed", "anchors", "start", "watch", "device", "progress", "out")
+FIT = (
+    "x",
+    "target",
+    "seed",
+    "anchors",
+    "start",
+    "watch",
+    "device",
+    "progress",
+    "out",
+    "optimizer",
+    "schedule",
+    "callbacks",
+)
 """Other arguments of `sdl.fit`."""
 TAKEN = (*FIT, "like", "warm_start", "solver", "peer", "model", "own", "pursuit", "training")
 """What no setting of a plugin may be called, beside the settings of runs: it would have another value."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from sdlcore.api.sources import Source
+from sdlcore.api.streams import ANEW
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.model.finite import not_finite
@@ -28,7 +29,7 @@ LOOKED_AT = 1000
 
 
 def check_inputs(
-    samples: Activations,
+    source: Source,
     config: RunConfig | SolverConfig,
     anchors: Anchors | None,
     start: SparseCoder | None,
@@ -41,21 +42,24 @@ def check_inputs(
     ValueError
         Naming the input or the setting that is wrong.
     """
-    if watch is not None and len(watch.W_p) != samples.n_p:
-        raise ValueError(f"watch has {len(watch.W_p)} dimensions, but x has {samples.n_p}")
+    if watch is not None and len(watch.W_p) != source.n_p:
+        raise ValueError(f"watch has {len(watch.W_p)} dimensions, but x has {source.n_p}")
     if isinstance(config, SolverConfig):
-        _check_start(start, *pair_sites(config.pair, samples.n_p, samples.n_r))
+        source.stored(f"solver {config.solver} reads all samples several times")
+        _check_start(start, *pair_sites(config.pair, source.n_p, source.n_r))
         return
     pair, n_q, batch_size = config.model.pair, config.model.n_q, config.training.batch_size
-    _check_start(start, *pair_sites(pair, samples.n_p, samples.n_r), n_q)
+    _check_start(start, *pair_sites(pair, source.n_p, source.n_r), n_q)
     if start is not None and config.model.center and start.b_enc.any():
         raise ValueError("center would take the place of the encoder biases of start; leave center out")
-    if batch_size > samples.rows:
-        turned = f", or transpose it if it has {samples.n_p} samples" if samples.n_p > samples.rows else ""
+    if source.rows is not None and batch_size > source.rows:
+        turned = f", or transpose it if it has {source.n_p} samples" if source.n_p > source.rows else ""
         raise ValueError(
-            f"{samples.path}: batch_size {batch_size} exceeds its {samples.rows} rows; "
-            f"set batch_size to {samples.rows} or less{turned}"
+            f"{source.path}: batch_size {batch_size} exceeds its {source.rows} rows; "
+            f"set batch_size to {source.rows} or less{turned}"
         )
+    if config.loss.anchor_cosine is not None and not source.restarts:
+        raise ValueError("anchor_cosine trains several times, but x is an iterator, which is read once; " + ANEW)
     if (anchors is not None) != config.loss.anchors:
         weight = config.loss.anchor_cosine or config.loss.lambda_anchor
         name = "anchor_cosine" if config.loss.anchor_cosine else "lambda_anchor"
@@ -63,13 +67,13 @@ def check_inputs(
             raise ValueError(f"{name} is {weight}, but no anchors are given; give anchors, or leave {name} out")
         raise ValueError(f"{name} is {weight}, but anchors are given; leave {name} out for its default, or the anchors")
     if anchors is not None:
-        _check_anchors(anchors, samples, pair, n_q)
+        _check_anchors(anchors, source, pair, n_q)
 
 
-def _check_anchors(anchors: Anchors, samples: Activations, pair: str, n_q: int) -> None:
+def _check_anchors(anchors: Anchors, source: Source, pair: str, n_q: int) -> None:
     w_p, w_r, _ = anchors
-    if w_p.shape[1] != samples.n_p:
-        raise ValueError(f"anchors have {w_p.shape[1]} dimensions, but x has {samples.n_p}")
+    if w_p.shape[1] != source.n_p:
+        raise ValueError(f"anchors have {w_p.shape[1]} dimensions, but x has {source.n_p}")
     if len(w_p) > n_q:
         raise ValueError(f"there are {len(w_p)} anchors, but n_q is {n_q}; raise n_q, or give fewer")
     if pair == "sae":
@@ -78,8 +82,8 @@ def _check_anchors(anchors: Anchors, samples: Activations, pair: str, n_q: int) 
         raise ValueError(f"anchors are of x alone, but pair {pair} needs them of the target, too; give both arrays")
     if len(w_r) != len(w_p):
         raise ValueError(f"there are {len(w_p)} anchors of x, but {len(w_r)} of the target; expected pairs")
-    if w_r.shape[1] != samples.n_r:
-        raise ValueError(f"anchors of the target have {w_r.shape[1]} dimensions, but it has {samples.n_r}")
+    if w_r.shape[1] != source.n_r:
+        raise ValueError(f"anchors of the target have {w_r.shape[1]} dimensions, but it has {source.n_r}")
 
 
 def _check_start(
@@ -109,11 +113,11 @@ def warn_of_dense(config: RunConfig) -> None:
         )
 
 
-def warn_of_a_mean(samples: Activations, config: RunConfig, name: str = "") -> None:
+def warn_of_a_mean(source: Source, config: RunConfig, name: str = "") -> None:
     """Warn of a mean that all samples share, where no part of the dictionary takes it away; ``name`` is a run's."""
     if is_centred(config.to_dict()) or config.model.bias:
         return
-    first = samples.read("input", 0, LOOKED_AT).astype(np.float64)
+    first = source.first_samples(LOOKED_AT).astype(np.float64)
     mean, spread = np.linalg.norm(first.mean(0)), np.sqrt(first.var(0).sum())
     if mean > spread > 0:
         warnings.warn(

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from torch import Tensor
 
 from sdlcore.api.card import card_of
+from sdlcore.api.coder import made_outside
 from sdlcore.api.inputs import check_tensor, float_rows, is_pair
 from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_folder
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
@@ -43,7 +44,8 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     coder
         The model, in evaluation mode.
     provenance
-        What made it: settings, seed, inputs, code and versions.
+        What made it: settings, seed, inputs, code and versions. Without it, the coder was trained outside `fit`, and
+        provenance says so.
     history
         Rows of its training.
     anchors
@@ -66,7 +68,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     ) -> None:
         self.anchors = anchors
         self.coder = coder.eval()
-        self.provenance: dict[str, Any] = dict(provenance or {})
+        self.provenance: dict[str, Any] = dict(made_outside(coder) if provenance is None else provenance)
         self.history = [dict(row) for row in history]
 
     @property

@@ -2,9 +2,10 @@
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -18,27 +19,34 @@ from sdlcore.api.anchors import as_anchors, as_references
 from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
-from sdlcore.api.inputs import activations, pair_of
+from sdlcore.api.inputs import pair_of
+from sdlcore.api.own_parts import (
+    END_OF_BATCHES,
+    check_stopped,
+    naming_who_stops,
+    provenance_of_parts,
+    refuse_unused,
+    unused_settings,
+)
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART, alone, is_finished, run_folder
 from sdlcore.api.signatures import listing_settings
+from sdlcore.api.sources import Source, digest_of_arrays, stored
+from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.anchors import Anchors
-from sdlcore.data.batches import BatchReader, TrainingRows
-from sdlcore.data.memory import Activations, Arrays
-from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
+from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.device import Device, choose_device
 from sdlcore.model.kernels.compiling import announcing
-from sdlcore.random_streams import stream
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import check_writable, provenance
-from sdlcore.storage.npy import Numbers
 from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.checkpoint import steps_of_another
 from sdlcore.training.history import History, Row, Sink, Write, csv_rows
 from sdlcore.training.loop import Checkpointing
+from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts
 from sdlcore.training.train_dictionary import train_dictionary
 from sdlcore.training.watch import watch_directions
 
@@ -55,6 +63,9 @@ def fit(
     device: Device = "auto",
     progress: bool = True,
     out: str | Path | None = None,
+    optimizer: MakeOptimizer | None = None,
+    schedule: MakeSchedule | None = None,
+    callbacks: Sequence[Callback] = (),
     **settings: Any,
 ) -> Dictionary:
     """Find a dictionary of activations, and return it ready for raw activations.
@@ -68,6 +79,12 @@ def fit(
         N x n_p activations: an array, a tensor, a path of an .npy file, or an activation store (then with its target,
         if ``pair`` asks for it). It is shuffled batch by batch, and never copied as a whole. An .npy file that is
         written to meanwhile is refused.
+
+        Or batches, B x n_p arrays or tensors or pairs (x, target): a torch DataLoader, another iterable that begins
+        anew with each ``iter()``, a generator function, or a function of the step. They are trained on in the order
+        in which they come, from the beginning again when they end. ``steps`` counts them, and ``batch_size`` is
+        refused. ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator
+        or a generator object is read once: where it ends, the training ends.
     target
         N x n_r activations that a transcoder writes.
     seed
@@ -88,7 +105,20 @@ def fit(
     out
         A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there,
         and a call that was cut off goes on from its checkpoint. A finished run is opened instead, if settings, seed,
-        code and inputs are the same. Runs of another making are never overwritten, finished or not.
+        code and inputs are the same. Runs of another making are never overwritten, finished or not. Batches are
+        compared by kind, type and number, not by content. A training on an iterator keeps no checkpoint.
+    optimizer
+        Makes a torch optimiser from the list of parameters, in the place of Adam: ``lambda p: torch.optim.RAdam(p,
+        lr=1e-3)``. It gets dense gradients, clipped by ``gradient_clip``. Without ``schedule``, ``lr_warmup`` and
+        ``lr_decay`` scale its learning rate. ``lr`` and ``weight_decay`` are refused.
+    schedule
+        Makes a schedule from the optimiser, in the place of ``lr_warmup`` and ``lr_decay``: ``lambda optimizer:
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)``. It goes on with every step. It may drive Adam,
+        too.
+    callbacks
+        Functions that receive each row of the history, a dictionary, as soon as it is known: every ``log_every``
+        steps. One that returns True stops the training; the run is then finished. After an interruption they first
+        receive the rows so far.
     **settings
         Any setting of a method or protocol in the configuration, with the same default: ``activation``, ``n_q``,
         ``k``, ``steps``, ``lr``, ``batch_size`` (N at most), ... (`sdlcore.run`), or those of a ``solver``
@@ -101,12 +131,15 @@ def fit(
     DivergedError
         If the loss becomes infinite; the message says what to change.
     """
-    settings["pair"] = pair_of(x, target, settings.get("pair"))
-    asked = Fit.of(settings, seed, anchors, start, watch, device_of(device))
+    own = OwnParts(optimizer, schedule, tuple(callbacks))
+    batches = Stream(x, target) if is_stream(x) else None
+    settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
+    refuse_unused(settings, batches, own)
+    asked = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), own=own)
     folder = None if out is None else run_folder(out)
-    with activations(x, target) as samples:
-        facts = asked.facts(samples, digest_of(samples))
-        return asked.find(samples, facts, asked.sinks(progress), folder)
+    with nullcontext(batches) if batches is not None else stored(x, target) as source:
+        facts = asked.facts(source)
+        return asked.find(source, facts, asked.sinks(progress), folder)
 
 
 @dataclass(frozen=True)
@@ -119,6 +152,7 @@ class Fit:
     start: Dictionary | None
     watch: References | None
     device: torch.device
+    own: OwnParts = OwnParts()  # noqa: RUF009, a tuple
     name: str = ""
     """What it is called among several."""
 
@@ -153,20 +187,25 @@ class Fit:
         """The number that its history counts to."""
         return self.config.max_steps if isinstance(self.config, SolverConfig) else self.config.training.steps
 
-    def facts(self, samples: Activations, digest: str) -> dict[str, Any]:
+    def facts(self, source: Source) -> dict[str, Any]:
         """Return what makes the dictionary; ValueError if what is given does not fit together (`check_inputs`)."""
         start = None if self.start is None else self.start.coder
-        check_inputs(samples, self.config, self.anchors, start, self.watch)
+        check_inputs(source, self.config, self.anchors, start, self.watch)
         facts = made_by(self.config, self.seed, self.device)
-        anchors = None if self.anchors is None else _digest_of(*self.anchors[:2])
-        facts["inputs"] = {"store": digest, "anchors": anchors}
+        for name in unused_settings(source, self.own):
+            del facts["settings"][name]
+        if isinstance(self.config, RunConfig):
+            sites = pair_sites(self.config.model.pair, source.n_p, source.n_r)
+            facts |= provenance_of_parts(self.own, self.config, sites)
+        anchors = None if self.anchors is None else digest_of_arrays(*self.anchors[:2])
+        facts["inputs"] = {"store": source.digest, "anchors": anchors}
         if self.start is not None:
             b_enc = [self.start.b_enc] if self.start.b_enc.any() else []
             weights = (self.start.W_enc, self.start.W_dec, *b_enc)
-            facts["inputs"]["start"] = _digest_of(*(part.cpu().numpy() for part in weights))
+            facts["inputs"]["start"] = digest_of_arrays(*(part.cpu().numpy() for part in weights))
         if self.watch is not None:  # which the rows of the history have columns of
-            facts["inputs"]["watch"] = _digest_of(self.watch.W_p, self.watch.W_r)
-        if isinstance(samples, ActivationStore) and is_of_language_model(made := samples.provenance_of_rows()):
+            facts["inputs"]["watch"] = digest_of_arrays(self.watch.W_p, self.watch.W_r)
+        if (made := source.activations_made_by()) is not None:
             facts["activations"] = made
         return facts
 
@@ -176,7 +215,7 @@ class Fit:
 
     def find(
         self,
-        samples: Activations,
+        source: Source,
         facts: dict[str, Any],
         sinks: Sequence[Sink],
         folder: Path | None,
@@ -194,15 +233,21 @@ class Fit:
             If it cannot be written, before anything is found.
         """
         if folder is None:
-            return self._find(samples, facts, sinks, None, stop)
+            return self._find(source, facts, sinks, None, stop)
         if self.is_found(facts, folder):
+            if not source.recorded:
+                said = "opened the finished run; its batches were not compared with these, since no run records them"
+                warnings.warn(f"{folder}: {said}", stacklevel=3)
             return self.finished(folder)
         check_writable(next(path for path in (folder, *folder.parents) if path.exists()))
         with alone(folder):
             keep = None
-            if isinstance(self.config, RunConfig):
+            if isinstance(self.config, RunConfig) and source.restarts:
                 keep = Checkpointing(folder / CHECKPOINT, _identity(facts))
-            found = self._find(samples, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)
+            elif isinstance(self.config, RunConfig):
+                said = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
+                warnings.warn(f"{folder}: {said}; {ANEW}", stacklevel=3)
+            found = self._find(source, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)
             if not is_finished(folder, facts):  # saved by something else, meanwhile
                 found.save(folder)
             _remove_unfinished(folder)
@@ -218,6 +263,7 @@ class Fit:
             trains there.
         """
         if is_finished(folder, facts):
+            check_stopped(folder, self.own)
             return True
         if (folder / CHECKPOINT).exists():
             with alone(folder):
@@ -237,7 +283,7 @@ class Fit:
 
     def _find(
         self,
-        samples: Activations,
+        source: Source,
         facts: dict[str, Any],
         sinks: Sequence[Sink],
         checkpoints: Checkpointing | None,
@@ -246,13 +292,15 @@ class Fit:
         pair = self.config.pair if isinstance(self.config, SolverConfig) else self.config.model.pair
         watch = None if self.watch is None else watch_directions(self.watch.W_p, self.watch.W_r, pair)
         if isinstance(self.config, SolverConfig):
+            samples = source.stored(f"solver {self.config.solver} reads all samples several times")
             with History(sinks=sinks) as history:
                 atoms = None if self.start is None else self.start.W_dec.cpu()
                 model = solve_dictionary(samples, self.config, self.seed, history, atoms, watch)
             return Dictionary(model, facts, history.rows)
-        warn_of_a_mean(samples, self.config, self.name)
+        warn_of_a_mean(source, self.config, self.name)
+        own, stopped_by = naming_who_stops(self.own)
         model, rows = train_dictionary(
-            _rows(samples, self.config, self.seed),
+            source.training_rows(self.config, self.seed),
             self.config,
             self.seed,
             self.device,
@@ -262,8 +310,16 @@ class Fit:
             watch=watch,
             checkpoints=checkpoints,
             stop=stop,
+            own=own,
         )
-        warn_of_error(rows[-1]["fvu"], self.steps, self.name)
+        steps = int(rows[-1]["step"])
+        if stopped_by:
+            facts = facts | {"stopped": {"step": steps, "by": stopped_by}}
+        elif steps < self.steps:
+            facts = facts | {"stopped": {"step": steps, "by": END_OF_BATCHES}}
+            said = f"x ended after {steps} of {self.steps} batches, and the training with it"
+            warnings.warn(f"{said}; set steps to {steps}, or {ANEW}", stacklevel=4)
+        warn_of_error(rows[-1]["fvu"], steps, self.name)
         return Dictionary(model, facts, rows, self.anchors)
 
 
@@ -303,30 +359,6 @@ def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
                 shown.update(int(row["step"]) - shown.n)
 
         yield write
-
-
-def _rows(samples: Activations, config: RunConfig, seed: int) -> TrainingRows:
-    reader = BatchReader(samples, config.model.pair, config.training.batch_size, partial(stream, seed, "order"))
-    return TrainingRows(samples.n_p, samples.n_r, reader, lambda: samples)
-
-
-def digest_of(samples: Activations) -> str:
-    """Return a hex SHA-256 of what is read, for provenance."""
-    if not isinstance(samples, Arrays):
-        return content_digest(samples.path)
-    columns = ["input", *(["target"] if samples.has("target") else [])]
-    return _digest_of(*(samples.column(name) for name in columns))
-
-
-def _digest_of(*arrays: np.ndarray | Numbers | None) -> str:
-    """Return a hex SHA-256 of arrays, by blocks of rows."""
-    total = hashlib.sha256()
-    for values in arrays:
-        if values is not None:
-            total.update(f"{values.dtype} {values.shape}".encode())
-            for start in range(0, len(values), 8192):
-                total.update(np.ascontiguousarray(values[start : start + 8192]).data)
-    return total.hexdigest()
 
 
 def _remove_unfinished(folder: Path) -> None:

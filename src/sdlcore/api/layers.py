@@ -7,10 +7,10 @@ from typing import Any, Literal
 from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import Fit, device_of, digest_of, made_by
-from sdlcore.api.inputs import activations
+from sdlcore.api.fitting import Fit, device_of, made_by
 from sdlcore.api.run_folder import is_finished
 from sdlcore.api.signatures import listing_settings
+from sdlcore.api.sources import stored
 from sdlcore.device import Device
 from sdlcore.inside.places import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
@@ -105,9 +105,9 @@ def fit_layers(
 
 
 def _of_rows(asked: Fit, rows: Sequence[Any], text: dict[str, Any], progress: bool, folder: Path | None) -> Dictionary:
-    with activations(*rows) as samples:
-        facts = asked.facts(samples, digest_of(samples)) | text
-        return asked.find(samples, facts, asked.sinks(progress), folder)
+    with stored(*rows) as source:
+        facts = asked.facts(source) | text
+        return asked.find(source, facts, asked.sinks(progress), folder)
 
 
 def folder_of(layer: int) -> str:

@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import Fit, device_of, digest_of
-from sdlcore.api.inputs import activations, pair_of
+from sdlcore.api.fitting import Fit, device_of
+from sdlcore.api.inputs import pair_of
 from sdlcore.api.run_folder import run_folder
 from sdlcore.api.signatures import listing_settings
+from sdlcore.api.sources import stored
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device
@@ -112,13 +113,12 @@ def fit_many(
     }
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(asked))
-    with activations(x, target) as samples, _Bar([one.steps for one in asked.values()], progress) as bar:
-        digest = digest_of(samples)
+    with stored(x, target) as source, _Bar([one.steps for one in asked.values()], progress) as bar:
         facts = {}
         folders = {name: None if folder is None else folder / str(name) for name in asked}
         for name, one in asked.items():
             with _naming(name):
-                facts[name] = one.facts(samples, digest)
+                facts[name] = one.facts(source)
                 its = folders[name]
                 if its is not None and one.is_found(facts[name], its):
                     bar.add(one.steps)
@@ -127,7 +127,7 @@ def fit_many(
             torch.set_num_threads(max(1, cores // side_by_side))
             one = asked[name]
             sinks = [bar.sink, *([_ending(stop)] if isinstance(one.config, SolverConfig) else [])]
-            dictionary = one.find(samples, facts[name], sinks, folders[name], stop)
+            dictionary = one.find(source, facts[name], sinks, folders[name], stop)
             bar.count_run()
             return dictionary
 

@@ -18,9 +18,10 @@ from sdlcore.training.history import History, Sink, Watch
 from sdlcore.training.initialise import start_from_data
 from sdlcore.training.interruption import interruptible
 from sdlcore.training.normalisation import Scaling, directions
+from sdlcore.training.own_parts import OwnParts, stops
 from sdlcore.training.read_ahead import Batches, ReadAhead
 from sdlcore.training.resampling import resample
-from sdlcore.training.schedules import learning_rate, penalty_share
+from sdlcore.training.schedules import penalty_share
 from sdlcore.training.step import TrainingStep
 from sdlcore.training.variance import total_variance
 
@@ -58,6 +59,7 @@ def train(
     sinks: Sequence[Sink] = (),
     watch: Watch | None = None,
     stop: Event | None = None,
+    own: OwnParts = OwnParts(),  # noqa: B008, a tuple
 ) -> list[dict[str, float]]:
     """Train ``model`` in place on the device that it is on and return its history.
 
@@ -68,6 +70,7 @@ def train(
         several processes train it, all call this, each with its part (`sdlcore.training.distributed.divide`).
     batches
         Gives x_p (B x n_p) and x_r (B x n_r) of a step, counted from 0, float32. It is called in a thread of its own.
+        Training ends early, and well, where it raises `NoMoreBatchesError`.
     config
         Settings; the model's own are not read.
     generator
@@ -85,12 +88,15 @@ def train(
         Tells more of the weights for each row; its time is not counted.
     stop
         Interrupts the training from another thread.
+    own
+        The user's optimiser, schedule and callbacks. Callbacks first receive the rows of the checkpoint.
 
     Returns
     -------
     One row every ``log_every`` steps: ``step`` and ``samples`` seen; ``loss``, its terms, ``l0``, ``gradient_norm`` and
     ``fvu`` as means over the row's steps; ``dead_fraction`` and ``lr`` at its end; ``resampled`` latents since the row
-    before; ``seconds`` of training, earlier sessions included; what ``watch`` tells.
+    before; ``seconds`` of training, earlier sessions included; what ``watch`` tells. The last row's step is below
+    ``steps`` if a callback stopped the training or the batches ended.
 
     Raises
     ------
@@ -112,13 +118,15 @@ def train(
     if anchors is not None:
         anchors = directions(normalisation, anchors[0].to(device), anchors[1].to(device))
     n_anchors = 0 if anchors is None else len(anchors[0])
-    take_step = TrainingStep(model, config, anchors)
-    first_step, earlier_seconds, rows = 0, 0.0, []
+    take_step = TrainingStep(model, config, anchors, own)
+    first_step, samples, earlier_seconds, rows = 0, 0, 0.0, []
     window = _Window()
     if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
         take_step.restore(found.tensors)
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows = found.step, found.seconds, found.history
+        # before batches could differ in size, checkpoints had no number of samples
+        samples = int(found.tensors.get("samples", first_step * settings.batch_size))
         window = _Window(found.tensors, device)
         log.info("going on from step %d of %d", first_step, settings.steps)
     if len(steps := set(processes.all.counts(first_step))) > 1:
@@ -138,25 +146,56 @@ def train(
 
     def keep(done: int) -> str:
         assert checkpointing is not None
-        tensors = take_step.state() | {"generator": generator.get_state()} | window.state()
+        counted = {"generator": generator.get_state(), "samples": torch.tensor(samples)}
+        tensors = take_step.state() | counted | window.state()
         if processes.all.rank == 0:
             save_checkpoint(
                 checkpointing.path, checkpointing.identity, Checkpoint(done, seconds(), history.rows, tensors)
             )
         return f"of step {done} in {checkpointing.path}"
 
+    def add_row(done: int) -> bool:
+        """Add a row of the steps since the last one, and tell whether the training is to stop."""
+        nonlocal window, last_row, saved, saved_step, started
+        means = window.means()
+        # of inputs that are not finite no latent is active, which a loss does not show
+        if not all(math.isfinite(value) for name, value in means.items() if name != "fvu"):
+            broken = ", ".join(f"{name} is {value}" for name, value in means.items() if not math.isfinite(value))
+            raise DivergedError(_diverged(broken, last_row, done, take_step.peak, saved))
+        del means["input_norm"]
+        row = {"step": done, "samples": samples, **means}
+        dead = processes.latents.mean(take_step.dead.mask().float().mean())
+        row |= {"dead_fraction": float(dead), "lr": lr}
+        row |= {"resampled": window.resampled, "seconds": round(seconds(), 3)}
+        if watch:
+            began = time.perf_counter()
+            rows_of = {side: processes.latents.whole(W) for side, W in normalisation.raw_rows(model).items()}
+            row |= watch(rows_of) if processes.all.rank == 0 else {}
+            started += time.perf_counter() - began
+        history.add(row)
+        window, last_row = _Window(), done
+        due = saved_step + settings.checkpoint_every <= done < settings.steps
+        if checkpointing and (due or interrupted):
+            saved, saved_step = keep(done), done
+        if interrupted:
+            raise interrupted.error(_interrupted(done, settings.steps, saved))
+        answers = [callback(dict(row)) for callback in own.callbacks]
+        return any(map(stops, answers))
+
     with (
         History(rows, sinks) as history,
         ReadAhead(batches, first_step, settings.steps, device, AHEAD) as ahead,
         interruptible(checkpointing is not None and processes.all.size == 1, stop) as interrupted,
     ):
+        for row in rows:
+            for callback in own.callbacks:
+                callback(dict(row))
         for step, x_p, x_r in ahead:
             x_BP, x_BR = normalisation(x_p, x_r)
-            ends = settings.lr_warmup, settings.lr_decay, settings.lr_decay_shape
-            lr = learning_rate(step, settings.steps, settings.lr, *ends)
+            lr = take_step.lr(step)
             share = penalty_share(step, settings.steps, config.loss.penalty_warmup)
             window.add(take_step(x_BP, x_BR, lr, share, step), x_BP, x_BR)
-            done = step + 1
+            done, samples = step + 1, samples + len(x_BP)
             every = settings.resample_every
             if every and done % every == 0 and done <= settings.resample_until * settings.steps:
                 try:
@@ -164,36 +203,17 @@ def train(
                         model, take_step.optimizer, take_step.dead, x_BP, x_BR, generator, n_anchors
                     )
                 except FloatingPointError as error:
-                    raise DivergedError(_diverged(str(error), last_row, done, settings.lr, saved)) from error
-            if done % settings.log_every and done != settings.steps:
-                if interrupted:
-                    # weights that are no longer finite are of no use: the checkpoint before stays
-                    if checkpointing and window.is_finite():
-                        saved = keep(done)
-                    raise interrupted.error(_interrupted(done, settings.steps, saved))
-                continue
-            means = window.means()
-            # of inputs that are not finite no latent is active, which a loss does not show
-            if not all(math.isfinite(value) for name, value in means.items() if name != "fvu"):
-                broken = ", ".join(f"{name} is {value}" for name, value in means.items() if not math.isfinite(value))
-                raise DivergedError(_diverged(broken, last_row, done, settings.lr, saved))
-            del means["input_norm"]
-            row = {"step": done, "samples": done * settings.batch_size, **means}
-            dead = processes.latents.mean(take_step.dead.mask().float().mean())
-            row |= {"dead_fraction": float(dead), "lr": lr}
-            row |= {"resampled": window.resampled, "seconds": round(seconds(), 3)}
-            if watch:
-                began = time.perf_counter()
-                rows_of = {side: processes.latents.whole(W) for side, W in normalisation.raw_rows(model).items()}
-                row |= watch(rows_of) if processes.all.rank == 0 else {}
-                started += time.perf_counter() - began
-            history.add(row)
-            window, last_row = _Window(), done
-            due = saved_step + settings.checkpoint_every <= done < settings.steps
-            if checkpointing and (due or interrupted):
-                saved, saved_step = keep(done), done
-            if interrupted:
+                    raise DivergedError(_diverged(str(error), last_row, done, take_step.peak, saved)) from error
+            if done % settings.log_every == 0 or done == settings.steps:
+                if add_row(done):
+                    break
+            elif interrupted:
+                # weights that are no longer finite are of no use: the checkpoint before stays
+                if checkpointing and window.is_finite():
+                    saved = keep(done)
                 raise interrupted.error(_interrupted(done, settings.steps, saved))
+        if window.steps:  # the batches ended between two rows
+            add_row(done)
     return history.rows
 
 

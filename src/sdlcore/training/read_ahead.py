@@ -12,6 +12,10 @@ from torch import Tensor
 Batches = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
+class NoMoreBatchesError(Exception):
+    """Raised by a source of batches that can be read only once, at its end."""
+
+
 class Batch(NamedTuple):
     """What one step trains on."""
 
@@ -48,7 +52,7 @@ class ReadAhead(Iterator[Batch]):
     Notes
     -----
     What ``batches`` raises is raised by the iteration, at the step where it happened and with its traceback; the
-    iteration is then closed.
+    iteration is then closed. After `NoMoreBatchesError` it ends, as it does after the last step.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class ReadAhead(Iterator[Batch]):
         self._room.release()
         if isinstance(found, BaseException):
             self.close()
+            if isinstance(found, NoMoreBatchesError):
+                raise StopIteration
             if isinstance(found, StopIteration):  # which would look like the end of the batches
                 raise RuntimeError(f"reading the batch of step {step} raised StopIteration") from found
             raise found

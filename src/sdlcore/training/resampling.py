@@ -5,6 +5,7 @@ from torch import Tensor
 
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.training.adam import Adam
+from sdlcore.training.own_parts import TorchOptimizer
 
 
 class DeadLatents:
@@ -31,7 +32,7 @@ sigma selects the largest, so short a row would hardly be selected: there the sh
 @torch.no_grad()
 def resample(
     model: SparseCoder,
-    optimizer: Adam,
+    optimizer: Adam | TorchOptimizer,
     dead: DeadLatents,
     x_BP: Tensor,
     x_BR: Tensor,
@@ -42,7 +43,8 @@ def resample(
 
     A dead latent takes a sample of its own, drawn with probability proportional to its squared loss: the decoder row
     becomes the sample's direction (x_r - b_D, less a linear path), the encoder row x_p's direction at a share of the
-    living rows' mean norm, its bias zero, its Adam moments zero. Latents beyond the number of samples wait for the
+    living rows' mean norm, its bias zero, its moments in the optimiser's state zero: every tensor of the parameter's
+    shape. Latents beyond the number of samples wait for the
     next time.
 
     Parameters
@@ -95,8 +97,8 @@ def resample(
         parameter[index] = model.sigma.initial(name)
         rows.append(parameter)
     for parameter in rows:
-        for moment in ("exp_avg", "exp_avg_sq"):
-            if moment in optimizer.state.get(parameter, {}):
-                optimizer.state[parameter][moment][index] = 0.0
+        for moment in optimizer.state.get(parameter, {}).values():
+            if isinstance(moment, Tensor) and moment.shape == parameter.shape:
+                moment[index] = 0.0
     dead.silent[index] = 0
     return number

@@ -11,8 +11,10 @@ from sdlcore.model.kernels.workspace import Workspace
 from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.adam import Adam
+from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
+from sdlcore.training.packing import pack, unpack
 from sdlcore.training.resampling import DeadLatents
-from sdlcore.training.schedules import anchor_share
+from sdlcore.training.schedules import anchor_share, learning_rate
 
 DEAD_EVERY = 10
 """Steps between looks at which latents are dead, each of which makes a GPU wait."""
@@ -35,16 +37,24 @@ class TrainingStep:
         The run's settings.
     anchors
         k x n_p and k x n_r directions for the first k latents, as the model sees them.
+    own
+        The user's optimiser and schedule, for a training by a single process.
 
     Where several processes train it (`SparseCoder.processes`), each is given whole batches.
     """
 
-    def __init__(self, model: SparseCoder, config: RunConfig, anchors: tuple[Tensor, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        model: SparseCoder,
+        config: RunConfig,
+        anchors: tuple[Tensor, Tensor] | None = None,
+        own: OwnParts = OwnParts(),  # noqa: B008, a tuple
+    ) -> None:
         self.model = model
         self.config = config
         self.processes = model.processes
-        own = self.processes.latents.part(model.config.n_q)
-        self.anchors = None if anchors is None else (anchors[0][own], anchors[1][own])
+        here = self.processes.latents.part(model.config.n_q)
+        self.anchors = None if anchors is None else (anchors[0][here], anchors[1][here])
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         on_sphere = [model.W_dec] if model.config.decoder_norm == "unit" else []
         of_all = [p for p, name in self.names.items() if name not in model.latent_names]
@@ -52,8 +62,16 @@ class TrainingStep:
         device = model.W_enc.device
         self.kernels = kernels_for(device, Workspace())
         """What computes every step, and keeps its large buffers for the next."""
-        decay = config.training.weight_decay
-        self.optimizer = Adam(self.names, config.training.lr, clip, on_sphere, latents, of_all, self.kernels, decay)
+        lr, decay = config.training.lr, config.training.weight_decay
+        self.optimizer: Adam | TorchOptimizer
+        if own.optimizer is None:
+            self.optimizer = Adam(self.names, lr, clip, on_sphere, latents, of_all, self.kernels, decay)
+            self.peak, theirs = lr, None
+        else:
+            scheduled = own.schedule is not None
+            self.optimizer = TorchOptimizer(own.optimizer, self.names, clip, on_sphere, self.kernels, scheduled)
+            self.peak, theirs = self.optimizer.peak, self.optimizer.optimizer
+        self.schedule = None if own.schedule is None else Schedule(own.schedule, theirs, lr)
         keep_freed_memory()
         for p in model.parameters():
             in_large_pages(p.detach(), written=True)
@@ -64,6 +82,14 @@ class TrainingStep:
         self._scales = Scales(config.loss.multi_k, config.loss.prefixes)
         self._precision = _TYPES[config.training.precision]
         self._auxiliary: Auxiliary | None = None
+
+    def lr(self, step: int) -> float:
+        """Return the learning rate of the next step, which is ``step``, counted from 0."""
+        if self.schedule is not None:
+            return self.schedule.lr
+        training = self.config.training
+        ends = training.lr_warmup, training.lr_decay, training.lr_decay_shape
+        return learning_rate(step, training.steps, self.peak, *ends)
 
     def __call__(self, x_BP: Tensor, x_BR: Tensor, lr: float, share: float = 1.0, step: int = 0) -> dict[str, Tensor]:
         """Take one step and return 0-d tensors: the loss, its terms, ``l0`` (mean number of active latents) and
@@ -155,6 +181,8 @@ class TrainingStep:
     def _descend(self, lr: float, row_norms: RowNorms) -> None:
         self.optimizer.lr = lr
         self.optimizer.step(row_norms)
+        if self.schedule is not None:
+            self.schedule.step()
         # the two gradients that kernels make; nothing would take others again
         for weights in {self.model.W_enc: None, self.model.W_dec: None}:  # tied ones once
             if weights.grad is not None:
@@ -168,8 +196,13 @@ class TrainingStep:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.model.config.tied:
             del tensors["model/W_dec"]  # the encoder's
-        for p, name in self.names.items():
-            tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
+        if isinstance(self.optimizer, TorchOptimizer):
+            tensors |= pack("optimizer", self.optimizer.optimizer, self.optimizer.optimizer.state_dict())
+        else:
+            for p, name in self.names.items():
+                tensors |= {f"{name}/{key}": value for key, value in self.optimizer.state[p].items()}
+        if self.schedule is not None:
+            tensors |= pack("schedule", self.schedule.scheduler, self.schedule.state())
         tensors |= {"silent": self.dead.silent, "log_penalty": self.log_penalty}
         chosen_Q = torch.zeros_like(self.dead.silent, dtype=torch.bool)
         if self._auxiliary is not None:
@@ -188,11 +221,16 @@ class TrainingStep:
         tensors = {name: value[part] if self._is_by_latent(name) else value for name, value in tensors.items()}
         weights = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         self.model.load_state_dict({"W_dec": weights["W_enc"], **weights})
-        for p, name in self.names.items():
-            state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
-            if state:
-                moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}
-                self.optimizer.state[p] = moments
+        if isinstance(self.optimizer, TorchOptimizer):
+            self.optimizer.optimizer.load_state_dict(unpack("optimizer", tensors))
+        else:
+            for p, name in self.names.items():
+                state = {key.split("/")[1]: v for key, v in tensors.items() if key.startswith(f"{name}/")}
+                if state:
+                    moments = {key: in_large_pages(value.to(device), written=True) for key, value in state.items()}
+                    self.optimizer.state[p] = moments
+        if self.schedule is not None:
+            self.schedule.restore(unpack("schedule", tensors))
         self.dead.silent = tensors["silent"].to(device)
         self.log_penalty = tensors["log_penalty"].to(device)
         if self.config.loss.lambda_aux:

@@ -18,6 +18,7 @@ from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import start_from_model, start_from_samples
 from sdlcore.training.loop import Checkpointing, train
+from sdlcore.training.own_parts import OwnParts
 
 
 # whatever mode a notebook is in: many that look into models switch gradients off for good
@@ -35,6 +36,7 @@ def train_dictionary(
     checkpoints: Checkpointing | None = None,
     processes: Processes = ALONE,
     stop: Event | None = None,
+    own: OwnParts = OwnParts(),  # noqa: B008, a tuple
 ) -> tuple[SparseCoder, list[Row]]:
     """Return a dictionary of raw activations, and the history of its training.
 
@@ -50,7 +52,7 @@ def train_dictionary(
         Directions that the first latents are anchored to.
     start
         A model whose latents the first latents start from.
-    sinks, watch, checkpoints, stop
+    sinks, watch, checkpoints, stop, own
         As of `sdlcore.training.loop.train`.
     processes
         Those that train it together. Only the first gets the whole dictionary.
@@ -92,7 +94,8 @@ def train_dictionary(
 
         def share_held(trial: RunConfig) -> float:
             model = initial()
-            train(model, rows.batches, trial, torch_stream(seed, "resampling"), scaling, directions)
+            trial_parts = own._replace(callbacks=())
+            train(model, rows.batches, trial, torch_stream(seed, "resampling"), scaling, directions, own=trial_parts)
             return held(model, w_r_KR, near)
 
         weight = choose_weight(config, share_held)
@@ -109,6 +112,7 @@ def train_dictionary(
         sinks=sinks,
         watch=watch,
         stop=stop,
+        own=own,
     )
     unite(model)
     if processes.all.rank == 0:

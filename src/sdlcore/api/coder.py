@@ -1,0 +1,139 @@
+"""A sparse coder for a training loop of one's own."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdlcore.api.inputs import floats
+from sdlcore.api.streams import columns_of
+from sdlcore.data.pairs import pair_sites
+from sdlcore.losses.total import needs_norms, total_loss
+from sdlcore.model import sparse_coder
+from sdlcore.model.sparse_coder import Auxiliary, Scales
+from sdlcore.random_streams import torch_stream
+from sdlcore.run import RunConfig, TrainingConfig
+from sdlcore.settings import Json, Latents, Seed, Total, as_lists, checked
+from sdlcore.training.resampling import DeadLatents
+
+OUTSIDE = "trained outside sdl.fit"
+_OF_THE_LOOP = {
+    "init_l0": "starts thresholds from a batch",
+    "center": "starts biases from a batch",
+    "target_l0": "changes weights from step to step",
+    "penalty_warmup": "changes weights from step to step",
+    "lambda_anchor": "needs anchors",
+    "anchor_cosine": "needs anchors",
+}
+"""Settings whose work `fit` does outside of the loss."""
+
+
+class SparseCoder(sparse_coder.SparseCoder):
+    """The model that `fit` trains, as a `torch.nn.Module` for a training loop of one's own.
+
+    `loss` returns the loss of a batch, whose ``backward`` fills dense ``.grad`` tensors by sparse kernels: the rows of
+    latents that no sample activates are zero, and cost nothing to compute. Any torch optimiser takes them. After each
+    step, `constrain` puts unit decoder rows back on the sphere. `Dictionary` makes a dictionary of it.
+
+    Parameters
+    ----------
+    n_p
+        Dimension of the input (d_in).
+    n_r
+        Dimension of the target (d_out) of a transcoder; None for an autoencoder.
+    seed
+        Seed of the initial weights: the same as `fit` starts from.
+    dead_after
+        Samples without firing after which ``lambda_aux`` counts a latent as dead.
+    **settings
+        Settings of the model and the loss, as of `fit`: ``n_q`` (d_sae), ``activation``, ``k``, ``l1``,
+        ``lambda_aux``, ...
+
+    Raises
+    ------
+    ValueError
+        For a setting that is wrong, or that only `fit` can follow, such as ``lr`` or ``lambda_anchor``.
+    """
+
+    silent: Tensor
+
+    def __init__(
+        self,
+        n_p: int,
+        n_r: int | None = None,
+        *,
+        seed: int = 0,
+        dead_after: int = TrainingConfig().dead_after,
+        **settings: Any,
+    ) -> None:
+        if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
+            raise ValueError(
+                f"{', '.join(others)}: settings of sdl.fit, which a loop of your own decides; leave them out"
+            )
+        config = RunConfig.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
+        for name, work in _OF_THE_LOOP.items():
+            if config.to_dict()[name]:
+                raise ValueError(f"{name} {work}, which sdl.fit does outside of the loss; leave {name} out")
+        if config.model.initialisation == "samples":
+            raise ValueError("initialisation samples needs activations, which sdl.fit has; choose linear or tied")
+        sites = pair_sites(config.model.pair, checked("n_p", Latents, n_p), n_r)
+        self.seed = checked("seed", Seed, seed)
+        super().__init__(config.model, *sites, torch_stream(self.seed, "initialisation"))
+        self.loss_config, self.dead_after = config.loss, checked("dead_after", Total, dead_after)
+        # no part of the state: a saved dictionary does not need it
+        silent = DeadLatents(config.model.n_q, self.dead_after, self.W_enc.device).silent
+        self.register_buffer("silent", silent, persistent=False)
+
+    def loss(self, batch: Any, target: Any = None) -> Tensor:
+        """Return the loss of a batch (0-d), with its graph.
+
+        Parameters
+        ----------
+        batch
+            B x n_p activations: a tensor or an array, on any device; or a pair (x, target), as loaders give it.
+        target
+            B x n_r activations that a transcoder writes, unless they are in the batch.
+
+        Raises
+        ------
+        ValueError
+            If the dimensions are not the model's.
+        """
+        if target is None:
+            batch, target = columns_of(batch, "batch")
+        x_BP, target_BR = self._tensor(batch, "batch"), None if target is None else self._tensor(target, "target")
+        pair, x_BR = self.config.pair, x_BP
+        if pair == "transcoder" and target_BR is not None:
+            x_BR = target_BR
+        elif pair == "crosscoder" and target_BR is not None:
+            x_BP = x_BR = torch.cat([x_BP, target_BR], dim=1)
+        widths = self.W_enc.shape[1], self.W_dec.shape[1]
+        if (x_BP.shape[-1], x_BR.shape[-1]) != widths or len(x_BP) != len(x_BR):
+            found = " and ".join(" x ".join(map(str, one.shape)) for one in (x_BP, x_BR))
+            raise ValueError(f"pair {pair} needs B x {widths[0]} inputs and B x {widths[1]} targets, found {found}")
+        config = self.loss_config
+        dead = DeadLatents(self.config.n_q, self.dead_after, self.silent.device)
+        dead.silent = self.silent
+        auxiliary = Auxiliary(dead.mask().nonzero().squeeze(1), config.k_aux) if config.lambda_aux else None
+        out = self(x_BP, Scales(config.multi_k, config.prefixes), auxiliary, norms=needs_norms(config))
+        if self.training:
+            fired_Q = torch.zeros_like(self.silent, dtype=torch.bool)
+            fired_Q[out.support.columns[out.values > 0].long()] = True
+            dead.update(fired_Q, len(x_BP))
+            self.silent = dead.silent
+        return total_loss(self, x_BR, out, config)["loss"]
+
+    def _tensor(self, values: Any, name: str) -> Tensor:
+        found = values if isinstance(values, Tensor) else torch.from_numpy(floats(values, name))
+        if found.ndim != 2:
+            raise ValueError(f"{name} has shape {tuple(found.shape)}, expected samples x dimensions")
+        return found.to(self.W_enc)
+
+
+def made_outside(coder: sparse_coder.SparseCoder) -> dict[str, Json]:
+    """Return the provenance of a coder that nothing else is known of: its settings, and that `fit` did not train it."""
+    found: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
+    if isinstance(coder, SparseCoder):
+        settings = coder.config.to_dict() | coder.loss_config.to_dict()
+        found |= {"settings": as_lists({**settings, "dead_after": coder.dead_after}), "seed": coder.seed}
+    return found

@@ -1,0 +1,128 @@
+"""What `fit` says of a user's own optimiser, schedule and callbacks: which settings they replace, and provenance."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdlcore.api.run_folder import CONFIG
+from sdlcore.api.sources import Source
+from sdlcore.api.streams import qualified_name
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import RunConfig
+from sdlcore.settings import Json
+from sdlcore.training.history import Row
+from sdlcore.training.own_parts import Callback, OwnParts, made_optimizer, made_schedule, stops
+
+END_OF_BATCHES = "the end of the batches"
+_REPLACED = {"optimizer": ("lr", "weight_decay"), "schedule": ("lr_warmup", "lr_decay", "lr_decay_shape")}
+"""Settings that have no meaning beside a user's own part."""
+
+
+def unused_settings(source: Source | None, own: OwnParts) -> dict[str, str]:
+    """Return the settings that have no meaning for this source and these parts, each with what replaces it."""
+    given = {part: names for part, names in _REPLACED.items() if getattr(own, part) is not None}
+    found = {name: f"{part}=, which sets it" for part, names in given.items() for name in names}
+    return found | dict.fromkeys(() if source is None else source.unused, "batches, which have it already")
+
+
+def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: OwnParts) -> None:
+    """Raise `ValueError` for a setting that another argument replaces, and for own parts of a solver."""
+    if "solver" in settings:
+        for part, given in zip(own._fields, own, strict=True):
+            if given:
+                raise ValueError(f"{part} has no meaning for a solver, which trains nothing; leave it out")
+    for name, instead in unused_settings(source, own).items():
+        if name in settings:
+            raise ValueError(f"{name} has no meaning beside {instead}; leave it out")
+
+
+def provenance_of_parts(
+    own: OwnParts, config: RunConfig, sites: tuple[tuple[int, ...], tuple[int, ...]]
+) -> dict[str, Json]:
+    """Return what provenance says of an optimiser and a schedule.
+
+    Both are made once more for that, of parameters without numbers (torch's device meta): their types, the optimiser's
+    defaults, the settings of its groups of parameters where there are several, and the schedule's own state before the
+    first step.
+
+    Raises
+    ------
+    ValueError
+        If a factory does not make what it should.
+    """
+    if own.optimizer is None and own.schedule is None:
+        return {}
+    found: dict[str, Any] = {}
+    optimizer: torch.optim.Optimizer
+    if own.optimizer is None:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.training.lr)
+    else:
+        with torch.device("meta"):
+            model = SparseCoder(config.model, *sites)
+        optimizer = made_optimizer(own.optimizer, [p for p in model.parameters() if p.requires_grad])
+        found["optimizer"] = {"type": qualified_name(type(optimizer)), "defaults": _plain(optimizer.defaults)}
+        if len(optimizer.param_groups) > 1:
+            groups = [
+                {name: one for name, one in group.items() if name != "params"} for group in optimizer.param_groups
+            ]
+            found["optimizer"]["groups"] = _plain(groups)
+    if own.schedule is not None:
+        schedule = made_schedule(own.schedule, optimizer)
+        state = {name: value for name, value in schedule.state_dict().items() if not name.startswith("_")}
+        found["schedule"] = {"type": qualified_name(type(schedule)), "state": _plain(state)}
+    return found
+
+
+def naming_who_stops(own: OwnParts) -> tuple[OwnParts, list[str]]:
+    """Return the parts with callbacks that add their name to the list when they stop the training."""
+    names: list[str] = []
+
+    def noting(callback: Callback) -> Callable[[Row], bool]:
+        def call(row: Row) -> bool:
+            answer = stops(callback(row))
+            if answer:
+                names.append(qualified_name(callback))
+            return answer
+
+        return call
+
+    return own._replace(callbacks=tuple(noting(callback) for callback in own.callbacks)), names
+
+
+def check_stopped(folder: Path, own: OwnParts) -> None:
+    """Refuse a finished run that a callback stopped, unless a callback of the same name is given.
+
+    Raises
+    ------
+    ValueError
+        Naming the folder, the callback and the step.
+    """
+    stopped = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("stopped")
+    if not stopped or stopped["by"] == END_OF_BATCHES:
+        return
+    given = {qualified_name(callback) for callback in own.callbacks}
+    if not given.intersection(stopped["by"]):
+        raise ValueError(
+            f"{folder}: holds a run that the callback {stopped['by'][0]} stopped at step {stopped['step']}; open it by "
+            "sdl.load, give the callback again, or name another folder"
+        )
+
+
+def _plain(value: Any) -> Json:
+    """Return a value as JSON holds it; of objects that it cannot hold, the type."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return _plain(value.item())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return qualified_name(value if callable(value) else type(value))

@@ -1,0 +1,119 @@
+"""Where the batches of a training come from."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sdlcore.api.inputs import activations
+from sdlcore.data.batches import BatchReader, TrainingRows
+from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.reading import ActivationStore, content_digest, is_of_language_model
+from sdlcore.random_streams import stream
+from sdlcore.run import RunConfig
+from sdlcore.settings import Json
+from sdlcore.storage.npy import Numbers
+
+
+class Source(Protocol):
+    """Activations for a training: `Stored`, or a `sdlcore.api.streams.Stream`."""
+
+    @property
+    def path(self) -> Path:
+        """How errors call it."""
+
+    @property
+    def rows(self) -> int | None:
+        """How many samples there are; None where that is not known."""
+
+    @property
+    def n_p(self) -> int: ...
+
+    @property
+    def n_r(self) -> int | None: ...
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Settings that have no meaning for this source."""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether its batches can be read again from the first one on."""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its digest depends on the samples."""
+
+    @property
+    def digest(self) -> Json:
+        """What provenance says about it."""
+
+    def activations_made_by(self) -> Json:
+        """Return which model made the activations, from what text; None if that is not known."""
+
+    def first_samples(self, rows: int) -> np.ndarray:
+        """Return at most so many of the first samples of x_p."""
+
+    def stored(self, why: str) -> Activations:
+        """Return all samples; ValueError that says ``why`` they are needed if the source cannot give them."""
+
+    def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
+        """Return what a training reads."""
+
+
+class Stored:
+    """Activations in memory or in a store. Batches are drawn from them in random order."""
+
+    unused: tuple[str, ...] = ()
+    restarts = recorded = True
+
+    def __init__(self, samples: Activations) -> None:
+        self.samples = samples
+        self.path, self.rows, self.n_p, self.n_r = samples.path, samples.rows, samples.n_p, samples.n_r
+
+    @cached_property
+    def digest(self) -> str:
+        """A hex SHA-256 of what is read."""
+        if not isinstance(self.samples, Arrays):
+            return content_digest(self.samples.path)
+        columns = ["input", *(["target"] if self.samples.has("target") else [])]
+        return digest_of_arrays(*(self.samples.column(name) for name in columns))
+
+    def activations_made_by(self) -> Json:
+        if not isinstance(self.samples, ActivationStore):
+            return None
+        made = self.samples.provenance_of_rows()
+        return made if is_of_language_model(made) else None
+
+    def first_samples(self, rows: int) -> np.ndarray:
+        return self.samples.read("input", 0, rows)
+
+    def stored(self, why: str) -> Activations:
+        return self.samples
+
+    def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
+        order = partial(stream, seed, "order")
+        reader = BatchReader(self.samples, config.model.pair, config.training.batch_size, order)
+        return TrainingRows(self.n_p, self.n_r, reader, lambda: self.samples)
+
+
+@contextmanager
+def stored(x: Any, target: Any = None) -> Iterator[Stored]:
+    """Open arrays, stores and files, as `activations` does."""
+    with activations(x, target) as samples:
+        yield Stored(samples)
+
+
+def digest_of_arrays(*arrays: np.ndarray | Numbers | None) -> str:
+    """Return a hex SHA-256 of arrays, by blocks of rows."""
+    total = hashlib.sha256()
+    for values in arrays:
+        if values is not None:
+            total.update(f"{values.dtype} {values.shape}".encode())
+            for start in range(0, len(values), 8192):
+                total.update(np.ascontiguousarray(values[start : start + 8192]).data)
+    return total.hexdigest()

@@ -1,0 +1,255 @@
+"""A user's own stream of batches: a DataLoader, an iterable, or a function of the step."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from sdlcore.api.inputs import floats, is_pair
+from sdlcore.data.batches import TrainingRows
+from sdlcore.data.memory import Activations, Arrays
+from sdlcore.data.pairs import make_pair
+from sdlcore.data.reading import ActivationStore
+from sdlcore.run import RunConfig
+from sdlcore.settings import Json, Pair, checked
+from sdlcore.training.read_ahead import NoMoreBatchesError
+
+SAMPLE_ROWS = 2**16
+"""Samples from the first batches that stand for all of them where a setting needs all: normalise, whiten, and
+initialisation from samples. As many as a stream of a language model's activations has in its buffer."""
+NOT_RECORDED = "not recorded"
+_END = object()
+
+
+class _Reader(Protocol):
+    """Gives the batch of a step."""
+
+    kind: str
+    restarts: bool
+    passes: int
+    """How often it has begun anew at its end."""
+
+    def __call__(self, step: int) -> Any: ...
+
+
+class Stream:
+    """Batches in the order in which they are given, checked and converted to float32.
+
+    Parameters
+    ----------
+    x
+        A torch DataLoader or another iterable of batches, a generator function without arguments, or a function of the
+        step. A batch is an array or a tensor, B x n_p, or a pair of them: (x, target).
+    target
+        Must be None: the batches hold it.
+
+    Raises
+    ------
+    ValueError
+        If ``target`` is given, if there is no batch, or if the first one is not of these kinds.
+    """
+
+    path = Path("x")
+    rows = None
+    unused = ("batch_size",)
+    recorded = False
+
+    def __init__(self, x: Any, target: Any = None) -> None:
+        if target is not None:
+            raise ValueError(
+                "x gives batches, which hold their targets themselves: pairs (x, target); leave target out"
+            )
+        self._x, self._reader = x, _reader_of(x)
+        self._kept: dict[int, Arrays] = {}
+        first = self._read(0)
+        self.n_p, self.n_r = first.n_p, first.n_r
+
+    @property
+    def restarts(self) -> bool:
+        """Whether batches can be read again from the first one on."""
+        return self._reader.restarts
+
+    def pair_of(self, settings: Mapping[str, Any]) -> Pair:
+        """Return the pair that settings ask for, else what the first batch is for."""
+        asked = settings.get("pair") or ("sae" if self.n_r is None else "transcoder")
+        return checked("pair", Pair, asked)
+
+    @property
+    def digest(self) -> Json:
+        """What provenance says about the batches: their kind, type and number, but nothing of their content."""
+        known: dict[str, Json] = {"kind": self._reader.kind, "type": qualified_name(self._x)}
+        dataset = getattr(self._x, "dataset", None)
+        if isinstance(self._x, torch.utils.data.DataLoader):
+            known["dataset"] = qualified_name(dataset)
+        if (length := _length(self._x)) is not None:
+            known["batches"] = length
+        return {**known, "n_p": self.n_p, "n_r": self.n_r, "content": NOT_RECORDED}
+
+    def activations_made_by(self) -> Json:
+        """Return None: batches do not say what made them."""
+        return None
+
+    def first_samples(self, rows: int) -> np.ndarray:
+        """Return at most so many samples of x_p from the first batch."""
+        return self._read(0).read("input", 0, rows)
+
+    def stored(self, why: str) -> Activations:
+        """Raise `ValueError`: nobody has all samples at once."""
+        raise ValueError(f"{why}, but x gives batches; give an array, a tensor or a store")
+
+    def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
+        """Return what a training reads. ``seed`` is not used: batches come in their own order."""
+        batches = partial(self._batch, config.model.pair, config.training.accumulate)
+        return TrainingRows(self.n_p, self.n_r, batches, partial(self._sample, config.training.steps))
+
+    def _batch(self, pair: Pair, accumulate: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        found = self._read(step)
+        for before in [one for one in self._kept if one < step]:
+            del self._kept[before]
+        if found.rows % accumulate:
+            raise ValueError(f"batch {step} of x has {found.rows} samples, which accumulate = {accumulate} must divide")
+        return make_pair(pair, found.read("input"), found.read("target") if found.has("target") else None)
+
+    def _sample(self, steps: int) -> Arrays:
+        """Return the samples of the first batches: one pass, ``steps`` batches, or `SAMPLE_ROWS` rows at most."""
+        found: list[Arrays] = []
+        for step in range(steps):
+            try:
+                batch = self._read(step)
+            except NoMoreBatchesError:
+                break
+            if self._reader.passes or sum(one.rows for one in found) >= SAMPLE_ROWS:
+                break
+            found.append(batch)
+        target = np.concatenate([one.read("target") for one in found]) if self.n_r is not None else None
+        return Arrays(np.concatenate([one.read("input") for one in found]), target)
+
+    def _read(self, step: int) -> Arrays:
+        """Return a batch, and keep it until a later one is trained on."""
+        if self._kept and step < min(self._kept):  # begun anew, perhaps in another order
+            self._kept.clear()
+        if step not in self._kept:
+            self._kept[step] = self._checked(self._reader(step), step)
+        return self._kept[step]
+
+    def _checked(self, batch: Any, step: int) -> Arrays:
+        x, target = columns_of(batch, f"batch {step} of x")
+        try:
+            found = Arrays(_copy(floats(x, "x")), None if target is None else _copy(floats(target, "target")))
+        except ValueError as error:
+            hint = ""
+            if np.ndim(x) == 1:
+                hint = "; a DataLoader makes batches of single samples: torch.utils.data.DataLoader(x, batch_size=1024)"
+            raise ValueError(f"batch {step}: {error}{hint}") from error
+        if step and (found.n_p, found.n_r) != (self.n_p, self.n_r):
+            shapes = [
+                f"{p}" if r is None else f"{p} and {r}" for p, r in ((found.n_p, found.n_r), (self.n_p, self.n_r))
+            ]
+            raise ValueError(f"batch {step} of x has {shapes[0]} dimensions, but the first has {shapes[1]}")
+        return found
+
+
+class _OfStep:
+    """A function of the step."""
+
+    kind = "function of the step"
+    restarts = True
+    passes = 0
+
+    def __init__(self, function: Callable[[int], Any]) -> None:
+        self._function = function
+
+    def __call__(self, step: int) -> Any:
+        return self._function(step)
+
+
+class _Passes:
+    """An iterable, read from its beginning, and again whenever it ends. An iterator is read once."""
+
+    def __init__(self, start: Callable[[], Iterator[Any]], kind: str, restarts: bool) -> None:
+        self.kind, self.restarts, self.passes = kind, restarts, 0
+        self._start = start
+        self._pass, self._next = start(), 0
+
+    def __call__(self, step: int) -> Any:
+        if step < self._next:
+            if not self.restarts:
+                raise ValueError(f"x ({self.kind}) gives batch {step} only once; {ANEW}")
+            self._pass, self._next, self.passes = self._start(), 0, 0
+        while True:
+            batch = self._following()
+            self._next += 1
+            if self._next > step:
+                return batch
+
+    def _following(self) -> Any:
+        batch = next(self._pass, _END)
+        if batch is not _END:
+            return batch
+        if not self._next:
+            raise ValueError(f"x ({self.kind}) gives no batch")
+        if not self.restarts:
+            raise NoMoreBatchesError
+        self._pass, self.passes = self._start(), self.passes + 1
+        batch = next(self._pass, _END)
+        if batch is _END:
+            raise ValueError(f"x ({self.kind}) gives no batch when it begins anew after {self._next} batches; {ANEW}")
+        return batch
+
+
+ANEW = "give a DataLoader, a generator function (without calling it) or a function of the step, which can begin anew"
+
+
+def is_stream(x: Any) -> bool:
+    """Tell whether an input gives batches, by its type."""
+    if isinstance(x, np.ndarray | torch.Tensor | str | bytes | Path | list | tuple | Mapping | ActivationStore):
+        return False
+    if any(hasattr(x, name) for name in ("ndim", "__array__", "to_numpy", "toarray")):  # of another library's arrays
+        return False
+    return callable(x) or isinstance(x, Iterable | torch.utils.data.Dataset)
+
+
+def columns_of(batch: Any, name: str) -> tuple[Any, Any]:
+    """Return x and target, or None, of a batch as loaders give them: an array or a tensor, or a list of one or two."""
+    if not is_pair(batch):
+        return batch, None
+    if len(batch) not in (1, 2):
+        raise ValueError(f"{name} has {len(batch)} parts, expected an array or a tensor, or a pair (x, target)")
+    return batch[0], batch[1] if len(batch) == 2 else None
+
+
+def qualified_name(one: Any) -> str:
+    """Return module and name of a function or a type, such as torch.optim.adam.Adam; of the type for other objects."""
+    if isinstance(one, partial):
+        return qualified_name(one.func)
+    named = one if inspect.isroutine(one) or inspect.isclass(one) else type(one)
+    return f"{named.__module__ or 'builtins'}.{named.__qualname__}"
+
+
+def _copy(values: np.ndarray) -> np.ndarray:
+    """Return a copy, since whoever gives batches may fill the same memory again while this one waits."""
+    return values.astype(np.float32 if values.dtype == np.float16 else values.dtype)
+
+
+def _reader_of(x: Any) -> _Reader:
+    if inspect.isgeneratorfunction(x) and not inspect.signature(x).parameters:
+        return _Passes(x, "generator function", restarts=True)
+    if isinstance(x, Iterator):
+        return _Passes(lambda: x, "iterator", restarts=False)
+    if isinstance(x, torch.utils.data.DataLoader):
+        return _Passes(partial(iter, x), "DataLoader", restarts=True)
+    if isinstance(x, Iterable | torch.utils.data.Dataset):
+        return _Passes(partial(iter, x), "iterable", restarts=True)
+    return _OfStep(x)
+
+
+def _length(x: Any) -> int | None:
+    """Return how many batches there are, if that is known."""
+    try:
+        return len(x)
+    except (TypeError, NotImplementedError):  # it has no length, or a DataLoader's dataset has none
+        return None

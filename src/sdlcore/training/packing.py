@@ -1,0 +1,68 @@
+"""Pack the nested state of an optimiser or a schedule into tensors, which a checkpoint keeps without pickle."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_REST = "#rest"
+"""Names the tensor that holds everything but the tensors, as JSON."""
+
+
+def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return a state as tensors whose names begin with ``name``.
+
+    Parameters
+    ----------
+    name
+        Of the state in the checkpoint.
+    owner
+        What the state belongs to, for the error.
+    state
+        Nested dictionaries, lists and tuples of tensors, numbers, texts and None, as ``state_dict()`` returns them.
+
+    Raises
+    ------
+    ValueError
+        If the state holds anything else.
+    """
+    tensors: list[Tensor] = []
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            tensors.append(value.detach().clone())  # a file cannot hold two tensors that share memory
+            return {"tensor": len(tensors) - 1}
+        if isinstance(value, Mapping):
+            return {"dict": [[plain(key), plain(one)] for key, one in value.items()]}
+        if isinstance(value, list | tuple):
+            return {type(value).__name__: [plain(one) for one in value]}
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        raise ValueError(
+            f"the state of {type(owner).__name__} holds a {type(value).__name__}, which a checkpoint cannot keep; "
+            "leave out= away, and save the dictionary when it is trained"
+        )
+
+    text = json.dumps(plain(state)).encode()
+    found = {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
+    return found | {f"{name}/{_REST}": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
+
+
+def unpack(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the state that `pack` was given under this name."""
+
+    def nested(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ((kind, found),) = value.items()
+        if kind == "tensor":
+            return tensors[f"{name}/{found}"]
+        if kind == "dict":
+            return {nested(key): nested(one) for key, one in found}
+        several = [nested(one) for one in found]
+        return tuple(several) if kind == "tuple" else several
+
+    state: dict[str, Any] = nested(json.loads(bytes(tensors[f"{name}/{_REST}"].tolist())))
+    return state
