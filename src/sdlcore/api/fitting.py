@@ -135,6 +135,8 @@ def fit(
     batches = Stream(x, target) if is_stream(x) else None
     settings["pair"] = pair_of(x, target, settings.get("pair")) if batches is None else batches.pair_of(settings)
     refuse_unused(settings, batches, own)
+    if batches is not None:
+        settings["batch_size"] = batches.batch_size  # the first one's, which accumulate is checked against
     asked = replace(Fit.of(settings, seed, anchors, start, watch, device_of(device)), own=own)
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:

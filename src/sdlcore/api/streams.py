@@ -66,7 +66,7 @@ class Stream:
         self._x, self._reader = x, _reader_of(x)
         self._kept: dict[int, Arrays] = {}
         first = self._read(0)
-        self.n_p, self.n_r = first.n_p, first.n_r
+        self.n_p, self.n_r, self.batch_size = first.n_p, first.n_r, first.rows
 
     @property
     def restarts(self) -> bool:

@@ -1,0 +1,108 @@
+"""A training loop of one's own."""
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.losses.total import total_loss
+from sdlcore.run import LossConfig
+from tests.api.test_fitting import QUIET, same
+
+X = torch.from_numpy(np.random.default_rng(0).standard_normal((640, 8)).astype(np.float32))
+TOPK = {"activation": "topk", "k": 3, "n_q": 24}
+
+
+def test_twelve_lines_train_to_the_weights_of_fit(tmp_path):
+    """With torch's Adam and the same batches: fit does the same but for clipping and its schedule, which are left out.
+    The tolerance is that of the built-in Adam against torch's (tests/api/test_own_parts.py)."""
+    batches = X.split(64)
+    coder = sdl.SparseCoder(n_p=8, **TOPK)
+    optimizer = torch.optim.Adam(coder.parameters(), lr=1e-3)
+    for batch in batches:
+        loss = coder.loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        coder.constrain()
+    sae = sdl.Dictionary(coder)
+    plain = {"lr": 1e-3, "lr_warmup": 0.0, "lr_decay": 0.0, "gradient_clip": None}
+    expected = sdl.fit(lambda step: batches[step], steps=len(batches), **plain, **TOPK, **QUIET)
+    torch.testing.assert_close(sae.W_enc, expected.W_enc, rtol=0, atol=1e-6)
+    torch.testing.assert_close(sae.W_dec, expected.W_dec, rtol=0, atol=1e-6)
+    sae.save(tmp_path / "run")
+    loaded = sdl.load(tmp_path / "run")
+    assert same(loaded, sae)
+    assert loaded.provenance["training"] == "trained outside sdl.fit"
+    assert (loaded.provenance["seed"], loaded.settings["k"], loaded.settings["lambda_aux"]) == (0, 3, 0.0)
+
+
+def test_gradients_are_dense_tensors_and_zero_for_latents_without_a_sample():
+    coder = sdl.SparseCoder(n_p=8, **TOPK)
+    coder.loss(X[:2]).backward()
+    assert not coder.W_dec.grad.is_sparse
+    active = coder.encode(X[:2]).any(0)
+    assert 0 < active.sum() <= 6
+    for gradient in (coder.W_enc.grad, coder.W_dec.grad):
+        assert torch.equal(gradient.any(1), active)
+
+
+def test_a_loss_takes_what_loaders_give_and_has_the_terms_that_are_asked_for():
+    sparse = {"activation": "relu", "l1": 0.1, "n_q": 24, "bias": True}
+    coder = sdl.SparseCoder(n_p=8, n_r=6, decoder_norm="unit", **sparse)
+    target = X[:64, :6]
+    losses = [coder.loss((X[:64], target)), coder.loss([X[:64].double(), target]), coder.loss(X[:64].numpy(), target)]
+    expected = total_loss(coder, target, coder(X[:64], norms=True), LossConfig(l1=0.1))["loss"]
+    assert all(float(loss) == float(expected) for loss in losses)
+    with torch.no_grad():
+        coder.W_dec.mul_(2)
+    coder.constrain()
+    assert torch.allclose(coder.W_dec.norm(dim=1), torch.ones(24))
+    crosscoder = sdl.SparseCoder(n_p=8, n_r=6, pair="crosscoder", **TOPK)
+    assert crosscoder.loss((X[:64], target)).ndim == 0
+    assert sdl.Dictionary(crosscoder).pair == "crosscoder"
+
+
+def test_dead_latents_take_part_in_the_auxiliary_loss_and_counts_are_no_part_of_the_state():
+    coder = sdl.SparseCoder(n_p=8, dead_after=100, lambda_aux=1.0, k_aux=4, activation="topk", k=1, n_q=200)
+    first = coder.loss(X[:100])
+    fired = coder.silent == 0
+    assert 0 < fired.sum() < 200
+    loss = coder.loss(X[:100])
+    assert loss > first  # the same weights, and now with the auxiliary loss
+    loss.backward()
+    assert coder.W_dec.grad[~fired].any()
+    assert "silent" not in coder.state_dict()
+    silent = coder.silent
+    coder.eval()
+    coder.loss(X[:100])
+    assert coder.silent is silent
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lr": 1e-3, "steps": 10}, "lr, steps: settings of sdl.fit, which your own loop decides; leave them out"),
+        ({"lambda_anchor": 0.1}, "lambda_anchor needs anchors, which sdl.fit does outside of the loss"),
+        ({"bias": True, "center": True}, "center starts biases from a batch, which sdl.fit does outside of the loss"),
+        ({"initialisation": "samples"}, "initialisation samples needs activations, which sdl.fit has"),
+        ({"k": None}, "activation topk needs k"),
+        ({"latents": 3}, "unknown run settings: latents"),
+    ],
+)
+def test_settings_of_fit_alone_are_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        sdl.SparseCoder(n_p=8, **TOPK | settings)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (X[:, :5], "pair sae needs B x 8 inputs and B x 8 targets, found 640 x 5 and 640 x 5"),
+        (X[0], r"batch has shape \(8,\), expected samples x dimensions"),
+        ((X, X, X), r"batch has 3 parts, expected an array or a tensor, or a pair \(x, target\)"),
+    ],
+)
+def test_batches_of_another_shape_are_refused(batch, said):
+    with pytest.raises(ValueError, match=said):
+        sdl.SparseCoder(n_p=8, **TOPK).loss(batch)

@@ -1,0 +1,236 @@
+"""Trainings on batches that the user gives: loaders, iterables, functions of the step."""
+
+import json
+import signal
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+import sdlcore as sdl
+from sdlcore.api import streams
+from sdlcore.api.run_folder import CHECKPOINT, CONFIG
+from sdlcore.api.streams import Stream
+from sdlcore.data.batches import BatchReader
+from sdlcore.data.memory import Arrays
+from sdlcore.random_streams import stream
+from sdlcore.training import loop
+from tests.api.test_fitting import QUIET, same
+
+SETTINGS = {"activation": "topk", "k": 3, "n_q": 24, "steps": 30, "log_every": 10, **QUIET}
+N = 640
+X, TARGET = (np.random.default_rng(0).standard_normal((N, d)).astype(np.float32) for d in (8, 6))
+
+
+def of_step(step, x=X, size=64):
+    """Ten batches, again and again."""
+    start = step * size % len(x)
+    return x[start : start + size]
+
+
+def passes():
+    for step in range(10):
+        yield of_step(step)
+
+
+class Anew:
+    """An iterable whose ``iter`` begins anew."""
+
+    def __iter__(self):
+        return passes()
+
+
+def pairs(size=64):
+    return DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(TARGET)), batch_size=size)
+
+
+def loader(size=64):
+    """One whose batches are lists of one tensor."""
+    return DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=size)
+
+
+def interrupt(monkeypatch, call, step):
+    """Interrupt a training in its step."""
+    once, taken = loop.TrainingStep.__call__, []
+
+    def counted(self, *args):
+        taken.append(1)
+        if len(taken) == step:
+            signal.raise_signal(signal.SIGINT)
+        return once(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", counted)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
+
+def test_batches_of_a_function_train_to_the_bits_of_the_array_that_gives_the_same_batches():
+    reader = BatchReader(Arrays(X), "sae", 64, partial(stream, 0, "order"))
+    expected = sdl.fit(X, batch_size=64, **SETTINGS)
+    found = sdl.fit(lambda step: reader(step)[0], **SETTINGS)
+    assert same(found, expected)
+    without_time = [[{**row, "seconds": 0} for row in one.history] for one in (found, expected)]
+    assert without_time[0] == without_time[1]
+
+
+@pytest.mark.parametrize("x", [passes, Anew(), loader(), lambda step: torch.from_numpy(of_step(step)).double()])
+def test_iterables_and_loaders_give_the_batches_of_a_function_in_every_pass(x):
+    assert same(sdl.fit(x, **SETTINGS), sdl.fit(of_step, **SETTINGS))
+
+
+def test_settings_that_need_all_samples_use_the_first_pass():
+    """Of ten batches of the whole array: mean and scale are those of the array."""
+    settings = SETTINGS | {"normalise": True, "initialisation": "samples", "steps": 10}
+    found, expected = (
+        sdl.fit(x, **settings, lr=1e-30, **more) for x, more in ((loader(), {}), (X, {"batch_size": 64}))
+    )
+    # a step of 1e-30 is lost in the rounding of float32; what is left is the start, and the mean in b_dec
+    assert torch.equal(found.b_dec, expected.b_dec)
+    assert torch.equal(found.W_dec, expected.W_dec)
+    whole = Stream(of_step)._sample(10)
+    assert np.array_equal(whole.read("input"), X)
+
+
+def test_the_sample_ends_where_it_is_large_enough(monkeypatch):
+    monkeypatch.setattr(streams, "SAMPLE_ROWS", 100)
+    assert Stream(of_step)._sample(30).rows == 128
+    assert Stream(loader())._sample(1).rows == 64
+    assert Stream(passes())._sample(30).rows == 128
+
+
+def test_pairs_train_a_transcoder_or_what_is_asked_for():
+    found = sdl.fit(pairs(), **SETTINGS)
+    expected = sdl.fit(lambda step: (of_step(step), of_step(step, TARGET)), **SETTINGS)
+    assert (found.pair, found.W_enc.shape, found.W_dec.shape) == ("transcoder", (24, 8), (24, 6))
+    assert same(found, expected)
+    crosscoder = sdl.fit(pairs(), pair="crosscoder", normalise=True, **SETTINGS)
+    assert (crosscoder.pair, crosscoder.W_dec.shape) == ("crosscoder", (24, 14))
+
+
+def test_batches_may_differ_in_size_and_share_memory():
+    """A last batch that is smaller; and a function that fills the same array again for every batch."""
+    found = sdl.fit(loader(100), **SETTINGS | {"steps": 7})
+    assert found.history[-1]["samples"] == N
+    buffer = np.empty((64, 8), np.float32)
+
+    def refilled(step):
+        buffer[:] = of_step(step)
+        return buffer
+
+    assert same(sdl.fit(refilled, **SETTINGS), sdl.fit(of_step, **SETTINGS))
+
+
+def test_provenance_says_what_is_known_of_batches_and_that_their_content_is_not(tmp_path):
+    sdl.fit(pairs(), out=tmp_path / "run", **SETTINGS)
+    facts = json.loads((tmp_path / "run" / CONFIG).read_text())
+    known = {"kind": "DataLoader", "type": "torch.utils.data.dataloader.DataLoader", "batches": 10}
+    known |= {"dataset": "torch.utils.data.dataset.TensorDataset", "n_p": 8, "n_r": 6, "content": "not recorded"}
+    assert facts["inputs"]["store"] == known
+    assert "batch_size" not in facts["settings"]
+    assert sdl.fit(of_step, **SETTINGS).provenance["inputs"]["store"] == {
+        "kind": "function of the step",
+        "type": f"{of_step.__module__}.of_step",
+        "n_p": 8,
+        "n_r": None,
+        "content": "not recorded",
+    }
+
+
+@pytest.mark.parametrize("x", [of_step, passes, Anew(), loader()])
+def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, tmp_path, monkeypatch):
+    call = partial(sdl.fit, x, out=tmp_path / "run", normalise=True, **SETTINGS)
+    interrupt(monkeypatch, call, 23)
+    assert (tmp_path / "run" / CHECKPOINT).exists()
+    found = call()
+    assert same(found, sdl.fit(x, normalise=True, **SETTINGS))
+    assert found.history[-1]["samples"] == 30 * 64
+    with pytest.warns(UserWarning, match="opened the finished run; its batches were not compared"):
+        assert same(call(), found)
+    other = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=32)
+    with pytest.raises(ValueError, match="other inputs"):
+        sdl.fit(other, out=tmp_path / "run", normalise=True, **SETTINGS)
+
+
+def test_an_iterator_is_read_as_far_as_it_lasts(tmp_path):
+    whole = sdl.fit(of_step, **SETTINGS | {"steps": 10})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert same(sdl.fit(passes(), **SETTINGS | {"steps": 10}), whole)
+    with pytest.warns(UserWarning, match="x ended after 10 of 15 batches, .*; set steps to 10, or give a DataLoader"):
+        found = sdl.fit(passes(), **SETTINGS | {"steps": 15, "log_every": 4})
+    assert [row["step"] for row in found.history] == [4, 8, 10]
+    assert found.provenance["stopped"] == {"step": 10, "by": "the end of the batches"}
+    with pytest.warns(UserWarning, match="run: keeps no checkpoint, since x is an iterator"):
+        sdl.fit(passes(), out=tmp_path / "run", **SETTINGS | {"steps": 10})
+    assert sdl.load(tmp_path / "run").provenance["inputs"]["store"]["kind"] == "iterator"
+
+
+class Exhausted:
+    """An iterable that begins anew only in name."""
+
+    def __init__(self):
+        self.batches = passes()
+
+    def __iter__(self):
+        return self.batches
+
+
+def wrong_later(step):
+    return X[:64, :5] if step == 3 else X[:64]
+
+
+def not_finite(step):
+    return np.where(np.arange(64)[:, None] == 7, np.nan, X[:64]) if step == 3 else X[:64]
+
+
+@pytest.mark.parametrize(
+    ("x", "settings", "said"),
+    [
+        (of_step, {"batch_size": 64}, "batch_size has no meaning beside batches, which have it already; leave it out"),
+        (
+            of_step,
+            {"solver": "acs", "n_atoms": 16, **QUIET},
+            "solver acs reads all samples several times, but x gives batches",
+        ),
+        (of_step, {"pair": "transcoder"}, "pair transcoder needs a source with a target"),
+        (
+            of_step,
+            {"target": X},
+            r"x gives batches, which hold their targets themselves: pairs \(x, target\); leave target out",
+        ),
+        (of_step, {"accumulate": 3}, "accumulate = 3 must divide batch_size = 64"),
+        (of_step, {"anchors": np.eye(6)}, "anchors have 6 dimensions, but x has 8"),
+        (
+            passes(),
+            {"anchors": np.eye(8)[:2], "anchor_cosine": 0.9},
+            "anchor_cosine trains several times, but x is an iterator, which is read once; give a DataLoader",
+        ),
+        (iter([]), {}, r"x \(iterator\) gives no batch"),
+        (Exhausted(), {}, r"x \(iterable\) gives no batch when it begins anew after 10 batches; give a DataLoader"),
+        (loader(90), {"accumulate": 3}, "batch 7 of x has 10 samples, which accumulate = 3 must divide"),
+        (wrong_later, {}, "batch 3 of x has 5 dimensions, but the first has 8"),
+        (not_finite, {}, "batch 3: x holds NaN or infinity in row 7; leave such rows out"),
+        (lambda step: {"x": X}, {}, "batch 0: x is a dict, expected an array, a tensor or a path"),
+        (lambda step: (X, X, X), {}, r"batch 0 of x has 3 parts, expected an array or a tensor, or a pair"),
+        (
+            TensorDataset(torch.from_numpy(X)),
+            {},
+            r"batch 0: x is float32 of shape \(8,\).*; a DataLoader makes batches",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:activation relu")
+def test_what_is_wrong_with_batches_is_named(x, settings, said):
+    given = settings if "solver" in settings else SETTINGS | settings
+    with pytest.raises(ValueError, match=said):
+        sdl.fit(x, **given)
+
+
+@pytest.mark.parametrize("call", [sdl.discover, lambda x: sdl.fit_many(x, {"a": {"activation": "topk", "k": 3}})])
+def test_what_needs_all_samples_refuses_batches(call):
+    with pytest.raises(ValueError, match="x is a DataLoader, expected an array, a tensor or a path"):
+        call(loader())
