@@ -67,9 +67,7 @@ class SparseCoder(sparse_coder.SparseCoder):
         **settings: Any,
     ) -> None:
         if others := sorted(settings.keys() & TrainingConfig().to_dict().keys()):
-            raise ValueError(
-                f"{', '.join(others)}: settings of sdl.fit, which a loop of your own decides; leave them out"
-            )
+            raise ValueError(f"{', '.join(others)}: settings of sdl.fit, which your own loop decides; leave them out")
         config = RunConfig.from_dict({"pair": "sae" if n_r is None else "transcoder", **settings})
         for name, work in _OF_THE_LOOP.items():
             if config.to_dict()[name]:
