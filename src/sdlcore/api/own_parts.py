@@ -1,4 +1,4 @@
-"""What `fit` says of a user's own optimiser, schedule and callbacks: which settings they replace, and provenance."""
+"""Check a user's own optimiser, schedule and callbacks against the settings, and describe them for provenance."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def refuse_unused(settings: Mapping[str, Any], source: Source | None, own: OwnPa
 def provenance_of_parts(
     own: OwnParts, config: RunConfig, sites: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> dict[str, Json]:
-    """Return what provenance says of an optimiser and a schedule.
+    """Describe an optimiser and a schedule for provenance.
 
     Both are made once more for that, of parameters without numbers (torch's device meta): their types, the optimiser's
     defaults, the settings of its groups of parameters where there are several, and the schedule's own state before the

@@ -50,7 +50,7 @@ class Source(Protocol):
 
     @property
     def digest(self) -> Json:
-        """What provenance says about it."""
+        """The entry ``inputs.store`` of provenance."""
 
     def activations_made_by(self) -> Json:
         """Return which model made the activations, from what text; None if that is not known."""

@@ -19,8 +19,8 @@ from sdlcore.settings import Json, Pair, checked
 from sdlcore.training.read_ahead import NoMoreBatchesError
 
 SAMPLE_ROWS = 2**16
-"""Samples from the first batches that stand for all of them where a setting needs all: normalise, whiten, and
-initialisation from samples. As many as a stream of a language model's activations has in its buffer."""
+"""Samples from the first batches that normalise, whiten and initialisation from samples use. The pipeline's streams of
+activations use as many."""
 NOT_RECORDED = "not recorded"
 _END = object()
 
@@ -74,13 +74,13 @@ class Stream:
         return self._reader.restarts
 
     def pair_of(self, settings: Mapping[str, Any]) -> Pair:
-        """Return the pair that settings ask for, else what the first batch is for."""
+        """Return the pair in the settings; without one, sae for single batches and transcoder for pairs."""
         asked = settings.get("pair") or ("sae" if self.n_r is None else "transcoder")
         return checked("pair", Pair, asked)
 
     @property
     def digest(self) -> Json:
-        """What provenance says about the batches: their kind, type and number, but nothing of their content."""
+        """The batches' entry in provenance: kind, type and number. The content is not recorded."""
         known: dict[str, Json] = {"kind": self._reader.kind, "type": qualified_name(self._x)}
         dataset = getattr(self._x, "dataset", None)
         if isinstance(self._x, torch.utils.data.DataLoader):
@@ -102,7 +102,7 @@ class Stream:
         raise ValueError(f"{why}, but x gives batches; give an array, a tensor or a store")
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
-        """Return what a training reads. ``seed`` is not used: batches come in their own order."""
+        """Return the batches and the sample for a training. ``seed`` is not used: batches keep their own order."""
         batches = partial(self._batch, config.model.pair, config.training.accumulate)
         return TrainingRows(self.n_p, self.n_r, batches, partial(self._sample, config.training.steps))
 

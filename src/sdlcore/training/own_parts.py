@@ -1,4 +1,4 @@
-"""A user's own optimiser, schedule and callbacks, in the place of `Adam` and its schedule."""
+"""A user's own optimiser, schedule and callbacks, which replace `Adam` and its schedule."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ Callback = Callable[[Row], object]
 
 
 class OwnParts(NamedTuple):
-    """What a user supplies for a training."""
+    """The parts of a training that a user supplies."""
 
     optimizer: MakeOptimizer | None = None
     """Makes the optimiser from the parameters; None for `Adam`."""
@@ -136,7 +136,7 @@ class Schedule:
 
     def __init__(self, make: MakeSchedule, optimizer: Optimizer | None, lr: float) -> None:
         # torch's schedules drive torch's optimisers alone, which Adam is not: one of a number that nobody trains
-        # stands in for it. Without momentum, a schedule that would change betas says so instead of having no effect.
+        # replaces it. It has no momentum, so a schedule that would change betas raises an error instead of doing nothing.
         self._stand_in = None if optimizer else torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
         self.optimizer: Optimizer = optimizer or self._stand_in  # type: ignore[assignment]
         self.scheduler = made_schedule(make, self.optimizer)
