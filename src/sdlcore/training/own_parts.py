@@ -135,8 +135,8 @@ class Schedule:
     """
 
     def __init__(self, make: MakeSchedule, optimizer: Optimizer | None, lr: float) -> None:
-        # torch's schedules drive torch's optimisers alone, which Adam is not: one of a number that nobody trains
-        # replaces it. It has no momentum, so a schedule that would change betas raises an error instead of doing nothing.
+        # torch's schedules drive only torch's optimisers, and Adam is none: an SGD of an untrained number replaces it.
+        # It has no momentum, so a schedule that would change betas raises an error instead of doing nothing.
         self._stand_in = None if optimizer else torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
         self.optimizer: Optimizer = optimizer or self._stand_in  # type: ignore[assignment]
         self.scheduler = made_schedule(make, self.optimizer)
