@@ -102,7 +102,7 @@ def test_provenance_names_optimiser_and_schedule_and_another_one_is_another_run(
     assert facts["optimizer"]["defaults"]["lr"] == 1e-3
     assert facts["schedule"]["type"] == "torch.optim.lr_scheduler.CosineAnnealingLR"
     assert facts["schedule"]["state"]["T_max"] == 30
-    assert not {"lr", "weight_decay", "lr_warmup", "lr_decay"} & facts["settings"].keys()
+    assert not {"lr", "weight_decay", "lr_warmup", "lr_decay", "lr_decay_shape"} & facts["settings"].keys()
     for other in ({"optimizer": partial(RAdam, lr=2e-3), "schedule": cosine}, {"optimizer": radam}):
         with pytest.raises(ValueError, match=r"other optimizer|there, 0\.05 here"):
             sdl.fit(X, out=tmp_path / "run", **other, **SETTINGS)
