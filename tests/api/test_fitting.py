@@ -519,7 +519,7 @@ def test_settings_of_parts_that_a_dictionary_does_not_have_are_warned_of(both):
         (lambda x: sdl.fit(x, multi_k=4, **SMALL), "multi_k must be a list, found 4"),
         (lambda x: sdl.fit(x, target_l0=5.0, **SMALL), "target_l0 must be at most n_q = 4, found 5"),
         (lambda x: sdl.fit(x, watch=np.eye(6), **SMALL), "watch has 6 dimensions, but x has 8"),
-        (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one a sample; labels.ravel\(\) gives one"),
+        (lambda x: sdl.class_means(x, np.ones((200, 1), int)), r"one a sample; np.ravel\(labels\) gives one"),
         (lambda x: sdl.class_means(x, np.eye(2)[np.arange(200) % 2]), r"; labels.argmax\(1\) does of one-hot rows"),
         (lambda x: sdl.class_means(x, np.zeros(200)), r"; labels.astype\(int\) gives these"),
         (
