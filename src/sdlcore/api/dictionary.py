@@ -1,9 +1,9 @@
 """A dictionary for users: arrays in, arrays out; saved, loaded, and shared on the model hub."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -12,9 +12,12 @@ from torch import Tensor
 
 from sdlcore.api.card import card_of
 from sdlcore.api.coder import made_outside
-from sdlcore.api.inputs import check_tensor, float_rows, is_pair
+from sdlcore.api.codes import SparseCodes
+from sdlcore.api.encoding import decoded, encoded
 from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_folder
+from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
+from sdlcore.data.reading import ActivationStore
 from sdlcore.interop.load import load as load_coder
 from sdlcore.interop.places import OURS, format_at, locate
 from sdlcore.model.origin import check_beside
@@ -28,7 +31,7 @@ from sdlcore.training.history import csv_file, read_history
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 
 
 class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencoder", "interpretability"]):
@@ -113,19 +116,31 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         return self
 
     @overload
-    def encode(self, x: np.ndarray | str | Path) -> np.ndarray: ...
+    def encode(self, x: np.ndarray | str | Path | ActivationStore, sparse: Literal[False] = False) -> np.ndarray: ...
 
     @overload
-    def encode(self, x: Tensor) -> Tensor: ...
+    def encode(self, x: Tensor, sparse: Literal[False] = False) -> Tensor: ...
 
     @overload
-    def encode(self, x: Sequence[np.ndarray]) -> np.ndarray: ...
+    def encode(self, x: Sequence[np.ndarray], sparse: Literal[False] = False) -> np.ndarray: ...
 
-    def encode(self, x: Any) -> Any:
+    @overload
+    def encode(self, x: Any, sparse: Literal[True]) -> SparseCodes: ...
+
+    def encode(self, x: Any, sparse: bool = False) -> Any:
         """Return the latents, N x n_q, of samples of x_p, N x n_p.
 
-        An array, or the path of an .npy file, gives an array, in batches and without gradients; a tensor gives a
-        tensor, with them. A crosscoder takes its sites one beside the other, or as a list.
+        An array, a store, or the path of a store or an .npy file, gives an array, in batches and without gradients; a
+        tensor gives a tensor, with them. A crosscoder takes its sites one beside the other, as a list, or as the input
+        and target of a store.
+
+        Parameters
+        ----------
+        x
+            The samples.
+        sparse
+            Return `SparseCodes`, the active latents alone, in NumPy arrays. They are computed in batches and without
+            gradients, whatever ``x`` is; neither the N x n_q latents nor a whole file are ever in memory.
 
         Raises
         ------
@@ -133,20 +148,29 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             If samples are no floating-point numbers or have another dimension, or hold NaN or infinity, of which no
             latent would be active.
         """
-        return self._batches(self.coder.encode, self._joined(x), self.coder.W_enc.shape[1])
+        with samples_of(x, self.pair) as samples:
+            _check_width(samples, self.coder.W_enc.shape[1])
+            return encoded(self.coder, samples, ROWS_AT_ONCE) if sparse else self._mapped(self.coder.encode, samples)
 
     @overload
-    def decode(self, latents: np.ndarray) -> np.ndarray: ...
+    def decode(self, latents: np.ndarray | SparseCodes) -> np.ndarray: ...
 
     @overload
     def decode(self, latents: Tensor) -> Tensor: ...
 
     def decode(self, latents: Any) -> Any:
-        """Return the reconstructions of x_r, N x n_r, from latents, N x n_q; without a transcoder's linear path."""
-        return self._batches(self.coder.decode, _numbers(latents, "latents"), self.n_q)
+        """Return the reconstructions of x_r, N x n_r, from latents, N x n_q; without a transcoder's linear path.
+
+        `SparseCodes` give an array, without gradients.
+        """
+        if isinstance(latents, SparseCodes):
+            return decoded(self.coder, latents, ROWS_AT_ONCE)
+        samples = beside([numbers(latents, "latents")])
+        _check_width(samples, self.n_q)
+        return self._mapped(self.coder.decode, samples)
 
     @overload
-    def reconstruct(self, x: np.ndarray | str | Path) -> np.ndarray: ...
+    def reconstruct(self, x: np.ndarray | str | Path | ActivationStore) -> np.ndarray: ...
 
     @overload
     def reconstruct(self, x: Tensor) -> Tensor: ...
@@ -156,38 +180,19 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
 
     def reconstruct(self, x: Any) -> Any:
         """Return x_r_hat, N x n_r, for samples of x_p as of `encode`; a transcoder's linear path included."""
-        return self._batches(lambda part: self.coder(part).x_hat, self._joined(x), self.coder.W_enc.shape[1])
+        with samples_of(x, self.pair) as samples:
+            _check_width(samples, self.coder.W_enc.shape[1])
+            return self._mapped(lambda part: self.coder(part).x_hat, samples)
 
-    def _joined(self, x: Any) -> Any:
-        parts: list[Any] = [_numbers(part, "x") for part in (x if is_pair(x) else (x,))]
-        if not parts:
-            raise ValueError("x is an empty list, expected an array, a tensor or a path, or a list with each site's")
-        if len(parts) == 1:
-            return parts[0]
-        tensors = sum(isinstance(part, Tensor) for part in parts)
-        if tensors not in (0, len(parts)):
-            raise ValueError("x has a site that is a tensor and one that is not; give both in one kind")
-        if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):
-            shapes = " and ".join(str(tuple(part.shape)) for part in parts)
-            raise ValueError(f"the sites of x have shapes {shapes}, expected matrices of as many samples each")
-        return torch.cat(parts, dim=1) if tensors else np.concatenate(parts, axis=1)
-
-    def _batches(self, function: Any, x: Any, width: int) -> Any:
-        if x.ndim != 2 or x.shape[1] != width:
-            raise ValueError(f"expected N x {width} numbers, found {' x '.join(map(str, x.shape))}")
-        if isinstance(x, Tensor):
-            x = x.to(self.coder.W_enc.dtype)
-            _check_finite(x.detach().isfinite().all(dim=1), 0)
+    def _mapped(self, function: Callable[[Tensor], Tensor], samples: Samples) -> Any:
+        """Return what a function makes of tensors, with gradients, or of arrays, in batches and without."""
+        weights = self.coder.W_enc
+        if samples.tensors:
+            x = samples.whole().to(weights.dtype)
+            require_finite(x)
             return function(x)
-        weights, found = self.coder.W_enc, []
         with torch.no_grad():
-            for start in range(0, max(len(x), 1), ROWS_AT_ONCE):
-                # a copy, since torch warns of arrays that are read-only, such as files
-                with np.errstate(over="ignore"):  # too large for float32: refused as infinite
-                    part = torch.from_numpy(np.array(x[start : start + ROWS_AT_ONCE], dtype=np.float32, order="C"))
-                _check_finite(part.isfinite().all(dim=1), start)
-                found.append(function(part.to(weights)).cpu().numpy())
-        return np.concatenate(found)
+            return np.concatenate([function(part).cpu().numpy() for part in samples.blocks(ROWS_AT_ONCE, weights)])
 
     def history_frame(self) -> "pd.DataFrame":
         """Return the history of its training as a table, a row every ``log_every`` steps."""
@@ -326,14 +331,6 @@ def load(
     return Dictionary(coder, {"imported": {"path": str(path), "format": format}})
 
 
-def _numbers(values: Any, name: str) -> Any:
-    """Return a tensor as it is, anything else as an array; ValueError if it holds no floating-point numbers."""
-    if not isinstance(values, Tensor):
-        return float_rows(values, name)
-    check_tensor(values, name)
-    return values
-
-
 def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
     try:
         check_beside(path, json.loads(json.dumps(provenance)))
@@ -342,10 +339,9 @@ def _check_neighbour(path: Path, provenance: Mapping[str, Json]) -> None:
         raise ValueError(f"{path}: {said}; save into a folder of its own, or by another name") from error
 
 
-def _check_finite(finite: Tensor, start: int) -> None:
-    if not finite.all():
-        row = start + int(finite.int().argmin())
-        raise ValueError(f"row {row} holds NaN, infinity or more than float32 can hold; leave such rows out")
+def _check_width(samples: Samples, width: int) -> None:
+    if len(samples.shape) != 2 or samples.shape[1] != width:
+        raise ValueError(f"expected N x {width} numbers, found {' x '.join(map(str, samples.shape))}")
 
 
 def coder_of(dictionary: Dictionary | SparseCoder) -> SparseCoder:

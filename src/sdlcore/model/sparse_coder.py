@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
+import scipy.sparse
 import torch
 from torch import Tensor, nn
 
 from sdlcore.model.activations.registry import make_sigma
 from sdlcore.model.kernels.choice import kernels_for
-from sdlcore.model.kernels.interface import Kernels
+from sdlcore.model.kernels.interface import Kernels, SparseRows
 from sdlcore.model.kernels.row_norms import RowNorms
 from sdlcore.model.preactivations import Entries, Preactivations
 from sdlcore.model.pursuit import refined
@@ -41,6 +42,15 @@ class Forward(NamedTuple):
     def latents(self) -> Tensor:
         """Return the latents as B x n_q."""
         return self.support.dense(self.values)
+
+    def csr(self) -> scipy.sparse.csr_array:
+        """Return the latents above zero, B x n_q, without gradients. There must be one group of rows."""
+        found = SparseRows(self.support.offsets, self.support.columns, self.values.detach())
+        offsets, columns, values = (part.cpu() for part in found.where(found.values > 0))
+        values = values if values.dtype == torch.float64 else values.float()  # numpy has no bfloat16
+        # 32 bits for both: with offsets of 64, scipy would widen the columns, too
+        parts = values.numpy(), columns.int().numpy(), offsets.int().numpy()
+        return scipy.sparse.csr_array(parts, shape=(self.support.n_rows, self.support.n_q))
 
     def active(self) -> Tensor:
         """Return the number of active latents of each sample (B)."""

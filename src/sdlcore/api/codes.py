@@ -1,0 +1,170 @@
+"""Sparse codes for users: the active latents of each sample, without the N x n_q matrix."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import scipy.sparse
+
+
+class Row(NamedTuple):
+    """The active latents of one sample, in ascending order, and their values."""
+
+    indices: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SparseCodes:
+    """The active latents of N samples and their values, as `Dictionary.encode(x, sparse=True)` returns them.
+
+    TopK keeps at most k latents of each sample, so ``indices`` and ``values`` are N x k matrices. A sample with fewer
+    than k active latents has zeros among its values, at latents that are not active. Other activations keep a different
+    number of latents of each sample: ``indices`` and ``values`` are then flat, as in `scipy.sparse.csr_array`, and
+    sample i has the entries ``indptr[i]`` to ``indptr[i + 1]``.
+
+    ``codes[i]`` returns the active latents of sample i and their values, of either kind. A slice, an array of rows
+    or a mask returns the codes of these rows.
+
+    Parameters
+    ----------
+    indices
+        Latents, ascending in each sample: N x k, or flat; int32.
+    values
+        Their activations, of the same shape; float32, unless the dictionary has weights of another type.
+    n_q
+        Number of latents of the dictionary.
+    indptr
+        N + 1 offsets of the samples, int64, where the others are flat; None where they are N x k.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit each other, a latent is out of range, or a value is NaN or infinite.
+    """
+
+    indices: np.ndarray
+    values: np.ndarray
+    n_q: int
+    indptr: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @classmethod
+    def from_csr(cls, matrix: Any) -> Self:
+        """Return the codes in a scipy.sparse matrix, N x n_q, such as `scipy.sparse.load_npz` reads."""
+        rows = scipy.sparse.csr_array(matrix, copy=True)
+        rows.sum_duplicates()
+        return cls(rows.indices.astype(np.int32), rows.data, rows.shape[1], rows.indptr.astype(np.int64))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and n_q."""
+        return len(self), self.n_q
+
+    def __len__(self) -> int:
+        return len(self.indices) if self.indptr is None else len(self.indptr) - 1
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Return the active latents of one sample as a `Row`, or the codes of several samples."""
+        if isinstance(rows, Integral):
+            row = range(len(self))[int(rows)]
+            indices, values = (part[self._span(row, row + 1)].ravel() for part in (self.indices, self.values))
+            active = values != 0
+            return Row(indices[active], values[active])
+        if self.indptr is None:
+            return type(self)(self.indices[rows], self.values[rows], self.n_q)
+        chosen = np.arange(len(self))[rows]
+        counts = np.diff(self.indptr)[chosen]
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        places = np.arange(indptr[-1]) + np.repeat(self.indptr[chosen] - indptr[:-1], counts)
+        return type(self)(self.indices[places], self.values[places], self.n_q, indptr)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[row] for row in range(len(self)))
+
+    def to_csr(self) -> scipy.sparse.csr_array:
+        """Return an N x n_q matrix of the values that are not zero, which shares no memory with these codes."""
+        active = self.values != 0
+        if self.indptr is None:
+            indptr = np.concatenate([[0], np.cumsum(active.sum(axis=1))])
+        else:
+            indptr = np.concatenate([[0], np.cumsum(active)])[self.indptr]
+        # with offsets of 64 bits, scipy would widen the indices, too
+        indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)
+        return scipy.sparse.csr_array((self.values[active], self.indices[active], indptr), shape=self.shape)
+
+    def to_dense(self) -> np.ndarray:
+        """Return the N x n_q latents, as `Dictionary.encode(x)` does."""
+        return np.asarray(self.to_csr().toarray())
+
+    def _span(self, start: int, stop: int) -> slice:
+        return slice(start, stop) if self.indptr is None else slice(self.indptr[start], self.indptr[stop])
+
+    def __repr__(self) -> str:
+        """Say in a line how many samples and latents there are."""
+        kept = f"k={self.indices.shape[1]}" if self.indptr is None else f"{len(self.indices)} active"
+        return f"SparseCodes({len(self)} x {self.n_q}, {kept})"
+
+
+def check(codes: SparseCodes) -> None:
+    """Refuse arrays that are no codes: kernels that decode them would read beyond the dictionary's end."""
+    indices, values, indptr = codes.indices, codes.values, codes.indptr
+    if indices.shape != values.shape or indices.ndim != (2 if indptr is None else 1):
+        expected = "N x k each" if indptr is None else "flat arrays of the same length, since indptr is given"
+        raise ValueError(f"indices and values have shapes {indices.shape} and {values.shape}, expected {expected}")
+    if indices.dtype.kind not in "iu" or values.dtype.kind != "f":
+        raise ValueError(f"indices are {indices.dtype} and values {values.dtype}, expected integers and floats")
+    if indptr is not None and not _ascends(indptr, len(indices)):
+        raise ValueError(f"indptr must be whole numbers that ascend from 0 to {len(indices)}, the number of entries")
+    if indices.size and not 0 <= indices.min() <= indices.max() < codes.n_q:
+        raise ValueError(f"indices are {indices.min()} to {indices.max()}, expected latents 0 to {codes.n_q - 1}")
+    if not np.isfinite(values).all():
+        raise ValueError("values hold NaN or infinity; leave such samples out")
+
+
+def _ascends(indptr: np.ndarray, last: int) -> bool:
+    if indptr.ndim != 1 or not len(indptr) or indptr.dtype.kind not in "iu":
+        return False
+    return bool(indptr[0] == 0 and indptr[-1] == last and (indptr[1:] >= indptr[:-1]).all())
+
+
+def blocks_of(codes: SparseCodes, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield offsets, indices and values of ``rows`` samples at a time, as compressed rows."""
+    for start in range(0, len(codes), rows):
+        part = codes[start : start + rows]
+        offsets = part.indptr
+        if offsets is None:
+            offsets = np.arange(len(part) + 1) * part.indices.shape[1]
+        yield offsets, part.indices.ravel(), part.values.ravel()
+
+
+def rows_of_width(
+    offsets: np.ndarray, columns: np.ndarray, values: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return compressed rows of at most k <= n_q entries as B x k indices and values.
+
+    Rows with fewer entries get zeros at the first latents that they do not contain: no latent occurs twice in a row,
+    so that scattering the values into a dense matrix gives the latents.
+    """
+    counts = np.diff(offsets)
+    there = np.arange(k) < counts[:, None]
+    if there.all():
+        return columns.reshape(-1, k), values.reshape(-1, k)
+    indices, padded = np.zeros(there.shape, columns.dtype), np.zeros(there.shape, values.dtype)
+    indices[there], padded[there] = columns, values
+    short = np.flatnonzero(counts < k)
+    # of the first k latents, a row with c entries contains at most c: at least k - c are free
+    filled, there = indices[short], there[short]
+    row, place = np.nonzero(there & (filled < k))
+    taken = np.zeros(filled.shape, dtype=bool)
+    taken[row, filled[row, place]] = True
+    free = np.argsort(taken, axis=1, kind="stable")
+    filled[~there] = free[np.arange(k) < (k - counts[short])[:, None]]
+    order = np.argsort(filled, axis=1)
+    indices[short] = np.take_along_axis(filled, order, axis=1)
+    padded[short] = np.take_along_axis(padded[short], order, axis=1)
+    return indices, padded

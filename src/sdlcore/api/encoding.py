@@ -1,0 +1,73 @@
+"""Encode samples into sparse codes, and decode such codes, in batches."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from sdlcore.api.codes import SparseCodes, blocks_of, check, rows_of_width
+from sdlcore.api.samples import Samples
+from sdlcore.model.activations.topk import TopK
+from sdlcore.model.kernels.choice import kernels_for
+from sdlcore.model.sparse import decode
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.support import Support
+
+
+def encoded(coder: SparseCoder, samples: Samples, rows: int) -> SparseCodes:
+    """Return the codes of samples, computed ``rows`` samples at a time and without gradients."""
+    k, found = _most(coder), _rows(coder, samples, rows)
+    return _ragged(found, coder.config.n_q) if k is None else _of_width(found, samples.shape[0], k, coder.config.n_q)
+
+
+def _most(coder: SparseCoder) -> int | None:
+    """Return how many latents of each sample are active at most; None where the activation does not say."""
+    sigma = coder.sigma
+    # a plugin's own search may keep more of them
+    if isinstance(sigma, TopK) and type(sigma).select is TopK.select:
+        return sigma.k
+    return None
+
+
+@torch.no_grad()
+def _rows(coder: SparseCoder, samples: Samples, rows: int) -> Iterator[scipy.sparse.csr_array]:
+    for block in samples.blocks(rows, coder.W_enc):
+        yield coder(block).csr()
+
+
+def _ragged(found: Iterator[scipy.sparse.csr_array], n_q: int) -> SparseCodes:
+    parts = [(np.diff(rows.indptr), rows.indices, rows.data) for rows in found]
+    counts, columns, values = (list(column) for column in zip(*parts, strict=True))
+    parts.clear()
+    indices = np.concatenate(columns)
+    columns.clear()  # before the values are joined: the parts take as much memory as the whole
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts), dtype=np.int64)])
+    return SparseCodes(indices, np.concatenate(values), n_q, indptr)
+
+
+def _of_width(found: Iterator[scipy.sparse.csr_array], n_samples: int, k: int, n_q: int) -> SparseCodes:
+    indices, values, start = np.empty((n_samples, k), np.int32), np.empty((0, k), np.float32), 0
+    for rows in found:
+        if not start:
+            values = np.empty((n_samples, k), rows.dtype)
+        part = slice(start, start + rows.shape[0])
+        indices[part], values[part] = rows_of_width(rows.indptr, rows.indices, rows.data, k)
+        start = part.stop
+    return SparseCodes(indices, values, n_q)
+
+
+@torch.no_grad()
+def decoded(coder: SparseCoder, codes: SparseCodes, rows: int) -> np.ndarray:
+    """Return the reconstructions of codes, N x n_r, computed ``rows`` samples at a time and without gradients."""
+    if codes.n_q != coder.config.n_q:
+        raise ValueError(f"codes have {codes.n_q} latents, but the dictionary has {coder.config.n_q}")
+    check(codes)  # anew, since its arrays may have been written to
+    weights = coder.W_dec
+    kernels, out = kernels_for(weights.device), []
+    for offsets, indices, values in blocks_of(codes, rows):
+        places = (torch.from_numpy(part).to(weights.device) for part in (offsets, indices.astype(np.int32)))
+        support = Support(*places, coder.config.n_q, kernels)
+        found = decode(torch.from_numpy(values).to(weights), support, weights).rows.squeeze(1) + coder.b_dec
+        out.append(found.cpu().numpy())
+    return np.concatenate(out) if out else np.empty((0, weights.shape[1]), np.float32)

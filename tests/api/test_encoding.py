@@ -1,0 +1,184 @@
+"""Sparse codes of every activation: what the dense latents are, without the matrix."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.api.encoding import encoded
+from sdlcore.api.samples import Samples
+from sdlcore.data.pairs import pair_sites
+from sdlcore.data.writing import create_store
+from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.run import ModelConfig
+
+N_P, N_R, N_Q = 6, 5, 20
+X = np.random.default_rng(0).normal(size=(300, N_P)).astype(np.float32)
+TARGET = np.random.default_rng(1).normal(size=(300, N_R)).astype(np.float32)
+X[7] = 0  # no latent is active, since there is no bias
+CASES = {
+    "topk": {"activation": "topk", "k": 3},
+    "topk, more than are positive": {"activation": "topk", "k": 15},
+    "topk, all": {"activation": "topk", "k": 20},
+    "pursuit": {"activation": "topk", "k": 4, "pursuit": 3},
+    "batchtopk": {"activation": "batchtopk", "k": 3},
+    "relu": {"activation": "relu"},
+    "jumprelu": {"activation": "jumprelu", "init_threshold": 0.3},
+    "gated": {"activation": "gated"},
+}
+
+
+def dictionary(pair="sae", n_q=N_Q, **settings):
+    """Return a dictionary of random weights."""
+    config = ModelConfig(pair, n_q=n_q, init_scale=1.0, **settings)
+    coder = SparseCoder(config, *pair_sites(pair, N_P, N_R), torch.Generator().manual_seed(0))
+    if settings["activation"] == "batchtopk":
+        coder.sigma.threshold.fill_(0.7)
+    return sdl.Dictionary(coder)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "x.h5"
+    with create_store(path, {}) as writer:
+        writer.append(X, TARGET)
+    return path
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sparse_codes_are_the_dense_latents(case):
+    sae, k = dictionary(**CASES[case]), CASES[case].get("k")
+    latents, codes = sae.encode(X), sae.encode(X, sparse=True)
+    assert np.array_equal(codes.to_dense(), latents)
+    assert (latents[7] == 0).all()
+    assert len(codes[7].indices) == 0
+    if CASES[case]["activation"] == "topk":
+        assert codes.indptr is None
+        assert codes.indices.shape == codes.values.shape == (len(X), k)
+    else:
+        assert codes.indptr.dtype == np.int64
+        assert codes.indices.shape == codes.values.shape == (np.count_nonzero(latents),)
+    for indices in (codes.indices, codes.to_csr().indices):
+        assert (indices.dtype, codes.values.dtype) == (np.int32, np.float32)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_decoding_sparse_codes_is_decoding_the_latents(case):
+    """A sum of m products and a bias in any order is within (m + 1) u of the sum of their sizes, u being 2^-24."""
+    sae = dictionary(**CASES[case])
+    with torch.no_grad():
+        sae.coder.b_dec.normal_(generator=torch.Generator().manual_seed(1))
+    latents = sae.encode(X)
+    sizes = np.abs(latents.astype(np.float64)) @ np.abs(sae.W_dec.double().numpy()) + np.abs(sae.b_dec.numpy())
+    terms = np.count_nonzero(latents, axis=1)[:, None] + 2
+    found = sae.decode(sae.encode(X, sparse=True))
+    assert found.dtype == np.float32
+    assert (np.abs(found.astype(np.float64) - sae.decode(latents)) <= 2 * terms * 2.0**-24 * sizes).all()
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("base", [sdl.Sigma, sdl.TopK])
+def test_a_plugin_is_encoded_by_its_own_latents(base):
+    def values(self, pre, support):
+        return (pre - 0.1).clamp(min=0)
+
+    sdl.activation("shrunk")(type("Shrunk", (base,), {"__module__": __name__, "values": values}))
+    sae = dictionary(activation="shrunk", k=3 if base is sdl.TopK else None)
+    codes = sae.encode(X, sparse=True)
+    assert np.array_equal(codes.to_dense(), sae.encode(X))
+    assert (codes.indptr is None) == (base is sdl.TopK)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_plugin_with_a_search_of_its_own_may_keep_more_than_k():
+    def select(self, pre_BQ, slack=1.0):
+        return pre_BQ.largest(2 * self.k)
+
+    sdl.activation("twice")(type("Twice", (sdl.TopK,), {"__module__": __name__, "select": select}))
+    sae = dictionary(activation="twice", k=3)
+    codes = sae.encode(X, sparse=True)
+    assert np.diff(codes.indptr).max() == 6
+    assert np.array_equal(codes.to_dense(), sae.encode(X))
+
+
+@pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
+def test_arrays_tensors_files_and_stores_have_the_same_codes(pair, store, tmp_path):
+    sae = dictionary(pair, activation="topk", k=3)
+    paths = [tmp_path / "x.npy", tmp_path / "target.npy"]
+    for path, values in zip(paths, (X, TARGET), strict=True):
+        np.save(path, values)
+    both = pair == "crosscoder"
+    arrays = [X, TARGET] if both else X
+    expected = sae.encode(arrays)
+    with sdl.ActivationStore(store) as opened:
+        inputs = [arrays, paths if both else paths[0], store, str(store), opened]
+        inputs.append([torch.from_numpy(x) for x in arrays] if both else torch.from_numpy(X).requires_grad_())
+        for x in inputs:
+            assert np.array_equal(sae.encode(x, sparse=True).to_dense(), expected)
+        assert np.array_equal(sae.encode(opened), expected)
+        assert np.array_equal(sae.reconstruct(opened), sae.reconstruct(arrays))
+
+
+def test_a_crosscoder_needs_both_sites_of_a_store(tmp_path):
+    with create_store(tmp_path / "one.h5", {}) as writer:
+        writer.append(X)
+    with pytest.raises(ValueError, match=r"one.h5: holds no target, which a crosscoder reads beside the input"):
+        dictionary("crosscoder", activation="relu").encode(tmp_path / "one.h5", sparse=True)
+
+
+@pytest.mark.parametrize("case", ["topk", "relu"])
+@pytest.mark.parametrize("n", [0, 1])
+def test_no_sample_and_one_have_codes(case, n):
+    sae = dictionary(**CASES[case])
+    codes = sae.encode(X[:n], sparse=True)
+    assert codes.shape == (n, N_Q)
+    assert np.array_equal(codes.to_dense(), sae.encode(X[:n]))
+    assert sae.decode(codes).shape == (n, N_P)
+
+
+def test_codes_in_double_precision_stay_in_it():
+    sae = dictionary(**CASES["relu"])
+    sae.coder.double()
+    codes = sae.encode(X, sparse=True)
+    assert codes.values.dtype == np.float64
+    assert np.array_equal(codes.to_dense(), sae.encode(X))
+
+
+def test_samples_that_do_not_fit_are_refused():
+    sae, broken = dictionary(**CASES["topk"]), X.copy()
+    broken[200, 1] = np.nan
+    with pytest.raises(ValueError, match="row 200 holds NaN, infinity or more"):
+        sae.encode(broken, sparse=True)
+    with pytest.raises(ValueError, match="expected N x 6 numbers, found 300 x 5"):
+        sae.encode(TARGET, sparse=True)
+
+
+def test_codes_of_another_dictionary_or_with_indices_that_were_overwritten_are_not_decoded():
+    sae = dictionary(**CASES["topk"])
+    codes = sae.encode(X, sparse=True)
+    with pytest.raises(ValueError, match="codes have 8 latents, but the dictionary has 20"):
+        sae.decode(sdl.SparseCodes(codes.indices % 8, codes.values, 8))
+    codes.indices[3, 0] = 10**6
+    with pytest.raises(ValueError, match=r"indices are \d+ to 1000000, expected latents 0 to 19"):
+        sae.decode(codes)
+
+
+@pytest.mark.parametrize("case", ["topk", "batchtopk"])
+def test_no_more_than_a_block_of_samples_is_read_at_once_and_the_matrix_is_never_there(case):
+    n, n_q, rows, asked = 2000, 1000, 40, []
+    sae = dictionary(n_q=n_q, **CASES[case])
+    sae.coder.W_enc.data[N_Q:] = 0  # most latents are never active
+
+    def read(start, stop):
+        asked.append(stop - start)
+        return np.resize(X, (rows, N_P))
+
+    tracemalloc.start()
+    codes = encoded(sae.coder, Samples((n, N_P), read), rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(codes) == n
+    assert set(asked) == {rows}
+    assert peak < 4 * n * n_q / 4  # a quarter of the matrix in float32
