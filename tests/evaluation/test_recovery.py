@@ -100,7 +100,8 @@ def test_the_papers_scale_has_the_chance_level_that_was_measured_elsewhere():
 def test_f1_is_the_harmonic_mean_of_precision_and_recall(seed):
     rng = np.random.default_rng(seed)
     latent, feature = rng.random((30, 5)) < 0.4, rng.random((30, 5)) < 0.3
-    for score, fires, active in zip(f1_scores(latent, feature), latent.T, feature.T, strict=True):
+    scores = f1_scores((latent & feature).sum(0), latent.sum(0), feature.sum(0))
+    for score, fires, active in zip(scores, latent.T, feature.T, strict=True):
         hits = (fires & active).sum()
         if not active.any():
             assert np.isnan(score)

@@ -1,4 +1,5 @@
 import numpy as np
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ def test_batch_by_batch_they_are_those_of_the_whole(seed, n, latents, top, size)
     x = np.random.default_rng(seed).integers(-1, 4, (n, latents)).astype(np.float32).clip(min=0)
     found = TopSamples.none(latents, top)
     for start in range(0, n, size):
-        found = found.with_batch(x[start : start + size], start)
+        found = found.with_batch(scipy.sparse.csr_array(x[start : start + size]), start)
     for latent in range(latents):
         order = np.argsort(-x[:, latent], kind="stable")
         expected = [i for i in order if x[i, latent] > 0][:top]
@@ -33,7 +34,7 @@ def test_classes_that_share_the_top_samples_are_counted():
     x[:, 0] = 1  # all samples, one of them without a class
     x[:3, 1] = 1  # one class
     x[5, 2] = 1  # no labelled sample
-    top = TopSamples.none(3, 7).with_batch(x, 0)
+    top = TopSamples.none(3, 7).with_batch(scipy.sparse.csr_array(x), 0)
     assert class_histogram(top, labels, 0) == [(2, 4), (0, 1), (1, 1)]
     sharing = class_sharing(top, labels, fewest=3)
     np.testing.assert_array_equal(sharing.classes, [3, 1, np.nan])

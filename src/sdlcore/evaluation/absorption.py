@@ -91,14 +91,18 @@ def families(
 
 
 def absorption(
-    latents: np.ndarray, x: scipy.sparse.csr_array, W_dec: np.ndarray, W: np.ndarray, hierarchy: Hierarchy
+    latents: np.ndarray | scipy.sparse.csc_array,
+    x: scipy.sparse.csr_array,
+    W_dec: np.ndarray,
+    W: np.ndarray,
+    hierarchy: Hierarchy,
 ) -> "pd.DataFrame":
     """Tell which pairs of parent and child are absorbed.
 
     Parameters
     ----------
     latents, x, W_dec, W, hierarchy
-        As `families` takes them.
+        As `families` takes them; latents may be sparse.
 
     Returns
     -------
@@ -116,14 +120,15 @@ def absorption(
     rows = []
     for parent in range(hierarchy.parents):
         magnitude = x[:, [parent]].toarray()[:, 0]
+        own = _column(latents, parent)
         for child, alone in zip(hierarchy.family(parent), _alone(x, hierarchy, parent), strict=True):
             numbers = dict.fromkeys(("fires", "own", "carried"), np.nan)
             if len(alone):
                 total = magnitude[alone].sum()
                 numbers = {
-                    "fires": float((latents[alone, parent] > 0).mean()),
-                    "own": float(latents[alone, parent].sum() * written[parent, parent] / total),
-                    "carried": float(latents[alone, child].sum() * written[child, parent] / total),
+                    "fires": float((own[alone] > 0).mean()),
+                    "own": float(own[alone].sum() * written[parent, parent] / total),
+                    "carried": float(_column(latents, child)[alone].sum() * written[child, parent] / total),
                 }
             missing, stands_in = numbers["own"] < HALF, numbers["carried"] >= HALF
             verdicts = {"absorbed": missing and stands_in, "lost": missing and not stands_in}
@@ -135,6 +140,11 @@ def absorption_score(pairs: "pd.DataFrame") -> float:
     """Share of absorbed pairs, of those that there are samples of; NaN where there are none."""
     known = pairs[pairs["samples"] > 0]
     return float(known["absorbed"].mean()) if len(known) else np.nan
+
+
+def _column(latents: np.ndarray | scipy.sparse.csc_array, latent: int) -> np.ndarray:
+    column = latents[:, [latent]]
+    return np.asarray(column.toarray() if scipy.sparse.issparse(column) else column)[:, 0]
 
 
 def _alone(x: scipy.sparse.csr_array, hierarchy: Hierarchy, parent: int) -> list[np.ndarray]:

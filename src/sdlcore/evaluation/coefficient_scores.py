@@ -35,15 +35,15 @@ class CoefficientScores:
         judged = hierarchy is not None and len(W_dec) >= len(true)
         self._own = match_latents(W_dec, (true / np.sqrt(squares)[:, None]).T) if judged else None
         self._W_dec = W_dec[self._own] if judged else None
-        self._latents: list[np.ndarray] = []
+        self._latents: list[scipy.sparse.csr_array] = []
         self._seen = 0
 
-    def add(self, latents: np.ndarray) -> None:
+    def add(self, latents: scipy.sparse.csr_array) -> None:
         """Take the latents (B x n_q) of the next B samples."""
-        stop = self._seen + len(latents)
-        sparse, x = scipy.sparse.csr_array(latents), self._x[self._seen : stop]
-        self._splitting.add(sparse, x)
-        self._detection.add(sparse, x)
+        stop = self._seen + latents.shape[0]
+        x = self._x[self._seen : stop]
+        self._splitting.add(latents, x)
+        self._detection.add(latents, x)
         if self._own is not None:
             self._latents.append(latents[:, self._own])
         self._seen = stop
@@ -63,7 +63,7 @@ class CoefficientScores:
             return metrics
         metrics["absorption"] = None
         if self._W_dec is not None:
-            latents = np.concatenate(self._latents)
+            latents = scipy.sparse.vstack(self._latents).tocsc()
             score = absorption_score(absorption(latents, self._x, self._W_dec, self._units, self._hierarchy))
             metrics["absorption"] = None if np.isnan(score) else score
         return metrics

@@ -31,7 +31,6 @@ from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.plugin_metrics import metrics_of_plugins
 from sdlcore.evaluation.recovery import (
     best_match,
-    f1_scores,
     gt_recovery,
     hungarian,
     match_metrics,
@@ -40,7 +39,7 @@ from sdlcore.evaluation.recovery import (
     recovery_metrics,
     simulated_chance,
 )
-from sdlcore.evaluation.samples import Latents, batches, on_samples, present
+from sdlcore.evaluation.samples import Latents, batches, on_samples
 from sdlcore.evaluation.top_samples import class_sharing, sharing_metrics
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.registry import in_words
@@ -131,9 +130,8 @@ def evaluate(
     metrics |= {"hungarian_encoder": hungarian(W_enc, true_p), "hungarian_decoder": assigned}
     if len(model.target_sites) > 1:
         metrics |= _by_site(model, truth)
-    if truth.coefficients:
-        f1 = f1_scores(np.concatenate(seen.detected), present(store, truth))
-        metrics["f1"] = None if np.isnan(f1).all() else float(np.nanmean(f1))
+    if seen.detected is not None:
+        metrics["f1"] = seen.detected.f1()
     metrics |= _anchors_only(model.config.pair, truth, true_p, true_r)
     if seen.scores is not None:
         metrics |= oracle(model, store, true_p, true_r) | seen.scores.metrics()

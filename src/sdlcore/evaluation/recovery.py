@@ -135,19 +135,17 @@ def chance_recovery(n_latents: int, dimension: int, tau: float = TAU) -> float:
     return float(-np.expm1(n_latents * np.log1p(-p)))
 
 
-def f1_scores(latent_active: np.ndarray, feature_active: np.ndarray) -> np.ndarray:
-    """F1 of each latent as a detector of its feature.
+def f1_scores(both: np.ndarray, fires: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """F1 of each of n latents as a detector of its feature.
 
     Parameters
     ----------
-    latent_active, feature_active
-        N x n booleans: column i of the first is the latent matched to feature i.
+    both, fires, active
+        n numbers of samples: in which the latent fires and the feature is active, the latent fires, the feature is
+        active.
 
     Returns
     -------
-    n floats; NaN for a feature that is never active, of which there is nothing to say.
+    n floats; NaN for a feature that is never active.
     """
-    both = (latent_active & feature_active).sum(0)
-    total = latent_active.sum(0) + feature_active.sum(0)
-    scores = 2 * both / np.maximum(total, 1)
-    return np.where(feature_active.any(0), scores, np.nan)
+    return np.where(active > 0, 2 * both / np.maximum(fires + active, 1), np.nan)

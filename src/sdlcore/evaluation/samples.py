@@ -1,6 +1,6 @@
 """What a model does on samples, block by block: how it reconstructs them, and which latents are active."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import scipy.sparse
@@ -12,10 +12,12 @@ from sdlcore.data.pairs import make_pair
 from sdlcore.data.references import labels_by
 from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.ground_truth import GroundTruth
+from sdlcore.evaluation.recovery import f1_scores
 from sdlcore.evaluation.top_samples import TopSamples
 from sdlcore.model.sparse_coder import SparseCoder
 
 ROWS_AT_ONCE = 1024
+Features = Callable[[int, int], np.ndarray]
 
 
 def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -26,12 +28,15 @@ def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 class Latents:
-    """What is kept of the latents of all samples, shown batch by batch; ``detectors`` are the latents of n features."""
+    """What is kept of the latents of all samples, which are added batch by batch.
+
+    ``detectors`` are the latents of n features, one each.
+    """
 
     def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:
-        self._detectors, self._rows = detectors, 0
-        self.detected: list[np.ndarray] = []
-        """When the detectors fire: B x n booleans of each batch."""
+        self._rows = 0
+        self.detected = Detected(detectors, features_of(store, truth)) if truth.coefficients else None
+        """How often detectors fire, where it is known which features samples have."""
         self.top = None if truth.classes is None else TopSamples.none(model.config.n_q)
         """The top samples of each latent, where samples have classes."""
         self.scores: CoefficientScores | None = None
@@ -40,14 +45,37 @@ class Latents:
             _, units = make_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
             self.scores = CoefficientScores(model.W_dec.numpy(), units, _coefficients(store), truth.hierarchy)
 
-    def add(self, latents: np.ndarray) -> None:
+    def add(self, latents: scipy.sparse.csr_array) -> None:
         """Take the latents (B x n_q) of the next B samples."""
-        self.detected.append(latents[:, self._detectors] > 0)
+        if self.detected is not None:
+            self.detected.add(latents)
         if self.top is not None:
             self.top = self.top.with_batch(latents, self._rows)
         if self.scores is not None:
             self.scores.add(latents)
-        self._rows += len(latents)
+        self._rows += latents.shape[0]
+
+
+class Detected:
+    """How often the latent of each of n features fires, how often the feature is there, and how often both."""
+
+    def __init__(self, detectors: np.ndarray, features: Features) -> None:
+        self._detectors, self._features, self._rows = detectors, features, 0
+        self._both, self._fires, self._active = (np.zeros(len(detectors), dtype=np.int64) for _ in range(3))
+
+    def add(self, latents: scipy.sparse.csr_array) -> None:
+        """Take the latents (B x n_q) of the next B samples."""
+        stop = self._rows + latents.shape[0]
+        fires, active = latents[:, self._detectors].toarray() > 0, self._features(self._rows, stop)
+        self._both += (fires & active).sum(axis=0)
+        self._fires += fires.sum(axis=0)
+        self._active += active.sum(axis=0)
+        self._rows = stop
+
+    def f1(self) -> float | None:
+        """Return the mean F1 of the features that some sample has; None without any."""
+        scores = f1_scores(self._both, self._fires, self._active)
+        return None if np.isnan(scores).all() else float(np.nanmean(scores))
 
 
 def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = None) -> dict[str, float | None]:
@@ -64,7 +92,7 @@ def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = No
         active += int(on.sum())
         fired[out.support.columns[on]] = True
         if seen is not None:
-            seen.add(out.latents().numpy())
+            seen.add(out.csr())
         error += float(np.square(x_r.astype(np.float64) - out.x_hat.numpy()).sum())
         spread.add(x_r)
     return {
@@ -74,11 +102,13 @@ def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = No
     }
 
 
-def present(store: Activations, truth: GroundTruth) -> np.ndarray:
-    """Return which features each sample has (N x n)."""
+def features_of(store: Activations, truth: GroundTruth) -> Features:
+    """Return a function of two row numbers: which features the samples between them have (B x n booleans)."""
     if truth.classes is not None:
-        return labels_by(store, truth.classes, truth.class_names)[:, None] == truth.classes
-    return _coefficients(store).toarray() > 0
+        classes, labels = truth.classes, labels_by(store, truth.classes, truth.class_names)
+        return lambda start, stop: labels[start:stop, None] == classes
+    coefficients = _coefficients(store)
+    return lambda start, stop: coefficients[start:stop].toarray() > 0
 
 
 def _coefficients(store: Activations) -> scipy.sparse.csr_array:

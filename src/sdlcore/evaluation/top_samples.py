@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse
 
 from sdlcore.evaluation.metrics import ALL, GIVEN, OTHERS, part_name
 
@@ -25,14 +26,26 @@ class TopSamples(NamedTuple):
         """Return what there is before the first sample."""
         return cls(np.zeros((n_latents, top), dtype=np.float32), np.full((n_latents, top), -1))
 
-    def with_batch(self, latents_BM: np.ndarray, start: int) -> "TopSamples":
-        """Return the largest of these and of B samples more, the first of which is row ``start`` of the store."""
-        rows = np.broadcast_to(np.arange(start, start + len(latents_BM)), latents_BM.T.shape)
-        values = np.concatenate([self.values, latents_BM.T], axis=1)
-        samples = np.concatenate([self.samples, rows], axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")[:, : self.values.shape[1]]
-        values, samples = np.take_along_axis(values, order, 1), np.take_along_axis(samples, order, 1)
-        return TopSamples(np.maximum(values, 0), np.where(values > 0, samples, -1))
+    def with_batch(self, latents: scipy.sparse.csr_array, start: int) -> "TopSamples":
+        """Return the largest of these and of B samples more (B x M), which are rows ``start`` and following."""
+        entries = latents.tocoo()
+        latent, value, sample = entries.col, entries.data, start + entries.row.astype(np.int64)
+        # of equal ones the earlier stay
+        enters = value > self.values[latent, -1]
+        order = np.lexsort((sample[enters], -value[enters], latent[enters]))
+        latent, value, sample = (part[enters][order] for part in (latent, value, sample))
+        changed, firsts, line = np.unique(latent, return_index=True, return_inverse=True)
+        place, top = np.arange(len(latent)) - firsts[line], self.values.shape[1]
+        values, samples = np.zeros((len(changed), top), value.dtype), np.full((len(changed), top), -1)
+        kept = place < top
+        values[line[kept], place[kept]], samples[line[kept], place[kept]] = value[kept], sample[kept]
+        values = np.concatenate([self.values[changed], values], axis=1)
+        samples = np.concatenate([self.samples[changed], samples], axis=1)
+        best = np.argsort(-values, axis=1, kind="stable")[:, :top]
+        found = TopSamples(self.values.copy(), self.samples.copy())
+        found.values[changed] = np.take_along_axis(values, best, 1)
+        found.samples[changed] = np.take_along_axis(samples, best, 1)
+        return found
 
 
 class Sharing(NamedTuple):

@@ -142,5 +142,5 @@ def _top(model: "SparseCoder", store: "ActivationStore", latents: np.ndarray) ->
     with torch.no_grad():
         for start in range(0, store.rows, ROWS_AT_ONCE):
             x = torch.from_numpy(store.read("input", start, start + ROWS_AT_ONCE).astype(np.float32))
-            top = top.with_batch(model.encode(x)[:, torch.from_numpy(latents)].numpy(), start)
+            top = top.with_batch(model(x).csr()[:, latents], start)
     return top
