@@ -16,7 +16,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.inside import firing
 from sdlcore.inside.contexts import Context, Peak, as_markdown, in_text, page, pieces_of, token_text, top_activating
-from sdlcore.inside.firing import Firings, firings, latents_to_show, rows_of_store
+from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
@@ -66,7 +66,7 @@ def test_peaks_are_the_largest_activations_one_a_document(
     document, position, token = (store.read(f"references/{name}") for name in ("document", "position", "token"))
     found = firings(coder, rows_of_store(store, "sae"), [3, 0, 17])
     assert found.tokens == N
-    assert set(found.latent) == {3, 0, 17}
+    assert set(np.flatnonzero(np.diff(found.values.indptr))) == {3, 0, 17}
     for latent in (3, 0, 17):
         peaks = top_activating(found, latent, number=5)
         seen: dict[int, Peak] = {}
@@ -120,9 +120,9 @@ def test_every_token_of_a_context_has_its_activation(coder: SparseCoder, store: 
             assert value == pytest.approx(0 if row is None else latents_NQ[row, 3], rel=1e-5)
 
 
-def test_a_text_that_the_store_was_not_made_from_is_refused(text: Text):
+def test_a_text_that_the_store_was_not_made_from_is_refused(coder: SparseCoder, text: Text):
     tokenizer = make_tokenizer()
-    nothing = Firings(0, *(np.empty(0, dtype=int),) * 5)
+    nothing = firings(coder, [], range(Q))
     for wrong in (Peak(0, 1.0, 10**6, 0, 5), Peak(0, 1.0, 0, 10**6, 5), Peak(0, 1.0, 0, 0, 0)):
         with pytest.raises(SourceError, match="it is not the text, or not the tokenizer"):
             in_text({0: [wrong]}, nothing, text, tokenizer)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sdlcore.inside.firing import Firings
+from sdlcore.inside.firing import Fired, Firings
 from sdlcore.sources.language.corpus import Text
 from sdlcore.storage.parsing import SourceError
 
@@ -62,7 +62,10 @@ class Context(NamedTuple):
 
 def top_activating(found: Firings, latent: int, number: int = 10) -> list[Peak]:
     """Return the largest activations of a latent, most active first, at most one a document and ``number`` in all."""
-    its = found.of(latent)
+    return _largest(found.of(latent), latent, number)
+
+
+def _largest(its: Fired, latent: int, number: int) -> list[Peak]:
     firsts: dict[int, Peak] = {}
     for entry in np.lexsort((its.position, its.document, -its.value)):
         if len(firsts) == number:
@@ -80,7 +83,7 @@ def between(found: Firings, latent: int, low: float, high: float, number: int) -
     """
     its = found.of(latent)
     inside = (low < its.value) & (its.value <= high)
-    every = top_activating(its.at(inside), latent, int(inside.sum()))
+    every = _largest(its.at(inside), latent, int(inside.sum()))
     places = np.linspace(0, len(every) - 1, min(number, len(every))).round().astype(int)
     return [every[place] for place in places]
 

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from sdlcore.data.batches import read_pair
@@ -27,33 +28,35 @@ class Rows(NamedTuple):
     """By the names of `WHERE`, B each: number of the token's document, or -1; its index in it; its id."""
 
 
-class Active(NamedTuple):
-    """Positive latents: one entry each."""
+class Fired(NamedTuple):
+    """The N tokens at which one latent is active, in their order."""
 
-    row: np.ndarray
-    latent: np.ndarray
-    value: np.ndarray
-
-
-class Firings(NamedTuple):
-    """Every token at which one of some latents is active: N entries, by latent."""
-
-    tokens: int
-    """Tokens that were looked at."""
-    latent: np.ndarray
     value: np.ndarray
     document: np.ndarray
     position: np.ndarray
     token: np.ndarray
 
-    def of(self, latent: int) -> "Firings":
-        """Return those of one latent."""
-        start, stop = np.searchsorted(self.latent, [latent, latent + 1])
-        return self.at(slice(start, stop))
+    def at(self, entries: np.ndarray) -> "Fired":
+        """Return some of them, by places or a mask."""
+        return Fired(*(column[entries] for column in self))
 
-    def at(self, entries: slice | np.ndarray) -> "Firings":
-        """Return some of them, by a slice, places or a mask."""
-        return Firings(self.tokens, *(column[entries] for column in self[1:]))
+
+class Firings(NamedTuple):
+    """The tokens at which each of some latents is active."""
+
+    tokens: int
+    """Tokens that were looked at."""
+    values: scipy.sparse.csc_array
+    """Activations, T x n_q, of the T tokens that belong to a document. 8 bytes an entry: with all latents of a
+    dictionary wanted, these are most of the memory."""
+    where: Mapping[str, np.ndarray]
+    """By the names of `WHERE`, T each."""
+
+    def of(self, latent: int) -> Fired:
+        """Return those of one latent."""
+        span = slice(*self.values.indptr[latent : latent + 2])
+        rows = self.values.indices[span]
+        return Fired(self.values.data[span], *(self.where[name][rows] for name in WHERE))
 
 
 def rows_of_store(store: ActivationStore, pair: str) -> Iterator[Rows]:
@@ -96,13 +99,10 @@ def rows_of_model(
         yield Rows(x_p.astype(np.float32), {name: getattr(batch.tokens, name).ravel()[kept] for name in WHERE})
 
 
-def active(coder: SparseCoder, x_p: np.ndarray) -> Active:
-    """Return the positive latents of B samples (B x n_p)."""
+def active(coder: SparseCoder, x_p: np.ndarray) -> scipy.sparse.csr_array:
+    """Return the active latents, B x n_q, of B samples (B x n_p)."""
     with torch.inference_mode():
-        out = coder(torch.from_numpy(x_p).to(coder.W_enc.device))
-    on = out.values > 0
-    parts = (out.support.rows[on], out.support.columns[on], out.values[on])
-    return Active(*(part.cpu().numpy() for part in parts))
+        return coder(torch.from_numpy(x_p).to(coder.W_enc.device)).csr()
 
 
 def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) -> Firings:
@@ -117,24 +117,29 @@ def firings(coder: SparseCoder, rows: Iterable[Rows], latents: Sequence[int]) ->
     latents
         Which.
     """
-    wanted = np.zeros(coder.config.n_q, dtype=bool)
-    wanted[list(latents)] = True
-    tokens, parts = 0, []
+    n_q = coder.config.n_q
+    unwanted = np.ones(n_q, dtype=bool)
+    unwanted[list(latents)] = False
+    tokens, parts = 0, [scipy.sparse.csr_array((0, n_q), dtype=np.float32)]
+    places: dict[str, list[np.ndarray]] = {name: [np.empty(0, dtype=np.int64)] for name in WHERE}
     for x_p, where in rows:
         tokens += len(x_p)
-        row, latent, value = active(coder, x_p)
-        its = wanted[latent] & (where["document"][row] >= 0)
-        parts.append((latent[its], value[its], *(where[name][row[its]] for name in WHERE)))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] or [np.empty(0, dtype=int)] * 5
-    by_latent = np.argsort(columns[0], kind="stable")
-    return Firings(tokens, *columns).at(by_latent)
+        found, known = active(coder, x_p), where["document"] >= 0
+        found.data[unwanted[found.indices]] = 0
+        found.eliminate_zeros()
+        parts.append(found[known])
+        for name, column in places.items():
+            column.append(where[name][known])
+    by_token = scipy.sparse.vstack(parts, format="csr")
+    parts.clear()  # before the entries are sorted: they take as much memory as the whole
+    return Firings(tokens, by_token.tocsc(), {name: np.concatenate(column) for name, column in places.items()})
 
 
 def latents_to_show(coder: SparseCoder, store: ActivationStore, number: int) -> list[int]:
     """Return ``number`` latents, evenly spaced over those that ever fire on a store, by how often they do."""
     fired = np.zeros(coder.config.n_q, dtype=np.int64)
     for x_p, _ in rows_of_store(store, coder.config.pair):
-        fired += np.bincount(active(coder, x_p).latent, minlength=len(fired))
+        fired += np.bincount(active(coder, x_p).indices, minlength=len(fired))
     order = np.argsort(-fired, kind="stable")[: int((fired > 0).sum())]
     places = np.linspace(0, len(order) - 1, min(number, len(order))).round().astype(int)
     return [int(latent) for latent in order[places]]

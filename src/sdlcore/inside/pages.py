@@ -14,7 +14,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activating
 from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import Feature, Features, Interval, histogram_of
-from sdlcore.inside.firing import Firings, firings, rows_of_model, rows_of_store
+from sdlcore.inside.firing import Fired, Firings, firings, rows_of_model, rows_of_store
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
 from sdlcore.inside.places import Place, readout_of, sites_of, stack_of
 from sdlcore.inside.reader import DROP, reader_of
@@ -212,18 +212,20 @@ def _pages(
     number: int,
     width: int,
 ) -> Pages:
-    firings_of = {int(latent): found.of(int(latent)) for latent in latents}
+    latents = [int(latent) for latent in dict.fromkeys(latents)]
     peaks: dict[tuple[int, int], list[Peak]] = {}
-    for latent, its in firings_of.items():
-        peaks[latent, 0] = top_activating(its, latent, number)
+    for latent in latents:
+        its = found.of(latent)  # one at a time: of all latents, these take several times the memory of `found`
+        peaks[latent, 0] = top_activating(found, latent, number)
         for fifth in range(1, FIFTHS):
-            peaks[latent, fifth] = between(its, latent, *_bounds(its, fifth), IN_INTERVAL)
+            peaks[latent, fifth] = between(found, latent, *_bounds(its, fifth), IN_INTERVAL)
     shown = in_text(peaks, found, text, tokenizer, width)
     # what an autoencoder writes before an MLP passes no unembedding
     reads = lm is not None and written.part != "mlp_input" and lm.get_output_embeddings() is not None
     logits = logits_up_and_down(coder, latents, readout_of(lm), tokenizer) if reads else {}
     alike, features = nearest(coder, latents), []
-    for latent, its in firings_of.items():
+    for latent in latents:
+        its = found.of(latent)
         features.append(
             Feature(
                 latent,
@@ -238,13 +240,13 @@ def _pages(
     return Pages(f"{name}, {_named(written)}", written.block, coder.config.n_q, found.tokens, features)
 
 
-def _bounds(its: Firings, fifth: int) -> tuple[float, float]:
+def _bounds(its: Fired, fifth: int) -> tuple[float, float]:
     """Return the bounds of a fifth of a latent's range, the topmost counted 0."""
     largest = float(its.value.max(initial=0))
     return largest * (FIFTHS - fifth - 1) / FIFTHS, largest * (FIFTHS - fifth) / FIFTHS
 
 
-def _interval(its: Firings, fifth: int, contexts: list[Context]) -> Interval:
+def _interval(its: Fired, fifth: int, contexts: list[Context]) -> Interval:
     low, high = _bounds(its, fifth)
     share = float(((low < its.value) & (its.value <= high)).mean())
     return Interval(low, high, share, contexts)
