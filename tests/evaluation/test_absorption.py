@@ -1,7 +1,9 @@
 """Dictionaries that are made up, so that it is known what they absorb."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +42,13 @@ def test_the_true_features_absorb_nothing():
     assert pairs[["own", "fires"]].to_numpy() == pytest.approx(1)
     assert pairs["carried"].to_numpy() == pytest.approx(0, abs=1e-6)
     assert not pairs["lost"].any()
+
+
+def test_sparse_latents_are_absorbed_as_dense_ones_are():
+    W, x = truth()
+    latents, decoder = absorbing(x, W, every_pair[:5])
+    found = absorption(scipy.sparse.csc_array(latents), x, decoder, W, HIERARCHY)
+    pd.testing.assert_frame_equal(found, absorption(latents, x, decoder, W, HIERARCHY), check_exact=True)
 
 
 @given(chosen=st.sets(st.sampled_from(every_pair)))

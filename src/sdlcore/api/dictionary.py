@@ -188,7 +188,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         """Return what a function makes of tensors, with gradients, or of arrays, in batches and without."""
         weights = self.coder.W_enc
         if samples.tensors:
-            x = samples.whole().to(weights.dtype)
+            x = torch.as_tensor(samples.whole()).to(weights.dtype)
             require_finite(x)
             return function(x)
         with torch.no_grad():

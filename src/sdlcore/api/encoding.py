@@ -66,8 +66,8 @@ def decoded(coder: SparseCoder, codes: SparseCodes, rows: int) -> np.ndarray:
     weights = coder.W_dec
     kernels, out = kernels_for(weights.device), []
     for offsets, indices, values in blocks_of(codes, rows):
-        places = (torch.from_numpy(part).to(weights.device) for part in (offsets, indices.astype(np.int32)))
-        support = Support(*places, coder.config.n_q, kernels)
+        starts, columns = (torch.from_numpy(part).to(weights.device) for part in (offsets, indices.astype(np.int32)))
+        support = Support(starts, columns, coder.config.n_q, kernels)
         found = decode(torch.from_numpy(values).to(weights), support, weights).rows.squeeze(1) + coder.b_dec
         out.append(found.cpu().numpy())
     return np.concatenate(out) if out else np.empty((0, weights.shape[1]), np.float32)

@@ -144,7 +144,7 @@ def absorption_score(pairs: "pd.DataFrame") -> float:
 
 def _column(latents: np.ndarray | scipy.sparse.csc_array, latent: int) -> np.ndarray:
     column = latents[:, [latent]]
-    return np.asarray(column.toarray() if scipy.sparse.issparse(column) else column)[:, 0]
+    return (column if isinstance(column, np.ndarray) else np.asarray(column.toarray()))[:, 0]
 
 
 def _alone(x: scipy.sparse.csr_array, hierarchy: Hierarchy, parent: int) -> list[np.ndarray]:

@@ -1,0 +1,51 @@
+"""Evaluations keep counts, not a number for each sample and feature."""
+
+import tracemalloc
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from sdlcore.data.memory import Arrays
+from sdlcore.evaluation.ground_truth import GroundTruth
+from sdlcore.evaluation.recovery import normalise_rows
+from sdlcore.evaluation.samples import Detected, Latents, on_samples
+from sdlcore.random_streams import stream
+from tests.coders import coder
+
+N_SAMPLES, N_P, N_CLASSES, N_Q = 20_000, 4, 400, 30
+
+
+def test_memory_does_not_grow_by_a_number_for_each_sample_and_class():
+    rng = stream(0, "samples")
+    x = rng.standard_normal((N_SAMPLES, N_P), dtype=np.float32)
+    store = Arrays(x, labels=rng.integers(0, N_CLASSES, N_SAMPLES), class_names=[str(i) for i in range(N_CLASSES)])
+    means = normalise_rows(rng.standard_normal((N_CLASSES, N_P))).T
+    truth = GroundTruth(means, None, np.zeros(0, int), np.arange(N_CLASSES), store.class_names())
+    W = rng.standard_normal((N_Q, N_P), dtype=np.float32)
+    model = coder(W, W, activation="topk", k=2)
+    seen = Latents(model, store, truth, rng.integers(0, N_Q, N_CLASSES))
+    with torch.no_grad():
+        on_samples(model, Arrays(x[:2000]))  # compiles kernels, which takes memory, too
+        tracemalloc.start()
+        on_samples(model, store, seen)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert seen.detected.f1() > 0
+    assert peak < N_SAMPLES * N_CLASSES  # one byte for each
+
+
+def test_detectors_are_judged_by_all_batches():
+    rng = stream(1, "samples")
+    latents, present = rng.random((50, 6)) < 0.4, rng.random((50, 4)) < 0.3
+    present[:, 2] = False  # of which there is nothing to say
+    detectors = np.array([5, 0, 1, 5])
+    found = Detected(detectors, lambda start, stop: present[start:stop])
+    for rows in np.array_split(np.arange(50), 3):
+        found.add(scipy.sparse.csr_array(latents[rows].astype(np.float32)))
+    fires = latents[:, detectors]
+    scores = 2 * (fires & present).sum(0) / np.maximum(1, fires.sum(0) + present.sum(0))
+    assert found.f1() == np.delete(scores, 2).mean()
+    nothing = Detected(detectors, lambda start, stop: np.zeros((stop - start, 4), dtype=bool))
+    nothing.add(scipy.sparse.csr_array((3, 6), dtype=np.float32))
+    assert nothing.f1() is None
