@@ -282,7 +282,7 @@ def test_a_training_that_is_not_finished_is_no_dictionary(tmp_path, capsys, fold
     (tmp_path / "run/checkpoint.safetensors").touch()
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path / "run"), "--x", str(folder / "bench/test.h5")])
-    assert "run: holds a training that is not finished; the same call as before goes on" in capsys.readouterr().err
+    assert "run holds an unfinished training. Repeat the call that began it" in capsys.readouterr().err
 
 
 def test_another_bench_is_never_overwritten(tmp_path, capsys):
@@ -292,7 +292,7 @@ def test_another_bench_is_never_overwritten(tmp_path, capsys):
     for other in (["--seed", "4"], ["--max-interference", "0.5"]):
         with pytest.raises(SystemExit):
             main([*drawing, *other])
-        assert "holds another bench, Bench(n=24" in capsys.readouterr().err
+        assert "holds a different bench, Bench(n=24" in capsys.readouterr().err
     main(drawing)
     assert (tmp_path / "bench/features.safetensors").read_bytes() == before
 

@@ -148,7 +148,7 @@ def test_a_model_beside_another_runs_config_is_refused(sae, both, tmp_path):
     other = sdl.fit(both[0], seed=1, **TOPK, **QUIET)
     other.save(tmp_path / "other")
     (tmp_path / "other/config.json").replace(tmp_path / "run/config.json")
-    with pytest.raises(ValueError, match=r"is of another run: .*seed"):
+    with pytest.raises(ValueError, match=r"belongs to a different run: .*seed"):
         sdl.load(tmp_path / "run")
 
 

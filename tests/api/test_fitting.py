@@ -323,11 +323,15 @@ def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
     folder, settings = tmp_path / "run", TOPK | {"checkpoint_every": 10}
     whole = sdl.fit(both[0], **settings, **QUIET)
     cut_off(monkeypatch, both[0], out=folder, **settings)
-    refused = r"run: holds an unfinished run of another making \(20 steps .*\); delete it, or name another folder"
-    for other in (settings | {"lr": 0.01}, {"solver": "kmeans", "n_atoms": 16}):
-        with pytest.raises(ValueError, match=refused):
+    refused = r"run holds 20 steps of a different run \({}\)\. Resume it with its own settings and data, or choose "
+    lr = refused.format(r"lr 0\.001, here 0\.01")
+    for other, said in [
+        (settings | {"lr": 0.01}, lr),
+        ({"solver": "kmeans", "n_atoms": 16}, refused.format("solver none, here kmeans")),
+    ]:
+        with pytest.raises(ValueError, match=said):
             sdl.fit(both[0], out=folder, **other, **QUIET)
-    with pytest.raises(ValueError, match=f"run 'run': .*{refused}"):  # before the other is trained
+    with pytest.raises(ValueError, match=f"run 'run': .*{lr}"):  # before the other is trained
         sdl.fit_many(both[0], {"other": {}, "run": {"lr": 0.01}}, out=tmp_path, **settings, **QUIET)
     assert not (tmp_path / "other").exists()
     assert same(whole, sdl.fit(both[0], out=folder, **settings, **QUIET))
@@ -336,18 +340,20 @@ def test_an_unfinished_run_is_never_overwritten(both, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"k": 4, "lr": 0.01}, "k 3 there, 4 here, lr 0.001 there, 0.01 here"),
-        ({"seed": 1}, "seed 0 there, 1 here"),
-        ({"solver": "kmeans"}, "activation topk there, None here"),
+        ({"k": 4, "lr": 0.01}, r"k 3, here 4, lr 0\.001, here 0\.01"),
+        ({"seed": 1}, "seed 0, here 1"),
+        ({"solver": "kmeans"}, "solver none, here kmeans"),
     ],
 )
 def test_a_finished_run_is_never_overwritten(change, said, both, tmp_path):
     kept = sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     other = change | {"n_atoms": 16} if "solver" in change else TOPK | change
-    with pytest.raises(ValueError, match=rf"run: holds .*({said}).*; delete it, or name another folder"):
+    with pytest.raises(
+        ValueError, match=rf"run belongs to a different run \({said}\)\. Open it with sdl\.load\(.*run'\), or"
+    ):
         sdl.fit(both[0], out=tmp_path / "run", **other, **QUIET)
     assert same(sdl.load(tmp_path / "run"), kept)
-    with pytest.raises(ValueError, match="other inputs"):
+    with pytest.raises(ValueError, match=r"run \(other activations\)"):
         sdl.fit(both[0][::-1], out=tmp_path / "run", **TOPK, **QUIET)
 
 
@@ -380,7 +386,7 @@ def test_what_is_saved_there_meanwhile_is_not_overwritten_either(both, tmp_path,
         return once(self, *args)
 
     monkeypatch.setattr(loop.TrainingStep, "__call__", beside)
-    with pytest.raises(ValueError, match=r"run: holds a finished run .*\(seed 1 there, 0 here\)"):
+    with pytest.raises(ValueError, match=r"run belongs to a different run \(seed 1, here 0\)"):
         sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     assert sdl.load(tmp_path / "run").provenance["seed"] == 1
 

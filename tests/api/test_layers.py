@@ -161,7 +161,7 @@ def test_a_set_that_was_cut_off_goes_on(command, monkeypatch, capsys):
     trained.clear()
     with pytest.raises(SystemExit):
         main([*call, "--seed", "1"])
-    assert "layer_1: holds a finished run of another making (seed 0 there, 1 here)" in capsys.readouterr().err
+    assert "layer_1 belongs to a different run (seed 0, here 1). Open it with sdl.load(" in capsys.readouterr().err
     assert not trained
 
 
@@ -172,7 +172,7 @@ def test_a_layer_is_finished_for_the_same_model_alone(lm, tmp_path, monkeypatch)
     for _ in range(2):
         sdl.fit_layers(lm, documents(60), layers=[2], out=tmp_path, **READING, **TOPK)
         assert len(trained) == 1
-    with pytest.raises(ValueError, match="layer_2: holds a finished run of another making"):
+    with pytest.raises(ValueError, match=r"layer_2 belongs to a different run \(other model\)"):
         sdl.fit_layers(changed, documents(60), layers=[2], out=tmp_path, **READING, **TOPK)
 
 

@@ -156,7 +156,7 @@ def test_another_start_is_another_run(x, tmp_path):
     starts = [sdl.fit(x, seed=seed, **TOPK, **QUIET) for seed in (1, 2)]
     settings = TOPK | {"steps": 1, "lr": 1e-9}
     sdl.fit_many(x, {"run": {"start": starts[0]}}, out=tmp_path, **settings, **QUIET)
-    with pytest.raises(ValueError, match="other inputs"):
+    with pytest.raises(ValueError, match=r"\(other start\)"):
         sdl.fit_many(x, {"run": {"start": starts[1]}}, out=tmp_path, **settings, **QUIET)
 
 

@@ -65,13 +65,13 @@ def test_a_runs_own_dictionary_is_taken(tmp_path):
         ({"settings": None}, "settings is nothing, but this run is to have"),
         (
             {"seed": 1, "settings": dict.fromkeys(SETTINGS, 0)},
-            r"more\); remove it, to train this run",
+            r"more\)\. Move it to a folder of its own and open it there with sdl\.load, or delete it to train this run",
         ),
     ],
 )
 def test_a_dictionary_of_another_run_is_refused_by_what_differs_with_its_whole_folder_too(tmp_path, changed, message):
     model = leave(tmp_path / "a", FACTS | changed)
-    with pytest.raises(ValueError, match=rf"a/model\.safetensors: is of another run: .*{message}"):
+    with pytest.raises(ValueError, match=rf"a/model\.safetensors belongs to a different run: .*{message}"):
         check_origin(model, SETTINGS, 0, GONE)
 
 
@@ -88,7 +88,7 @@ def test_a_dictionary_of_another_run_is_refused_by_what_differs_with_its_whole_f
 def test_whoever_opens_a_dictionary_that_was_put_into_a_runs_folder_is_told(tmp_path, changed, message):
     model = leave(tmp_path / "a", FACTS)
     leave(tmp_path / "b", FACTS | changed).replace(model)
-    with pytest.raises(ValueError, match=rf"a/model\.safetensors: is of another run: .*{message}"):
+    with pytest.raises(ValueError, match=rf"a/model\.safetensors belongs to a different run: .*{message}"):
         load_model(model)
 
 
@@ -96,7 +96,9 @@ def test_whoever_opens_a_dictionary_that_was_put_into_a_runs_folder_is_told(tmp_
 def test_what_stands_beside_it_has_to_be_what_a_training_leaves(tmp_path, content):
     model = leave(tmp_path / "a", json.loads(json.dumps(FACTS)))
     model.with_name("config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"a/(config\.json: cannot be read|model\.safetensors: is of another run)"):
+    with pytest.raises(
+        ValueError, match=r"a/(config\.json: cannot be read|model\.safetensors belongs to a different run)"
+    ):
         load_model(model)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, steps_of_another
+from sdlcore.training.checkpoint import Checkpoint, describe_checkpoint, load_checkpoint, save_checkpoint
 
 CHECKPOINT = Checkpoint(7, 0.1, [{"step": 5, "loss": 0.25}], {"a": torch.arange(30)})
 
@@ -9,13 +9,13 @@ CHECKPOINT = Checkpoint(7, 0.1, [{"step": 5, "loss": 0.25}], {"a": torch.arange(
 def test_a_checkpoint_is_given_only_to_the_training_that_wrote_it(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     assert load_checkpoint(path, "me") is None
-    assert steps_of_another(path, "me") is None
-    save_checkpoint(path, "me", CHECKPOINT)
+    assert describe_checkpoint(path) is None
+    save_checkpoint(path, "me", CHECKPOINT, {"seed": 1})
     found = load_checkpoint(path, "me")
     assert torch.equal(found.tensors["a"], torch.arange(30))
     assert (found.step, found.seconds, found.history) == (7, 0.1, [{"step": 5, "loss": 0.25}])
     assert load_checkpoint(path, "someone else") is None
-    assert (steps_of_another(path, "someone else"), steps_of_another(path, "me")) == (7, None)
+    assert describe_checkpoint(path) == ("me", 7, {"seed": 1})
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
@@ -24,4 +24,4 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors: damaged checkpoint .* delete it"):
         load_checkpoint(path, "me")
-    assert steps_of_another(path, "someone else") is None
+    assert describe_checkpoint(path) is None

@@ -322,7 +322,7 @@ def load(
     """
     path = user_path(path)
     if (path / CHECKPOINT).is_file() and not (path / OURS).exists():
-        raise ValueError(f"{path}: holds a training that is not finished; the same call as before goes on with it")
+        raise ValueError(f"{path} holds an unfinished training. Repeat the call that began it to resume it.")
     if format in (None, "sdlcore") and not options:  # ours takes none, which load_coder says
         found = locate(path, subfolder, revision)
         if format == "sdlcore" or format_at(found) == "sdlcore":

@@ -28,7 +28,8 @@ from sdlcore.api.own_parts import (
     refuse_unused,
     unused_settings,
 )
-from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART, alone, is_finished, run_folder
+from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART, alone, existing, finished_run, run_folder
+from sdlcore.api.run_identity import MAKING, RESUMED, compare, computing, identity_of, versions_of, warn_of_making
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
@@ -43,7 +44,7 @@ from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import check_writable, provenance
 from sdlcore.storage.private import remove_leftovers
-from sdlcore.training.checkpoint import steps_of_another
+from sdlcore.training.checkpoint import describe_checkpoint
 from sdlcore.training.history import History, Row, Sink, Write, csv_rows
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts
@@ -104,9 +105,9 @@ def fit(
         Show a bar.
     out
         A folder for the dictionary, as `Dictionary.save` writes it. Ctrl-C leaves a checkpoint of the last step there,
-        and a call that was cut off goes on from its checkpoint. A finished run is opened instead, if settings, seed,
-        code and inputs are the same. Runs of another making are never overwritten, finished or not. Batches are
-        compared by kind, type and number, not by content. A training on an iterator keeps no checkpoint.
+        and the same call resumes it. A finished run is opened if settings, seed and data agree; other versions of
+        sdlcore, torch, numpy or numba, and another device, give one warning. A different run is never overwritten.
+        Batches are compared by kind, type and number, not by content. A training on an iterator keeps no checkpoint.
     optimizer
         Makes a torch optimiser from the list of parameters, in the place of Adam: ``lambda p: torch.optim.RAdam(p,
         lr=1e-3)``. It gets dense gradients, clipped by ``gradient_clip``. Without ``schedule``, ``lr_warmup`` and
@@ -141,6 +142,8 @@ def fit(
     folder = None if out is None else run_folder(out)
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
         facts = asked.facts(source)
+        if folder is not None:
+            warn_of_making({folder: existing(folder, facts)})
         return asked.find(source, facts, asked.sinks(progress), folder)
 
 
@@ -223,20 +226,22 @@ class Fit:
         folder: Path | None,
         stop: Event | None = None,
     ) -> Dictionary:
-        """Train, or solve for, the dictionary, and keep it in a run's folder; or open what is finished there.
+        """Train, or solve for, the dictionary, and write it to a run's folder; or open the finished run there.
 
-        Until then the folder has the history so far, and of a training a checkpoint. ``stop`` interrupts a training.
+        An unfinished run has a history and, if it is a training, a checkpoint there. ``stop`` interrupts a training.
 
         Raises
         ------
         ValueError
-            If the folder holds a run of another making, finished or not, or another process trains there.
+            If the folder holds a different run, finished or not, or another process trains there.
         OSError
-            If it cannot be written, before anything is found.
+            If the folder cannot be written, before anything is found.
         """
         if folder is None:
             return self._find(source, facts, sinks, None, stop)
-        if self.is_found(facts, folder):
+        found = existing(folder, facts)
+        if found is not None and found.is_finished:
+            check_stopped(folder, self.own)
             if not source.recorded:
                 said = "opened the finished run; its batches were not compared with these, since no run records them"
                 warnings.warn(f"{folder}: {said}", stacklevel=3)
@@ -245,42 +250,20 @@ class Fit:
         with alone(folder):
             keep = None
             if isinstance(self.config, RunConfig) and source.restarts:
-                keep = Checkpointing(folder / CHECKPOINT, _identity(facts))
+                keep = _resumed(folder / CHECKPOINT, facts)
+                facts = dict(keep.made)
             elif isinstance(self.config, RunConfig):
                 said = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
                 warnings.warn(f"{folder}: {said}; {ANEW}", stacklevel=3)
-            found = self._find(source, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)
-            if not is_finished(folder, facts):  # saved by something else, meanwhile
-                found.save(folder)
+            made = self._find(source, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)
+            if finished_run(folder, facts) is None:  # unless something else saved it meanwhile
+                made.save(folder)
             _remove_unfinished(folder)
-        return found
-
-    def is_found(self, facts: dict[str, Any], folder: Path) -> bool:
-        """Tell whether a run's folder holds the dictionary.
-
-        Raises
-        ------
-        ValueError
-            If it holds a run of another making, finished or not, which nobody may overwrite, or if another process
-            trains there.
-        """
-        if is_finished(folder, facts):
-            check_stopped(folder, self.own)
-            return True
-        if (folder / CHECKPOINT).exists():
-            with alone(folder):
-                steps = steps_of_another(folder / CHECKPOINT, _identity(facts))
-            if steps is not None:
-                raise ValueError(
-                    f"{folder}: holds an unfinished run of another making ({steps} steps with other settings, data or "
-                    "code); delete it, or name another folder"
-                )
-        return False
+        return made
 
     def finished(self, folder: Path) -> Dictionary:
-        """Return what is finished in a run's folder, where `find` leaves a dictionary: on the device, or a solver's on
-        the CPU."""
-        _remove_unfinished(folder)  # of a call that was cut off just before it would have
+        """Open the finished run in a folder, on the device that `find` leaves it on: a solver's on the CPU."""
+        _remove_unfinished(folder)  # a call may have been cut off just before it did
         return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
 
     def _find(
@@ -338,11 +321,18 @@ def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
     return SolverConfig.from_dict(settings) if "solver" in settings else RunConfig.from_dict(settings)
 
 
-def made_by(config: RunConfig | SolverConfig, seed: int, device: torch.device) -> dict[str, Any]:
-    """Return what makes a dictionary but for what it is fitted to, for provenance."""
+def made_by(
+    config: RunConfig | SolverConfig, seed: int, device: torch.device, packages: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the facts about a dictionary that do not depend on its data.
+
+    ``packages`` are those that compute the data, if the same call does that.
+    """
     # solvers compute on the CPU, whatever the machine has
     where = "cpu" if isinstance(config, SolverConfig) else device.type
-    return provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=where)
+    facts = provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=where)
+    facts["versions"] = {"python": facts["versions"]["python"], **versions_of((*computing(config, where), *packages))}
+    return facts
 
 
 @contextmanager
@@ -370,6 +360,12 @@ def _remove_unfinished(folder: Path) -> None:
     remove_leftovers(folder / CHECKPOINT)
 
 
-def _identity(facts: dict[str, Any]) -> str:
-    """Return what a training's checkpoint is known by."""
-    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()
+def _resumed(path: Path, facts: dict[str, Any]) -> Checkpointing:
+    """Return where a training checkpoints, with its facts; of one that it resumes, those of the steps before, too."""
+    found = describe_checkpoint(path)
+    if found is None:
+        return Checkpointing(path, identity_of(facts), facts)
+    earlier = found.made.get(RESUMED, [])
+    if compare(found.made, facts).making:
+        earlier = [*earlier, {"until_step": found.step, **{name: found.made.get(name) for name in MAKING}}]
+    return Checkpointing(path, found.identity, facts | ({RESUMED: earlier} if earlier else {}))

@@ -8,7 +8,8 @@ from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, device_of, made_by
-from sdlcore.api.run_folder import is_finished
+from sdlcore.api.run_folder import existing
+from sdlcore.api.run_identity import READERS, warn_of_making
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
 from sdlcore.device import Device
@@ -58,9 +59,9 @@ def fit_layers(
         Tokens from the beginning of the text to run the model over, rounded up to whole contexts: 300 are three
         contexts of 128. Those that ``drop`` names are not trained on. None for the whole text.
     out
-        A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. A call that
-        was cut off goes on there. A finished layer is opened instead, if settings, seed, code, text and the model's
-        weights are the same, and never overwritten.
+        A folder that gets a run's folder for each layer, ``layer_1`` and so on, as soon as it is trained. The same call
+        resumes what was cut off. A finished layer is opened if settings, seed, text and the model's weights agree;
+        other versions of sdlcore, torch, numpy, numba or transformers give one warning. It is never overwritten.
     seed, device, progress
         As of `fit`, for every layer.
     tokenizer, context_length, contexts_per_batch, drop, text_options
@@ -89,10 +90,12 @@ def fit_layers(
     if not contexts:
         raise reader.too_short()
     place: Place = "residual" if pair == "sae" else "mlp"
-    read, made, found = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where), []
+    read, made, found = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where, READERS), []
     text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **read}} for layer in sites}
     folders = {layer: None if out is None else out / folder_of(layer) for layer in sites}
-    finished = {folder for layer, folder in folders.items() if folder and is_finished(folder, made | text[layer])}
+    there = {folder: existing(folder, made | text[layer]) for layer, folder in folders.items() if folder}
+    warn_of_making(there)
+    finished = {folder for folder, run in there.items() if run is not None and run.is_finished}
     for layer, its in sites.items():
         folder = folders[layer]
         if folder in finished:
@@ -100,13 +103,13 @@ def fit_layers(
             continue
         shown = tqdm(contexts, desc=f"layer {layer}: activations", unit="", disable=None if progress else True)
         # no name here holds the activations, so that they are gone before the next layer's come
-        found.append(_of_rows(asked, reader.rows(its, contexts, shown), text[layer], progress, folder))
+        found.append(_of_rows(asked, reader.rows(its, contexts, shown), made | text[layer], progress, folder))
     return found
 
 
-def _of_rows(asked: Fit, rows: Sequence[Any], text: dict[str, Any], progress: bool, folder: Path | None) -> Dictionary:
+def _of_rows(asked: Fit, rows: Sequence[Any], known: dict[str, Any], progress: bool, folder: Path | None) -> Dictionary:
     with stored(*rows) as source:
-        facts = asked.facts(source) | text
+        facts = asked.facts(source) | known
         return asked.find(source, facts, asked.sinks(progress), folder)
 
 

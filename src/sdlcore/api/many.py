@@ -18,7 +18,8 @@ from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, device_of
 from sdlcore.api.inputs import pair_of
-from sdlcore.api.run_folder import run_folder
+from sdlcore.api.run_folder import existing, run_folder
+from sdlcore.api.run_identity import Existing, warn_of_making
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
 from sdlcore.data.anchors import Anchors
@@ -74,9 +75,8 @@ def fit_many(
         What each dictionary is called, a text or a number, and what it has of its own: settings, ``seed``, ``anchors``,
         ``start``.
     out
-        A folder that gets a run's folder for each, by its name, as soon as it is found. A call that was cut off goes on
-        there. A finished run is opened instead, if settings, seed, code and inputs are the same. Runs of another making
-        are never overwritten, finished or not.
+        A folder that gets a run's folder for each, by its name, as soon as it is found. The same call resumes what was
+        cut off, and opens finished runs, as `fit` does. A different run is never overwritten.
     at_once
         How many are found at a time; None for one a core, and on a GPU, or where numba has neither OpenMP nor TBB, for
         one. All of these are in memory.
@@ -114,14 +114,18 @@ def fit_many(
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(asked))
     with stored(x, target) as source, _Bar([one.steps for one in asked.values()], progress) as bar:
-        facts = {}
+        facts, there = {}, dict[Path, Existing | None]()
         folders = {name: None if folder is None else folder / str(name) for name in asked}
         for name, one in asked.items():
             with _naming(name):
                 facts[name] = one.facts(source)
                 its = folders[name]
-                if its is not None and one.is_found(facts[name], its):
+                if its is None:
+                    continue
+                there[its] = run = existing(its, facts[name])
+                if run is not None and run.is_finished:
                     bar.add(one.steps)
+        warn_of_making(there)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))

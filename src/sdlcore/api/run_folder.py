@@ -1,4 +1,4 @@
-"""A run's folder: the files in it, the names that it may have, and whether a finished run is there."""
+"""A run's folder: its files, its name, and the run that it holds."""
 
 import contextlib
 import fcntl
@@ -8,38 +8,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sdlcore.settings import Json
+from sdlcore.api.run_identity import Differences, Existing, compare
 from sdlcore.storage.paths import user_path
+from sdlcore.training.checkpoint import describe_checkpoint
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
-"""Files of a run's folder, beside the model."""
+"""Files of a run's folder, beside the model. The configuration is written last."""
 CHECKPOINT = "checkpoint.safetensors"
 HISTORY_PART = "history.part.csv"
-"""Two others, until the run is finished."""
+"""Files of an unfinished run."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
-"""How files end that are not written here; whoever gives such a path means no folder."""
-LISTED = 4
-"""Differences from a finished run that an error lists."""
+"""Endings of files that sdlcore does not write here. A path with one of them was not meant as a folder."""
 
 
 def run_folder(path: str | Path) -> Path:
-    """Return a path for a run's folder; ValueError if it is empty, or called as a file is."""
+    """Return a path for a run's folder; ValueError if it is empty or has a file's ending."""
     path = user_path(path, "out")
     if path.suffix in (".safetensors", *OTHER_FILES):
         raise ValueError(
-            f"{path}: expected a folder, and for a single file the ending .safetensors, by Dictionary.save"
+            f"{path}: expected a folder. To write a single file, end its name in .safetensors and call Dictionary.save"
         )
     return path
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a run's folder, which is made if it is not there. The system lets go of it when this process ends.
+    """Lock a run's folder, and make it if it is missing. The system releases the lock when the process ends.
 
     Raises
     ------
     ValueError
-        If another process, or another thread, holds it.
+        If another process or thread holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     held = os.open(folder, os.O_RDONLY)
@@ -48,52 +47,69 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{folder}: another process is training there; wait for its end, or name another folder"
+                f"{folder}: another process is training there. Wait until it ends, or choose another folder."
             ) from None
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # what failed before its first checkpoint leaves nothing
+            with contextlib.suppress(OSError):  # a training that failed before its first checkpoint leaves no folder
                 folder.rmdir()
     finally:
         os.close(held)
 
 
-def is_finished(folder: Path, facts: dict[str, Any]) -> bool:
-    """Tell whether a run's folder holds what these facts make; its configuration is written last.
+def existing(folder: Path, facts: dict[str, Any]) -> Existing | None:
+    """Return the run in a folder, finished or not; None if there is none.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    facts
+        Describe the run that a call asks for (`sdlcore.api.run_identity`).
 
     Raises
     ------
     ValueError
-        If it holds a finished run of another making, which nobody may overwrite.
+        If the folder holds a run with other settings, another seed or other data, which is never overwritten; or if
+        another process trains there.
     """
+    finished = finished_run(folder, facts)
+    if finished is not None or not (folder / CHECKPOINT).exists():
+        return finished
+    with alone(folder):
+        found = describe_checkpoint(folder / CHECKPOINT)
+    if found is None:  # damaged, which the training reports
+        return None
+    if not found.made:
+        raise ValueError(
+            f"{folder} holds an unfinished run ({found.step} steps) of an earlier version of sdlcore, which did not "
+            "save its settings. Resume it with that version, or choose another folder."
+        )
+    differences = compare(found.made, facts)
+    if differences.identity:
+        raise ValueError(
+            f"{folder} holds {found.step} steps of a different run ({differences.listed()}). Resume it with its own "
+            "settings and data, or choose another folder."
+        )
+    return Existing(False, differences.making)
+
+
+def finished_run(folder: Path, facts: dict[str, Any]) -> Existing | None:
+    """Return the finished run in a folder, None if there is none; ValueError if it is a different run."""
     path = folder / CONFIG
     if not path.is_file():
-        return False
+        return None
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         saved = None
     if not isinstance(saved, dict):
-        raise ValueError(f"{path}: says nothing of a run; delete it, or name another folder")
-    wanted = json.loads(json.dumps(facts))
-    other = [said for name, value in wanted.items() for said in _differences(name, saved.get(name), value)]
-    if other:
-        # other settings may use other code
-        other = [said for said in other if said != "other code"] or other
-        few = ", ".join(other[:LISTED]) + (", ..." if len(other) > LISTED else "")
-        raise ValueError(f"{folder}: holds a finished run of another making ({few}); delete it, or name another folder")
-    return True
-
-
-def _differences(name: str, there: Json, here: Json) -> Iterator[str]:
-    """Yield what is another one in a finished run: settings and the seed with their values, of the rest the name."""
-    if there == here:
-        return
-    if name == "settings" and isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            yield from _differences(key, there.get(key), here.get(key))
-    elif isinstance(here, dict) or name == "code":
-        yield f"other {name}"
-    else:
-        yield f"{name} {there} there, {here} here"
+        raise ValueError(f"{path} does not describe a run: expected a JSON object. Choose another folder.")
+    differences: Differences = compare(saved, facts)
+    if differences.identity:
+        raise ValueError(
+            f"{folder} belongs to a different run ({differences.listed()}). Open it with "
+            f"sdl.load({str(folder)!r}), or choose another folder."
+        )
+    return Existing(True, differences.making)

@@ -80,7 +80,7 @@ def import_(
         apply_b_dec_to_input: of plain tensors: b_dec is subtracted from inputs
     """
     if (run_folder(out) / CONFIG).exists():
-        raise ValueError(f"{out}: holds a finished run; delete it, or name another folder")
+        raise ValueError(f"{out} holds a finished run. Open it with sdl.load({str(out)!r}), or choose another folder.")
     options = given(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
     options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
     found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)

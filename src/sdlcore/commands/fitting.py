@@ -46,7 +46,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
     if (out / FEATURES).exists():
         there = read_bench(str(out))
         if (there.settings, there.seed) != (settings, seed):
-            raise ValueError(f"{out}: holds another bench, {there}; delete it, or name another folder")
+            raise ValueError(f"{out}: holds a different bench, {there}. Choose another folder.")
     (out / FEATURES).unlink(missing_ok=True)  # of another bench, whose samples are replaced before it is
     sizes: dict[Part, int] = {"train": settings.train_samples, "test": settings.test_samples}
     for part, rows in sizes.items():
@@ -74,8 +74,8 @@ def fit(
     """Train a dictionary on activations.
 
     Writes model.safetensors, config.json and history.csv; of anchors and labels, anchors.safetensors and
-    references.safetensors, which `sdlcore evaluate` reads. A training that was cut off goes on where it was. A finished
-    one is not done again, and none of other settings is overwritten.
+    references.safetensors, which `sdlcore evaluate` reads. The same command resumes a training that was cut off, and
+    opens a finished one. A run with other settings, another seed or other data is never overwritten.
 
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
@@ -183,8 +183,8 @@ def fit_many(
 ) -> None:
     """Train several dictionaries on the same activations side by side: a sweep, or seeds.
 
-    Writes a folder as `sdlcore fit` does for each run, by its name. A call that was cut off goes on where it was.
-    Finished runs are not done again, and none of other settings is overwritten.
+    Writes a folder as `sdlcore fit` does for each run, by its name. The same command resumes runs that were cut off,
+    and opens finished ones. A run with other settings, another seed or other data is never overwritten.
 
     Args:
         x: activations: an .npy file, samples x dimensions, or a store (.h5)
@@ -243,7 +243,8 @@ def fit_layers(
 ) -> None:
     """Train a dictionary for each layer of a language model: transcoders of MLPs, or autoencoders of the stream.
 
-    Writes a run's folder for each layer: layer_1, layer_2 and so on. A call that was cut off goes on where it was.
+    Writes a run's folder for each layer: layer_1, layer_2 and so on. The same command resumes what was cut off, and
+    opens finished layers.
 
     Args:
         model: a folder with a transformers model, or its name at the hub

@@ -25,7 +25,10 @@ def check_beside(model: str | Path, made: Any) -> None:
     try:
         beside = json.loads(config.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{config}: cannot be read ({error}); remove {model}, to train the run anew") from error
+        raise ValueError(
+            f"{config}: cannot be read ({error}), so the run of {model} is unknown. Move the model "
+            "to a folder of its own and open it there with sdl.load, or delete it to train the run again."
+        ) from error
     check_same(model, made, beside, "config.json has")
 
 
@@ -37,7 +40,10 @@ def check_same(model: str | Path, made: Any, expected: Any, said_by: str) -> Non
     if differences:
         more = f" (and {len(differences) - SHOWN} more)" if len(differences) > SHOWN else ""
         listed = "; ".join(differences[:SHOWN])
-        raise ValueError(f"{model}: is of another run: {listed}{more}; remove it, to train this run anew")
+        raise ValueError(
+            f"{model} belongs to a different run: {listed}{more}. Move it to a folder of its own "
+            "and open it there with sdl.load, or delete it to train this run again."
+        )
 
 
 def _differences(one: Any, other: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,19 @@ class Checkpoint(NamedTuple):
     """Weights, moments and what else the next step needs. No two share memory."""
 
 
-def save_checkpoint(path: str | Path, identity: str, checkpoint: Checkpoint) -> None:
+class Description(NamedTuple):
+    """What a checkpoint says of its training."""
+
+    identity: str
+    step: int
+    """Steps done."""
+    made: dict[str, Any]
+    """Facts about the training; empty in checkpoints of pipelines and of earlier versions."""
+
+
+def save_checkpoint(
+    path: str | Path, identity: str, checkpoint: Checkpoint, made: Mapping[str, Json] | None = None
+) -> None:
     """Write a checkpoint as one safetensors file, whole or not at all.
 
     Parameters
@@ -40,6 +53,8 @@ def save_checkpoint(path: str | Path, identity: str, checkpoint: Checkpoint) -> 
         What is being trained; `load_checkpoint` gives the file only to the same.
     checkpoint
         What to keep.
+    made
+        Facts about the training, for `describe_checkpoint`.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     # rows as lists: a seal sorts keys, and the columns of history.csv keep their order
@@ -47,17 +62,20 @@ def save_checkpoint(path: str | Path, identity: str, checkpoint: Checkpoint) -> 
     history: Json = {"columns": list(checkpoint.history[0]) if rows else [], "rows": rows}
     state: Json = {"step": checkpoint.step, "seconds": checkpoint.seconds, "history": history}
     with atomic_path(path) as part:
-        save_file(kept, part, metadata={"training": seal({"identity": identity, "state": state}, kept)})
+        description: dict[str, Json] = {"identity": identity, "state": state, **({"made": dict(made)} if made else {})}
+        save_file(kept, part, metadata={"training": seal(description, kept)})
 
 
-def steps_of_another(path: str | Path, identity: str) -> int | None:
-    """Return how many steps another training's checkpoint has done, None where there is none. Only its description is
-    read; of a damaged file `load_checkpoint` tells."""
+def describe_checkpoint(path: str | Path) -> Description | None:
+    """Read the description of a checkpoint, without its tensors; None if it is missing or damaged.
+
+    `load_checkpoint` reports damage.
+    """
     try:
         with safe_open(path, "pt") as file:
             found = json.loads(file.metadata()["training"])
-        return None if found["identity"] == identity else int(found["state"]["step"])
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError):
+        return Description(str(found["identity"]), int(found["state"]["step"]), dict(found.get("made", {})))
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
 
@@ -67,7 +85,7 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     Raises
     ------
     ValueError
-        If the file is damaged: it is for whoever runs the training to look at it and delete it.
+        If the file is damaged.
     """
     if not Path(path).is_file():
         return None
@@ -77,7 +95,10 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
             found = unseal(path, text, tensors)
     except (OSError, SafetensorError, ValueError) as error:
-        raise ValueError(f"{path}: damaged checkpoint ({error}); delete it to start this training afresh") from error
+        raise ValueError(
+            f"{path}: damaged checkpoint ({error}). Neither a training nor sdl.load can open it; "
+            "delete it to train from the beginning."
+        ) from error
     if found["identity"] != identity:
         log.warning("%s belongs to a training with other settings, data or code; starting afresh", path)
         return None

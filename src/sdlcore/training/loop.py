@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +47,8 @@ class Checkpointing(NamedTuple):
 
     path: Path
     identity: str
+    made: Mapping[str, Any] = MappingProxyType({})
+    """Facts about the training, kept in the checkpoint."""
 
 
 def train(
@@ -122,7 +125,13 @@ def train(
     first_step, samples, earlier_seconds, rows = 0, 0, 0.0, []
     window = _Window()
     if checkpointing and (found := load_checkpoint(checkpointing.path, checkpointing.identity)):
-        take_step.restore(found.tensors)
+        try:
+            take_step.restore(found.tensors)
+        except LookupError as error:  # `fit` resumes checkpoints of other versions, whose code may keep other tensors
+            raise ValueError(
+                f"{checkpointing.path}: this version of sdlcore cannot resume the checkpoint, which lacks {error}. "
+                "Resume with the version that wrote it, or choose another folder."
+            ) from error
         generator.set_state(found.tensors["generator"])
         first_step, earlier_seconds, rows = found.step, found.seconds, found.history
         # before batches could differ in size, checkpoints had no number of samples
@@ -149,9 +158,8 @@ def train(
         counted = {"generator": generator.get_state(), "samples": torch.tensor(samples)}
         tensors = take_step.state() | counted | window.state()
         if processes.all.rank == 0:
-            save_checkpoint(
-                checkpointing.path, checkpointing.identity, Checkpoint(done, seconds(), history.rows, tensors)
-            )
+            checkpoint = Checkpoint(done, seconds(), history.rows, tensors)
+            save_checkpoint(checkpointing.path, checkpointing.identity, checkpoint, checkpointing.made)
         return f"of step {done} in {checkpointing.path}"
 
     def add_row(done: int) -> bool:

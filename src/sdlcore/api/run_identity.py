@@ -1,0 +1,166 @@
+"""Tell whether a folder holds the run that a call asks for: same settings, seed and data.
+
+Code, package versions and device can change a result by rounding. They do not make another run: a call opens what is
+finished, or resumes what is not, and warns once of what differs.
+"""
+
+import hashlib
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sdlcore.run import RunConfig
+from sdlcore.settings import Json
+from sdlcore.solvers.registry import libraries_of
+from sdlcore.solvers.settings import SolverConfig
+
+MAKING = ("code", "versions", "device")
+"""Facts about how a run was computed."""
+RESUMED = "resumed"
+"""Fact of a run that was resumed with other code, packages or device: those of its steps before."""
+STOPPED = "stopped"
+"""Fact of a run that ended before its last step: the step, and the callback or the end of the batches."""
+READERS = ("numpy", "transformers", "tokenizers")
+"""Packages that compute activations from a text, beside torch."""
+LISTED = 4
+"""Differences that an error lists."""
+
+
+class Differences(NamedTuple):
+    """What differs between a run in a folder and the one that a call asks for."""
+
+    identity: list[str]
+    """Settings, seed and data. If there are any, the runs are different."""
+    making: list[str]
+    """Packages, code and device."""
+
+    def listed(self) -> str:
+        """Return the first differences in identity as text."""
+        return ", ".join(self.identity[:LISTED]) + (", ..." if len(self.identity) > LISTED else "")
+
+
+class Existing(NamedTuple):
+    """The run in a folder, which a call opens if it is finished, and resumes if not."""
+
+    is_finished: bool
+    making: list[str]
+    """Differences in packages, code and device."""
+
+
+def computing(config: RunConfig | SolverConfig, device: str) -> tuple[str, ...]:
+    """Return the packages that compute a dictionary, whose versions can change its numbers."""
+    if isinstance(config, SolverConfig):
+        return ("numpy", "torch", "numba", *libraries_of(config.solver))
+    return ("numpy", "torch", "triton" if device == "cuda" else "numba")
+
+
+def versions_of(packages: tuple[str, ...]) -> dict[str, Json]:
+    """Return the versions of those packages that are installed."""
+    found: dict[str, Json] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def identity_of(facts: Mapping[str, Any]) -> str:
+    """Return a digest of a run's settings, seed and data."""
+    kept = {name: value for name, value in facts.items() if name not in {*MAKING, RESUMED, STOPPED}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
+    """Compare the facts of a run in a folder with those that a call asks for.
+
+    The digests of inputs stand for the data. Without them (`fit_layers` asks before the language model runs), the
+    description of the activations does. Packages count if both runs name them.
+    """
+    here = json.loads(json.dumps(here))
+    described = {"inputs"} if "inputs" not in here else {"activations"} if "inputs" in there else set()
+    names = [name for name in {**here, **there} if name not in {*MAKING, RESUMED, STOPPED, *described}]
+    identity = [said for name in names for said in _differences(name, there.get(name), here.get(name))]
+    making = [
+        f"{package} {found} (here {here['versions'][package]})"
+        for package, found in (there.get("versions") or {}).items()
+        if package != "python" and here["versions"].get(package, found) != found
+    ]
+    if there.get("device") != here.get("device"):
+        making.append(f"device {there.get('device')} (here {here.get('device')})")
+    if there.get("code") != here.get("code"):
+        making.append("other code of sdlcore or its plugins")
+    return Differences(identity, making)
+
+
+def warn_of_making(runs: Mapping[Path, Existing | None]) -> None:
+    """Warn once of all runs that a call opens or resumes and that other packages, code or devices computed.
+
+    `fit` and its kin call this, so that the warning names the line of their caller.
+    """
+    alike: dict[tuple[bool, str], list[Path]] = defaultdict(list)
+    for folder, found in runs.items():
+        if found is not None and found.making:
+            alike[found.is_finished, joined(found.making)].append(folder)
+    said = []
+    for (is_finished, making), folders in alike.items():
+        several = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        does = "opened a finished run" if is_finished else "resumed an unfinished run"
+        said.append(f"{folders[0]}{several}: {does}, computed with {making}")
+    if said:
+        warnings.warn(
+            f"{'; '.join(said)}. A new training can differ slightly; choose another folder to train again",
+            stacklevel=3,
+        )
+
+
+def joined(parts: list[str]) -> str:
+    """Return parts as an enumeration."""
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
+    """Yield the differences in one fact: settings and the seed with both values, data by name."""
+    if there == here:
+        return
+    if name == "settings" and isinstance(there, dict) and isinstance(here, dict):
+        yield from _of_settings(there, here)
+    elif name in ("inputs", "activations", "source") and isinstance(there, dict) and isinstance(here, dict):
+        for key in {**here, **there}:
+            yield from _differences(_CALLED.get(key, key), there.get(key), here.get(key))
+    elif name in _CALLED.values() or isinstance(there, dict) or isinstance(here, dict):
+        yield f"other {name}"
+    else:
+        yield f"{name} {_said(there)}, here {_said(here)}"
+
+
+_CALLED = {"store": "activations", "anchors": "anchors", "start": "start", "watch": "watch", "where": "layer or place"}
+"""Inputs that are compared by digest, and what messages call them."""
+
+
+def _of_settings(there: dict[str, Json], here: dict[str, Json]) -> Iterator[str]:
+    if there.get("solver") != here.get("solver"):
+        yield f"solver {_said(there.get('solver'))}, here {_said(here.get('solver'))}"
+        return  # a solver and a training share no other settings
+    # a run with an optimiser or batches of its own records no settings that these replace
+    there = {**{key: value for key, value in _complete(there).items() if key in here}, **there}
+    for key in sorted(there.keys() | here.keys()):
+        if there.get(key) != here.get(key):
+            yield f"{key} {_said(there.get(key))}, here {_said(here.get(key))}"
+
+
+def _complete(settings: dict[str, Json]) -> dict[str, Json]:
+    """Return saved settings with the defaults of those that this version added."""
+    kind: type[RunConfig] | type[SolverConfig] = SolverConfig if "solver" in settings else RunConfig
+    try:
+        return {**kind.from_dict(settings).to_dict(), **settings}
+    except (ValueError, TypeError):  # this version lacks a setting, or a plugin is missing
+        return settings
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else str(value)

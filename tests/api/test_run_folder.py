@@ -1,0 +1,161 @@
+"""A folder opens for a call with its settings, seed and data, whatever code and packages computed it."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdlcore as sdl
+from sdlcore.api.run_folder import CHECKPOINT, CONFIG
+from sdlcore.training import loop
+from sdlcore.training.checkpoint import describe_checkpoint, load_checkpoint, save_checkpoint
+
+RUNS = Path(__file__).parent / "runs"
+QUIET = {"device": "cpu", "progress": False}
+SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "batch_size": 32, "steps": 20, "log_every": 5, **QUIET}
+SOLVED = {"solver": "kmeans", "n_atoms": 4, "support": 2, **QUIET}
+"""What wrote `RUNS`, before run folders were opened by settings, seed and data alone."""
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Path(shutil.copytree(RUNS, tmp_path / "runs"))
+
+
+@pytest.fixture
+def x():
+    return np.load(RUNS / "x.npy")
+
+
+def fitted(x, folder, **settings):
+    """Return a dictionary and the warnings of the call."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = sdl.fit(x, out=folder, **{**SETTINGS, **settings})
+    return found, [str(one.message) for one in said if "fvu" not in str(one.message)]
+
+
+def changed(folder, **facts):
+    """Have a finished run say that it was made otherwise."""
+    found = sdl.load(folder)
+    found.provenance |= facts
+    found.save(folder)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("finished", SETTINGS), ("solved", SOLVED)])
+def test_a_run_of_an_earlier_version_opens_with_one_warning(runs, x, name, settings):
+    with pytest.warns(UserWarning, match=r"opened a finished run, computed with .*other code of sdlcore") as said:
+        found = sdl.fit(x, out=runs / name, **settings)
+    assert len(said) == 1
+    assert Path(said[0].filename) == Path(__file__)
+    assert np.array_equal(found.W_dec, sdl.load(RUNS / name).W_dec)
+
+
+def test_an_unfinished_run_of_an_earlier_version_is_left_alone(runs, x):
+    before = (runs / "unfinished" / CHECKPOINT).read_bytes()
+    with pytest.raises(ValueError, match=r"unfinished run \(10 steps\) of an earlier version .* choose another folder"):
+        sdl.fit(x, out=runs / "unfinished", **SETTINGS)
+    assert (runs / "unfinished" / CHECKPOINT).read_bytes() == before
+
+
+def test_a_finished_run_warns_of_packages_that_compute_and_of_no_others(x, tmp_path):
+    first, said = fitted(x, tmp_path / "run")
+    assert not said
+    versions = first.provenance["versions"]
+    others = dict.fromkeys(("python", "pillow", "h5py", "transformers"), "1.0")
+    changed(tmp_path / "run", versions={**versions, **others})
+    assert not fitted(x, tmp_path / "run")[1]
+    changed(tmp_path / "run", versions={**versions, "torch": "1.0", "numpy": "1.1"})
+    again, said = fitted(x, tmp_path / "run")
+    torch, numpy = versions["torch"], versions["numpy"]
+    assert said == [
+        f"{tmp_path / 'run'}: opened a finished run, computed with numpy 1.1 (here {numpy}) and torch 1.0 (here "
+        f"{torch}). A new training can differ slightly; choose another folder to train again"
+    ]
+    assert np.array_equal(again.W_dec, first.W_dec)
+    changed(tmp_path / "run", versions=versions, device="cuda", code="other")
+    assert "device cuda (here cpu) and other code of sdlcore" in fitted(x, tmp_path / "run")[1][0]
+
+
+def test_a_setting_that_a_later_version_adds_makes_no_other_run(x, tmp_path):
+    settings = fitted(x, tmp_path / "run")[0].provenance["settings"]
+    changed(tmp_path / "run", settings={name: value for name, value in settings.items() if name != "gradient_clip"})
+    assert not fitted(x, tmp_path / "run")[1]
+    with pytest.raises(ValueError, match=r"a different run \(gradient_clip 1\.0, here 2\.0\)\. Open it with sdl\.load"):
+        fitted(x, tmp_path / "run", gradient_clip=2.0)
+
+
+def test_a_fact_that_only_the_finished_run_has_makes_it_another_run(x, tmp_path):
+    inputs = fitted(x, tmp_path / "run")[0].provenance["inputs"]
+    changed(tmp_path / "run", inputs={**inputs, "start": "a digest"})
+    with pytest.raises(ValueError, match=r"a different run \(other start\)"):
+        fitted(x, tmp_path / "run")
+
+
+def test_one_warning_tells_of_all_runs_of_a_sweep(x, tmp_path):
+    sweep = {str(k): {"k": k} for k in (1, 2, 3)}
+    sdl.fit_many(x, sweep, out=tmp_path, at_once=1, **SETTINGS)
+    for name in sweep:
+        changed(tmp_path / name, code="other")
+    with pytest.warns(UserWarning, match=r"1 and 2 more: opened a finished run, computed with other code") as said:
+        sdl.fit_many(x, sweep, out=tmp_path, at_once=1, **SETTINGS)
+    assert len(said) == 1
+    assert Path(said[0].filename) == Path(__file__)
+
+
+def cut_off(monkeypatch, x, folder):
+    once, taken = loop.TrainingStep.__call__, []
+
+    def step(self, *given):
+        taken.append(1)
+        if len(taken) == 12:
+            raise MemoryError
+        return once(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.TrainingStep, "__call__", step)
+        with pytest.raises(MemoryError):
+            sdl.fit(x, out=folder, checkpoint_every=5, **SETTINGS)
+
+
+def rewritten(path, drop="", **facts):
+    """Give a checkpoint other facts, and take one of its tensors."""
+    said = describe_checkpoint(path)
+    checkpoint = load_checkpoint(path, said.identity)
+    kept = {name: tensor for name, tensor in checkpoint.tensors.items() if name != drop}
+    save_checkpoint(path, said.identity, checkpoint._replace(tensors=kept), {**said.made, **facts})
+
+
+def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monkeypatch):
+    """Days of training outweigh a rounding difference; the saved provenance names the code of both parts."""
+    folder = tmp_path / "run"
+    whole, _ = fitted(x, None, checkpoint_every=5)
+    cut_off(monkeypatch, x, folder)
+    rewritten(folder / CHECKPOINT, code="other")
+    taken, once = [], loop.TrainingStep.__call__
+    monkeypatch.setattr(loop.TrainingStep, "__call__", lambda self, *given: (taken.append(1), once(self, *given))[1])
+    found, said = fitted(x, folder, checkpoint_every=5)
+    assert len(said) == 1
+    assert "run: resumed an unfinished run, computed with other code of sdlcore" in said[0]
+    assert len(taken) == 10
+    assert np.array_equal(found.W_dec, whole.W_dec)
+    (earlier,) = sdl.load(folder).provenance["resumed"]
+    assert (earlier["until_step"], earlier["code"], earlier["device"]) == (10, "other", "cpu")
+    assert found.provenance["code"] == whole.provenance["code"]
+    assert fitted(x, folder, checkpoint_every=5)[1] == []  # opened
+
+
+def test_a_checkpoint_that_this_version_cannot_read_is_refused(x, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    cut_off(monkeypatch, x, folder)
+    rewritten(folder / CHECKPOINT, drop="silent")
+    with pytest.raises(ValueError, match=r"safetensors: this version of sdlcore cannot resume .* lacks 'silent'\. Res"):
+        sdl.fit(x, out=folder, checkpoint_every=5, **SETTINGS)
+
+
+def test_a_configuration_that_describes_no_run_is_refused(x, tmp_path):
+    (tmp_path / CONFIG).write_text("[]")
+    with pytest.raises(ValueError, match=r"config\.json does not describe a run: .* Choose another folder"):
+        sdl.fit(x, out=tmp_path, **SETTINGS)
