@@ -95,17 +95,8 @@ class Reader(NamedTuple):
 
     def facts(self) -> dict[str, Json]:
         """Return what identifies activations but for their place, for provenance; reads all of the model's weights."""
-        weights = hashlib.sha256()
-        for name, values in self.lm.state_dict().items():
-            weights.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-            weights.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        model: dict[str, Json] = {
-            "name": self.lm.name_or_path or type(self.lm).__name__,
-            "commit": getattr(self.lm.config, "_commit_hash", None),
-            "sha256": weights.hexdigest(),
-        }
         return {
-            "model": model,
+            "model": model_facts(self.lm),
             "text": self.text.facts,
             "context_length": self.context_length,
             "drop": list(self.drop),
@@ -150,17 +141,42 @@ def reader_of(
     SourceError
         If a text or a model cannot be read.
     """
-    lm, tokenizer = _loaded(lm, tokenizer, device)
-    positions = getattr(lm.config, "max_position_embeddings", 10**9)
-    context_length = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
-    if not 2 <= context_length <= positions:
-        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
+    lm, tokenizer = loaded(lm, tokenizer, device)
+    context_length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
     stack_of(lm)  # refuses what is no stack of blocks before a text is read
-    text = _opened(texts, text_options)
+    text = opened_text(texts, text_options)
     return Reader(lm, tokenizer, text, separator_of(tokenizer), context_length, contexts_per_batch, drop)
 
 
-def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
+def fitting_length(context_length: int | None, positions: int | None) -> int:
+    """Return the tokens of a context; None for 128, or as many as the model takes.
+
+    Raises
+    ------
+    ValueError
+        If the model does not take as many.
+    """
+    positions = positions or 10**9
+    found = min(CONTEXT_LENGTH, positions) if context_length is None else context_length
+    if not 2 <= found <= positions:
+        raise ValueError(f"context_length must be between 2 and the model's {positions}, found {context_length}")
+    return found
+
+
+def model_facts(lm: Any) -> dict[str, Json]:
+    """Return what identifies a loaded model, for provenance; reads all of its weights."""
+    weights = hashlib.sha256()
+    for name, values in lm.state_dict().items():
+        weights.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        weights.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return {
+        "name": lm.name_or_path or type(lm).__name__,
+        "commit": getattr(lm.config, "_commit_hash", None),
+        "sha256": weights.hexdigest(),
+    }
+
+
+def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     """Return a model and its tokenizer, either loaded where it is not given, the model to a device."""
     # only here: whoever gives both has loaded transformers, and a store needs neither
     from sdlcore.sources.language.checkpoints import load_any, load_tokenizer
@@ -172,7 +188,8 @@ def _loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
     return lm, tokenizer or load_tokenizer(lm.name_or_path, local=False)
 
 
-def _opened(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
+def opened_text(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
+    """Return documents as a text, or open the text that a name stands for; ValueError if they are no strings."""
     if isinstance(texts, str | Path):
         return open_text(user_path(texts, "texts"), options)
     documents = list(texts)

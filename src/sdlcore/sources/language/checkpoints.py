@@ -69,6 +69,18 @@ def open_checkpoint(reference: str | Path, revision: str | None = None) -> Check
     return Checkpoint(name, folder, None)
 
 
+def is_of_family(reference: str | Path) -> bool:
+    """Tell whether a checkpoint is of the Llama family, of which parts can be loaded; True if there is none."""
+    path = Path(reference) / "config.json"
+    if is_hub_model(str(reference)):
+        found = model_config(str(reference), None)
+    elif path.is_file():
+        found = read_object(path)
+    else:
+        return True
+    return found.get("model_type") in FAMILY
+
+
 def load_truncated(folder: str | Path, layer: int, dtype: str = "float32") -> Any:
     """Return the first ``layer`` blocks of a checkpoint, without the final norm.
 

@@ -38,12 +38,27 @@ class Progress(FromJson):
 
 
 class Filling:
-    """Fills a store with the first ``wanted`` rows that are kept, from a place of the text on or where it was left."""
+    """Fill a store with the first rows that are kept, from a place of the text on or where a killed process left it.
 
-    def __init__(self, writer: ResumableWriter, wanted: int, place: int) -> None:
+    Parameters
+    ----------
+    writer
+        Of the store.
+    wanted
+        Number of rows; None for all of the text.
+    place
+        Of the first document.
+    told
+        Called with the number of rows in the store after each batch.
+    """
+
+    def __init__(
+        self, writer: ResumableWriter, wanted: int | None, place: int, told: Callable[[int], None] | None = None
+    ) -> None:
         self._writer = writer
         self._split = writer.provenance["split"]
-        self._wanted = wanted
+        self._wanted = math.inf if wanted is None else wanted
+        self._told = told
         self._progress = writer.state(Progress(place, place, 0, place - 1, 0, dict.fromkeys(KINDS, 0)))
         self._batches = 0
 
@@ -53,17 +68,21 @@ class Filling:
         return self._progress.last_place
 
     def run(self, batches_from: Callable[[int, int], Generator[Batch, None, None]], kinds: RowKinds) -> bool:
-        """Return whether the text had as many rows."""
+        """Return whether the text had as many rows, or any if all are wanted."""
         writer = self._writer
         with closing(batches_from(self._progress.place, self._progress.position)) as batches:
             while writer.rows < self._wanted:
                 batch = next(batches, None)
                 if batch is None:
-                    return False
+                    break
                 self._append(batch, kinds)
                 self._batches += 1
                 if self._batches % COMMIT_BATCHES == 0 or writer.rows == self._wanted:
                     writer.commit(self._progress)
+        if writer.rows < self._wanted:  # the text ended
+            if self._wanted < math.inf or not writer.rows:
+                return False
+            writer.commit(self._progress)
         done = self._progress
         writer.provenance |= {
             "first_place": done.first_place,
@@ -79,7 +98,8 @@ class Filling:
     def _append(self, batch: Batch, kinds: RowKinds) -> None:
         tokens, before = batch.tokens, self._writer.rows
         kind_N = kinds.of(tokens, batch.norms)
-        kept = np.flatnonzero(kind_N == KEPT)[: self._wanted - before]
+        kept = np.flatnonzero(kind_N == KEPT)
+        kept = kept[: int(min(self._wanted - before, len(kept)))]
         if before + len(kept) == self._wanted:  # what comes after the last row is neither used nor counted
             kind_N = kind_N[: kept[-1] + 1]
         used = math.ceil(len(kind_N) / tokens.token.shape[1])
@@ -98,5 +118,7 @@ class Filling:
             contexts=last.contexts + used,
             rows_by_kind={name: last.rows_by_kind[name] + count for name, count in counts.items()},
         )
+        if self._told is not None:
+            self._told(self._writer.rows)
         if before * 10 // self._wanted < self._writer.rows * 10 // self._wanted:
             log.info("%s: %d of %d rows", self._split, self._writer.rows, self._wanted)

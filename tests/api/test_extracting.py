@@ -1,0 +1,200 @@
+"""Activations of a tiny Llama as a store, as the pipeline's script writes them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import sdlcore as sdl
+from sdlcore.sources.language import extraction, filling
+from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
+from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.storage.parsing import SourceError
+from tests.conftest import script
+from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
+
+READING: dict[str, Any] = {"context_length": 16, "contexts_per_batch": 3, "device": "cpu", "progress": False}
+TOKENS = 300
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def lm(folder: Path) -> Any:
+    return load_whole(folder)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "words.jsonl"
+    path.write_text("\n".join(json.dumps({"body": text}) for text in documents(60)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("where", "settings"),
+    [
+        ({"layer": 2}, {"layer": 2}),
+        ({"layer": 3, "place": "mlp", "drop": ()}, {"layer": 3, "site": "mlp", "drop": ()}),
+        ({"layer": (1, BLOCKS), "dtype": "bfloat16"}, {"layers": (1, BLOCKS), "dtype": "bfloat16"}),
+    ],
+)
+def test_a_notebook_and_a_pipeline_extract_the_same_bits(folder, text, tmp_path, where, settings):
+    reading = {"context_length": 16, "contexts_per_batch": 3, "text_column": "body"}
+    source = LlamaSource("m", "t", train_samples=TOKENS, test_samples=50, **reading, **settings)
+    made = {"source": source, "model": str(folder), "text": str(text), "device": "cpu"}
+    script("activations")(**made, threads=torch.get_num_threads(), train=tmp_path / "a.h5", test=tmp_path / "b.h5")
+    options = sdl.ActivationStore(tmp_path / "a.h5").provenance["source"]
+    with (
+        sdl.ActivationStore(tmp_path / "a.h5") as expected,
+        sdl.extract(
+            folder, text, out=tmp_path / "c.h5", tokens=TOKENS, text_options=source.text_options, **where, **READING
+        ) as found,
+    ):
+        assert (found.checksum, found.rows) == (expected.checksum, TOKENS)
+        assert found.columns() == expected.columns()
+        assert all(np.array_equal(found.read(name), expected.read(name)) for name in found.columns())
+        for fact in ("model", "text", "input", "separator", "largest_norm", "precision", "rows_by_kind", "code"):
+            assert found.provenance[fact] == expected.provenance[fact]
+        said = found.provenance["source"]
+        assert {name: options[name] for name in said.keys() - {"model", "text"}} == {
+            name: value for name, value in said.items() if name not in ("model", "text")
+        }
+        assert (said["model"], said["text"], found.provenance["tokens"]) == (str(folder), str(text), TOKENS)
+
+
+def test_a_loaded_model_gives_the_rows_of_its_folder(folder, lm, tmp_path):
+    texts = documents(60)
+    with (
+        sdl.extract(lm, texts, layer=2, out=tmp_path / "a.h5", **READING) as found,
+        sdl.extract(folder, iter(texts), layer=2, out=tmp_path / "b.h5", **READING) as expected,
+    ):
+        assert (found.checksum, found.rows) == (expected.checksum, expected.rows)
+        assert found.provenance["rows_by_kind"]["kept"] == found.rows
+        assert set(found.provenance["model"]) == {"name", "commit", "sha256"}
+        contexts = found.provenance["contexts"]
+        assert contexts * 16 == sum(found.provenance["rows_by_kind"].values())
+    # all of the text: so many contexts fit into it
+    tokenizer = load_tokenizer(folder)
+    ids = [tokenizer(text)["input_ids"] for text in texts if text]
+    assert contexts == (sum(map(len, ids)) + len(ids) - 1) // 16
+
+
+def test_a_dictionary_of_the_store_knows_its_place(lm, tmp_path):
+    with sdl.extract(lm, documents(60), layer=2, place="mlp", out=tmp_path / "acts.h5", **READING) as store:
+        assert store.n_r == SIZES["hidden_size"]
+        sae = sdl.fit(store, pair="transcoder", n_q=8, activation="topk", k=2, batch_size=64, steps=2, progress=False)
+    assert sae.provenance["activations"]["tokens"] is None
+    ids = torch.arange(16)[None]
+    with torch.no_grad():
+        with sdl.splice(lm, dictionary=sae):
+            known = lm(ids).logits
+        with sdl.splice(lm, layer=2, dictionary=sae, place="mlp"):
+            assert torch.equal(known, lm(ids).logits)
+        assert not torch.equal(known, lm(ids).logits)
+
+
+def test_a_model_of_another_architecture_is_extracted_from(folder, tmp_path):
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=8, n_layer=2, n_head=2, n_positions=32)).save_pretrained(
+        tmp_path / "gpt2"
+    )
+    load_tokenizer(folder).save_pretrained(tmp_path / "gpt2")
+    with sdl.extract(tmp_path / "gpt2", documents(9), layer=2, out=tmp_path / "a.h5", drop=(), **READING) as store:
+        x = store.read("input")
+        token = store.read("references/token")
+    gpt2 = GPT2LMHeadModel.from_pretrained(tmp_path / "gpt2").eval()
+    seen = []
+    gpt2.transformer.h[1].register_forward_hook(
+        lambda _, __, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    )
+    with torch.no_grad():
+        gpt2(torch.from_numpy(token[:16]).long()[None])
+    np.testing.assert_allclose(x[:16].astype(np.float32), seen[0].reshape(16, 8), rtol=2**-10, atol=1e-6)  # float16
+
+
+def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path, monkeypatch, recwarn):
+    call = {"lm": folder, "texts": documents(60), "out": tmp_path / "acts.h5", "tokens": TOKENS, **READING}
+    with sdl.extract(layer=2, **call) as store:
+        checksum = store.checksum
+    written = (tmp_path / "acts.h5").stat().st_mtime_ns
+    with sdl.extract(layer=2, **call) as store:
+        assert store.checksum == checksum
+    assert not [one for one in recwarn if "opened" in str(one.message)]
+    refused = (
+        r"acts\.h5 holds other activations \({}\)\. Open it with sdl\.ActivationStore\('.*'\), or choose another file"
+    )
+    for other, said in [
+        ({"layer": 3}, "layer 2, here 3"),
+        ({"tokens": 200}, "tokens 300, here 200"),
+        ({"texts": documents(50)}, "other text"),
+        ({"dtype": "bfloat16"}, "precision float32, here bfloat16"),
+    ]:
+        with pytest.raises(ValueError, match=refused.format(said)):
+            sdl.extract(**{"layer": 2, **call, **other})
+    monkeypatch.setattr(
+        extraction, "provenance", lambda *_, **facts: {**facts, "code": "x", "versions": {"torch": "3"}}
+    )
+    with pytest.warns(UserWarning, match=r"opened a finished store, computed with torch .* \(here 3\) and other code"):
+        sdl.extract(layer=2, **call).close()
+    assert (tmp_path / "acts.h5").stat().st_mtime_ns == written
+
+
+def test_an_extraction_that_was_cut_off_resumes(folder, tmp_path, monkeypatch):
+    call = {"lm": folder, "texts": documents(60), "layer": 2, **READING}
+    with sdl.extract(out=tmp_path / "whole.h5", **call) as store:
+        checksum, facts = store.checksum, store.provenance
+    monkeypatch.setattr(filling, "COMMIT_BATCHES", 2)
+    once, batches = filling.Filling._append, []
+
+    def append(self, *given):
+        if len(batches) == 5:
+            raise KeyboardInterrupt
+        batches.append(1)
+        return once(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filling.Filling, "_append", append)
+        with pytest.raises(KeyboardInterrupt):
+            sdl.extract(out=tmp_path / "acts.h5", **call)
+    assert not (tmp_path / "acts.h5").exists()
+    resumed = []
+    monkeypatch.setattr(filling.Filling, "_append", lambda self, *given: (resumed.append(1), once(self, *given))[1])
+    with sdl.extract(out=tmp_path / "acts.h5", **call) as store:
+        assert (store.checksum, store.provenance) == (checksum, facts)
+    assert len(resumed) == -(-facts["contexts"] // 3) - 4  # two commits of two batches each were kept
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out": "acts.npy"}, r"acts\.npy: expected the name of a store, which ends in \.h5"),
+        ({"layer": 9}, "layer is 9, but the model has 4 blocks"),
+        ({"layer": (1, 1)}, "two different blocks"),
+        ({"layer": (1, 2), "place": "mlp"}, "takes residual streams"),
+        ({"place": "attention"}, "place must be one of residual, mlp, found 'attention'"),
+        ({"context_length": 99}, "context_length must be between 2 and the model's 64, found 99"),
+        ({"tokens": 10**6}, "1000000 rows need about [0-9]+; take a longer text, or lower tokens"),
+        ({"tokens": 0}, "tokens must be"),
+        ({"texts": ["river"]}, "has 1 tokens, none of which makes a row; take a longer text, or lower context_length"),
+    ],
+)
+def test_what_cannot_be_extracted_is_refused_in_a_sentence(folder, tmp_path, options, message):
+    call = {"texts": documents(20), "layer": 2, **READING, **options, "out": tmp_path / options.get("out", "acts.h5")}
+    with pytest.raises((ValueError, SourceError), match=message):
+        sdl.extract(folder, **call)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loaded_model_has_a_precision_of_its_own(lm, tmp_path):
+    with pytest.raises(ValueError, match="dtype is bfloat16, but lm is a loaded model, which has its own"):
+        sdl.extract(lm, documents(9), layer=1, dtype="bfloat16", out=tmp_path / "acts.h5", **READING)
+    with pytest.raises(ValueError, match=f"layer must be between 1 and {BLOCKS}"):
+        sdl.extract(lm, documents(9), layer=BLOCKS + 1, out=tmp_path / "acts.h5", **READING)
