@@ -107,7 +107,7 @@ def test_a_whole_folder_of_a_run_on_another_source_with_equal_settings_is_refuse
     own = leave(tmp_path / "a", FACTS | {"inputs": {"store": content_digest(store)}})
     check_origin(own, SETTINGS, 0, store)
     check_origin(own, SETTINGS, 0, write_store(tmp_path / "equal.h5"))
-    with pytest.raises(ValueError, match=r'another run: inputs\.store is ".*", but .*other\.h5 has "'):
+    with pytest.raises(ValueError, match=r'different run: inputs\.store is ".*", but .*other\.h5 has "'):
         check_origin(own, SETTINGS, 0, other)
     nothing = leave(tmp_path / "c", FACTS | {"inputs": None})
     with pytest.raises(ValueError, match=r"inputs\.store is nothing, but .*train\.h5 has"):
