@@ -18,6 +18,7 @@ from sdlcore.inside.places import sites_at, stack_of
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.settings import LlamaSource, TextOptions
+from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
     from sdlcore.sources.language.extraction import Model
@@ -95,7 +96,7 @@ def extract(
     # only here: transformers takes a while to import
     from sdlcore.sources.language.extraction import prepared, write_stores
 
-    path = Path(out)
+    path = user_path(out, "out")
     if path.suffix not in STORES:
         raise ValueError(f"{path}: expected the name of a store, which ends in {' or '.join(STORES)}")
     tokens = checked("tokens", Total | None, tokens)
