@@ -118,7 +118,11 @@ def extract(
     if path.exists():
         return _existing(path, facts)
     with tqdm(total=tokens, unit="row", disable=None if progress else True) as bar:
-        write_stores(work._replace(facts=facts), {"train": (path, tokens)}, lambda rows: bar.update(rows - bar.n))
+
+        def show(rows: int) -> None:
+            bar.update(rows - bar.n)
+
+        write_stores(work._replace(facts=facts), {"train": (path, tokens)}, show)
     return open_checked(path)
 
 
