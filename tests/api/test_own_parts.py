@@ -91,7 +91,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(par
     assert rows == found.history  # those before the interruption, too
     assert [row["lr"] for row in rows] == [row["lr"] for row in whole.history]
     assert same(call(), found)
-    with pytest.raises(ValueError, match="holds a finished run of another making"):
+    with pytest.raises(ValueError, match="belongs to a different run"):
         sdl.fit(X, out=tmp_path / "run", **SETTINGS)
 
 
@@ -104,7 +104,7 @@ def test_provenance_names_optimiser_and_schedule_and_another_one_is_another_run(
     assert facts["schedule"]["state"]["T_max"] == 30
     assert not {"lr", "weight_decay", "lr_warmup", "lr_decay", "lr_decay_shape"} & facts["settings"].keys()
     for other in ({"optimizer": partial(RAdam, lr=2e-3), "schedule": cosine}, {"optimizer": radam}):
-        with pytest.raises(ValueError, match=r"other optimizer|there, 0\.05 here"):
+        with pytest.raises(ValueError, match=r"other optimizer|other schedule"):
             sdl.fit(X, out=tmp_path / "run", **other, **SETTINGS)
 
 

@@ -151,7 +151,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, 
     with pytest.warns(UserWarning, match="opened the finished run; its batches were not compared"):
         assert same(call(), found)
     other = DataLoader(TensorDataset(torch.from_numpy(X)), batch_size=32)
-    with pytest.raises(ValueError, match="other inputs"):
+    with pytest.raises(ValueError, match="belongs to a different run"):
         sdl.fit(other, out=tmp_path / "run", normalise=True, **SETTINGS)
 
 

@@ -1,6 +1,5 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
-import hashlib
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
