@@ -172,7 +172,6 @@ ELSEWHERE: dict[str, dict[str, str]] = {
         "grad_acc_steps": "multiply `batch_size` by it, and set `accumulate` to it",
         "micro_acc_steps": "accumulate",
         "loss_fn": _NO + "dictionaries are trained to reconstruct activations; sdl.splice puts one into the model",
-        "optimizer": _ADAM,
         "lr_warmup_steps": _LR_WARMUP,
         "k_decay_steps": _SAME_K,
         "auxk_alpha": "lambda_aux",
