@@ -1,10 +1,15 @@
 """Show text that others wrote, such as names of classes and files, in messages and figures."""
 
 import re
+from collections.abc import Iterable
 
+LONGEST_NAME = 60
+"""Characters of a name or a value that a message repeats."""
+MOST_NAMES = 10
+"""Names that a message lists."""
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal obeys instead of showing it: control characters, line breaks and marks of direction. And halves of
-characters, which cannot be encoded."""
+"""Characters that a terminal obeys instead of showing them: control characters, line breaks and marks of direction. And
+halves of characters, which cannot be encoded."""
 
 
 def printable(text: object) -> str:
@@ -17,13 +22,24 @@ def printable_lines(text: object) -> str:
     return "\n".join(map(printable, str(text).split("\n")))
 
 
-def in_line(text: object, longest: int = 60) -> str:
-    """Return a name for a sentence or a cell: in one line, without what cannot be shown, cut after so many letters."""
-    line = printable(" ".join(str(text).split()))
+def shown(text: object, longest: int = LONGEST_NAME) -> str:
+    """Return a name or a value as a message repeats it: printable, and cut to ``longest`` characters."""
+    line = printable(text)
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def in_figure(text: object, longest: int = 60) -> str:
+def listed(names: Iterable[object]) -> str:
+    """Return the first names as a message lists them, or "none"."""
+    found = [*names]
+    return ", ".join([*map(shown, found[:MOST_NAMES]), *(["..."] if found[MOST_NAMES:] else [])]) or "none"
+
+
+def in_line(text: object, longest: int = LONGEST_NAME) -> str:
+    """Return a name for a sentence or a cell: like `shown`, with one space for any run of spaces and line breaks."""
+    return shown(" ".join(str(text).split()), longest)
+
+
+def in_figure(text: object, longest: int = LONGEST_NAME) -> str:
     """Return a name as `in_line` does, which matplotlib then draws letter by letter.
 
     matplotlib reads text between two dollar signs as mathematics, and leaves names that begin with an underscore out of

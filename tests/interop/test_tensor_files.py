@@ -144,7 +144,7 @@ def test_names_that_are_missing_or_not_known_are_listed_as_text(name, tmp_path):
     def add(state):
         state["\x1b[2Jevil"] = torch.zeros(1)
 
-    with pytest.raises(ValueError, match=r"has tensors '\\x1b\[2Jevil', which are not understood") as refused:
+    with pytest.raises(ValueError, match=r"has tensors \\x1b\[2Jevil, which are not understood") as refused:
         opened(written(name, tmp_path / "out", add))
     assert "\x1b" not in str(refused.value)
     with pytest.raises(ValueError, match=r"lacks the tensors .*; it has none"):

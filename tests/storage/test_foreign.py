@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from sdlcore.storage.foreign import Settings, listed, read_object, shown
+from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import SourceError
 
 
@@ -52,11 +52,3 @@ def test_a_file_names_each_key_once_and_holds_an_object(tmp_path):
             read_object(file)
     with pytest.raises(FileNotFoundError, match=r"test_\w+: no such file"):
         read_object(tmp_path)
-
-
-def test_names_are_shown_without_what_a_terminal_would_obey():
-    assert shown("W_enc") == "W_enc"
-    assert shown("\x1b[2J\u202e") == r"'\x1b[2J\u202e'"
-    assert len(shown("x" * 10_000)) < 100
-    assert listed([]) == "none"
-    assert listed(f"x{i:02}" for i in range(99)) == "x00, x01, x02, x03, x04, x05, x06, x07, x08, x09, ..."

@@ -15,7 +15,7 @@ from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.settings import Pair, checked
 from sdlcore.storage.npy import Numbers
 from sdlcore.storage.paths import user_path
-from sdlcore.text import printable
+from sdlcore.text import printable, shown
 
 STORES = (".h5", ".hdf5")
 
@@ -191,18 +191,18 @@ def _check_labels(values: np.ndarray, missing: np.ndarray) -> None:
         kind = "name" if isinstance(value, str) else "number"
         if isinstance(value, bool | np.bool_) or not isinstance(value, str | Integral):
             raise ValueError(
-                f"label {printable(repr(value)):.60} of sample {row} is a {type(value).__name__}, expected a whole "
+                f"label {shown(repr(value))} of sample {row} is a {type(value).__name__}, expected a whole "
                 "number or a name"
             )
         if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
             raise ValueError(
-                f"label {printable(value):.60} of sample {row} holds half of a character ({printable(half[0])}), "
+                f"label {shown(value)} of sample {row} holds half of a character ({printable(half[0])}), "
                 "which no file can hold; rename this class"
             )
         first.setdefault(kind, row)
     if len(first) > 1:
         rows = sorted(first.values())
-        both = " and ".join(f"{printable(repr(values[row])):.60} (sample {row})" for row in rows)
+        both = " and ".join(f"{shown(repr(values[row]))} (sample {row})" for row in rows)
         raise ValueError(f"labels are numbers and names, such as {both}; convert all of them to one kind")
 
 

@@ -17,10 +17,7 @@ from sdlcore.data.memory import Activations
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
 from sdlcore.storage.sealing import read_sealed, write_sealed
-from sdlcore.text import printable
-
-SHOWN = 10
-"""Names that an error lists."""
+from sdlcore.text import listed, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +125,7 @@ def class_means(
     )
     kept = np.flatnonzero(left_out == "")
     if (counts > 0).sum() == 1:
-        only = printable(names[int(counts.argmax())])
+        only = shown(names[int(counts.argmax())])
         raise ValueError(f"{store.path}: all labels are of one class, {only}; means of classes need two or more")
     if len(kept) < 2:
         found = f"{len(kept)} classes have the {min_class_size} samples that min_class_size asks for"
@@ -190,9 +187,9 @@ def labels_by(store: Activations, classes: np.ndarray, class_names: Sequence[str
     numbers = np.full(len(names) + 1, -1)  # the last is that of samples without a class
     for label in np.unique(labels[labels >= 0]):
         if known.count(names[label]) != 1:
-            expected = ", ".join([*map(printable, known[:SHOWN]), *(["..."] if known[SHOWN:] else [])])
+            expected = listed(known)
             several = f"{known.count(names[label])} of" if names[label] in known else "none of"
-            found = f"label {printable(names[label])} is {several} the classes that are judged by"
+            found = f"label {shown(names[label])} is {several} the classes that are judged by"
             raise ValueError(f"{store.path}: {found}: {expected}")
         numbers[label] = known.index(names[label])
     return numbers[labels]

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from sdlcore.sources.language.hub_names import is_hub_model
-from sdlcore.storage.foreign import listed
 from sdlcore.storage.parsing import SourceError
+from sdlcore.text import listed
 
 FILES = {
     "saelens": ("sae_weights.safetensors", "cfg.json"),

@@ -14,8 +14,9 @@ from sdlcore.interop.places import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.storage.foreign import Settings, listed, read_object
+from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import SourceError, parsing
+from sdlcore.text import listed
 
 _FILES = FILES["sparsify"]
 _ELSEWHERE = ("signed", "embed_skip", "gram_lookup", "jumprelu", "batch_topk", "sample_topk", "input_unit_norm")

@@ -15,9 +15,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from sdlcore.storage.foreign import listed, shown
 from sdlcore.storage.npy import read_header
 from sdlcore.storage.parsing import SourceError
+from sdlcore.text import listed, shown
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types that weights may have."""
@@ -244,6 +244,6 @@ def check_names(
 ) -> None:
     """Raise `SourceError` unless a file has the expected tensors and no others, which would change what it computes."""
     if missing := expected - tensors.keys():
-        raise SourceError(f"{path}: lacks the tensors {listed(missing)}; it has {listed(tensors)}")
+        raise SourceError(f"{path}: lacks the tensors {listed(sorted(missing))}; it has {listed(sorted(tensors))}")
     if unknown := tensors.keys() - expected - optional:
-        raise SourceError(f"{path}: has tensors {listed(unknown)}, which are not understood")
+        raise SourceError(f"{path}: has tensors {listed(sorted(unknown))}, which are not understood")

@@ -20,8 +20,9 @@ from sdlcore.interop.tensor_files import (
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
-from sdlcore.storage.foreign import Settings, listed
+from sdlcore.storage.foreign import Settings
 from sdlcore.storage.parsing import SourceError, parsing
+from sdlcore.text import listed
 
 
 class UnsaidError(SourceError):

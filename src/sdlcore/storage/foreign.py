@@ -12,24 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.storage.parsing import SourceError
-
-LONGEST_NAME = 60
-"""Most letters of a name or a value from a file that an error repeats."""
-MOST_NAMES = 10
-"""Most names that an error lists."""
-
-
-def shown(name: Any) -> str:
-    """Return a name from a file as an error shows it: escaped if a terminal would not print it as it is, and short."""
-    text = str(name)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
-
-
-def listed(names: Iterable[Any]) -> str:
-    """Return names from a file as an error lists them."""
-    found = sorted(map(str, names))
-    return ", ".join(map(shown, found[:MOST_NAMES])) + (", ..." if len(found) > MOST_NAMES else "") or "none"
+from sdlcore.text import shown
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -128,9 +111,8 @@ class Settings:
 
     def refused(self, key: str, expected: str) -> SourceError:
         """Return the error for a value that was not expected."""
-        value = repr(self.values.get(key))
-        short = value if len(value) <= LONGEST_NAME else f"{value[:LONGEST_NAME]}..."
-        return SourceError(f"{self.where}: {self.within}{key} is {short}, expected {expected}")
+        value = shown(repr(self.values.get(key)))
+        return SourceError(f"{self.where}: {self.within}{key} is {value}, expected {expected}")
 
     def _value(self, key: str, default: Any, expected: str) -> Any:
         if key not in self.values and default is None:

@@ -176,7 +176,7 @@ FOLDED = {"generator_name": "folded_normal"}
             {"mean_firing_magnitudes": {"generator_name": "exponential", "start": 0, "end": 1}},
             "mean_firing_magnitudes: exponential from 0 to 1, expected numbers above 0",
         ),
-        ({"\x1b[2J": 1}, r"'\\x1b\[2J': a key that is not supported"),
+        ({"\x1b[2J": 1}, r"\\x1b\[2J: a key that is not supported"),
         ({"mean_firing_magnitudes": {"generator_name": "cauchy"}}, "mean_firing_magnitudes.generator_name: 'cauchy'"),
         ({"std_firing_magnitudes": FOLDED | {"skew": 1}}, "std_firing_magnitudes.skew: not known of folded_normal"),
         ({"std_firing_magnitudes": FOLDED | {"std": "1"}}, "std_firing_magnitudes.std: '1', expected a number"),

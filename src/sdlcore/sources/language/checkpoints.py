@@ -18,8 +18,9 @@ from sdlcore.sources.folders import NO_FILE
 from sdlcore.sources.language.hub import model_config, model_snapshot
 from sdlcore.sources.language.hub_names import is_hub_model
 from sdlcore.storage.files import sha256_of
-from sdlcore.storage.foreign import Settings, read_object, shown
+from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import NO_CODE, SourceError, nothing_to_read, parsing
+from sdlcore.text import shown
 
 FAMILY = ("llama", "mistral", "qwen2")
 """Architectures with the blocks, norms and MLPs that `sites` names, tested against transformers' own hidden states."""
@@ -196,7 +197,9 @@ def _check_names_of_weights(folder: Path) -> None:
         named.append((config, "transformers_weights", file))
     for path, key, file in named:
         if not isinstance(file, str) or Path(file).name != file or not file.endswith((".safetensors", ".index.json")):
-            raise SourceError(f"{path}: {key} is {file!r:.200}, expected the name of a safetensors file in {folder}")
+            raise SourceError(
+                f"{path}: {key} is {shown(repr(file))}, expected the name of a safetensors file in {folder}"
+            )
 
 
 def require_family(model_type: Any, where: str | Path) -> None:

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from sdlcore.sources.language.checkpoints import require_family, undisturbed
 from sdlcore.sources.language.gguf_header import check_header
 from sdlcore.storage.files import atomic_folder, sha256_of
-from sdlcore.storage.foreign import listed
 from sdlcore.storage.parsing import NO_CODE, SourceError, parsing
 from sdlcore.storage.sharing import made_once
+from sdlcore.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -92,5 +92,5 @@ def _load(path: Path) -> tuple[Any, Any]:
             )
             require_family(model.config.model_type, path)
             if loading["missing_keys"]:  # for which transformers draws random weights
-                raise SourceError(f"{path}: lacks the weights {listed(loading['missing_keys'])}")
+                raise SourceError(f"{path}: lacks the weights {listed(sorted(loading['missing_keys']))}")
             return model, AutoTokenizer.from_pretrained(alone, **where)

@@ -12,7 +12,8 @@ from typing import BinaryIO, NamedTuple
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from sdlcore.storage.foreign import Settings, shown
+from sdlcore.storage.foreign import Settings
+from sdlcore.text import shown
 
 VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from sdlcore.storage.foreign import shown
 from sdlcore.storage.parsing import SourceError
+from sdlcore.text import shown
 
 KINDS: dict[str, tuple[str, ...]] = {
     "constant": ("value",),

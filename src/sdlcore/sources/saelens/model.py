@@ -16,8 +16,9 @@ from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.sources.synth.coefficients import Distribution, coefficients
 from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.storage.foreign import Settings, listed, read_object, shown
+from sdlcore.storage.foreign import Settings, read_object
 from sdlcore.storage.parsing import SourceError, in_a_sentence, parsing
+from sdlcore.text import listed, shown
 
 KNOWN = {
     "firing_probability": None,
@@ -137,7 +138,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _tensor(tensors: dict[str, np.ndarray], name: str, *shape: int) -> np.ndarray:
     if name not in tensors:
-        raise SourceError(f"{name}: missing, found {listed(tensors)}")
+        raise SourceError(f"{name}: missing, found {listed(sorted(tensors))}")
     found = tensors[name]
     with np.errstate(over="ignore"):  # too large for float32: refused as infinite
         finite = found.dtype.kind == "f" and np.isfinite(found.astype(np.float32)).all()

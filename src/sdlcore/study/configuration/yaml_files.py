@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sdlcore.settings import Json
+from sdlcore.text import printable
 
 LARGEST_FILE = 2**18
 """Bytes of a configuration file; the largest that comes with the package has 2^14."""
@@ -39,10 +40,8 @@ class ConfigError(ValueError):
     long to say, and an alias repeats, is said where it comes first."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        # keys and values may hold what no terminal and no UTF-8 can show
-        shown = [_UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], problem) for problem in problems]
         lines, first = [], dict[str, str]()
-        for problem in shown:
+        for problem in map(printable, problems):
             path, _, what = problem.partition(": ")
             before = first.setdefault(what, path)
             again = len(what) > LONGEST_SHOWN and before != path
