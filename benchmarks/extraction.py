@@ -29,7 +29,7 @@ from sdlcore.settings import Precision
 from sdlcore.sources.images import embedding as clip
 from sdlcore.sources.images.checkpoints import embedder, load_clip
 from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.language import extraction as llama
+from sdlcore.sources.language import preparation as llama
 from sdlcore.sources.language.forward import KEPT, stack_batches
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.tokens import contexts_of

@@ -10,7 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sdlcore as sdl
-from sdlcore.sources.language import extraction, filling
+from sdlcore.sources.language import filling, preparation
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.storage.parsing import SourceError
@@ -140,7 +140,7 @@ def test_a_finished_store_is_opened_and_no_other_is_overwritten(folder, tmp_path
         with pytest.raises(ValueError, match=refused.format(said)):
             sdl.extract(**{"layer": 2, **call, **other})
     monkeypatch.setattr(
-        extraction, "provenance", lambda *_, **facts: {**facts, "code": "x", "versions": {"torch": "3"}}
+        preparation, "provenance", lambda *_, **facts: {**facts, "code": "x", "versions": {"torch": "3"}}
     )
     with pytest.warns(UserWarning, match=r"opened a finished store, computed with torch .* \(here 3\) and other code"):
         sdl.extract(layer=2, **call).close()

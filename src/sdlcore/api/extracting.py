@@ -21,7 +21,7 @@ from sdlcore.sources.language.settings import LlamaSource, TextOptions
 from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
-    from sdlcore.sources.language.extraction import Model
+    from sdlcore.sources.language.preparation import Model
 
 Place = Literal["residual", "mlp"]
 TEXT_SETTINGS = ("text_column", "text_config", "text_split", "text_revision", "shuffle_buffer")
@@ -94,7 +94,8 @@ def extract(
         If the text or the model cannot be read, or the text is too short.
     """
     # only here: transformers takes a while to import
-    from sdlcore.sources.language.extraction import prepared, write_stores
+    from sdlcore.sources.language.extraction import write_stores
+    from sdlcore.sources.language.preparation import prepared
 
     path = user_path(out, "out")
     if path.suffix not in STORES:
@@ -143,7 +144,7 @@ def _opened(
 ) -> tuple[LlamaSource, "Model", str]:
     """Return the settings of a source, the model that is to run, and the precision of its forward pass."""
     from sdlcore.sources.language.checkpoints import is_of_family, load_any, open_checkpoint
-    from sdlcore.sources.language.extraction import Model, open_model
+    from sdlcore.sources.language.preparation import Model, open_model
     from sdlcore.sources.language.shape import model_shape
 
     dtype = checked("dtype", Precision | None, dtype)

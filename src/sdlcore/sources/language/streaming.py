@@ -24,9 +24,9 @@ from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.parts import resume_store
 from sdlcore.settings import Json
-from sdlcore.sources.language.extraction import Extraction, prepare
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made
+from sdlcore.sources.language.preparation import Extraction, prepare
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
