@@ -48,6 +48,14 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture
+def unprotected() -> Iterator[Path]:
+    """A folder without the sticky bit: everybody may rename and remove what others put there."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@pytest.fixture
 def secret(tmp_path: Path) -> Path:
     """A file of this user that no write may reach."""
     (path := tmp_path / "secret").write_text("secret")
@@ -99,21 +107,18 @@ def test_names_that_another_user_can_foresee_lead_nowhere(shared: Path, secret: 
 
 
 @needs_root
-def test_a_folder_that_takes_the_name_of_the_private_one_gets_nothing(secret: Path):
+def test_a_folder_that_takes_the_name_of_the_private_one_gets_nothing(unprotected: Path, secret: Path):
     """Without the sticky bit another user can rename it, and put a link in its place while a file is written."""
-    with tempfile.TemporaryDirectory() as name:
-        shared = Path(name)
-        shared.chmod(0o777)
-        with atomic_path(shared / "file") as part:
-            (folder,) = shared.glob(".*")
-            with another_user():
-                folder.rename(shared / "away")
-                folder.mkdir()
-                (folder / "file").symlink_to(secret)
-            part.write_text("words")
-        assert (shared / "file").read_text() == "words"
-        assert not (shared / "file").is_symlink()
-        assert (folder / "file").readlink() == secret
+    with atomic_path(unprotected / "file") as part:
+        (folder,) = unprotected.glob(".*")
+        with another_user():
+            folder.rename(unprotected / "away")
+            folder.mkdir()
+            (folder / "file").symlink_to(secret)
+        part.write_text("words")
+    assert (unprotected / "file").read_text() == "words"
+    assert not (unprotected / "file").is_symlink()
+    assert (folder / "file").readlink() == secret
     assert_untouched(secret)
 
 
@@ -172,45 +177,39 @@ def test_an_error_over_the_last_move_names_the_file_alone(tmp_path: Path):
 
 
 @needs_root
-def test_parts_of_a_store_stay_where_they_are_when_their_folder_is_replaced(secret: Path):
-    with tempfile.TemporaryDirectory() as name:
-        shared = Path(name)
-        shared.chmod(0o777)
-        folder = shared / ".store.h5.parts"
+def test_parts_of_a_store_stay_where_they_are_when_their_folder_is_replaced(unprotected: Path, secret: Path):
+    folder = unprotected / ".store.h5.parts"
 
-        def write() -> None:
-            with resume_store(shared / "store.h5", {}) as writer:
-                writer.append(np.ones((3, 2)))
-                assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-                with another_user():
-                    folder.rename(shared / "away")
-                    folder.mkdir()
-                    (folder / "open.h5").symlink_to(secret)
+    def write() -> None:
+        with resume_store(unprotected / "store.h5", {}) as writer:
+            writer.append(np.ones((3, 2)))
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            with another_user():
+                folder.rename(unprotected / "away")
+                folder.mkdir()
+                (folder / "open.h5").symlink_to(secret)
 
-        with pytest.raises(OSError, match="not empty"):  # what the other user put there is left to look at
-            write()
-        assert (shared / "store.h5").is_file()
+    with pytest.raises(OSError, match="not empty"):  # what the other user put there is left to look at
+        write()
+    assert (unprotected / "store.h5").is_file()
     assert_untouched(secret)
 
 
 @needs_root
-def test_what_others_own_is_no_leftover(tmp_path: Path):
-    with tempfile.TemporaryDirectory() as name:
-        shared = Path(name)
-        shared.chmod(0o777)
-        (mine := shared / "mine").mkdir(0o700)
-        (mine / "data").touch()
-        planted = [shared / f"{private._prefix(shared / 'file')}aaaaaaa{i}.part" for i in range(4)]
-        with another_user():
-            planted[0].mkdir(0o700)
-            (planted[0] / private.MARK).touch()
-            planted[1].symlink_to(mine)
-            mine.rename(planted[2])
-            planted[3].write_text("a file")
-        write_text(shared / "file", "words")
-        assert (planted[2] / "data").is_file()
-        assert all(path.exists() or path.is_symlink() for path in (planted[0], planted[3]))
-        assert planted[1].is_symlink()
+def test_what_others_own_is_no_leftover(unprotected: Path):
+    (mine := unprotected / "mine").mkdir(0o700)
+    (mine / "data").touch()
+    planted = [unprotected / f"{private._prefix(unprotected / 'file')}aaaaaaa{i}.part" for i in range(4)]
+    with another_user():
+        planted[0].mkdir(0o700)
+        (planted[0] / private.MARK).touch()
+        planted[1].symlink_to(mine)
+        mine.rename(planted[2])
+        planted[3].write_text("a file")
+    write_text(unprotected / "file", "words")
+    assert (planted[2] / "data").is_file()
+    assert all(path.exists() or path.is_symlink() for path in (planted[0], planted[3]))
+    assert planted[1].is_symlink()
 
 
 WRITING = (

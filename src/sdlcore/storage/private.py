@@ -19,8 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-LONGEST_NAME = 200
-"""Bytes of a file's name that its private folder repeats; file systems take `MOST_BYTES`, and 28 are added."""
 MOST_BYTES = 255
 """Bytes of a name that file systems take."""
 MARK = ".unfinished"
@@ -132,9 +130,9 @@ def reached(descriptor: int, folder: Path) -> Path:
 
 
 def hidden(path: Path, ending: str) -> Path:
-    """Return a hidden path beside another one; a name that would become too long for a file system is shortened."""
-    name = os.fsencode(f".{path.name}{ending}")
-    short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32] if len(name) > MOST_BYTES else path.name
+    """Return a hidden path beside another one. If its name is too long for a file system, a digest replaces it."""
+    name = os.fsencode(path.name)
+    short = hashlib.sha256(name).hexdigest()[:32] if len(name) + len(ending) + 1 > MOST_BYTES else path.name
     return path.with_name(f".{short}{ending}")
 
 
@@ -207,9 +205,8 @@ def _empty(descriptor: int) -> None:
 
 def _prefix(path: Path) -> str:
     """Return how the names of private folders for a path begin on this machine."""
-    name = os.fsencode(path.name)
-    short = path.name if len(name) <= LONGEST_NAME else hashlib.sha256(name).hexdigest()[:32]
-    return f".{short}.{_boot()}."
+    random, end = "x" * 8, ".part"  # as mkdtemp makes them
+    return hidden(path, f".{_boot()}.{random}{end}").name.removesuffix(f"{random}{end}")
 
 
 @cache

@@ -16,7 +16,9 @@ import h5py
 import numpy as np
 from safetensors import safe_open
 
-from sdlcore.data.checking import (
+from sdlcore.data.layout import decode
+from sdlcore.sources.files.settings import FORMATS, parse_array
+from sdlcore.storage.hdf5 import (
     FILTERS,
     data_elsewhere,
     datasets,
@@ -25,8 +27,6 @@ from sdlcore.data.checking import (
     short_packed_chunk,
     unknown_packing,
 )
-from sdlcore.data.layout import decode
-from sdlcore.sources.files.settings import FORMATS, parse_array
 from sdlcore.storage.npy import Header, Numbers, read_header
 from sdlcore.storage.parsing import SourceError, in_a_sentence
 

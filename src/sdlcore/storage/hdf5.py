@@ -1,0 +1,148 @@
+"""Find datasets of an HDF5 file whose numbers are not all in it, before anything reads them.
+
+HDF5 reads what is missing as fill values, mostly zeros: sources of virtual datasets, external files, chunks that were
+never written. A chunk that is stored as, or unpacks to, too few bytes ends with whatever was in memory.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+DEFLATE, SHUFFLE, FLETCHER32 = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
+LZF = h5py.h5z.FILTER_LZF
+FILTERS = {DEFLATE: "gzip", LZF: "lzf", SHUFFLE: "shuffle", FLETCHER32: "fletcher32"}
+"""Ways to pack chunks whose size after unpacking can be known."""
+
+
+def data_elsewhere(dataset: h5py.Dataset) -> str | None:
+    """Return where a dataset's data lie if not in its file, for the end of a sentence, or None."""
+    if dataset.external:
+        files = [name for name, _, _ in dataset.external]
+    elif dataset.is_virtual:
+        files = [source.file_name for source in dataset.virtual_sources()]
+    else:
+        return None
+    folder = Path(dataset.file.filename).parent
+    listed = [
+        str(file) if file == "." or (folder / file.replace("%%", "%")).is_file() else f"{file}, which is missing"
+        for file in dict.fromkeys(files)
+    ]
+    return f"has its data in other places ({'; '.join(listed) or 'none at all'})"
+
+
+def never_written(dataset: h5py.Dataset) -> str | None:
+    """Return how much of a dataset was never written, for the end of a sentence, or None. Virtual ones have no data."""
+    if dataset.is_virtual or not dataset.size:
+        return None
+    if dataset.chunks is None:
+        whole = dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize
+        return None if whole else "was never written: it would be read as zeros"
+    there = dataset.id.get_num_chunks()
+    expected = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    if there >= expected:
+        return None
+    return f"has {there} of its {expected} chunks; the others were never written and would be read as zeros"
+
+
+def short_chunk(dataset: h5py.Dataset) -> str | None:
+    """Return the size of a chunk that is not whole, for the end of a sentence, or None; packed ones are not checked."""
+    if dataset.chunks is None or filters(dataset):
+        return None
+    expected = _chunk_bytes(dataset)
+    short: list[int] = []
+    dataset.id.chunk_iter(lambda chunk: short.append(chunk.size) if chunk.size != expected else None)
+    return f"has a chunk of {short[0]} bytes, expected {expected}" if short else None
+
+
+def unknown_packing(dataset: h5py.Dataset) -> str | None:
+    """Return a filter of a dataset that `short_packed_chunk` cannot undo, for the end of a sentence, or None."""
+    unknown = [name for code, name in filters(dataset) if code not in FILTERS]
+    return f"is packed by {unknown[0]}" if unknown else None
+
+
+def short_packed_chunk(dataset: h5py.Dataset, start: int, stop: int) -> str | None:
+    """Return the size of a chunk of rows ``start:stop`` that unpacks to too few bytes, as a sentence's end, or None."""
+    packing = filters(dataset)
+    if dataset.chunks is None or not packing:
+        return None
+    expected = _chunk_bytes(dataset)
+    first, *others = dataset.chunks
+    rows = range(start - start % first, min(stop, len(dataset)), first)
+    for place in product(rows, *map(range, [0] * len(others), dataset.shape[1:], others)):
+        skipped, packed = dataset.id.read_direct_chunk(place)
+        found = len(packed)
+        for number, (code, _) in reversed(list(enumerate(packing))):
+            if skipped >> number & 1:
+                continue
+            if code == FLETCHER32:
+                packed, found = packed[:-4], found - 4
+            elif code == DEFLATE:
+                packed = zlib.decompressobj().decompress(packed, expected + 4)
+                found = len(packed)
+            elif code == LZF:
+                found = _lzf_bytes(packed)
+        if found != expected:
+            return f"has a chunk that unpacks to {found} bytes, expected {expected}"
+    return None
+
+
+def _lzf_bytes(packed: bytes) -> int:
+    """Return how many bytes a block in the LZF format unpacks to."""
+    at = found = 0
+    while at < len(packed):
+        control, at = packed[at], at + 1
+        if control < 32:  # so many bytes and one follow as they are
+            found, at = found + control + 1, at + control + 1
+            continue
+        length = control >> 5
+        if length == 7 and at < len(packed):
+            length, at = length + packed[at], at + 1
+        found, at = found + length + 2, at + 1  # repeated from before
+    return found
+
+
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    """Return the bytes of a chunk in the file, where a string is its length, the address of a heap and a number."""
+    size: int = dataset.id.get_type().get_size()
+    if h5py.check_vlen_dtype(dataset.dtype) or (h5py.check_string_dtype(dataset.dtype) and dataset.dtype.kind == "O"):
+        size = 4 + dataset.file.id.get_create_plist().get_sizes()[0] + 4
+    return math.prod(dataset.chunks) * size
+
+
+def filters(dataset: h5py.Dataset) -> list[tuple[int, str]]:
+    """Return the filters that pack a dataset's chunks, by number and name, in the order of packing."""
+    made = dataset.id.get_create_plist()
+    found = [made.get_filter(number) for number in range(made.get_nfilters())]
+    return [(code, name.decode(errors="replace")) for code, _, _, name in found]
+
+
+def datasets(file: h5py.File) -> Iterator[str]:
+    """Yield the names of the datasets in an HDF5 file, each once, however deep; no link is followed.
+
+    h5py's own visits take time by the square of the depth.
+    """
+    waiting: list[tuple[str, h5py.Group]] = [("", file)]
+    seen = {_address(file)}
+    while waiting:
+        above, group = waiting.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            found = group[name]
+            if _address(found) in seen:
+                continue
+            seen.add(_address(found))
+            if isinstance(found, h5py.Group):
+                waiting.append((f"{above}{name}/", found))
+            elif isinstance(found, h5py.Dataset):
+                yield f"{above}{name}"
+
+
+def _address(found: Any) -> tuple[int, int]:
+    about = h5py.h5o.get_info(found.id)
+    return about.fileno, about.addr
