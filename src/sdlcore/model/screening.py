@@ -12,12 +12,10 @@ chosen by that. Where this leaves open what a sample's largest are, its float32 
 what a search of the float32 product gives, but for the order in which a dot product is added up.
 """
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels import int8, tiles
+from sdlcore.model.kernels import tiles
 from sdlcore.model.kernels.interface import LOST_TO_BIAS, Kernels, Product, SparseRows
 
 LEAST = 1 << 28
@@ -33,12 +31,11 @@ _SAMPLES, _LATENTS = 8, 16
 """Every which sample and latent that share is guessed by."""
 
 
-@cache
 def pays() -> bool:
-    """Whether this CPU has fast products in int8, by AVX512-VNNI or AMX as torch reports them, and exact ones."""
+    """Whether this CPU has fast products in int8: AVX512-VNNI or AMX, as torch reports them."""
     tell = getattr(torch.cpu, "get_capabilities", None)
     known = tell() if tell is not None else {}
-    return bool(known.get("avx512_vnni") or known.get("amx_int8")) and int8.is_exact()
+    return bool(known.get("avx512_vnni") or known.get("amx_int8"))
 
 
 def largest(product: Product, k: int, kernels: Kernels) -> SparseRows:
