@@ -36,6 +36,7 @@ from sdlcore.evaluation.recovery import (
     match_metrics,
     mip,
     normalise_rows,
+    ordinary_rows,
     recovery_metrics,
     simulated_chance,
 )
@@ -124,7 +125,7 @@ def evaluate(
         metrics |= recovery_metrics(matched, similarity, truth.anchored)
     metrics |= _norms("encoder", W_enc) | _norms("decoder", W_dec)
     spread = covariance(x_p for x_p, _ in batches(store, model.config.pair))
-    pattern = best_match(normalise_rows(patterns(W_enc, spread)), true_p)
+    pattern = best_match(normalise_rows(ordinary_rows(patterns(W_enc, spread)).astype(np.float32)), true_p)
     metrics |= recovery_metrics(ENCODER_PATTERN, pattern.similarity, truth.anchored)
     assigned = hungarian(W_dec, true_r)
     metrics |= {"hungarian_encoder": hungarian(W_enc, true_p), "hungarian_decoder": assigned}

@@ -36,10 +36,8 @@ def covariance(blocks: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def patterns(W_enc_QP: np.ndarray, covariance_PP: np.ndarray) -> np.ndarray:
-    """Return the covariance of the input with the pre-activation of each row (n_q x n_p, float32).
+    """Return the covariance of the input with the pre-activation of each row (n_q x n_p).
 
-    Of activations so large or small that it is none of float32's numbers, all rows are divided by a power of two.
+    It stays in float64: squares of large or small activations exceed float32.
     """
-    found = W_enc_QP.astype(np.float64) @ covariance_PP
-    exponent = int(np.frexp(np.abs(found).max(initial=0.0))[1])
-    return np.ldexp(found, -exponent if abs(exponent) > 100 else 0).astype(np.float32)
+    return W_enc_QP.astype(np.float64) @ covariance_PP

@@ -30,10 +30,17 @@ class Match(NamedTuple):
 
 def normalise_rows(W: np.ndarray) -> np.ndarray:
     """Return ``W`` with unit rows, of whatever size; zero rows stay zero."""
-    # by a power of two, which changes no digit: in float32, squares overflow beyond 1e19 and vanish below 1e-22
-    W = np.ldexp(W, -np.frexp(np.abs(W).max(axis=1, keepdims=True))[1])
+    W = ordinary_rows(W)
     norms = np.linalg.norm(W, axis=1, keepdims=True)
     return W / np.where(norms > 0, norms, 1.0)
+
+
+def ordinary_rows(W: np.ndarray) -> np.ndarray:
+    """Multiply each row by the power of two that brings its largest entry to between a half and one.
+
+    This changes no digit. In float32, squares overflow beyond 1e19 and vanish below 1e-22.
+    """
+    return np.ldexp(W, -np.frexp(np.abs(W).max(axis=1, keepdims=True))[1])
 
 
 def best_match(learned: np.ndarray, true: np.ndarray) -> Match:
