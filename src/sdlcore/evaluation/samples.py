@@ -18,6 +18,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 
 ROWS_AT_ONCE = 1024
 Features = Callable[[int, int], np.ndarray]
+"""Takes two row numbers, and returns which features the samples between them have (B x n booleans)."""
 
 
 def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -35,15 +36,22 @@ class Latents:
 
     def __init__(self, model: SparseCoder, store: Activations, truth: GroundTruth, detectors: np.ndarray) -> None:
         self._rows = 0
-        self.detected = Detected(detectors, features_of(store, truth)) if truth.coefficients else None
+        self.detected: Detected | None = None
         """How often detectors fire, where it is known which features samples have."""
-        self.top = None if truth.classes is None else TopSamples.none(model.config.n_q)
+        self.top: TopSamples | None = None
         """The top samples of each latent, where samples have classes."""
         self.scores: CoefficientScores | None = None
-        """What the true coefficients tell, on a bench."""
-        if truth.classes is None and truth.coefficients:
+        """Scores by the true coefficients, on a bench."""
+        if truth.classes is not None:
+            self.top = TopSamples.none(model.config.n_q)
+            if truth.coefficients:
+                classes, labels = truth.classes, labels_by(store, truth.classes, truth.class_names)
+                self.detected = Detected(detectors, lambda start, stop: labels[start:stop, None] == classes)
+        elif truth.coefficients:
+            true = _coefficients(store)
+            self.detected = Detected(detectors, lambda start, stop: true[start:stop].toarray() > 0)
             _, units = make_pair(model.config.pair, truth.W_p.T, None if truth.W_r is None else truth.W_r.T)
-            self.scores = CoefficientScores(model.W_dec.numpy(), units, _coefficients(store), truth.hierarchy)
+            self.scores = CoefficientScores(model.W_dec.numpy(), units, true, truth.hierarchy)
 
     def add(self, latents: scipy.sparse.csr_array) -> None:
         """Take the latents (B x n_q) of the next B samples."""
@@ -100,15 +108,6 @@ def on_samples(model: SparseCoder, store: Activations, seen: Latents | None = No
         "fvu": error / spread.total if spread.total else None,
         "dead_fraction": float((~fired).float().mean()),
     }
-
-
-def features_of(store: Activations, truth: GroundTruth) -> Features:
-    """Return a function of two row numbers: which features the samples between them have (B x n booleans)."""
-    if truth.classes is not None:
-        classes, labels = truth.classes, labels_by(store, truth.classes, truth.class_names)
-        return lambda start, stop: labels[start:stop, None] == classes
-    coefficients = _coefficients(store)
-    return lambda start, stop: coefficients[start:stop].toarray() > 0
 
 
 def _coefficients(store: Activations) -> scipy.sparse.csr_array:
