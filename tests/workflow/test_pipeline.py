@@ -19,6 +19,7 @@ from sdlcore.storage.files import sha256_of
 from tests.workflow.conftest import Checkout
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
+ANOTHER_LR = {"methods": {"topk": {"lr": 0.001}}}
 
 
 @contextmanager
@@ -50,17 +51,6 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     ]
 
 
-def test_at_the_end_stand_the_files_that_were_asked_for_and_the_report_where_it_is_one(tmp_path):
-    checkout = Checkout(tmp_path / "checkout")
-    said = checkout.snakemake("table3").stdout
-    for ending in ("csv", "md", "tex"):
-        assert f"\nresults/tiny/tables/table3.{ending}\n" in said
-    features = "results/tiny/bench/lrb/seed0/feature_matrix.safetensors"
-    said = checkout.snakemake(features).stdout
-    assert f"\n{features}\n" in said
-    assert "report.html" not in said
-
-
 def test_it_fits_the_size_that_tests_and_clusters_count_on(finished):
     assert len(finished.plan("--forceall").jobs) <= 25
 
@@ -87,25 +77,30 @@ def test_every_file_says_where_it_came_from(finished):
         assert facts["code"]
 
 
-def test_afterwards_there_is_nothing_to_do(finished):
-    plan = finished.plan()
-    assert plan.jobs == []
-    assert "Nothing to be done" in plan.text
-
-
-def test_touching_every_file_of_the_checkout_reruns_nothing(finished):
+def test_touching_every_file_or_editing_what_no_run_uses_reruns_nothing(finished):
     for part in ("Snakefile", "workflow", "config", "src", "resources", "environment.yml"):
         for path in [finished.path / part, *(finished.path / part).rglob("*")]:
             if path.is_file():
                 os.utime(path)
-    assert finished.plan().jobs == []
+    # parts that no run uses, and declarations of settings
+    unused = ["model/activations/relu.py", "losses/l1.py", "solvers/acs.py", "run.py", "solvers/settings.py"]
+    edits = dict.fromkeys(unused, "\nEDIT = 1\n")
+    prose = {"model/sigma.py": "\n# a comment\n", "losses/total.py": '\n"""A docstring."""\n'}
+    with ExitStack() as stack:
+        for module, text in (edits | prose).items():
+            stack.enter_context(edited(finished.path / "src/sdlcore" / module, text))
+        plan = finished.plan()
+    assert plan.jobs == []
+    assert "Nothing to be done" in plan.text
 
 
-def plan_of_another_lr(checkout):
-    return checkout.plan(change={"methods": {"topk": {"lr": 0.001}}}).jobs
+@pytest.fixture(scope="module")
+def another_lr(finished):
+    """What another hyperparameter of one method makes anew."""
+    return finished.plan(change=ANOTHER_LR)
 
 
-def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finished, tmp_path):
+def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finished, another_lr, tmp_path):
     copy = Checkout(tmp_path / "copy")
     subprocess.run(["cp", "-r", finished.path / "results", copy.path / "results"], check=True)
     # a copy whose times are in order: Snakemake has nothing to do there, and so --touch alone records nothing
@@ -119,21 +114,22 @@ def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finish
     assert plan.jobs == []
     assert "was copied here" not in plan.text
     # a record for every file, or another setting's runs would count as these
-    assert plan_of_another_lr(copy) == plan_of_another_lr(finished)
+    assert copy.plan(change=ANOTHER_LR).jobs == another_lr.jobs
 
 
-def test_results_copied_with_snakemakes_records_are_finished(finished, tmp_path):
-    copy = Checkout(tmp_path / "copy")
-    for part in ("results", ".snakemake"):
-        subprocess.run(["cp", "-r", finished.path / part, copy.path / part], check=True)
-    plan = copy.plan()
+def test_a_copied_checkout_with_snakemakes_records_makes_nothing_anew(finished, tmp_path):
+    """Every file has a new path and a new time."""
+    subprocess.run(["cp", "-r", finished.path, tmp_path / "copy"], check=True)
+    plan = finished.plan(where=tmp_path / "copy")
     assert plan.jobs == []
     assert "was copied here" not in plan.text
 
 
 def test_another_configuration_takes_the_runs_that_are_the_same(finished):
     run = "runs/lrb/topk/best/none/seed0"
-    finished.snakemake(f"results/other/{run}/metrics.json", change={"name": "other"})
+    said = finished.snakemake(f"results/other/{run}/metrics.json", change={"name": "other"}).stdout
+    assert f"\nresults/other/{run}/metrics.json\n" in said, "it ends with the file that was asked for"
+    assert "report.html" not in said, "which is no report"
     said = (finished.path / "logs/other/train/lrb.topk.best.none.seed0.log").read_text()
     assert f"results/tiny/{run} is the same run, and finished: its files are copied" in said
     said = (finished.path / "logs/other/evaluate/lrb.topk.best.none.seed0.log").read_text()
@@ -148,9 +144,8 @@ def test_another_configuration_takes_the_runs_that_are_the_same(finished):
         shutil.rmtree(finished.path / folder)
 
 
-def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finished):
-    plan = finished.plan(change={"methods": {"topk": {"lr": 0.001}}})
-    assert plan.rules() == {
+def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(another_lr):
+    assert another_lr.rules() == {
         "train",
         "evaluate",
         "make_table1",
@@ -160,8 +155,8 @@ def test_a_methods_hyperparameter_reruns_its_runs_and_what_depends_on_them(finis
         "report",
     }
     for rule in ("train", "evaluate"):
-        assert len(plan.of(rule)) == 2
-        assert all("method=topk" in wildcards for wildcards in plan.of(rule))
+        assert len(another_lr.of(rule)) == 2
+        assert all("method=topk" in wildcards for wildcards in another_lr.of(rule))
 
 
 def test_the_number_of_anchors_reruns_what_knows_of_anchors(finished):
@@ -198,14 +193,6 @@ def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, fir
     assert not plan.rules() & untouched
 
 
-def test_editing_parts_that_no_run_uses_and_declarations_of_settings_reruns_nothing(finished):
-    unused = ["model/activations/relu.py", "losses/l1.py", "solvers/acs.py", "run.py", "solvers/settings.py"]
-    with ExitStack() as edits:
-        for module in unused:
-            edits.enter_context(edited(finished.path / "src/sdlcore" / module, "\nEDIT = 1\n"))
-        assert finished.plan().jobs == []
-
-
 def test_editing_a_script_reruns_its_stage(finished):
     with edited(finished.path / "workflow/scripts/report.py", "\nEDIT = 1\n"):
         assert finished.plan().rules() == {"report"}
@@ -216,36 +203,28 @@ def test_editing_a_product_remakes_it_alone(finished):
         assert finished.plan().rules() == {"make_figure8", "report"}
 
 
-def test_editing_prose_reruns_nothing(finished):
-    source = finished.path / "src/sdlcore"
-    with (
-        edited(source / "model/sigma.py", "\n# a comment\n"),
-        edited(source / "losses/total.py", '\n"""A docstring."""\n'),
-    ):
-        assert finished.plan().jobs == []
+@contextmanager
+def without(path):
+    """Take a file away, and put it back afterwards."""
+    aside = path.rename(path.with_name(f"{path.name}.aside"))
+    try:
+        yield
+    finally:
+        aside.rename(path)
 
 
 def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
-    metrics = finished.path / RUN / "metrics.json"
-    before = metrics.read_text()
-    metrics.unlink()
-    plan = finished.plan()
+    with without(finished.path / RUN / "metrics.json"):
+        plan, of_table = finished.plan(), finished.plan("table1")
     remade = ["evaluate", "make_overview", "make_table1"]
     assert sorted(rule for rule, _ in plan.jobs) == [*remade, "make_verdicts", "report"]
-    assert sorted(rule for rule, _ in finished.plan("table1").jobs) == [*remade, "table1"]
-    finished.snakemake(f"{RUN}/metrics.json")
-    assert metrics.read_text() == before
-    assert finished.plan().jobs == []
+    assert sorted(rule for rule, _ in of_table.jobs) == [*remade, "table1"]
 
 
 @pytest.mark.parametrize("lost", ["tables/table1.tex", "figures/figure6.pdf", "tables/figure6.csv", "tables/claims.md"])
 def test_any_lost_result_is_missed(finished, lost):
-    path = finished.path / "results/tiny" / lost
-    before, stamp = path.read_bytes(), path.stat()
-    path.unlink()
-    plan = finished.plan()
-    path.write_bytes(before)
-    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with without(finished.path / "results/tiny" / lost):
+        plan = finished.plan()
     assert plan.rules() & {"make_table1", "make_figure6", "make_verdicts"}
     assert not plan.rules() & {"train", "evaluate"}
 
@@ -312,12 +291,6 @@ def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finish
     assert plan.rules() == {"samples", "train", "evaluate", "make_frontier", "frontier"}
 
 
-def test_a_moved_checkout_makes_nothing_anew(finished, tmp_path):
-    moved = tmp_path / "elsewhere"
-    shutil.copytree(finished.path, moved, symlinks=True)
-    assert finished.plan(where=moved).jobs == []
-
-
 def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_path):
     """The point that is Table 1's has its runs already; the other one is a bench of its own."""
     where = tmp_path / "sweeping"
@@ -328,7 +301,9 @@ def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_pat
     plan = finished.plan("table4", change=change, where=where)
     (trained,) = plan.of("train")
     assert "source=lrb_n_14" in trained
-    finished.snakemake("table4", change=change, where=where)
+    said = finished.snakemake("table4", change=change, where=where).stdout
+    for ending in ("csv", "md", "tex"):
+        assert f"\nresults/tiny/tables/table4.{ending}\n" in said
     results = where / "results/tiny"
     with (results / "tables/table4_runs.csv").open() as file:
         runs = list(csv.DictReader(file))
@@ -348,20 +323,17 @@ def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_pat
     assert finished.plan("table4", change=change, where=where).rules() == {"make_table4", "table4"}
 
 
-def test_a_damaged_store_stops_the_run_with_its_name(finished):
-    store = finished.path / "results/tiny/activations/lrb/seed0/train.h5"
-    before = store.read_bytes()
-    stamp = store.stat()
+def stop_by_a_damaged_store(checkout):
+    store = checkout.path / "results/tiny/activations/lrb/seed0/train.h5"
+    before, stamp = store.read_bytes(), store.stat()
     try:
         store.write_bytes(before[: len(before) // 3])
-        done = finished.snakemake(f"{RUN}/model.safetensors", "--forcerun", "train", check=False)
-        assert done.returncode != 0
-        assert "train.h5: does not end with its checksums" in done.stdout
+        done = checkout.snakemake(f"{RUN}/model.safetensors", "--forcerun", "train", check=False)
     finally:
         store.write_bytes(before)
         os.utime(store, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    finished.snakemake(f"{RUN}/model.safetensors", f"{RUN}/metrics.json")
-    assert finished.plan().jobs == []
+    assert done.returncode != 0
+    assert "train.h5: does not end with its checksums" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -370,9 +342,11 @@ def test_a_damaged_store_stops_the_run_with_its_name(finished):
     ids=["forked", "of its own"],
 )
 def test_a_run_made_again_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
-    """The same run, asked for again, is the same model, and has the same metrics."""
+    """The same run, asked for again, is the same model, and has the same metrics; also after it failed."""
     files = [finished.path / RUN / name for name in ("model.safetensors", "metrics.json")]
     before = [file.read_bytes() for file in files]
+    if hooks:
+        stop_by_a_damaged_store(finished)
     script = finished.path / "workflow/warm.py"
     text = script.read_text()
     script.write_text(text.replace("    server = socket.", "    print('warm', file=sys.stderr)\n    server = socket."))

@@ -32,16 +32,7 @@ def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(che
     [
         ("tabel1", "tabel1: no table, figure, rule or file of the configuration tiny; did you mean table1?"),
         ("results/tiny/tables/tabel1.md", "nothing makes tabel1.md in results/tiny/tables; did you mean table1.md?"),
-        (
-            "results/quick/report.html",
-            "the configuration tiny makes results/tiny alone; name the other by --configfile",
-        ),
-        (
-            "table5",
-            "config/config.yaml and config/paper.yaml do. Try: snakemake table5 --configfile config/config.yaml",
-        ),
         ("harder", "config/harder.yaml does. Try: snakemake harder --configfile config/harder.yaml"),
-        ("law", "the first lines of config/law.yaml say how to"),
     ],
 )
 def test_a_target_that_nothing_makes_is_refused_with_what_was_meant(checkout, target, says):
@@ -122,19 +113,17 @@ def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
     assert len(one_run.of("train")) == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seeds": []}, "seeds: "),
-        ({"sede": [0]}, "sede: unknown key; did you mean seeds?"),
-        ({"methods": {"topk": {"lr": "fast"}}}, "methods.topk.lr: expected number"),
-        ({"name": "../elsewhere"}, "name: expected lower-case letters"),
-    ],
-)
-def test_a_wrong_configuration_is_refused_before_anything_runs(checkout, change, message):
+def test_a_wrong_configuration_is_refused_before_anything_runs(checkout):
+    change = {"seeds": [], "sede": [0], "methods": {"topk": {"lr": "fast"}}, "name": "../elsewhere"}
     done = checkout.snakemake("--forceall", change=change, check=False)
     assert done.returncode != 0
-    assert message in done.stdout
+    for message in (
+        "seeds: expected",
+        "sede: unknown key; did you mean seeds?",
+        "methods.topk.lr: expected number",
+        "name: expected lower-case letters",
+    ):
+        assert message in done.stdout
     assert "Traceback" not in done.stdout
     assert "rule " not in done.stdout
 

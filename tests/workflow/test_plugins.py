@@ -26,6 +26,13 @@ def trained(tmp_path_factory):
     return checkout
 
 
+@pytest.fixture(scope="module")
+def added(trained):
+    """The same, with the example's own table."""
+    with_example(trained)
+    return trained
+
+
 def with_example(checkout, *arguments, **change):
     """Run Snakemake on the example, laid over the tiny configuration."""
     small = {"name": "new_method", "tables": {"table1": {"anchorings": ["none"]}}}
@@ -46,43 +53,40 @@ def test_a_method_that_is_added_is_the_only_one_that_is_trained(trained):
     assert not trained.plan("make_table1", change=alone).jobs
 
 
-def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(trained):
-    with_example(trained)
-    table = pd.read_csv(trained.path / "results/new_method/tables/table1.csv")
+def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(added):
+    table = pd.read_csv(added.path / "results/new_method/tables/table1.csv")
     rows = table[table["method"] == "soft"]
     assert len(rows) == 1
     assert rows["fvu_mean"].notna().all()
-    logs = {path.name: path.read_text() for path in (trained.path / "logs/new_method/train").glob("*.log")}
+    logs = {path.name: path.read_text() for path in (added.path / "logs/new_method/train").glob("*.log")}
     copied = {name.split(".")[1] for name, text in logs.items() if "is the same run, and finished" in text}
     assert copied == {"topk"}
-    assert not plan(trained).jobs
+    assert not plan(added).jobs
 
 
 @pytest.mark.slow
-def test_an_edit_of_the_plugin_makes_its_own_runs_anew(trained):
-    with_example(trained)
-    module = trained.path.parent / "my own/my_method.py"
+def test_an_edit_of_the_plugin_makes_its_own_runs_anew(added):
+    module = added.path.parent / "my own/my_method.py"
     before = module.read_text()
     module.write_text(f"# a comment changes nothing\n{before}")
-    assert not plan(trained).jobs
+    assert not plan(added).jobs
     module.write_text(before.replace("clamp(min=0)", "clamp(min=1e-6)"))
-    edited = plan(trained)
+    edited = plan(added)
     module.write_text(before)
     assert edited.of("train") == edited.of("evaluate") == SOFT
-    assert plan(trained, methods={"soft": {"shrink": 0.2}}).of("train") == SOFT
+    assert plan(added, methods={"soft": {"shrink": 0.2}}).of("train") == SOFT
 
 
-def test_a_metric_evaluates_the_runs_of_its_configuration_anew_and_trains_none(trained):
-    with_example(trained)
-    (trained.path / "measuring.py").write_text(
+def test_a_metric_evaluates_the_runs_of_its_configuration_anew_and_trains_none(added):
+    (added.path / "measuring.py").write_text(
         "from sdlcore.evaluation.metrics import EVERY_RUN\n"
         "from sdlcore.evaluation.plugin_metrics import metric\n"
         "metric('own', 'Own', 'one', runs=EVERY_RUN)(lambda judged: 1.0)\n"
     )
-    measured = plan(trained, plugins=["../my own/my_method.py", "measuring"])
+    measured = plan(added, plugins=["../my own/my_method.py", "measuring"])
     assert measured.rules() == {"evaluate", "make_table1"}
     assert len(measured.of("evaluate")) == 2
-    assert not trained.plan("make_table1", change=SMALL).jobs
+    assert not added.plan("make_table1", change=SMALL).jobs
 
 
 NOISE = """

@@ -17,7 +17,8 @@ def test_names_and_parts_of_paths_that_are_close_are_suggested():
     assert said("table2").endswith("did you mean table1?")
     assert said("something").endswith("see snakemake --list")
     assert "nothing makes topkk in results/mine/runs/lrb; did you mean topk?" in said("results/mine/runs/lrb/topkk/a")
-    assert "results/mine alone" in said("results/other/tables/table1.csv")
+    alone = "the configuration mine makes results/mine alone; name the other by --configfile"
+    assert alone in said("results/other/tables/table1.csv")
     assert "nothing makes result in the working directory; did you mean results?" in said("result/mine/report.html")
     assert said("results/mine/tables").endswith("a folder, expected a file in it")
 
@@ -26,6 +27,13 @@ def test_the_product_of_a_plan_is_suggested_by_its_own_name(tmp_path):
     rules = ["table1", "plan_table1", "theory"]
     assert unknown_target("plan_tabel1", "mine", rules, FILES, tmp_path).endswith("did you mean table1?")
     assert "nothing to plan" in unknown_target("plan_theory", "mine", rules, FILES, tmp_path)
+
+
+def test_configurations_of_the_repository_are_suggested():
+    config = REPOSITORY / "config"
+    whole = f"{config}/config.yaml and {config}/paper.yaml do. Try: snakemake table5 --configfile {config}/config.yaml"
+    assert said("table5", config).endswith(whole)
+    assert said("law", config).endswith(f"the first lines of {config}/law.yaml say how to")
 
 
 def test_a_table_of_the_default_configuration_is_suggested_to_another():
