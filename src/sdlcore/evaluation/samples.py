@@ -29,7 +29,7 @@ def batches(store: Activations, pair: str) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 class Latents:
-    """What is kept of the latents of all samples, which are added batch by batch.
+    """Statistics of latents over all samples, which are added batch by batch.
 
     ``detectors`` are the latents of n features, one each.
     """
@@ -65,7 +65,7 @@ class Latents:
 
 
 class Detected:
-    """How often the latent of each of n features fires, how often the feature is there, and how often both."""
+    """Count the samples in which each detector fires, those in which its feature is active, and those of both."""
 
     def __init__(self, detectors: np.ndarray, features: Features) -> None:
         self._detectors, self._features, self._rows = detectors, features, 0

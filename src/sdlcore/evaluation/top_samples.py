@@ -27,10 +27,10 @@ class TopSamples(NamedTuple):
         return cls(np.zeros((n_latents, top), dtype=np.float32), np.full((n_latents, top), -1))
 
     def with_batch(self, latents: scipy.sparse.csr_array, start: int) -> "TopSamples":
-        """Return the largest of these and of B samples more (B x M), which are rows ``start`` and following."""
+        """Merge in the latents of B more samples (B x M), which are the store's rows from ``start`` on."""
         entries = latents.tocoo()
         latent, value, sample = entries.col, entries.data, start + entries.row.astype(np.int64)
-        # of equal ones the earlier stay
+        # one that only equals the least comes later than it, and stays out
         enters = value > self.values[latent, -1]
         order = np.lexsort((sample[enters], -value[enters], latent[enters]))
         latent, value, sample = (part[enters][order] for part in (latent, value, sample))

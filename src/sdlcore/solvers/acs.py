@@ -143,7 +143,7 @@ def gram_of(atoms_KR: Tensor) -> Tensor:
 
 
 def _symmetric(products_KK: Tensor) -> Tensor:
-    """Return a matrix with its lower triangle on both sides: some processors add up the two sides in other orders."""
+    """Copy the lower triangle to the upper one: some processors add up the products of the two in different orders."""
     return products_KK.tril() + products_KK.tril(-1).T
 
 

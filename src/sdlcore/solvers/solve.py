@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ENCODER_STEPS = 3
 """Batches that an encoder is fitted to."""
 ORDINARY = 2.0**-20, 2.0**20
-"""Largest entries of a batch between which activations are solved for as they are."""
+"""Solvers take activations as they are if the largest entry of a batch is between these."""
 MOST_APART = 2.0**-110, 2.0**110
 """Ratios of the sizes of target and input between which a transcoder's encoder is well within float32."""
 
@@ -41,7 +41,7 @@ class Found(NamedTuple):
     rows: list[Row]
     """Of its history, one a step."""
     unit: float = 1.0
-    """What x_r was divided by (`unit_of`). Atoms, of norm one, do not depend on it."""
+    """The power of two that x_r was divided by (`unit_of`). Unit atoms do not depend on it."""
 
     def codes(self, x_BR: Tensor, config: SolverConfig) -> Codes:
         """Return the non-negative codes of B samples in ``unit``, with supports as large as the last step's."""
@@ -73,7 +73,7 @@ def find(
 
 
 class _InUnit:
-    """Batches, divided by the unit of the first that is read: reading it sooner would not count as time of search."""
+    """Divide batches by the unit of the first one. Reading that before the search would leave it out of its seconds."""
 
     def __init__(self, batches: Batches, known: bool) -> None:
         self._batches, self._known, self.unit = batches, known, 1.0
@@ -86,7 +86,7 @@ class _InUnit:
 
 
 def unit_of(x: Tensor) -> float:
-    """Return the power of two that a solver divides samples by, so that squares of theirs fit into float32.
+    """Return the power of two that a solver divides samples by, so that their squares fit into float32.
 
     Squares overflow beyond 1e19 and vanish below 1e-22, after which a search ends with NaN or zeros. A power of two
     changes no digit. 1 for `ORDINARY` samples, and for those that `search.read_batch` refuses.

@@ -1,4 +1,4 @@
-"""Say once that kernels are being compiled: the first use of an installation is silent for long otherwise."""
+"""Say once that kernels are being compiled: the first use of an installation would otherwise be silent for a minute."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _SAID: list[bool] = []
 
 @contextmanager
 def announcing(say: Callable[[str], None]) -> Iterator[None]:
-    """Have ``say`` called with `ANNOUNCEMENT` if numba begins to compile, at most once a process."""
+    """Call ``say`` with `ANNOUNCEMENT` if numba compiles a kernel in the block, at most once a process."""
     _LISTENING.append(say)
     try:
         yield
@@ -22,7 +22,7 @@ def announcing(say: Callable[[str], None]) -> Iterator[None]:
 
 @cache
 def watch_compiler() -> None:
-    """Listen to numba, which tells of functions that it compiles and not of those that it finds in its cache."""
+    """Register a listener with numba, which reports functions that it compiles but not those that its cache has."""
     from numba.core import event
 
     class Compiling(event.Listener):

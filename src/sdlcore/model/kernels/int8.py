@@ -27,14 +27,14 @@ def multiply(samples: Tensor, latents: Tensor, out: Tensor) -> None:
 
 @cache
 def is_exact() -> bool:
-    """Whether this process computes products of int8 correctly. Only the first call tries them, in a few ms."""
+    """Whether products of int8 are correct in this process. Only the first call computes some, in a few ms."""
     return agrees_with_integers(multiply)
 
 
 def agrees_with_integers(product: Multiply) -> bool:
     """Compare small products with exact integers, in several shapes.
 
-    Entries are the largest in absolute value, where sums of 16 bits overflow, and then any.
+    Entries first have the largest absolute value, so that sums in 16 bits overflow, and are then drawn at random.
     """
     generator = torch.Generator().manual_seed(0)
     for rows, inner, columns in _TRIED:

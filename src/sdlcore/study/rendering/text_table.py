@@ -7,7 +7,7 @@ import pandas as pd
 from sdlcore.text import in_line
 
 LONGEST = 1000
-"""Letters of a cell."""
+"""Letters after which a cell is cut."""
 
 
 class TextTable(NamedTuple):
@@ -26,5 +26,5 @@ class TextTable(NamedTuple):
 
 
 def _cell(value: object) -> object:
-    """Return a cell without what would end it: a bar or a line break."""
+    """Escape bars and line breaks, which would end a cell."""
     return in_line(value, LONGEST).replace("|", r"\|") if isinstance(value, str) else value

@@ -237,9 +237,9 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     must find the names of the data.
     """
     # csv leaves a carriage return unquoted where lines end otherwise, and readers end a line there
-    odd = any("\r" in text for name in frame for text in frame[name] if isinstance(text, str))
+    has_returns = any("\r" in text for name in frame for text in frame[name] if isinstance(text, str))
     with atomic_path(path) as part:
-        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if odd else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
         frame.to_csv(part, index=False, lineterminator="\n", quoting=quoting)
 
 

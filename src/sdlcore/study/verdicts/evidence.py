@@ -70,7 +70,7 @@ class Group(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The runs that stand for a row of the paper's tables."""
+    """Our runs for a row of the paper's tables."""
 
     runs: Runs
     protocol: str
@@ -120,7 +120,7 @@ class Evidence:
 
     @cached_property
     def looked_up(self) -> dict[tuple[Place, int | None, int | None], dict[str, Cell]]:
-        """The results of `cells` by its arguments. Numbers, claims and readings look up the same rows many times."""
+        """Results of `cells` by its arguments: numbers, claims and readings look up the same rows many times."""
         return {}
 
 

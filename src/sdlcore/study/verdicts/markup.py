@@ -46,7 +46,7 @@ CLAIMS_CAPTION = (
 )
 
 NEARLY_ALL = 98
-"""Per cent recovered from which on a dictionary of all features would do, within the tolerance of 2 points."""
+"""Recovery in per cent that a dictionary of all features reproduces, within the tolerance of 2 points."""
 
 
 def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
@@ -292,7 +292,7 @@ def _text(means: object) -> str:
 
 
 def _of_decoders(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers that are not reproduced, but that our decoders have by cosines."""
+    """Return the numbers that our encoders do not reproduce but our decoders do, by cosines."""
     under = verdicts["reproduced_under"].fillna("").str.contains(f"decoder, {COSINE}")
     return verdicts[verdicts["verdict"].eq(NOT_REPRODUCED) & under]
 
