@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from sdlcore.api.fitting import device_of
 from sdlcore.api.inputs import STORES
-from sdlcore.api.run_identity import MAKING, READERS, compare, joined
+from sdlcore.api.run_identity import ENVIRONMENT, READERS, compare, joined
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.device import Device
 from sdlcore.inside.places import sites_at, stack_of
@@ -185,10 +185,10 @@ def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
             f"{path} holds other activations ({differences.listed()}). Open it with "
             f"sdl.ActivationStore({str(path)!r}), or choose another file."
         )
-    if differences.making:
+    if differences.environment:
         warnings.warn(
-            f"{path}: opened a finished store, computed with {joined(differences.making)}. A new extraction can differ "
-            "slightly; choose another file to extract again",
+            f"{path}: opened a finished store, computed with {joined(differences.environment)}. A new extraction can "
+            "differ slightly; choose another file to extract again",
             stacklevel=3,
         )
     return store
@@ -196,7 +196,7 @@ def _existing(path: Path, facts: Mapping[str, Any]) -> ActivationStore:
 
 def _compared(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts that say which activations a store holds, and what computed them."""
-    found = {name: facts.get(name) for name in ("model", "text", "tokens", *MAKING)}
+    found = {name: facts.get(name) for name in ("model", "text", "tokens", *ENVIRONMENT)}
     # names of model and text may change: other facts identify their content
     found["source"] = {name: value for name, value in (facts.get("source") or {}).items() if name not in found}
     return {**found, "precision": (facts.get("precision") or {}).get("forward")}

@@ -27,8 +27,16 @@ from sdlcore.api.own_parts import (
     refuse_unused,
     unused_settings,
 )
-from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART, alone, existing, finished_run, run_folder
-from sdlcore.api.run_identity import MAKING, RESUMED, compare, computing, identity_of, versions_of, warn_of_making
+from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART, alone, existing_run, finished_run, run_folder
+from sdlcore.api.run_identity import (
+    ENVIRONMENT,
+    RESUMED,
+    compare,
+    identity_of,
+    packages_of,
+    versions_of,
+    warn_of_environment,
+)
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import Source, digest_of_arrays, stored
 from sdlcore.api.streams import ANEW, Stream, is_stream
@@ -142,7 +150,7 @@ def fit(
     with nullcontext(batches) if batches is not None else stored(x, target) as source:
         facts = asked.facts(source)
         if folder is not None:
-            warn_of_making({folder: existing(folder, facts)})
+            warn_of_environment({folder: existing_run(folder, facts)})
         return asked.find(source, facts, asked.sinks(progress), folder)
 
 
@@ -238,7 +246,7 @@ class Fit:
         """
         if folder is None:
             return self._find(source, facts, sinks, None, stop)
-        found = existing(folder, facts)
+        found = existing_run(folder, facts)
         if found is not None and found.is_finished:
             check_stopped(folder, self.own)
             if not source.recorded:
@@ -330,7 +338,7 @@ def made_by(
     # solvers compute on the CPU, whatever the machine has
     where = "cpu" if isinstance(config, SolverConfig) else device.type
     facts = provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=where)
-    facts["versions"] = {"python": facts["versions"]["python"], **versions_of((*computing(config, where), *packages))}
+    facts["versions"] = {"python": facts["versions"]["python"], **versions_of((*packages_of(config, where), *packages))}
     return facts
 
 
@@ -365,6 +373,6 @@ def _resumed(path: Path, facts: dict[str, Any]) -> Checkpointing:
     if found is None:
         return Checkpointing(path, identity_of(facts), facts)
     earlier = found.made.get(RESUMED, [])
-    if compare(found.made, facts).making:
-        earlier = [*earlier, {"until_step": found.step, **{name: found.made.get(name) for name in MAKING}}]
+    if compare(found.made, facts).environment:
+        earlier = [*earlier, {"until_step": found.step, **{name: found.made.get(name) for name in ENVIRONMENT}}]
     return Checkpointing(path, found.identity, facts | ({RESUMED: earlier} if earlier else {}))

@@ -8,8 +8,8 @@ from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, device_of, made_by
-from sdlcore.api.run_folder import existing
-from sdlcore.api.run_identity import READERS, warn_of_making
+from sdlcore.api.run_folder import existing_run
+from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
 from sdlcore.device import Device
@@ -93,8 +93,8 @@ def fit_layers(
     read, made, found = reader.facts() | {"tokens": tokens}, made_by(asked.config, asked.seed, where, READERS), []
     text = {layer: {"activations": {"where": {"layer": layer, "place": place}, **read}} for layer in sites}
     folders = {layer: None if out is None else out / folder_of(layer) for layer in sites}
-    there = {folder: existing(folder, made | text[layer]) for layer, folder in folders.items() if folder}
-    warn_of_making(there)
+    there = {folder: existing_run(folder, made | text[layer]) for layer, folder in folders.items() if folder}
+    warn_of_environment(there)
     finished = {folder for folder, run in there.items() if run is not None and run.is_finished}
     for layer, its in sites.items():
         folder = folders[layer]

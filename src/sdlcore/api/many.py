@@ -18,8 +18,8 @@ from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
 from sdlcore.api.fitting import Fit, device_of
 from sdlcore.api.inputs import pair_of
-from sdlcore.api.run_folder import existing, run_folder
-from sdlcore.api.run_identity import Existing, warn_of_making
+from sdlcore.api.run_folder import existing_run, run_folder
+from sdlcore.api.run_identity import ExistingRun, warn_of_environment
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
 from sdlcore.data.anchors import Anchors
@@ -114,7 +114,7 @@ def fit_many(
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(asked))
     with stored(x, target) as source, _Bar([one.steps for one in asked.values()], progress) as bar:
-        facts, there = {}, dict[Path, Existing | None]()
+        facts, there = {}, dict[Path, ExistingRun | None]()
         folders = {name: None if folder is None else folder / str(name) for name in asked}
         for name, one in asked.items():
             with _naming(name):
@@ -122,10 +122,10 @@ def fit_many(
                 its = folders[name]
                 if its is None:
                     continue
-                there[its] = run = existing(its, facts[name])
+                there[its] = run = existing_run(its, facts[name])
                 if run is not None and run.is_finished:
                     bar.add(one.steps)
-        warn_of_making(there)
+        warn_of_environment(there)
 
         def find(name: Name, stop: Event) -> Dictionary:
             torch.set_num_threads(max(1, cores // side_by_side))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.run_identity import Differences, Existing, compare
+from sdlcore.api.run_identity import ExistingRun, compare
 from sdlcore.storage.paths import user_path
 from sdlcore.training.checkpoint import describe_checkpoint
 
@@ -58,7 +58,7 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(held)
 
 
-def existing(folder: Path, facts: dict[str, Any]) -> Existing | None:
+def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     """Return the run in a folder, finished or not; None if there is none.
 
     Parameters
@@ -92,10 +92,10 @@ def existing(folder: Path, facts: dict[str, Any]) -> Existing | None:
             f"{folder} holds {found.step} steps of a different run ({differences.listed()}). Resume it with its own "
             "settings and data, or choose another folder."
         )
-    return Existing(False, differences.making)
+    return ExistingRun(False, differences.environment)
 
 
-def finished_run(folder: Path, facts: dict[str, Any]) -> Existing | None:
+def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     """Return the finished run in a folder, None if there is none; ValueError if it is a different run."""
     path = folder / CONFIG
     if not path.is_file():
@@ -106,10 +106,10 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> Existing | None:
         saved = None
     if not isinstance(saved, dict):
         raise ValueError(f"{path} does not describe a run: expected a JSON object. Choose another folder.")
-    differences: Differences = compare(saved, facts)
+    differences = compare(saved, facts)
     if differences.identity:
         raise ValueError(
             f"{folder} belongs to a different run ({differences.listed()}). Open it with "
             f"sdl.load({str(folder)!r}), or choose another folder."
         )
-    return Existing(True, differences.making)
+    return ExistingRun(True, differences.environment)

@@ -1,7 +1,7 @@
-"""Tell whether a folder holds the run that a call asks for: same settings, seed and data.
+"""Compare the run in a folder with the run that a call asks for: settings, seed and data.
 
-Code, package versions and device can change a result by rounding. They do not make another run: a call opens what is
-finished, or resumes what is not, and warns once of what differs.
+Code, package versions and device can change a result by rounding. They do not make it a different run: the call opens
+the finished run, or resumes the unfinished one, and gives one warning that lists the differences.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from sdlcore.settings import Json
 from sdlcore.solvers.registry import libraries_of
 from sdlcore.solvers.settings import SolverConfig
 
-MAKING = ("code", "versions", "device")
-"""Facts about how a run was computed."""
+ENVIRONMENT = ("code", "versions", "device")
+"""Facts about what computed a run."""
 RESUMED = "resumed"
-"""Fact of a run that was resumed with other code, packages or device: those of its steps before."""
+"""Key of provenance: the code, packages and device of the steps before a run was resumed with others."""
 STOPPED = "stopped"
-"""Fact of a run that ended before its last step: the step, and the callback or the end of the batches."""
+"""Key of provenance: the step at which a run ended early, and who stopped it: callbacks, or the end of the batches."""
 READERS = ("numpy", "transformers", "tokenizers")
 """Packages that compute activations from a text, beside torch."""
 LISTED = 4
@@ -35,23 +35,23 @@ class Differences(NamedTuple):
 
     identity: list[str]
     """Settings, seed and data. If there are any, the runs are different."""
-    making: list[str]
-    """Packages, code and device."""
+    environment: list[str]
+    """Packages, code and device. They can change a result by rounding."""
 
     def listed(self) -> str:
         """Return the first differences in identity as text."""
         return ", ".join(self.identity[:LISTED]) + (", ..." if len(self.identity) > LISTED else "")
 
 
-class Existing(NamedTuple):
-    """The run in a folder, which a call opens if it is finished, and resumes if not."""
+class ExistingRun(NamedTuple):
+    """A run in a folder. A call opens a finished run, and resumes an unfinished one."""
 
     is_finished: bool
-    making: list[str]
+    environment: list[str]
     """Differences in packages, code and device."""
 
 
-def computing(config: RunConfig | SolverConfig, device: str) -> tuple[str, ...]:
+def packages_of(config: RunConfig | SolverConfig, device: str) -> tuple[str, ...]:
     """Return the packages that compute a dictionary, whose versions can change its numbers."""
     if isinstance(config, SolverConfig):
         return ("numpy", "torch", "numba", *libraries_of(config.solver))
@@ -59,7 +59,7 @@ def computing(config: RunConfig | SolverConfig, device: str) -> tuple[str, ...]:
 
 
 def versions_of(packages: tuple[str, ...]) -> dict[str, Json]:
-    """Return the versions of those packages that are installed."""
+    """Return the versions of the packages that are installed; leave out the others."""
     found: dict[str, Json] = {}
     for package in packages:
         try:
@@ -71,7 +71,7 @@ def versions_of(packages: tuple[str, ...]) -> dict[str, Json]:
 
 def identity_of(facts: Mapping[str, Any]) -> str:
     """Return a digest of a run's settings, seed and data."""
-    kept = {name: value for name, value in facts.items() if name not in {*MAKING, RESUMED, STOPPED}}
+    kept = {name: value for name, value in facts.items() if name not in {*ENVIRONMENT, RESUMED, STOPPED}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -83,34 +83,34 @@ def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
     """
     here = json.loads(json.dumps(here))
     described = {"inputs"} if "inputs" not in here else {"activations"} if "inputs" in there else set()
-    names = [name for name in {**here, **there} if name not in {*MAKING, RESUMED, STOPPED, *described}]
+    names = [name for name in {**here, **there} if name not in {*ENVIRONMENT, RESUMED, STOPPED, *described}]
     identity = [said for name in names for said in _differences(name, there.get(name), here.get(name))]
-    making = [
+    environment = [
         f"{package} {found} (here {here['versions'][package]})"
         for package, found in (there.get("versions") or {}).items()
         if package != "python" and here["versions"].get(package, found) != found
     ]
     if there.get("device") != here.get("device"):
-        making.append(f"device {there.get('device')} (here {here.get('device')})")
+        environment.append(f"device {there.get('device')} (here {here.get('device')})")
     if there.get("code") != here.get("code"):
-        making.append("other code of sdlcore or its plugins")
-    return Differences(identity, making)
+        environment.append("other code of sdlcore or its plugins")
+    return Differences(identity, environment)
 
 
-def warn_of_making(runs: Mapping[Path, Existing | None]) -> None:
-    """Warn once of all runs that a call opens or resumes and that other packages, code or devices computed.
+def warn_of_environment(runs: Mapping[Path, ExistingRun | None]) -> None:
+    """Give one warning for all runs that a call opens or resumes, but other packages, code or devices computed.
 
     `fit` and its kin call this, so that the warning names the line of their caller.
     """
     alike: dict[tuple[bool, str], list[Path]] = defaultdict(list)
     for folder, found in runs.items():
-        if found is not None and found.making:
-            alike[found.is_finished, joined(found.making)].append(folder)
+        if found is not None and found.environment:
+            alike[found.is_finished, joined(found.environment)].append(folder)
     said = []
-    for (is_finished, making), folders in alike.items():
+    for (is_finished, environment), folders in alike.items():
         several = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
         does = "opened a finished run" if is_finished else "resumed an unfinished run"
-        said.append(f"{folders[0]}{several}: {does}, computed with {making}")
+        said.append(f"{folders[0]}{several}: {does}, computed with {environment}")
     if said:
         warnings.warn(
             f"{'; '.join(said)}. A new training can differ slightly; choose another folder to train again",
