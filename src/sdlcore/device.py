@@ -5,6 +5,8 @@ from typing import Literal
 
 import torch
 
+from sdlcore.settings import checked
+
 Device = Literal["auto", "cpu", "cuda"]
 """Where a user may ask to compute."""
 
@@ -27,3 +29,11 @@ def choose_device(name: str) -> torch.device:
     if number:
         torch.cuda.set_device(number)
     return torch.device("cuda")
+
+
+def device_of(asked: Device) -> torch.device:
+    """Return the device that a user asks for; ValueError for a name that `Device` does not list, such as cuda:1.
+
+    Scripts and commands check the name when they read their options, so `choose_device` does not.
+    """
+    return choose_device(checked("device", Device, asked))

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import sdlcore as sdl
-from sdlcore.api.fitting import Fit, bar
+from sdlcore.api.bars import bar
+from sdlcore.api.fitting import Fit
 from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
@@ -204,7 +205,7 @@ def test_anchors_have_the_papers_weight_unless_they_have_another(both, bench):
 
 
 def test_a_solver_tells_the_device_that_it_computes_on(both, monkeypatch):
-    monkeypatch.setattr("sdlcore.api.fitting.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("sdlcore.device.choose_device", lambda name: torch.device("cuda"))
     found = sdl.fit(both[0], solver="acs", n_atoms=16, max_steps=2, progress=False)
     assert found.provenance["device"] == "cpu"
 
@@ -404,7 +405,7 @@ def test_a_finished_run_keeps_no_checkpoint_wherever_a_call_was_cut_off(both, tm
 def test_a_finished_run_is_opened_on_the_device_that_it_was_found_on(both, tmp_path, monkeypatch):
     sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET)
     elsewhere = torch.device("meta")  # in the place of a GPU
-    monkeypatch.setattr("sdlcore.api.fitting.choose_device", lambda name: elsewhere)
+    monkeypatch.setattr("sdlcore.device.choose_device", lambda name: elsewhere)
     config = tmp_path / "run/config.json"
     monkeypatch.setattr("sdlcore.api.fitting.made_by", lambda *_: json.loads(config.read_text()))
     assert sdl.fit(both[0], out=tmp_path / "run", **TOPK, **QUIET).W_enc.device == elsewhere

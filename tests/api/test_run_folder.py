@@ -125,7 +125,7 @@ def rewritten(path, drop="", **facts):
     said = describe_checkpoint(path)
     checkpoint = load_checkpoint(path, said.identity)
     kept = {name: tensor for name, tensor in checkpoint.tensors.items() if name != drop}
-    save_checkpoint(path, said.identity, checkpoint._replace(tensors=kept), {**said.made, **facts})
+    save_checkpoint(path, said.identity, checkpoint._replace(tensors=kept), {**said.facts, **facts})
 
 
 def test_an_unfinished_run_resumes_with_other_code_and_says_so(x, tmp_path, monkeypatch):

@@ -1,9 +1,8 @@
 """Find a dictionary of activations in memory or in a store: by gradient descent, or by a solver."""
 
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from sdlcore.api.anchors import as_anchors, as_references
+from sdlcore.api.bars import bar
 from sdlcore.api.bench import Bench
 from sdlcore.api.checking import check_inputs, warn_of_a_mean, warn_of_dense, warn_of_error, warn_of_unused
 from sdlcore.api.dictionary import Dictionary, load
@@ -27,12 +26,16 @@ from sdlcore.api.own_parts import (
     refuse_unused,
     unused_settings,
 )
-from sdlcore.api.run_folder import CHECKPOINT, HISTORY_PART, alone, existing_run, finished_run, run_folder
+from sdlcore.api.run_folder import (
+    HISTORY_PART,
+    alone,
+    checkpointing,
+    existing_run,
+    finished_run,
+    remove_unfinished,
+    run_folder,
+)
 from sdlcore.api.run_identity import (
-    ENVIRONMENT,
-    RESUMED,
-    compare,
-    identity_of,
     packages_of,
     versions_of,
     warn_of_environment,
@@ -43,16 +46,13 @@ from sdlcore.api.streams import ANEW, Stream, is_stream
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
-from sdlcore.device import Device, choose_device
-from sdlcore.model.kernels.compiling import announcing
+from sdlcore.device import Device, device_of
 from sdlcore.run import LAMBDA_ANCHOR, RunConfig
 from sdlcore.settings import Seed, checked
 from sdlcore.solvers.run_solver import solve_dictionary
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.files import check_writable, provenance
-from sdlcore.storage.private import remove_leftovers
-from sdlcore.training.checkpoint import describe_checkpoint
-from sdlcore.training.history import History, Row, Sink, Write, csv_rows
+from sdlcore.training.history import History, Sink, csv_rows
 from sdlcore.training.loop import Checkpointing
 from sdlcore.training.own_parts import Callback, MakeOptimizer, MakeSchedule, OwnParts
 from sdlcore.training.train_dictionary import train_dictionary
@@ -257,20 +257,20 @@ class Fit:
         with alone(folder):
             keep = None
             if isinstance(self.config, RunConfig) and source.restarts:
-                keep = _resumed(folder / CHECKPOINT, facts)
-                facts = dict(keep.made)
+                keep = checkpointing(folder, facts)
+                facts = dict(keep.facts)
             elif isinstance(self.config, RunConfig):
                 said = "keeps no checkpoint, since x is an iterator, which cannot begin anew to go on from one"
                 warnings.warn(f"{folder}: {said}; {ANEW}", stacklevel=3)
             made = self._find(source, facts, [*sinks, partial(csv_rows, folder / HISTORY_PART)], keep, stop)
             if finished_run(folder, facts) is None:  # unless something else saved it meanwhile
                 made.save(folder)
-            _remove_unfinished(folder)
+            remove_unfinished(folder)
         return made
 
     def finished(self, folder: Path) -> Dictionary:
         """Open the finished run in a folder, on the device that `find` leaves it on: a solver's on the CPU."""
-        _remove_unfinished(folder)  # a call may have been cut off just before it did
+        remove_unfinished(folder)  # a call may have been cut off just before it did
         return load(folder).to("cpu" if isinstance(self.config, SolverConfig) else self.device)
 
     def _find(
@@ -315,14 +315,6 @@ class Fit:
         return Dictionary(model, facts, rows, self.anchors)
 
 
-def device_of(asked: Device) -> torch.device:
-    """Return the device that is asked for; ValueError if it is none of `Device`, such as cuda:1.
-
-    Scripts and commands check this as they read their options, so `choose_device` need not.
-    """
-    return choose_device(checked("device", Device, asked))
-
-
 def config_of(settings: Mapping[str, Any]) -> RunConfig | SolverConfig:
     """Return the settings of a training, or of a solver where one is named; ValueError if they are none."""
     return SolverConfig.from_dict(settings) if "solver" in settings else RunConfig.from_dict(settings)
@@ -340,39 +332,3 @@ def made_by(
     facts = provenance(__file__, config.parts, settings=config.to_dict(), seed=seed, device=where)
     facts["versions"] = {"python": facts["versions"]["python"], **versions_of((*packages_of(config, where), *packages))}
     return facts
-
-
-@contextmanager
-def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
-    """Show a bar of ``steps`` steps with loss and L0 of the last row: a sink of a history."""
-    begun = int(rows[-1]["step"]) if rows else 0
-    with tqdm(total=steps, initial=begun, unit="step") as shown, announcing(partial(tqdm.write, file=sys.stderr)):
-
-        def write(row: Row) -> None:
-            shown.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
-            if shown.n == begun:  # before the first row kernels may be compiled: its time says nothing of the others'
-                shown.initial = shown.n = int(row["step"])
-                shown.unpause()
-                shown.refresh()
-            else:
-                shown.update(int(row["step"]) - shown.n)
-
-        yield write
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove the files of a run that is not finished, and what a killed process left of its checkpoint."""
-    (folder / HISTORY_PART).unlink(missing_ok=True)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    remove_leftovers(folder / CHECKPOINT)
-
-
-def _resumed(path: Path, facts: dict[str, Any]) -> Checkpointing:
-    """Return where a training checkpoints, with its facts; of one that it resumes, those of the steps before, too."""
-    found = describe_checkpoint(path)
-    if found is None:
-        return Checkpointing(path, identity_of(facts), facts)
-    earlier = found.made.get(RESUMED, [])
-    if compare(found.made, facts).environment:
-        earlier = [*earlier, {"until_step": found.step, **{name: found.made.get(name) for name in ENVIRONMENT}}]
-    return Checkpointing(path, found.identity, facts | ({RESUMED: earlier} if earlier else {}))

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from tqdm.auto import tqdm
 
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import Fit, device_of, made_by
+from sdlcore.api.fitting import Fit, made_by
 from sdlcore.api.run_folder import existing_run
 from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
-from sdlcore.device import Device
+from sdlcore.device import Device, device_of
 from sdlcore.inside.places import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.sources.language.settings import TextOptions

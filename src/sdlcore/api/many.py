@@ -1,22 +1,20 @@
 """Several dictionaries of the same activations, found side by side."""
 
-import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from sdlcore.api.bars import SweepBar
 from sdlcore.api.bench import Bench
 from sdlcore.api.dictionary import Dictionary
-from sdlcore.api.fitting import Fit, device_of
+from sdlcore.api.fitting import Fit
 from sdlcore.api.inputs import pair_of
 from sdlcore.api.run_folder import existing_run, run_folder
 from sdlcore.api.run_identity import ExistingRun, warn_of_environment
@@ -24,9 +22,8 @@ from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
-from sdlcore.device import Device
+from sdlcore.device import Device, device_of
 from sdlcore.model.kernels.calling import set_numba_threads
-from sdlcore.model.kernels.compiling import announcing
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import Row, Sink, Write
@@ -113,7 +110,7 @@ def fit_many(
     }
     cores = torch.get_num_threads()
     side_by_side = min(_at_once(at_once, cores, where), len(asked))
-    with stored(x, target) as source, _Bar([one.steps for one in asked.values()], progress) as bar:
+    with stored(x, target) as source, SweepBar([one.steps for one in asked.values()], progress) as bar:
         facts, there = {}, dict[Path, ExistingRun | None]()
         folders = {name: None if folder is None else folder / str(name) for name in asked}
         for name, one in asked.items():
@@ -207,47 +204,6 @@ def _naming(run: Hashable) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"run {run!r}: {error}") from error
-
-
-class _Bar:
-    """A bar that counts the steps of all runs, and how many runs are finished."""
-
-    def __init__(self, steps: Sequence[int], shown: bool) -> None:
-        self._bar = tqdm(total=sum(steps), unit="step", disable=not shown)
-        self._lock, self._runs, self._finished = Lock(), len(steps), 0
-        self._open = ExitStack()
-        if shown:
-            self._open.enter_context(announcing(partial(tqdm.write, file=sys.stderr)))
-
-    def count_run(self) -> None:
-        with self._lock:
-            self._finished += 1
-            self._bar.set_description(f"{self._finished} of {self._runs} runs")
-
-    def add(self, steps: int) -> None:
-        with self._lock:
-            self._bar.update(steps)
-
-    @contextmanager
-    def sink(self, rows: Sequence[Row]) -> Iterator[Write]:
-        """A sink of each run's history."""
-        steps = 0
-
-        def write(row: Row) -> None:
-            nonlocal steps
-            self.add(int(row["step"]) - steps)
-            steps = int(row["step"])
-
-        for row in rows[-1:]:
-            write(row)
-        yield write
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-        self._bar.close()
 
 
 def _ending(stop: Event) -> Sink:

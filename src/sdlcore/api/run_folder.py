@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sdlcore.api.run_identity import ExistingRun, compare
+from sdlcore.api.run_identity import ENVIRONMENT, RESUMED, ExistingRun, compare, identity_of
 from sdlcore.storage.paths import user_path
+from sdlcore.storage.private import remove_leftovers
 from sdlcore.training.checkpoint import describe_checkpoint
+from sdlcore.training.loop import Checkpointing
 
 CONFIG, HISTORY, ANCHORS = "config.json", "history.csv", "anchors.safetensors"
 """Files of a run's folder, beside the model. The configuration is written last."""
@@ -81,12 +83,12 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
         found = describe_checkpoint(folder / CHECKPOINT)
     if found is None:  # damaged, which the training reports
         return None
-    if not found.made:
+    if not found.facts:
         raise ValueError(
             f"{folder} holds an unfinished run ({found.step} steps) of an earlier version of sdlcore, which did not "
             "save its settings. Resume it with that version, or choose another folder."
         )
-    differences = compare(found.made, facts)
+    differences = compare(found.facts, facts)
     if differences.identity:
         raise ValueError(
             f"{folder} holds {found.step} steps of a different run ({differences.listed()}). Resume it with its own "
@@ -113,3 +115,25 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
             f"sdl.load({str(folder)!r}), or choose another folder."
         )
     return ExistingRun(True, differences.environment)
+
+
+def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
+    """Return where and as what a run keeps its checkpoint.
+
+    If the run resumes with other code, packages or device, its facts list those of the earlier steps, too.
+    """
+    path = folder / CHECKPOINT
+    found = describe_checkpoint(path)
+    if found is None:
+        return Checkpointing(path, identity_of(facts), facts)
+    earlier = found.facts.get(RESUMED, [])
+    if compare(found.facts, facts).environment:
+        earlier = [*earlier, {"until_step": found.step, **{name: found.facts.get(name) for name in ENVIRONMENT}}]
+    return Checkpointing(path, found.identity, facts | ({RESUMED: earlier} if earlier else {}))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files of an unfinished run, and what a killed process left of its checkpoint."""
+    (folder / HISTORY_PART).unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    remove_leftovers(folder / CHECKPOINT)

@@ -31,17 +31,17 @@ class Checkpoint(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a checkpoint says of its training."""
+    """Which training a checkpoint belongs to, and how far it is."""
 
     identity: str
     step: int
     """Steps done."""
-    made: dict[str, Any]
+    facts: dict[str, Any]
     """Facts about the training; empty in checkpoints of pipelines and of earlier versions."""
 
 
 def save_checkpoint(
-    path: str | Path, identity: str, checkpoint: Checkpoint, made: Mapping[str, Json] | None = None
+    path: str | Path, identity: str, checkpoint: Checkpoint, facts: Mapping[str, Json] | None = None
 ) -> None:
     """Write a checkpoint as one safetensors file, whole or not at all.
 
@@ -53,7 +53,7 @@ def save_checkpoint(
         What is being trained; `load_checkpoint` gives the file only to the same.
     checkpoint
         What to keep.
-    made
+    facts
         Facts about the training, for `describe_checkpoint`.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
@@ -62,7 +62,11 @@ def save_checkpoint(
     history: Json = {"columns": list(checkpoint.history[0]) if rows else [], "rows": rows}
     state: Json = {"step": checkpoint.step, "seconds": checkpoint.seconds, "history": history}
     with atomic_path(path) as part:
-        description: dict[str, Json] = {"identity": identity, "state": state, **({"made": dict(made)} if made else {})}
+        description: dict[str, Json] = {
+            "identity": identity,
+            "state": state,
+            **({"facts": dict(facts)} if facts else {}),
+        }
         save_file(kept, part, metadata={"training": seal(description, kept)})
 
 
@@ -74,7 +78,7 @@ def describe_checkpoint(path: str | Path) -> Description | None:
     try:
         with safe_open(path, "pt") as file:
             found = json.loads(file.metadata()["training"])
-        return Description(str(found["identity"]), int(found["state"]["step"]), dict(found.get("made", {})))
+        return Description(str(found["identity"]), int(found["state"]["step"]), dict(found.get("facts", {})))
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 

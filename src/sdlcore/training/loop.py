@@ -47,7 +47,7 @@ class Checkpointing(NamedTuple):
 
     path: Path
     identity: str
-    made: Mapping[str, Any] = MappingProxyType({})
+    facts: Mapping[str, Any] = MappingProxyType({})
     """Facts about the training, kept in the checkpoint."""
 
 
@@ -159,7 +159,7 @@ def train(
         tensors = take_step.state() | counted | window.state()
         if processes.all.rank == 0:
             checkpoint = Checkpoint(done, seconds(), history.rows, tensors)
-            save_checkpoint(checkpointing.path, checkpointing.identity, checkpoint, checkpointing.made)
+            save_checkpoint(checkpointing.path, checkpointing.identity, checkpoint, checkpointing.facts)
         return f"of step {done} in {checkpointing.path}"
 
     def add_row(done: int) -> bool:

@@ -1,0 +1,72 @@
+"""Progress bars of trainings and solvers."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from threading import Lock
+from typing import Self
+
+from tqdm import tqdm
+
+from sdlcore.model.kernels.compiling import announcing
+from sdlcore.training.history import Row, Write
+
+
+@contextmanager
+def bar(steps: int, rows: Sequence[Row]) -> Iterator[Write]:
+    """Show a bar of ``steps`` steps with the loss, FVU and L0 of the last row. It is a sink of a history."""
+    begun = int(rows[-1]["step"]) if rows else 0
+    with tqdm(total=steps, initial=begun, unit="step") as shown, announcing(partial(tqdm.write, file=sys.stderr)):
+
+        def write(row: Row) -> None:
+            shown.set_postfix({name: f"{row[name]:.4g}" for name in ("loss", "fvu", "l0")}, refresh=False)
+            if shown.n == begun:  # kernels may be compiled until here: the first row says nothing about the rate
+                shown.initial = shown.n = int(row["step"])
+                shown.unpause()
+                shown.refresh()
+            else:
+                shown.update(int(row["step"]) - shown.n)
+
+        yield write
+
+
+class SweepBar:
+    """A bar that counts the steps of all runs, and how many runs are finished."""
+
+    def __init__(self, steps: Sequence[int], shown: bool) -> None:
+        self._bar = tqdm(total=sum(steps), unit="step", disable=not shown)
+        self._lock, self._runs, self._finished = Lock(), len(steps), 0
+        self._open = ExitStack()
+        if shown:
+            self._open.enter_context(announcing(partial(tqdm.write, file=sys.stderr)))
+
+    def count_run(self) -> None:
+        with self._lock:
+            self._finished += 1
+            self._bar.set_description(f"{self._finished} of {self._runs} runs")
+
+    def add(self, steps: int) -> None:
+        with self._lock:
+            self._bar.update(steps)
+
+    @contextmanager
+    def sink(self, rows: Sequence[Row]) -> Iterator[Write]:
+        """A sink of each run's history."""
+        steps = 0
+
+        def write(row: Row) -> None:
+            nonlocal steps
+            self.add(int(row["step"]) - steps)
+            steps = int(row["step"])
+
+        for row in rows[-1:]:
+            write(row)
+        yield write
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+        self._bar.close()
