@@ -25,7 +25,7 @@ def words(page: str) -> str:
     return " ".join((REPOSITORY / page).read_text().split())
 
 
-def says(page: str, *texts: str) -> None:
+def assert_says(page: str, *texts: str) -> None:
     for text in texts:
         assert text in words(page), f"{page}: {text}"
 
@@ -56,20 +56,22 @@ def decoders(table: str, protocol: str, methods: tuple[str, ...] = METHODS) -> p
 
 def test_decoders_at_the_papers_scale():
     best, paper = (decoders("paper/table1", protocol) for protocol in ("best", "paper"))
-    says(
+    assert_says(
         README, f"recover {floor(best.min())} % or more", f"recover {percent(paper.min())} to {percent(paper.max())} %"
     )
-    says(FINDINGS, f"recover {percent(paper.min())} to {percent(paper.max())} %, and {floor(best.min())} % or more")
+    assert_says(
+        FINDINGS, f"recover {percent(paper.min())} to {percent(paper.max())} %, and {floor(best.min())} % or more"
+    )
     rows = kept("paper/table1")
     plain = rows[(rows["anchoring"] == "none") & rows["method"].isin(METHODS)]
     assert (plain["gt_recovery_encoder_mean"] == 0).all()
     nulls = rows.set_index("method")
-    says(
+    assert_says(
         README,
         f"Random samples, never trained, recover {percent(nulls.loc['random_samples', 'gt_recovery_decoder_mean'])} %",
     )
     frozen = nulls.loc["topk_frozen_decoder_linear", "gt_recovery_encoder_raw_tau95_mean"]
-    says(FINDINGS, f"own random start recovers {percent(frozen, 0)} % of the features")
+    assert_says(FINDINGS, f"own random start recovers {percent(frozen, 0)} % of the features")
 
 
 @cache
@@ -98,11 +100,11 @@ def test_thirty_anchors_change_nothing_that_survives_a_correction():
     below = sorted(p for p in tests.values() if p < 0.05)
     assert min(below) * len(changes()) > 0.05
     assert [f"{p:.3f}".removeprefix("0") for p in below] == [".016", ".039"]
-    says(README, f"Two of {len(changes())} tests have p < .05 (.039 and .016)")
-    says(FINDINGS, f"Of {len(changes())} tests, seven methods under two protocols, two have p < .05")
+    assert_says(README, f"Two of {len(changes())} tests have p < .05 (.039 and .016)")
+    assert_says(FINDINGS, f"Of {len(changes())} tests, seven methods under two protocols, two have p < .05")
     largest = max(abs(own.mean()) for own in changes().values())
-    says(README, f"No encoder's recovery changes by more than {largest:.1f} points")
-    says(FINDINGS, f"change the encoder's recovery of the other 970 features by {largest:.1f} points at most")
+    assert_says(README, f"No encoder's recovery changes by more than {largest:.1f} points")
+    assert_says(FINDINGS, f"change the encoder's recovery of the other 970 features by {largest:.1f} points at most")
 
 
 def test_the_search_at_the_papers_scale():
@@ -110,16 +112,16 @@ def test_the_search_at_the_papers_scale():
     rows = rows[rows["n"] == 1000]
     assert (len(rows), rows["recovery"].min()) == (10, 1.0)
     took = f"{rows['seconds'].min():.1f} to {rows['seconds'].max():.1f} s"
-    says(FINDINGS, f"on each of ten unseen seeds, in {took}")
-    says(SOLVERS, f"the minute before was {rows['load'].min():.1f} to {rows['load'].max():.1f}")
+    assert_says(FINDINGS, f"on each of ten unseen seeds, in {took}")
+    assert_says(SOLVERS, f"the minute before was {rows['load'].min():.1f} to {rows['load'].max():.1f}")
 
 
 def test_harder_benches():
     found = kept("harder/harder").groupby(["source", "method"])["gt_recovery_decoder"].mean()
     noisy, nested = found["noisy", "acs"], found["nested", "acs"]
-    says(README, f"{percent(noisy, 0)} % under noise, {percent(nested, 0)} % where features are nested")
+    assert_says(README, f"{percent(noisy, 0)} % under noise, {percent(nested, 0)} % where features are nested")
     most = found["nested"].max()
-    says(FINDINGS, f"no method finds more than {short(most)} of them", f"search most: it finds {short(noisy)}")
+    assert_says(FINDINGS, f"no method finds more than {short(most)} of them", f"search most: it finds {short(noisy)}")
 
 
 def test_the_map_of_anchoring():
@@ -128,7 +130,7 @@ def test_the_map_of_anchoring():
     shared = rows[rows["verdict"] == "harms"].groupby(["source", "method", "measure"]).size().max()
     assert (len(rows), shared) == (96, 5)
     told = f"in {counts['helps']}, harms in {counts['harms']}, and {counts['cannot tell']} cannot tell"
-    says(FINDINGS, told, "five of the 12 harms compare with the same runs without anchors")
+    assert_says(FINDINGS, told, "five of the 12 harms compare with the same runs without anchors")
 
 
 def test_numbers_that_other_readings_reproduce():
@@ -137,9 +139,11 @@ def test_numbers_that_other_readings_reproduce():
     recovery = found.loc[found["number"] == "gt_recovery_percent", "paper"]
     mip, nothing, all_ = int((found["number"] == "mip").sum()), int((recovery == 0).sum()), int((recovery >= 98).sum())
     assert len(recovery) - nothing - all_ == 2
-    says(FINDINGS, f"reproduce {len(found)}, which says little.** {mip} of these are MIPs")
-    says(FINDINGS, f"{nothing} are recoveries of 0 % and {all_} are recoveries of 98 % or more")
-    says(VERDICTS, f"| MIP | {mip} |", f"| recovery of 0 % | {nothing} |", f"| recovery of 98 % or more | {all_} |")
+    assert_says(FINDINGS, f"reproduce {len(found)}, which says little.** {mip} of these are MIPs")
+    assert_says(FINDINGS, f"{nothing} are recoveries of 0 % and {all_} are recoveries of 98 % or more")
+    assert_says(
+        VERDICTS, f"| MIP | {mip} |", f"| recovery of 0 % | {nothing} |", f"| recovery of 98 % or more | {all_} |"
+    )
 
 
 def test_settings_on_real_activations():
@@ -149,17 +153,17 @@ def test_settings_on_real_activations():
     plain, white = means.loc[scaled], means.loc["`whiten: true`, `bias: true`"]
     assert short(plain["fvu"], 4) == short(resampled["fvu"], 4)
     dead = f"from {short(plain['dead_fraction'], 3)} to {short(resampled['dead_fraction'], 3)}"
-    says(FINDINGS, f"lowers the dead fraction {dead}", f"is {short(plain['fvu'], 4)} with and without it")
-    says(FINDINGS, f"lowers the error to {short(auxiliary['fvu'], 4)}")
-    says(FINDINGS, f"raises TopK's, from {short(plain['fvu'], 4)} to {short(white['fvu'], 4)}")
+    assert_says(FINDINGS, f"lowers the dead fraction {dead}", f"is {short(plain['fvu'], 4)} with and without it")
+    assert_says(FINDINGS, f"lowers the error to {short(auxiliary['fvu'], 4)}")
+    assert_says(FINDINGS, f"raises TopK's, from {short(plain['fvu'], 4)} to {short(white['fvu'], 4)}")
 
 
 def test_encoders_that_can_be_read():
     means = kept("quick/encoders").groupby("method")[["fvu", "mip_encoder"]].mean()
     less = [1 - means.loc[f"{name}_white", "fvu"] / means.loc[name, "fvu"] for name in ("jumprelu", "topk", "relu")]
-    says(FINDINGS, f"It takes {percent(min(less), 0)} to {percent(max(less), 0)} % off the error")
+    assert_says(FINDINGS, f"It takes {percent(min(less), 0)} to {percent(max(less), 0)} % off the error")
     cosine, white = (short(means.loc[name, "mip_encoder"]) for name in ("topk", "topk_white"))
-    says(FINDINGS, f"mean best cosine falls from {cosine} to {white}")
+    assert_says(FINDINGS, f"mean best cosine falls from {cosine} to {white}")
 
 
 def test_synthsaebenchs_distribution():
@@ -167,9 +171,9 @@ def test_synthsaebenchs_distribution():
     for name, sizes in (("synthsaebench", "the 1,024 features"), ("synthsaebench_m", "the 4,096")):
         means = kept(f"synthsaebench/{name}").groupby("method")["gt_recovery_decoder"].mean()
         trained = means[means.index.str.startswith(names)]
-        says(FINDINGS, f"{percent(trained.min())} to {percent(trained.max())} % of {sizes}")
+        assert_says(FINDINGS, f"{percent(trained.min())} to {percent(trained.max())} % of {sizes}")
         if name == "synthsaebench":
-            says(README, f"they recover {percent(trained.max())} % of 1,024 features at most")
+            assert_says(README, f"they recover {percent(trained.max())} % of 1,024 features at most")
 
 
 def test_the_search_beside_training():
@@ -178,4 +182,4 @@ def test_the_search_beside_training():
     reached = rows[rows["recovery"] >= 0.99].groupby(["way", "seed"])["processor_seconds"].min()
     for page in (README, FINDINGS):
         for way in ("search", "topk_2000", "topk_16000"):
-            says(page, f"{reached[way].min():.1f} to {reached[way].max():.1f}")
+            assert_says(page, f"{reached[way].min():.1f} to {reached[way].max():.1f}")
