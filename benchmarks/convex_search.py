@@ -38,8 +38,7 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
-from sdlcore.storage.files import atomic_path
-from sdlcore.study.rendering.figures import PALETTE, png_bytes, style
+from sdlcore.study.rendering.figures import PALETTE, save_png, style
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import write_csv
 
@@ -206,8 +205,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit("these cases failed, and all others are in {}:\n  {}".format(options.csv, "\n  ".join(failed)))
     if options.csv == CSV:
         rows = measured(CSV)
-        with atomic_path(PICTURE) as part:
-            Path(part).write_bytes(png_bytes(picture(rows)))
+        save_png(picture(rows), PICTURE)
         show(PAGE, BEGINS, table(rows))
 
 

@@ -43,8 +43,7 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.solvers.solve import compile_loops, find
-from sdlcore.storage.files import atomic_path
-from sdlcore.study.rendering.figures import PALETTE, png_bytes, style
+from sdlcore.study.rendering.figures import PALETTE, save_png, style
 from sdlcore.study.results.tables import read_csv, write_csv
 from sdlcore.training import normalisation
 from sdlcore.training.loop import train
@@ -61,22 +60,22 @@ SEEDS = (0, 1, 2)
 SEARCH, NARROW, WIDE = "search", "topk_2000", "topk_16000"
 TITLES = {SEARCH: "search, from 2,000 atoms", NARROW: "TopK, 2,000 latents", WIDE: "TopK, 16,000 latents"}
 SEARCH_SETTINGS: dict[str, Any] = {"n_atoms": 2000, "batch_size": 8192, "early_forgetting": 0}
-"""Those of `benchmarks.convex_search`, but for bfloat16, which not every processor has."""
+"""The settings of `benchmarks.convex_search`, without bfloat16, which not every processor has."""
 SHARES = (0.9, 0.99, 0.999)
 """Shares of the features whose time the table shows."""
 
 ENOUGH = 0.999
-"""Share of the features at which a training is cut off, as nothing is left to see."""
+"""Share of the features at which a training is cut off, since little is left to find."""
 
 Row = dict[str, float]
 
 
 class EnoughFound(Exception):
-    """Ends a training."""
+    """Raised in a training to end it."""
 
 
 class Clock:
-    """Processor seconds of this process, less those in which it is paused."""
+    """Processor seconds of this process, without pauses."""
 
     def __init__(self) -> None:
         self._began = time.process_time()
@@ -104,7 +103,7 @@ def training_settings(way: str) -> RunConfig:
 
 
 def found_by(features: Path) -> Callable[[Tensor], float]:
-    """Return a function that gives the share of the features within a cosine of .9 of some row."""
+    """Return a function that computes the share of features with a row within a cosine of .9."""
     true = torch.from_numpy(np.load(features))
     return lambda rows: float(recovered((true @ normalize(rows).T).abs().amax(1), TAU).float().mean())
 
@@ -128,7 +127,7 @@ def search_course(store: Path, features: Path, seed: int, config: SolverConfig) 
 
 
 def training_course(store: Path, features: Path, seed: int, config: RunConfig, enough: float = ENOUGH) -> list[Row]:
-    """Train on the store, and return seconds and recovery every ``log_every`` steps, until they are ``enough``."""
+    """Train until a recovery of ``enough``, and return seconds and recovery every ``log_every`` steps."""
     share, settings, found = found_by(features), config.training, list[Row]()
     with open_store(store, "sae", settings.batch_size, partial(stream, seed, "order")) as rows:
         model = SparseCoder(config.model, (rows.n_p,), (rows.n_p,), torch_stream(seed, "initialisation"))
@@ -160,7 +159,7 @@ def measure(seed: int, ways: Sequence[str]) -> pd.DataFrame:
             facts["threads"] = torch.get_num_threads()
             if way == SEARCH:
                 settings = SolverConfig(**SEARCH_SETTINGS)
-                # compile, or load, what first use does, before the clock starts
+                # the first use compiles or loads kernels: before the clock starts
                 search_course(store, features, seed, replace(settings, max_steps=1))
                 rows = search_course(store, features, seed, settings)
             else:
@@ -179,7 +178,7 @@ def _end(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def reached(course: pd.DataFrame, share: float) -> float:
-    """Return the seconds after which a share of the features was first seen to be recovered; NaN if it never was."""
+    """Return the seconds at which a share of the features was first recovered; NaN if it never was."""
     there = course.loc[course["recovery"] >= share, "processor_seconds"]
     return float("nan") if there.empty else float(there.iloc[0])
 
@@ -240,8 +239,7 @@ def main(arguments: Sequence[str]) -> None:
         rows = pd.concat([older, measure(seed, options.ways)]).sort_values(["way", "seed", "step"], ignore_index=True)
         write_csv(options.csv, rows)
     if options.csv == CSV:
-        with atomic_path(PICTURE) as part:
-            Path(part).write_bytes(png_bytes(picture(rows)))
+        save_png(picture(rows), PICTURE)
         show(PAGE, BEGINS, table(rows))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.study.rendering.figures import PALETTE, png_bytes, style
+from sdlcore.study.rendering.figures import PALETTE, save_png, style
 
 PAPER = Path(__file__).parents[2] / "resources/paper/table1.csv"
 METHODS = {
@@ -33,15 +33,15 @@ READINGS = {
     "decoder, inner products, .9": ("decoder_inner", 0.9),
     "mixed": ("decoder_cosine", 0.95),
 }
-"""Where recovery and MIP are read, and tau. The first was fixed before the first run, mixed after TopK's."""
+"""Columns of recovery and MIP, and tau. The first was fixed before the first run, "mixed" after TopK's run."""
 MIXED = {"transcoder": ("encoder_inner", 0.9), "crosscoder": ("encoder_inner", 0.9)}
-"""How mixed reads these; autoencoders by the decoder."""
+"""The reading "mixed" for transcoders and crosscoders; for autoencoders it is in `READINGS`."""
 EVERY = 50
-"""Steps between those that are compared."""
+"""Distance in steps between compared looks."""
 
 
 def paper() -> pd.DataFrame:
-    """Return Table 1 without anchors: a row for each method of the recipe, recovery as a share."""
+    """Return Table 1 without anchors: a row for each of the recipe's methods, recovery as a share."""
     table = pd.read_csv(PAPER)
     table = table[table.anchoring == "none"].set_index("method")
     found = table.loc[list(METHODS.values())].set_axis(list(METHODS))
@@ -54,7 +54,7 @@ def tolerances(wanted: pd.Series) -> pd.Series:
 
 
 def looks(folder: Path) -> pd.DataFrame:
-    """Return all looks, also of unfinished runs. A candidate's name is its files' without the method."""
+    """Return all looks, also from unfinished runs. A candidate's name is its files' name without the method."""
     parts = []
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.part")]):
         if path.name.startswith("reproduced") or not path.stat().st_size:
@@ -82,10 +82,10 @@ def errors(row: pd.Series, reading: str, wanted: pd.Series) -> pd.Series:
 def reproduced(found: pd.DataFrame) -> pd.DataFrame:
     """Return, by candidate and reading, the step nearest to Table 1 and which numbers are reproduced there."""
     table, rows = paper(), []
-    for candidate, of in found.groupby("candidate"):
-        between = {method: interpolated(part) for method, part in of.groupby("method")}
+    for candidate, runs in found.groupby("candidate"):
+        between = {method: interpolated(run) for method, run in runs.groupby("method")}
         present = sorted(between, key=list(METHODS).index)
-        common = set.intersection(*(set(part.index) for part in between.values()))
+        common = set.intersection(*(set(run.index) for run in between.values()))
         for reading in READINGS:
             best: dict[str, object] | None = None
             for step in sorted(common):
@@ -122,7 +122,7 @@ def draw(found: pd.DataFrame, path: Path) -> None:
         axes.set_yscale("log")
         axes.set_xlabel("epochs of 3,125 steps; dashed: the paper's Table 1")
         axes.legend(fontsize=8)
-    path.write_bytes(png_bytes(figure))
+    save_png(figure, path)
 
 
 def main() -> None:

@@ -53,13 +53,18 @@ def base64_of(image: bytes) -> str:
     return base64.b64encode(image).decode()
 
 
+def save_png(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic_path(path) as part:
+        Path(part).write_bytes(png_bytes(figure))
+
+
 def save_figure(figure: Figure, png: str | Path, pdf: str | Path) -> None:
     """Write a figure as PNG and PDF, each whole or not at all and with no time or version in it.
 
     The same figure gives the same bytes with the same version of matplotlib.
     """
-    with atomic_path(png) as part:
-        Path(part).write_bytes(png_bytes(figure))
+    save_png(figure, png)
     with style(), atomic_path(pdf) as part:
         metadata = {"Creator": None, "Producer": None, "CreationDate": None}
         figure.savefig(part, format="pdf", metadata=metadata)
