@@ -22,10 +22,8 @@ def pages() -> list[Path]:
     """Return every page that people read, rendered ones included."""
     found = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
     found += sorted((REPOSITORY / "docs").rglob("*.md"))
-    for optional in ("config/README.md", "CHANGELOG.md", "examples/new_method/README.md"):
-        if (REPOSITORY / optional).is_file():
-            found.append(REPOSITORY / optional)
-    return found
+    optional = [REPOSITORY / name for name in ("config/README.md", "CHANGELOG.md")]
+    return [*found, *filter(Path.is_file, optional), *sorted(REPOSITORY.glob("examples/*/README.md"))]
 
 
 def sentences(markdown: str) -> Iterator[tuple[int, str]]:
