@@ -1,4 +1,4 @@
-"""Compare looks at the recipe's dictionaries with Table 1 of the paper: a picture, and a table of what is reproduced.
+"""Compare the recipe's dictionaries with Table 1 of the paper: a picture, and a table of reproduced numbers.
 
     python -m examples.first_author.judge docs/results/explain/first_author
 

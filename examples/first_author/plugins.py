@@ -1,4 +1,4 @@
-"""What the first author's public code does differently, as plugins: two activations and a loss term.
+"""Plugins for the parts of the first author's public code that differ from ours: two activations and a loss term.
 
 A run with all of them:
 

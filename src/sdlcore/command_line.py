@@ -141,7 +141,7 @@ def commands(
 
 
 class _Printable(logging.Formatter):
-    """Escapes what a terminal obeys in names of files and classes that messages repeat."""
+    """Escapes control characters in messages, which may repeat foreign names of files and classes."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable_lines(super().format(record))
@@ -274,7 +274,7 @@ def _of_other_libraries(line: str, known: Collection[str]) -> str:
 
 
 def _options_of(function: Callable[..., None]) -> set[str]:
-    """Return what the options of a function are called in Python."""
+    """Return the Python names of a function's options."""
     found = set()
     for name, one in inspect.signature(function).parameters.items():
         is_settings = isinstance(one.annotation, type) and issubclass(one.annotation, FromJson)

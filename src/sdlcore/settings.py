@@ -223,7 +223,7 @@ def _is_plain(kind: type, value: Any) -> bool:
 
 
 def _not_of_float32(value: Real) -> str | None:
-    """Return what is wanted of a number that float32, in which all settings end, cannot hold, else None."""
+    """Return the expected range if float32, the type of all settings in the end, cannot hold a number; else None."""
     try:
         size = abs(float(value))
     except OverflowError:  # a whole number beyond every float

@@ -81,6 +81,7 @@ def test_groups_of_parameters_keep_the_ratio_of_their_learning_rates():
         {"optimizer": by_kind, "bias": True, "resample_every": 10, "dead_after": 200},
     ],
 )
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(parts, tmp_path, monkeypatch):
     rows = []
     call = partial(sdl.fit, X, out=tmp_path / "run", callbacks=[rows.append], **parts, **SETTINGS)

@@ -141,6 +141,7 @@ def test_provenance_says_what_is_known_of_batches_and_that_their_content_is_not(
 
 
 @pytest.mark.parametrize("x", [of_step, passes, Anew(), loader()])
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_goes_on_to_the_bits_of_an_uninterrupted_one(x, tmp_path, monkeypatch):
     call = partial(sdl.fit, x, out=tmp_path / "run", normalise=True, **SETTINGS)
     interrupt(monkeypatch, call, 23)

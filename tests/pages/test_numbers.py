@@ -139,7 +139,7 @@ def test_numbers_that_other_readings_reproduce():
     recovery = found.loc[found["number"] == "gt_recovery_percent", "paper"]
     mip, nothing, all_ = int((found["number"] == "mip").sum()), int((recovery == 0).sum()), int((recovery >= 98).sum())
     assert len(recovery) - nothing - all_ == 2
-    assert_says(FINDINGS, f"reproduce {len(found)}, which says little.** {mip} of these are MIPs")
+    assert_says(FINDINGS, f"reproduce {len(found)}, but that is weak evidence.** {mip} of these are MIPs")
     assert_says(FINDINGS, f"{nothing} are recoveries of 0 % and {all_} are recoveries of 98 % or more")
     assert_says(
         VERDICTS, f"| MIP | {mip} |", f"| recovery of 0 % | {nothing} |", f"| recovery of 98 % or more | {all_} |"

@@ -118,7 +118,7 @@ def test_a_wrong_configuration_is_refused_before_anything_runs(checkout):
     done = checkout.snakemake("--forceall", change=change, check=False)
     assert done.returncode != 0
     for message in (
-        "seeds: expected",
+        "seeds: [] should be non-empty",
         "sede: unknown key; did you mean seeds?",
         "methods.topk.lr: expected number",
         "name: expected lower-case letters",

@@ -37,7 +37,7 @@ class SparseCodes:
     n_q
         Number of latents of the dictionary.
     indptr
-        N + 1 offsets of the samples, int64, where the others are flat; None where they are N x k.
+        Offsets of the samples (N + 1, int64) if indices and values are flat; None if they are N x k.
 
     Raises
     ------

@@ -145,7 +145,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
         Raises
         ------
         ValueError
-            If samples are no floating-point numbers or have another dimension, or hold NaN or infinity, of which no
+            If samples are not floating-point numbers, have another dimension, or hold NaN or infinity, with which no
             latent would be active.
         """
         with samples_of(x, self.pair) as samples:
@@ -185,7 +185,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             return self._mapped(lambda part: self.coder(part).x_hat, samples)
 
     def _mapped(self, function: Callable[[Tensor], Tensor], samples: Samples) -> Any:
-        """Return what a function makes of tensors, with gradients, or of arrays, in batches and without."""
+        """Apply a function to samples: to tensors at once, with gradients; to arrays in batches, without."""
         weights = self.coder.W_enc
         if samples.tensors:
             x = torch.as_tensor(samples.whole()).to(weights.dtype)
@@ -213,7 +213,7 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             would lie beside the ``config.json`` of another run, where `load` refuses it.
         """
         path = user_path(path)
-        check_finite(path, self.coder.state_dict())  # before anything that lies there is removed
+        check_finite(path, self.coder.state_dict())  # before an existing file is removed
         if path.suffix == ".safetensors":
             _check_neighbour(path, self.provenance)
             save_model(path, self.coder, self.provenance)

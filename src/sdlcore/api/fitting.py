@@ -89,8 +89,8 @@ def fit(
         written to meanwhile is refused.
 
         Or batches, B x n_p arrays or tensors or pairs (x, target): a torch DataLoader, another iterable that begins
-        anew with each ``iter()``, a generator function, or a function of the step. They are trained on in the order
-        in which they come, from the beginning again when they end. ``steps`` counts them, and ``batch_size`` is
+        anew with each ``iter()``, a generator function, or a function of the step. Training reads them in their order
+        and begins again at the first when they end. ``steps`` counts them, and ``batch_size`` is
         refused. ``normalise``, ``whiten`` and ``initialisation="samples"`` use the first 65,536 samples. An iterator
         or a generator object is read once: where it ends, the training ends.
     target
@@ -107,7 +107,7 @@ def fit(
     watch
         A bench, or references, as of `evaluate`; the history then tells how many of these directions are recovered.
     device
-        auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` says which GPU.
+        auto, cpu or cuda; ``CUDA_VISIBLE_DEVICES`` selects the GPU.
     progress
         Show a bar.
     out
@@ -116,11 +116,11 @@ def fit(
         sdlcore, torch, numpy or numba, and another device, give one warning. A different run is never overwritten.
         Batches are compared by kind, type and number, not by content. A training on an iterator keeps no checkpoint.
     optimizer
-        Makes a torch optimiser from the list of parameters, in the place of Adam: ``lambda p: torch.optim.RAdam(p,
+        Makes a torch optimiser from the list of parameters, instead of Adam: ``lambda p: torch.optim.RAdam(p,
         lr=1e-3)``. It gets dense gradients, clipped by ``gradient_clip``. Without ``schedule``, ``lr_warmup`` and
         ``lr_decay`` scale its learning rate. ``lr`` and ``weight_decay`` are refused.
     schedule
-        Makes a schedule from the optimiser, in the place of ``lr_warmup`` and ``lr_decay``: ``lambda optimizer:
+        Makes a schedule from the optimiser, instead of ``lr_warmup`` and ``lr_decay``: ``lambda optimizer:
         torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2000)``. It goes on with every step. It may drive Adam,
         too.
     callbacks

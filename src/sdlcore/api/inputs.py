@@ -138,8 +138,8 @@ def activations(x: Any, target: Any = None, labels: Any = None) -> Iterator[Acti
 def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]:
     """Return labels as numbers of the classes that occur, -1 for none, and the names of these classes.
 
-    Labels are whole numbers or names, all of one kind. A class number is its own name: samples that are labelled 7 and
-    others that are labelled "7" are of one class. Numbers below zero, and empty or missing names, name no class.
+    Labels are whole numbers or names, all of one kind. A class number is its own name: the labels 7 and "7" mean the
+    same class. Numbers below zero, and empty or missing names, name no class.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def class_numbers(labels: Any) -> tuple[np.ndarray | None, Sequence[str] | None]
 
     values = array(labels, "labels") if isinstance(labels, torch.Tensor) else labels
     if isinstance(values, list | tuple):
-        # label by label: pandas would turn whole numbers, some of which are missing, into other numbers
+        # label by label: if some are missing, pandas would round large whole numbers
         values = pd.Series([*values], dtype=object).to_numpy()
     elif isinstance(values, np.ndarray) and values.dtype.kind == "U":
         values = values.astype(object)

@@ -53,7 +53,7 @@ def provenance_of_parts(
     Raises
     ------
     ValueError
-        If a factory does not make what it should.
+        If a factory returns an object of another kind.
     """
     if own.optimizer is None and own.schedule is None:
         return {}

@@ -20,7 +20,7 @@ CHECKPOINT = "checkpoint.safetensors"
 HISTORY_PART = "history.part.csv"
 """Files of an unfinished run."""
 OTHER_FILES = (".bin", ".ckpt", ".h5", ".json", ".npy", ".npz", ".pkl", ".pt", ".pth")
-"""Endings of files that sdlcore does not write here. A path with one of them was not meant as a folder."""
+"""Endings of data files: a path with such an ending was not meant as a folder."""
 
 
 def run_folder(path: str | Path) -> Path:
@@ -118,9 +118,9 @@ def finished_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
 
 
 def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
-    """Return where and as what a run keeps its checkpoint.
+    """Return path, identity and facts of a run's checkpoint.
 
-    If the run resumes with other code, packages or device, its facts list those of the earlier steps, too.
+    If the run resumes with other code, packages or device, its facts also list the earlier ones.
     """
     path = folder / CHECKPOINT
     found = describe_checkpoint(path)
@@ -133,7 +133,7 @@ def checkpointing(folder: Path, facts: dict[str, Any]) -> Checkpointing:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the files of an unfinished run, and what a killed process left of its checkpoint."""
+    """Remove the files of an unfinished run, and part files of its checkpoint that a killed process left."""
     (folder / HISTORY_PART).unlink(missing_ok=True)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     remove_leftovers(folder / CHECKPOINT)

@@ -1,4 +1,4 @@
-"""Compare the run in a folder with the run that a call asks for: settings, seed and data.
+"""Compare the run in a folder with a requested run: settings, seed and data.
 
 Code, package versions and device can change a result by rounding. They do not make it a different run: the call opens
 the finished run, or resumes the unfinished one, and gives one warning that lists the differences.
@@ -31,7 +31,7 @@ LISTED = 4
 
 
 class Differences(NamedTuple):
-    """What differs between a run in a folder and the one that a call asks for."""
+    """Differences between a run in a folder and a requested run."""
 
     identity: list[str]
     """Settings, seed and data. If there are any, the runs are different."""
@@ -76,10 +76,10 @@ def identity_of(facts: Mapping[str, Any]) -> str:
 
 
 def compare(there: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
-    """Compare the facts of a run in a folder with those that a call asks for.
+    """Compare the facts of a run in a folder with the facts of a requested run.
 
-    The digests of inputs stand for the data. Without them (`fit_layers` asks before the language model runs), the
-    description of the activations does. Packages count if both runs name them.
+    Data are compared by the digests of inputs. `fit_layers` compares before the language model runs, so without
+    digests: then by the description of the activations. Packages are compared if both runs name them.
     """
     here = json.loads(json.dumps(here))
     described = {"inputs"} if "inputs" not in here else {"activations"} if "inputs" in there else set()
@@ -154,7 +154,7 @@ def _of_settings(there: dict[str, Json], here: dict[str, Json]) -> Iterator[str]
 
 
 def _complete(settings: dict[str, Json]) -> dict[str, Json]:
-    """Return saved settings with the defaults of those that this version added."""
+    """Return saved settings, with defaults for settings that later versions added."""
     kind: type[RunConfig] | type[SolverConfig] = SolverConfig if "solver" in settings else RunConfig
     try:
         return {**kind.from_dict(settings).to_dict(), **settings}

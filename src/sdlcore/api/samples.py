@@ -107,7 +107,7 @@ def numbers(values: Any, name: str) -> Any:
 
 
 def require_finite(samples: Tensor, start: int = 0) -> None:
-    """Refuse samples, of which the first is row ``start``, that hold NaN or infinity: `ValueError` naming the row."""
+    """Raise `ValueError` naming the first row with NaN or infinity; rows are counted from ``start``."""
     finite = samples.detach().isfinite().all(dim=1)
     if not finite.all():
         row = start + int(finite.int().argmin())

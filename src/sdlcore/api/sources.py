@@ -53,16 +53,16 @@ class Source(Protocol):
         """The entry ``inputs.store`` of provenance."""
 
     def activations_made_by(self) -> Json:
-        """Return which model made the activations, from what text; None if that is not known."""
+        """Return model and text that the activations were made from; None if unknown."""
 
     def first_samples(self, rows: int) -> np.ndarray:
         """Return at most so many of the first samples of x_p."""
 
     def stored(self, why: str) -> Activations:
-        """Return all samples; ValueError that says ``why`` they are needed if the source cannot give them."""
+        """Return all samples; ValueError with the reason ``why`` if the source cannot give them."""
 
     def training_rows(self, config: RunConfig, seed: int) -> TrainingRows:
-        """Return what a training reads."""
+        """Return the rows that a training reads."""
 
 
 class Stored:
@@ -77,7 +77,7 @@ class Stored:
 
     @cached_property
     def digest(self) -> str:
-        """A hex SHA-256 of what is read."""
+        """The SHA-256 of the samples, as hexadecimal digits."""
         if not isinstance(self.samples, Arrays):
             return content_digest(self.samples.path)
         columns = ["input", *(["target"] if self.samples.has("target") else [])]

@@ -31,13 +31,13 @@ class _Reader(Protocol):
     kind: str
     restarts: bool
     passes: int
-    """How often it has begun anew at its end."""
+    """How often the batches began again after their end."""
 
     def __call__(self, step: int) -> Any: ...
 
 
 class Stream:
-    """Batches in the order in which they are given, checked and converted to float32.
+    """Batches in their given order, checked and converted to float32.
 
     Parameters
     ----------

@@ -189,7 +189,7 @@ def loaded(lm: Any, tokenizer: Any, device: torch.device) -> tuple[Any, Any]:
 
 
 def opened_text(texts: str | Path | Iterable[str], options: TextOptions | None) -> Text:
-    """Return documents as a text, or open the text that a name stands for; ValueError if they are no strings."""
+    """Return documents as a text, or open the text with this name; ValueError if documents are not strings."""
     if isinstance(texts, str | Path):
         return open_text(user_path(texts, "texts"), options)
     documents = list(texts)

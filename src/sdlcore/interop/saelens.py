@@ -57,7 +57,7 @@ _NORMALISATIONS = {
         "(sae.fold_activation_norm_scaling_factor) and save it again"
     ),
 }
-"""Values of ``normalize_activations``, and why a dictionary with one is not read."""
+"""Values of ``normalize_activations`` that are not read, and why."""
 
 
 def refusal(model: SparseCoder) -> str | None:

@@ -1,6 +1,6 @@
 """Read the weights of other libraries' dictionaries: which types and shapes count, and how much memory a file may take.
 
-What a header declares is compared with the size of the file, and with the settings beside it, before memory is taken.
+The header is compared with the size of the file, and with the settings beside it, before memory is allocated.
 """
 
 import pickletools
@@ -195,7 +195,7 @@ def fits(tensors: Mapping[str, Tensor], shapes: Mapping[str, SHAPE]) -> bool:
 
 
 def _agree(known: dict[str, int], dimensions: SHAPE, shape: tuple[int, ...]) -> bool:
-    """Tell whether a shape has the sizes that are known; add those of the other dimensions."""
+    """Return whether a shape agrees with the known sizes, and add its other sizes to them."""
     return len(shape) == len(dimensions) and all(
         known.setdefault(dimension, size) == size for dimension, size in zip(dimensions, shape, strict=True)
     )
@@ -242,7 +242,7 @@ def _name(dtype: Any) -> str:
 def check_names(
     path: Path, tensors: Mapping[str, Any], expected: set[str], optional: frozenset[str] = frozenset()
 ) -> None:
-    """Raise `SourceError` unless a file has the expected tensors and no others, which would change what it computes."""
+    """Raise `SourceError` unless a file has exactly the expected tensors: others would change the dictionary."""
     if missing := expected - tensors.keys():
         raise SourceError(f"{path}: lacks the tensors {listed(sorted(missing))}; it has {listed(sorted(tensors))}")
     if unknown := tensors.keys() - expected - optional:

@@ -93,7 +93,7 @@ class EncoderFit:
                 W = torch.linalg.solve(covariance, W.T).T
             W *= ((W * common).sum(1) / ((W @ covariance) * W).sum(1))[:, None]
         W = W.float().contiguous()
-        # Read-outs are of samples less the centre: a large common mean would cost them most of float32's digits.
+        # The centre is subtracted first: a large common mean would cost most of float32's digits.
         b = (mean_c.double() - W.double() @ mean_x.double()).float()
         x, codes = self._last
         x = x - self._centre

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 
 
 class Header(NamedTuple):
-    """What an .npy file says of the numbers that follow."""
+    """Shape and type of the numbers in an .npy file, from its header."""
 
     shape: tuple[int, ...]
     by_columns: bool

@@ -133,7 +133,7 @@ def _end_with_parent() -> None:
 
 
 def _in_words(error: RuntimeError, size: int) -> Exception:
-    """Return the error to raise for one of torch.distributed: one that says what has become of the other processes."""
+    """Translate an error of torch.distributed into one that reports the state of the other processes."""
     said, who = str(error), f"process {dist.get_rank()} of {size} (from 0)"
     if "timed out" in said.lower():
         return TimeoutError(

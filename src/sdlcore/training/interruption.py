@@ -16,7 +16,7 @@ _TAKEN = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_
 
 
 class Interruption:
-    """Whether a training is to end after its step, and by what.
+    """Whether a training is to end after its step, and the cause.
 
     Parameters
     ----------

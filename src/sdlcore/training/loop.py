@@ -216,7 +216,7 @@ def train(
                 if add_row(done):
                     break
             elif interrupted:
-                # weights that are no longer finite are of no use: the checkpoint before stays
+                # the checkpoint before stays: weights that are no longer finite are useless
                 if checkpointing and window.is_finite():
                     saved = keep(done)
                 raise interrupted.error(_interrupted(done, settings.steps, saved))

@@ -26,7 +26,7 @@ class OwnParts(NamedTuple):
     schedule: MakeSchedule | None = None
     """Makes the learning rate's schedule from the optimiser; None for ``lr_warmup`` and ``lr_decay``."""
     callbacks: Sequence[Callback] = ()
-    """Receive every row of the history; one that returns True stops the training."""
+    """Called with every row of the history. If one returns True, the training stops."""
 
 
 class TorchOptimizer:

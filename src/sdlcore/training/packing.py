@@ -19,7 +19,7 @@ def pack(name: str, owner: object, state: Mapping[str, Any]) -> dict[str, Tensor
     name
         Of the state in the checkpoint.
     owner
-        What the state belongs to, for the error.
+        The owner of the state, for the error.
     state
         Nested dictionaries, lists and tuples of tensors, numbers, texts and None, as ``state_dict()`` returns them.
 

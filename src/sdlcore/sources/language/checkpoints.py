@@ -71,7 +71,7 @@ def open_checkpoint(reference: str | Path, revision: str | None = None) -> Check
 
 
 def is_of_family(reference: str | Path) -> bool:
-    """Tell whether a checkpoint is of the Llama family, of which parts can be loaded; True if there is none."""
+    """Return whether blocks can be loaded one by one, as from Llama checkpoints; True if there is no checkpoint."""
     path = Path(reference) / "config.json"
     if is_hub_model(str(reference)):
         found = model_config(str(reference), None)

@@ -1,4 +1,4 @@
-"""Compare what the header of a GGUF file declares with the file, before transformers believes it.
+"""Compare the header of a GGUF file with the file itself, before transformers reads it.
 
 The libraries that read these files follow offsets before the data, let tensors share bytes, count up to 2^64 past the
 end of the file, and draw random weights for blocks that the file lacks.
@@ -25,7 +25,7 @@ BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 
 
 class Tensor(NamedTuple):
-    """What a header says of a tensor."""
+    """A tensor as the header declares it."""
 
     name: str
     shape: tuple[int, ...]

@@ -84,7 +84,7 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
 
 
 def _kinds(numbers: pd.DataFrame) -> str:
-    """Count numbers by what reproducing them says: recoveries near 0 or 100 % are easy to reach, and so is a MIP."""
+    """Count numbers by difficulty: recoveries near 0 or 100 % are easy to reproduce, and so is a MIP."""
     recovery = numbers["number"].eq("gt_recovery_percent")
     nothing, everything = recovery & numbers["paper"].eq(0), recovery & numbers["paper"].ge(NEARLY_ALL)
     kinds = {
