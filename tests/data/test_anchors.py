@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data.anchors import load_anchors, number_of_anchors, random_anchors, save_anchors
 from sdlcore.random_streams import stream
-from sdlcore.storage.sealing import write_sealed
+from sdlcore.storage.checksums import write_sealed
 
 W_p = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
 W_r = np.random.default_rng(1).standard_normal((4, 9)).astype(np.float32)

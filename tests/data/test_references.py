@@ -8,7 +8,7 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, class_means, labels_by, load_references, save_references
 from sdlcore.data.writing import create_store
-from sdlcore.storage.sealing import write_sealed
+from sdlcore.storage.checksums import write_sealed
 from sdlcore.training import normalisation
 from tests.coders import coder
 

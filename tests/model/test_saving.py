@@ -16,7 +16,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.storage.sealing import seal
+from sdlcore.storage.checksums import seal
 
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
 MODEL = SparseCoder(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()

@@ -7,8 +7,8 @@ from pathlib import Path
 from sdlcore.command_line import cli
 from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.settings import BenchFeatures
+from sdlcore.storage.checksums import write_sealed
 from sdlcore.storage.files import provenance
-from sdlcore.storage.sealing import write_sealed
 
 
 def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:

@@ -11,8 +11,8 @@ from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.saelens.model import draw, read_model
 from sdlcore.sources.saelens.settings import SaelensSource
+from sdlcore.storage.checksums import write_sealed
 from sdlcore.storage.files import provenance, sha256_of
-from sdlcore.storage.sealing import write_sealed
 
 ROWS_AT_ONCE = 4096
 

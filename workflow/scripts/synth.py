@@ -12,8 +12,8 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.synth.coefficients import coefficients, draw_distribution
 from sdlcore.sources.synth.directions import directions
 from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.storage.checksums import write_sealed
 from sdlcore.storage.files import provenance
-from sdlcore.storage.sealing import write_sealed
 
 ROWS_AT_ONCE = 4096
 

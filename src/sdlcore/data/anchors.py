@@ -8,7 +8,7 @@ import numpy as np
 
 from sdlcore.data.directions import check_directions
 from sdlcore.settings import Json
-from sdlcore.storage.sealing import read_sealed, write_sealed
+from sdlcore.storage.checksums import read_sealed, write_sealed
 
 
 class Anchors(NamedTuple):

@@ -21,8 +21,8 @@ from typing import NamedTuple, TypeVar
 import h5py
 import numpy as np
 
+from sdlcore.data.checksums import broken_seal
 from sdlcore.data.layout import VERSION, StoreError, check_dtype, column_names, read_stored
-from sdlcore.data.seals import broken_seal
 from sdlcore.data.underflow import Counts, Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
 from sdlcore.settings import FromJson, Json

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.checking import check_tables
+from sdlcore.data.checksums import broken_seal
 from sdlcore.data.layout import (
     CHECKSUM_ROWS,
     DAMAGE,
@@ -24,7 +25,6 @@ from sdlcore.data.layout import (
     dtype_of,
     read_stored,
 )
-from sdlcore.data.seals import broken_seal
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 

@@ -16,7 +16,7 @@ from sdlcore.data.directions import check_directions
 from sdlcore.data.memory import Activations
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
-from sdlcore.storage.sealing import read_sealed, write_sealed
+from sdlcore.storage.checksums import read_sealed, write_sealed
 from sdlcore.text import listed, shown
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from sdlcore.data.checksums import append_seal
 from sdlcore.data.layout import StoreError, begin, chunk_rows
 from sdlcore.data.reading import ActivationStore
-from sdlcore.data.seals import append_seal
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 

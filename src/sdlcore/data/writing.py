@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import scipy.sparse
 
+from sdlcore.data.checksums import append_seal
 from sdlcore.data.layout import (
     Checksum,
     StoreError,
@@ -21,7 +22,6 @@ from sdlcore.data.layout import (
     encode,
     write_checksums,
 )
-from sdlcore.data.seals import append_seal
 from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path

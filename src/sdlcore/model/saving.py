@@ -17,8 +17,8 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.registry import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
+from sdlcore.storage.checksums import seal, unseal
 from sdlcore.storage.files import atomic_path
-from sdlcore.storage.sealing import seal, unseal
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:

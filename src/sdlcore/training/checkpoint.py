@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdlcore.settings import Json
+from sdlcore.storage.checksums import seal, unseal
 from sdlcore.storage.files import atomic_path
-from sdlcore.storage.sealing import seal, unseal
 
 log = logging.getLogger(__name__)
 

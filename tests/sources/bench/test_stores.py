@@ -7,7 +7,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import BenchSamples
-from sdlcore.storage.sealing import write_sealed
+from sdlcore.storage.checksums import write_sealed
 from tests.conftest import script
 
 N, N_P, N_R = 12, 10, 8

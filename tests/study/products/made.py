@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from sdlcore.data.writing import create_store
 from sdlcore.model.saving import save_model
 from sdlcore.sources.bench.samples import synthesise
-from sdlcore.storage.sealing import write_sealed
+from sdlcore.storage.checksums import write_sealed
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.seals import BLOCK, append_seal, broken_seal
+from sdlcore.data.checksums import BLOCK, append_seal, broken_seal
 
 
 @settings(max_examples=30)

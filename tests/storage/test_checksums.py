@@ -18,7 +18,7 @@ from sdlcore.model.saving import load_model, save_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.storage.sealing import seal, unseal
+from sdlcore.storage.checksums import seal, unseal
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 W = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0].astype(np.float32)
