@@ -7,7 +7,7 @@ import numpy as np
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
-from sdlcore.evaluation.given import given_away
+from sdlcore.evaluation.anchor_overlap import given_away
 from sdlcore.sources.bench.settings import Hierarchy
 
 

@@ -135,7 +135,7 @@ class AnchoringMap(Picture):
         from sdlcore.data.anchors import load_anchors
         from sdlcore.data.recovery_rule import TAU_STRICT, recovered
         from sdlcore.data.references import load_references
-        from sdlcore.evaluation.given import given_away, lie_near
+        from sdlcore.evaluation.anchor_overlap import given_away, lie_near
         from sdlcore.study.results.runs import read_metrics
         from sdlcore.study.results.tables import read_csv
 

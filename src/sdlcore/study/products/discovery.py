@@ -112,7 +112,7 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
 
     from sdlcore.data.anchors import load_anchors
     from sdlcore.data.references import load_references
-    from sdlcore.evaluation.given import best_cosines, left_over, lie_near, recovery_of
+    from sdlcore.evaluation.anchor_overlap import best_cosines, left_over, lie_near, recovery_of
     from sdlcore.model.saving import load_model
     from sdlcore.study.results.runs import read_metrics
 

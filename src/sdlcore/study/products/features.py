@@ -73,7 +73,7 @@ class Features(Picture):
 
         from sdlcore.data.anchors import load_anchors
         from sdlcore.data.references import load_references
-        from sdlcore.evaluation.given import best_cosines, given_away
+        from sdlcore.evaluation.anchor_overlap import best_cosines, given_away
         from sdlcore.model.saving import load_model
         from sdlcore.study.rendering.features import FEATURE_COLUMNS, figure_features
 

@@ -89,7 +89,7 @@ class TopImages(Picture):
         from sdlcore.data.anchors import load_anchors
         from sdlcore.data.reading import open_checked
         from sdlcore.data.references import load_references
-        from sdlcore.evaluation.given import given_away
+        from sdlcore.evaluation.anchor_overlap import given_away
         from sdlcore.evaluation.recovery import one_to_one
         from sdlcore.evaluation.top_samples import class_histogram
         from sdlcore.model.saving import load_model
