@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import sdlcore as sdl
-from sdlcore.commands.given import read_bench
+from sdlcore.commands.arguments import read_bench
 from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import save_references

@@ -8,7 +8,7 @@ import tyro
 from sdlcore.api.dictionary import load
 from sdlcore.api.exporting import export as export_dictionary
 from sdlcore.api.run_folder import CONFIG, run_folder
-from sdlcore.commands.given import Given, given, opened
+from sdlcore.commands.arguments import InputPath, opened, with_values
 from sdlcore.interop.tensors import Layout
 
 Format = Literal["saelens", "dictionary_learning", "sparsify", "circuit_tracer"]
@@ -16,7 +16,7 @@ Readable = Literal["sdlcore", "saelens", "dictionary_learning", "sparsify", "ten
 
 
 def export(
-    dictionary: Given,
+    dictionary: InputPath,
     to: Format,
     out: Path,
     model_name: str | None = None,
@@ -40,7 +40,7 @@ def export(
         layer: layer of it, counted from 0 as that library counts (dictionary_learning); other commands count from 1
         submodule_name: where in the layer (dictionary_learning)
     """
-    options = given(
+    options = with_values(
         model_name=model_name,
         hook_name=hook_name,
         hook_name_out=hook_name_out,
@@ -81,7 +81,7 @@ def import_(
     """
     if (run_folder(out) / CONFIG).exists():
         raise ValueError(f"{out} holds a finished run. Open it with sdl.load({str(out)!r}), or choose another folder.")
-    options = given(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
+    options = with_values(activation=activation, k=k, threshold=threshold, pair=pair, layout=layout)
     options |= {"apply_b_dec_to_input": True} if apply_b_dec_to_input else {}
     found = load(dictionary, format, subfolder=subfolder, revision=revision, **options)
     found.save(out)

@@ -13,7 +13,7 @@ from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
 from sdlcore.api.many import fit_many as fit_side_by_side
 from sdlcore.api.run_folder import run_folder
-from sdlcore.commands.given import FEATURES, REFERENCES, Given, opened, read_anchors, read_bench, sites
+from sdlcore.commands.arguments import FEATURES, REFERENCES, InputPath, opened, read_anchors, read_bench, sites
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
@@ -58,7 +58,7 @@ def bench(out: Path, settings: BenchSource = BenchSource(), seed: int = 0) -> No
 
 
 def fit(
-    x: Given,
+    x: InputPath,
     out: Path,
     target: Path | None = None,
     labels: Path | None = None,
@@ -167,7 +167,7 @@ class SharedLoss(LossConfig):
 
 
 def fit_many(
-    x: Given,
+    x: InputPath,
     runs: Path,
     out: Path,
     target: Path | None = None,
@@ -282,7 +282,7 @@ def fit_layers(
 
 
 def solve(
-    x: Given, out: Path, target: Path | None = None, seed: int = 0, solver: SolverConfig = SolverConfig()
+    x: InputPath, out: Path, target: Path | None = None, seed: int = 0, solver: SolverConfig = SolverConfig()
 ) -> None:
     """Solve for a dictionary without gradient descent, by alternating convex search or a classical solver.
 

@@ -12,7 +12,7 @@ from sdlcore.api.inputs import activations, array
 from sdlcore.api.inside import contexts as find_contexts
 from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
-from sdlcore.commands.given import REFERENCES, Given, given, opened, read_anchors, read_bench, sites
+from sdlcore.commands.arguments import REFERENCES, InputPath, opened, read_anchors, read_bench, sites, with_values
 from sdlcore.data.references import References, load_references
 from sdlcore.inside.places import Place
 from sdlcore.run import is_centred
@@ -54,7 +54,7 @@ def evaluate(
     if not dictionaries:
         raise ValueError("say what to evaluate: a run's folder, a .safetensors file, or a folder of another library")
     if bench is not None:
-        for name in given(x=x, target=target, labels=labels, references=references):
+        for name in with_values(x=x, target=target, labels=labels, references=references):
             raise ValueError(f"--{name} goes without --bench, which has samples and true features of its own")
     elif x is None:
         raise ValueError("say what to evaluate on: --bench, or --x")
@@ -106,7 +106,7 @@ def _side_by_side(scores: Mapping[Path, Scores]) -> str:
 
 
 def contexts(
-    dictionary: Given,
+    dictionary: InputPath,
     model: str,
     text: str,
     latents: list[int],

@@ -1,4 +1,4 @@
-"""What several commands are given, and the files that they share."""
+"""Arguments that several commands take, and the files that they read."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from sdlcore.storage.paths import user_path
 
 FEATURES, REFERENCES = "features.safetensors", "references.safetensors"
 """True features in a bench's folder, and means of classes in a run's."""
-Given = Annotated[Path, tyro.conf.Positional]
+InputPath = Annotated[Path, tyro.conf.Positional]
 
 
 def sites(x: Path, target: Path | None, pair: Pair) -> tuple[Any, Path | None, Pair]:
@@ -78,6 +78,6 @@ def read_anchors(path: Path) -> Anchors:
     return as_anchors(array(path, "anchors")) if path.suffix == ".npy" else load_anchors(path)
 
 
-def given(**options: Any) -> dict[str, Any]:
+def with_values(**options: Any) -> dict[str, Any]:
     """Return the options that have a value."""
     return {name: value for name, value in options.items() if value is not None}
