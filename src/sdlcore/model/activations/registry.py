@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar, get_args
 
-from sdlcore.model.returned import check_returned
+from sdlcore.model.plugin_checks import check_returned
 from sdlcore.model.sigma import Selecting, Sigma
 from sdlcore.plugins.own import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
@@ -17,7 +17,7 @@ def activation(name: str) -> Callable[[AnySigma], AnySigma]:
     """Register a class as the activation of a name, for configurations and `ModelConfig`.
 
     Its annotated fields are its settings. They are checked as ours are, stand in configurations beside ours, and are
-    attributes of every instance. What its methods return is checked, too (`sdlcore.model.returned`).
+    attributes of every instance. What its methods return is checked, too (`sdlcore.model.plugin_checks`).
 
     Parameters
     ----------
