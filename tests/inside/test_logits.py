@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from sdlcore.inside.hooks import readout_of
 from sdlcore.inside.logits import logits_of, logits_up_and_down, nearest
-from sdlcore.inside.places import readout_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig

@@ -14,10 +14,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from sdlcore.data.reading import ActivationStore
 from sdlcore.inside.contexts import Context, Peak
 from sdlcore.inside.features import Feature, Histogram, histogram_of
+from sdlcore.inside.hooks import stack_of
 from sdlcore.inside.logits import Logits
 from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload
 from sdlcore.inside.pages import Pages, contexts, contexts_of_store
-from sdlcore.inside.places import stack_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig

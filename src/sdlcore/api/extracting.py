@@ -13,7 +13,7 @@ from sdlcore.api.inputs import STORES
 from sdlcore.api.run_identity import ENVIRONMENT, READERS, compare, joined
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.device import Device, device_of
-from sdlcore.inside.places import sites_at, stack_of
+from sdlcore.inside.hooks import sites_at, stack_of
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text
 from sdlcore.settings import Precision, Total, checked
 from sdlcore.sources.language.settings import LlamaSource, TextOptions

@@ -8,9 +8,9 @@ from typing import Any
 
 from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.inside.edits import Edit
+from sdlcore.inside.hooks import Place, where_of
 from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
-from sdlcore.inside.places import Place, where_of
 from sdlcore.inside.splicing import splice as splice_coder
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.sources.language.made import Made

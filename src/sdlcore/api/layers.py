@@ -13,7 +13,7 @@ from sdlcore.api.run_identity import READERS, warn_of_environment
 from sdlcore.api.signatures import listing_settings
 from sdlcore.api.sources import stored
 from sdlcore.device import Device, device_of
-from sdlcore.inside.places import Place, sites_at, stack_of
+from sdlcore.inside.hooks import Place, sites_at, stack_of
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.sources.language.settings import TextOptions
 from sdlcore.sources.language.sites import blocks

@@ -14,7 +14,7 @@ from sdlcore.api.scoring import Scores
 from sdlcore.api.scoring import evaluate as evaluate_dictionary
 from sdlcore.commands.arguments import REFERENCES, InputPath, opened, read_anchors, read_bench, sites, with_values
 from sdlcore.data.references import References, load_references
-from sdlcore.inside.places import Place
+from sdlcore.inside.hooks import Place
 from sdlcore.run import is_centred
 from sdlcore.storage.files import write_json
 

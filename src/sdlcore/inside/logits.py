@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.inside.contexts import token_text
-from sdlcore.inside.places import Readout
+from sdlcore.inside.hooks import Readout
 from sdlcore.model.sparse_coder import SparseCoder
 
 TOKENS_AT_ONCE, LATENTS_AT_ONCE = 16384, 64

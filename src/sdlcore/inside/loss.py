@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.data.reading import ActivationStore
-from sdlcore.inside.places import read_and_write, stack_of
+from sdlcore.inside.hooks import read_and_write, stack_of
 from sdlcore.inside.splicing import replacing
 from sdlcore.sources.language.forward import KEPT, RowKinds, stack_batches
 from sdlcore.sources.language.settings import Site

@@ -15,8 +15,8 @@ from sdlcore.inside.contexts import Context, Peak, between, in_text, top_activat
 from sdlcore.inside.edits import require_latents
 from sdlcore.inside.features import Feature, Features, Interval, histogram_of
 from sdlcore.inside.firing import Fired, Firings, firings, rows_of_model, rows_of_store
+from sdlcore.inside.hooks import Place, readout_of, sites_of, stack_of
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
-from sdlcore.inside.places import Place, readout_of, sites_of, stack_of
 from sdlcore.inside.reader import DROP, reader_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.inside.places import stack_of
+from sdlcore.inside.hooks import stack_of
 from sdlcore.settings import Json
 from sdlcore.sources.language.corpus import Text, open_text
 from sdlcore.sources.language.forward import KEPT, MEDIAN_ROWS, RowKinds, activations, median_norms

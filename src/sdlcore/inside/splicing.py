@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.inside.edits import Edit, require_latents
-from sdlcore.inside.places import Place, read_and_write, sites_of, stack_of
+from sdlcore.inside.hooks import Place, read_and_write, sites_of, stack_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import watch

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sdlcore.inside.places import sites_of, where_of
+from sdlcore.inside.hooks import sites_of, where_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.settings import LlamaSource
