@@ -28,7 +28,7 @@ from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
-from .interop.format import RefusedError as RefusedError
+from .interop.base import RefusedError as RefusedError
 from .losses.term import Given as Given
 from .losses.term import loss_term as loss_term
 from .model.activations.batchtopk import BatchTopK as BatchTopK

@@ -2,7 +2,7 @@
 import shutil
 
 from sdlcore.evaluation.plugin_metrics import parts_of_metrics
-from sdlcore.interop.places import dictionary_files, format_at, locate
+from sdlcore.interop.formats import dictionary_files, format_at, locate
 from sdlcore.run import RunConfig
 from sdlcore.study.settings.cells import (
     Cell,

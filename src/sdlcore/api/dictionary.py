@@ -18,8 +18,8 @@ from sdlcore.api.run_folder import ANCHORS, CHECKPOINT, CONFIG, HISTORY, run_fol
 from sdlcore.api.samples import Samples, beside, numbers, require_finite, samples_of
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
+from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
-from sdlcore.interop.places import OURS, format_at, locate
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
 from sdlcore.model.sparse_coder import SparseCoder

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import yaml
 
-from sdlcore.interop.format import SAVE_OURS, Files, Format, safetensors_file
-from sdlcore.interop.places import FILES
+from sdlcore.interop.base import SAVE_OURS, Files, Format, safetensors_file
+from sdlcore.interop.formats import FILES
 from sdlcore.interop.weights import weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.interop import tensors
-from sdlcore.interop.places import OURS, READ, format_at, locate
+from sdlcore.interop.formats import OURS, READ, format_at, locate
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.saving import load_model
 from sdlcore.model.sparse_coder import SparseCoder

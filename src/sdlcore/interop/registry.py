@@ -1,7 +1,7 @@
 """Formats by the names that users give."""
 
 from sdlcore.interop import circuit_tracer, dictionary_learning, saelens, sparsify
-from sdlcore.interop.format import Format
+from sdlcore.interop.base import Format
 
 FORMATS: dict[str, Format] = {
     "saelens": saelens.FORMAT,

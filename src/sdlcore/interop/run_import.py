@@ -10,9 +10,9 @@ import torch
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.reading import open_checked
-from sdlcore.interop.format import kind_of
+from sdlcore.interop.base import kind_of
+from sdlcore.interop.formats import dictionary_files, format_at, locate
 from sdlcore.interop.load import load
-from sdlcore.interop.places import dictionary_files, format_at, locate
 from sdlcore.interop.settings import ImportConfig
 from sdlcore.model.saving import load_provenance
 from sdlcore.model.sparse_coder import SparseCoder

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sdlcore.interop.format import SAVE_OURS, Files, Format, json_file, safetensors_file
-from sdlcore.interop.places import FILES
+from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
+from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sdlcore.interop.places import PLAIN
+from sdlcore.interop.formats import PLAIN
 from sdlcore.interop.tensor_files import (
     SHAPE,
     check_names,
