@@ -16,7 +16,7 @@ from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load, located
-from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import PluginError, extensions
 from sdlcore.run import FIT, ModelConfig, RunConfig
 

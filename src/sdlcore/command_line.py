@@ -30,7 +30,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from sdlcore.elsewhere import answers, quoted
 from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
-from sdlcore.plugins.own import described, own_settings
+from sdlcore.plugins.plugin_settings import described, own_settings
 from sdlcore.plugins.registry import Extension, PluginError
 from sdlcore.settings import FromJson, did_you_mean
 from sdlcore.storage.parsing import SourceError

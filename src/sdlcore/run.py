@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
-from sdlcore.plugins.own import own_settings
+from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Kind, extensions, registered
 from sdlcore.settings import (
     Batch,

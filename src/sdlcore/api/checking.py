@@ -15,7 +15,7 @@ from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
 from sdlcore.model.finite import not_finite
 from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.plugins.own import own_settings
+from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import RunConfig, is_centred
 from sdlcore.settings import used
 from sdlcore.solvers.settings import SolverConfig

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from sdlcore.model.sparse_coder import Forward, SparseCoder
-from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN, LossConfig, RunConfig
 from sdlcore.settings import Weight

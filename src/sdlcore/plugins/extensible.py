@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from sdlcore.plugins.own import own_settings
+from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.plugins.registry import Kind, registered
 from sdlcore.settings import FromJson, Json, as_lists, hints, used
 

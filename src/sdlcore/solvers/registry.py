@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN
 from sdlcore.solvers.search import Batches, Row, Search

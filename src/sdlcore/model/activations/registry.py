@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 from sdlcore.model.plugin_checks import check_returned
 from sdlcore.model.sigma import Selecting, Sigma
-from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN, Activation, ModelConfig, RunConfig
 

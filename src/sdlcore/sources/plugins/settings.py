@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from sdlcore.plugins.extensible import Extensible, parts_of
 from sdlcore.plugins.names import Name
-from sdlcore.plugins.own import settings_class
+from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, Kind, check_named, register, registered
 from sdlcore.settings import StoredPrecision, Total, check
 

@@ -5,7 +5,7 @@ from itertools import product
 from typing import Annotated
 
 from sdlcore.baselines.settings import PeerConfig
-from sdlcore.plugins.own import own_settings
+from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import RunConfig
 from sdlcore.study.products.product import AnyStudy, Product, partial_study
 from sdlcore.study.rendering.layout import Layout, Point

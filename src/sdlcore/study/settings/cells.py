@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from sdlcore.baselines.settings import SHARED
-from sdlcore.plugins.own import own_settings
+from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig

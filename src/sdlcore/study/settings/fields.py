@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
-from sdlcore.plugins.own import described
+from sdlcore.plugins.plugin_settings import described
 from sdlcore.settings import Seed
 
 
