@@ -14,10 +14,10 @@ from .api.fitting import fit as fit
 from .api.inside import contexts as contexts
 from .api.inside import splice as splice
 from .api.layers import fit_layers as fit_layers
-from .api.many import FitManyError as FitManyError
-from .api.many import fit_many as fit_many
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
+from .api.sweep import FitManyError as FitManyError
+from .api.sweep import fit_many as fit_many
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References

@@ -11,8 +11,8 @@ from sdlcore.api.fitting import fit as fit_dictionary
 from sdlcore.api.inputs import array, is_store
 from sdlcore.api.layers import fit_layers as fit_every_layer
 from sdlcore.api.layers import folder_of
-from sdlcore.api.many import fit_many as fit_side_by_side
 from sdlcore.api.run_folder import run_folder
+from sdlcore.api.sweep import fit_many as fit_side_by_side
 from sdlcore.commands.arguments import FEATURES, REFERENCES, InputPath, opened, read_anchors, read_bench, sites
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References, save_references
