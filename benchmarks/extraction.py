@@ -23,7 +23,7 @@ import torch
 import yaml
 from PIL import Image
 
-from sdlcore.data.parts import resume_store
+from sdlcore.data.resumable import resume_store
 from sdlcore.random_streams import stream
 from sdlcore.settings import Precision
 from sdlcore.sources.images import embedding as clip

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.parts import resume_store
 from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.resumable import resume_store
 from sdlcore.data.shards import shard_bounds, unite
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sdlcore.data.checksums import append_seal
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import resume_store
 from sdlcore.data.reading import open_checked
+from sdlcore.data.resumable import resume_store
 from sdlcore.data.shards import unite
 from sdlcore.data.writing import create_store
 from tests.data.test_store import block

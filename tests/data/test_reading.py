@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from sdlcore.data.checksums import append_seal
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
+from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
 from sdlcore.storage.files import sha256_of
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.checksums import append_seal
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import resume_store
 from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.resumable import resume_store
 from sdlcore.data.shards import shard_bounds, unite
 from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore
+from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.base import RefusedError
+from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.registry import FORMATS
 from sdlcore.storage import files
 from sdlcore.storage.files import naming_a_full_disk

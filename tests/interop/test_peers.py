@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.base import SAVE_OURS
+from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
 from sdlcore.storage.files import read_rows, write_rows, write_text

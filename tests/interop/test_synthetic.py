@@ -13,8 +13,8 @@ import sdlcore as sdl
 from sdlcore.data.memory import Arrays
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.interop.export import export
 from sdlcore.interop.base import RefusedError
+from sdlcore.interop.export import export
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 from tests.conftest import REPOSITORY

@@ -14,7 +14,7 @@ NEW = {
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdlcore.data.parts import resume_store
+from sdlcore.data.resumable import resume_store
 from sdlcore.random_streams import stream
 from sdlcore.settings import FromJson, Total, check
 

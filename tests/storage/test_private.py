@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sdlcore.data.parts import resume_store
+from sdlcore.data.resumable import resume_store
 from sdlcore.storage import private
 from sdlcore.storage.files import atomic_folder, atomic_path, write_text
 from sdlcore.storage.private import open_lock, remove_leftovers

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sdlcore.data.layout import decode, encode
-from sdlcore.data.parts import Progress, resume_store
+from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.underflow import UnderflowError, described, vanishing_row
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json

@@ -14,7 +14,7 @@ import numpy as np
 import open_clip
 import torch
 
-from sdlcore.data.parts import ResumableWriter, resume_store
+from sdlcore.data.resumable import ResumableWriter, resume_store
 from sdlcore.device import choose_device
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromJson, Json

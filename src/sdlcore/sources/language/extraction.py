@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from sdlcore.data.parts import resume_store
+from sdlcore.data.resumable import resume_store
 from sdlcore.sources.language.corpus import Share
 from sdlcore.sources.language.preparation import Extraction, prepare
 from sdlcore.sources.language.settings import LlamaSource

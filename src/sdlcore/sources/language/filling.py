@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdlcore.data.parts import ResumableWriter
+from sdlcore.data.resumable import ResumableWriter
 from sdlcore.settings import FromJson
 from sdlcore.sources.language.forward import KEPT, KINDS, Batch, RowKinds
 from sdlcore.sources.language.tokens import following

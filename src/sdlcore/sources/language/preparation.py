@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sdlcore.data.parts import ResumableWriter
+from sdlcore.data.resumable import ResumableWriter
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Json
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated, open_checkpoint

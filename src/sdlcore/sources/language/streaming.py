@@ -22,7 +22,7 @@ import torch
 
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.pairs import make_pair
-from sdlcore.data.parts import resume_store
+from sdlcore.data.resumable import resume_store
 from sdlcore.settings import Json
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made

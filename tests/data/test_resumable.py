@@ -24,8 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.layout import StoreError
-from sdlcore.data.parts import Progress, resume_store
 from sdlcore.data.reading import ActivationStore, verify
+from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import NewFile, create_store
 from sdlcore.settings import FromJson
 from tests.answering import Answering
@@ -37,7 +37,7 @@ import json, os, random, resource, signal, sys, time, traceback
 from dataclasses import dataclass
 import numpy as np
 from sdlcore.data import writing
-from sdlcore.data.parts import resume_store
+from sdlcore.data.resumable import resume_store
 from sdlcore.settings import FromJson
 
 def block(number):
@@ -521,7 +521,7 @@ def test_what_is_committed_is_logged_when_it_is_gone_on_with(tmp_path, caplog):
 def test_forked_children_of_a_killed_writer_hold_no_lock(writers, tmp_path):
     """Workers of a data loader live on for seconds."""
     code = (
-        "import os, signal, sys, time; import numpy as np; from sdlcore.data.parts import resume_store\n"
+        "import os, signal, sys, time; import numpy as np; from sdlcore.data.resumable import resume_store\n"
         "with resume_store(sys.argv[1], {}) as writer:\n"
         "    child = os.fork()\n"
         "    if not child: time.sleep(20); os._exit(0)\n"

@@ -1,0 +1,47 @@
+"""Old names that still work, and the warning that names the new one (CONTRIBUTING.md, Deprecations)."""
+
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+
+def warn_renamed(old: str, new: str, stacklevel: int = 1) -> None:
+    """Warn that a name is deprecated.
+
+    The category is FutureWarning, since Python hides a DeprecationWarning from plugins and imported scripts.
+
+    Parameters
+    ----------
+    old, new
+        The names as a user writes them.
+    stacklevel
+        Callers between the user's line and this function.
+    """
+    warnings.warn(f"{old} is deprecated: write {new}", FutureWarning, stacklevel=stacklevel + 2)
+
+
+def moved_module(old: str, new: str) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module under its old name; it takes everything from the new one."""
+
+    def attribute(name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"module {old!r} has no attribute {name!r}")
+        found = getattr(import_module(new), name)
+        warn_renamed(f"{old}.{name}", f"{new}.{name}")
+        return found
+
+    return attribute
+
+
+def renamed_names(module: str, names: dict[str, tuple[str, Any]]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module with old names: old name -> new name and object."""
+
+    def attribute(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new, found = names[name]
+        warn_renamed(f"{module}.{name}", new)
+        return found
+
+    return attribute
