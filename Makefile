@@ -45,7 +45,7 @@ same: $(INSTALLED) ## run a commit and the working tree, and name every number t
 	python -m tests.same $(BASE) $(ARGS)
 
 test-all: check ## what make test does, and the tests marked slow
-	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
+	pytest --hypothesis-profile=thorough --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
 
 test-processors: $(INSTALLED) ## run the numeric packages' tests as other processors would (some tests by ARGS="tests/solvers -k acs")
 	python -m tests.processors --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)

@@ -25,7 +25,8 @@ from sdlcore.plugins import registry as plugins
 REPOSITORY = Path(__file__).parents[1]
 
 # a shared machine pauses tests at will, so no example has a deadline
-hypothesis.settings.register_profile("sdlcore", deadline=None)
+hypothesis.settings.register_profile("sdlcore", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("thorough", deadline=None)
 hypothesis.settings.load_profile("sdlcore")
 # what tests compute is too small for a second thread, which another test's process can use
 torch.set_num_threads(1)

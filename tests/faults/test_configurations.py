@@ -75,7 +75,7 @@ def wrong(draw: st.DrawFn) -> dict[str, Any]:
     return config
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(wrong())
 def test_a_changed_configuration_is_valid_or_refused_by_a_key(config: dict[str, Any]):
     try:

@@ -169,7 +169,7 @@ def kill_after_a_checkpoint(together, log: Path, folder: Path, processes: int, w
     assert (folder / "checkpoint.safetensors").exists()
 
 
-@pytest.mark.parametrize("split", ["samples", "latents"])
+@pytest.mark.parametrize("split", [pytest.param("samples", marks=pytest.mark.slow), "latents"])
 def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_path, split):
     whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
     together.train(log, command=command(store, whole, split))

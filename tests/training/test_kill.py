@@ -22,7 +22,7 @@ from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from tests.conftest import REPOSITORY
 from tests.forking import Forking
-from tests.int8 import with_int8
+from tests.int8 import needs_int8
 
 SCRIPT = REPOSITORY / "workflow/scripts/train.py"
 KILLS = 2
@@ -52,6 +52,8 @@ METHODS = {
     "anchored": {"activation": "topk", "k": 4, "lambda_anchor": 0.5, **RESAMPLED},
     "anchored crosscoder": {"pair": "crosscoder", "activation": "batchtopk", "k": 4, "lambda_anchor": 0.5},
 }
+OFTEN = ("topk", "accumulated", "resampled relu", "anchored crosscoder")
+"""Methods of `make test`: between them they keep every kind of state."""
 FORKING = """
 import os, runpy, signal, sys
 from pathlib import Path
@@ -163,7 +165,11 @@ def assert_same(folder, whole):
     assert visible == {"model.safetensors", "config.json", "history.csv"}
 
 
-@pytest.mark.parametrize("method", with_int8(METHODS))
+def marks(method: str) -> list[pytest.MarkDecorator]:
+    return [needs_int8] * (method == "int8") + [pytest.mark.slow] * (method not in OFTEN)
+
+
+@pytest.mark.parametrize("method", [pytest.param(name, marks=marks(name)) for name in METHODS])
 def test_a_training_killed_again_and_again_ends_in_the_same_bits(trainings, tmp_path, method):
     settings, whole, folder = METHODS[method], tmp_path / "whole", tmp_path / "killed"
     assert trainings.run(whole, settings) == 0, log(whole)

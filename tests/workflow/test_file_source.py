@@ -66,6 +66,7 @@ def test_a_source_that_only_one_configuration_has_gets_a_table_of_its_own(checko
     assert "paper's numbers" not in said
 
 
+@pytest.mark.slow
 def test_a_changed_file_or_setting_reruns_what_hangs_on_it(checkout):
     assert checkout.plan(RUN, change=CHANGE).jobs == []
     labels = checkout.path / f"{DATA}/labels.npy"
@@ -96,6 +97,7 @@ def test_results_are_not_taken_for_those_of_files_that_are_not_there(checkout):
     assert "rule " not in done.stdout
 
 
+@pytest.mark.slow
 def test_stores_outlive_the_files_that_they_were_made_from(checkout):
     before = checkout.path / DATA
     after = before.rename(checkout.path / "elsewhere")
@@ -110,6 +112,7 @@ def test_stores_outlive_the_files_that_they_were_made_from(checkout):
         after.rename(before)
 
 
+@pytest.mark.slow
 def test_other_sources_are_made_as_before(checkout):
     smollm2 = "results/quick/runs/smollm2/topk_real/best/none/seed0/metrics.json"
     assert "activations" in checkout.plan(smollm2, base="config").rules()

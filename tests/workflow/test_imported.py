@@ -11,6 +11,7 @@ from sdlcore.model.saving import load_model
 from sdlcore.storage.files import sha256_of
 from tests.workflow.conftest import Checkout
 
+pytestmark = pytest.mark.slow
 # what a shell would take for more than a name
 THEIRS = "their dictionary; $(touch pwned)"
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"

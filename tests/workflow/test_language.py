@@ -97,6 +97,7 @@ def test_stores_outlive_their_text_and_a_stream_does_not(words: Checkout):
         after.rename(words.path / "words.json")
 
 
+@pytest.mark.slow
 def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converted(tmp_path: Path):
     """A second one's file has the same name and is broken: its job fails, and Snakemake cleans up after it."""
     save_tiny_gguf(save_tiny_llama(tmp_path / "tiny"), tmp_path / "model.gguf")

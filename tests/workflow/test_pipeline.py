@@ -100,6 +100,7 @@ def another_lr(finished):
     return finished.plan(change=ANOTHER_LR)
 
 
+@pytest.mark.slow
 def test_results_copied_without_snakemakes_records_say_so_and_can_be_kept(finished, another_lr, tmp_path):
     copy = Checkout(tmp_path / "copy")
     subprocess.run(["cp", "-r", finished.path / "results", copy.path / "results"], check=True)
@@ -336,9 +337,10 @@ def stop_by_a_damaged_store(checkout):
     assert "train.h5: does not end with its checksums" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hooks", "warm"),
-    [pytest.param([], True, marks=pytest.mark.slow), (["--no-hooks"], False)],
+    [([], True), (["--no-hooks"], False)],
     ids=["forked", "of its own"],
 )
 def test_a_run_made_again_has_equal_bits_whether_its_processes_are_forked_or_not(finished, hooks, warm):
@@ -386,6 +388,7 @@ def test_stores_hold_what_the_bench_is_made_of(finished):
         assert file["input"].shape == (256, 10)
 
 
+@pytest.mark.slow
 def test_published_metrics_are_restored_where_the_configuration_says_the_same(finished):
     runs, kept = finished.path / "results/tiny/runs", finished.path / "results/tiny/kept"
     table = "results/tiny/tables/table1.csv"

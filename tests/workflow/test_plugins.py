@@ -77,6 +77,7 @@ def test_an_edit_of_the_plugin_makes_its_own_runs_anew(added):
     assert plan(added, methods={"soft": {"shrink": 0.2}}).of("train") == SOFT
 
 
+@pytest.mark.slow
 def test_a_metric_evaluates_the_runs_of_its_configuration_anew_and_trains_none(added):
     (added.path / "measuring.py").write_text(
         "from sdlcore.evaluation.metrics import EVERY_RUN\n"
@@ -100,6 +101,7 @@ def noise(split, rng, *, dimension: int = 4):
 """
 
 
+@pytest.mark.slow
 def test_a_source_is_planned_filled_trained_on_and_made_anew_with_its_plugin(trained):
     (trained.path / "noise_plugin.py").write_text(NOISE)
     asked = {"source": "noise", "dimension": 6, "train_samples": 700, "test_samples": 150}

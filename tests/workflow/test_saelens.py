@@ -1,6 +1,7 @@
 """A synthetic model of SAELens as a source: checked, planned, sampled, trained on, and sampled anew if it changes."""
 
 import numpy as np
+import pytest
 
 from sdlcore.data.reading import ActivationStore
 from tests.sources.saelens.test_model import N_P, N, written
@@ -8,6 +9,7 @@ from tests.sources.saelens.test_model import N_P, N, written
 RUN = {"n_q": 16, "steps": 5, "batch_size": 64}
 
 
+@pytest.mark.slow
 def test_a_synthetic_model_is_checked_planned_sampled_and_trained_on(checkout):
     folder = checkout.path / "their model"
 

@@ -107,7 +107,7 @@ def unfinished(folder: Path) -> int:
 
 @pytest.mark.parametrize(
     ("whole_bytes", "settings"),
-    [(2**20, {}), (0, {"site": "mlp"})],
+    [pytest.param(2**20, {}, marks=pytest.mark.slow), (0, {"site": "mlp"})],
     ids=["whole text", "streamed text and a pair"],
 )
 def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
@@ -132,6 +132,7 @@ def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(
     assert {path.name for path in killed.iterdir()} == {"train.h5", "test.h5"}
 
 
+@pytest.mark.slow
 def test_a_training_on_a_stream_killed_again_and_again_ends_in_the_same_bits(extractions: Extractions, tmp_path: Path):
     whole_bytes = 0
     extractions.extract(tmp_path / "recipe", whole_bytes, {}, recipe=True)
