@@ -62,10 +62,10 @@ class TopKOfJump(sdl.TopK):
 
 
 @sdl.loss_term("mean_l1", rises=True)
-def mean_l1(given: sdl.Given) -> Tensor:
+def mean_l1(inputs: sdl.TermInputs) -> Tensor:
     """Return the mean of all latents, active or not, over samples and latents: of TopK too."""
-    support = given.out.support
-    return given.out.values.sum() / (support.n_samples * support.n_q)
+    support = inputs.out.support
+    return inputs.out.values.sum() / (support.n_samples * support.n_q)
 
 
 def linear_start(n_p: int, n_r: int, n_q: int, pair: Pair = "sae", seed: int = 0) -> sdl.Dictionary:

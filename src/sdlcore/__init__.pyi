@@ -29,7 +29,7 @@ from .evaluation.plugin_metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
 from .interop.base import RefusedError as RefusedError
-from .losses.term import Given as Given
+from .losses.term import TermInputs as TermInputs
 from .losses.term import loss_term as loss_term
 from .model.activations.batchtopk import BatchTopK as BatchTopK
 from .model.activations.gated import Gated as Gated

@@ -8,7 +8,7 @@ import torch
 from annotated_types import Gt
 
 from sdlcore.api.checking import warn_of_dense, warn_of_unused
-from sdlcore.losses.term import Given, loss_term
+from sdlcore.losses.term import TermInputs, loss_term
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.registry import PluginError
@@ -21,10 +21,10 @@ SETTINGS = {"activation": "relu", "n_q": 8}
 @pytest.fixture(autouse=True)
 def power(registry):
     @loss_term("power", rises=True, norms=True)
-    def power(given: Given, *, exponent: Annotated[float, Gt(0)] = 2.0) -> torch.Tensor:
+    def power(inputs: TermInputs, *, exponent: Annotated[float, Gt(0)] = 2.0) -> torch.Tensor:
         """E sum_i x_q,i^p."""
-        assert given.out.norms is not None
-        return given.model.processes.latents.sum((given.out.values**exponent).sum()) / given.out.support.n_samples
+        assert inputs.out.norms is not None
+        return inputs.model.processes.latents.sum((inputs.out.values**exponent).sum()) / inputs.out.support.n_samples
 
 
 def test_it_is_weighted_and_told_by_its_name():
@@ -62,8 +62,8 @@ def unused(**given):
 
 def test_a_penalty_is_what_declares_that_it_rises():
     @loss_term("spread")
-    def spread(given: Given) -> torch.Tensor:
-        return given.out.values.var()
+    def spread(inputs: TermInputs) -> torch.Tensor:
+        return inputs.out.values.var()
 
     assert unused(activation="relu", power=0.1) == ""
     assert "relu without a penalty" in unused(activation="relu", spread=0.1)
@@ -101,7 +101,7 @@ def test_its_settings_are_checked(given, said):
 @pytest.mark.parametrize("name", ["l1", "loss", "steps", "multi_scale"])
 def test_names_that_are_taken_are_refused(name):
     with pytest.raises(PluginError, match=f"loss term {name}: sdlcore has"):
-        loss_term(name)(lambda given: given.target.sum())
+        loss_term(name)(lambda inputs: inputs.target.sum())
 
 
 @pytest.mark.parametrize("given", [0.5, None, torch.ones(1)])
@@ -115,5 +115,5 @@ def test_it_is_a_tensor_without_dimensions(given):
 
 
 def test_parameters_before_the_star_are_refused():
-    with pytest.raises(PluginError, match=r"loss term power takes given, exponent; expected given"):
-        loss_term("power")(lambda given, exponent=2.0: given.target.sum())
+    with pytest.raises(PluginError, match=r"loss term power takes inputs, exponent; expected inputs"):
+        loss_term("power")(lambda inputs, exponent=2.0: inputs.target.sum())

@@ -11,7 +11,7 @@ L2 = '''"""The L2 penalty."""
 
 from torch import Tensor
 
-from sdlcore.losses.term import Given, Term
+from sdlcore.losses.term import TermInputs, Term
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 
 
@@ -20,7 +20,7 @@ def l2(model: SparseCoder, out: Forward) -> Tensor:
     return model.processes.latents.sum(out.values.square().sum()) / out.support.n_samples
 
 
-TERM = Term("l2", lambda given: l2(given.model, given.out), "l2")
+TERM = Term("l2", lambda inputs: l2(inputs.model, inputs.out), "l2")
 '''
 WEIGHT = '''    l2: Weight = weight_of("l2", default=0.0)
     """Weight of the L2 penalty."""

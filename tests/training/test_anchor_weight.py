@@ -17,7 +17,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, RunConfig
-from sdlcore.training.anchor_weight import WEIGHTS, choose_weight, held
+from sdlcore.training.anchor_weight import WEIGHTS, anchored_share, choose_weight
 from sdlcore.training.run_training import Options, run_training
 from sdlcore.training.runner import Run
 
@@ -54,7 +54,7 @@ def test_a_trial_is_the_run_with_another_weight_and_fewer_steps(steps, of_a_tria
 
 def test_it_is_told_nothing_of_the_truth():
     assert list(inspect.signature(choose_weight).parameters) == ["config", "share_held"]
-    assert list(inspect.signature(held).parameters) == ["model", "w_r_KR", "cosine"]
+    assert list(inspect.signature(anchored_share).parameters) == ["model", "w_r_KR", "cosine"]
 
 
 def test_anchors_are_held_by_columns_that_come_near_with_their_sign():
@@ -62,8 +62,8 @@ def test_anchors_are_held_by_columns_that_come_near_with_their_sign():
     anchors = torch.eye(3)
     with torch.no_grad():
         model.W_dec[:3] = torch.tensor([[0.2, 0.01, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 1.0]])
-    assert held(model, anchors, 0.95) == pytest.approx(1 / 3)
-    assert held(model, anchors, 0.5) == pytest.approx(2 / 3)
+    assert anchored_share(model, anchors, 0.95) == pytest.approx(1 / 3)
+    assert anchored_share(model, anchors, 0.5) == pytest.approx(2 / 3)
 
 
 def test_processes_that_divide_latents_count_together():
@@ -77,7 +77,7 @@ def test_processes_that_divide_latents_count_together():
     model.processes = Processes(latents=Second())
     with torch.no_grad():
         model.W_dec[:2] = torch.tensor([[0.0, 0.0, 0.5], [1.0, 0.0, 0.0]])
-    assert held(model, torch.eye(3), 0.95) == 1.0
+    assert anchored_share(model, torch.eye(3), 0.95) == 1.0
 
 
 def test_a_training_takes_the_chosen_weight_and_says_so(tmp_path: Path):
@@ -101,7 +101,7 @@ def test_a_training_takes_the_chosen_weight_and_says_so(tmp_path: Path):
     model, last, settings = trained("chosen", SETTINGS)
     weight = float(last["lambda_anchor"])
     assert weight in WEIGHTS
-    assert held(model, torch.from_numpy(features[:4]), 0.95) == 1.0
+    assert anchored_share(model, torch.from_numpy(features[:4]), 0.95) == 1.0
     assert (settings["anchor_cosine"], settings["lambda_anchor"]) == (0.95, 0.0)
     given = {name: value for name, value in SETTINGS.items() if name != "anchor_cosine"}
     same, last, _ = trained("given", given | {"lambda_anchor": weight})

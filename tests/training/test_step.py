@@ -95,7 +95,7 @@ def test_the_anchors_gradient_is_autograds(settings, monkeypatch):
         return torch.stack(anchor), model.state_dict()
 
     anchor, weights = trained()
-    monkeypatch.setattr(TrainingStep, "_held_rows", lambda self: None)
+    monkeypatch.setattr(TrainingStep, "_anchored_rows", lambda self: None)
     anchor_of_autograd, weights_of_autograd = trained()
     assert anchor[0] > anchor[-1] > 0
     other_order = settings.get("decoder_norm") == "unit" or settings.get("tied")

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from sdlcore.losses.term import Given, Term
+from sdlcore.losses.term import Term, TermInputs
 from sdlcore.run import AnchorForm
 
 
@@ -27,12 +27,12 @@ def _distance(W_KD: Tensor, w_KD: Tensor, form: AnchorForm) -> Tensor:
     return (W_KD - w_KD).square().sum()
 
 
-def _compute(given: Given) -> Tensor:
-    if given.anchors is None:
+def _compute(inputs: TermInputs) -> Tensor:
+    if inputs.anchors is None:
         raise ValueError("lambda_anchor is given, but anchors are not")
-    model = given.model
-    W_enc, W_dec = given.held or (model.W_enc, model.W_dec)
-    return model.processes.latents.sum(anchor(W_enc, W_dec, *given.anchors, given.config.anchor_form))
+    model = inputs.model
+    W_enc, W_dec = inputs.anchored_rows or (model.W_enc, model.W_dec)
+    return model.processes.latents.sum(anchor(W_enc, W_dec, *inputs.anchors, inputs.config.anchor_form))
 
 
 TERM = Term("anchor", _compute, "lambda_anchor", falls=True)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from sdlcore.losses.reconstruction import reconstruction
-from sdlcore.losses.term import Given, Term
+from sdlcore.losses.term import Term, TermInputs
 from sdlcore.model.sparse_coder import Forward
 
 
@@ -18,8 +18,8 @@ def auxiliary(x_BR: Tensor, out: Forward, target: str) -> Tensor:
     return reconstruction(x_BR if target == "input" else (x_BR - out.x_hat).detach(), out.aux)
 
 
-def _compute(given: Given) -> Tensor:
-    return auxiliary(given.target, given.out, given.config.aux_target)
+def _compute(inputs: TermInputs) -> Tensor:
+    return auxiliary(inputs.target, inputs.out, inputs.config.aux_target)
 
 
 TERM = Term("aux", _compute, "lambda_aux", error=True)

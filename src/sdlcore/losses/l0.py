@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sdlcore.losses.term import Given, Term
+from sdlcore.losses.term import Term, TermInputs
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.sparse_coder import Forward
 
@@ -12,11 +12,11 @@ def l0(out: Forward, sigma: JumpReLU) -> Tensor:
     return sigma.processes.latents.sum(sigma.step(out.pre, out.support).sum()) / out.support.n_samples
 
 
-def _compute(given: Given) -> Tensor:
-    sigma = given.model.sigma
+def _compute(inputs: TermInputs) -> Tensor:
+    sigma = inputs.model.sigma
     if not isinstance(sigma, JumpReLU):
-        raise TypeError(f"l0 needs activation jumprelu, found {given.model.config.activation}")
-    return l0(given.out, sigma)
+        raise TypeError(f"l0 needs activation jumprelu, found {inputs.model.config.activation}")
+    return l0(inputs.out, sigma)
 
 
 TERM = Term("l0_penalty", _compute, "l0", rises=True)

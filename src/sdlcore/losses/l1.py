@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sdlcore.losses.term import Given, Term
+from sdlcore.losses.term import Term, TermInputs
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 
 
@@ -20,8 +20,8 @@ def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
     return model.processes.latents.sum(penalised_N.sum()) / out.support.n_samples
 
 
-def _compute(given: Given) -> Tensor:
-    return l1(given.model, given.out, given.config.l1_scale)
+def _compute(inputs: TermInputs) -> Tensor:
+    return l1(inputs.model, inputs.out, inputs.config.l1_scale)
 
 
 TERM = Term("l1", _compute, "l1", rises=True, norms=lambda config: config.l1_scale == "decoder")

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from sdlcore.losses.term import Given, Term
+from sdlcore.losses.term import Term, TermInputs
 
 
 def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
@@ -11,8 +11,8 @@ def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
     return mse_loss(scales_BSR, x_BR[:, None].expand_as(scales_BSR), reduction="sum") / len(x_BR)
 
 
-def _compute(given: Given) -> Tensor:
-    return multi_scale(given.target, given.out.scales)
+def _compute(inputs: TermInputs) -> Tensor:
+    return multi_scale(inputs.target, inputs.out.scales)
 
 
 TERM = Term("multi_scale", _compute, None)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from sdlcore.deprecation import renamed_names, warn_renamed
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
@@ -18,7 +19,7 @@ COLUMNS = ("loss", "reconstruction", "gate", "gradient_norm", "aux", "l0_penalty
 AnyCompute = TypeVar("AnyCompute", bound=Callable[..., Tensor])
 
 
-class Given(NamedTuple):
+class TermInputs(NamedTuple):
     """What a loss term is computed from."""
 
     model: SparseCoder
@@ -29,8 +30,14 @@ class Given(NamedTuple):
     config: LossConfig
     anchors: tuple[Tensor, Tensor] | None = None
     """k x n_p and k x n_r anchor directions of the model's first k latents."""
-    held: tuple[Tensor, Tensor] | None = None
+    anchored_rows: tuple[Tensor, Tensor] | None = None
     """k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads; None for the model's own."""
+
+    @property
+    def held(self) -> tuple[Tensor, Tensor] | None:
+        """Deprecated: `anchored_rows` under its old name."""
+        warn_renamed("held of a loss term's inputs", "anchored_rows")
+        return self.anchored_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Term:
 
     name: str
     """What histories call it."""
-    compute: Callable[[Given], Tensor]
+    compute: Callable[[TermInputs], Tensor]
     """Returns it without its weight (0-d): a sum over dimensions, a mean over the batch."""
     weight: str | None
     """The setting that it is multiplied by; None of a term that takes the place of the reconstruction."""
@@ -56,8 +63,8 @@ class Term:
 def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callable[[AnyCompute], AnyCompute]:
     """Register a function as a loss term: configurations ask for it by its weight, which has its name.
 
-    The function takes `Given` and returns the term without its weight (0-d): a sum over dimensions, a mean over the
-    batch. Its keyword-only parameters are settings, which are checked as ours are.
+    The function takes `TermInputs` and returns the term without its weight (0-d): a sum over dimensions, a mean over
+    the batch. Its keyword-only parameters are settings, which are checked like the built-in ones.
 
     Parameters
     ----------
@@ -75,7 +82,7 @@ def loss_term(name: str, *, rises: bool = False, norms: bool = False) -> Callabl
     check_named(name, "loss_term")
 
     def add(compute: AnyCompute) -> AnyCompute:
-        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)}, ("given",))
+        settings = settings_class(compute, f"loss term {name}", {name: (Weight, 0.0)}, ("inputs",))
         facts = {"rises": rises, "norms": norms}
         ours = (*(one.metadata["term"] for one in fields(LossConfig) if "term" in one.metadata), *COLUMNS)
         register(Extension("loss term", name, compute, settings, facts), ours, [*RunConfig().to_dict(), *TAKEN])
@@ -88,16 +95,20 @@ def term_of(name: str) -> Term:
     """Return a term: of the module of its name, which alone is imported, or of a plugin."""
     own = registered("loss term", name)
     if own is not None:
-        return Term(name, lambda given: _own(own, given), name, own.facts["rises"], lambda _: own.facts["norms"])
+        return Term(name, lambda inputs: _own(own, inputs), name, own.facts["rises"], lambda _: own.facts["norms"])
     found: Term = import_module(f"sdlcore.losses.{name}").TERM
     return found
 
 
-def _own(own: Extension, given: Given) -> Tensor:
+def _own(own: Extension, inputs: TermInputs) -> Tensor:
     """Compute a plugin's term with its settings; ValueError naming one that is no tensor of shape ()."""
     names = [one.name for one in fields(own.settings) if one.name != own.name]
-    settings = {name: given.config.own[name] for name in names}
-    found = own.made(given, **settings)
+    settings = {name: inputs.config.own[name] for name in names}
+    found = own.made(inputs, **settings)
     if not isinstance(found, Tensor) or found.ndim:
         raise ValueError(f"loss term {own.name} returned {in_words(found)}, expected a tensor of shape ()")
     return found
+
+
+if not TYPE_CHECKING:  # with a __getattr__, mypy would accept any name of this module
+    __getattr__ = renamed_names(__name__, {"Given": ("sdlcore.TermInputs", TermInputs)})

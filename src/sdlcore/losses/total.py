@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from sdlcore.losses.reconstruction import reconstruction
-from sdlcore.losses.term import Given, Term, term_of
+from sdlcore.losses.term import Term, TermInputs, term_of
 from sdlcore.model.sparse_coder import Forward, SparseCoder
 from sdlcore.run import LossConfig
 
@@ -20,7 +20,7 @@ def total_loss(
     config: LossConfig,
     anchors: tuple[Tensor, Tensor] | None = None,
     penalty: float | Tensor = 1.0,
-    held: tuple[Tensor, Tensor] | None = None,
+    anchored_rows: tuple[Tensor, Tensor] | None = None,
     anchoring: float = 1.0,
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
@@ -40,24 +40,24 @@ def total_loss(
         k x n_p and k x n_r anchor directions, for ``lambda_anchor``, of the model's first k latents.
     penalty
         Factor of the l1 and l0 weights (their warm-up, and what holds ``target_l0``).
-    held
+    anchored_rows
         k x n_p and k x n_r rows of encoder and decoder that the anchors' term reads, and sends its gradient to; None
         for the model's own.
     anchoring
         Factor of ``lambda_anchor`` (`schedules.anchor_share`).
     """
-    given = Given(model, x_BR, out, config, anchors, held)
+    inputs = TermInputs(model, x_BR, out, config, anchors, anchored_rows)
     asked = [term_of(name) for name in config.terms]
     divisor = x_BR.shape[1] if config.loss_scale == "mean" else 1
     terms = {"reconstruction": reconstruction(x_BR, out.x_hat)}
     loss = terms["reconstruction"]
     for term in asked:
         if term.weight is None:
-            loss = terms[term.name] = term.compute(given)
+            loss = terms[term.name] = term.compute(inputs)
     loss = loss / divisor
     for term in asked:
         if term.rises:
-            terms[term.name] = term.compute(given)
+            terms[term.name] = term.compute(inputs)
             loss = loss + penalty * _weight(term, config) * terms[term.name]
     # a linear path leaves less for the latents, and so for what sigma makes of them
     left_BR = x_BR if out.linear is None else x_BR - out.linear.detach()
@@ -66,7 +66,7 @@ def total_loss(
         loss = loss + value / divisor
     for term in asked:
         if term.weight is not None and not term.rises:
-            terms[term.name] = term.compute(given)
+            terms[term.name] = term.compute(inputs)
             weight = (anchoring if term.falls else 1.0) * _weight(term, config) / (divisor if term.error else 1)
             loss = loss + weight * terms[term.name]
     return {"loss": loss, **terms}

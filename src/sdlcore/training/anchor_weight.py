@@ -28,7 +28,7 @@ def choose_weight(config: RunConfig, share_held: Callable[[RunConfig], float]) -
     config
         The run's settings, whose ``anchor_cosine`` says how near is near.
     share_held
-        Trains with other settings and returns the `held` share. A trial differs from the run in its weight and its
+        Trains with other settings and returns the `anchored_share`. A trial differs from the run in its weight and its
         number of steps.
     """
     steps = min(config.training.steps, max(FEWEST, int(TRIAL * config.training.steps)))
@@ -55,7 +55,7 @@ def with_weight(config: RunConfig, weight: float) -> RunConfig:
 
 
 @torch.no_grad()
-def held(model: SparseCoder, w_r_KR: Tensor, cosine: float) -> float:
+def anchored_share(model: SparseCoder, w_r_KR: Tensor, cosine: float) -> float:
     """Return the share of k anchors whose latent's decoder column comes nearer than ``cosine`` to it.
 
     Parameters

@@ -115,7 +115,7 @@ class TrainingStep:
         samples = self.processes.samples
         part = len(x_BP) // training.accumulate
         size = part // samples.size
-        held = self._held_rows()
+        anchored_rows = self._anchored_rows()
         anchoring = anchor_share(step, training.steps, loss.anchor_until, loss.anchor_fall)
         row_norms = RowNorms()
         # of each part, this process's samples
@@ -125,7 +125,7 @@ class TrainingStep:
             out = self.model(
                 part_p, self._scales, self._auxiliary, self._precision, self._norms, self.kernels, row_norms
             )
-            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, held, anchoring)
+            terms = total_loss(self.model, part_r, out, loss, self.anchors, penalty, anchored_rows, anchoring)
             if self.names:  # nothing of a frozen model may be left to train
                 (terms["loss"] / (training.accumulate * samples.size)).backward()
             with torch.no_grad():
@@ -134,8 +134,8 @@ class TrainingStep:
                 terms["l0"] = self.processes.latents.sum(fires_N.sum()).to(part_p.dtype) / size
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() / training.accumulate
-        if held is not None:
-            self._add_gradients(held, row_norms)
+        if anchored_rows is not None:
+            self._add_gradients(anchored_rows, row_norms)
         fired_Q = firings_Q > 0
         if samples.size > 1:
             samples.add([p.grad for p in self.names if p.grad is not None])
@@ -152,9 +152,12 @@ class TrainingStep:
                 self.log_penalty += loss.l0_gain * off
         return sums
 
-    def _held_rows(self) -> tuple[Tensor, Tensor] | None:
-        """Return the rows that anchors hold, apart from the weights: autograd would make their gradient one of all
-        rows, zero but for a few, and adding up two of those takes as long as decoding."""
+    def _anchored_rows(self) -> tuple[Tensor, Tensor] | None:
+        """Return the anchored rows, detached from the weights.
+
+        Autograd would return a gradient of all rows, zero in all but a few, and adding two of those takes as long as
+        decoding.
+        """
         if self.anchors is None:
             return None
         w_p, w_r = self.anchors
@@ -162,9 +165,9 @@ class TrainingStep:
         return W_enc[: len(w_p)].requires_grad_(), W_dec[: len(w_r)].requires_grad_()
 
     @torch.no_grad()
-    def _add_gradients(self, held: tuple[Tensor, Tensor], row_norms: RowNorms) -> None:
-        """Add the gradients of ``held`` to those of the weights, and to what is known of them."""
-        for W, rows in zip((self.model.W_enc, self.model.W_dec), held, strict=True):
+    def _add_gradients(self, anchored_rows: tuple[Tensor, Tensor], row_norms: RowNorms) -> None:
+        """Add the gradients of ``anchored_rows`` to those of the weights, and update their known norms."""
+        for W, rows in zip((self.model.W_enc, self.model.W_dec), anchored_rows, strict=True):
             if rows.grad is None:
                 continue
             if W.grad is None:

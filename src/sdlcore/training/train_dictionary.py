@@ -13,7 +13,7 @@ from sdlcore.processes import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training import normalisation
-from sdlcore.training.anchor_weight import choose_weight, held, with_weight
+from sdlcore.training.anchor_weight import anchored_share, choose_weight, with_weight
 from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
 from sdlcore.training.initialise import start_from_model, start_from_samples
@@ -96,7 +96,7 @@ def train_dictionary(
             model = initial()
             trial_parts = own._replace(callbacks=())
             train(model, rows.batches, trial, torch_stream(seed, "resampling"), scaling, directions, own=trial_parts)
-            return held(model, w_r_KR, near)
+            return anchored_share(model, w_r_KR, near)
 
         weight = choose_weight(config, share_held)
         config, watch = with_weight(config, weight), _telling(watch, weight)
