@@ -1,4 +1,4 @@
-"""A sparse coder for a training loop of one's own."""
+"""`sdl.SparseCoder`: the model that `fit` trains, for a training loop of your own."""
 
 from typing import Any
 

@@ -20,12 +20,12 @@ class Row(NamedTuple):
 class SparseCodes:
     """The active latents of N samples and their values, as `Dictionary.encode(x, sparse=True)` returns them.
 
-    TopK keeps at most k latents of each sample, so ``indices`` and ``values`` are N x k matrices. A sample with fewer
-    than k active latents has zeros among its values, at latents that are not active. Other activations keep a different
-    number of latents of each sample: ``indices`` and ``values`` are then flat, as in `scipy.sparse.csr_array`, and
-    sample i has the entries ``indptr[i]`` to ``indptr[i + 1]``.
+    TopK keeps at most k latents of each sample, so ``indices`` and ``values`` are N x k matrices. If fewer
+    than k latents are active, the remaining entries have value 0 and arbitrary inactive latents. Other activations keep
+    a different number of latents of each sample: ``indices`` and ``values`` are then flat, as in
+    `scipy.sparse.csr_array`, and sample i has the entries ``indptr[i]`` to ``indptr[i + 1]``.
 
-    ``codes[i]`` returns the active latents of sample i and their values, of either kind. A slice, an array of rows
+    ``codes[i]`` returns the active latents of sample i and their values. A slice, an array of rows
     or a mask returns the codes of these rows.
 
     Parameters
@@ -33,7 +33,7 @@ class SparseCodes:
     indices
         Latents, ascending in each sample: N x k, or flat; int32.
     values
-        Their activations, of the same shape; float32, unless the dictionary has weights of another type.
+        Values of these latents, of the same shape; float32, unless the dictionary has weights of another type.
     n_q
         Number of latents of the dictionary.
     indptr

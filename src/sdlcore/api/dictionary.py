@@ -130,9 +130,9 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
     def encode(self, x: Any, sparse: bool = False) -> Any:
         """Return the latents, N x n_q, of samples of x_p, N x n_p.
 
-        An array, a store, or the path of a store or an .npy file, gives an array, in batches and without gradients; a
-        tensor gives a tensor, with them. A crosscoder takes its sites one beside the other, as a list, or as the input
-        and target of a store.
+        An array, a store, or the path of a store or an .npy file is processed in batches, without gradients, and gives
+        an array. A tensor gives a tensor, with gradients. For a crosscoder, give the sites concatenated, as a list, or
+        as the input and target of a store.
 
         Parameters
         ----------
@@ -140,13 +140,13 @@ class Dictionary(ModelHubMixin, library_name="sdlcore", tags=["sparse-autoencode
             The samples.
         sparse
             Return `SparseCodes`, the active latents alone, in NumPy arrays. They are computed in batches and without
-            gradients, whatever ``x`` is; neither the N x n_q latents nor a whole file are ever in memory.
+            gradients, whatever ``x`` is; neither the N x n_q latents nor a whole file is ever held in memory.
 
         Raises
         ------
         ValueError
-            If samples are not floating-point numbers, have another dimension, or hold NaN or infinity, with which no
-            latent would be active.
+            If samples are not floating-point numbers or do not have n_p columns, or hold NaN or infinity, which would
+            activate no latent.
         """
         with samples_of(x, self.pair) as samples:
             _check_width(samples, self.coder.W_enc.shape[1])

@@ -56,7 +56,7 @@ def extract(
     Parameters
     ----------
     lm
-        A transformers model like Llama or GPT-2, a folder with one, or its name at the hub.
+        A transformers model with blocks like those of Llama or GPT-2, a folder with one, or its name at the hub.
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``. A file's documents are shuffled.
     layer
@@ -64,11 +64,10 @@ def extract(
     out
         The file to write (.h5).
     place
-        residual: the stream after the block; mlp: what enters its MLP as input, what leaves it as target, for
-        transcoders.
+        residual: the stream after the block; mlp, for transcoders: the input of its MLP as x and the output as target.
     tokens
-        Rows of the store, the pipeline's ``train_samples``. Tokens that ``drop`` names make no row. None for the whole
-        text.
+        Rows of the store, ``train_samples`` in a pipeline; None for the whole text. Tokens that ``drop`` excludes do
+        not count.
     dtype
         Precision of the forward pass of a model given by name; float32 if None. Rows are stored in float16.
     device
@@ -78,17 +77,17 @@ def extract(
     tokenizer, context_length, contexts_per_batch, drop, text_options
         How the model reads the text, as of `contexts`.
     outlier_norm
-        Outliers are rows with a norm above this multiple of the median.
+        ``drop`` may exclude outliers: rows with a norm above this multiple of the median.
 
     Returns
     -------
-    The opened store, for `fit`: a context manager, or ``close`` it. Its ``provenance`` names the model, the text, the
-    layer and the tokens. Its references ``document``, ``position`` and ``token`` say where each row is from.
+    The opened store, for `fit`; use it in ``with``, or call ``close``. Its ``provenance`` names the model, the text,
+    the layer and the tokens. Its references ``document``, ``position`` and ``token`` locate each row in the text.
 
     Raises
     ------
     ValueError
-        Naming the setting that is wrong; or if ``out`` holds other activations.
+        If a setting is wrong, which the message names; or if ``out`` holds other activations.
     SourceError
         If the text or the model cannot be read, or the text is too short.
     """

@@ -68,13 +68,13 @@ def existing_run(folder: Path, facts: dict[str, Any]) -> ExistingRun | None:
     folder
         The run's folder.
     facts
-        Describe the run that a call asks for (`sdlcore.api.run_identity`).
+        Facts that describe the requested run (`sdlcore.api.run_identity`).
 
     Raises
     ------
     ValueError
         If the folder holds a run with other settings, another seed or other data, which is never overwritten; or if
-        another process trains there.
+        another process is training in the folder.
     """
     finished = finished_run(folder, facts)
     if finished is not None or not (folder / CHECKPOINT).exists():

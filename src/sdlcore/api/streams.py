@@ -50,7 +50,7 @@ class Stream:
     Raises
     ------
     ValueError
-        If ``target`` is given, if there is no batch, or if the first one is not of these kinds.
+        If ``target`` is given, if there is no batch, or if the first is neither an array, a tensor nor a pair.
     """
 
     path = Path("x")

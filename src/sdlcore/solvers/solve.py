@@ -88,8 +88,9 @@ class _InUnit:
 def unit_of(x: Tensor) -> float:
     """Return the power of two that a solver divides samples by, so that their squares fit into float32.
 
-    Squares overflow beyond 1e19 and vanish below 1e-22, after which a search ends with NaN or zeros. A power of two
-    changes no digit. 1 for `ORDINARY` samples, and for those that `search.read_batch` refuses.
+    Squares of values above 1e19 overflow, and squares of values below 1e-22 vanish; a solver then ends with NaN or
+    zeros. Division by a power of two is exact. Samples within `ORDINARY` keep their unit, 1, and so do samples that
+    `search.read_batch` refuses.
     """
     largest = float(x.abs().max())
     if not math.isfinite(largest) or largest == 0 or ORDINARY[0] <= largest <= ORDINARY[1]:

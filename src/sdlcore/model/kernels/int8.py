@@ -27,7 +27,7 @@ def multiply(samples: Tensor, latents: Tensor, out: Tensor) -> None:
 
 @cache
 def is_exact() -> bool:
-    """Whether products of int8 are correct in this process. Only the first call computes some, in a few ms."""
+    """Return whether matrix products of int8 are correct in this process. The first call tests a few, in some ms."""
     return agrees_with_integers(multiply)
 
 
