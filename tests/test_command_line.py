@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from sdlcore.command_line import cli
+from sdlcore.errors import SourceError
 from sdlcore.settings import FromJson
-from sdlcore.storage.parsing import SourceError
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def test_names_in_messages_give_a_terminal_no_orders():
     code = (
         "import logging, sys\n"
         "from sdlcore.command_line import cli\n"
-        "from sdlcore.storage.parsing import SourceError\n"
+        "from sdlcore.errors import SourceError\n"
         "def main() -> None:\n"
         "    logging.info('read %s', 'a\\x1b[2Jb')\n"
         "    raise SourceError('c\\x1b]0;title\\x07d is no text\\nsecond line')\n"

@@ -11,13 +11,14 @@ from torch import Tensor
 
 import sdlcore as sdl
 from sdlcore.api.checking import warn_of_unused
+from sdlcore.errors import PluginError
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load, located
 from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import PluginError, extensions
+from sdlcore.plugins.registry import extensions
 from sdlcore.run import FIT, ModelConfig, RunConfig
 
 PLUGIN = '''"""A plugin."""

@@ -16,11 +16,16 @@ from .api.inside import splice as splice
 from .api.layers import fit_layers as fit_layers
 from .api.scoring import Scores as Scores
 from .api.scoring import evaluate as evaluate
-from .api.sweep import FitManyError as FitManyError
 from .api.sweep import fit_many as fit_many
 from .data.anchors import Anchors as Anchors
 from .data.reading import ActivationStore as ActivationStore
 from .data.references import References as References
+from .errors import DivergedError as DivergedError
+from .errors import FitManyError as FitManyError
+from .errors import PluginError as PluginError
+from .errors import RefusedError as RefusedError
+from .errors import SourceError as SourceError
+from .errors import StoreError as StoreError
 from .evaluation.evaluate import Judged as Judged
 from .evaluation.metrics import BENCH as BENCH
 from .evaluation.metrics import EVERY_RUN as EVERY_RUN
@@ -28,7 +33,6 @@ from .evaluation.metrics import JUDGED as JUDGED
 from .evaluation.plugin_metrics import metric as metric
 from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
-from .interop.base import RefusedError as RefusedError
 from .losses.term import TermInputs as TermInputs
 from .losses.term import loss_term as loss_term
 from .model.activations.batchtopk import BatchTopK as BatchTopK
@@ -42,6 +46,5 @@ from .model.sigma import Sigma as Sigma
 from .solvers.registry import solver as solver
 from .sources.plugins.filling import Rows as Rows
 from .sources.plugins.settings import source as source
-from .training.loop import DivergedError as DivergedError
 
 __version__: str

@@ -28,12 +28,12 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from sdlcore.elsewhere import answers, quoted
+from sdlcore.errors import PluginError, SourceError
 from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
 from sdlcore.plugins.plugin_settings import described, own_settings
-from sdlcore.plugins.registry import Extension, PluginError
+from sdlcore.plugins.registry import Extension
 from sdlcore.settings import FromJson, did_you_mean
-from sdlcore.storage.parsing import SourceError
 from sdlcore.storage.paths import user_path
 from sdlcore.text import printable, printable_lines
 

@@ -10,10 +10,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sdlcore as sdl
+from sdlcore.errors import SourceError
 from sdlcore.sources.language import filling, preparation
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.settings import LlamaSource
-from sdlcore.storage.parsing import SourceError
 from tests.conftest import script
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
 

@@ -14,10 +14,10 @@ from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
 from sdlcore.data.writing import create_store
+from sdlcore.errors import DivergedError
 from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import stream
-from sdlcore.training.loop import DivergedError
 from sdlcore.training.runner import Run
 
 SETTINGS = {"peer": "sparsify", "activation": "topk", "k": 2, "n_q": 10, "steps": 7, "batch_size": 16, "log_every": 3}

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.checksums import append_seal
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import open_checked
 from sdlcore.data.resumable import resume_store
 from sdlcore.data.shards import unite
 from sdlcore.data.writing import create_store
+from sdlcore.errors import StoreError
 from tests.data.test_store import block
 
 

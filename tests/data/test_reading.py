@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.checksums import append_seal
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
+from sdlcore.errors import StoreError
 from sdlcore.storage.files import sha256_of
 
 

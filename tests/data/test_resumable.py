@@ -23,10 +23,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import NewFile, create_store
+from sdlcore.errors import StoreError
 from sdlcore.settings import FromJson
 from tests.answering import Answering
 from tests.stores import contents

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.checksums import append_seal
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.resumable import resume_store
 from sdlcore.data.shards import shard_bounds, unite
 from sdlcore.data.writing import create_store
+from sdlcore.errors import StoreError
 from sdlcore.random_streams import stream
 from sdlcore.storage.files import sha256_of
 

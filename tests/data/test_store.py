@@ -10,9 +10,9 @@ import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
+from sdlcore.errors import StoreError
 
 
 def block(rows, seed=0):

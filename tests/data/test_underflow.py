@@ -6,13 +6,12 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
+from sdlcore.errors import SourceError, StoreError
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.storage.parsing import SourceError
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
 TINY = {"float16": 1e-9, "bfloat16": 1e-60, "float32": 1e-60}

@@ -9,6 +9,7 @@ import torch
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
+from sdlcore.errors import PluginError
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS
@@ -16,7 +17,6 @@ from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load
-from sdlcore.plugins.registry import PluginError
 from sdlcore.run import ModelConfig
 from sdlcore.study.results.tables import effect_metrics, table_columns
 

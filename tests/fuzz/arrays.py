@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError, StoreError
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.storage.parsing import SourceError
 from tests.fuzz import array_files
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, refusal
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.images.listing import decoded, list_images
-from sdlcore.storage.parsing import SourceError
 from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage, put
 from tests.fuzz.image_files import KINDS, PLAIN, picture, save
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdlcore.storage.parsing import SourceError
+from sdlcore.errors import SourceError
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, refusal
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.settings import TextOptions
-from sdlcore.storage.parsing import SourceError
 from tests.fuzz.cases import ACCEPTED, Case, Fault, choose, damage, put, refusal
 
 Plain = Callable[[], list[str]]

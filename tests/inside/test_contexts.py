@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
+from sdlcore.errors import SourceError
 from sdlcore.inside import firing
 from sdlcore.inside.contexts import Context, Peak, as_markdown, in_text, page, pieces_of, token_text, top_activating
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
@@ -21,7 +22,6 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.corpus import Text, open_text
-from sdlcore.storage.parsing import SourceError
 from tests.sources.language.tiny_llama import documents, make_tokenizer
 
 D, N, Q = 8, 700, 24

@@ -12,6 +12,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError
 from sdlcore.inside.contexts import Context, Peak
 from sdlcore.inside.features import Feature, Histogram, histogram_of
 from sdlcore.inside.hooks import stack_of
@@ -26,7 +27,6 @@ from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.extraction import extract
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.sites import blocks
-from sdlcore.storage.parsing import SourceError
 from tests.sources.language.tiny_llama import BLOCKS, documents, randomise, save_tiny_llama
 
 D, Q = 24, 32

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sdlcore.interop.base import RefusedError
+from sdlcore.errors import RefusedError
 from sdlcore.interop.export import export, export_set, refusal
 from sdlcore.interop.registry import FORMATS
 from sdlcore.storage import files

@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 import sdlcore as sdl
 from sdlcore.data.memory import Arrays
+from sdlcore.errors import RefusedError
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.interop.base import RefusedError
 from sdlcore.interop.export import export
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig

@@ -8,8 +8,8 @@ import torch
 from annotated_types import Ge
 
 from sdlcore.data.writing import create_store
+from sdlcore.errors import PluginError
 from sdlcore.model.saving import load_model
-from sdlcore.plugins.registry import PluginError
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
 from sdlcore.solvers.registry import libraries_of, solver
 from sdlcore.solvers.run_solver import run_solver

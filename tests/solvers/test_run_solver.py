@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, save_references
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
+from sdlcore.errors import StoreError
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.model.saving import load_model
 from sdlcore.solvers.run_solver import run_solver

@@ -8,10 +8,9 @@ import pytest
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import class_means
-from sdlcore.plugins.registry import PluginError
+from sdlcore.errors import PluginError, SourceError
 from sdlcore.sources.plugins.filling import Rows, write_stores
 from sdlcore.sources.plugins.settings import PluginSource, source
-from sdlcore.storage.parsing import SourceError
 
 pytestmark = pytest.mark.usefixtures("registry")
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdlcore.errors import DivergedError
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -13,7 +14,7 @@ from sdlcore.sources.bench.feature_matrix import feature_matrix
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_file
-from sdlcore.training.loop import Checkpointing, DivergedError, train
+from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.normalisation import identity
 from tests.int8 import with_int8
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
+from sdlcore.errors import StoreError
 from sdlcore.random_streams import stream
 from sdlcore.training.read_ahead import ReadAhead
 from tests.conftest import REPOSITORY

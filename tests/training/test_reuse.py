@@ -10,10 +10,10 @@ from safetensors.numpy import load_file
 
 from sdlcore.data.batches import open_store
 from sdlcore.data.writing import create_store
+from sdlcore.errors import DivergedError
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.training.history import read_history
-from sdlcore.training.loop import DivergedError
 from sdlcore.training.run_training import Options, run_training
 from sdlcore.training.runner import Run
 

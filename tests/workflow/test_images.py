@@ -7,8 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import StoreError
 from tests.workflow.conftest import Checkout
 
 COLOURS = {"blue": (30, 60, 220), "green": (20, 200, 40), "red": (230, 30, 30), "white": (240, 240, 240)}

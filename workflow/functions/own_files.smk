@@ -1,10 +1,10 @@
 # Files of one's own that sources are made from: whether they are there, what they hold, and whether stores outlive them.
 from types import SimpleNamespace
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.storage.parsing import SourceError
 from sdlcore.study.configuration.plan import Shape
 from sdlcore.study.configuration.validation import batches_beyond_rows
 

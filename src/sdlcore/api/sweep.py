@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,23 +23,13 @@ from sdlcore.api.sources import stored
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
+from sdlcore.errors import FitManyError
 from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import Row, Sink, Write
 
 Name = TypeVar("Name", bound=Hashable)
-
-
-class FitManyError(ExceptionGroup[Exception]):
-    """Some runs of `fit_many` failed. ``found`` has the dictionaries of the others, by name."""
-
-    found: Mapping[Any, Dictionary]
-
-    def __new__(cls, message: str, errors: Sequence[Exception], found: Mapping[Any, Dictionary]) -> Self:
-        self = super().__new__(cls, message, errors)
-        self.found = found
-        return self
 
 
 @listing_settings

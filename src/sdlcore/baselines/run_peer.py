@@ -14,10 +14,10 @@ from sdlcore.baselines.settings import DISTRIBUTIONS, PeerConfig
 from sdlcore.baselines.trainer import Train
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import open_checked
+from sdlcore.errors import DivergedError
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.history import History, Row, Watch, csv_file
-from sdlcore.training.loop import DivergedError
 from sdlcore.training.runner import Run, leave_run
 from sdlcore.training.variance import batch_scores
 

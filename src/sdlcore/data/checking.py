@@ -10,7 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from sdlcore.data.layout import StoreError, column_names, dtype_of
+from sdlcore.data.layout import column_names, dtype_of
+from sdlcore.errors import StoreError
 from sdlcore.storage.hdf5 import data_elsewhere, filters, never_written, short_chunk
 
 ENTRIES_AT_ONCE = 2**20

@@ -26,6 +26,7 @@ from typing import Any, get_args
 import h5py
 import numpy as np
 
+from sdlcore.errors import StoreError
 from sdlcore.settings import StoredPrecision
 
 FORMAT = "sdlcore activation store"
@@ -47,10 +48,6 @@ DAMAGE = (
     MemoryError,
     NotImplementedError,
 )
-
-
-class StoreError(ValueError):
-    """A file is not an activation store, or not one that can be read or written; the message names it."""
 
 
 def check_dtype(dtype: Any) -> str:

@@ -16,7 +16,6 @@ from sdlcore.data.layout import (
     DAMAGE,
     FORMAT,
     VERSION,
-    StoreError,
     blocks_of,
     checked_columns,
     checksum_of,
@@ -25,6 +24,7 @@ from sdlcore.data.layout import (
     dtype_of,
     read_stored,
 )
+from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import sha256_of
 

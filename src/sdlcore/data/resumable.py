@@ -22,9 +22,10 @@ import h5py
 import numpy as np
 
 from sdlcore.data.checksums import broken_seal
-from sdlcore.data.layout import VERSION, StoreError, check_dtype, column_names, read_stored
+from sdlcore.data.layout import VERSION, check_dtype, column_names, read_stored
 from sdlcore.data.underflow import Counts, Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
+from sdlcore.errors import StoreError
 from sdlcore.settings import FromJson, Json
 from sdlcore.storage.files import naming_a_full_disk
 from sdlcore.storage.private import hidden, open_lock, own_folder

@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 
 from sdlcore.data.checksums import append_seal
-from sdlcore.data.layout import StoreError, begin, chunk_rows
+from sdlcore.data.layout import begin, chunk_rows
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 

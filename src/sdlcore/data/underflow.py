@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.data.layout import StoreError
+from sdlcore.errors import StoreError
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,9 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.checksums import append_seal
-from sdlcore.data.layout import (
-    Checksum,
-    StoreError,
-    begin,
-    check_dtype,
-    chunk_rows,
-    decode,
-    encode,
-    write_checksums,
-)
+from sdlcore.data.layout import Checksum, begin, check_dtype, chunk_rows, decode, encode, write_checksums
 from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
+from sdlcore.errors import StoreError
 from sdlcore.settings import Json
 from sdlcore.storage.files import atomic_path
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
+from sdlcore.errors import PluginError
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, JUDGED, METRICS, Metric
 from sdlcore.plugins.plugin_settings import settings_class
-from sdlcore.plugins.registry import Extension, PluginError, check_named, extensions, register
+from sdlcore.plugins.registry import Extension, check_named, extensions, register
 
 _OURS = tuple(METRICS)
 

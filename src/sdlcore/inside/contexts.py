@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from sdlcore.errors import SourceError
 from sdlcore.inside.firing import Fired, Firings
 from sdlcore.sources.language.corpus import Text
-from sdlcore.storage.parsing import SourceError
 
 Key = TypeVar("Key", bound=Hashable)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+.!|~>-])")

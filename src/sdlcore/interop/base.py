@@ -18,10 +18,6 @@ SAVE_OURS = "save it as sdlcore does (dictionary.save): that file holds W_enc an
 """What to do with a dictionary that no format can express."""
 
 
-class RefusedError(ValueError):
-    """A format cannot express a dictionary; the message says which, why and what to do."""
-
-
 @dataclass(frozen=True)
 class Format:
     """One library's format."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_pickle
@@ -20,7 +21,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
 from sdlcore.storage.foreign import Settings, read_object
-from sdlcore.storage.parsing import SourceError, parsing
+from sdlcore.storage.parsing import parsing
 
 _FILES = FILES["dictionary_learning"]
 _CLASSES: dict[str, tuple[str, str]] = {

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from sdlcore.interop.base import SAVE_OURS, Files, Format, RefusedError, kind_of
+from sdlcore.errors import RefusedError
+from sdlcore.interop.base import SAVE_OURS, Files, Format, kind_of
 from sdlcore.interop.formats import OURS
 from sdlcore.interop.registry import FORMATS, format_of
 from sdlcore.model.sparse_coder import SparseCoder

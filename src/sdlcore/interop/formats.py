@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.hub_names import is_hub_model
-from sdlcore.storage.parsing import SourceError
 from sdlcore.text import listed
 
 FILES = {

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from sdlcore import __version__
+from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
@@ -18,7 +19,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
 from sdlcore.storage.foreign import Settings, read_object
-from sdlcore.storage.parsing import SourceError, parsing
+from sdlcore.storage.parsing import parsing
 
 _FILES = FILES["saelens"]
 VERSION = "6.0.0"

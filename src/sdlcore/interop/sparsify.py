@@ -9,13 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sdlcore.errors import SourceError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file, safetensors_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_safetensors
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.storage.foreign import Settings, read_object
-from sdlcore.storage.parsing import SourceError, parsing
+from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
 _FILES = FILES["sparsify"]

@@ -8,7 +8,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from sdlcore.interop.base import RefusedError
+from sdlcore.errors import RefusedError
 from sdlcore.sources.bench.samples import draw_samples
 from sdlcore.sources.bench.settings import BenchSource
 

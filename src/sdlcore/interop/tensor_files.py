@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from sdlcore.errors import SourceError
 from sdlcore.storage.npy import read_header
-from sdlcore.storage.parsing import SourceError
 from sdlcore.text import listed, shown
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sdlcore.errors import SourceError
 from sdlcore.interop.formats import PLAIN
 from sdlcore.interop.tensor_files import (
     SHAPE,
@@ -21,7 +22,7 @@ from sdlcore.interop.weights import Weights, sparse_coder
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.storage.foreign import Settings
-from sdlcore.storage.parsing import SourceError, parsing
+from sdlcore.storage.parsing import parsing
 from sdlcore.text import listed
 
 

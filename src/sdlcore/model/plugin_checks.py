@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdlcore.errors import PluginError
 from sdlcore.model.preactivations import Preactivations
 from sdlcore.model.sigma import Selecting, Sigma
 from sdlcore.model.support import Support
-from sdlcore.plugins.registry import PluginError, in_words
+from sdlcore.plugins.registry import in_words
 
 
 def check_returned(cls: type[Sigma], called: str) -> None:

@@ -7,7 +7,8 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from sdlcore.plugins.registry import PluginError, named, said
+from sdlcore.errors import PluginError
+from sdlcore.plugins.registry import named, said
 
 VARIABLE = "SDLCORE_PLUGINS"
 """The environment variable that hands the plugins of a configuration on to its jobs."""

@@ -8,7 +8,8 @@ from dataclasses import MISSING, field, fields, make_dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from sdlcore.plugins.registry import Extension, Kind, PluginError, extensions
+from sdlcore.errors import PluginError
+from sdlcore.plugins.registry import Extension, Kind, extensions
 from sdlcore.settings import FromJson, kinds
 
 _PLAIN = (bool, int, float, str)

@@ -9,15 +9,12 @@ from functools import cache
 from importlib import metadata
 from typing import Any, Literal, TypeAlias
 
+from sdlcore.errors import PluginError
 from sdlcore.settings import FromJson
 
 Kind: TypeAlias = Literal["activation", "loss term", "solver", "metric", "source"]
 GROUP = "sdlcore.plugins"
 """Entry points of installed packages that are plugins."""
-
-
-class PluginError(ImportError):
-    """A plugin cannot be found or imported, or registers what it may not."""
 
 
 @dataclass(frozen=True)

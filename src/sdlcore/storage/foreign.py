@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdlcore.storage.parsing import SourceError
+from sdlcore.errors import SourceError
 from sdlcore.text import shown
 
 

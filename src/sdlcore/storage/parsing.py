@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from sdlcore.errors import SourceError
 from sdlcore.text import printable
 
 LONGEST = 300
 """Most letters of what a parser says that an error repeats."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 NO_CODE = "code that comes with a model is never run"
-
-
-class SourceError(ValueError):
-    """A model, a text or a setting of a source does not serve; the message says which and what to do."""
 
 
 def parsing(path: str | Path, form: str, advice: str = "") -> AbstractContextManager[None]:

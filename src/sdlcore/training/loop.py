@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sdlcore.errors import DivergedError
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -36,10 +37,6 @@ AHEAD = 32
 _NONE = "none yet"
 _KEPT = "window/"
 """Begins the names of a checkpoint's tensors that belong to an open window."""
-
-
-class DivergedError(RuntimeError):
-    """The loss is no longer a finite number. The message says in which steps, and what checkpoint there is."""
 
 
 class Checkpointing(NamedTuple):

@@ -19,10 +19,10 @@ from numpy.lib import format as npy
 from safetensors.numpy import save_file
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.storage.parsing import SourceError
 
 X = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
 

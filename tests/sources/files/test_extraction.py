@@ -14,13 +14,13 @@ from safetensors.torch import save_file as save_torch
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import class_means
 from sdlcore.data.writing import create_store
+from sdlcore.errors import SourceError
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.random_streams import stream
 from sdlcore.sources.files.arrays import open_array
 from sdlcore.sources.files.extraction import BLOCK_ROWS, count_classes, held_out, read_class_names, shapes, write_stores
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.storage.parsing import SourceError
 from tests.coders import coder
 
 ROWS = 10_000

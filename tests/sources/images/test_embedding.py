@@ -28,12 +28,12 @@ from safetensors.torch import load_file, save_file
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.shards import unite
 from sdlcore.data.writing import BlockWriter
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.images import embedding as clip_module
 from sdlcore.sources.images.checkpoints import embedder, load_clip, register_architecture, tokenizer_of
 from sdlcore.sources.images.embedding import prepare
 from sdlcore.sources.images.settings import ClipSource
-from sdlcore.storage.parsing import SourceError
 from tests.conftest import REPOSITORY, script
 from tests.sources.conftest import ARCHITECTURE, DAMAGED, ClipFiles, picture
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.images import fashion_mnist
 from sdlcore.sources.images.fashion_mnist import (
@@ -33,7 +34,6 @@ from sdlcore.sources.images.fashion_mnist import (
     read_pictures,
 )
 from sdlcore.sources.images.listing import list_images
-from sdlcore.storage.parsing import SourceError
 from tests.conftest import script
 
 

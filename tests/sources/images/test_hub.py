@@ -16,7 +16,7 @@ from tests.sources.fake_hub import fake_hub
 LOADING = """
 import sys
 from sdlcore.sources.images.checkpoints import load_clip, weights_digest
-from sdlcore.storage.parsing import SourceError
+from sdlcore.errors import SourceError
 for model, pretrained in zip(sys.argv[1::2], sys.argv[2::2]):
     try:
         clip = load_clip(model, pretrained)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.listing import SUFFIXES, decoded, list_images
-from sdlcore.storage.parsing import SourceError
 from tests.sources.conftest import DAMAGED, DEEP, picture
 
 PATHS = [

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.images.embedding import ClipSource, prepare
 from sdlcore.sources.images.settings import ClipTraining
 from sdlcore.sources.images.training import train_clip
-from sdlcore.storage.parsing import SourceError
 from tests.sources.conftest import ClipFiles
 
 COLOURS = {"red_square": (200, 30, 30), "green_square": (30, 200, 30), "blue_circle": (30, 30, 200)}

@@ -19,6 +19,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.checkpoints import (
     load_any,
     load_tokenizer,
@@ -29,7 +30,6 @@ from sdlcore.sources.language.checkpoints import (
 )
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import watch
-from sdlcore.storage.parsing import SourceError
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, randomise, save_tiny_llama
 
 

@@ -14,6 +14,7 @@ import yaml
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.language import corpus
 from sdlcore.sources.language.checkpoints import load_truncated
@@ -23,7 +24,6 @@ from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.text import read_documents
 from sdlcore.sources.language.tokens import opening_of, separator_of
 from sdlcore.sources.wheels import fetch, parse_reference
-from sdlcore.storage.parsing import SourceError
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
 

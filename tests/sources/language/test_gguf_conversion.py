@@ -14,11 +14,11 @@ import gguf
 import pytest
 import torch
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language import gguf_conversion
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole, open_checkpoint
 from sdlcore.sources.language.gguf_conversion import convert_gguf, converted
 from sdlcore.storage import private
-from sdlcore.storage.parsing import SourceError
 from sdlcore.storage.sharing import link, locked
 from tests.sources.language.tiny_llama import WORDS, save_tiny_gguf, save_tiny_llama
 

@@ -138,7 +138,7 @@ import json, sys
 from sdlcore.sources.language.checkpoints import open_checkpoint
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.settings import TextOptions
-from sdlcore.storage.parsing import SourceError
+from sdlcore.errors import SourceError
 said = {}
 for name, (model, settings) in json.loads(sys.argv[1]).items():
     try:

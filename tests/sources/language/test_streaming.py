@@ -13,11 +13,11 @@ import torch
 
 from sdlcore.data.batches import TrainingRows
 from sdlcore.data.reading import ActivationStore
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.language.extraction import extract
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.streaming import open_stream, write_recipe
-from sdlcore.storage.parsing import SourceError
 from tests.sources.language.tiny_llama import WORDS, documents, save_tiny_llama
 
 SOURCE = LlamaSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)

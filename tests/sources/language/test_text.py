@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.text import list_texts, read_documents
-from sdlcore.storage.parsing import SourceError
 
 
 def write_parquet(path: Path, **columns: list) -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, processors
 from transformers import PreTrainedTokenizerFast
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.tokens import TokenisedDocument, following, opening_of, pack, separator_of
-from sdlcore.storage.parsing import SourceError
 
 SEPARATOR, BOS = 1, 7
 documents_of_tokens = st.lists(st.lists(st.integers(10, 99), max_size=12), max_size=12)

@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import load_references
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.saelens.model import draw, read_model
 from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.storage.parsing import SourceError
 from tests.conftest import script
 
 N, N_P, SAMPLES = 12, 8, 40000

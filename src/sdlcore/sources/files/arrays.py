@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import safe_open
 
 from sdlcore.data.layout import decode
+from sdlcore.errors import SourceError
 from sdlcore.sources.files.settings import FORMATS, parse_array
 from sdlcore.storage.hdf5 import (
     FILTERS,
@@ -28,7 +29,7 @@ from sdlcore.storage.hdf5 import (
     unknown_packing,
 )
 from sdlcore.storage.npy import Header, Numbers, read_header
-from sdlcore.storage.parsing import SourceError, in_a_sentence
+from sdlcore.storage.parsing import in_a_sentence
 
 # names that safetensors gives to types; bfloat16, which numpy lacks, is read as the bits
 SAFETENSORS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "U8": "u1", "I8": "i1", "BOOL": "?"} | {

@@ -13,13 +13,14 @@ import numpy as np
 from sdlcore.data.layout import decode, encode
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.underflow import UnderflowError, described, vanishing_row
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json
 from sdlcore.sources.files.arrays import Array, open_array
 from sdlcore.sources.files.settings import FileSource, parse_array
 from sdlcore.sources.folders import NO_FILE, is_regular
 from sdlcore.storage.files import provenance, sha256_of
-from sdlcore.storage.parsing import SourceError, in_a_sentence
+from sdlcore.storage.parsing import in_a_sentence
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Gt, Lt
 
+from sdlcore.errors import SourceError
 from sdlcore.settings import FromJson, StoredPrecision, Text, check
-from sdlcore.storage.parsing import SourceError
 
 FORMATS = (".npy", ".npz", ".h5", ".hdf5", ".safetensors")
 

@@ -15,8 +15,9 @@ import torch
 from huggingface_hub import hf_hub_download
 from PIL import Image
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.folders import NO_FILE
-from sdlcore.storage.parsing import NO_CODE, SourceError, described, nothing_to_read, parsing
+from sdlcore.storage.parsing import NO_CODE, described, nothing_to_read, parsing
 
 HUB = "hf-hub:"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")

@@ -16,6 +16,7 @@ import torch
 
 from sdlcore.data.resumable import ResumableWriter, resume_store
 from sdlcore.device import choose_device
+from sdlcore.errors import SourceError
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import FromJson, Json
 from sdlcore.sources.folders import Skipped
@@ -24,7 +25,6 @@ from sdlcore.sources.images.listing import MOST_NAMED, Batch, decoded
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.splits import Split, splits_of
 from sdlcore.storage.files import provenance, write_rows
-from sdlcore.storage.parsing import SourceError
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from sdlcore.errors import SourceError
 from sdlcore.storage.files import atomic_folder, provenance, write_json
-from sdlcore.storage.parsing import SourceError
 
 log = logging.getLogger(__name__)
 

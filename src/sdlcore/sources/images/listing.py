@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.folders import Found, Skipped, is_folder, sort_out, walk
 from sdlcore.sources.images.pictures import open_picture
-from sdlcore.storage.parsing import SourceError, described, parsing
+from sdlcore.storage.parsing import described, parsing
 
 log = logging.getLogger(__name__)
 

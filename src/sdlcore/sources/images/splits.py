@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.images.listing import ImageFolder, list_images
 from sdlcore.sources.images.settings import ClipSource
-from sdlcore.storage.parsing import SourceError
 
 KEYS = "(of a source under sources.clip)"
 

@@ -18,13 +18,14 @@ import torch
 from safetensors.torch import save_file
 
 from sdlcore.device import choose_device
+from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.folders import Skipped
 from sdlcore.sources.images.checkpoints import register_architecture, tokenizer_of
 from sdlcore.sources.images.listing import ImageFolder, decoded, list_images
 from sdlcore.sources.images.settings import ClipTraining
 from sdlcore.storage.files import atomic_path, provenance, write_json
-from sdlcore.storage.parsing import NO_CODE, SourceError, nothing_to_read, parsing
+from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,14 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from sdlcore.errors import SourceError
 from sdlcore.settings import Json
 from sdlcore.sources.folders import NO_FILE
 from sdlcore.sources.language.hub import model_config, model_snapshot
 from sdlcore.sources.language.hub_names import is_hub_model
 from sdlcore.storage.files import sha256_of
 from sdlcore.storage.foreign import Settings, read_object
-from sdlcore.storage.parsing import NO_CODE, SourceError, nothing_to_read, parsing
+from sdlcore.storage.parsing import NO_CODE, nothing_to_read, parsing
 from sdlcore.text import shown
 
 FAMILY = ("llama", "mistral", "qwen2")

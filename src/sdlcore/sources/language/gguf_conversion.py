@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.checkpoints import require_family, undisturbed
 from sdlcore.sources.language.gguf_header import check_header
 from sdlcore.storage.files import atomic_folder, sha256_of
-from sdlcore.storage.parsing import NO_CODE, SourceError, parsing
+from sdlcore.storage.parsing import NO_CODE, parsing
 from sdlcore.storage.sharing import made_once
 from sdlcore.text import listed
 

@@ -24,8 +24,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
+from sdlcore.errors import SourceError
 from sdlcore.storage.foreign import read_object
-from sdlcore.storage.parsing import SourceError, described
+from sdlcore.storage.parsing import described
 
 log = logging.getLogger(__name__)
 

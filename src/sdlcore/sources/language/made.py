@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdlcore.errors import SourceError
 from sdlcore.settings import Json
 from sdlcore.sources.language.settings import LlamaSource
-from sdlcore.storage.parsing import SourceError
 
 
 class Made(NamedTuple):

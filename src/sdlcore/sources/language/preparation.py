@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sdlcore.data.resumable import ResumableWriter
+from sdlcore.errors import SourceError
 from sdlcore.memory import keep_freed_memory
 from sdlcore.settings import Json
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated, open_checkpoint
@@ -22,7 +23,6 @@ from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.shape import beyond_positions, model_shape
 from sdlcore.sources.language.tokens import contexts_of, opening_of, separator_of, tokenise
 from sdlcore.storage.files import provenance
-from sdlcore.storage.parsing import SourceError
 
 log = logging.getLogger(__name__)
 

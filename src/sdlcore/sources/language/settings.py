@@ -6,10 +6,10 @@ from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Gt, Le, Len
 
+from sdlcore.errors import SourceError
 from sdlcore.settings import Batch, FromJson, Precision, Text, Total, check
 from sdlcore.sources.language.hub_names import is_hub_model, is_hub_text
 from sdlcore.sources.wheels import PREFIX
-from sdlcore.storage.parsing import SourceError
 
 Block = Annotated[int, Ge(1), Le(1000)]
 

@@ -23,6 +23,7 @@ import torch
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.resumable import resume_store
+from sdlcore.errors import SourceError
 from sdlcore.settings import Json
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made
@@ -30,7 +31,6 @@ from sdlcore.sources.language.preparation import Extraction, prepare
 from sdlcore.sources.language.settings import LlamaSource
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
-from sdlcore.storage.parsing import SourceError
 
 log = logging.getLogger(__name__)
 

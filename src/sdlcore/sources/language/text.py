@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.folders import Found, Skipped, is_folder, is_regular, sort_out, walk
-from sdlcore.storage.parsing import SourceError, described, parsing
+from sdlcore.storage.parsing import described, parsing
 from sdlcore.text import printable
 
 PARQUET_ROWS = 1024

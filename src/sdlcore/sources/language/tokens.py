@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sdlcore.errors import SourceError
 from sdlcore.sources.language.corpus import Document
-from sdlcore.storage.parsing import SourceError
 
 SEPARATOR = "<|endoftext|>"
 DOCUMENTS_AT_ONCE = 64

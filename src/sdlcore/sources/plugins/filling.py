@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.writing import create_store
+from sdlcore.errors import SourceError, StoreError
 from sdlcore.plugins.registry import Extension, in_words, registered
 from sdlcore.random_streams import stream
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.storage.files import provenance
-from sdlcore.storage.parsing import SourceError
 
 
 class Rows(NamedTuple):

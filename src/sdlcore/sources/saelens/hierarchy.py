@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdlcore.storage.parsing import SourceError
+from sdlcore.errors import SourceError
 from sdlcore.text import shown
 
 KEYS = ("feature_index", "children", "mutually_exclusive_children", "scale_children_by_parent", "feature_id")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sdlcore.storage.parsing import SourceError
+from sdlcore.errors import SourceError
 from sdlcore.text import shown
 
 KINDS: dict[str, tuple[str, ...]] = {

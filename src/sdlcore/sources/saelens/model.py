@@ -11,13 +11,14 @@ from safetensors.numpy import load_file
 from scipy.sparse import csr_array
 
 from sdlcore.data.directions import check_directions
+from sdlcore.errors import SourceError
 from sdlcore.sources.saelens.hierarchy import Generation, nest, read_generations, scaled_parents
 from sdlcore.sources.saelens.magnitudes import check_magnitudes, magnitudes
 from sdlcore.sources.saelens.settings import CONFIG, HIERARCHY, WEIGHTS, SaelensSource
 from sdlcore.sources.synth.coefficients import Distribution, coefficients
 from sdlcore.sources.synth.settings import SynthSource
 from sdlcore.storage.foreign import Settings, read_object
-from sdlcore.storage.parsing import SourceError, in_a_sentence, parsing
+from sdlcore.storage.parsing import in_a_sentence, parsing
 from sdlcore.text import listed, shown
 
 KNOWN = {

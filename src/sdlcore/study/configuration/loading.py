@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sdlcore.errors import PluginError
 from sdlcore.plugins.importing import load, located
-from sdlcore.plugins.registry import PluginError
 from sdlcore.settings import Json
 from sdlcore.study.configuration.cost import MOST_RUNS, number_of_runs
 from sdlcore.study.configuration.own_sources import over_default

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from sdlcore.data.layout import StoreError
 from sdlcore.data.reading import provenance_of_rows
+from sdlcore.errors import StoreError
 from sdlcore.settings import FromJson
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
 from sdlcore.data.recovery_rule import TAUS, recovered
+from sdlcore.errors import DivergedError
 from sdlcore.evaluation.metrics import COSINE, INNER, SIDES
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -22,7 +23,7 @@ from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.study.explain.protocols import Protocol, Scale
 from sdlcore.training.initialise import start_from_samples
-from sdlcore.training.loop import DivergedError, train
+from sdlcore.training.loop import train
 from sdlcore.training.normalisation import identity
 
 log = logging.getLogger(__name__)
