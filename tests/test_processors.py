@@ -40,6 +40,24 @@ def test_what_a_variant_changes_is_said_and_a_library_that_does_not_heed_it_is_n
     monkeypatch.setattr(processors, "facts", lambda _: plain | {"aten": "DEFAULT", "products": "b"})
     assert processors.effect(variant, plain) == "aten DEFAULT, other bits of products"
     monkeypatch.setattr(processors, "facts", lambda _: plain)
-    assert processors.effect({"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, plain) == "nothing seen"
+    assert processors.effect({"MKL_ENABLE_INSTRUCTIONS": "AVX2"}, plain) == processors.NO_EFFECT
     with pytest.raises(RuntimeError, match="ATEN_CPU_CAPABILITY=default: expected aten DEFAULT, found AVX2"):
         processors.effect(variant, plain)
+
+
+def test_variants_without_an_effect_are_named_and_not_run(monkeypatch, capsys, tmp_path):
+    effects = {"A=1": processors.NO_EFFECT, "B=1": "other bits of products"}
+    ran = []
+
+    def run(variant, *_):
+        ran.append(processors.name_of(variant))
+        return processors.Outcome(3, 0, 1.0, [], "3 passed")
+
+    monkeypatch.setattr(processors, "VARIANTS", [{"A": "1"}, {"B": "1"}])
+    monkeypatch.setattr(processors, "LOGS", tmp_path)
+    monkeypatch.setattr(processors, "facts", lambda _: {"aten": "AVX2"})
+    monkeypatch.setattr(processors, "effect", lambda variant, _: effects[processors.name_of(variant)])
+    monkeypatch.setattr(processors, "run", run)
+    assert processors.main([]) == 0
+    assert ran == ["B=1"]
+    assert "not run  nothing seen" in capsys.readouterr().out
