@@ -183,7 +183,7 @@ def test_training_settings_do_not_redraw_the_bench(finished):
         ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
         ("study/results/tables.py", "make_table1", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
-        ("study/verdicts/claims.py", "make_verdicts", {"train", "evaluate", "make_table1", "make_figure6"}),
+        ("study/verdicts/claim_rule.py", "make_verdicts", {"train", "evaluate", "make_table1", "make_figure6"}),
     ],
 )
 def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):

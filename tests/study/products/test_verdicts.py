@@ -6,7 +6,7 @@ from sdlcore.study.products.verdicts import Verdicts
 from sdlcore.study.results.tables import read_csv, write_csv
 from sdlcore.study.verdicts import claim_rule, judging, markup
 from tests.study.products import made
-from tests.study.verdicts.made_up import evidence, papers_configuration, papers_numbers, papers_runs
+from tests.study.verdicts.made_up import CLAIMS, evidence, papers_configuration, papers_numbers, papers_runs
 from tests.study.verdicts.test_claims import summary
 
 
@@ -20,7 +20,7 @@ def test_they_are_made_of_the_runs_of_tables_and_of_figure_6_beside_the_papers_t
     by = evidence(runs, figure6)
     for name, found in (
         ("verdicts", judging.verdicts(papers_numbers(), by)),
-        ("claims", claim_rule.claims(papers_numbers(), by)),
+        ("claims", claim_rule.claims(papers_numbers(), by, CLAIMS)),
     ):
         write_csv(tmp_path / "expected.csv", found)
         assert (tmp_path / files.table(name)).read_text() == (tmp_path / "expected.csv").read_text()

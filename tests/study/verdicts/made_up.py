@@ -19,6 +19,7 @@ from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, Resampling
 from tests.conftest import REPOSITORY
 
 PAPER = {table: REPOSITORY / f"resources/paper/{table}.csv" for table in SWEPT}
+CLAIMS = REPOSITORY / "resources/paper/claims.yaml"
 METHOD = {papers: ours for ours, papers in PAPER_METHODS.items()}
 ANCHORING = {
     "table1": {"none": "none", "anchored": "ground_truth_30"},

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from sdlcore.evaluation.metrics import COSINE
 from sdlcore.study.verdicts.claim_rule import BLIND, CLAIM_COLUMNS, FAILS, HOLDS, OPEN, claims, judge
-from sdlcore.study.verdicts.claims import ALL, CLAIMS, SELECTING, above, below, between
-from sdlcore.study.verdicts.contrasts import FIGURE6, Contrast, Observed, papers_numbers, under
+from sdlcore.study.verdicts.claims import Comparison, Contrast, read_claims
 from sdlcore.study.verdicts.evidence import Evidence, Place
 from sdlcore.study.verdicts.judging import NOT_READ, NOT_RUN
+from sdlcore.study.verdicts.observed import FIGURE6, Observed, papers_numbers, under
 from sdlcore.study.verdicts.readings import JUDGED, stated
 from tests.study.verdicts import made_up
 
 NUMBERS = made_up.papers_numbers()
+CLAIMS = read_claims(made_up.CLAIMS)
 OWN_TABLES = {
     "interference_gain": "TopK SAE at M = 0.2 1.6; BatchTopK SAE at M = 0.05 1.4",
     "interference_low": "BatchTopK SAE at M = 0.05 minus BatchTopK SAE at M = 0.1 1.3",
@@ -51,12 +52,28 @@ RECOVERY_OF_OTHERS, DECODER_OF_OTHERS = (
 )
 
 
+def band(**ends):
+    return Comparison(table="table1", methods=["TopK SAE"], **ends).band
+
+
+def above(least):
+    return band(above=least)
+
+
+def below(most):
+    return band(below=most)
+
+
+def between(*ends):
+    return band(between=list(ends))
+
+
 def contrast(*values):
     return Contrast("x", Observed(pd.Series(values, dtype=float)))
 
 
 def judged(runs, figure6=None):
-    return claims(NUMBERS, made_up.evidence(runs, figure6)).set_index("claim")
+    return claims(NUMBERS, made_up.evidence(runs, figure6), made_up.CLAIMS).set_index("claim")
 
 
 def summary(with_=(1.0, 1.1, 0.9), without=(2.0, 2.2, 2.1), resampled=5):
@@ -185,7 +202,7 @@ def test_runs_with_the_papers_numbers_say_of_a_claim_what_its_tables_say():
 
 
 def test_without_runs_every_claim_has_a_verdict():
-    found = claims(NUMBERS, made_up.evidence({}))
+    found = claims(NUMBERS, made_up.evidence({}), made_up.CLAIMS)
     assert list(found.columns) == CLAIM_COLUMNS
     assert list(found["claim"]) == [claim.name for claim in CLAIMS]
     assert found["verdict"].eq(NOT_RUN).all()
@@ -213,7 +230,7 @@ def test_what_anchors_give_away_is_told_from_what_they_do_for_others(not_given, 
     assert found.loc["anchoring_mip", "verdict"] == HOLDS
     for name in ("anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given", "anchoring_mip_not_given"):
         assert found.loc[name, "verdict"] == verdict
-    assert f"{len(ALL)} of {len(ALL)} above 0" in found.loc["anchoring_recovery", "evidence"]
+    assert "7 of 7 above 0" in found.loc["anchoring_recovery", "evidence"]
 
 
 def test_changes_compare_the_same_features_though_another_table_has_more_seeds():
@@ -263,7 +280,7 @@ def test_a_method_that_is_missing_leaves_a_claim_undone():
 def test_what_is_missing_comes_before_what_is_different():
     runs = table1(0.05)
     runs = runs[runs["method"] != "crosscoder"].replace("ground_truth_30", "ground_truth")
-    found = claims(NUMBERS, Evidence(made_up.configuration(), {"table1": runs})).set_index("claim")
+    found = claims(NUMBERS, Evidence(made_up.configuration(), {"table1": runs}), made_up.CLAIMS).set_index("claim")
     assert found.loc["anchoring_recovery", "reason"].startswith("no run of Crosscoder with anchors in Table 1; ")
 
 
@@ -284,7 +301,7 @@ def test_another_protocol_is_shown_and_noted_but_not_judged():
 def test_other_scales_are_told_from_the_papers():
     runs = table1(0.05).replace("ground_truth_30", "ground_truth")
     evidence = Evidence(made_up.configuration(), {"table1": runs})
-    row = claims(NUMBERS, evidence).set_index("claim").loc["anchoring_recovery"]
+    row = claims(NUMBERS, evidence, made_up.CLAIMS).set_index("claim").loc["anchoring_recovery"]
     assert row["verdict"] == NOT_RUN
     assert "n is 128, the paper's 1000" in row["reason"]
     assert row["evidence"].startswith("by the runs that there are: holds")
@@ -386,7 +403,7 @@ def test_anchors_that_do_as_well_alone(alone, verdict):
     runs = made_up.papers_runs()["table2"].assign(anchors_only_gt_recovery_encoder_tau95=alone)
     row = judged({"table2": runs}).loc["clip_beyond_anchors"]
     assert row["verdict"] == verdict
-    assert row["evidence"].startswith(f"{len(SELECTING) if verdict == HOLDS else 0} of {len(SELECTING)}")
+    assert row["evidence"].startswith(f"{3 if verdict == HOLDS else 0} of 3")
 
 
 @pytest.mark.parametrize(

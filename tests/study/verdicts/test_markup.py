@@ -18,12 +18,12 @@ from sdlcore.study.verdicts.markup import (
     verdicts_markdown,
 )
 from tests.conftest import REPOSITORY
-from tests.study.verdicts.made_up import evidence, papers_numbers, papers_runs
+from tests.study.verdicts.made_up import CLAIMS, evidence, papers_numbers, papers_runs
 
 
 def made(runs):
     judge = evidence(runs)
-    return verdicts(papers_numbers(), judge), claims(papers_numbers(), judge)
+    return verdicts(papers_numbers(), judge), claims(papers_numbers(), judge, CLAIMS)
 
 
 @cache

@@ -41,7 +41,7 @@ class Verdicts(Product):
     def inputs(self, name: str, files: Files) -> list[str]:
         runs = [files.table(f"{table}_runs") for table in self.tables]
         figure6 = [files.table(FIGURE6)] if self.figure6 else []
-        return [*runs, *figure6, *(files.of_paper(table) for table in SWEPT)]
+        return [*runs, *figure6, *(files.of_paper(table) for table in SWEPT), files.claims]
 
     def outputs(self, name: str, files: Files) -> list[str]:
         return [files.table(part, ending) for part in ("verdicts", "claims") for ending in ("csv", "md")]
@@ -60,7 +60,7 @@ class Verdicts(Product):
             asked = Resampling(self.figure6.source, self.figure6.sides(), self.figure6.protocol)
             summary = read_csv(files.table(FIGURE6))
         evidence = Evidence(files.study, tables, asked, summary)
-        judged, claimed = judging.verdicts(numbers, evidence), claim_rule.claims(numbers, evidence)
+        judged, claimed = judging.verdicts(numbers, evidence), claim_rule.claims(numbers, evidence, Path(files.claims))
         write_csv(files.table("verdicts"), judged)
         write_csv(files.table("claims"), claimed)
         write_text(files.table("verdicts", "md"), markup.verdicts_markdown(judged))

@@ -125,6 +125,11 @@ class Files:
         return f"{self.paper}/{name}.csv"
 
     @property
+    def claims(self) -> str:
+        """The paper's claims in words, and how each is tested."""
+        return f"{self.paper}/claims.yaml"
+
+    @property
     def nearest_protocol(self) -> str:
         """What the protocol that our search found nearest to Table 1 gives, in the paper's format."""
         return self.of_paper("nearest_protocol")

@@ -1,8 +1,9 @@
-"""The one rule that all claims are judged by, on our runs and on the paper's own numbers."""
+"""The rule that judges claims, both by our runs and by the paper's own numbers."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,11 @@ import pandas as pd
 
 from sdlcore.evaluation.metrics import COSINE, INNER
 from sdlcore.study.results.tables import paired_interval
-from sdlcore.study.verdicts.claims import CLAIMS, Band, Claim
+from sdlcore.study.verdicts.claims import Band, Claim, Contrast, read_claims
 from sdlcore.study.verdicts.contradictions import TOLERANCE
-from sdlcore.study.verdicts.contrasts import Contrast, Lookup, Under, by_text, papers_numbers, runs_of
 from sdlcore.study.verdicts.evidence import MISSING, PROTOCOL, Evidence
 from sdlcore.study.verdicts.judging import NOT_READ, NOT_RUN
+from sdlcore.study.verdicts.observed import Lookup, Under, judged_reading, papers_numbers, runs_of
 from sdlcore.study.verdicts.paper import MEASURES
 from sdlcore.study.verdicts.readings import JUDGED, TAUS, Reading
 
@@ -22,53 +23,39 @@ HOLDS = "holds"
 FAILS = "does not hold"
 OPEN = "not decided"
 BLIND = "cannot tell"
-
-CLAIM_COLUMNS = [
-    "claim",
-    "section",
-    "quote",
-    "measured",
-    "reading",
-    "verdict",
-    "here",
-    "seeds",
-    "protocol",
-    "means",
-    "evidence",
-    "reason",
-    "paper",
-    "other_readings",
-    "note",
-]
 PARTLY = "partly run"
-"""Said of runs that are no whole: some of what a claim compares is there, some is not."""
-NAMED = 4
-"""Contrasts that a sentence names; of more, it says how many."""
-REASONS = 4
+"""Verdict by the runs that exist if some of those that a claim compares are missing."""
+
+# the columns of claims.csv; `claims` explains them
+CLAIM_COLUMNS = ["claim", "section", "quote", "measured", "reading", "verdict", "here", "seeds", "protocol"]
+CLAIM_COLUMNS += ["means", "evidence", "reason", "paper", "other_readings", "note"]
+
+NAMED, REASONS = 4, 4
+"""Contrasts and reasons that a sentence lists; it counts the rest."""
 
 OWN = {HOLDS: "borne out", FAILS: "not borne out", OPEN: "not borne out"}
-"""What the paper's own tables say of a claim -> the words for it, where nothing may look like a replication."""
+"""Verdict by the paper's own tables -> its words, since a check of printed numbers is no replication."""
 
 
 def _taken(similarity: str, tau: float, table: str) -> Reading:
-    return by_text(table)._replace(tau=tau, recovery=similarity, mip=similarity)
+    return judged_reading(table)._replace(tau=tau, recovery=similarity, mip=similarity)
 
 
 OTHER_READINGS: dict[str, Under] = {
     f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau) for similarity in (COSINE, INNER) for tau in TAUS
 }
-"""Cosines first: under every reading decoders are compared by them, and the first to look at a number names it."""
+"""Cosines come first: of readings with equal numbers the first is named, and decoders are compared by cosines anyway."""
 
 Interval = Callable[[np.ndarray], tuple[float, float, float]]
 
 
 class Finding(NamedTuple):
-    """What contrasts say of a claim, and the sentence with the numbers."""
+    """The verdict by some contrasts, and the numbers behind it."""
 
     verdict: str
     sentence: str
     means: str
-    """Over seeds, the least and the largest of contrasts."""
+    """Smallest and largest mean over seeds."""
 
 
 def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired_interval) -> Finding:
@@ -79,25 +66,23 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
     contrasts
         At least one, each with at least one value.
     band
-        Where the claim says that they are.
+        Where the claim says that they lie.
     interval
-        Mean and interval of a contrast's values; by default the 95 % t interval over seeds, NaN below three. A number's
-        interval ends where the number can, and below three seeds it is the value and the tolerance that verdicts on
-        numbers have.
+        Returns mean, lower and upper bound of values; by default the 95 % t interval over seeds, NaN below three seeds.
+        The interval of a level ends at the ends of its scale. Below three seeds it is the tolerance of `TOLERANCE`.
 
     Returns
     -------
     Finding
-        The claim fails if some interval lies outside of the band altogether, is not decided if some lies on both sides,
-        cannot tell if both sides of some difference, or of a change that it compares, stand at the same end, 0 or
-        100 %, in every seed, or if the paper's number would lie in the band before it was rounded, and holds else.
-        These are many intervals at once, none corrected for that: to hold, a claim needs all of them.
+        The claim fails if an interval lies outside of the band. Otherwise it is not decided if one lies partly outside.
+        Otherwise runs cannot tell if a contrast is blind, or if a printed number would lie in the band before it was
+        rounded. Otherwise the claim holds. The intervals are not corrected for multiple comparisons.
     """
     sides: dict[str, list[str]] = {HOLDS: [], FAILS: [], OPEN: [], BLIND: []}
     means, unknown, tolerated = [], False, False
     for contrast in contrasts:
         label, observed, number = contrast
-        # binary dust of differences must not decide
+        # floating-point errors of differences must not decide
         mean, low, high = (float(np.round(bound, 9)) for bound in interval(observed.values.to_numpy()))
         if number:
             if math.isnan(low):
@@ -105,7 +90,6 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
                 tolerated = True
             low, high = max(low, 0.0), min(high, MEASURES[number].most)
         inside, outside = band.low <= low and high <= band.high, high < band.low or low > band.high
-        # rounding must accuse none
         near = outside and band.low <= high + observed.rounding and low - observed.rounding <= band.high
         unknown |= math.isnan(low) and not contrast.blind
         told = f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
@@ -113,8 +97,8 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
             told = f"(both sides{' of a change' if observed.order > 1 else ''} {observed.end:g} % in every seed)"
         elif near:
             told += " (by rounded numbers)"
-        blind = contrast.blind or near
-        sides[BLIND if blind else HOLDS if inside else FAILS if outside else OPEN].append(f"{label} {told}")
+        side = BLIND if contrast.blind or near else HOLDS if inside else FAILS if outside else OPEN
+        sides[side].append(f"{label} {told}")
         means.append(mean)
     verdict = next((side for side in (FAILS, OPEN, BLIND) if sides[side]), HOLDS)
     spread = span(means)
@@ -130,13 +114,13 @@ def judge(contrasts: Sequence[Contrast], band: Band, interval: Interval = paired
 
 
 def span(values: Iterable[float]) -> str:
-    """Return the least and the largest of values as text, one where they are the same."""
+    """Return the smallest and the largest value as text, or one number if they are equal."""
     values = list(values)
     low, high = f"{min(values):.4g}", f"{max(values):.4g}"
     return low if low == high else f"{low} to {high}"
 
 
-def claims(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
+def claims(numbers: pd.DataFrame, evidence: Evidence, path: Path) -> pd.DataFrame:
     """Return a verdict on each claim.
 
     Parameters
@@ -145,34 +129,40 @@ def claims(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
         The paper's own, as `paper.read_numbers` returns them.
     evidence
         Our runs.
+    path
+        The file of claims.
 
     Returns
     -------
     DataFrame
-        One row a claim with the columns `CLAIM_COLUMNS`: ``verdict`` is one of `HOLDS` to `NOT_RUN`, by our runs at
-        the paper's scale under the protocol ``paper`` (Figure 6's under its own) and under ``reading``; ``here`` what
-        it would be by the runs that there are, whatever their scale, `PARTLY` where some are missing, empty where all
-        are, and ``seeds`` how many each number has at least and under which ``protocol``, empty for several; ``means``
-        the least and the largest of what is compared, recovery in per cent; ``evidence`` the numbers in a sentence;
-        ``reason`` what keeps runs from being judged, and what they say where they are; ``paper`` whether the paper's
-        own tables bear the claim out; ``other_readings`` the verdicts under other similarities and thresholds, where
-        they are other numbers; ``note`` what other protocols say.
+        One row for each claim with the columns `CLAIM_COLUMNS`.
+
+        - ``verdict``: `HOLDS` to `NOT_RUN`, by our runs at the paper's scale under ``reading`` and the protocol
+          ``paper`` (Figure 6 has a protocol of its own).
+        - ``here``: the verdict by the runs that exist, at any scale; `PARTLY` if some are missing, empty if all are.
+          ``seeds`` is their smallest number of seeds, ``protocol`` their protocol, empty for several.
+        - ``means``: the smallest and the largest of the quantities compared, per cent for recovery. ``evidence`` has
+          the numbers in a sentence.
+        - ``reason``: why the runs cannot be judged.
+        - ``paper``: whether the paper's own tables bear the claim out.
+        - ``other_readings``: verdicts under other similarities and thresholds, if their numbers differ.
+        - ``note``: verdicts by runs of other protocols.
     """
     ours, own = runs_of(evidence), papers_numbers(numbers)
     protocols = dict.fromkeys(name for runs in evidence.runs.values() for name in runs["protocol"] if name != PROTOCOL)
     others = {protocol: runs_of(evidence, protocol=protocol) for protocol in protocols}
     readings = {label: runs_of(evidence, reading) for label, reading in OTHER_READINGS.items()}
     rows = []
-    for claim in CLAIMS:
-        contrasts = claim.contrasts(ours)
+    for claim in read_claims(path):
+        contrasts = claim.test.contrasts(ours)
         empty = [contrast for contrast in contrasts if contrast.observed.values.empty]
-        lacking = _told(empty or contrasts)
+        lacking = _reasons(empty or contrasts)
         partly = PARTLY if len(empty) < len(contrasts) else ""
-        finding = Finding(partly, "", "") if empty else judge(contrasts, claim.band)
+        finding = Finding(partly, "", "") if empty else judge(contrasts, claim.test.band)
         if empty and not lacking:
             lacking = f"its runs have no value of {empty[0].label}"
         verdict, said = finding.verdict, finding.sentence
-        elsewhere = list(_under(claim, ours, readings))
+        elsewhere = list(_under(claim, contrasts, readings))
         if lacking:
             verdict = NOT_READ if elsewhere else NOT_RUN
             said = f"by the runs that there are: {finding.verdict}, {said}" if said else ""
@@ -180,12 +170,13 @@ def claims(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
         names = {contrast.observed.protocol for contrast in contrasts}
         protocol = names.pop() if len(names) == 1 else ""
         told = said, lacking, _own(claim, own), "; ".join(elsewhere), "; ".join(_notes(claim, others))
-        rows.append((*claim[:4], JUDGED, verdict, finding.verdict, seeds, protocol, finding.means, *told))
+        what = claim.name, claim.section, claim.quote, claim.measured
+        rows.append((*what, JUDGED, verdict, finding.verdict, seeds, protocol, finding.means, *told))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
 
 
-def _told(contrasts: Sequence[Contrast]) -> str:
-    """Return what keeps contrasts from being judged, the first few reasons of it; runs that are missing come first."""
+def _reasons(contrasts: Sequence[Contrast]) -> str:
+    """Return the first reasons why contrasts cannot be judged; missing runs come first."""
     reasons = dict.fromkeys(reason for contrast in contrasts for reason in contrast.observed.lacking)
     return _first(sorted(reasons, key=lambda reason: not reason.startswith(MISSING)), REASONS)
 
@@ -197,34 +188,33 @@ def _first(parts: Sequence[str], most: int) -> str:
 
 def _own(claim: Claim, read: Lookup) -> str:
     """Say whether the paper's own tables bear a claim out."""
-    contrasts = claim.contrasts(read)
+    contrasts = claim.test.contrasts(read)
     if any(contrast.observed.values.empty for contrast in contrasts):
         return "no number"
-    found = judge(contrasts, claim.band, _as_printed)
+    found = judge(contrasts, claim.test.band, lambda values: (float(values[0]),) * 3)
     return f"{OWN.get(found.verdict, found.verdict)}: {found.sentence}"
 
 
-def _under(claim: Claim, judged: Lookup, readings: Mapping[str, Lookup]) -> Iterator[str]:
-    """Yield what runs say of a claim under other readings, each that looks at other numbers than those before it."""
-    seen = [[contrast.observed.values.tolist() for contrast in claim.contrasts(judged)]]
+def _under(claim: Claim, judged: Sequence[Contrast], readings: Mapping[str, Lookup]) -> Iterator[str]:
+    """Yield the verdict under each other reading whose numbers differ from those of all readings before."""
+    seen = [[contrast.observed.values.tolist() for contrast in judged]]
     for label, read in readings.items():
-        contrasts = claim.contrasts(read)
+        contrasts = claim.test.contrasts(read)
         values = [contrast.observed.values.tolist() for contrast in contrasts]
-        if any(contrast.observed.values.empty or contrast.observed.lacking for contrast in contrasts) or values in seen:
-            continue
-        seen.append(values)
-        found = judge(contrasts, claim.band)
-        yield f"{label}: {found.verdict}, means {found.means}"
-
-
-def _as_printed(values: np.ndarray) -> tuple[float, float, float]:
-    return (float(values[0]),) * 3
+        if _complete(contrasts) and values not in seen:
+            seen.append(values)
+            found = judge(contrasts, claim.test.band)
+            yield f"{label}: {found.verdict}, means {found.means}"
 
 
 def _notes(claim: Claim, others: Mapping[str, Lookup]) -> Iterator[str]:
-    """Yield what other protocols say, of those that have all runs at the paper's scale."""
+    """Yield the verdict by each other protocol that has all runs at the paper's scale."""
     for protocol, read in others.items():
-        contrasts = claim.contrasts(read)
-        if not any(contrast.observed.values.empty or contrast.observed.lacking for contrast in contrasts):
-            found = judge(contrasts, claim.band)
+        contrasts = claim.test.contrasts(read)
+        if _complete(contrasts):
+            found = judge(contrasts, claim.test.band)
             yield f"protocol {protocol}: {found.verdict}, {found.sentence}"
+
+
+def _complete(contrasts: Sequence[Contrast]) -> bool:
+    return not any(contrast.observed.values.empty or contrast.observed.lacking for contrast in contrasts)

@@ -11,7 +11,6 @@ import pandas as pd
 from sdlcore.evaluation.metrics import COSINE
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.verdicts.claim_rule import BLIND, FAILS, HOLDS, OPEN, PARTLY, span
-from sdlcore.study.verdicts.claims import PENALISED
 from sdlcore.study.verdicts.contradictions import WRONG
 from sdlcore.study.verdicts.evidence import PROTOCOL
 from sdlcore.study.verdicts.judging import (
@@ -45,6 +44,7 @@ CLAIMS_CAPTION = (
     "replication."
 )
 
+PENALISED = ("ReLU SAE", "JumpReLU SAE")
 NEARLY_ALL = 98
 """Recovery in per cent that a dictionary of all features reproduces, within the tolerance of 2 points."""
 

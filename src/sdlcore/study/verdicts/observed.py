@@ -1,0 +1,203 @@
+"""Read a metric at a row of the paper's tables, from our runs or from the paper's own numbers."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sdlcore.evaluation.metrics import ALL, METRICS, OTHERS, Matched
+from sdlcore.study.verdicts.contradictions import half_unit
+from sdlcore.study.verdicts.evidence import Cell, Evidence, Place, cells, shortfall
+from sdlcore.study.verdicts.paper import MEASURES
+from sdlcore.study.verdicts.readings import JUDGED, MEASURED, WITH_K, Reading, stated
+from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, figure6_differences
+
+FIGURE6 = "figure6"
+SHARING = ("table1", "table6", "table7", "table5", "table4")
+"""Bench tables, which all contain Table 1's setting. Tables whose rows repeat Table 1 come first."""
+NOTHING = pd.Series(dtype=float)
+NEVER_FIRED = "resampling never fired"
+
+
+class Observed(NamedTuple):
+    """Values by seed in the paper's unit, or differences of such values."""
+
+    values: pd.Series
+    """Empty if there is no run."""
+    lacking: tuple[str, ...] = ()
+    """Reasons why the values cannot be judged."""
+    protocol: str = ""
+    """Protocol of the runs; empty without runs, and for runs of different protocols."""
+    end: float | None = None
+    """0 or 100 if all values equal this end of the scale.
+
+    For a difference: the end at which both sides are. For a difference of changes: the end at which both sides of one
+    change are. Neither side could then be above or below the other.
+    """
+    order: int = 0
+    """0 for a level, 1 for a difference of levels, 2 for a difference of such differences."""
+    rounding: float = 0.0
+    """Largest error by the rounding of printed digits."""
+
+    def __sub__(self, other: "Observed") -> "Observed":
+        """Return the differences of the seeds that both have. Runs of one seed share features, samples and order."""
+        lacking = tuple(dict.fromkeys([*self.lacking, *other.lacking]))
+        if self.order or other.order:  # one change that could not be seen makes the comparison void
+            end = self.end if self.end is not None else other.end
+        else:
+            end = self.end if self.end == other.end else None
+        return Observed(
+            values=(self.values - other.values).dropna(),
+            lacking=lacking,
+            protocol=self.protocol if self.protocol == other.protocol else "",
+            end=end,
+            order=max(self.order, other.order) + 1,
+            rounding=self.rounding + other.rounding,
+        )
+
+
+Lookup = Callable[[Place, str], Observed]
+"""Reads a metric, named for cosines and tau = .9, at a place. The lookup's reading replaces similarity and tau."""
+Under = Callable[[str], Reading]
+"""Table -> the reading in which its numbers are taken."""
+
+
+def judged_reading(table: str) -> Reading:
+    """Return the reading under which a table is judged."""
+    return stated(table)[JUDGED]
+
+
+def under(metric: str, reading: Reading) -> str:
+    """Return the name of a metric under a reading.
+
+    The reading sets tau, and the similarity of encoder rows. Decoder columns are compared by cosines under every
+    reading, since the paper's formula does not mention their norms. Other metrics stay as they are.
+    """
+    matched = METRICS[metric].matched if metric in METRICS else None
+    if matched is None:
+        return metric
+    if matched.side == "encoder" and matched.baseline is None:
+        matched = replace(matched, similarity=reading.similarity(matched.measure))
+    return replace(matched, tau=reading.tau).name
+
+
+def runs_of(evidence: Evidence, readings: Under = judged_reading, protocol: str | None = None) -> Lookup:
+    """Return a lookup of our runs.
+
+    Parameters
+    ----------
+    evidence
+        The runs.
+    readings
+        The reading of each table.
+    protocol
+        Read the runs of this protocol only. By default those of the judged protocol, or, without any, of another one,
+        with the reason why they cannot be judged.
+    """
+
+    def read(place: Place, metric: str) -> Observed:
+        if place.table == FIGURE6:
+            return Observed(NOTHING) if protocol else _figure6(evidence, place.method)
+        reading = readings(place.table)
+        n_anchors = reading.n_anchors if METRICS[metric].by_anchors or place.anchoring != "none" else None
+        k = None if place.parameter == "k" or place.method not in WITH_K else reading.k
+        found = cells(evidence, place, n_anchors, k)
+        if protocol is not None:
+            cell = found.get(protocol)
+            return Observed(NOTHING) if cell is None else _observed(cell, under(metric, reading), cell.differences)
+        lacking = shortfall(found, place)
+        if not found:
+            return Observed(NOTHING, tuple(lacking))
+        return _observed(next(iter(found.values())), under(metric, reading), lacking)
+
+    return read
+
+
+def _observed(cell: Cell, metric: str, lacking: Sequence[str]) -> Observed:
+    values = cell.runs.values(metric) * MEASURES[number_of(metric)].unit
+    return Observed(values, tuple(lacking), cell.protocol, _end(values, metric))
+
+
+def _figure6(evidence: Evidence, variant: str) -> Observed:
+    summary, asked = evidence.figure6, evidence.resampling
+    if summary is None or asked is None:
+        return Observed(NOTHING, ("no runs of Figure 6",))
+    runs = summary[summary["variant"] == variant].set_index("seed")
+    lacking = figure6_differences(evidence.study, asked)
+    if variant == "with" and not runs["resampled"].any():
+        lacking.append(NEVER_FIRED)
+    return Observed(runs["final_loss"].astype(float), tuple(lacking), asked.protocol)
+
+
+def papers_numbers(numbers: pd.DataFrame) -> Lookup:
+    """Return a lookup of the paper's own numbers, as if each were one seed.
+
+    The paper prints only metrics of the encoder. A table whose text scores anchored rows on the features that are no
+    anchors has only numbers over these features.
+    """
+    printed = dict(iter(numbers.groupby(["table", "method", "anchoring", "number"])))
+
+    def read(place: Place, metric: str) -> Observed:
+        if place.table == FIGURE6:
+            return Observed(NOTHING)
+        matched, number = _matched(metric), number_of(metric)
+        of_others = matched.features == OTHERS
+        if replace(matched, features=ALL) != Matched("encoder", measure=matched.measure):
+            return Observed(NOTHING)
+        for table, value in _same_rows(place):
+            rows = printed.get((table, place.method, place.anchoring, number))
+            # the features that are no anchors differ between tables
+            if rows is None or not _scores(table, place.anchoring, of_others) or (of_others and table != place.table):
+                continue
+            found = rows[np.isclose(rows["value"], value, equal_nan=True)]
+            if len(found):
+                paper = float(found["paper"].iloc[0])
+                values = pd.Series([paper])
+                return Observed(values, end=_end(values, metric), rounding=half_unit(paper, number))
+        return Observed(NOTHING)
+
+    return read
+
+
+def _scores(table: str, anchoring: str, of_others: bool) -> bool:
+    """Tell whether a table prints a row's score over the features that are no anchors, or else over all features.
+
+    Rows without anchors are scored on all features, and compared with either.
+    """
+    others = judged_reading(table).scored == OTHERS
+    return others if of_others else not others or anchoring == "none"
+
+
+def _same_rows(place: Place) -> Iterator[tuple[str, float]]:
+    """Yield the tables that print a row, with the value that they vary there; the row's own table first.
+
+    Table 1 prints all of its rows. Its anchored rows are not those of other tables, which have other anchors.
+    """
+    yield place.table, place.value
+    if place.table in SHARING[1:] and abs(DEFAULTS[place.parameter] - place.value) <= 1e-9:
+        yield from ((other, DEFAULTS.get(SWEPT[other], math.nan)) for other in SHARING if other != place.table)
+
+
+def number_of(metric: str) -> str:
+    """Return the name of the paper's number that a recovery or MIP corresponds to, one of `paper.MEASURES`."""
+    return next(number for number, measure in MEASURED.items() if measure == _matched(metric).measure)
+
+
+def _matched(metric: str) -> Matched:
+    matched = METRICS[metric].matched
+    if matched is None:
+        raise ValueError(f"{metric} has no reading, expected a recovery or an MIP")
+    return matched
+
+
+def _end(values: pd.Series, metric: str) -> float | None:
+    """Return the end of recovery's scale that all values equal, None if there is none. MIP has no upper end."""
+    most = MEASURES[number_of(metric)].most
+    if math.isfinite(most) and len(values):
+        for end in (0.0, most):
+            if np.abs(values.to_numpy() - end).max() < 1e-9:
+                return end
+    return None
