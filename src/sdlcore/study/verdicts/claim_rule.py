@@ -44,7 +44,7 @@ def _taken(similarity: str, tau: float, table: str) -> Reading:
 OTHER_READINGS: dict[str, Under] = {
     f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau) for similarity in (COSINE, INNER) for tau in TAUS
 }
-"""Cosines come first: of readings with equal numbers the first is named, and decoders are compared by cosines anyway."""
+"""Cosines come first: of readings with equal numbers the first is named, and decoders are compared by cosines."""
 
 Interval = Callable[[np.ndarray], tuple[float, float, float]]
 
