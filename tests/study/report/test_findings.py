@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sdlcore.study.report.findings import leads, opening, percent, table_sentences
+from sdlcore.study.report.findings import opening, percent
 from sdlcore.study.results.tables import effect_metrics, read_csv
 from tests.conftest import REPOSITORY
 from tests.sentences import split
@@ -111,7 +111,6 @@ def test_a_table_that_judges_nothing_is_opened_by_its_reconstruction():
         "A sample activates 16 to 40 latents.",
         "0 to 12.5 % of the latents are dead: no held-out sample activates them.",
     ]
-    assert len(table_sentences(frame)) == 1
 
 
 def test_classes_stand_beside_what_anchors_alone_reach():
@@ -124,14 +123,6 @@ def test_classes_stand_beside_what_anchors_alone_reach():
     first, second, _ = map(plain, opening(frame, classes=True))
     assert "decoders match 10 % of the class means not given at cosines above 0.9, encoders 0 %." in first
     assert second == "The anchors alone, without any training, match 75 % of these class means."
-    said = [
-        "Decoders match 10 % of the class means not given without anchors and 60 % with them.",
-        "The anchors alone, without any training, match 75 %.",
-        "So class means lie close together, and the numbers with anchors say little of training.",
-    ]
-    assert [plain(sentence) for sentence in table_sentences(frame, classes=True)] == said
-    fewer = frame.assign(anchors_only_gt_recovery_decoder_unanchored_mean=0.5)
-    assert [plain(sentence) for sentence in table_sentences(fewer, classes=True)][2:] == []
 
 
 def test_sentences_on_runs_at_the_papers_scale_can_be_read_at_once():
@@ -140,60 +131,6 @@ def test_sentences_on_runs_at_the_papers_scale_can_be_read_at_once():
     said = opening(read_csv(PAPER / "table1.csv"), read_csv(PAPER / "table1_effects.csv"), nulls)
     assert len(said) == 3
     assert all(len(sentence.split(" ")) <= 25 for sentence in split(" ".join(said)))
-
-
-def test_a_sweep_is_told_by_its_ends():
-    sweep = table(method="topk", parameter="k", value=[8.0, 32.0], paper_value=[32.0, 128.0])
-    sweep["gt_recovery_decoder_mean"] = [0.25, 1.0]
-    (said,) = map(plain, table_sentences(sweep))
-    told = "recovers 25 % of the features at k = 8 and 100 % of the features at k = 32."
-    assert said == f"Without anchors, the decoder of TopK SAE {told}"
-    other = sweep.assign(method="relu", gt_recovery_decoder_mean=[0.5, 0.4])
-    assert [plain(sentence) for sentence in table_sentences(pd.concat([other, sweep]))] == [
-        f"Without anchors, the decoder of TopK SAE changes most: it {told}",
-        "The other method changes by 10 points.",
-    ]
-    flat = sweep.assign(gt_recovery_decoder_mean=0.25)
-    assert [plain(sentence) for sentence in table_sentences(flat)] == [
-        "Without anchors, decoders recover as much at k = 8 as at k = 32: 25 %."
-    ]
-
-
-def test_intervals_that_exclude_zero_are_counted_by_side():
-    first, second = map(plain, table_sentences(table(), effects(0.1, 0.2)))
-    assert first == "At cosines above 0.9, decoders recover 50 % of the features without anchors, encoders 50 %."
-    assert second.endswith("in 2 of 2 decoders and in 2 of 2 encoders.")
-
-
-def test_figures_that_are_not_there_have_no_sentence():
-    assert leads({}) == {}
-
-
-def test_resampling_compares_means_over_seeds():
-    values = {"final_loss": [2.0, 4.0, 5.0, 7.0], "fvu": [0.1, 0.3, 0.4, 0.6], "dead_fraction": [0.0, 0.0, 0.5, 0.5]}
-    frame = pd.DataFrame({"variant": ["with", "with", "without", "without"], **values})
-    assert [plain(sentence) for sentence in leads({"figure6_summary": frame})["figure6"]] == [
-        "On held-out samples, 0 % of the latents are never active with resampling, 50 % without it (the picture counts "
-        "those that no recent training sample activates).",
-        "20 % of the held-out variance stays unexplained with resampling, 50 % without it.",
-    ]
-
-
-def test_the_fastest_run_is_named():
-    rows = pd.DataFrame(
-        {
-            "method": ["topk", "topk", "relu", "relu"],
-            "protocol": "best",
-            "seed": 0,
-            "seconds": [1.0, 2.0, 1.0, 2.0],
-            "gt_recovery_decoder": [0.1, 1.0, 0.1, 0.2],
-        }
-    )
-    (said,) = leads({"convergence_summary": rows})["convergence"]
-    assert said.startswith("TopK SAE recovers ")
-    assert said.endswith(" first, after 2 s; 1 of 2 never do.")
-    (none,) = leads({"convergence_summary": rows[rows["method"] == "relu"]})["convergence"]
-    assert none.startswith("No decoder recovers ")
 
 
 @pytest.mark.parametrize(

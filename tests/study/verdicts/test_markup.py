@@ -2,19 +2,17 @@
 
 from functools import cache
 
-import pandas as pd
-
 from sdlcore.study.results.tables import read_csv, write_csv
 from sdlcore.study.verdicts.claim_rule import claims
 from sdlcore.study.verdicts.judging import UNDECIDED, VERDICTS, verdicts
 from sdlcore.study.verdicts.markup import (
-    at_a_glance,
+    CLAIM_VERDICTS,
     claim_groups,
     claims_markdown,
     counts,
     counts_sentence,
     in_short,
-    verdict_rows,
+    verdict_table,
     verdicts_markdown,
 )
 from tests.conftest import REPOSITORY
@@ -73,8 +71,7 @@ def test_counts_say_how_many_readings_were_tried():
     ) in counts_sentence(numbers)
     none = counts_sentence(numbers.assign(reproduced_under=""))
     assert none.endswith(f"0 are reproduced under another one, of up to {most} readings tried for each.")
-    heads, rows = verdict_rows(numbers)
-    why = pd.DataFrame(rows, columns=heads)["Why"][others.index]
+    why = verdict_table(numbers).frame["Why"][others.index]
     assert (why.str.contains("readings that reproduce it: none") == others["reproduced_under"].eq("")).all()
 
 
@@ -117,64 +114,53 @@ def test_methods_with_a_penalty_are_compared_with_the_papers_sparsity_beside():
     assert in_short(numbers.assign(ours=float("nan")), claimed)[1].endswith("fail in the paper.")
 
 
-def test_at_a_glance_each_claim_has_its_verdicts_and_seeds():
-    _, nothing = made({})
-    _, some = made_of_table_1()
-    alone = at_a_glance(some, here=True)
-    assert alone.heads == ["Claim, and the statements that it is put as", "Our runs", "The paper’s own tables"]
-    rows = [row for claim in alone.claims for row in claim.rows]
-    assert sorted(row[0] for row in rows) == sorted(some["measured"])
-    ran = [any(row[1] not in ("not run", "partly run") for row in claim.rows) for claim in alone.claims]
-    assert ran == sorted(ran, reverse=True)
-    own = {"say so": "borne out", "say otherwise": "not borne out", "have no number": "no number"}
-    own["cannot tell"] = "cannot tell"
-    of = {(claim.quote, row[0]): row for claim in alone.claims for row in claim.rows}
-    assert {(claim.quote, claim.section) for claim in alone.claims} == set(
-        zip(some["quote"], some["section"], strict=True)
+def statements(groups):
+    return {(group.quote, row.what): row for group in groups for row in group.statements}
+
+
+def test_claims_are_grouped_by_their_words_with_every_verdict_seed_and_number():
+    _, claimed = made_of_table_1(seeds_differ=True)
+    groups = claim_groups(claimed, here=True)
+    assert [(group.quote, group.section) for group in groups] == list(
+        dict.fromkeys(zip(claimed["quote"], claimed["section"], strict=True))
     )
-    for _, claim in some.iterrows():
-        row = of[claim["quote"], claim["measured"]]
-        by = f"{claim['seeds']} seed{'s' if claim['seeds'] > 1 else ''}"
-        assert row[1].startswith(claim["here"] or "not run")
-        assert (f"; {by}" in row[1]) == (claim["here"] not in ("", "partly run"))
-        assert str(claim["paper"]).startswith(own[row[2]])
-    assert {row[1] for row in rows} >= {"not run", "partly run"}
-    by_scale = [row[1] for claim in at_a_glance(some).claims for row in claim.rows]
-    assert sorted(by_scale) == sorted(row[1].replace("partly run", "not run") for row in rows)
-    assert {row[1] for claim in at_a_glance(nothing).claims for row in claim.rows} == {"not run"}
+    rows, at_scale = statements(groups), statements(claim_groups(claimed))
+    assert len(rows) == len(claimed)
+    own = {"say so": "borne out", "say otherwise": "not borne out", "have no number": "no number"}
+    for claim in claimed.to_dict("records"):
+        key = claim["quote"], claim["measured"]
+        row = rows[key]
+        assert row.verdict == claim["verdict"]
+        assert row.shown.startswith(claim["here"] or "not run")
+        by = f"; {claim['seeds']} seed{'s' if claim['seeds'] > 1 else ''}"
+        assert (by in row.shown) == (claim["here"] not in ("", "partly run"))
+        assert at_scale[key].shown == row.shown.replace("partly run", "not run")
+        assert claim["paper"].startswith(own.get(row.own, row.own))
+        for part in (claim["evidence"], claim["paper"]):
+            assert all(piece in " ".join([*row.ours, *row.paper]) for piece in part.split(". ") if part)
+    assert {row.shown for row in rows.values()} >= {"not run", "partly run"}
+    _, nothing = made({})
+    assert {row.shown for row in statements(claim_groups(nothing)).values()} == {"not run"}
 
 
-def test_at_a_glance_each_claim_counts_once_under_its_one_verdict():
+def test_a_claim_has_the_verdict_of_its_statements_or_is_mixed():
     _, some = made_of_table_1()
-    found = at_a_glance(some, here=True)
-    assert sum(count for _, count in found.counts) == some["quote"].nunique()
-    first = [claim.verdicts[0] for claim in found.claims]
-    assert dict(found.counts) == {verdict: first.count(verdict) for verdict in set(first)}
-    counts, of_claim = dict(found.counts), {claim.quote: claim.verdicts[0] for claim in found.claims}
-    assert found.named
-    for verdict, quotes in found.named:
-        assert len(quotes) == counts[verdict]
-        assert all(of_claim[quote] == verdict for quote in quotes)
-    assert counts.keys() - {verdict for verdict, _ in found.named} <= {"not run", "partly run"}
+    groups = claim_groups(some, here=True)
+    for group in groups:
+        for verdict, shown in (
+            (group.verdict, {row.shown.partition(" (")[0] for row in group.statements}),
+            (group.own, {row.own for row in group.statements}),
+        ):
+            assert verdict == (shown.pop() if len(shown) == 1 else "mixed")
+        assert group.verdict in CLAIM_VERDICTS
+    assert next(group for group in groups if len(group.statements) > 3).verdict == "mixed"
 
 
-def test_a_claim_has_one_verdict_on_all_of_its_statements():
-    _, some = made_of_table_1()
-    for claim in at_a_glance(some, here=True).claims:
-        for verdict, shown in zip(claim.verdicts, list(zip(*claim.rows, strict=True))[1:], strict=True):
-            kinds = {text.partition(" (")[0] for text in shown}
-            assert verdict == kinds.pop() if len(kinds) == 1 else verdict == "mixed"
-    mixed = next(claim for claim in at_a_glance(some, here=True).claims if len(claim.rows) > 3)
-    assert mixed.verdicts[1] == "mixed"
-
-
-def test_at_a_glance_another_protocol_than_the_papers_is_named():
-    runs = papers_runs()["table1"].assign(protocol="best")
-    _, judged = made({"table1": runs})
-    shown = {row[1] for claim in at_a_glance(judged, here=True).claims for row in claim.rows}
-    judged_ones = shown - {"not run", "partly run"}
-    assert judged_ones
-    assert all("; best" in text for text in judged_ones)
+def test_another_protocol_than_the_papers_is_named():
+    _, judged = made({"table1": papers_runs()["table1"].assign(protocol="best")})
+    shown = {row.shown for row in statements(claim_groups(judged, here=True)).values()} - {"not run", "partly run"}
+    assert shown
+    assert all("; best" in text for text in shown)
 
 
 def test_what_runs_say_in_short_is_what_they_have():
@@ -211,12 +197,13 @@ def test_nothing_is_said_in_short_of_what_was_not_run():
 
 
 def test_files_say_the_same_as_frames(tmp_path):
-    for name, frame, rows in zip(("verdicts", "claims"), made_of_table_1(), (verdict_rows, claim_groups), strict=True):
+    pages = verdicts_markdown, claims_markdown
+    for name, frame, page in zip(("verdicts", "claims"), made_of_table_1(), pages, strict=True):
         write_csv(tmp_path / f"{name}.csv", frame)
         again = read_csv(tmp_path / f"{name}.csv")
-        assert rows(again) == rows(frame)
+        assert page(again) == page(frame)
         assert list(again.columns) == list(frame.columns)
-    assert counts_sentence(read_csv(tmp_path / "verdicts.csv")) == counts_sentence(made_of_table_1()[0])
+    assert claim_groups(again) == claim_groups(frame)
 
 
 def test_markdown_has_a_line_for_each_and_whole_cells():
@@ -230,24 +217,8 @@ def test_markdown_has_a_line_for_each_and_whole_cells():
     assert "| Table 7, TopK SAE, with anchors, k = 128" in verdicts_markdown(numbers)
 
 
-def test_claims_of_the_same_words_stand_together_and_no_number_is_lost():
-    _, claimed = made_of_table_1(seeds_differ=True)
-    groups = claim_groups(claimed)
-    assert [(group.quote, group.section) for group in groups] == list(
-        dict.fromkeys(zip(claimed["quote"], claimed["section"], strict=True))
-    )
-    by_what = {(group.quote, row.what): row for group in groups for row in group.measured}
-    assert len(by_what) == len(claimed)
-    for _, row in claimed.iterrows():
-        told = by_what[row["quote"], row["measured"]]
-        assert told.verdict == row["verdict"]
-        for part in (row["evidence"], row["paper"]):
-            assert all(piece in " ".join([*told.ours, *told.paper]) for piece in part.split(". ") if part)
-
-
 def test_numbers_are_shown_in_the_papers_unit_and_nothing_where_there_is_none():
-    heads, rows = verdict_rows(made_of_table_1()[0])
-    shown = pd.DataFrame(rows, columns=heads).set_index(["Row", "Number"])
+    shown = verdict_table(made_of_table_1()[0]).frame.set_index(["Row", "Number"])
     topk = shown.loc[("Table 1, BatchTopK SAE, without anchors", "GT recovery (%)")]
     assert (topk["Paper"], topk["Ours"], topk["Interval"]) == ("84.80", "84.80", "82.80 to 86.80")
     none = shown.loc[("Table 2, TopK SAE, without anchors", "MIP")]

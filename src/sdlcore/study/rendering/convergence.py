@@ -81,22 +81,6 @@ def convergence_sentence(rows: pd.DataFrame) -> str:
     return f"Until the decoder recovers {RECOVERED:.0%} of the features: {'; '.join(said)}."
 
 
-def convergence_lead(rows: pd.DataFrame) -> str:
-    """Return whose decoder had nearly all features first, of `course`'s rows, and how many never had."""
-    several = rows["protocol"].nunique() > 1
-    found = seconds_to_recovery(rows)
-    medians = {
-        run: median(reached) for run, values in found.items() if (reached := [v for v in values if v is not None])
-    }
-    if not medians:
-        return f"No decoder recovers {100 * RECOVERED:g}\N{NO-BREAK SPACE}% of the features."
-    method, protocol = first = min(medians, key=lambda run: medians[run])
-    name = f"{label_method(method)} (protocol {protocol})" if several and protocol is not None else label_method(method)
-    said = f"{name} recovers {100 * RECOVERED:g}\N{NO-BREAK SPACE}% of the features first, after {medians[first]:.3g} s"
-    never = len(found) - len(medians)
-    return f"{said}; {never} of {len(found)} never do." if never else f"{said}; all do in the end."
-
-
 def figure_convergence(rows: pd.DataFrame) -> Figure:
     """Draw error and recovery over seconds, a row of panels a protocol, a line a run; solvers stand in every row.
 

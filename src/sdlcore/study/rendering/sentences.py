@@ -111,14 +111,6 @@ def _compare(with_: pd.Series, without: pd.Series, what: str) -> str:
     return f"{text}, 95 % interval {low:+.3g} to {high:+.3g}, {verdict}."
 
 
-def top_images_lead(summary: pd.DataFrame) -> str:
-    """Return how many classes share the samples of a latent, on average over those that a figure shows."""
-    shared = summary.groupby(["latent", "reference"])["class"].nunique()
-    if shared.empty:
-        return "No latent shown responds to any image."
-    return f"On average, {shared.mean():.1f} classes share the top images of a latent."
-
-
 def top_images_sentence(name: str, method: str, anchoring: str, summary: pd.DataFrame) -> str:
     """Return what a figure of top images says in numbers: how many classes share the samples of each latent shown."""
     run = "without anchors" if anchoring == "none" else f"anchored to {label_anchoring(anchoring)}"

@@ -1,19 +1,14 @@
 """Put what the runs of a report say into sentences: three findings that it begins with, one or two for each section."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from sdlcore.data.recovery_rule import TAU, TAU_STRICT
-from sdlcore.evaluation.absorption import absorption_score
 from sdlcore.evaluation.metrics import ANCHORS_ONLY, CHANCE, OTHERS, baseline_name, recovery_name
-from sdlcore.evaluation.recovery import NEAR_ZERO
-from sdlcore.study.rendering.convergence import convergence_lead
 from sdlcore.study.rendering.markup import known, label_method
 from sdlcore.study.rendering.overview import strongest_null
-from sdlcore.study.rendering.symbols import symbol
 
 UNIT = "\N{NO-BREAK SPACE}%"
 FEWEST = 3
@@ -119,111 +114,6 @@ def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
         f"{said}. {beyond or 'None'} of {len(rows)} intervals ({each}over {seeds} seeds) exclude{'s' * (beyond <= 1)} "
         f"zero{', so no change is shown' * (not beyond)}."
     )
-
-
-def table_sentences(
-    table: pd.DataFrame, effects: pd.DataFrame | None = None, nulls: Sequence[str] = (), classes: bool = False
-) -> list[str]:
-    """Return one or two sentences on a table; parameters are those of `opening`."""
-    decoder, encoder = (f"{recovery_name(side)}_mean" for side in ("decoder", "encoder"))
-    plain = _plain(table, nulls)
-    if not known(table, decoder) or plain.empty:
-        return [_unexplained(table)]
-    if known(table, "value"):
-        return _over(plain, decoder)
-    if classes:
-        name = f"{recovery_name('decoder', features=OTHERS)}_mean"
-        anchored = table[table["anchoring"] != "none"]
-        both = f" and {_range(anchored[name])} with them" if len(anchored) else ""
-        said = [f"Decoders match {_range(plain[name])} of the class means not given without anchors{both}."]
-        if known(anchored, ANCHORS_ALONE):
-            said.append(f"The anchors alone, without any training, match {_range(anchored[ANCHORS_ALONE])}.")
-            if 0 < anchored[ANCHORS_ALONE].max() >= anchored[name].max():
-                said.append("So class means lie close together, and the numbers with anchors say little of training.")
-        return said
-    said = [
-        f"At cosines above {TAU:g}, decoders recover {_range(plain[decoder])} of the features without anchors, "
-        f"encoders {_range(plain[encoder])}."
-    ]
-    if effects is not None and len(effects) and int(effects["seeds"].iloc[0]) >= FEWEST:
-        sides = {
-            side: effects[effects["metric"] == recovery_name(side, features=OTHERS)] for side in ("decoder", "encoder")
-        }
-        told = [f"{_beyond(rows) or 'none'} of {len(rows)} {side}s" for side, rows in sides.items()]
-        said.append(f"By intervals, anchoring changes recovery of features not given in {' and in '.join(told)}.")
-    return said
-
-
-def _over(plain: pd.DataFrame, name: str) -> list[str]:
-    """Say how recovery changes over a sweep in the method where it changes most, and in the others."""
-    first_protocol = plain[plain["protocol"] == plain["protocol"].iloc[0]]
-    ends = {str(method): (rows.iloc[0], rows.iloc[-1]) for method, rows in first_protocol.groupby("method", sort=False)}
-    changes = {method: abs(float(last[name] - first[name])) for method, (first, last) in ends.items()}
-    most = max(changes, key=lambda method: changes[method])
-    if not changes[most]:
-        low, high = (f"{symbol(row['parameter'])} = {row['value']:g}" for row in ends[most])
-        recovered = _range(pd.Series([first[name] for first, _ in ends.values()]))
-        return [f"Without anchors, decoders recover as much at {low} as at {high}: {recovered}."]
-    told = [
-        f"{percent(row[name])} of the features at {symbol(row['parameter'])} = {row['value']:g}" for row in ends[most]
-    ]
-    subject = f"Without anchors, the decoder of {label_method(most)}"
-    others = len(changes) - 1
-    if not others:
-        return [f"{subject} recovers {told[0]} and {told[1]}."]
-    largest = max(change for method, change in changes.items() if method != most)
-    return [
-        f"{subject} changes most: it recovers {told[0]} and {told[1]}.",
-        f"The {'other method changes' if others == 1 else f'{others} other methods change'} by "
-        f"{_points(largest).removeprefix('+')} points{' or less' * (others > 1)}.",
-    ]
-
-
-def leads(frames: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
-    """Return one or two sentences for each section of a figure: name of the figure -> sentences.
-
-    Parameters
-    ----------
-    frames
-        As `sdlcore.study.report.page.report` takes them; what is not given is left out.
-    """
-    said = {
-        "figure4": _zero_loss,
-        "figure5": _absorption,
-        "figure6": _resampling,
-        "convergence": lambda rows: [convergence_lead(rows)],
-    }
-    return {name: say(frames[f"{name}_summary"]) for name, say in said.items() if f"{name}_summary" in frames}
-
-
-def _zero_loss(rows: pd.DataFrame) -> list[str]:
-    zero = rows[rows["near_zero"]]
-    none = int(((zero["recovered_encoder"] == 0) & (zero["recovered_decoder"] == 0)).sum())
-    return [
-        f"{len(zero)} of {len(rows)} seeds end with less than {NEAR_ZERO:g} of the variance unexplained.",
-        f"Of these, {none} recover{'s' * (none == 1)} no feature at all.",
-    ]
-
-
-def _absorption(pairs: pd.DataFrame) -> list[str]:
-    told = []
-    for method, runs in pairs.groupby("method", sort=False):
-        score = float(np.mean([absorption_score(run) for _, run in runs.groupby("seed")]))
-        told.append(f"{label_method(str(method))} absorbs {percent(score)}")
-    return [f"Of the pairs of a parent and its child, {', '.join(told)}."]
-
-
-def _resampling(summary: pd.DataFrame) -> list[str]:
-    with_, without = (summary[summary["variant"] == variant] for variant in ("with", "without"))
-    dead, fvu = (
-        f"{percent(with_[name].mean())} {{}} with resampling, {percent(without[name].mean())} without it"
-        for name in ("dead_fraction", "fvu")
-    )
-    return [
-        f"On held-out samples, {dead.format('of the latents are never active')} (the picture counts those that no "
-        "recent training sample activates).",
-        f"{fvu.format('of the held-out variance stays unexplained')}.",
-    ]
 
 
 def _plain(table: pd.DataFrame, nulls: Sequence[str]) -> pd.DataFrame:

@@ -1,9 +1,9 @@
-"""Verdicts as people read them: Markdown, and the counts that a report begins with."""
+"""Verdicts as people read them: Markdown, and the tables and sentences of the report."""
 
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -47,16 +47,23 @@ CLAIMS_CAPTION = (
 PENALISED = ("ReLU SAE", "JumpReLU SAE")
 NEARLY_ALL = 98
 """Recovery in per cent that a dictionary of all features reproduces, within the tolerance of 2 points."""
+RAN = (REPRODUCED, NOT_REPRODUCED, INCONSISTENT)
+
+MIXED, WITHOUT_RUNS = "mixed", "not run"
+CLAIM_VERDICTS = (HOLDS, MIXED, FAILS, OPEN, BLIND, PARTLY, WITHOUT_RUNS)
+"""Verdicts on all statements of a claim together."""
+OWN = {"borne out": "say so", "not borne out": "say otherwise", "no number": "have no number", BLIND: BLIND}
+"""Verdict by the paper's own tables -> what the report says that they do."""
 
 
 def counts(verdicts: pd.DataFrame) -> list[tuple[str, int]]:
-    """Return each verdict on numbers and how many numbers have it, none left out."""
+    """Return each possible verdict on numbers, and how many numbers have it."""
     return [(verdict, int((verdicts["verdict"] == verdict).sum())) for verdict in VERDICTS]
 
 
 def counts_sentence(verdicts: pd.DataFrame) -> str:
-    """Return the counts as a sentence, with how many readings were tried."""
-    wrong = int(_said(verdicts["contradiction"]).sum())
+    """Return the counts as a sentence, with the number of readings that were tried."""
+    wrong = int(_given(verdicts["contradiction"]).sum())
     kinds = Counter(kind for text in verdicts["contradiction"].fillna("") for kind in text.split(", ") if kind)
     told = ", ".join(f"{count} {WRONG[kind]}" for kind, count in kinds.items())
     found = f"{wrong} of the paper’s {len(verdicts)} numbers are inconsistent under every reading{told and ': '}{told}."
@@ -74,7 +81,7 @@ def counts_sentence(verdicts: pd.DataFrame) -> str:
         said += f" Of the {wrong} that are inconsistent, {wrong - judged} were not run."
     others = verdicts[verdicts["verdict"].isin([NOT_REPRODUCED, NOT_READ])]
     if len(others):
-        elsewhere = others[_said(others["reproduced_under"])]
+        elsewhere = others[_given(others["reproduced_under"])]
         said += (
             f" Of the {len(others)} that are not reproduced or not run under this reading, {len(elsewhere)} are "
             f"reproduced under another one, of up to {int(others['readings'].max())} readings tried for each"
@@ -97,135 +104,100 @@ def _kinds(numbers: pd.DataFrame) -> str:
     return ", ".join(f"{int(which.sum())} {kind}" for kind, which in kinds.items() if which.any())
 
 
-def verdict_rows(verdicts: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of the readable table of numbers."""
+def verdict_table(verdicts: pd.DataFrame) -> TextTable:
+    """Return the readable table of numbers."""
     heads = ["Row", "Number", "Paper", "Ours", "Interval", "Seeds", "Verdict", "Why"]
     rows = []
-    for _, row in verdicts.iterrows():
-        measure = MEASURES[row["number"]]
+    for row in verdicts.to_dict("records"):
         digits = 3 if row["number"] == "mip" else 2
-        rows.append(
-            [
-                describe(row),
-                measure.label,
-                f"{row['paper']:.{digits}f}",
-                "–" if math.isnan(row["ours"]) else f"{row['ours']:.{digits}f}",
-                "" if math.isnan(row["low"]) else f"{row['low']:.{digits}f} to {row['high']:.{digits}f}",
-                f"{row['seeds']}",
-                row["verdict"],
-                _joined(row["reason"], _readings(row), row["note"]),
-            ]
-        )
-    return heads, rows
+        ours = "–" if math.isnan(row["ours"]) else f"{row['ours']:.{digits}f}"
+        interval = "" if math.isnan(row["low"]) else f"{row['low']:.{digits}f} to {row['high']:.{digits}f}"
+        under = row["reproduced_under"] if isinstance(row["reproduced_under"], str) else ""
+        tried = f"readings that reproduce it: {under or 'none'} ({row['readings']:.0f} tried)" * bool(row["readings"])
+        why = _joined(row["reason"], tried, row["note"])
+        numbers = f"{row['paper']:.{digits}f}", ours, interval, f"{row['seeds']}"
+        rows.append([describe(row), MEASURES[row["number"]].label, *numbers, row["verdict"], why])
+    return TextTable(CAPTION, pd.DataFrame(rows, columns=heads), len(heads))
 
 
 class Told(NamedTuple):
-    """What is said of a claim: the first sentence, and all that follows."""
+    """What some numbers say of a claim: the first sentence, and the rest."""
 
     short: str
     more: str
 
 
-class Measured(NamedTuple):
+class Statement(NamedTuple):
     """One way in which a claim was measured."""
 
     what: str
     verdict: str
+    """At the paper's scale."""
+    shown: str
+    """At the scale asked for, with means and seeds in brackets."""
     ours: Told
+    own: str
+    """What the paper's own tables say, one of `OWN`."""
     paper: Told
 
 
 class ClaimGroup(NamedTuple):
-    """A claim in the paper's words, and all ways in which it was measured."""
+    """A claim in the paper's words, and the statements by which it was measured."""
 
     quote: str
     section: str
-    measured: list[Measured]
+    statements: list[Statement]
+
+    @property
+    def verdict(self) -> str:
+        """The one verdict of all statements, or that it is mixed."""
+        return _together(statement.shown for statement in self.statements)
+
+    @property
+    def own(self) -> str:
+        """What the paper's own tables say to all statements, or that it is mixed."""
+        return _together(statement.own for statement in self.statements)
 
 
-def claim_groups(claims: pd.DataFrame) -> list[ClaimGroup]:
-    """Return the claims, those of the same words together, in their order."""
-    groups: dict[tuple[str, str], ClaimGroup] = {}
-    for _, row in claims.iterrows():
-        evidence, reason, notes = (_joined(row[name]) for name in ("evidence", "reason", "note"))
-        short, _, more = evidence.partition(". ")
-        # what other protocols say, in a word each: "protocol best: holds, 7 of 7 above 0, ..."
-        others = [note.split(",")[0] for note in notes.split("; ") if note.startswith("protocol ")]
-        readings = _joined(row["other_readings"])
-        under = f"other readings: {readings}" if readings else ""
-        ours = Told(_joined(short, *others), _joined(more, f"not judged: {reason}" if reason else "", under, notes))
-        short, _, more = str(row["paper"]).partition(". ")
-        key = str(row["quote"]), str(row["section"])
-        group = groups.setdefault(key, ClaimGroup(*key, []))
-        group.measured.append(Measured(str(row["measured"]), str(row["verdict"]), ours, Told(short, more)))
-    return list(groups.values())
-
-
-_OWN = {
-    "borne out": "say so",
-    "not borne out": "say otherwise",
-    "no number": "have no number",
-    BLIND: BLIND,
-}
-"""What the paper's own tables do with a claim -> the word for it where nothing may look like a replication."""
-_NUMBERS = re.compile(r"-?\d+\.\d+")
-_NOT_RUN = "not run"
-_MIXED = "mixed"
-
-
-class GlancedClaim(NamedTuple):
-    """A claim in the paper's words, and where they stand."""
-
-    quote: str
-    section: str
-    verdicts: list[str]
-    """On all of its statements together, one a heading."""
-    rows: list[list[str]]
-    """A statement each, and a verdict a heading."""
-
-
-class AtAGlance(NamedTuple):
-    """What is to be said of all claims before any number."""
-
-    counts: list[tuple[str, int]]
-    """Each verdict that some claim has, and how many have it."""
-    named: list[tuple[str, list[str]]]
-    """Each verdict that runs decide, and the claims that have it, in the paper's words."""
-    heads: list[str]
-    claims: list[GlancedClaim]
-
-
-def at_a_glance(claims: pd.DataFrame, here: bool = False) -> AtAGlance:
-    """Return the verdicts on claims without numbers, one a claim, made of those on its statements.
+def claim_groups(claims: pd.DataFrame, here: bool = False) -> list[ClaimGroup]:
+    """Return the claims in their order, grouped by the paper's words.
 
     Parameters
     ----------
     claims
-        As `claim_rule.claims` returns them.
+        As `claim_rule.claims` returns them, or read from their file.
     here
-        Whether by runs at whatever scale they have, instead of those at the paper's.
+        Whether `Statement.shown` judges runs at any scale, instead of those at the paper's scale.
     """
-    verdicts = _shown(claims, "here" if here else "verdict")
-    own = [_OWN[str(text).partition(":")[0]] for text in claims["paper"]]
-    groups: dict[tuple[str, str], list[list[str]]] = {}
-    for quote, section, *row in zip(claims["quote"], claims["section"], claims["measured"], verdicts, own, strict=True):
-        groups.setdefault((str(quote), str(section)), []).append([str(text) for text in row])
-    found = [
-        GlancedClaim(*claim, [_together(verdicts) for verdicts in list(zip(*rows, strict=True))[1:]], rows)
-        for claim, rows in groups.items()
-    ]
-    # what nobody ran to its end must not hide what was
-    found.sort(key=lambda claim: claim.verdicts[0] in (_NOT_RUN, PARTLY))
-    by_verdict = {
-        kind: [claim.quote for claim in found if claim.verdicts[0] == kind]
-        for kind in (HOLDS, _MIXED, FAILS, OPEN, BLIND, PARTLY, _NOT_RUN)
-    }
-    return AtAGlance(
-        [(kind, len(quotes)) for kind, quotes in by_verdict.items() if quotes],
-        [(kind, quotes) for kind, quotes in by_verdict.items() if quotes and kind not in (PARTLY, _NOT_RUN)],
-        ["Claim, and the statements that it is put as", "Our runs", "The paper’s own tables"],
-        found,
-    )
+    groups: dict[tuple[str, str], ClaimGroup] = {}
+    for row in claims.to_dict("records"):
+        evidence, reason, notes = (_joined(row[name]) for name in ("evidence", "reason", "note"))
+        short, _, more = evidence.partition(". ")
+        # "protocol best: holds, 7 of 7 above 0, ..." without its numbers
+        others = [note.split(",")[0] for note in notes.split("; ") if note.startswith("protocol ")]
+        readings = _joined(row["other_readings"])
+        under = f"other readings: {readings}" if readings else ""
+        ours = Told(_joined(short, *others), _joined(more, f"not judged: {reason}" if reason else "", under, notes))
+        own, (first, _, rest) = OWN[str(row["paper"]).partition(":")[0]], str(row["paper"]).partition(". ")
+        shown = _shown(row, "here" if here else "verdict")
+        statement = Statement(row["measured"], row["verdict"], shown, ours, own, Told(first, rest))
+        key = row["quote"], row["section"]
+        groups.setdefault(key, ClaimGroup(*key, [])).statements.append(statement)
+    return list(groups.values())
+
+
+def _shown(row: Any, column: str) -> str:
+    """Return a verdict with the means, the seeds, and the protocol unless it is the paper's."""
+    verdict = row[column]
+    if not isinstance(verdict, str) or verdict in ("", *UNDECIDED, PARTLY):
+        return PARTLY if verdict == PARTLY else WITHOUT_RUNS
+    seeds = f"{row['seeds']:.0f} seed{'s' if row['seeds'] > 1 else ''}"
+    return f"{verdict} ({_joined(_text(row['means']), seeds, row['protocol'] if row['protocol'] != PROTOCOL else '')})"
+
+
+def _together(verdicts: Iterator[str]) -> str:
+    kinds = {verdict.partition(" (")[0] for verdict in verdicts}
+    return kinds.pop() if len(kinds) == 1 else MIXED
 
 
 def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
@@ -234,56 +206,59 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     verdicts, claims
-        As the rules return them, or read from their files. What they do not judge is left out.
+        As the rules return them, or read from their files. Sentences on what was not judged are left out.
     """
-    ran = verdicts[
-        verdicts["verdict"].isin([REPRODUCED, NOT_REPRODUCED, INCONSISTENT])
-        & verdicts["number"].str.startswith("gt_recovery")
-    ]
-    judged = claims[~claims["verdict"].isin(UNDECIDED)].set_index("claim")
-    without = ran[ran["anchoring"].eq("none")]
-    failing, beside, beside_decoder = (
-        _means(judged, name)
-        for name in ("penalised_fail_decoder", "anchoring_recovery_not_given", "anchoring_recovery_decoder_not_given")
-    )
+    judged = claims[~claims["verdict"].isin(UNDECIDED)].set_index("claim")["means"].map(_text)
+    plain = verdicts[verdicts["anchoring"].eq("none")]
+    recovery = plain[plain["verdict"].isin(RAN) & plain["number"].eq("gt_recovery_percent")]
     told = []
-    if len(without):
+    if len(recovery):
         told.append(
-            f"By the paper’s own measure, our encoders recover {span(without['ours'])} % of the features without "
-            f"anchors; the paper reports {span(without['paper'])} %."
+            f"By the paper’s own measure, our encoders recover {span(recovery['ours'])} % of the features without "
+            f"anchors; the paper reports {span(recovery['paper'])} %."
         )
-    if failing:
+    if "penalised_fail_decoder" in judged:
+        # the paper does not say how strong its penalties are, so L0 says how comparable the runs are
+        l0 = plain[plain["table"].eq("table1") & plain["number"].eq("l0") & plain["method"].isin(PENALISED)]
+        l0 = l0.dropna(subset=["ours"])
+        at = f" (our L0: {span(l0['ours'])}; the paper’s: {span(l0['paper'])})" if len(l0) else ""
         told.append(
-            f"Decoders recover {failing} % of the features even for ReLU and JumpReLU, which fail in the paper"
-            f"{_at_sparsity(verdicts)}."
+            f"Decoders recover {judged['penalised_fail_decoder']} % of the features even for ReLU and JumpReLU, which "
+            f"fail in the paper{at}."
         )
-    if verdicts["verdict"].eq(NOT_REPRODUCED).any():
-        of_decoders = _of_decoders(verdicts)
-        mip = int(of_decoders["number"].eq("mip").sum())
+    failed = verdicts[verdicts["verdict"].eq(NOT_REPRODUCED)]
+    if len(failed):
+        found = failed[failed["reproduced_under"].fillna("").str.contains(f"decoder, {COSINE}")]
+        mip = int(found["number"].eq("mip").sum())
         told.append(
-            f"{len(of_decoders)} of the numbers that we could not reproduce match our decoders instead of our "
+            f"{len(found)} of the numbers that we could not reproduce match our decoders instead of our "
             f"encoders, under one reading or another{f'; {mip} of these are MIPs' if mip else ''}."
         )
-    if beside and beside_decoder:
+    beside = [f"anchoring_recovery_{side}not_given" for side in ("", "decoder_")]
+    if set(beside) <= set(judged.index):
+        encoder, decoder = judged[beside]
         told.append(
-            f"Anchoring some features changes the recovery of the others by {beside} points in the encoder and "
-            f"{beside_decoder} points in the decoder."
+            f"Anchoring some features changes the recovery of the others by {encoder} points in the encoder and "
+            f"{decoder} points in the decoder."
         )
-    return [_NUMBERS.sub(lambda text: f"{float(text[0]):.3g}".replace("-", "−"), sentence) for sentence in told]
+    return [re.sub(r"-?\d+\.\d+", lambda text: f"{float(text[0]):.3g}".replace("-", "−"), said) for said in told]
 
 
-def _at_sparsity(verdicts: pd.DataFrame) -> str:
-    """Say at which L0 ReLU and JumpReLU are compared, since how much they are penalised the paper does not say."""
-    of_table_1 = verdicts["table"].eq("table1") & verdicts["anchoring"].eq("none") & verdicts["number"].eq("l0")
-    l0 = verdicts[of_table_1 & verdicts["method"].isin(PENALISED)].dropna(subset=["ours"])
-    if l0.empty:
-        return ""
-    return f" (our L0: {span(l0['ours'])}; the paper’s: {span(l0['paper'])})"
+def verdicts_markdown(verdicts: pd.DataFrame) -> str:
+    """Return the verdicts on numbers as GitHub-flavoured Markdown."""
+    table = verdict_table(verdicts)
+    return table._replace(caption=f"{CAPTION} {counts_sentence(verdicts)}").markdown()
 
 
-def _means(claims: pd.DataFrame, name: str) -> str:
-    """Return the means that stand beside a claim's verdict, nothing where it has none."""
-    return _text(claims.loc[name, "means"]) if name in claims.index else ""
+def claims_markdown(claims: pd.DataFrame) -> str:
+    """Return the verdicts on claims as GitHub-flavoured Markdown, a table for each claim."""
+    parts = [f"{CLAIMS_CAPTION} The CSV file beside has the numbers of each method.\n"]
+    heads = ["Measured", "Verdict", "Our runs", "The paper's tables"]
+    for quote, section, statements in claim_groups(claims):
+        rows = [[said.what, f"**{said.verdict}**", said.ours.short, said.paper.short] for said in statements]
+        table = TextTable(f"### “{quote}” ({section})", pd.DataFrame(rows, columns=heads), len(heads))
+        parts.append(table.markdown())
+    return "\n".join(parts)
 
 
 def _text(means: object) -> str:
@@ -291,67 +266,11 @@ def _text(means: object) -> str:
     return means if isinstance(means, str) else f"{means:.4g}"
 
 
-def _of_decoders(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers that our encoders do not reproduce but our decoders do, by cosines."""
-    under = verdicts["reproduced_under"].fillna("").str.contains(f"decoder, {COSINE}")
-    return verdicts[verdicts["verdict"].eq(NOT_REPRODUCED) & under]
-
-
-def _said(texts: pd.Series) -> pd.Series:
-    """Tell which texts are not empty; out of a file, such come as NaN."""
+def _given(texts: pd.Series) -> pd.Series:
+    """Tell which texts are not empty; read from a file, empty texts are NaN."""
     return texts.fillna("").ne("")
 
 
-def _readings(row: Any) -> str:
-    """Say which readings reproduce a number, of how many."""
-    if not row["readings"]:
-        return ""
-    tried, under = f"{row['readings']:.0f} tried", row["reproduced_under"]
-    return f"readings that reproduce it: {under if isinstance(under, str) and under else 'none'} ({tried})"
-
-
-def verdicts_markdown(verdicts: pd.DataFrame) -> str:
-    """Return the verdicts on numbers as GitHub-flavoured Markdown."""
-    return _markdown(f"{CAPTION} {counts_sentence(verdicts)}", *verdict_rows(verdicts))
-
-
-def claims_markdown(claims: pd.DataFrame) -> str:
-    """Return the verdicts on claims as GitHub-flavoured Markdown, a table a claim."""
-    parts = [f"{CLAIMS_CAPTION} The CSV file beside has the numbers of each method.\n"]
-    heads = ["Measured", "Verdict", "Our runs", "The paper's tables"]
-    for quote, section, measured in claim_groups(claims):
-        rows = [[what, f"**{verdict}**", ours.short, paper.short] for what, verdict, ours, paper in measured]
-        parts.append(_markdown(f"### “{quote}” ({section})", heads, rows))
-    return "\n".join(parts)
-
-
-def _together(verdicts: Sequence[str]) -> str:
-    """Return one verdict on a claim's statements: what is said of all, or that it is mixed."""
-    kinds = {verdict.partition(" (")[0] for verdict in verdicts}
-    return kinds.pop() if len(kinds) == 1 else _MIXED
-
-
-def _shown(claims: pd.DataFrame, name: str) -> list[str]:
-    """Return verdicts, by what means over how many seeds, and the protocol where it is not the paper's.
-
-    What a file lacks is NaN.
-    """
-    shown = []
-    columns = (claims[column] for column in (name, "seeds", "protocol", "means"))
-    for verdict, seeds, protocol, means in zip(*columns, strict=True):
-        if not isinstance(verdict, str) or verdict in ("", *UNDECIDED, PARTLY):
-            shown.append(PARTLY if verdict == PARTLY else _NOT_RUN)
-            continue
-        by = f"{seeds:.0f} seed{'s' if seeds > 1 else ''}"
-        shown.append(f"{verdict} ({_joined(_text(means), by, protocol if protocol != PROTOCOL else '')})")
-    return shown
-
-
-def _markdown(caption: str, heads: list[str], rows: list[list[str]]) -> str:
-    cells = [[text.replace("|", "\\|") for text in row] for row in rows]
-    return TextTable(caption, pd.DataFrame(cells, columns=heads), len(heads)).markdown()
-
-
 def _joined(*parts: Any) -> str:
-    """Return texts as one, without those that are empty; out of a file, such come as NaN."""
+    """Return texts as one, without empty ones and those that a file has as NaN."""
     return "; ".join(part for part in parts if isinstance(part, str) and part)
