@@ -86,7 +86,7 @@ def test_a_metric_of_two_lines_in_two_files_is_in_metrics_tables_effects_the_rep
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "| `alive` | number of latents that fire | higher | every run |" in done.stdout
-    assert "1 column of 3" in done.stdout
+    assert "1 column of 2" in done.stdout
     results = tmp_path / "results/trial"
     assert '"alive": ' in (results / "runs/lrb/relu/best/none/seed0/metrics.json").read_text()
     tables = {
