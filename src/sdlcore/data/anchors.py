@@ -78,7 +78,7 @@ def load_anchors(path: str | Path) -> Anchors:
     ValueError
         If the file is no such, or damaged, or its anchors are not unit vectors; the message names it.
     """
-    tensors = read_sealed(path)
+    _, tensors = read_sealed(path)
     if "w_p" not in tensors:
         raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
     anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"))

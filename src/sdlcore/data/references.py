@@ -219,7 +219,7 @@ def load_references(path: str | Path) -> References:
     ValueError
         If the file is neither, or damaged, or its columns are not unit vectors; the message names it.
     """
-    tensors = read_sealed(path)
+    _, tensors = read_sealed(path)
     if "W_p" not in tensors:
         raise ValueError(f"{path}: holds no reference directions; expected a tensor W_p, found {sorted(tensors)}")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None

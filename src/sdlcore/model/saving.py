@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sdlcore.model.finite import not_finite
@@ -17,8 +15,10 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.registry import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
-from sdlcore.storage.checksums import seal, unseal
-from sdlcore.storage.files import atomic_path
+from sdlcore.storage.checksums import read_sealed, write_sealed
+
+ENTRY = "sdlcore"
+"""Entry of a file's metadata that describes the model."""
 
 
 def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Json]) -> None:
@@ -49,9 +49,7 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
     check_finite(path, tensors)
     if model.W_dec is model.W_enc:  # safetensors writes no memory twice
         tensors["W_dec"] = tensors["W_enc"].clone()
-    with atomic_path(path) as part:
-        # one entry, since safetensors writes several in random order and equal models should be equal files
-        save_file(tensors, part, metadata={"sdlcore": seal(description, tensors)})
+    write_sealed(path, tensors, description, ENTRY)
 
 
 def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
@@ -70,7 +68,7 @@ def load_model(path: str | Path) -> SparseCoder:
         message names it. If it is not of the training whose ``config.json`` lies beside it (`origin.check_beside`). And
         if its activation is of a plugin that is not imported; the message names that, too.
     """
-    description, tensors = _read(path)
+    description, tensors = read_sealed(path, ENTRY, "pt")
     check_beside(path, description.get("provenance"))
     _check_plugin(path, description)
     try:
@@ -98,24 +96,10 @@ def load_model(path: str | Path) -> SparseCoder:
 
 def load_provenance(path: str | Path) -> dict[str, Json]:
     """Return what `save_model` was told of a model's making; errors as `load_model`, but for the weights."""
-    found = _read(path)[0].get("provenance")
+    found = read_sealed(path, ENTRY, "pt")[0].get("provenance")
     if not isinstance(found, dict):
         raise ValueError(f"{path}: its metadata do not say what it was made from; make it anew")
     return found
-
-
-def _read(path: str | Path) -> tuple[dict[str, Json], dict[str, Tensor]]:
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    if "sdlcore" not in metadata:
-        raise ValueError(
-            f"{path}: a safetensors file, but not one of sdlcore's models (no configuration in its metadata)"
-        )
-    return unseal(path, metadata["sdlcore"], tensors), tensors
 
 
 def _check_plugin(path: str | Path, description: Mapping[str, Json]) -> None:

@@ -1,96 +1,97 @@
-"""Seal safetensors files: a checksum in their metadata reveals damage.
+"""Safetensors and JSON files that carry a CRC-32 of their content.
 
-safetensors checks shapes, not contents: a flipped bit of a weight is another weight.
+safetensors checks shapes, not contents: a flipped bit of a weight gives another weight. So the metadata hold one entry:
+a description as JSON, with the key ``crc32``, the checksum of the rest of the description and of all tensors.
 """
 
 import json
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from sdlcore.settings import Json
-from sdlcore.storage.files import atomic_path
+from sdlcore.storage.files import atomic_path, seal_json
 
 if TYPE_CHECKING:
     import torch
 
-Tensors: TypeAlias = "Mapping[str, np.ndarray] | Mapping[str, torch.Tensor]"
-"""By name; those of torch on the CPU."""
+Tensors: TypeAlias = "Mapping[str, np.ndarray | torch.Tensor]"
+"""By name; torch tensors on the CPU."""
 
 
-def seal(description: Mapping[str, Json], tensors: Tensors) -> str:
-    """Return a JSON-able description as text that ends with a checksum of itself and of tensors."""
-    return _text({**description, "crc32": _crc(description, tensors)})
+def write_sealed(
+    path: str | Path, tensors: Tensors, description: Mapping[str, Json], entry: str = "provenance"
+) -> None:
+    """Write tensors and their sealed description as one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to make or replace.
+    tensors
+        All of numpy, or all of torch and contiguous.
+    description
+        Goes into the metadata. All of it is one entry, since safetensors writes several in random order, and equal
+        contents should be equal files.
+    entry
+        Name of that entry.
+    """
+    kept: dict[str, Any] = {
+        name: np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
+        for name, values in tensors.items()
+    }
+    arrays = all(isinstance(values, np.ndarray) for values in kept.values())
+    # torch only for its tensors, since importing it takes a second
+    save_file = import_module(f"safetensors.{'numpy' if arrays else 'torch'}").save_file
+    # as it will be read: keys that were numbers are text then
+    sealed = seal_json(json.loads(json.dumps(description)), _contents(kept))
+    with atomic_path(path) as part:
+        save_file(kept, part, metadata={entry: json.dumps(sealed, sort_keys=True)})
 
 
-def unseal(path: str | Path, text: str | None, tensors: Tensors) -> dict[str, Json]:
-    """Return the description that `seal` made into ``text``.
+def read_sealed(
+    path: str | Path, entry: str = "provenance", framework: Literal["np", "pt"] = "np"
+) -> tuple[dict[str, Json], dict[str, Any]]:
+    """Return the description and the tensors that `write_sealed` wrote.
 
     Raises
     ------
     ValueError
-        Naming the file, if the text, or tensors, are not what they were.
+        If the file is not one of these, or damaged; the message names it.
     """
+    try:
+        with safe_open(path, framework) as file:
+            text = (file.metadata() or {}).get(entry)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     try:
         description = json.loads(text or "")
-        found = description.pop("crc32")
-        expected = _crc(description, tensors)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        intact = description["crc32"] == seal_json(description, _contents(tensors))["crc32"]
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: has no checksum: it is no such file, damaged, or of an earlier version; make it anew"
+            f"{path}: has no checksum ({entry} in its metadata): it is damaged, or of another kind; make it anew"
         ) from error
-    if found != expected:
+    if not intact:
         raise ValueError(f"{path}: is damaged: its numbers or their description are not what was written; make it anew")
-    return dict(description)
+    del description["crc32"]
+    return description, tensors
 
 
-def write_sealed(path: str | Path, arrays: Mapping[str, np.ndarray], provenance: Mapping[str, Json]) -> None:
-    """Write arrays as safetensors, with ``provenance`` in the metadata, sealed with them; whole or not at all."""
-    kept = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    with atomic_path(path) as part:
-        save_file(kept, part, metadata={"provenance": seal(provenance, kept)})
-
-
-def read_sealed(path: str | Path) -> dict[str, np.ndarray]:
-    """Return the arrays that `write_sealed` wrote.
-
-    Raises
-    ------
-    ValueError
-        If the file is no such, or damaged; the message names it.
-    """
-    try:
-        with safe_open(path, "np") as file:
-            text = (file.metadata() or {}).get("provenance")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    unseal(path, text, tensors)
-    return tensors
-
-
-def _text(description: Mapping[str, Json]) -> str:
-    # as it is read again: keys that were numbers are text then, and stand in another order
-    return json.dumps(json.loads(json.dumps(description)), sort_keys=True)
-
-
-def _crc(description: Mapping[str, Json], tensors: Tensors) -> int:
-    crc = zlib.crc32(_text(description).encode())
+def _contents(tensors: Tensors) -> Iterator[bytes | memoryview]:
+    """Yield the names, shapes and numbers of tensors."""
     for name in sorted(tensors):
-        values = tensors[name]
-        crc = zlib.crc32(f"{name} {tuple(values.shape)}".encode(), crc)
-        crc = zlib.crc32(_bytes(values), crc)
-    return crc
+        yield f"{name} {tuple(tensors[name].shape)}".encode()
+        yield _bytes(tensors[name])
 
 
 def _bytes(values: Any) -> memoryview:
     if not isinstance(values, np.ndarray):
-        import torch  # so that what reads anchors alone need not wait for it
+        import torch  # only here: reading anchors needs no torch
 
         values = values.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data

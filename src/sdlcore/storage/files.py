@@ -143,10 +143,16 @@ def read_rows(path: str | Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def seal_json(content: Mapping[str, Json]) -> dict[str, Json]:
-    """Return JSON-able content with a checksum of itself, ``crc32``, in the place of one that it may have."""
+def seal_json(content: Mapping[str, Json], more: Iterable[bytes | memoryview] = ()) -> dict[str, Json]:
+    """Return JSON-able content with the CRC-32 of itself, and of more bytes, as ``crc32``.
+
+    A ``crc32`` that it has already is replaced: content is intact if sealing it again changes nothing.
+    """
     rest = {key: value for key, value in content.items() if key != "crc32"}
-    return {**rest, "crc32": zlib.crc32(json.dumps(rest, sort_keys=True).encode())}
+    crc = zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+    for part in more:
+        crc = zlib.crc32(part, crc)
+    return {**rest, "crc32": crc}
 
 
 def sha256_of(path: str | Path) -> str:

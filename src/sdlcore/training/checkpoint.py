@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sdlcore.settings import Json
-from sdlcore.storage.checksums import seal, unseal
-from sdlcore.storage.files import atomic_path
+from sdlcore.storage.checksums import read_sealed, write_sealed
 
+ENTRY = "training"
+"""Entry of a file's metadata that describes the training."""
 log = logging.getLogger(__name__)
 
 
@@ -61,13 +61,8 @@ def save_checkpoint(
     rows = [list(row.values()) for row in checkpoint.history]
     history: Json = {"columns": list(checkpoint.history[0]) if rows else [], "rows": rows}
     state: Json = {"step": checkpoint.step, "seconds": checkpoint.seconds, "history": history}
-    with atomic_path(path) as part:
-        description: dict[str, Json] = {
-            "identity": identity,
-            "state": state,
-            **({"facts": dict(facts)} if facts else {}),
-        }
-        save_file(kept, part, metadata={"training": seal(description, kept)})
+    more: dict[str, Json] = {"facts": dict(facts)} if facts else {}
+    write_sealed(path, kept, {"identity": identity, "state": state, **more}, ENTRY)
 
 
 def describe_checkpoint(path: str | Path) -> Description | None:
@@ -77,7 +72,7 @@ def describe_checkpoint(path: str | Path) -> Description | None:
     """
     try:
         with safe_open(path, "pt") as file:
-            found = json.loads(file.metadata()["training"])
+            found = json.loads(file.metadata()[ENTRY])
         return Description(str(found["identity"]), int(found["state"]["step"]), dict(found.get("facts", {})))
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
@@ -94,11 +89,8 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     if not Path(path).is_file():
         return None
     try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("training")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-            found = unseal(path, text, tensors)
-    except (OSError, SafetensorError, ValueError) as error:
+        found, tensors = read_sealed(path, ENTRY, "pt")
+    except ValueError as error:
         raise ValueError(
             f"{path}: damaged checkpoint ({error}). Neither a training nor sdl.load can open it; "
             "delete it to train from the beginning."
