@@ -1,12 +1,10 @@
-"""Configuration files as trees of values, bounded before anything loops over them.
+"""Read configuration files into trees of values, and refuse trees that are too large or hold unfit texts.
 
-A file comes from somebody else: it may be no text, name a key twice, or grow out of a few aliases to more than a
-machine holds. Whatever a parser raises becomes one `ConfigError` that names the file, and the line where there is one.
+Whatever a parser raises becomes one `ConfigError` that names the file, and the line if there is one.
 """
 
 import json
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,11 @@ from sdlcore.text import printable
 LARGEST_FILE = 2**18
 """Bytes of a configuration file; the largest that comes with the package has 2^14."""
 MOST_VALUES = 20_000
-"""Values of a configuration, those that an alias repeats counted each time."""
+"""Values of a configuration. Those that an alias repeats count each time, so this also ends cycles of aliases."""
 MOST_ITEMS = 1000
-"""Items of one list or mapping."""
+"""Items of one list or mapping: some checks compare each item with all others."""
 DEEPEST = 40
+"""Levels of nesting."""
 LARGEST_NUMBER = 2**63
 LONGEST_TEXT = 1000
 LONGEST_NAME = 200
@@ -72,12 +71,10 @@ def load_yaml(path: str | Path) -> Json:
         Naming the file, and the line of what is wrong in it where there is one.
     """
     try:
-        facts = Path(path).stat()
-        if not stat.S_ISREG(facts.st_mode):
+        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for somebody to write
             raise ConfigError([f"{path}: cannot be read (no regular file)"])
-        if facts.st_size > LARGEST_FILE:
-            raise ConfigError([f"{path}: {facts.st_size} bytes, expected a configuration of at most {LARGEST_FILE}"])
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
     return parse(content, str(path))
@@ -149,19 +146,7 @@ def _parse_json(text: str, name: str) -> Json:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with each key once and with bounds."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise yaml.composer.ComposerError(
-                None, None, f"nested more than {DEEPEST} deep", self.peek_event().start_mark
-            )
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+    """PyYAML's safe loader, which also refuses a key that a mapping has twice."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -213,7 +198,7 @@ def shown(value: Any) -> str:
 
 
 def unbounded(tree: Any) -> Iterator[str]:
-    """Yield what no loop, path or shell should be given, by its key: too many values, too deep ones, single ones."""
+    """Yield what is too large in a tree, or unfit for a path or a shell; each begins with its key."""
     values = 0
     left: list[tuple[tuple[Any, ...], Any]] = [((), tree)]
     while left:
