@@ -29,9 +29,9 @@ from sdlcore.settings import Precision
 from sdlcore.sources.images import embedding as clip
 from sdlcore.sources.images.checkpoints import embedder, load_clip
 from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.language import preparation as llama
+from sdlcore.sources.language import preparation
 from sdlcore.sources.language.forward import KEPT, stack_batches
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.tokens import contexts_of
 from sdlcore.sources.wheels import parse_reference
 
@@ -58,8 +58,8 @@ def compare(what: str, unit: str, number: int, extraction: Callable[[], None], b
 
 
 def language(model: Path, text: Path, layer: int, dtype: Precision, folder: Path) -> None:
-    source = LlamaSource("benchmark", "benchmark", layer=layer, dtype=dtype)
-    work = llama.prepare(source, model, text, 0, threads=torch.get_num_threads())
+    source = LanguageSource("benchmark", "benchmark", layer=layer, dtype=dtype)
+    work = preparation.prepare(source, model, text, 0, threads=torch.get_num_threads())
     path = folder / "rows.h5"
     contexts = BATCHES * source.contexts_per_batch
     # all rows of whole batches, so that both run the model over the same
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--layer", type=int, default=12)
     args = parser.parse_args()
     default = yaml.safe_load(Path("config/config.yaml").read_text())
-    config = default["sources"]["llama"]["smollm2"]
+    config = default["sources"]["language"]["smollm2"]
     model = args.model or Path("results", default["name"], "models") / parse_reference(config["model"]).cached
     text = args.text or Path("cache/wheels") / parse_reference(config["text"]).cached
     for path in (model, text):

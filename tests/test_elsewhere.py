@@ -9,7 +9,7 @@ from sdlcore.api.layers import fit_layers
 from sdlcore.elsewhere import ELSEWHERE
 from sdlcore.run import FIT, RunConfig
 from sdlcore.settings import did_you_mean, hints
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 
 OURS = [*RunConfig().to_dict(), *FIT]
 # All fields of SAELens 6.54.12's configurations of runners, trainers and (training) SAEs, all arguments of the trainers
@@ -70,7 +70,7 @@ def test_every_setting_of_another_library_is_ours_or_gets_an_answer(library):
 
 
 def test_answers_name_settings_that_there_are():
-    known = {*OURS, "fit", *inspect.signature(fit_layers).parameters, *LlamaSource.__dataclass_fields__}
+    known = {*OURS, "fit", *inspect.signature(fit_layers).parameters, *LanguageSource.__dataclass_fields__}
     for library, settings in ELSEWHERE.items():
         for name, answer in settings.items():
             named = [answer] if answer.isidentifier() else re.findall("`([^`]*)`", answer)

@@ -1,6 +1,8 @@
 """Files, configurations and plugins of earlier commits still work (tests/fixtures, CONTRIBUTING.md)."""
 
+import pkgutil
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,16 @@ LAID_OVER = {
 """Configurations that are given after another one."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def plugins():
-    load_plugins(str(path) for path in sorted((OLD / "plugins").glob("*.py")))
+PLUGINS = sorted((OLD / "plugins").glob("*.py"))
+
+
+@pytest.fixture(autouse=True)
+def notices(registry):
+    """Import the plugins, forget them afterwards, and return the warnings of the import."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        load_plugins(map(str, PLUGINS))
+    return [str(one.message) for one in found]
 
 
 def samples(dictionary):
@@ -114,7 +123,30 @@ def test_an_old_default_is_valid_under_its_own_files():
     assert configure({}, default).name == "quick"
 
 
-def test_old_plugins_train_and_judge():
+@pytest.mark.parametrize(
+    "path",
+    [
+        "sdlcore.data.parts.resume_store",
+        "sdlcore.data.parts.Progress",
+        "sdlcore.data.reading.open_checked",
+        "sdlcore.data.reading.verify",
+        "sdlcore.data.shards.shard_bounds",
+        "sdlcore.data.shards.unite",
+        "sdlcore.data.writing.create_store",
+        "sdlcore.model.support.Support",
+        "sdlcore.solvers.search.read_batch",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:sdlcore.data.parts:FutureWarning")
+def test_what_old_pages_imported_is_there(path):
+    assert callable(pkgutil.resolve_name(path))
+
+
+def test_old_plugins_train_and_judge(notices):
+    assert notices == [
+        "sdlcore.losses.term.Given is deprecated: write sdlcore.TermInputs",
+        "sdlcore.Given is deprecated: write sdlcore.TermInputs",
+    ]
     x = np.tile(EXPECTED["x"], (8, 1))
     settings = {"n_q": 12, "steps": 2, "batch_size": 16, "progress": False, "device": "cpu"}
     dictionary = sdl.fit(x, activation="soft_topk", k=3, shrink=0.05, power=0.1, everything=1.0, **settings)

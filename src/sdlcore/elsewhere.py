@@ -12,12 +12,13 @@ quoted = re.compile(r"`(\w+)`")
 """A setting in an answer."""
 _NO = "not a setting here: "
 _MODEL = (
-    "`fit` takes activations; to read them from a language model, see sdl.fit_layers, or sources.llama of the pipeline"
+    "`fit` takes activations; to read them from a language model, see sdl.fit_layers, or sources.language of the "
+    "pipeline"
 )
-_LAYERS = "give `layers` to sdl.fit_layers, or `layer` to sources.llama of the pipeline; " + _MODEL
-_CONTEXT = "give `context_length` to sdl.fit_layers, or to sources.llama of the pipeline"
-_PER_BATCH = "give `contexts_per_batch` to sdl.fit_layers, or to sources.llama of the pipeline"
-_TOKENS_LEFT_OUT = "name the tokens to leave out by `drop`, of sdl.fit_layers or of sources.llama of the pipeline"
+_LAYERS = "give `layers` to sdl.fit_layers, or `layer` to sources.language of the pipeline; " + _MODEL
+_CONTEXT = "give `context_length` to sdl.fit_layers, or to sources.language of the pipeline"
+_PER_BATCH = "give `contexts_per_batch` to sdl.fit_layers, or to sources.language of the pipeline"
+_TOKENS_LEFT_OUT = "name the tokens to leave out by `drop`, of sdl.fit_layers or of sources.language of the pipeline"
 _READING = _NO + "batches are shuffled over all rows, and read ahead in a thread"
 _STORED = "give the path of an .npy file or of an activation store to `fit` as x"
 _WIDTH = _NO + "the dimensions are those of x, and of the target"

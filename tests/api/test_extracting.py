@@ -13,7 +13,7 @@ import sdlcore as sdl
 from sdlcore.errors import SourceError
 from sdlcore.sources.language import filling, preparation
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from tests.conftest import script
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, documents, save_tiny_llama
 
@@ -48,7 +48,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_notebook_and_a_pipeline_extract_the_same_bits(folder, text, tmp_path, where, settings):
     reading = {"context_length": 16, "contexts_per_batch": 3, "text_column": "body"}
-    source = LlamaSource("m", "t", train_samples=TOKENS, test_samples=50, **reading, **settings)
+    source = LanguageSource("m", "t", train_samples=TOKENS, test_samples=50, **reading, **settings)
     made = {"source": source, "model": str(folder), "text": str(text), "device": "cpu"}
     script("activations")(**made, threads=torch.get_num_threads(), train=tmp_path / "a.h5", test=tmp_path / "b.h5")
     options = sdl.ActivationStore(tmp_path / "a.h5").provenance["source"]

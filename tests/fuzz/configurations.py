@@ -28,7 +28,7 @@ OWN: dict[str, Any] = {
     "name": "mine",
     "sources": {
         "file": {"mine": {"input": "data/x.npy", "labels": "data/y.npy", "test_share": 0.2, "run": {"n_q": 64}}},
-        "llama": {"model": {"model": "models/llama", "text": "data/text.json", "layer": 3, "train_samples": 1000}},
+        "language": {"model": {"model": "models/llama", "text": "data/text.json", "layer": 3, "train_samples": 1000}},
     },
     "methods": {"mine": {"activation": "topk", "k": 4, "bias": True, "dead_after": 1000}},
     "protocols": {"mine": {"run": {"steps": 100, "batch_size": 64, "lr": 0.001}}},

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sdlcore.inside.hooks import sites_of, where_of
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from tests.sources.language.tiny_llama import SIZES
 
 
@@ -24,7 +24,7 @@ from tests.sources.language.tiny_llama import SIZES
     ],
 )
 def test_a_dictionary_is_put_where_its_source_took_the_activations(pair: Any, settings: dict[str, Any]):
-    source = LlamaSource("model", "text", **settings)
+    source = LanguageSource("model", "text", **settings)
     sites = (24, 24) if pair == "crosscoder" else (24,)
     coder = SparseCoder(ModelConfig(pair=pair, n_q=8), sites, sites).eval()
     lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
@@ -36,4 +36,4 @@ def test_a_transcoder_of_a_source_without_a_target_is_refused():
     coder = SparseCoder(ModelConfig(pair="transcoder", n_q=8), (24,), (24,)).eval()
     lm = LlamaForCausalLM(LlamaConfig(vocab_size=30, **SIZES))
     with pytest.raises(ValueError, match="a transcoder takes place mlp, or two layers"):
-        sites_of(coder, lm, **where_of(LlamaSource("model", "text", layer=2), "transcoder"))
+        sites_of(coder, lm, **where_of(LanguageSource("model", "text", layer=2), "transcoder"))

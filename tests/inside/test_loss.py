@@ -17,7 +17,7 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_whole
 from sdlcore.sources.language.forward import KINDS, RowKinds
-from sdlcore.sources.language.settings import LlamaSource, Site
+from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.tokens import Tokens
 from tests.sources.language.tiny_llama import save_tiny_llama
 
@@ -25,9 +25,9 @@ D, T, SEPARATOR = 24, 12, 0
 EVERYTHING = RowKinds(SEPARATOR, {}, ())
 ALL_DROPPED = RowKinds(SEPARATOR, {"input": 1e9}, KINDS[1:])
 SOURCES = {
-    "residual": LlamaSource("model", "text", layer=2),
-    "mlp": LlamaSource("model", "text", layer=2, site="mlp"),
-    "layers": LlamaSource("model", "text", layers=(1, 3)),
+    "residual": LanguageSource("model", "text", layer=2),
+    "mlp": LanguageSource("model", "text", layer=2, site="mlp"),
+    "layers": LanguageSource("model", "text", layers=(1, 3)),
 }
 
 

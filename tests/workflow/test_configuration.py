@@ -91,7 +91,7 @@ def test_values_reach_jobs_as_they_are_written(checkout):
 def test_paths_of_sources_are_one_word_each(checkout):
     own = f"mine {HARM}"
     sources = {
-        "llama": {
+        "language": {
             "mine": {"model": f"{own}.gguf", "text": f"{own}.txt"},
             "wheeled": {"model": f"wheel:a==1#b/{own}.gguf", "text": f"wheel:c==1#d/{own}.json"},
         },
@@ -132,7 +132,7 @@ def test_paths_of_sources_are_one_word_each(checkout):
 
 def test_the_longest_names_leave_room_for_those_of_logs(checkout):
     longest = {"model": f"wheel:{'a' * 185}==1#b/{'m' * 195}.gguf", "text": f"wheel:c==1#d/{'t' * 195}.json"}
-    change = {**NOTHING, "name": "long", "sources": {"llama": {"long": longest}}}
+    change = {**NOTHING, "name": "long", "sources": {"language": {"long": longest}}}
     plan = checkout.plan("results/long/activations/long/test.h5", change=change)
     paths = re.findall(r"^ +(?:log|benchmark|output): (.+)$", plan.text, re.MULTILINE)
     assert any("m" * 195 in path for path in paths)

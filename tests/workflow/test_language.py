@@ -13,7 +13,7 @@ import sdlcore as sdl
 from sdlcore.data.reading import ActivationStore
 from sdlcore.run import RunConfig
 from sdlcore.sources.language.checkpoints import load_truncated, open_checkpoint
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.storage.files import sha256_of
 from sdlcore.training.run_training import Options
 from sdlcore.training.runner import Run
@@ -25,7 +25,7 @@ WORDS = {"model": "models/tiny", "text": "words.json", "layer": 2, "context_leng
 WORDS |= {"train_samples": 900, "test_samples": 200, "run": {"n_q": 32, "steps": 30, "batch_size": 64}}
 CHANGE = {
     "sources": {
-        "llama": {
+        "language": {
             "in_parts": {**WORDS, "shards": 2},
             "streamed": {**WORDS, "stream": True, "buffer_rows": 300, "n_p": 24},
         }
@@ -71,6 +71,9 @@ def test_dictionaries_of_parts_and_of_streams_are_trained_and_judged(words: Chec
 def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: Checkout):
     targets = [f"{run}/metrics.json" for run in RUNS]
     assert words.plan(*targets, change=CHANGE).jobs == []
+    old = words.plan(*targets, change={"sources": {"llama": CHANGE["sources"]["language"]}})  # the deprecated kind
+    assert old.jobs == []
+    assert old.text.count("sources.llama is deprecated: write sources.language") == 1
     part = words.path / "results/tiny/activations/in_parts/train/part-00001.h5"
     saved = part.read_bytes()
     part.unlink()
@@ -81,18 +84,18 @@ def test_then_there_is_nothing_to_do_and_a_lost_part_is_extracted_alone(words: C
 
 @pytest.mark.slow
 def test_stores_outlive_their_text_and_a_stream_does_not(words: Checkout):
-    sources = CHANGE["sources"]["llama"]
-    alone = [{"sources": {"llama": {name: source}}} for name, source in sources.items()]
-    other = {"sources": {"llama": {"in_parts": {**sources["in_parts"], "text": "gone.json"}}}}
+    sources = CHANGE["sources"]["language"]
+    alone = [{"sources": {"language": {name: source}}} for name, source in sources.items()]
+    other = {"sources": {"language": {"in_parts": {**sources["in_parts"], "text": "gone.json"}}}}
     refused = words.snakemake(f"{RUNS[0]}/metrics.json", change=other, check=False)
     assert refused.returncode != 0
-    assert "sources.llama.in_parts: no such file: gone.json. results/tiny has results of in_parts" in refused.stdout
+    assert "sources.language.in_parts: no such file: gone.json. results/tiny has results of in_parts" in refused.stdout
     after = (words.path / "words.json").rename(words.path / "elsewhere.json")
     try:
         assert words.plan(f"{RUNS[0]}/metrics.json", change=alone[0]).jobs == []
         refused = words.snakemake(f"{RUNS[1]}/metrics.json", "-n", change=alone[1], check=False)
         assert refused.returncode != 0
-        assert "sources.llama.streamed: no such file: words.json" in refused.stdout
+        assert "sources.language.streamed: no such file: words.json" in refused.stdout
     finally:
         after.rename(words.path / "words.json")
 
@@ -102,7 +105,7 @@ def test_checkouts_with_one_cache_leave_each_other_the_models_that_they_converte
     """A second one's file has the same name and is broken: its job fails, and Snakemake cleans up after it."""
     save_tiny_gguf(save_tiny_llama(tmp_path / "tiny"), tmp_path / "model.gguf")
     settings = {"model": "model.gguf", "text": "words.json"}
-    change = {"cache": str(tmp_path / "cache"), "sources": {"llama": {"mine": settings}}}
+    change = {"cache": str(tmp_path / "cache"), "sources": {"language": {"mine": settings}}}
     target = f"results/tiny/models/local-{hashlib.sha256(b'model.gguf').hexdigest()[:12]}/model.gguf"
     first, second = tmp_path / "first" / target, Checkout(tmp_path / "second/sdlcore")
     cache = tmp_path / "cache/models"
@@ -133,7 +136,7 @@ def test_a_dictionary_is_trained_spliced_in_and_shown(source: dict, method: dict
     settings = {"model": "tiny", "text": "words", "layer": 2, "context_length": 16, **source}
     settings |= {"train_samples": 1000, "test_samples": 300}
     given = {"model": str(model), "text": str(text), "threads": 2, "device": "cpu"}
-    script("activations")(source=LlamaSource.from_dict(settings), **given, **stores)
+    script("activations")(source=LanguageSource.from_dict(settings), **given, **stores)
     training = RunConfig.from_dict({**method, "n_q": 48, "steps": 40, "batch_size": 64, "normalise": True})
     names = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
     files = {name: tmp_path / "run" / file for name, file in names.items()}

@@ -186,8 +186,8 @@ def test_scripts_say_what_they_take(name, capsys):
 def test_the_papers_language_model_and_text_are_planned_from_the_hub(checkout):
     plan = checkout.plan("figure6", base="paper")
     assert {rule: len(plan.of(rule)) for rule in ("stream_recipe", "train")} == {"stream_recipe": 1, "train": 6}
-    assert re.search(r"activations of llama: .* 32 GB of memory a job; each training streams 122,880,000", plan.text)
-    stored = {"sources": {"llama": {"llama": {"stream": False, "shards": 4}}}}
+    assert re.search(r"activations of language: .* 32 GB of memory a job; each training streams 122,880,000", plan.text)
+    stored = {"sources": {"language": {"llama": {"stream": False, "shards": 4}}}}
     plan = checkout.plan("results/paper/activations/llama/train.h5", base="paper", change=stored)
     assert (len(plan.of("language_shard")), plan.rules()) == (4, {"language_shard", "unite_shards"})
 
@@ -239,11 +239,14 @@ def test_models_and_texts_of_ones_own_are_planned(checkout):
     (checkout.path / "mine.gguf").write_bytes(b"GGUF")
     (checkout.path / "texts/a.txt").write_text("a text")
     source = {"model": "mine.gguf", "text": "texts", "site": "mlp", "run": {"n_q": 64}}
-    change = {"sources": {"llama": {"mine": source}}}
+    change = {"sources": {"language": {"mine": source}}}
     stores = "results/tiny/activations/mine/test.h5"
     assert checkout.plan(stores, change=change).rules() == {"language_model", "activations"}
     source["model"] = "somebody/llama"
     assert checkout.plan(stores, change=change).rules() == {"activations"}
+    plan = checkout.plan(stores, change={"sources": {"llama": {"mine": source}}})
+    assert plan.rules() == {"activations"}
+    assert plan.text.count("sources.llama is deprecated: write sources.language") == 1
 
 
 def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
@@ -252,13 +255,13 @@ def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
     (checkout.path / "few/config.json").write_text(config)
     (checkout.path / "a.txt").write_text("a text")
     source = {"model": "few", "text": "a.txt", "layer": 5, "run": {"n_q": 64}}
-    done = checkout.snakemake("all", "-n", change={"sources": {"llama": {"mine": source}}}, check=False)
+    done = checkout.snakemake("all", "-n", change={"sources": {"language": {"mine": source}}}, check=False)
     assert done.returncode != 0
-    assert "sources.llama.mine.layer: block 5, but few has 4; take at most that" in done.stdout
+    assert "sources.language.mine.layer: block 5, but few has 4; take at most that" in done.stdout
     source |= {"layer": 4, "context_length": 4096}
-    done = checkout.snakemake("all", "-n", change={"sources": {"llama": {"mine": source}}}, check=False)
+    done = checkout.snakemake("all", "-n", change={"sources": {"language": {"mine": source}}}, check=False)
     assert done.returncode != 0
-    said = "sources.llama.mine.context_length: contexts of 4096 tokens, but the model takes 128; take at most that"
+    said = "sources.language.mine.context_length: contexts of 4096 tokens, but the model takes 128; take at most that"
     assert said in done.stdout
 
 

@@ -1,5 +1,6 @@
 # What all stages share: the validated configuration, paths, and the means to track settings and code.
 import json
+import logging
 import sys
 from functools import cache
 
@@ -7,6 +8,7 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 
 from sdlcore.study.configuration.loading import ConfigError, configure, load_yaml, read_given
 from sdlcore.study.configuration.yaml_files import unfit_text
+from sdlcore.study.settings import old_keys
 from sdlcore.storage.digest import source_digest
 
 SCRIPTS = REPOSITORY / "workflow/scripts"
@@ -16,6 +18,8 @@ PEERS_ENVIRONMENT = str(REPOSITORY / "workflow/envs/peers.yml")
 if problem := unfit_text(str(REPOSITORY)):
     raise WorkflowError(f"{str(REPOSITORY)!r}: expected a path of the checkout {problem}; move it")
 try:
+    # every job reads the configuration again, and one notice of a deprecated key is enough
+    logging.getLogger(old_keys.__name__).disabled = not workflow.is_main_process
     if workflow.modifier.skip_configfile:  # a module, whose importer gives it all that there is beside the default
         given = config
     else:  # read again, since Snakemake takes the last of doubled keys and does not say what was given beside the default

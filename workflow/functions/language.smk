@@ -9,21 +9,21 @@ from sdlcore.sources.wheels import PREFIX, WheelError, parse_reference
 def wheel_files():
     """The files that sources take out of wheels: path below the cache's wheels -> reference and checksum."""
     found = {}
-    for name, settings in study.sources.llama.items():
+    for name, settings in study.sources.language.items():
         for key in ("model", "text"):
             if not getattr(settings, key).startswith(PREFIX):
                 continue
             try:
                 path = parse_reference(getattr(settings, key)).cached
             except WheelError as error:
-                raise WorkflowError(f"sources.llama.{name}.{key}: {error}")
+                raise WorkflowError(f"sources.language.{name}.{key}: {error}")
             file = {
                 "reference": getattr(settings, key),
                 "sha256": getattr(settings, f"{key}_sha256") or "",
             }
             if found.setdefault(path, file) != file:
                 raise WorkflowError(
-                    f"sources.llama.{name}.{key}: another source takes a file of the same name out of the same"
+                    f"sources.language.{name}.{key}: another source takes a file of the same name out of the same"
                     f" wheel, as {found[path]}, not {file}; make the two agree"
                 )
     return found
@@ -43,7 +43,7 @@ def local_gguf(model):
 
 GGUF_FILES = {
     local_gguf(settings.model): settings.model
-    for settings in study.sources.llama.values()
+    for settings in study.sources.language.values()
     if settings.model.endswith(".gguf") and not settings.model.startswith(PREFIX)
 }
 
@@ -56,7 +56,7 @@ def gguf_file(wildcards):
 
 def language_model(wildcards):
     """The folder of a source's model, or its name at the hub."""
-    model = study.llama(wildcards.source).model
+    model = study.language(wildcards.source).model
     if model.startswith(PREFIX):
         return f"{RESULTS}/models/{parse_reference(model).cached}"
     return f"{RESULTS}/models/{local_gguf(model)}" if model.endswith(".gguf") else model
@@ -64,7 +64,7 @@ def language_model(wildcards):
 
 def language_text(wildcards):
     """The file or folder of a source's text, or its name at the hub."""
-    text = study.llama(wildcards.source).text
+    text = study.language(wildcards.source).text
     return f"{CACHE}/wheels/{parse_reference(text).cached}" if text.startswith(PREFIX) else text
 
 
@@ -86,18 +86,18 @@ def shape_of_model(name):
 
 def check_model(name):
     """Refuse layers that the model does not have and contexts that it does not take, which the extraction finds late."""
-    model, source = shape_of_model(name), study.llama(name)
+    model, source = shape_of_model(name), study.language(name)
     key, layers = ("layer", [source.layer]) if source.layers is None else ("layers", source.layers)
     if model and max(layers) > model.blocks:
         raise WorkflowError(
-            f"sources.llama.{name}.{key}: block {max(layers)}, but {source.model} has {model.blocks}; take at most that"
+            f"sources.language.{name}.{key}: block {max(layers)}, but {source.model} has {model.blocks}; take at most that"
         )
     if problem := beyond_positions(model, source.context_length):
-        raise WorkflowError(f"sources.llama.{name}.context_length: {problem}")
+        raise WorkflowError(f"sources.language.{name}.context_length: {problem}")
 
 
 if workflow.is_main_process:
-    for name in study.sources.llama:
+    for name in study.sources.language:
         check_model(name)
 
 
@@ -118,6 +118,6 @@ def language_memory(wildcards):
 
 def language_minutes(wildcards):
     """Generous for a CPU: 20,000 tokens a minute."""
-    settings = study.llama(wildcards.source)
+    settings = study.language(wildcards.source)
     rows = settings.test_samples if settings.stream else settings.train_samples // settings.shards
     return max(120, rows // 20000)

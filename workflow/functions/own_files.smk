@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.study.configuration.plan import Shape
 from sdlcore.study.configuration.validation import batches_beyond_rows
@@ -39,7 +39,7 @@ def outlives_its_files(name):
         return False
     from sdlcore.study.configuration.origins import were_made_by  # only here: it loads HDF5
 
-    kind = {"file": FileSource, "llama": LlamaSource, "saelens": SaelensSource}[source.kind]
+    kind = {"file": FileSource, "language": LanguageSource, "saelens": SaelensSource}[source.kind]
     seeds = study.bench_seeds(name) if source.n_features is not None else [0]
     stores = [FILES.store(name, seed, part) for seed in seeds for part in ("train", "test")]
     return were_made_by(stores, as_read(kind, name))

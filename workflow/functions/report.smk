@@ -35,7 +35,7 @@ PLANNED = [name for name, product in ASKED.items() if product.cells(study) or pr
 def found_shapes():
     """What files and models that are there say of sources that the configuration knows the dimensions of only later."""
     found = {name: shape for name in study.sources.file if (shape := arrays_shape(name))}
-    for name, source in study.sources.llama.items():
+    for name, source in study.sources.language.items():
         if source.n_p is None and (model := shape_of_model(name)):
             found[name] = Shape(source.rows, (model.width, model.width * source.has_target))
     return found

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from sdlcore.sources.bench.settings import BenchFeatures, BenchSamples
 from sdlcore.sources.images.settings import ClipSource
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.plugins.settings import PluginSource
 from sdlcore.sources.synth.settings import SynthSource
 
@@ -48,6 +48,6 @@ def plugin_parts(wildcards):
 
 def extraction_memory(source):
     """Megabytes that a job of a source's extraction asks for, where it runs a model."""
-    if study.llama(source):
+    if study.language(source):
         return language_memory(SimpleNamespace(source=source))
     return CLIP_MEMORY if study.clip(source) else None

@@ -74,7 +74,7 @@ rule activations:
     benchmark:
         "<logs>/activations/{source}.tsv"
     wildcard_constraints:
-        source=to_be_made(name for name in study.sources.llama if name not in SHARDED + STREAMED),
+        source=to_be_made(name for name in study.sources.language if name not in SHARDED + STREAMED),
     conda:
         ENVIRONMENT
     threads: 2
@@ -86,7 +86,7 @@ rule activations:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(settings_for(LlamaSource, wildcards)),
+        source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
         code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'
@@ -105,7 +105,7 @@ rule language_shard:
     benchmark:
         "<logs>/language_shard/{source}.{split}.{number}.tsv"
     wildcard_constraints:
-        source=to_be_made(name for name in SHARDED if name in study.sources.llama),
+        source=to_be_made(name for name in SHARDED if name in study.sources.language),
         split="train|test",
         number=r"\d{5}",
     conda:
@@ -119,7 +119,7 @@ rule language_shard:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(settings_for(LlamaSource, wildcards)),
+        source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
         # the evaluation store is the part after the last
         shard=lambda wildcards: [
             int(wildcards.number) if wildcards.split == "train" else n_shards(wildcards.source, "train"),
@@ -156,8 +156,8 @@ rule stream_recipe:
         environment=language_environment,
         model=language_model,
         text=language_text,
-        source=lambda wildcards: as_json(settings_for(LlamaSource, wildcards)),
-        buffer_rows=lambda wildcards: study.llama(wildcards.source).buffer_rows,
+        source=lambda wildcards: as_json(settings_for(LanguageSource, wildcards)),
+        buffer_rows=lambda wildcards: study.language(wildcards.source).buffer_rows,
         code=lambda wildcards: code_digest("activations"),
     shell:
         '{params.environment} python "$SCRIPTS"/activations.py --source {params.source:q} --device $DEVICE'

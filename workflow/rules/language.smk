@@ -15,7 +15,7 @@ rule language:
     benchmark:
         "<logs>/language/{source}.{method}.{protocol}.{anchoring}.seed{seed}.tsv"
     wildcard_constraints:
-        source=names_of("llama"),
+        source=names_of("language"),
     conda:
         ENVIRONMENT
     threads: 2

@@ -5,13 +5,13 @@ from pathlib import Path
 from sdlcore.command_line import cli
 from sdlcore.device import Device, choose_device
 from sdlcore.sources.language.extraction import extract, extract_shard
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.streaming import write_recipe
 
 
 def main(
     *,
-    source: LlamaSource,
+    source: LanguageSource,
     model: str,
     text: str,
     threads: int = 1,

@@ -16,7 +16,7 @@ from sdlcore.device import Device, device_of
 from sdlcore.inside.hooks import sites_at, stack_of
 from sdlcore.inside.reader import DROP, OUTLIER_NORM, fitting_length, loaded, model_facts, opened_text
 from sdlcore.settings import Precision, Total, checked
-from sdlcore.sources.language.settings import LlamaSource, TextOptions
+from sdlcore.sources.language.settings import LanguageSource, TextOptions
 from sdlcore.storage.paths import user_path
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _opened(
     context_length: int | None,
     dtype: Precision | None,
     device: torch.device,
-) -> tuple[LlamaSource, "Model", str]:
+) -> tuple[LanguageSource, "Model", str]:
     """Return the settings of a source, the model that is to run, and the precision of its forward pass."""
     from sdlcore.sources.language.checkpoints import is_of_family, load_any, open_checkpoint
     from sdlcore.sources.language.preparation import Model, open_model
@@ -151,7 +151,7 @@ def _opened(
         shape = model_shape(open_checkpoint(lm).folder)
         length = fitting_length(context_length, shape and shape.positions)
         settings |= {"model": str(lm), "context_length": length, "dtype": dtype or "float32"}
-        source = LlamaSource.from_dict(settings)
+        source = LanguageSource.from_dict(settings)
         return source, open_model(source, lm, device), source.dtype
     if named:
         lm = load_any(lm).to(getattr(torch, dtype or "float32"))
@@ -160,7 +160,7 @@ def _opened(
     lm, tokenizer = loaded(lm, tokenizer, device)
     name = lm.name_or_path or type(lm).__name__
     length = fitting_length(context_length, getattr(lm.config, "max_position_embeddings", None))
-    source = LlamaSource.from_dict({**settings, "model": name, "context_length": length})
+    source = LanguageSource.from_dict({**settings, "model": name, "context_length": length})
     stack = stack_of(lm)
     for site in source.sites.values():
         sites_at("sae", stack, site.block)  # refuses blocks that the model does not have

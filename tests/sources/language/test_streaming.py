@@ -16,11 +16,11 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import SourceError
 from sdlcore.random_streams import stream
 from sdlcore.sources.language.extraction import extract
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.streaming import open_stream, write_recipe
 from tests.sources.language.tiny_llama import WORDS, documents, save_tiny_llama
 
-SOURCE = LlamaSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)
+SOURCE = LanguageSource("tiny", "words", layer=2, context_length=16, contexts_per_batch=3, test_samples=100)
 BUFFER, BATCH = 230, 50  # of which a buffer takes four
 ORDER = partial(stream, 0, "order")
 
@@ -57,7 +57,7 @@ def batches(rows: TrainingRows, steps: range) -> list[np.ndarray]:
     return [rows.batches(step)[0] for step in steps]
 
 
-def stored(model: Path, text: Path, folder: Path, source: LlamaSource, rows: int) -> ActivationStore:
+def stored(model: Path, text: Path, folder: Path, source: LanguageSource, rows: int) -> ActivationStore:
     """Return a store of the first rows behind the evaluation store's documents."""
     asked = dataclasses.replace(source, train_samples=source.test_samples, test_samples=rows)
     extract(asked, model, text, folder / "before.h5", folder / "rows.h5")

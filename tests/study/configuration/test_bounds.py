@@ -22,7 +22,7 @@ EVERYTHING = {
         "clip": {
             "photos": {"images": "photos", "model": "arch.json", "pretrained": "w.safetensors", "test_images": "t"}
         },
-        "llama": {"mine": {"model": "models/mine", "text": "texts", "revision": "main"}},
+        "language": {"mine": {"model": "models/mine", "text": "texts", "revision": "main"}},
         "file": {"arrays": {"input": "x.npy", "labels": "l.npy", "class_names": "names.txt", "target": "y.npy"}},
     },
     "harder": {"runs": {"lrb": {"methods": ["acs"]}}},
@@ -111,7 +111,7 @@ def test_the_places_of_texts_are_those_that_there_are():
     assert len(PLACES) > 60
     for path in [("cache",), ("wandb",), ("peers_python",), ("name",), ("methods", None), ("protocols", None)]:
         assert path in PLACES
-    assert ("sources", "llama", "mine", "text") in PLACES
+    assert ("sources", "language", "mine", "text") in PLACES
     assert ("sources", "file", "arrays", "class_names") in PLACES
     assert ("tables", "table1", "methods", 0) in PLACES
     validate(WHOLE)
@@ -172,7 +172,7 @@ def test_every_integer_and_every_list_of_the_schema_is_bounded():
         (("sources", "bench", "lrb"), "n"),
         (("sources", "bench", "lrb"), "n_p"),
         (("sources", "bench", "lrb", "hierarchy"), "children"),
-        (("sources", "llama", "smollm2"), "shards"),
+        (("sources", "language", "smollm2"), "shards"),
         (("sources", "clip", "fashion_clip"), "workers"),
         (("processes",), None),
         (("figures", "figure9"), "images"),

@@ -55,8 +55,8 @@ def test_what_was_found_of_a_source_counts_where_the_configuration_does_not_say(
     n_q = trained_settings(config, cell).model.n_q
     assert weights(config, cell, shapes) == n_q * 576 * 2
     stage = {one.name: one for one in stages(config, lambda cell: 4000, lambda source: None, 1e9, shapes=shapes)}
-    assert stage["trainings on llama"].seconds > 0
-    assert stage["activations of llama"].disk == sum(shapes[source].rows) * 576 * 2
+    assert stage["trainings on language"].seconds > 0
+    assert stage["activations of language"].disk == sum(shapes[source].rows) * 576 * 2
 
 
 def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
@@ -68,8 +68,8 @@ def test_hours_are_work_over_the_rate_and_unknown_where_dimensions_are(config):
     seconds, faster = (planned(config, rate)["trainings on bench"].seconds for rate in (1e9, 1e10))
     assert seconds > work / 1e9
     assert seconds == pytest.approx(10 * faster)
-    assert found["trainings on llama"].seconds is None
-    assert found["trainings on llama"].disk is None
+    assert found["trainings on language"].seconds is None
+    assert found["trainings on language"].disk is None
 
 
 def test_processes_that_divide_latents_divide_what_a_gpu_holds(config):

@@ -7,7 +7,7 @@ import pytest
 
 from sdlcore.data.writing import create_store
 from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.study.configuration.origins import were_made_by
 
 SOURCE = FileSource("x.npy", labels="labels.npy")
@@ -28,10 +28,10 @@ def test_all_stores_have_to_be_of_just_these_settings(tmp_path):
 
 
 def test_lists_of_settings_are_compared_by_what_they_hold(tmp_path):
-    source = LlamaSource("models/mine", "a.txt", layers=(1, 2))
+    source = LanguageSource("models/mine", "a.txt", layers=(1, 2))
     store = stored(tmp_path / "a.h5", {"source": json.loads(json.dumps(source.to_dict()))})
     assert were_made_by([store], source)
-    assert not were_made_by([store], LlamaSource("models/mine", "b.txt", layers=(1, 2)))
+    assert not were_made_by([store], LanguageSource("models/mine", "b.txt", layers=(1, 2)))
 
 
 @pytest.mark.parametrize("provenance", [{}, {"source": "x.npy"}, {"source": {"input": "x.npy", "unknown": 1}}])

@@ -34,7 +34,7 @@ def test_a_source_of_ones_own_is_all_that_is_trained_on():
     [
         ({"file": {"mine": {"input": "x.npy"}}}, ["none"]),
         ({"file": {"mine": {"input": "x.npy", "labels": None}}}, ["none"]),
-        ({"llama": {"mine": {"model": "models/mine", "text": "texts"}}}, ["none"]),
+        ({"language": {"mine": {"model": "models/mine", "text": "texts"}}}, ["none"]),
         ({"clip": {"mine": {"like": "fashion_clip", "test_samples": 50}}}, ["none", "half_of_classes"]),
         ({"file": {"base": MINE, "mine": {"like": "base", "input": "y.npy"}}}, ["none", "half_of_classes"]),
     ],

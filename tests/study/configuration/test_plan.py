@@ -16,7 +16,7 @@ GIVEN = {
             "photos": CLIP | {"n_p": 768, "store_dtype": "float16", "train_samples": None, "test_samples": 5},
             "few": CLIP | {"train_samples": 5, "test_samples": 5},
         },
-        "llama": {
+        "language": {
             "large": LLAMA | {"train_samples": 10**9, "test_samples": 10**6, "samples_per_second": 1e5},
             "streamed": {
                 **(LLAMA | {"train_samples": 1, "test_samples": 10**3, "stream": True}),

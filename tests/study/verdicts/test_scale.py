@@ -174,10 +174,10 @@ def test_another_kind_of_source_is_no_scale_at_all():
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (("sources", "llama", "llama", "model"), "a/b", "model is a/b"),
-        (("sources", "llama", "llama", "text"), "mine.txt", "text is mine.txt, the paper's FineWeb-Edu"),
-        (("sources", "llama", "llama", "layer"), 11, "layer is 11"),
-        (("sources", "llama", "llama", "run", "steps"), 10, "steps is 10"),
+        (("sources", "language", "llama", "model"), "a/b", "model is a/b"),
+        (("sources", "language", "llama", "text"), "mine.txt", "text is mine.txt, the paper's FineWeb-Edu"),
+        (("sources", "language", "llama", "layer"), 11, "layer is 11"),
+        (("sources", "language", "llama", "run", "steps"), 10, "steps is 10"),
         (("methods", "topk_real_resampled", "resample_every"), 100, "resample_every is 100, the paper's 5000"),
     ],
 )

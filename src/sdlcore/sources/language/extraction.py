@@ -16,11 +16,11 @@ import torch
 from sdlcore.data.resumable import resume_store
 from sdlcore.sources.language.corpus import Share
 from sdlcore.sources.language.preparation import Extraction, prepare
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 
 
 def extract(
-    source: LlamaSource,
+    source: LanguageSource,
     model: str | Path,
     text: str | Path,
     train_path: str | Path,
@@ -98,7 +98,7 @@ def write_stores(
 
 
 def extract_shard(
-    source: LlamaSource,
+    source: LanguageSource,
     model: str | Path,
     text: str | Path,
     path: str | Path,

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from sdlcore.errors import SourceError
 from sdlcore.settings import Json
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 
 
 class Made(NamedTuple):
     """How rows were made."""
 
-    source: LlamaSource
+    source: LanguageSource
     model_commit: str | None
     """Of a model of the hub."""
     text_commit: str | None
@@ -34,7 +34,7 @@ class Made(NamedTuple):
         facts: Any = provenance
         try:
             return cls(
-                source=LlamaSource.from_dict(facts["source"]),
+                source=LanguageSource.from_dict(facts["source"]),
                 model_commit=facts["model"].get("commit"),
                 text_commit=facts["text"].get("commit"),
                 separator=int(facts["separator"]["id"]),

@@ -19,7 +19,7 @@ from sdlcore.sources.language.checkpoints import load_tokenizer, load_truncated,
 from sdlcore.sources.language.corpus import WHOLE, Share, Text, open_text
 from sdlcore.sources.language.filling import Filling
 from sdlcore.sources.language.forward import MEDIAN_ROWS, Batch, RowKinds, activations, median_norms
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.shape import beyond_positions, model_shape
 from sdlcore.sources.language.tokens import contexts_of, opening_of, separator_of, tokenise
 from sdlcore.storage.files import provenance
@@ -49,7 +49,7 @@ class Model(NamedTuple):
 class Extraction(NamedTuple):
     """A source with its model loaded and its text open."""
 
-    source: LlamaSource
+    source: LanguageSource
     corpus: Text
     share: Share
     """Documents that rows are made of."""
@@ -154,7 +154,7 @@ class Extraction(NamedTuple):
 
 
 def prepare(
-    source: LlamaSource,
+    source: LanguageSource,
     model: str | Path,
     text: str | Path,
     rows: int,
@@ -190,7 +190,7 @@ def prepare(
     return prepared(source, opened, corpus, rows, share)
 
 
-def open_model(source: LlamaSource, model: str | Path, device: torch.device) -> Model:
+def open_model(source: LanguageSource, model: str | Path, device: torch.device) -> Model:
     """Open a checkpoint of the Llama family, of which only the blocks that are needed will be loaded to a device.
 
     Raises
@@ -209,7 +209,7 @@ def open_model(source: LlamaSource, model: str | Path, device: torch.device) -> 
 
 
 def prepared(
-    source: LlamaSource,
+    source: LanguageSource,
     model: Model,
     corpus: Text,
     rows: int,

@@ -50,7 +50,7 @@ class Site(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LlamaSource(FromJson):
+class LanguageSource(FromJson):
     """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
 
     model: Text

@@ -28,7 +28,7 @@ from sdlcore.settings import Json
 from sdlcore.sources.language.forward import KEPT
 from sdlcore.sources.language.made import Made
 from sdlcore.sources.language.preparation import Extraction, prepare
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.language.tokens import following
 from sdlcore.storage.files import sha256_of, write_json
 
@@ -56,7 +56,7 @@ class Recipe(NamedTuple):
 
 
 def write_recipe(
-    source: LlamaSource,
+    source: LanguageSource,
     model: str | Path,
     text: str | Path,
     recipe_path: str | Path,

@@ -30,6 +30,7 @@ from sdlcore.study.configuration.variants import (
 )
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.configuration.yaml_files import ConfigError, load_yaml, mapping, unbounded
+from sdlcore.study.settings.old_keys import with_new_keys
 from sdlcore.study.settings.trees import Tree, merge
 
 __all__ = ["ConfigError", "configure", "load_yaml", "read_given", "validate"]
@@ -48,9 +49,10 @@ def read_given(paths: Iterable[str | Path], changes: Tree) -> dict[str, Json]:
     """
     given: dict[str, Json] = {}
     for path in paths:
-        given = merge(given, _with_located_plugins(mapping(load_yaml(path), str(path)), Path(path).parent))
+        found = with_new_keys(mapping(load_yaml(path), str(path)), str(path))
+        given = merge(given, _with_located_plugins(found, Path(path).parent))
     _refuse(unbounded(changes))
-    return merge(given, _with_located_plugins(changes, Path()))
+    return merge(given, _with_located_plugins(with_new_keys(changes), Path()))
 
 
 def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
@@ -69,6 +71,7 @@ def configure(given: Tree, default: Tree) -> Configuration:
     ConfigError
         As `validate` does, and where results would go to the folder of the default's though they are others.
     """
+    default, given = with_new_keys(default), with_new_keys(given)
     merged = merge(default, given)
     _refuse(unbounded(merged))
     _load_plugins(merged)
@@ -93,6 +96,7 @@ def validate(config: Tree) -> Configuration:
     ConfigError
         Naming the path of each wrong key and what was expected.
     """
+    config = with_new_keys(config)
     _refuse(unbounded(config))
     _load_plugins(config)
     _refuse(_misshapen(config))

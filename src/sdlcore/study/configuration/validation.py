@@ -27,11 +27,11 @@ def inconsistencies(config: Configuration) -> Iterator[str]:
             # variants of benches are still to be laid out
             if kind != "bench":
                 yield from (f"sources.{kind}.{name}.{key}: {problem}" for key, problem in source.inconsistencies())
-    for name, llama in sources.llama.items():
-        path = f"sources.llama.{name}"
-        if llama.stream and llama.shards > 1:
-            yield f"{path}.stream: stores no rows, but shards is {llama.shards}; leave one out"
-        if llama.stream and config.processes > 1:
+    for name, source in sources.language.items():
+        path = f"sources.language.{name}"
+        if source.stream and source.shards > 1:
+            yield f"{path}.stream: stores no rows, but shards is {source.shards}; leave one out"
+        if source.stream and config.processes > 1:
             yield f"{path}.stream: makes rows in one process, but processes is {config.processes}"
     for protocol, way in config.protocols.items():
         yield from unknown(f"protocols.{protocol}.methods", way.methods, config.methods, METHOD)

@@ -90,8 +90,8 @@ class Configuration(_Asking):
     """
 
     own: Compared | None = None
-    """The table that a source of kind clip, llama or file gets where the default lacks it and no table or figure asks
-    for it, own_<source>; without anchors that are drawn from classes where its samples have none. Null for none."""
+    """The table own_<source> of a source of kind clip, language or file that the default lacks and no table or figure
+    names. It leaves out anchors that are drawn from classes if the samples have no classes. Null for no such table."""
     tables: Annotated[dict[TableName, Table | SettingsTable | None], _SettingsApart()] = {}
     """Tables of runs (table3 of settings), by the name of the paper's table that they stand beside
     (resources/paper/<name>.csv), or own_<name>; null leaves a table of the default out."""

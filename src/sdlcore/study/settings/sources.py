@@ -16,7 +16,7 @@ from sdlcore.settings import Batch, Positive, Total
 from sdlcore.sources.bench import settings as bench
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.images import settings as images
-from sdlcore.sources.language.settings import LlamaSource
+from sdlcore.sources.language.settings import LanguageSource
 from sdlcore.sources.plugins.settings import PluginSource, gives
 from sdlcore.sources.saelens.settings import SaelensSource
 from sdlcore.sources.synth.settings import SynthSource
@@ -243,7 +243,7 @@ class Clip(Source, images.ClipSource):
             yield "training.batch_size", f"{batch} exceeds the source's {rows} train_samples"
 
 
-class Llama(Source, LlamaSource):
+class Language(Source, LanguageSource):
     """Activations of a language model; docs/language-models.md has examples of every kind of model and text."""
 
     model_sha256: Checksum | None = None
@@ -261,8 +261,8 @@ class Llama(Source, LlamaSource):
     samples_per_second: Annotated[Positive, AsGiven] | None = None
     """Tokens that a machine like yours extracts in a second; lets a plan say how long it takes."""
 
-    kind = "llama"
-    how_target = "set sources.llama.{name}.layers, or its site to mlp"
+    kind = "language"
+    how_target = "set sources.language.{name}.layers, or its site to mlp"
 
     @property
     def described(self) -> str:
@@ -352,8 +352,8 @@ class Sources(Settings):
     """Synthetic models that SAELens saved, sampled anew for each seed."""
     clip: dict[Identifier, Clip] = {}
     """Image embeddings of CLIP models, shared by all seeds."""
-    llama: dict[Identifier, Llama] = {}
-    """Activations of Llama-family language models, shared by all seeds."""
+    language: dict[Identifier, Language] = {}
+    """Activations of language models (the Llama family), shared by all seeds."""
     file: dict[Identifier, File] = {}
     """Activations that lie in files already, shared by all seeds."""
     plugin: dict[Identifier, Plugin] = {}

@@ -9,7 +9,7 @@ from sdlcore.settings import Positive, Split, Text
 from sdlcore.solvers.settings import MIN_COSINE
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlcore.study.settings.runs import HOLDING, Method, Protocol
-from sdlcore.study.settings.sources import Bench, Clip, Llama, Source, Sources
+from sdlcore.study.settings.sources import Bench, Clip, Language, Source, Sources
 
 
 class Discover(Settings):
@@ -118,9 +118,9 @@ class Study(Settings):
         """Return a source of images, or None."""
         return self.sources.clip.get(name)
 
-    def llama(self, name: str) -> Llama | None:
+    def language(self, name: str) -> Language | None:
         """Return a source of a language model's activations, or None."""
-        return self.sources.llama.get(name)
+        return self.sources.language.get(name)
 
     def with_source(self, name: str, source: Source) -> Self:
         """Return the study with one more source, or another in its place."""

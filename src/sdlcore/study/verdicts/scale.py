@@ -132,10 +132,10 @@ def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) 
 
 def figure6_differences(study: Study, asked: Resampling) -> list[str]:
     """Return what Figure 6's runs have other than section 5.3; nothing at the paper's scale."""
-    source = study.llama(asked.source)
+    source = study.language(asked.source)
     if source is None:
         kind = study.source(asked.source).kind
-        return [f"{asked.source} is a source of kind {kind}, the paper's would be of kind llama"]
+        return [f"{asked.source} is a source of kind {kind}, the paper's would be of kind language"]
     found = dict(source)
     said = [_said(name, found[name], value) for name, value in LANGUAGE.items() if found[name] != value]
     if "fineweb-edu" not in source.text.lower():
