@@ -11,6 +11,7 @@ from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.settings.trees import merge
+from sdlcore.study.verdicts.claims import read_claims
 from sdlcore.study.verdicts.contradictions import Contradiction, accusations
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.paper import MEASURES, read_numbers
@@ -19,7 +20,7 @@ from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, Resampling
 from tests.conftest import REPOSITORY
 
 PAPER = {table: REPOSITORY / f"resources/paper/{table}.csv" for table in SWEPT}
-CLAIMS = REPOSITORY / "resources/paper/claims.yaml"
+CLAIMS = read_claims(REPOSITORY / "resources/paper/claims.yaml")
 METHOD = {papers: ours for ours, papers in PAPER_METHODS.items()}
 ANCHORING = {
     "table1": {"none": "none", "anchored": "ground_truth_30"},

@@ -61,7 +61,7 @@ def test_counts_leave_none_out():
 
 def test_counts_say_how_many_readings_were_tried():
     runs = papers_runs(lambda row, seed: 0.5 * row["paper"])["table1"].assign(gt_recovery_decoder_unanchored=0.8763)
-    numbers, _ = made({"table1": runs})
+    numbers = verdicts(papers_numbers(), evidence({"table1": runs}))
     others = numbers[numbers["verdict"].isin(["not reproduced", "not run under this reading"])]
     found, most = others["reproduced_under"].ne("").sum(), others["readings"].max()
     assert found
@@ -84,7 +84,7 @@ def test_counts_say_which_numbers_other_readings_reproduce():
 
 
 def test_counts_say_how_many_of_the_reproduced_are_noughts():
-    numbers, _ = made(papers_runs(lambda row, seed: 0.0))
+    numbers = verdicts(papers_numbers(), evidence(papers_runs(lambda row, seed: 0.0)))
     good = numbers.loc[numbers["verdict"] == "reproduced", "paper"]
     assert f"revision: {len(good)} reproduced ({good.eq(0).sum()} of them a 0), " in counts_sentence(numbers)
     nothing = numbers.assign(verdict="not reproduced")

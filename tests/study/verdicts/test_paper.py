@@ -1,12 +1,7 @@
 """The paper's numbers, read from its tables as they lie in the repository."""
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from sdlcore.study.verdicts.paper import KEY, PaperError, bench_setting, describe, read_numbers
+from sdlcore.study.verdicts.paper import KEY, bench_setting, describe
 from sdlcore.study.verdicts.readings import JUDGED, stated
-from sdlcore.study.verdicts.scale import SWEPT
 from tests.study.verdicts.made_up import PAPER, papers_numbers
 
 
@@ -27,13 +22,6 @@ def test_every_cell_of_every_file_is_one_of_them():
         columns = lines[0].split(",")
         cells = sum(columns.count(name) for name in ("gt_recovery_percent", "mip", "l0")) * (len(lines) - 1)
         assert (papers_numbers()["table"] == table).sum() == cells
-
-
-@given(st.sets(st.sampled_from(list(SWEPT)), min_size=1))
-def test_a_table_has_the_same_numbers_whichever_others_are_read(tables):
-    numbers = papers_numbers()
-    some = read_numbers({table: PAPER[table] for table in SWEPT if table in tables})
-    assert some.equals(numbers[numbers["table"].isin(tables)].reset_index(drop=True))
 
 
 def test_table_6_is_told_by_the_probability_that_a_feature_is_inactive():
@@ -64,26 +52,6 @@ def test_rows_of_several_tables_that_are_the_same_runs_have_the_same_setting():
         ["Table 1, BatchTopK SAE, without anchors", "Table 6, BatchTopK SAE, without anchors, S = 0.99"],
         ["Table 1, Matryoshka SAE, without anchors", "Table 6, Matryoshka SAE, without anchors, S = 0.99"],
     ]
-
-
-@pytest.mark.parametrize(
-    ("table", "text", "message"),
-    [
-        ("table3", "parameter\nn\n", "table3 has no numbers to judge"),
-        ("table4", "method,anchoring,mip\nReLU SAE,none,0.3\n", "column n is missing"),
-        ("table1", "method,mip\nReLU SAE,0.3\n", "column anchoring is missing"),
-        (
-            "table7",
-            "method,k,anchoring,mip\nTopK SAE,32,none,0.3\nTopK SAE,32,none,0.4\n",
-            "Table 7, TopK SAE, without anchors, k = 32 stands twice",
-        ),
-    ],
-)
-def test_a_file_that_is_something_else_is_named(tmp_path, table, text, message):
-    path = tmp_path / f"{table}.csv"
-    path.write_text(text)
-    with pytest.raises(PaperError, match=rf"{table}\.csv: .*{message}"):
-        read_numbers({table: path})
 
 
 def test_anchored_rows_of_tables_with_other_anchors_are_other_settings():

@@ -49,6 +49,7 @@ class Verdicts(Product):
     def make(self, name: str, files: Files) -> None:
         from sdlcore.study.results.tables import read_csv, write_csv
         from sdlcore.study.verdicts import claim_rule, judging, markup
+        from sdlcore.study.verdicts.claims import read_claims
         from sdlcore.study.verdicts.evidence import Evidence
         from sdlcore.study.verdicts.paper import read_numbers
         from sdlcore.study.verdicts.scale import Resampling
@@ -60,7 +61,10 @@ class Verdicts(Product):
             asked = Resampling(self.figure6.source, self.figure6.sides(), self.figure6.protocol)
             summary = read_csv(files.table(FIGURE6))
         evidence = Evidence(files.study, tables, asked, summary)
-        judged, claimed = judging.verdicts(numbers, evidence), claim_rule.claims(numbers, evidence, Path(files.claims))
+        judged, claimed = (
+            judging.verdicts(numbers, evidence),
+            claim_rule.claims(numbers, evidence, read_claims(files.claims)),
+        )
         write_csv(files.table("verdicts"), judged)
         write_csv(files.table("claims"), claimed)
         write_text(files.table("verdicts", "md"), markup.verdicts_markdown(judged))

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 
 from sdlcore.evaluation.metrics import COSINE, INNER
 from sdlcore.study.results.tables import paired_interval
-from sdlcore.study.verdicts.claims import Band, Claim, Contrast, read_claims
+from sdlcore.study.verdicts.claims import Band, Claim, Contrast
 from sdlcore.study.verdicts.contradictions import TOLERANCE
 from sdlcore.study.verdicts.evidence import MISSING, PROTOCOL, Evidence
 from sdlcore.study.verdicts.judging import NOT_READ, NOT_RUN
@@ -120,7 +119,7 @@ def span(values: Iterable[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def claims(numbers: pd.DataFrame, evidence: Evidence, path: Path) -> pd.DataFrame:
+def claims(numbers: pd.DataFrame, evidence: Evidence, listed: Iterable[Claim]) -> pd.DataFrame:
     """Return a verdict on each claim.
 
     Parameters
@@ -129,8 +128,8 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, path: Path) -> pd.DataFram
         The paper's own, as `paper.read_numbers` returns them.
     evidence
         Our runs.
-    path
-        The file of claims.
+    listed
+        The claims.
 
     Returns
     -------
@@ -153,7 +152,7 @@ def claims(numbers: pd.DataFrame, evidence: Evidence, path: Path) -> pd.DataFram
     others = {protocol: runs_of(evidence, protocol=protocol) for protocol in protocols}
     readings = {label: runs_of(evidence, reading) for label, reading in OTHER_READINGS.items()}
     rows = []
-    for claim in read_claims(path):
+    for claim in listed:
         contrasts = claim.test.contrasts(ours)
         empty = [contrast for contrast in contrasts if contrast.observed.values.empty]
         lacking = _reasons(empty or contrasts)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -111,10 +110,9 @@ class Claim(Settings):
     test: Comparison
 
 
-@cache
-def read_claims(path: Path) -> tuple[Claim, ...]:
+def read_claims(path: str | Path) -> list[Claim]:
     """Read the claims from their file."""
-    return tuple(map(Claim.model_validate, yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]))
+    return [Claim.model_validate(claim) for claim in yaml.safe_load(Path(path).read_text(encoding="utf-8"))["claims"]]
 
 
 def name(place: Place) -> str:

@@ -1,13 +1,12 @@
-"""Where the paper's numbers contradict each other or what they are defined as: found by code, told in sentences.
+"""Find numbers of the paper that contradict each other, or their own definition.
 
-Each rule is asked under one reading of a table (`readings`). A number contradicts others only if some rule accuses it
-under every listed reading. Numbers are given half a unit of their last digit, so that rounding accuses none.
+Each rule is asked under one reading of a table (`readings`). A number is inconsistent only if every listed reading
+finds a contradiction. Every number may be off by half a unit of its last digit, so that rounding is no contradiction.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,11 +16,11 @@ from sdlcore.study.verdicts.paper import KEY, MEASURES, anchored, bench_setting,
 from sdlcore.study.verdicts.readings import JUDGED, Reading, describe, readings, stated
 
 TOLERANCE = {"gt_recovery_percent": 2.0, "mip": 0.02}
-"""How far a run may be off a number and still reproduce it; `judging` adds L0, which is relative."""
+"""Largest difference between a run and a number that it reproduces. `judging` adds L0, whose tolerance is relative."""
 MOST_RUNS = 100
-"""Averages over more runs than these are not looked for."""
+"""Averages over more runs are not considered."""
 KEEPS_K = ("TopK SAE", "Transcoder", "Crosscoder")
-"""Methods that keep at most k latents of a sample. BatchTopK does on average only; Matryoshka's largest k is unsaid."""
+"""Methods that keep at most k latents of each sample. BatchTopK keeps k on average; Matryoshka's k is not stated."""
 
 GRANULARITY, SAME_SETTING, BOUNDS, L0_ABOVE_K = "granularity", "same setting", "recovery x tau", "L0 above k"
 WRONG = {
@@ -30,7 +29,7 @@ WRONG = {
     BOUNDS: "a recovery and an MIP that cannot be one row’s",
     L0_ABOVE_K: "an L0 above k",
 }
-"""What is wrong with a number, by the kind of contradiction."""
+"""Kind of contradiction -> its description."""
 
 
 class Contradiction(NamedTuple):
@@ -41,15 +40,26 @@ class Contradiction(NamedTuple):
 
 
 class Accusation(NamedTuple):
-    """What is wrong with a number under the reading that its table is judged under, or under every reading."""
+    """What is wrong with a number under the judged reading."""
 
     findings: list[Contradiction]
     excuse: str
     """The listed reading, in words, under which nothing is wrong with it; empty if there is none."""
 
 
+class Pair(NamedTuple):
+    """Recovery in per cent and MIP of one row, and the smallest and largest share that each may be before rounding."""
+
+    recovery: float
+    recovery_low: float
+    recovery_high: float
+    mip: float
+    mip_low: float
+    mip_high: float
+
+
 def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
-    """Return what is wrong with each number under the judged reading, and which other one excuses it.
+    """Return what is wrong with each number under the judged reading, and the reading that excuses it.
 
     Parameters
     ----------
@@ -59,41 +69,45 @@ def accusations(numbers: pd.DataFrame) -> dict[int, Accusation]:
     Returns
     -------
     dict
-        Index in ``numbers`` -> accusation, of the numbers that some rule accuses under the judged reading. The excuse
-        is the reading that changes least.
+        Index in ``numbers`` -> accusation, for numbers with a contradiction under the judged reading. Of several
+        excuses, the one that changes the reading least is returned.
     """
-    # dictionaries, since a pandas row takes microseconds for each look
-    rows = list(zip((int(str(index)) for index in numbers.index), numbers.to_dict("records"), strict=True))
-    pairs = _pairs(numbers)
-    beside = _comparable(rows)
-    found = {}
-    for index, row in rows:
+    # dictionaries, since access to a row of pandas takes microseconds
+    rows = dict(zip((int(str(index)) for index in numbers.index), numbers.to_dict("records"), strict=True))
+    pairs, found = _pairs(rows), {}
+    alike: dict[tuple[Any, ...], list[Any]] = {}
+    for row in rows.values():
+        alike.setdefault(_compared(row), []).append(row)
+    for index, row in rows.items():
+        beside = [other for other in alike[_compared(row)] if other["table"] != row["table"]]
         judged = stated(row["table"])[JUDGED]
-        nearest = sorted(readings(row["table"]), key=partial(_changes, judged))
-        findings = list(_wrong(index, row, judged, pairs, beside))
-        if not findings:
-            continue
-        excuse = next((r for r in nearest if not any(_wrong(index, row, r, pairs, beside))), None)
-        found[index] = Accusation(findings, "" if excuse is None else _named(row, judged, excuse))
+        wrong = partial(_wrong, row, pairs.get(index), beside)
+        if findings := list(wrong(judged)):
+            nearest = sorted(readings(row["table"]), key=partial(_changes, judged))
+            excuse = next((reading for reading in nearest if not any(wrong(reading))), None)
+            found[index] = Accusation(findings, "" if excuse is None else _named(row, judged, excuse))
     return found
 
 
-def _wrong(
-    index: int, row: Any, reading: Reading, pairs: dict[int, Any], beside: dict[int, list[Any]]
-) -> Iterator[Contradiction]:
+def _compared(row: Any) -> tuple[Any, ...]:
+    """Return what rows must share to be comparable. Table 2 has data of its own."""
+    return row["table"] == "table2", row["method"], row["anchoring"], row["number"]
+
+
+def _wrong(row: Any, pair: Pair | None, beside: Sequence[Any], reading: Reading) -> Iterator[Contradiction]:
     """Yield what is wrong with one number under a reading of its table."""
     if row["number"] == "gt_recovery_percent":
         yield from _granularity(row, reading)
-    if index in pairs:
-        yield from _bounds(pairs[index], reading)
+    if pair is not None:
+        yield from _bounds(pair, reading)
     if row["number"] == "l0":
         yield from _l0_above_k(row, reading)
     else:
-        yield from _same_setting(row, reading, beside[index])
+        yield from _same_setting(row, reading, beside)
 
 
 def half_unit(value: float, number: str) -> float:
-    """Return half a unit of the last digit of a number: those that it shows, and those that all of its kind have."""
+    """Return half a unit of the last digit of a number, of those shown and those that all numbers of its kind have."""
     exponent = int(Decimal(repr(float(value))).normalize().as_tuple().exponent)
     return 0.5 * 10.0 ** min(exponent, -MEASURES[number].decimals)
 
@@ -120,41 +134,42 @@ def _granularity(row: Any, reading: Reading) -> Iterator[Contradiction]:
     )
 
 
-def _bounds(pair: Any, reading: Reading) -> Iterator[Contradiction]:
-    """Recovery x tau <= MIP, and MIP <= recovery + (1 - recovery) x tau for similarities of at most 1.
+def _bounds(pair: Pair, reading: Reading) -> Iterator[Contradiction]:
+    """Recovery x tau <= MIP, and for similarities up to 1 also MIP <= recovery + (1 - recovery) x tau.
 
-    Only where both are of one similarity.
+    Both hold only if recovery and MIP have the same similarity.
     """
     if reading.recovery != reading.mip:
         return
-    tau, has = reading.tau, f"has a recovery of {pair['recovery']:g} % and an MIP of {pair['mip']:g}"
-    if pair["mip_high"] < pair["recovery_low"] * tau - 1e-9:
-        least = f"an MIP of at least {pair['recovery_low'] * tau:.3f}"
+    tau, has = reading.tau, f"has a recovery of {pair.recovery:g} % and an MIP of {pair.mip:g}"
+    if pair.mip_high < pair.recovery_low * tau - 1e-9:
+        least = f"an MIP of at least {pair.recovery_low * tau:.3f}"
         yield Contradiction(BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} means {least}")
-    high = pair["recovery_high"]
-    if reading.mip == COSINE and pair["mip_low"] > high + (1 - high) * tau + 1e-9:
-        most = f"an MIP of at most {high + (1 - high) * tau:.3f}"
-        yield Contradiction(BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} means {most}")
+    most = pair.recovery_high + (1 - pair.recovery_high) * tau
+    if reading.mip == COSINE and pair.mip_low > most + 1e-9:
+        yield Contradiction(
+            BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} means an MIP of at most {most:.3f}"
+        )
 
 
 def _l0_above_k(row: Any, reading: Reading) -> Iterator[Contradiction]:
-    """TopK keeps at most k latents of a sample. Fewer it may keep, where fewer pre-activations are positive."""
+    """TopK keeps at most k latents of a sample, and fewer if fewer pre-activations are positive."""
     if row["method"] in KEEPS_K and row["paper"] > reading.k:
         yield Contradiction(L0_ABOVE_K, f"{row['paper']:g} active latents cannot come out of TopK with k = {reading.k}")
 
 
 def _same_setting(row: Any, reading: Reading, beside: Sequence[Any]) -> Iterator[Contradiction]:
-    """Tables that give the same setting must agree, as nearly as a run must agree with a number.
+    """Numbers of different tables with the same setting must agree within the tolerance.
 
-    A number of another table accuses this one only if every reading of that table gives it the same setting: similarity
-    and side are the same throughout the paper, the rest is each table's own.
+    Similarity and side are one choice for the whole paper; each table may choose the rest. A number of another table
+    contradicts this one only if every such reading of that table gives it the same setting.
     """
     here, apart = bench_setting(row, reading), []
     for other in beside:
         if abs(other["paper"] - row["paper"]) <= TOLERANCE[row["number"]] + 1e-9:
             continue
-        alike = [r for r in readings(other["table"]) if r.of_the_paper == reading.of_the_paper]
-        if all(bench_setting(other, r) == here for r in alike):
+        possible = [r for r in readings(other["table"]) if r.of_the_paper == reading.of_the_paper]
+        if all(bench_setting(other, r) == here for r in possible):
             apart.append(other)
     if apart:
         told = ", ".join(f"{other['paper']:g} in {_where(other)}" for other in [row, *apart])
@@ -167,7 +182,7 @@ def _same_setting(row: Any, reading: Reading, beside: Sequence[Any]) -> Iterator
 
 
 def remark(row: Any) -> str:
-    """Return what is odd about a number but not impossible; empty for most."""
+    """Return what is unusual about a number but possible; empty for most."""
     k = stated(row["table"])[JUDGED].k
     if row["number"] == "l0" and row["method"] in KEEPS_K and row["paper"] < k:
         return (
@@ -182,7 +197,7 @@ def _changes(judged: Reading, other: Reading) -> int:
 
 
 def _named(row: Any, judged: Reading, other: Reading) -> str:
-    """Return what a reading takes otherwise than the judged one."""
+    """Return how a reading differs from the judged one, in words; a stated reading by its name."""
     for name, text in stated(row["table"]).items():
         if text == other:
             return name
@@ -204,33 +219,20 @@ def _where(row: Any) -> str:
     return f"{name} ({setting(row['parameter'], row['value'])})" if row["parameter"] else name
 
 
-def _comparable(rows: Sequence[tuple[int, Any]]) -> dict[int, list[Any]]:
-    """Return, for each number of the bench, those of other tables that could be the same."""
+def _pairs(rows: Mapping[int, Any]) -> dict[int, Pair]:
+    """Return recovery and MIP of the rows that have both, by the index of either number."""
+    found: dict[tuple[str, ...], dict[str, int]] = {}
+    for index, row in rows.items():
+        if row["number"] != "l0":
+            found.setdefault(tuple(str(row[name]) for name in KEY[:-1]), {})[row["number"]] = index
+    pairs: dict[int, Pair] = {}
+    for both in found.values():
+        if len(both) == 2:
+            pair = Pair(*_rounded(rows[both["gt_recovery_percent"]], 100.0), *_rounded(rows[both["mip"]], 1.0))
+            pairs |= dict.fromkeys(both.values(), pair)
+    return pairs
 
-    def key(row: Any) -> tuple[str, str, str]:
-        return row["method"], row["anchoring"], row["number"]
 
-    bench = sorted(((i, row) for i, row in rows if row["table"] != "table2"), key=lambda pair: key(pair[1]))
-    found: dict[int, list[Any]] = {index: [] for index, _ in rows}
-    for _, group in groupby(bench, key=lambda pair: key(pair[1])):
-        members = list(group)
-        for index, row in members:
-            found[index] = [other for _, other in members if other["table"] != row["table"]]
-    return found
-
-
-def _pairs(numbers: pd.DataFrame) -> dict[int, Any]:
-    """Return recovery and MIP of each row of the tables, with what rounding leaves open, by the index of either."""
-    key = [name for name in KEY if name != "number"]
-    found: dict[int, Any] = {}
-    for _, group in numbers[numbers["number"] != "l0"].groupby(key, dropna=False, sort=False):
-        pair: dict[str, float] = {}
-        for _, row in group.iterrows():
-            name, unit = ("mip", 1.0) if row["number"] == "mip" else ("recovery", 100.0)
-            reach = half_unit(row["paper"], row["number"])
-            pair[name] = row["paper"]
-            pair[f"{name}_low"] = max((row["paper"] - reach) / unit, 0.0)
-            pair[f"{name}_high"] = min((row["paper"] + reach) / unit, 1.0)
-        if len(group) == 2:
-            found |= {int(str(index)): pair for index in group.index}
-    return found
+def _rounded(row: Any, unit: float) -> tuple[float, float, float]:
+    paper, reach = row["paper"], half_unit(row["paper"], row["number"])
+    return paper, max((paper - reach) / unit, 0.0), min((paper + reach) / unit, 1.0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from sdlcore.settings import Json
@@ -18,12 +19,13 @@ from sdlcore.study.verdicts.paper import anchored, setting, title
 from sdlcore.study.verdicts.scale import Resampling, beside_differences, differences, papers_value
 
 PROTOCOL = "paper"
-"""The protocol that numbers and claims are judged under."""
+"""The protocol under which numbers and claims are judged."""
 MISSING = "no run of"
+NOTHING = pd.Series(dtype=float)
 
 
 class Place(NamedTuple):
-    """A row of the paper's tables, whether they have it or not; for Figure 6, its variant as the method."""
+    """A row of the paper's tables, or one that they could have. For Figure 6, the method is the variant."""
 
     table: str
     method: str
@@ -44,29 +46,29 @@ class Runs:
         return len(self.table)
 
     def values(self, metric: str) -> pd.Series:
-        """Return a metric by seed; empty where any run lacks it, since a mean over some would be another quantity."""
-        # numbers, claims and readings of the paper ask for the same few metrics thousands of times
+        """Return a metric by seed; empty if any run lacks it, since the mean over the others would mislead."""
+        # numbers, claims and readings ask for the same few metrics thousands of times
         if metric not in self._values:
-            found = self.table[metric].astype(float) if metric in self.table else pd.Series(dtype=float)
-            self._values[metric] = found.iloc[:0] if found.isna().any() else found
+            found = self.table[metric].astype(float) if metric in self.table else NOTHING
+            self._values[metric] = NOTHING if np.isnan(found.to_numpy()).any() else found
         return self._values[metric]
 
 
 class Group(NamedTuple):
-    """The runs of one name in a table, which differ in the seed alone."""
+    """The runs of one name in a table, which differ only in the seed."""
 
     table: str
     run: Named
-    """The names that the configuration has for them, with one of their seeds."""
+    """Their names in the configuration, with one of their seeds."""
     parameter: str
     value: float
-    """What the table varies, at the value of the paper's that the runs stand for; NaN where it varies nothing."""
+    """The paper's value of the parameter that the table varies; NaN if it varies nothing."""
     runs: Runs
     beside: tuple[str, ...]
-    """The table's anchorings on the same source. If there is one, the features that it gives away are those that
-    `runs.read_runs` divides runs without anchors by."""
+    """The table's anchorings on the same source.
+
+    If there is only one, `runs.read_runs` divides the features of runs without anchors by it."""
     settings: Mapping[str, Json]
-    """What they were made with."""
 
 
 class Cell(NamedTuple):
@@ -75,26 +77,28 @@ class Cell(NamedTuple):
     runs: Runs
     protocol: str
     differences: list[str]
-    """What keeps them from the paper's scale; see `scale.differences`."""
+    """Why they are not at the paper's scale; see `scale.differences`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that verdicts are made from, beside the paper's own numbers."""
+    """Our runs, by which the paper is judged."""
 
     study: Study
-    """What the runs are of."""
+    """The configuration of the runs."""
     runs: Mapping[str, pd.DataFrame]
-    """Table -> its runs, as ``tableN_runs.csv`` has them: source, method, protocol, anchoring, seed, metrics.
+    """Table -> its runs, with the columns of ``tableN_runs.csv``: source, method, protocol, anchoring, seed, metrics.
 
-    Where a table varies a parameter, there are ``parameter``, ``value``, ``paper_value`` (what the paper's table prints
-    at the row that these runs stand beside) and ``paper_method`` too; runs that have none, as those of null baselines,
-    are none of the paper's.
+    Tables that vary a parameter also have ``parameter``, ``value``, ``paper_value`` (the value that the paper's table
+    prints at the corresponding row) and ``paper_method``. Runs without ``paper_method``, such as null baselines, are
+    not compared.
     """
     resampling: Resampling | None = None
-    """What Figure 6's runs are of, where there are any."""
+    """What Figure 6 compares, if it was made."""
     figure6: pd.DataFrame | None = None
-    """As ``figure6.csv`` has it: variant (without, with), seed, final_loss."""
+    """Columns of ``figure6.csv``: variant (without, with), seed, final_loss."""
+    found: dict[tuple[Place, int | None, int | None], dict[str, Cell]] = field(default_factory=dict, init=False)
+    """Results of `cells` by its arguments, which repeat many times."""
 
     @cached_property
     def groups(self) -> dict[tuple[str, str], list[Group]]:
@@ -111,25 +115,26 @@ class Evidence:
                 if not isinstance(method, str) or anchoring is None:
                     continue
                 run = Named(**{name: str(first[name]) for name in KEY[:-1]}, seed=int(first["seed"]))
-                parameter = first["parameter"] if isinstance(first["parameter"], str) else ""
-                ordered, beside = Runs(group.set_index("seed").sort_index()), tuple(given.get(run.source, ()))
-                settings = run_settings(self.study, run).to_dict()
-                at = Group(table, run, parameter, float(first["at"]), ordered, beside, settings)
-                found.setdefault((method, anchoring), []).append(at)
+                found.setdefault((method, anchoring), []).append(
+                    Group(
+                        table=table,
+                        run=run,
+                        parameter=first["parameter"] if isinstance(first["parameter"], str) else "",
+                        value=float(first["at"]),
+                        runs=Runs(group.set_index("seed").sort_index()),
+                        beside=tuple(given.get(run.source, ())),
+                        settings=run_settings(self.study, run).to_dict(),
+                    )
+                )
         return found
-
-    @cached_property
-    def looked_up(self) -> dict[tuple[Place, int | None, int | None], dict[str, Cell]]:
-        """Results of `cells` by its arguments: numbers, claims and readings look up the same rows many times."""
-        return {}
 
 
 def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None) -> dict[str, Cell]:
-    """Return our runs of a row of the paper's tables, by protocol; the one that is judged first.
+    """Return our runs of a row of the paper's tables, by protocol; the judged protocol comes first.
 
-    Runs of the bench that have all that a row has are its runs, whichever table they were trained for: of several,
-    those with the most seeds, the table's own where they have as many. Where there are none, it is those that the
-    table has in that place, with what keeps them from the paper's scale.
+    Bench runs with all settings of a row belong to it, whichever table they were trained for. Of several, the one with
+    the most seeds is taken, and of equals the table's own. Without any, the table's own runs in that place are
+    returned, with the reasons why they are not at the paper's scale.
 
     Parameters
     ----------
@@ -138,20 +143,20 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
     place
         The row.
     n_anchors, k
-        What a reading takes the row to have; None where that says nothing of them. For a row without anchors, the
-        anchors of the rows that it is compared with, where features are divided by them.
+        The values that a reading assumes, None if it assumes none. For a row without anchors: the number of anchors of
+        the rows that it is compared with, if the score divides features by anchors.
     """
     asked = (place, n_anchors, k)
-    if asked in evidence.looked_up:
-        return evidence.looked_up[asked]
+    if asked in evidence.found:
+        return evidence.found[asked]
     found: dict[str, tuple[tuple[bool, int, bool], Cell]] = {}
     swept = {place.parameter: place.value} if place.parameter else {}
     method = None
     for group in evidence.groups.get((place.method, place.anchoring), []):
-        own = group.table == place.table and _stands_at(group, place)
+        own = group.table == place.table and _is_at(group, place)
         if not own and "table2" in (group.table, place.table):
             continue
-        # of several methods that go by the paper's name, a table's first
+        # if several methods have the paper's name, the table's first is its method
         method = group.run.method if own and method is None else method
         lacking = differences(evidence.study, place.table, group.run, group.settings, swept, n_anchors, k)
         if place.anchoring == "none" and n_anchors is not None:
@@ -162,12 +167,12 @@ def cells(evidence: Evidence, place: Place, n_anchors: int | None, k: int | None
         if protocol not in found or rank > found[protocol][0]:
             found[protocol] = rank, Cell(group.runs, protocol, lacking)
     first = [PROTOCOL] if PROTOCOL in found else []
-    evidence.looked_up[asked] = {protocol: found[protocol][1] for protocol in dict.fromkeys([*first, *found])}
-    return evidence.looked_up[asked]
+    evidence.found[asked] = {protocol: found[protocol][1] for protocol in dict.fromkeys([*first, *found])}
+    return evidence.found[asked]
 
 
 def shortfall(found: Mapping[str, Cell], place: Place) -> list[str]:
-    """Return why a row of the paper cannot be judged by the cells found for it; nothing if it can."""
+    """Return the reasons why a row of the paper cannot be judged by the cells found for it."""
     if not found:
         who = f"{place.method} {anchored(place.anchoring)} in {title(place.table)}"
         return [f"{MISSING} {who}" + (f" at {setting(place.parameter, place.value)}" if place.parameter else "")]
@@ -176,13 +181,13 @@ def shortfall(found: Mapping[str, Cell], place: Place) -> list[str]:
     return [*cell.differences, *missing]
 
 
-def _stands_at(group: Group, place: Place) -> bool:
-    """Tell whether runs of a row's own table stand where the row does."""
+def _is_at(group: Group, place: Place) -> bool:
+    """Tell whether runs have the row's value of the parameter that their table varies."""
     return not place.parameter or (group.parameter == place.parameter and abs(group.value - place.value) <= 1e-9)
 
 
 def _papers_values(runs: pd.DataFrame) -> pd.Series:
-    """Return the value of the paper's that each run stands for; its own where that is all there is."""
+    """Return the paper's value that each run corresponds to, in our terms; its own value if the paper has none."""
     own = runs["value"].astype(float)
     if "paper_value" not in runs:
         return own

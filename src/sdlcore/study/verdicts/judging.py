@@ -1,4 +1,4 @@
-"""A verdict on each of the paper's numbers, by one rule."""
+"""The rule that judges the paper's numbers by our runs."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,35 +21,22 @@ NOT_READ = "not run under this reading"
 NOT_RUN = "not run at this scale"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONSISTENT, NOT_READ, NOT_RUN)
 UNDECIDED = (NOT_READ, NOT_RUN)
-"""What was not run has no verdict."""
 
 L0_TOLERANCE = 0.05
-"""Of our own L0."""
+"""Share of our own L0."""
 
-VERDICT_COLUMNS = [
-    *NUMBER_COLUMNS,
-    "ours",
-    "low",
-    "high",
-    "seeds",
-    "protocol",
-    "reading",
-    "verdict",
-    "reason",
-    "reproduced_under",
-    "readings",
-    "contradiction",
-    "note",
-]
+# the columns of verdicts.csv; `verdicts` explains them
+VERDICT_COLUMNS = [*NUMBER_COLUMNS, "ours", "low", "high", "seeds", "protocol", "reading", "verdict", "reason"]
+VERDICT_COLUMNS += ["reproduced_under", "readings", "contradiction", "note"]
 
 
 def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tuple[float, float]:
-    """Return where one more run of ours would fall, at least as wide as the tolerance.
+    """Return the interval of one more run of ours, widened to the tolerance.
 
     Parameters
     ----------
     values
-        Of one run each, in the paper's unit; at least one.
+        At least one, one for each run, in the paper's unit.
     number
         Which of `paper.MEASURES`.
 
@@ -57,7 +44,7 @@ def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tu
     -------
     tuple
         Mean -+ the larger of t s sqrt(1 + 1/m), the 95 % prediction interval over m runs, and the tolerance: 2 points
-        of recovery, .02 of MIP, 5 % of our mean L0. One run has no spread, so only the tolerance.
+        of recovery, .02 of MIP, 5 % of our mean L0. One run has no spread, so only the tolerance counts.
     """
     found = np.asarray(values, float)
     m, mean = len(found), float(found.mean())
@@ -71,7 +58,7 @@ def prediction_interval(values: Sequence[float] | np.ndarray, number: str) -> tu
 def matches(paper: float, values: Sequence[float] | np.ndarray, number: str) -> bool:
     """Tell whether a number of the paper could have been one more run of ours."""
     low, high = prediction_interval(values, number)
-    # binary dust must not decide: .285 is .265 + .02
+    # floating-point errors must not decide: .285 is .265 + .02
     return low - 1e-9 <= paper <= high + 1e-9
 
 
@@ -83,85 +70,85 @@ def verdicts(numbers: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     numbers
         As `paper.read_numbers` returns them.
     evidence
-        Our runs. A table that was not run has its verdicts too.
+        Our runs. Numbers without runs have a verdict too.
 
     Returns
     -------
     DataFrame
-        One row a number, with the columns `VERDICT_COLUMNS`: what the paper has; our mean over ``seeds`` runs of
-        ``protocol`` under ``reading``, in the paper's unit; ``low`` and ``high``, the `prediction_interval`; the
-        verdict, one of `VERDICTS`, and its reason. ``reproduced_under`` names the readings that reproduce the number,
-        of all ``readings`` under which there are runs at the paper's scale; readings that do not differ on a number
-        count once. ``contradiction`` names what is wrong with the number in the paper under every reading, whatever
-        was run. What is not at the paper's scale is shown, but not judged.
+        One row for each number with the columns `VERDICT_COLUMNS`.
+
+        - ``ours``: our mean over ``seeds`` runs of ``protocol`` under ``reading``, in the paper's unit, also for runs
+          at another scale, which are not judged. ``low`` and ``high`` are the `prediction_interval`.
+        - ``verdict``: one of `VERDICTS`, with its ``reason``.
+        - ``reproduced_under``: the readings that reproduce the number. ``readings`` counts those with runs at the
+          paper's scale. Readings that give the number the same meaning count once.
+        - ``contradiction``: what is wrong with the number in the paper under every reading.
     """
     accused = accusations(numbers)
     rows = []
     for index, row in zip(numbers.index, numbers.to_dict("records"), strict=True):
-        # NaN is no key that is found again
+        # one NaN for all rows, so that rows without a value are equal keys
         value = row["value"] if row["parameter"] else math.nan
         place = Place(row["table"], row["method"], row["anchoring"], row["parameter"], value)
-        asked = questions(row)
-        found = {reading: cells(evidence, place, ask.n_anchors, ask.k) for ask, reading in asked.items()}
-        rows.append(_judged(row, place, accused.get(int(str(index))), found))
+        found = {reading: cells(evidence, place, ask.n_anchors, ask.k) for ask, reading in questions(row).items()}
+        rows.append(_judged(row, place, accused.get(int(str(index)), Accusation([], "")), found))
     return pd.DataFrame(rows, columns=VERDICT_COLUMNS)
 
 
 def _judged(
-    row: Any, place: Place, accusation: Accusation | None, found: Mapping[Reading, Mapping[str, Cell]]
+    row: Any, place: Place, accusation: Accusation, found: Mapping[Reading, Mapping[str, Cell]]
 ) -> dict[str, str | float]:
-    measure, number, text = MEASURES[row["number"]], row["number"], next(iter(found))
-    findings, excuse = accusation or Accusation([], "")
-    wrong, inconsistent = "; ".join(finding.reason for finding in findings), bool(findings) and not excuse
+    """Return the row of verdicts of one number, by the runs of each protocol under each reading, the judged first."""
+    wrong = "; ".join(finding.reason for finding in accusation.findings)
+    inconsistent = bool(wrong) and not accusation.excuse
+    kinds = dict.fromkeys(finding.kind for finding in accusation.findings) if inconsistent else {}
     under = dict(_reproduced(row, found))
     readings = sum(bool(len(_judgeable(row, reading, runs))) for reading, runs in found.items())
     judged: dict[str, str | float] = {
         **{name: row[name] for name in NUMBER_COLUMNS},
         **dict.fromkeys(["ours", "low", "high"], math.nan),
-        "seeds": 0,
-        "protocol": "",
-        "reading": JUDGED,
+        **{"seeds": 0, "protocol": "", "reading": JUDGED, "readings": readings},
         "reproduced_under": "; ".join(under.pop(PROTOCOL, [])),
-        "readings": readings,
-        "contradiction": ", ".join(dict.fromkeys(finding.kind for finding in findings)) if inconsistent else "",
+        "contradiction": ", ".join(kinds),
     }
-    excused = f"under the text's reading, {wrong}; not so with {excuse}" if excuse else ""
-    notes = [excused, remark(row), *(f"holds under protocol {name}: {'; '.join(told)}" for name, told in under.items())]
-    runs = found[text]
+    reading, runs = next(iter(found.items()))
     values = np.array([])
     if runs:
         cell = next(iter(runs.values()))
-        values = _values(cell, row, text)
+        values = _values(cell, row, reading)
         judged["protocol"] = cell.protocol
     if len(values):
-        low, high = prediction_interval(values, number)
-        judged |= {"ours": values.mean(), "low": max(low, 0.0), "high": min(high, measure.most), "seeds": len(values)}
-    lacking = shortfall(runs, place)
-    if lacking or not len(values):
-        if not lacking:
-            lacking = [f"its runs have no {question(row, text).metric}"]
-        notes = [f"{INCONSISTENT}: {wrong}" if inconsistent else "", *notes]
-        verdict = NOT_READ if readings else NOT_RUN
-        return judged | {"verdict": verdict, "reason": "; ".join(lacking), "note": _joined(notes)}
-    good = matches(row["paper"], values, number)
-    if inconsistent:
-        would = f"would {'' if good else 'not '}have been reproduced"
-        return judged | {"verdict": INCONSISTENT, "reason": wrong, "note": _joined([would, *notes])}
-    within = "within" if good else "outside of"
-    reason = f"{row['paper']:g} lies {within} {judged['low']:.4g} to {judged['high']:.4g}"
-    if len(values) == 1:
-        reason += " (one seed: our value and the tolerance)"
-    verdict = REPRODUCED if good else NOT_REPRODUCED
-    return judged | {"verdict": verdict, "reason": reason, "note": _joined(notes)}
+        low, high = prediction_interval(values, row["number"])
+        most = MEASURES[row["number"]].most
+        judged |= {"ours": values.mean(), "low": max(low, 0.0), "high": min(high, most), "seeds": len(values)}
+
+    good = bool(len(values)) and matches(row["paper"], values, row["number"])
+    lacking = shortfall(runs, place) or ([] if len(values) else [f"its runs have no {question(row, reading).metric}"])
+    first = ""
+    if lacking:
+        verdict, reason = NOT_READ if readings else NOT_RUN, "; ".join(lacking)
+        first = f"{INCONSISTENT}: {wrong}" if inconsistent else ""
+    elif inconsistent:
+        verdict, reason = INCONSISTENT, wrong
+        first = f"would {'' if good else 'not '}have been reproduced"
+    else:
+        verdict = REPRODUCED if good else NOT_REPRODUCED
+        within = "within" if good else "outside of"
+        reason = f"{row['paper']:g} lies {within} {judged['low']:.4g} to {judged['high']:.4g}"
+        reason += " (one seed: our value and the tolerance)" if len(values) == 1 else ""
+    excused = f"under the text's reading, {wrong}; not so with {accusation.excuse}" if accusation.excuse else ""
+    others = [f"holds under protocol {name}: {'; '.join(told)}" for name, told in under.items()]
+    note = "; ".join(text for text in (first, excused, remark(row), *others) if text)
+    return judged | {"verdict": verdict, "reason": reason, "note": note}
 
 
 def _values(cell: Cell, row: Any, reading: Reading) -> np.ndarray:
-    """Return a run's value for each seed in the paper's unit, none where a run lacks it."""
+    """Return each seed's value in the paper's unit; none if a run lacks it."""
     return cell.runs.values(question(row, reading).metric).to_numpy() * MEASURES[row["number"]].unit
 
 
 def _judgeable(row: Any, reading: Reading, runs: Mapping[str, Cell], protocol: str = PROTOCOL) -> np.ndarray:
-    """Return the values of a protocol's runs if they are at the paper's scale, none else."""
+    """Return the values of a protocol's runs; none if they are not at the paper's scale."""
     cell = runs.get(protocol)
     return np.array([]) if cell is None or cell.differences else _values(cell, row, reading)
 
@@ -176,7 +163,3 @@ def _reproduced(row: Any, found: Mapping[Reading, Mapping[str, Cell]]) -> Iterat
                 under.append(describe(row, reading))
         if under:
             yield protocol, under
-
-
-def _joined(notes: Sequence[str]) -> str:
-    return "; ".join(note for note in notes if note)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sdlcore.evaluation.metrics import ALL, METRICS, OTHERS, Matched
 from sdlcore.study.verdicts.contradictions import half_unit
-from sdlcore.study.verdicts.evidence import Cell, Evidence, Place, cells, shortfall
+from sdlcore.study.verdicts.evidence import NOTHING, Cell, Evidence, Place, cells, shortfall
 from sdlcore.study.verdicts.paper import MEASURES
 from sdlcore.study.verdicts.readings import JUDGED, MEASURED, WITH_K, Reading, stated
 from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, figure6_differences
@@ -18,7 +18,6 @@ from sdlcore.study.verdicts.scale import DEFAULTS, SWEPT, figure6_differences
 FIGURE6 = "figure6"
 SHARING = ("table1", "table6", "table7", "table5", "table4")
 """Bench tables, which all contain Table 1's setting. Tables whose rows repeat Table 1 come first."""
-NOTHING = pd.Series(dtype=float)
 NEVER_FIRED = "resampling never fired"
 
 
@@ -49,8 +48,11 @@ class Observed(NamedTuple):
             end = self.end if self.end is not None else other.end
         else:
             end = self.end if self.end == other.end else None
+        empty = (
+            self.values.empty or other.values.empty
+        )  # most lookups of other readings; pandas takes its time for them
         return Observed(
-            values=(self.values - other.values).dropna(),
+            values=NOTHING if empty else (self.values - other.values).dropna(),
             lacking=lacking,
             protocol=self.protocol if self.protocol == other.protocol else "",
             end=end,

@@ -1,4 +1,4 @@
-"""The numbers of the paper's tables, one row each, and the setting that each belongs to."""
+"""The numbers of the paper's tables, and the setting that each belongs to."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,15 +17,15 @@ KEY = NUMBER_COLUMNS[:-1]
 
 
 class Printed(NamedTuple):
-    """A column of the paper's tables. Which metric of runs it is, a reading says (`readings.question`)."""
+    """A column of the paper's tables. A reading chooses the metric that corresponds to it (`readings.question`)."""
 
     label: str
     unit: float
-    """What a run's value is multiplied by."""
+    """Factor from our values to the paper's."""
     most: float
-    """The largest value that can be."""
+    """Largest possible value."""
     decimals: int
-    """How many the paper prints at least."""
+    """Decimals that the paper prints at least."""
 
 
 MEASURES = {
@@ -36,53 +36,34 @@ MEASURES = {
 }
 
 
-class PaperError(ValueError):
-    """A file with the paper's numbers is not what was expected; the message names it."""
-
-
 def read_numbers(paths: Mapping[str, str | Path]) -> pd.DataFrame:
     """Read the paper's tables.
 
     Parameters
     ----------
     paths
-        Table -> its CSV in ``resources/paper``: method, anchoring, the parameter that it varies, and numbers.
+        Table -> its CSV in ``resources/paper``: method, anchoring, the parameter that the table varies, and numbers.
 
     Returns
     -------
     DataFrame
-        One row a number with the columns `NUMBER_COLUMNS`, in the paper's order and units. ``value`` is of
-        ``parameter``, both empty (NaN, "") where nothing is varied. Table 6's S is turned into that of Assumption 2.3,
-        the probability that a feature is *inactive*: its .01 row repeats Table 1, which is at S = .99.
-
-    Raises
-    ------
-    PaperError
-        If a table is unknown, lacks a column or has a row twice.
+        One row for each number with the columns `NUMBER_COLUMNS`, in the paper's order and units. ``value`` belongs to
+        ``parameter``; tables that vary nothing have NaN and "". Table 6's S is converted to that of Assumption 2.3, the
+        probability that a feature is *inactive*: its row .01 repeats Table 1, which has S = .99.
     """
     rows: list[tuple[Any, ...]] = []
     for table, path in paths.items():
-        if table not in SWEPT:
-            raise PaperError(f"{path}: {table} has no numbers to judge, expected one of {', '.join(SWEPT)}")
-        frame = read_csv(path)
-        column = "paper_S" if table == "table6" else SWEPT[table]
-        for name in ["method", "anchoring", *([column] if column else [])]:
-            if name not in frame:
-                raise PaperError(f"{path}: column {name} is missing, expected the paper's {table}")
-        for record in frame.to_dict("records"):
-            value = papers_value(SWEPT[table], float(record[column]) if column else float("nan"))
-            key = (table, record["method"], record["anchoring"], SWEPT[table], value)
+        parameter = SWEPT[table]
+        column = "paper_S" if table == "table6" else parameter
+        for record in read_csv(path).to_dict("records"):
+            value = papers_value(parameter, float(record[column])) if column else float("nan")
+            key = (table, record["method"], record["anchoring"], parameter, value)
             rows += [(*key, number, float(record[number])) for number in MEASURES if number in record]
-    numbers = pd.DataFrame(rows, columns=NUMBER_COLUMNS)
-    doubled = numbers[numbers.duplicated(KEY)]
-    if len(doubled):
-        row = doubled.iloc[0]
-        raise PaperError(f"{paths[row['table']]}: {describe(row)} stands twice, expected each row once")
-    return numbers
+    return pd.DataFrame(rows, columns=NUMBER_COLUMNS)
 
 
 def describe(row: Any) -> str:
-    """Return where a number stands, as text: a row of `read_numbers` or of the verdicts."""
+    """Return a row of `read_numbers` or of the verdicts in words: table, method, anchoring and value."""
     text = f"{title(row['table'])}, {row['method']}, {anchored(row['anchoring'])}"
     # an empty parameter comes back from a file as NaN
     parameter = row["parameter"]
@@ -90,7 +71,7 @@ def describe(row: Any) -> str:
 
 
 def title(table: str) -> str:
-    """Return the name of a table as people write it."""
+    """Return the name of a table in words."""
     return table.replace("table", "Table ")
 
 
@@ -100,14 +81,14 @@ def anchored(anchoring: str) -> str:
 
 
 def setting(parameter: str, value: float) -> str:
-    """Return what a table varies at a row, such as ``n = 800``."""
+    """Return the value of a varied parameter, such as ``n = 800``."""
     return f"{symbol(parameter)} = {value:g}"
 
 
 def bench_setting(row: Any, reading: Reading) -> tuple[Any, ...] | None:
-    """Return all that a row of the bench is run with and scored by under a reading of its table.
+    """Return all settings of a row of the bench and of its score, under a reading of its table.
 
-    Equal for rows of different tables that must have the same number. None for Table 2, whose data are embeddings.
+    Rows of different tables with equal settings must have the same number. None for Table 2, which has embeddings.
     """
     if row["table"] == "table2":
         return None
@@ -121,7 +102,7 @@ def bench_setting(row: Any, reading: Reading) -> tuple[Any, ...] | None:
 
 
 def features(row: Any) -> int:
-    """Return how many directions a row's recovery is a share of: the bench's features, Table 2's classes."""
+    """Return how many directions can be recovered: the features of the bench, the classes of Table 2."""
     if row["table"] == "table2":
         return 1000
     return int(row["value"]) if row["parameter"] == "n" else int(DEFAULTS["n"])

@@ -1,9 +1,9 @@
-"""What the paper's numbers may mean: readings of its tables, as data.
+"""Readings of the paper's tables: the meanings that its numbers can have, as data.
 
-The paper leaves open at which threshold recovery is counted, by which similarity, over which features, with how many
-anchors and which k. A reading is one choice of all of these. Each table is judged under the reading that its text
-states; the alternatives say what else a number could be. Enough readings make anything reproducible, so how many were
-tried stands beside every count.
+The paper leaves open the threshold of recovery, the similarity, the features that are scored, the number of anchors,
+and k. A reading is one choice of all of these. Each table is judged under the reading that its text states; the other
+readings show what else a number could mean. With enough readings anything can be reproduced, so each count of
+reproduced numbers says how many readings were tried.
 """
 
 from collections.abc import Iterator
@@ -21,64 +21,64 @@ class Reading(NamedTuple):
     tau: float
     """Threshold of recovery."""
     recovery: str
-    """Similarity whose best match recovery counts: `COSINE`, or `INNER` products with rows that are not normalised."""
+    """Similarity that recovery counts: `COSINE`, or `INNER` products with rows that are not normalised."""
     mip: str
     """Similarity that MIP averages."""
     side: str
     """encoder or decoder."""
     scored: str
-    """Features that anchored rows are scored on: `ALL`, or `OTHERS`. Rows without anchors are scored on all."""
+    """Features on which anchored rows are scored, `ALL` or `OTHERS`. Rows without anchors are scored on all."""
     n_anchors: int
-    """Anchors of the anchored rows."""
+    """Number of anchors of the anchored rows."""
     k: int
-    """Active latents of TopK and its kin, where the table does not vary them."""
+    """Active latents of the methods in `WITH_K`, unless the table varies k."""
 
     def similarity(self, measure: Measure) -> str:
-        """Return the similarity whose best matches recovery counts, or MIP averages."""
+        """Return the similarity of recovery or of MIP."""
         return self.recovery if measure == GT_RECOVERY else self.mip
 
     @property
     def of_the_paper(self) -> tuple[str, str, str]:
-        """Similarities and side, which one formula says for all tables; the rest is each table's own."""
+        """Similarities and side: one formula fixes them for all tables. Each table may choose the rest for itself."""
         return self.recovery, self.mip, self.side
 
 
 class Question(NamedTuple):
-    """What a reading makes of one number: the runs to look at, and their metric."""
+    """The runs and the metric that correspond to one number under a reading."""
 
     metric: str
     n_anchors: int | None
     """None for a row without anchors."""
     k: int | None
-    """None for a method without one, and where the table varies it."""
+    """None for methods without k, and in tables that vary it."""
 
 
 VERSION_3, LATER = "version 3", "later revision"
 JUDGED = LATER
-"""The stated reading that tables are judged under."""
+"""The stated reading under which tables are judged."""
 WITH_K = ("TopK SAE", "BatchTopK SAE", "Matryoshka SAE", "Transcoder", "Crosscoder")
 """Methods that keep k latents."""
 MEASURED = {"gt_recovery_percent": GT_RECOVERY, "mip": MIP}
-"""The paper's numbers that are made of the best matches of features."""
+"""The paper's numbers that follow from the best matches of features."""
 TAUS = (TAU_STRICT, TAU)
 SIMILARITIES = ((INNER, INNER), (COSINE, COSINE), (COSINE, INNER))
 """Of recovery and of MIP."""
 ANCHORS = {"table2": (30,), "table4": (100,), "table7": (100,)}
-"""Numbers of anchors that a table may have; others may have either. Tables 4 and 7 say 100. Tables 5 and 6 do, too,
-but repeat Table 1's block, whose anchored rows are whole numbers out of 970 features."""
+"""Possible numbers of anchors of a table, by default 30 or 100. Tables 4 to 7 state 100, but Tables 5 and 6 repeat
+Table 1's rows, which are whole numbers out of 970 features."""
 K = {"table2": (64,), "table7": (64,)}
-"""The k that a table may have: its L0 tells Table 2's, and Table 7 varies it. Others may have 64 or 128, Table 7's
-larger two: 128 is what Table 1's TopK agrees with."""
+"""Possible k of a table, by default 64 or 128, the larger two of Table 7: Table 1's TopK agrees with 128. Table 2's k
+follows from its L0, and Table 7 varies k."""
 
 
 def stated(table: str) -> dict[str, Reading]:
-    """Return the readings that the paper states for a table, by the version that states them, `JUDGED` first.
+    """Return the readings that the versions of the paper state for a table, `JUDGED` first.
 
     Both versions define similarity as |W_E W_p|, in which only the true features are normalised. Version 3 names .9
     first of two thresholds, averages over all features, and has 100 anchors in its appendix. The later revision states
-    .95 and the features that are no anchors, both in Table 1's caption and nowhere else, so .95 is taken for all
-    tables. Two numbers neither states: Table 1's 30 anchors, by which its anchored rows are whole numbers out of the
-    others, and k, which is taken from the L0 of its BatchTopK, 65.0.
+    .95 and the features that are no anchors, both only in Table 1's caption; we take .95 for all tables. Neither
+    version states Table 1's 30 anchors, which follow from its anchored rows (whole numbers out of 970), or k, which
+    follows from the L0 of its BatchTopK, 65.0.
     """
     n_anchors = 30 if table == "table2" else 100
     first = Reading(tau=TAU, recovery=INNER, mip=INNER, side="encoder", scored=ALL, n_anchors=n_anchors, k=64)
@@ -90,7 +90,7 @@ def stated(table: str) -> dict[str, Reading]:
 
 @cache
 def readings(table: str) -> list[Reading]:
-    """Return every listed reading of a table: the one that it is judged under, the other stated one, then the rest."""
+    """Return every reading of a table that is tried: the judged one, the other stated one, then the alternatives."""
     listed = [
         Reading(tau, recovery, mip, side, scored, n_anchors, k)
         for (recovery, mip), side, tau, scored, n_anchors, k in product(
@@ -106,7 +106,7 @@ def readings(table: str) -> list[Reading]:
 
 
 def question(row: Any, reading: Reading) -> Question:
-    """Return what a reading makes of a row of `paper.read_numbers`; equal for readings that do not differ on it."""
+    """Return the meaning of a row of `paper.read_numbers` under a reading. Readings may agree on a number."""
     anchored = row["anchoring"] != "none"
     n_anchors = reading.n_anchors if anchored else None
     k = reading.k if row["method"] in WITH_K and row["parameter"] != "k" else None
@@ -119,7 +119,7 @@ def question(row: Any, reading: Reading) -> Question:
 
 
 def questions(row: Any) -> dict[Question, Reading]:
-    """Return what a row's number may be, each with the first reading that makes it so; the judged one comes first."""
+    """Return the possible meanings of a row's number, each with its first reading; the judged one comes first."""
     asked: dict[Question, Reading] = {}
     for reading in readings(row["table"]):
         asked.setdefault(question(row, reading), reading)
@@ -127,7 +127,7 @@ def questions(row: Any) -> dict[Question, Reading]:
 
 
 def describe(row: Any, reading: Reading) -> str:
-    """Return a reading in words, as far as a row's number hangs on it; a stated one by its name."""
+    """Return the part of a reading that matters for a row's number, in words; a stated reading by its name."""
     for name, text in stated(row["table"]).items():
         if question(row, reading) == question(row, text):
             return name

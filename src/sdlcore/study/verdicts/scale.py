@@ -1,4 +1,4 @@
-"""List the settings that a run has other than the paper's."""
+"""The paper's settings, and how the settings of a run differ from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,17 +17,17 @@ SWEPT = {
     "table6": "sparsity",
     "table7": "k",
 }
-"""The tables whose numbers are judged, and the parameter that each varies."""
+"""Table with numbers to judge -> the parameter that it varies."""
 
 BENCH_DEFAULTS = {"n": 1000.0, "max_interference": 0.1, "sparsity": 0.99}
-"""What the bench tables have where they vary something else: Table 3."""
+"""Settings of the bench, by Table 3; tables vary one of them each."""
 DEFAULTS = BENCH_DEFAULTS | {"k": 64.0}
-"""The same with a k that no version states for Table 1: the L0 of its BatchTopK, 65.0, suggests it."""
+"""The same with k, which no version states for Table 1; the L0 of its BatchTopK, 65.0, suggests 64."""
 
 BENCH = {"n_p": 768, "n_r": 768, "train_samples": 100_000}
-"""Table 3 and the caption of Table 1, beside `DEFAULTS`."""
+"""Further settings of the bench, by Table 3 and the caption of Table 1."""
 OPTIONS = ("frequency_exponent", "correlation", "noise", "hierarchy", "seed_leak")
-"""Of a bench, which the paper's has not (docs/benches.md); off where they are false, 0 or null."""
+"""Options of our benches that the paper's bench lacks (docs/benches.md); false, 0 and null switch them off."""
 LATENTS = {"bench": 16_000, "clip": 16_384}
 LAMBDA_ANCHOR = {"bench": 0.1, "clip": 1.0}
 IMAGES = 1_281_167
@@ -37,17 +37,17 @@ LANGUAGE_RUN = {"n_q": 131_072, "steps": 30_000, "batch_size": 4096}
 RESAMPLE_EVERY = 5000
 
 SIDES = ("without", "with")
-"""Of Figure 6."""
+"""The two sides of Figure 6."""
 
 
 def papers_value(parameter: str, printed: float) -> float:
-    """Return a value that a table prints as we have it: Table 6's S is 1 - S, its .01 row being Table 1's S = .99."""
-    # rounding undoes the binary dust of the subtraction
+    """Convert a printed value to our terms. Table 6's S is 1 - S: its row .01 repeats Table 1, which has S = .99."""
+    # rounding removes the floating-point error of the subtraction
     return round(1 - printed, 9) if parameter == "sparsity" else printed
 
 
 class Resampling(NamedTuple):
-    """What Figure 6's runs are of."""
+    """The runs that Figure 6 compares."""
 
     source: str
     methods: Mapping[str, str]
@@ -64,28 +64,28 @@ def differences(
     n_anchors: int | None,
     k: int | None,
 ) -> list[str]:
-    """Return what a run has other than the paper's row that it is to be compared with; nothing at the paper's scale.
+    """Return how a run's settings differ from those of a row of the paper; empty for a run at the paper's scale.
 
     Parameters
     ----------
     study
-        What the run is of.
+        The configuration of the run.
     table
         The paper's table.
     run
         The run, of any seed.
     settings
-        Its settings (`run_settings`), which many rows and readings ask for.
+        Its settings, as `run_settings` returns them.
     swept
-        Values that the paper's row has in place of `BENCH_DEFAULTS`.
+        Values of the paper's row that replace `BENCH_DEFAULTS`.
     n_anchors, k
-        What a reading takes the row to have; None where that says nothing of them.
+        The values that a reading assumes for the row, None if it assumes none.
 
     Returns
     -------
     list of str
-        Such as ``n is 128, the paper's 1000``. How long is trained, the paper does not say, so it is not compared; nor
-        are Matryoshka's k's but the largest, nor Table 2's k.
+        Such as ``n is 128, the paper's 1000``. The paper does not state the length of training, Matryoshka's smaller
+        k's and Table 2's k, so they are not compared.
     """
     source, expected = study.source(run.source), "clip" if table == "table2" else "bench"
     kind = source.kind
@@ -113,16 +113,16 @@ def differences(
 
 
 def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) -> list[str]:
-    """Return why features of runs without anchors are not divided as ``n_anchors`` anchors divide them.
+    """Return why the features of runs without anchors are not divided like those of ``n_anchors`` anchors.
 
     Parameters
     ----------
     study
-        What the runs are of.
+        The configuration of the runs.
     anchorings
-        Those of the runs beside them, which divide features if they are one.
+        Anchorings of the same table and source. A single one divides the features of runs without anchors.
     n_anchors
-        What a reading takes the anchored row to have.
+        The number of anchors that a reading assumes for the anchored row.
     """
     if len(anchorings) != 1:
         return [f"{len(anchorings)} anchorings stand beside runs without anchors, one says which features are given"]
@@ -131,7 +131,7 @@ def beside_differences(study: Study, anchorings: Sequence[str], n_anchors: int) 
 
 
 def figure6_differences(study: Study, asked: Resampling) -> list[str]:
-    """Return what Figure 6's runs have other than section 5.3; nothing at the paper's scale."""
+    """Return how the settings of Figure 6's runs differ from section 5.3; empty at the paper's scale."""
     source = study.language(asked.source)
     if source is None:
         kind = study.source(asked.source).kind
@@ -152,7 +152,7 @@ def figure6_differences(study: Study, asked: Resampling) -> list[str]:
 
 
 def _other_images(source: Clip) -> Iterator[str]:
-    """What images a folder holds, only its name and their number tell."""
+    """Yield differences of Table 2's data. Images are recognised by the name of their folder and by their number."""
     if "imagenet" not in source.images.lower():
         yield f"images are {source.images}, the paper's ImageNet-1K"
     if not (source.model.startswith("ViT-B-32") and source.pretrained == "openai"):
@@ -166,7 +166,7 @@ def _other_images(source: Clip) -> Iterator[str]:
 
 
 def _written(value: Any) -> Any:
-    """Return a setting as a configuration writes it."""
+    """Return a setting as a configuration has it."""
     return value.model_dump() if isinstance(value, Hierarchy) else value
 
 
