@@ -1,20 +1,22 @@
-"""Check the paper's theorems by computation: CSV and Markdown of what became of each claim."""
+"""Check the paper's theorems by computation, and write the result of each claim as CSV and Markdown."""
 
 import logging
 from pathlib import Path
 
+import pandas as pd
+
 from sdlcore.command_line import cli
 from sdlcore.storage.files import write_text
 from sdlcore.study.results.tables import write_csv
-from sdlcore.study.theory.audit import audit, claims_frame
-from sdlcore.study.theory.markup import counts_sentence, theory_markdown
+from sdlcore.study.theory.check import check
+from sdlcore.study.theory.claims import counts_sentence, page
 
 
 def main(*, csv: Path, markdown: Path) -> None:
-    frame = claims_frame(audit())
-    write_csv(csv, frame)
-    write_text(markdown, theory_markdown(frame))
-    logging.info("%s", counts_sentence(frame))
+    table = pd.DataFrame([claim.row() for claim in check()])
+    write_csv(csv, table)
+    write_text(markdown, page(table))
+    logging.info("%s", counts_sentence(table))
 
 
 if __name__ == "__main__":

@@ -1,47 +1,38 @@
-"""The approximate loss (eq. 11 and 13) as a landscape: codes, patterns, gradients, and two ways down.
+"""The approximate loss (eq. 11 and 13): patterns, gradients, descent, and the random problems that checks use.
 
-Everything is in float64 and small. Features are columns, as in the paper: W_p is n_p x n and W_r is n_r x n. Weights
-are stored by latent, as in `SparseCoder`: W_enc is n_q x n_p and W_dec is n_q x n_r (the paper's W_D transposed).
+All of it is small and in float64. Features are columns, as in the paper: W_p is n_p x n and W_r is n_r x n. Weights are
+stored by latent, as in the package's models: W_enc is n_q x n_p and W_dec is n_q x n_r (the paper's W_D transposed).
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from sdlcore.losses.reconstruction import reconstruction
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.run import Activation, ModelConfig
+ACTIVATIONS = ("relu", "jumprelu", "topk")
+PAPER_BENCHES = [
+    (1000, 0.99, 0.1),
+    *((n, 0.99, 0.1) for n in (800, 900, 1100, 1200, 1300, 1400)),
+    *((1000, 0.99, M) for M in (0.05, 0.2, 0.5)),
+    *((1000, S, 0.1) for S in (0.995, 0.95, 0.9)),
+]
+"""n, S and M of the paper's Table 1, and then of its Tables 4, 5 and 6."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What the approximate loss is a function of, besides the weights.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or both k and a threshold are given.
-    """
+    """Features and their weights: everything that the approximate loss depends on besides the dictionary."""
 
     W_p: np.ndarray
     """n_p x n features of the input."""
     W_r: np.ndarray
     """n_r x n features of the target."""
     M: np.ndarray
-    """n weights: M_d = Pr(d alone is active) E[x_d^2 | it is]."""
+    """n weights: M_d = Pr(d alone is active) E[x_d^2 | d is active]."""
     threshold: float = 0.0
     """c: sigma(z) = z 1(z > c)."""
     k: int | None = None
     """Latents that TopK keeps of those above zero; None keeps all."""
-
-    def __post_init__(self) -> None:
-        n = self.W_p.shape[1]
-        if self.W_r.shape[1] != n or self.M.shape != (n,):
-            raise ValueError(f"W_p {self.W_p.shape}, W_r {self.W_r.shape} and M {self.M.shape} do not fit each other")
-        if self.k is not None and self.threshold:
-            raise ValueError("TopK has no threshold: give k or threshold")
 
     @property
     def n(self) -> int:
@@ -60,13 +51,35 @@ class Weights(NamedTuple):
 
 def autoencoder(W: np.ndarray, M: np.ndarray | None = None, threshold: float = 0.0, k: int | None = None) -> Problem:
     """Return the problem of an autoencoder, W_r = W_p; each M_d is 1 if left out."""
-    return Problem(W, W, np.ones(W.shape[1]) if M is None else np.asarray(M, float), threshold, k)
+    return Problem(W, W, np.ones(W.shape[1]) if M is None else M, threshold, k)
 
 
 def unit_columns(dimension: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return random directions, dimension x n."""
     W = rng.standard_normal((dimension, n))
     return W / np.linalg.norm(W, axis=0)
+
+
+def random_problem(
+    rng: np.random.Generator, activation: str, latents: int | None = None, k: int | None = None
+) -> tuple[Problem, Weights]:
+    """Return a problem of 2 to 5 features, and a random dictionary in which every feature activates some latent.
+
+    Features of input and target are unit vectors of 2 to 4 dimensions, drawn independently of each other.
+    """
+    while True:
+        n, n_p, n_r = int(rng.integers(2, 6)), int(rng.integers(2, 5)), int(rng.integers(2, 5))
+        n_q = latents or int(rng.integers(2, 5))
+        problem = Problem(
+            unit_columns(n_p, n, rng),
+            unit_columns(n_r, n, rng),
+            rng.uniform(0.2, 2, n),
+            threshold=float(rng.uniform(0.05, 0.5)) if activation == "jumprelu" else 0.0,
+            k=(k or int(rng.integers(1, n_q + 1))) if activation == "topk" else None,
+        )
+        weights = Weights(rng.standard_normal((n_q, n_p)), rng.standard_normal((n_q, n_r)))
+        if pattern(weights.W_enc, problem).any(axis=0).all():
+            return problem, weights
 
 
 def activate(z_QB: np.ndarray, problem: Problem) -> np.ndarray:
@@ -95,36 +108,15 @@ def residuals(weights: Weights, problem: Problem) -> np.ndarray:
 
 
 def approximate_loss(weights: Weights, problem: Problem) -> float:
-    """Return sum_d M_d || w_r^d - W_D sigma(W_E w_p^d) ||^2 (eq. 11)."""
+    """Return L~ = sum_d M_d || w_r^d - W_D sigma(W_E w_p^d) ||^2 (eq. 11)."""
     return float(problem.M @ np.square(residuals(weights, problem)).sum(axis=0))
 
 
-def to_model(weights: Weights, problem: Problem) -> SparseCoder:
-    """Return the weights as the package's own model, in float64."""
-    n_q, n_p = weights.W_enc.shape
-    activation: Activation = "topk" if problem.k is not None else "jumprelu" if problem.threshold else "relu"
-    config = ModelConfig(activation=activation, n_q=n_q, k=problem.k)
-    model = SparseCoder(config, (n_p,), (weights.W_dec.shape[1],)).double()
-    with torch.no_grad():
-        model.W_enc.copy_(torch.from_numpy(weights.W_enc))
-        model.W_dec.copy_(torch.from_numpy(weights.W_dec))
-        if activation == "jumprelu":
-            model.get_parameter("sigma.threshold").fill_(problem.threshold)
-    return model.eval()
-
-
-def model_loss(model: SparseCoder, problem: Problem) -> torch.Tensor:
-    """Return eq. (11) as the package's own reconstruction loss over the n single features, to be differentiated."""
-    scale = torch.from_numpy(np.sqrt(problem.n * problem.M))[:, None]
-    x_hat = model(torch.from_numpy(np.ascontiguousarray(problem.W_p.T))).x_hat
-    return reconstruction(scale * torch.from_numpy(np.ascontiguousarray(problem.W_r.T)), scale * x_hat)
-
-
 def gradients(weights: Weights, problem: Problem) -> Weights:
-    """Return the gradients of eq. (11), by automatic differentiation of the package's model."""
-    model = to_model(weights, problem)
-    found = torch.autograd.grad(model_loss(model, problem), [model.W_enc, model.W_dec])
-    return Weights(found[0].numpy(), found[1].numpy())
+    """Return the gradients of eq. (11), by eq. (45) and (49)."""
+    z_QD = codes(weights.W_enc, problem)
+    weighted = -2 * problem.M * residuals(weights, problem)
+    return Weights(((weights.W_dec @ weighted) * (z_QD > 0)) @ problem.W_p.T, z_QD @ weighted.T)
 
 
 def gradient_norm(weights: Weights, problem: Problem) -> float:
@@ -132,17 +124,10 @@ def gradient_norm(weights: Weights, problem: Problem) -> float:
     return max(float(np.abs(part).max()) for part in gradients(weights, problem))
 
 
-def closed_gradients(weights: Weights, problem: Problem) -> Weights:
-    """Return the gradients of eq. (11) by their formulas (eq. 45 and 49), which long descents are made with."""
-    z_QD = codes(weights.W_enc, problem)
-    weighted = -2 * problem.M * residuals(weights, problem)
-    return Weights(((weights.W_dec @ weighted) * (z_QD > 0)) @ problem.W_p.T, z_QD @ weighted.T)
-
-
 def descend(weights: Weights, problem: Problem, steps: int = 3000, lr: float = 0.05) -> Weights:
-    """Train from ``weights`` by plain gradient steps on eq. (11), through regions as they come."""
+    """Train by plain gradient steps on eq. (11), from one region to another."""
     for _ in range(steps):
-        slope = closed_gradients(weights, problem)
+        slope = gradients(weights, problem)
         weights = Weights(weights.W_enc - lr * slope.W_enc, weights.W_dec - lr * slope.W_dec)
     return weights
 
@@ -153,15 +138,20 @@ def perturbed(weights: Weights, rng: np.random.Generator, size: float = 1e-3) ->
 
 
 def best_decoder(W_enc: np.ndarray, problem: Problem) -> np.ndarray:
-    """Return the W_dec (n_q x n_r) of least norm that minimises eq. (11) for fixed W_E."""
+    """Return the W_dec (n_q x n_r) of least norm that minimises eq. (11) for fixed W_E (eq. 76)."""
     root = np.sqrt(problem.M)[:, None]
     return np.linalg.lstsq(root * codes(W_enc, problem).T, root * problem.W_r.T, rcond=None)[0]
 
 
-def best_encoder(weights: Weights, problem: Problem) -> np.ndarray:
-    """Return the W_enc nearest to the present one that minimises eq. (11) for fixed W_D, its pattern held fixed.
+def with_best_decoder(W_enc: np.ndarray, problem: Problem) -> Weights:
+    """Return an encoder with its best decoder."""
+    return Weights(W_enc, best_decoder(W_enc, problem))
 
-    The region's inequalities are not imposed: whether the minimiser lies in the region is for the caller to see.
+
+def best_encoder(weights: Weights, problem: Problem) -> np.ndarray:
+    """Return the W_enc nearest to the present one that minimises eq. (11) for fixed W_D and a fixed pattern.
+
+    The region's inequalities are not imposed: the caller checks whether the minimiser lies in the region.
     """
     active = pattern(weights.W_enc, problem)
     root = np.sqrt(problem.M)
@@ -173,13 +163,13 @@ def best_encoder(weights: Weights, problem: Problem) -> np.ndarray:
 
 
 class Search(NamedTuple):
-    """What alternating minimisation came to."""
+    """The result of alternating minimisation."""
 
     weights: Weights
     losses: list[float]
-    """Eq. (11) after each iteration, that of the start first."""
+    """Eq. (11) after each iteration, the start's first."""
     left_after: int | None
-    """Iteration after which the encoder was in another region than at the start, which ended the search."""
+    """Iteration after which the encoder had left the region of the start, which ends the search."""
 
 
 def alternate(weights: Weights, problem: Problem, iterations: int = 100) -> Search:
@@ -187,7 +177,7 @@ def alternate(weights: Weights, problem: Problem, iterations: int = 100) -> Sear
     start = pattern(weights.W_enc, problem)
     losses = [approximate_loss(weights, problem)]
     for iteration in range(1, iterations + 1):
-        weights = Weights(weights.W_enc, best_decoder(weights.W_enc, problem))
+        weights = with_best_decoder(weights.W_enc, problem)
         weights = Weights(best_encoder(weights, problem), weights.W_dec)
         losses.append(approximate_loss(weights, problem))
         if (pattern(weights.W_enc, problem) != start).any():

@@ -1,1 +1,0 @@
-"""Checks of each theorem over many random instances."""

@@ -1,0 +1,157 @@
+"""A claim of the paper with the result of its check, and the table and page of all claims.
+
+A check computes one boolean per random instance: is the claim false here? The verdict follows from these counts.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pandas as pd
+
+HOLDS = "holds"
+CONDITIONAL = "holds with a further condition"
+FAILS = "fails as stated"
+VERDICTS = (HOLDS, CONDITIONAL, FAILS)
+
+Version = Literal["3", "later", "both"]
+VERSION_3: Final = "3"
+LATER: Final = "later"
+BOTH: Final = "both"
+PROSE = {VERSION_3: "version 3 alone", LATER: "the later revision alone", BOTH: "both versions"}
+RENUMBERED = {
+    "Definition 3.6": "Definition 3.1",
+    "Definition 3.9": "Definition 3.2",
+    "Theorem 3.7": "Theorem 3.6",
+    "Theorem 3.10": "Theorem 3.8",
+    "Example 3.8": "Example 3.7",
+}
+"""Statements that have another number in the later revision."""
+
+CAPTION = (
+    "What the theorems and examples of the paper claim, each checked by computation in float64. “Version” says "
+    "whether version 3 claims it, a later revision, or both. A claim holds where no "
+    "instance contradicts it; holds with a further condition where some do, but none in the form under “Condition”; "
+    "fails as stated otherwise. Instances are random problems of a few features and dictionaries for them, and what "
+    "was built to contradict. Verdicts follow from the counts."
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim and how often it was false.
+
+    Raises
+    ------
+    ValueError
+        If no instance was checked.
+    """
+
+    statement: str
+    """The theorem, example or step of a proof, by version 3's numbers where both versions claim it."""
+    version: Version
+    says: str
+    checked: str
+    """What was computed."""
+    false: Sequence[bool]
+    """One value per instance: True where the claim as stated is false."""
+    observed: str
+    """Constants, rates and shares that were seen."""
+    counterexample: str = ""
+    """An instance in which it is false, in numbers; not shown if no instance was false."""
+    condition: str = ""
+    """The condition under which, or the form in which, the claim is true."""
+    false_then: Sequence[bool] = ()
+    """One value per instance that meets the condition: True where the claim is false all the same."""
+
+    def __post_init__(self) -> None:
+        if not len(self.false):
+            raise ValueError(f"{self.statement}: no instance was checked")
+
+    @property
+    def later_statement(self) -> str:
+        """Return the statement by the later revision's numbers; "" if only version 3 claims it."""
+        if self.version != BOTH:
+            return self.statement if self.version == LATER else ""
+        return re.sub(r"[A-Z][a-z]+ \d\.\d+", lambda place: RENUMBERED.get(place[0], place[0]), self.statement)
+
+    @property
+    def verdict(self) -> str:
+        """Return one of `VERDICTS`."""
+        if not any(self.false):
+            return HOLDS
+        return CONDITIONAL if len(self.false_then) and not any(self.false_then) else FAILS
+
+    def row(self) -> dict[str, str | int]:
+        """Return the claim's row of the table."""
+        return {
+            "statement": self.statement,
+            "version": self.version,
+            "later_statement": self.later_statement,
+            "claim": self.says,
+            "verdict": self.verdict,
+            "checked": self.checked,
+            "instances": len(self.false),
+            "violations": int(sum(self.false)),
+            "observed": self.observed,
+            "counterexample": self.counterexample if any(self.false) else "",
+            "condition": self.condition,
+            "condition_instances": len(self.false_then),
+            "condition_violations": int(sum(self.false_then)),
+        }
+
+
+def share(flags: Sequence[bool]) -> str:
+    """Return how many flags are true, as "3 of 4 (75 %)"."""
+    return f"{sum(flags)} of {len(flags)} ({100 * sum(flags) / len(flags):.0f} %)"
+
+
+def by_place(claims: list[Claim]) -> list[Claim]:
+    """Return claims in the order of the paper: by section and number, appendices last."""
+
+    def place(claim: Claim) -> tuple[int, int]:
+        number = re.search(r"(\d+)\.(\d+)", claim.statement)
+        return (int(number[1]), int(number[2])) if number else (99, 0)
+
+    return sorted(claims, key=place)
+
+
+def counts_sentence(table: pd.DataFrame) -> str:
+    """Return how many claims have each verdict, and how many each version makes."""
+    counts = [f"{(table['verdict'] == verdict).sum()} {verdict}" for verdict in VERDICTS]
+    versions = [f"{(table['version'] == version).sum()} of {prose}" for version, prose in PROSE.items()]
+    return f"{len(table)} claims: {', '.join(counts)}. {', '.join(versions)}."
+
+
+def page(table: pd.DataFrame) -> str:
+    """Return the table of claims as Markdown: a summary, then a section per statement."""
+    summary = pd.DataFrame(
+        {
+            "Statement": table["statement"],
+            "Version": table["version"],
+            "Later revision": table["later_statement"],
+            "Claim": table["claim"].str.replace("|", "\\|"),
+            "Verdict": table["verdict"],
+            "Violated": [f"{row.violations} of {row.instances}" for row in table.itertuples()],
+        }
+    ).to_markdown(index=False, disable_numparse=True)
+    sections = []
+    for statement, rows in table.groupby("statement", sort=False):
+        sections += [f"## {statement}", *(_section(row) for _, row in rows.iterrows())]
+    return "\n\n".join(["# The theorems, checked", CAPTION, counts_sentence(table), summary, *sections]) + "\n"
+
+
+def _section(row: pd.Series) -> str:
+    there = f" (there {row['later_statement']})" if row["later_statement"] not in ("", row["statement"]) else ""
+    lines = [
+        f"- Checked: {row['checked']} Violated in {row['violations']} of {row['instances']} instances.",
+        f"- Observed: {row['observed']}",
+    ]
+    if row["counterexample"]:
+        lines.append(f"- Counterexample: {row['counterexample']}")
+    if row["condition"]:
+        violated = f"Violated in {row['condition_violations']} of {row['condition_instances']} instances."
+        lines.append(f"- Condition: {row['condition']} {violated}")
+    heading = f"**{row['claim']}** *{row['verdict'].capitalize()}.* Of {PROSE[row['version']]}{there}."
+    return f"{heading}\n\n" + "\n".join(lines)
