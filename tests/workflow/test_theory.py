@@ -14,7 +14,7 @@ VERDICTS = {
     ("Theorem 3.1, proof", "The error is bounded by a constant"): HOLDS,
     ("Theorem 3.1, proof", "The probability that two or more features are active is at most (1 - S)^2"): CONDITIONAL,
     ("Theorem 3.1, definition of M_d", "M_d = Pr"): CONDITIONAL,
-    ("Theorem 3.1 with Definition 3.9", "L~ stands for L"): CONDITIONAL,
+    ("Theorem 3.1 with Definition 3.9", "L~ approximates L in hierarchies"): CONDITIONAL,
     ("Theorem 3.2, consequence", "SDL itself"): CONDITIONAL,
     ("Theorem 3.2", "Where the activation pattern"): HOLDS,
     ("Theorem 3.2, proof", "The Hessian in W_E is block-diagonal"): CONDITIONAL,

@@ -1,7 +1,6 @@
 """The certificates of Appendix F."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,11 +52,9 @@ def test_top_1_the_search_finds_what_trying_every_pattern_finds(seed, n_q):
     found = certify_top_1(problem, n_q)
     assert found.gap < 1e-8
     assert found.upper == pytest.approx(brute_force(problem, n_q), abs=1e-9)
-    with_threshold = replace(problem, k=None, threshold=0.7)
-    for each in (problem, with_threshold):
-        weights = realise(found, each)
-        assert approximate_loss(weights, each) == pytest.approx(found.upper, abs=1e-9)
-        assert (pattern(weights.W_enc, each).sum(axis=0) <= 1).all()
+    weights = realise(found, problem)
+    assert approximate_loss(weights, problem) == pytest.approx(found.upper, abs=1e-9)
+    assert (pattern(weights.W_enc, problem).sum(axis=0) <= 1).all()
 
 
 @settings(max_examples=10)
@@ -121,7 +118,7 @@ def test_relu_may_have_no_least_loss_but_has_one_for_codes_of_bounded_sum():
         problem, weights = nearly_opposite(slant)
         # of either of two targets, the part across its column is lost
         assert approximate_loss(weights, problem) == pytest.approx(2 * slant**2 / (1 + slant**2))
-    narrow, wide = certify(problem, 2, 0.02, largest=2.0), certify(problem, 2, 0.02, largest=10.0)
+    narrow, wide = certify(problem, 2, 0.05, largest=2.0), certify(problem, 2, 0.05, largest=5.0)
     assert narrow.lower > wide.upper > wide.lower > 0
 
 

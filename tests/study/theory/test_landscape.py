@@ -49,7 +49,7 @@ def model_loss(weights, problem):
 
 
 # each builds a model of PyTorch, and takes 0.04 s
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(instances)
 def test_loss_and_gradients_are_those_of_equation_11_and_of_the_packages_model(instance):
     problem, weights = drawn(instance)

@@ -1,1 +1,1 @@
-"""The paper's theorems as executable statements: both sides of each, what was observed, and whether it holds."""
+"""The paper's theorems, checked by computation, and the law of encoder rows."""

@@ -62,7 +62,7 @@ def _attained() -> Claim:
         "and .001.",
         false=[losses[0] > losses[1] > losses[2] > 0] * len(losses),
         observed=f"Losses {', '.join(f'{loss:.1e}' for loss in losses)}: as small as one likes, by codes of 1 / (2 e). "
-        "Zero it is for no two columns, since the first two targets would have to be these.",
+        "No two columns reach zero, since they would have to be the first two targets.",
         counterexample=f"e = 0.001: L~ = {losses[2]:.1e}, and a smaller e loses less.",
         condition=f"Codes of bounded sum: lower bounds are then above zero ({', '.join(lowest)}).",
         false_then=[each.lower <= 0 for each in found],
@@ -106,9 +106,9 @@ def _top_1(rng: np.random.Generator, instances: int = 30, latents: int = 3) -> C
         "meets the loss of actual weights, and no trained dictionary is below it.",
         false=false,
         observed=f"Proved in {share([not wrong for wrong in false])} with {np.median(nodes):.0f} nodes (median; there "
-        f"are {(latents + 1) ** 7} patterns). The bound of rank without any search is {np.median(ranks):.0%} of the "
-        f"optimum (median). Of local minima with random patterns, {share(spurious)} are proved "
-        f"spurious; gradient descent from a random start reached the optimum in {share(reached)}.",
+        f"are {(latents + 1) ** 7} patterns). The rank bound, which needs no search, is {np.median(ranks):.0%} of the "
+        f"optimum (median). Of local minima with random patterns, {share(spurious)} are proved spurious; gradient "
+        f"descent from a random start reached the optimum in {share(reached)}.",
     )
 
 
@@ -140,12 +140,12 @@ def _relu(rng: np.random.Generator, instances: int = 20, latents: int = 2) -> Cl
         says="Branch and bound proves global optimality to within 2 %: ReLU, five features in the plane, two latents.",
         checked="Branching over boxes of decoder columns, bounded by non-negative least squares on their corners; of "
         f"all encoders whose codes sum to {LARGEST:g} at most for columns with a largest entry of 1. Whether the gap "
-        "closes with 2000 nodes, the upper bound is the loss of actual weights, and no trained dictionary is below "
-        "the lower one; in three dimensions, only the latter two.",
+        "closes with 2000 nodes, the upper bound is the loss of actual weights, and no trained dictionary is below the "
+        "lower one; in three dimensions, only the latter two.",
         false=false,
         observed=f"Closed in {share([gap <= RELATIVE_GAP + EXACT for gap in gaps])} with {np.median(nodes):.0f} nodes "
         f"(median). In three dimensions the gap after 2000 nodes is {min(solid):.1%} to {max(solid):.1%} of the loss "
-        f"of no dictionary. Codes four times as large are proved to lose less in {share(larger)}: two nearly opposite "
-        "columns reconstruct half of the plane. Gradient descent from a random start ended as low as the certified "
-        f"solution in {share(reached)}.",
+        f"without a dictionary. Codes four times as large are proved to lose less in {share(larger)}: two nearly "
+        "opposite columns reconstruct half of the plane. Gradient descent from a random start lost as little as the "
+        f"certified solution in {share(reached)}.",
     )

@@ -47,15 +47,9 @@ def rank_bound(problem: Problem, n_q: int) -> float:
 
 
 def realise(certificate: Certificate, problem: Problem) -> Weights:
-    """Return weights that have the certificate's codes; features of the input must be linearly independent.
-
-    Codes are scaled up, and decoder columns down, until all codes are above the threshold.
-    """
-    z, W_dec = certificate.codes.copy(), certificate.W_dec.copy()
-    for i, row in enumerate(z):
-        scale = max(1.0, 2 * problem.threshold / row[row > 0].min(initial=np.inf))
-        z[i], W_dec[i] = np.where(row > 0, scale * row, -1.0), W_dec[i] / scale
-    return Weights(z @ np.linalg.pinv(problem.W_p), W_dec)
+    """Return weights that have the certificate's codes under ReLU or TopK, for linearly independent input features."""
+    z = np.where(certificate.codes > 0, certificate.codes, -1.0)
+    return Weights(z @ np.linalg.pinv(problem.W_p), certificate.W_dec)
 
 
 def certify_top_1(problem: Problem, n_q: int, most_nodes: int = 100_000) -> Certificate:

@@ -30,11 +30,11 @@ RENUMBERED = {
 """Statements that have another number in the later revision."""
 
 CAPTION = (
-    "What the theorems and examples of the paper claim, each checked by computation in float64. “Version” says "
-    "whether version 3 claims it, a later revision, or both. A claim holds where no "
-    "instance contradicts it; holds with a further condition where some do, but none in the form under “Condition”; "
-    "fails as stated otherwise. Instances are random problems of a few features and dictionaries for them, and what "
-    "was built to contradict. Verdicts follow from the counts."
+    "The claims of the paper's theorems and examples, each checked by computation in float64. “Version” is the version "
+    "of the paper that makes the claim: version 3, a later revision, or both. A claim holds if no instance contradicts "
+    "it. It holds with a further condition if some instances contradict it, but none in the form under “Condition”. "
+    "Otherwise it fails as stated. Instances are random problems of a few features with dictionaries for them, and "
+    "constructed counterexamples. Verdicts follow from the counts."
 )
 
 

@@ -59,10 +59,10 @@ def _traps(rng: np.random.Generator, starts: int = 30) -> Claim:
     return Claim(
         "Example 3.5",
         BOTH,
-        says="Gradient descent is trapped there.",
+        says="Gradient descent is trapped at this point.",
         checked="Gradient descent under Top-1 from starts that are perturbed by noise of standard deviation .001.",
         false=top_1,
-        observed=f"Away from loss 1 came {share(top_1)}. Gradients vanish under ReLU alone, too, but there the dead "
-        "latent's row of zeros lies on the border of its region, noise makes it fire, and it takes one of the "
+        observed=f"{share(top_1)} escaped from loss 1. Gradients vanish under ReLU without Top-1, too, but there the "
+        "dead latent's row of zeros is on the border of its region: noise makes it fire, and it takes one of the "
         f"features: {share(relu)} escaped. With a dead latent whose pre-activations are -.5, {share(relu_dead)} did.",
     )

@@ -67,13 +67,13 @@ def claims(rng: np.random.Generator, instances: int = 20) -> list[Claim]:
     claim = Claim(
         "Example 3.8",
         BOTH,
-        says="A latent for one breed and another for the remaining three is a pattern that training is stuck in.",
+        says="A latent for one breed and another for the remaining three is a pattern in which training gets stuck.",
         checked="Four breeds about a common direction and three other animals, ReLU; the point of Theorem 3.7 with "
         "this pattern: gradients, loss, pattern, and gradient descent from near it.",
         false=false,
         observed=f"Stuck at a loss of {absorbed:.3g} (median) in {share([not wrong for wrong in false])}. One latent "
         f"for all four breeds, which the paper calls ideal, loses {together:.3g}: more in "
-        f"{share([one < other for one, other in losses])}. "
-        "Absorption is a step from there towards one latent for each breed, whose loss is zero.",
+        f"{share([one < other for one, other in losses])}. Absorption is a step from there towards one latent for each "
+        "breed, whose loss is zero.",
     )
     return [claim]

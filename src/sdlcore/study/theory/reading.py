@@ -1,4 +1,4 @@
-"""Read the latents of a trained dictionary: how its encoder rows look like the features that its decoder has."""
+"""Compare the encoder rows of a trained dictionary with the features that its decoder recovers."""
 
 from typing import NamedTuple
 
@@ -11,30 +11,30 @@ from sdlcore.study.theory.readout import nearest_ridge, own_cosines, own_product
 
 
 class Read(NamedTuple):
-    """How encoder rows look like the features that their latents decode: means over features."""
+    """Similarity of encoder rows and the features that their latents decode: means over recovered features."""
 
     cosine: float
-    """Absolute cosine of the feature with the encoder row of the latent whose decoder column is nearest to it."""
+    """Absolute cosine between the feature and the encoder row of the latent whose decoder column is nearest to it."""
     inner_product: float
-    """Their absolute inner product, as the weights stand."""
+    """Their absolute inner product, with the weights as they are."""
     gain: float
-    """The same with decoder columns of norm 1: how much of the feature this latent passes on."""
+    """The same with decoder columns scaled to norm 1: the share of the feature that this latent passes on."""
     latents: float
-    """Decoder columns that are as near to the feature as recovery asks."""
+    """Number of decoder columns that recover the feature."""
     cosine_together: float
-    """Cosine of the feature with the sum of their rows, each times the length of its column along the feature."""
+    """Cosine between the feature and the sum of their rows, each times the length of its column along the feature."""
     gain_together: float
-    """Inner product of the feature with that sum: how much of the feature they pass on together."""
+    """Inner product of the feature and that sum: the share of the feature that they pass on together."""
     ridge: float
-    """The ridge whose least-squares read-outs the first rows are nearest to, as a share of a coordinate's variance."""
+    """The ridge whose least-squares read-outs are nearest to the first rows, as a share of a coordinate's variance."""
     explained: float
-    """Share of their squared length that these read-outs account for."""
+    """Share of the rows' squared length that these read-outs explain."""
     decoder_recovers: float
-    """Share of features with such a column. Others are left out of all that stands above."""
+    """Share of features that some decoder column recovers. The other fields are means over these features."""
 
 
 def read(model: SparseCoder, W: np.ndarray) -> Read:
-    """Return how the encoder rows of an autoencoder look like true features, n_p x n; NaN where it decodes none."""
+    """Compare the encoder rows of an autoencoder with true features, n_p x n; NaN if it recovers none."""
     rows, columns = (weights.detach().double().numpy() for weights in (model.W_enc, model.W_dec))
     lengths = np.linalg.norm(columns, axis=1)
     cosines_QD = normalise_rows(columns) @ W

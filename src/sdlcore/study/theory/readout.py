@@ -1,7 +1,7 @@
 """How much an encoder row looks like its feature: the law sqrt(1 - n_p / n).
 
-An untied encoder row that reads a feature best is not the feature. Its cosine with the feature depends on how many
-features there are, and on noise, and on nothing else.
+The encoder row that reads a feature best is not the feature, unless weights are tied. Its cosine with the feature
+depends on the number of features and on noise, and on nothing else.
 
 Assumptions
 -----------
@@ -24,7 +24,7 @@ Derivation
 5. With D = (1 - g + t)^2 + 4 g t the positive root is m = (sqrt(D) - (1 - g + t)) / (2 g t), and implicit
    differentiation gives m' = m (1 + g m) / sqrt(D). So cos^2 = m sqrt(D) / (1 + g m).
 6. Without noise m = 1 / (1 - g) and m' = 1 / (1 - g)^3 for n > n_p: **cos^2 = 1 - n_p / n**. For n <= n_p the row is
-   what is left of w_d outside the span of the others, and cos^2 = 1 - n / n_p.
+   the component of w_d outside the span of the others, and cos^2 = 1 - n / n_p.
 
 The inner product of r with w_d is q / (1 + q), q = g m(-t): n_p / n without noise. A row that need only be right where
 its feature is active, as a sparse code's is, sees the feature's second moment 1 / P(active) times as large beside the
@@ -35,15 +35,15 @@ A regression on N samples adds an error to the row, and so turns it away. With t
 error has an expected square of q / (1 + q) n_p / (N - n_p), and |r|^2 = g^2 m' / (1 + q)^2. Their ratio is
 n_p sqrt(D) / (g (N - n_p)), without noise n_p (1 - g) / (g (N - n_p)); cos^2 is divided by 1 plus that.
 
-Where it stops
---------------
-- Near n = n_p it says 0, and a finite n, a ridge or a little noise says more.
-- Directions that cluster look less like themselves: the law is of random ones. The paper's bench pushes its features
+Limits
+------
+- Near n = n_p the law gives 0. A finite n, a ridge or a little noise gives more.
+- For directions that cluster the cosine is lower: the law assumes random ones. The paper's bench pushes its features
   apart, which raises the cosine a little.
 - Correlated activities and unequal variances hardly matter without noise. With noise they do.
-- A dictionary that misses features, or is not at its least squares, has other rows.
-- Under heavy noise the law stands and the cosine goes to 1, but no method finds the features any longer.
-- Tied weights are no read-out: a row is its decoder column.
+- The law does not apply to a dictionary that misses features, or has not reached its least squares.
+- Under heavy noise the law holds and the cosine goes to 1, but no method finds the features any longer.
+- The law does not apply to tied weights, in which a row is its decoder column.
 """
 
 import math
@@ -77,7 +77,7 @@ def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> 
     ratio = n_p / n
     if noise == 0:
         cosine = math.sqrt(1 - min(ratio, 1 / ratio))
-        # what |error|^2 / |row|^2 of the row is, times samples - n_p
+        # |error|^2 / |row|^2 of the row, times samples - n_p
         error = n_p * max(1 - ratio, 0.0) / ratio
     else:
         m, root = _stieltjes(ratio, noise)
@@ -87,7 +87,7 @@ def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> 
 
 
 def gain(n: float, n_p: float, noise: float = 0.0, active: float = 1.0) -> float:
-    """Return the inner product of a read-out with its feature, which is the code of the feature alone.
+    """Return the inner product of a read-out with its feature: the code of the feature alone.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _stieltjes(ratio: float, t: float) -> tuple[float, float]:
     """Return m(-t) of the distribution of Marchenko and Pastur with a ratio n_p / n, for t > 0, and sqrt(D)."""
     b = 1 - ratio + t
     root = float(np.sqrt(b * b + 4 * ratio * t))
-    # the same root twice: of a small t, each form cancels where the other does not
+    # two forms of one root: for small t, each cancels where the other does not
     return (2 / (b + root) if b > 0 else (root - b) / (2 * ratio * t)), root
 
 
@@ -139,7 +139,7 @@ def read_outs(W: np.ndarray, noise: float = 0.0, covariance: np.ndarray | None =
 
     Returns
     -------
-    Without noise the shortest rows, where several read out as well.
+    Without noise, the shortest rows if several are least-squares solutions.
     """
     n_p, n = W.shape
     C = np.eye(n) if covariance is None else covariance

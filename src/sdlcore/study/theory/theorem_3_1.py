@@ -74,13 +74,12 @@ def _rate(drawn: Drawn) -> Claim:
         "under ReLU, TopK and JumpReLU; a feature that is active is .5, 1 or 2.",
         false=_not_quadratic(homogeneous + jumprelu),
         observed=f"Median exponent {np.median(homogeneous):.3f} with ReLU and TopK, {np.median(jumprelu):.3f} with "
-        "JumpReLU. The constant is the sum of expected errors over pairs of features (measured over computed: "
-        f"{min(limits):.3f} to {max(limits):.3f}), n(n-1)/2 of them, here of {np.median(constants):.2g} (median) "
-        "each: L~ is near L only where n (1 - S) is small.",
-        counterexample=f"JumpReLU in {share(_not_quadratic(jumprelu))}: sigma(x z) is not x sigma(z). One feature, "
-        f"c = .7, W_E = W_D = 1, S = .99: L = {example.exact:.4f} (magnitude .5 is lost), L~ = "
-        f"{example.approximate:.4f}.",
-        condition="sigma(a z) = a sigma(z) for a > 0, as of ReLU and TopK; or, with a threshold, E || x_d w_r^d - W_D "
+        "JumpReLU. The constant is the sum of the expected errors of all pairs of features (measured over computed: "
+        f"{min(limits):.3f} to {max(limits):.3f}), n(n-1)/2 pairs of {np.median(constants):.2g} (median) each: L~ is "
+        "near L only if n (1 - S) is small.",
+        counterexample=f"JumpReLU in {share(_not_quadratic(jumprelu))}: sigma(x z) is not x sigma(z). One feature, c = "
+        f".7, W_E = W_D = 1, S = .99: L = {example.exact:.4f} (magnitude .5 is lost), L~ = {example.approximate:.4f}.",
+        condition="sigma(a z) = a sigma(z) for a > 0, as for ReLU and TopK; or, with a threshold, E || x_d w_r^d - W_D "
         "sigma(x_d W_E w_p^d) ||^2 in place of E[x_d^2] || ... ||^2.",
         false_then=_not_quadratic(homogeneous + inside),
     )
@@ -101,8 +100,8 @@ def _constant(drawn: Drawn, rng: np.random.Generator) -> Claim:
         checked="0 <= L - L~ <= C (1 - S)^2 with C = n (n - 1) E[x_d^2 | x_d > 0] (|W_r| + |W_D| |W_E W_p|)^2, at S "
         "between 0 and .999; magnitudes inside sigma where there is a threshold.",
         false=[not -1e-12 <= ratio <= 1 for ratio in ratios],
-        observed=f"Such a C exists for every S, not in the limit only, and grows with n^2; {min(ratios):.2g} to "
-        f"{max(ratios):.2g} of it are reached.",
+        observed="Such a C exists for every S, not only in the limit, and grows with n^2; L - L~ reaches "
+        f"{min(ratios):.2g} to {max(ratios):.2g} of the bound.",
     )
 
 
@@ -135,7 +134,7 @@ def _definition(drawn: Drawn) -> Claim:
         "Theorem 3.1, definition of M_d",
         BOTH,
         says="M_d = Pr(x = x_d e_d) E[x_d^2 | x_d > 0], as it is written.",
-        checked="The exponent again, where x = 0, which is x_d e_d with x_d = 0 for each d, is counted in.",
+        checked="The exponent again, counting x = 0, which is x_d e_d with x_d = 0 for each d.",
         false=_not_quadratic(exponents[True]),
         observed=f"Median exponent {np.median(exponents[True]):.3f}: L~ then tends to a constant while L tends to "
         "zero.",
@@ -163,13 +162,14 @@ def _hierarchy(rng: np.random.Generator, instances: int = 60) -> Claim:
     return Claim(
         "Theorem 3.1 with Definition 3.9",
         BOTH,
-        says="L~ stands for L where features have parents, whose absorption Theorem 3.10 explains by minima of L~.",
+        says="L~ approximates L in hierarchies, too, in which Theorem 3.10 explains absorption by minima of L~.",
         checked="The exponent with a parent that is active where a child is, among two to four children, under ReLU.",
         false=_not_quadratic(exponents),
         observed=f"Median exponent {np.median(exponents):.3f}. Neither a parent nor a child is ever active alone, so "
-        "that each M_d is 0, and L~ of every dictionary; a parent and its child are not independent (Assumption 2.4).",
-        counterexample="A parent and two children, orthonormal, magnitude 1, S = .99, a latent for each child and "
-        f"none for the parent: L = {example.exact:.4f}, L~ = {example.approximate:.4g}.",
+        "that every M_d is 0, and so is L~ for every dictionary; a parent and its child are not independent "
+        "(Assumption 2.4).",
+        counterexample="A parent and two children, orthonormal, magnitude 1, S = .99, a latent for each child and none "
+        f"for the parent: L = {example.exact:.4f}, L~ = {example.approximate:.4g}.",
         condition="The same features without the hierarchy, independent.",
         false_then=_not_quadratic(apart),
     )

@@ -126,17 +126,13 @@ TWO_PARENTS = directions(0, 40, -40, 180, 140, 220)
 """Three children of each of two parents, whose latents have the rows (1, 0) and (-1, 0)."""
 
 
-class Drawn(NamedTuple):
-    """Random features without any hierarchy, an encoder, and one of its latents that several of them activate."""
-
-    problem: Problem
-    W_enc: np.ndarray
-    latent: int
+Drawn = list[tuple[Problem, np.ndarray, int]]
+"""Random features without any hierarchy, an encoder, and one of its latents that several features activate."""
 
 
-def draw(rng: np.random.Generator, instances: int = 240) -> list[Drawn]:
+def draw(rng: np.random.Generator, instances: int = 240) -> Drawn:
     """Return random instances; in every fifth, two members share the least activation, as siblings may."""
-    drawn: list[Drawn] = []
+    drawn: Drawn = []
     while len(drawn) < instances:
         tie = len(drawn) % 5 == 0
         problem = autoencoder(unit_columns(6, 6, rng), threshold=float(rng.uniform(0.05, 0.3)))
@@ -148,11 +144,11 @@ def draw(rng: np.random.Generator, instances: int = 240) -> list[Drawn]:
             W_enc = z @ np.linalg.inv(problem.W_p)
         several = np.flatnonzero(pattern(W_enc, problem).sum(axis=1) >= 2)
         if len(several) and (not tie or several[0] == 0):
-            drawn.append(Drawn(problem, W_enc, int(several[0])))
+            drawn.append((problem, W_enc, int(several[0])))
     return drawn
 
 
-def claims(drawn: list[Drawn], rng: np.random.Generator) -> list[Claim]:
+def claims(drawn: Drawn, rng: np.random.Generator) -> list[Claim]:
     """Check Theorem 3.10, its hypothesis, its proof and its consequence."""
     return [
         _construction(drawn, rng),
@@ -163,21 +159,22 @@ def claims(drawn: list[Drawn], rng: np.random.Generator) -> list[Claim]:
     ]
 
 
-def _repaired_fails(drawn: list[Drawn], rng: np.random.Generator) -> list[bool]:
+def _repaired_fails(drawn: Drawn, rng: np.random.Generator) -> list[bool]:
     return [
         bool(wrong_entries(repaired_absorption(W_enc, problem, latent, rng), W_enc, problem, latent).any())
         for problem, W_enc, latent in drawn
     ]
 
 
-def _construction(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
+def _construction(drawn: Drawn, rng: np.random.Generator) -> Claim:
     wrong = [
         wrong_entries(paper_absorption(W_enc, problem, latent), W_enc, problem, latent)
         for problem, W_enc, latent in drawn
     ]
     false = [bool(each.any()) for each in wrong]
-    elsewhere = [bool(np.delete(each, drawn[i].latent, axis=0).any()) for i, each in enumerate(wrong)]
-    ties = [bool(each[drawn[i].latent].any()) for i, each in enumerate(wrong)]
+    latents = [latent for _, _, latent in drawn]
+    elsewhere = [np.delete(each, latent, axis=0).any() for each, latent in zip(wrong, latents, strict=True)]
+    ties = [each[latent].any() for each, latent in zip(wrong, latents, strict=True)]
     children = autoencoder(np.eye(4), threshold=1.0)
     parents = np.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.5, 5.0]])
     siblings = np.array([[3.0, 3.0, 4.0, 0.0], [0.0, 0.0, 0.0, 5.0]])
@@ -186,21 +183,21 @@ def _construction(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         "Theorem 3.10, proof",
         BOTH,
         says="The construction (one row shrunk, the threshold raised for all, a new row) has the pattern P'.",
-        checked="The construction to the letter, for random encoders; in every fifth instance two members tie for the "
-        "weakest.",
+        checked="The construction exactly as in the proof, for random encoders; in every fifth instance two members "
+        "tie for the weakest.",
         false=false,
-        observed=f"It has not in {share(false)}: another latent loses a member whose activation lies "
-        f"below the raised threshold in {sum(elsewhere)}, both of two tied members are lost in {sum(ties)}.",
+        observed=f"It has another pattern in {share(false)}: another latent loses a member whose activation lies below "
+        f"the raised threshold in {sum(elsewhere)}, both of two tied members are lost in {sum(ties)}.",
         counterexample="Orthonormal children, c = 1. The first parent has (3, 4), the second (1.5, 5): the threshold "
         f"becomes {example.threshold:.3f}, and the second loses its child of 1.5. The first has (3, 3, 4): both "
         f"children of 3 fall below {tie.threshold:.3f}.",
-        condition="The threshold left as it is: the row is shrunk until its weakest member falls below c, and turned "
-        "a little before where two tie.",
+        condition="The threshold stays: the row is shrunk until its weakest member falls below c, and turned a little "
+        "before that if two tie.",
         false_then=_repaired_fails(drawn, rng),
     )
 
 
-def _any_epsilon(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
+def _any_epsilon(drawn: Drawn, rng: np.random.Generator) -> Claim:
     false, large = [], []
     for problem, W_enc, latent in drawn:
         c, activations = problem.threshold, W_enc[latent] @ problem.W_p
@@ -213,14 +210,14 @@ def _any_epsilon(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         says="(c + a_min) / 2 < c + eps for any small eps > 0 (after eq. 98).",
         checked="The weakest members of the same encoders, eps between 1e-9 and .001 of a_min - c.",
         false=false,
-        observed=f"False in {share(false)}. Nothing hangs on it, since the threshold is raised afterwards.",
+        observed=f"False in {share(false)}. The proof does not need it, since the threshold is raised afterwards.",
         counterexample="c = 1, a_min = 3, eps = .1: 2 is not below 1.1.",
         condition="eps > (a_min - c) / 2.",
         false_then=large,
     )
 
 
-def _any_threshold(drawn: list[Drawn], rng: np.random.Generator, trials: int = 200) -> Claim:
+def _any_threshold(drawn: Drawn, rng: np.random.Generator, trials: int = 200) -> Claim:
     false = []
     for _ in range(trials):
         members: list[int] = []
@@ -235,20 +232,20 @@ def _any_threshold(drawn: list[Drawn], rng: np.random.Generator, trials: int = 2
         BOTH,
         says="If P is realizable, so is P' for some member of any group, for every sigma (ReLU has c = 0).",
         checked="Whether a row exists that exactly the wanted features activate, by linear programs that also prove "
-        "that there is none; four random directions in the plane under ReLU, and two sets that were built.",
+        "that there is none; four random directions in the plane under ReLU, and two constructed sets.",
         false=[*false, four, parents],
-        observed=f"Not for any member in {share(false)} of the random ones: scaling a row does not "
-        "change which features have a positive product with it.",
+        observed=f"Not for any member in {share(false)} of the random ones: scaling a row does not change which "
+        "features have a positive product with it.",
         counterexample="Directions at 10, -10, -100 and 100 degrees, ReLU: a row exists for the first two together, "
-        "and for neither of them alone, since each is a non-negative combination of the other one and of a third "
-        "feature. Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, "
-        "0) and (-1, 0) realise P, and no row activates any one child alone.",
+        "and for neither of them alone, since each is a non-negative combination of the other one and a third feature. "
+        "Two parents, children of one at 0, 40 and -40 degrees, of the other opposite to them: the rows (1, 0) and "
+        "(-1, 0) realise P, and no row activates a single child alone.",
         condition="A threshold c > 0 and different features (M < 1).",
         false_then=_repaired_fails(drawn, rng),
     )
 
 
-def _hierarchy(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
+def _hierarchy(drawn: Drawn, rng: np.random.Generator) -> Claim:
     # none of these features is a child of anything: they are independent random directions
     absorbed = [not fails for fails in _repaired_fails(drawn, rng)]
     return Claim(
@@ -257,9 +254,9 @@ def _hierarchy(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         says="It takes a hierarchy to make the absorbing pattern P' realizable.",
         checked="Features that are random directions, with no parent.",
         false=absorbed,
-        observed=f"It is realizable in {share(absorbed)} without any hierarchy. Definition 3.9 is nowhere "
-        "used in the proof, which holds for any features that share a latent; and it contradicts independence "
-        "(Assumption 2.4), which the later revision drops.",
+        observed=f"It is realizable in {share(absorbed)} without any hierarchy. The proof never uses Definition 3.9. "
+        "It holds for any features that share a latent; and the definition contradicts independence (Assumption 2.4), "
+        "which the later revision drops.",
         counterexample=f"Any of the {sum(absorbed)}.",
     )
 
@@ -286,9 +283,9 @@ def _partial_minima(rng: np.random.Generator, instances: int = 100) -> Claim:
         checked="Groups of three to five features, half of them random directions, half with positive inner products; "
         "one member absorbed; the point of Theorem 3.7.",
         false=missing["random"] + missing["alike"],
-        observed=f"None in {share(missing['random'])} of the random groups. Where P and P' both have "
-        f"one, that of P' loses less in {share(better)}: absorption improves on one latent for all. "
-        "Of a group of two, P' is no absorption at all, but a latent for each.",
+        observed=f"None in {share(missing['random'])} of the random groups. Where P and P' both have one, P' loses "
+        f"less in {share(better)}: absorption improves on one latent for all. For a group of two, P' is no absorption, "
+        "but a latent for each.",
         counterexample="Groups without the eigenvector of Theorem 3.7; see there.",
         condition="Members whose features have positive inner products.",
         false_then=missing["alike"],

@@ -70,14 +70,14 @@ def _union_bound(drawn: Drawn, rng: np.random.Generator) -> Claim:
         "Theorem 3.1",
         LATER,
         says="|L - L~| <= n^2 C (1 - S)^2 for 1 - S <= 1/n, with C the supremum of the squared error, for every sigma.",
-        checked="Both sides over all states, of random dictionaries and independent features, 1 - S between 1e-6/n "
-        "and 1/n; a feature that is active is .5, 1 or 2.",
+        checked="Both sides over all states, of random dictionaries and independent features, 1 - S between 1e-6/n and "
+        "1/n; a feature that is active is .5, 1 or 2.",
         false=_exceeded(homogeneous + reached["jumprelu"]),
-        observed=f"ReLU and TopK reach {max(homogeneous):.2g} of it at most: n(n-1)/2 would do in the place of n^2.",
-        counterexample=f"JumpReLU in {share(_exceeded(reached['jumprelu']))}: the term with one active "
-        f"feature takes sigma(t z) = t sigma(z). One feature, c = .7, W_E = W_D = 1, S = .99: |L - L~| = {found:.3g} "
-        f"C, the bound is {bound:.3g} C.",
-        condition="sigma(t z) = t sigma(z) for t > 0, as of ReLU and TopK, and independent features.",
+        observed=f"ReLU and TopK reach {max(homogeneous):.2g} of it at most: n(n-1)/2 suffices in place of n^2.",
+        counterexample=f"JumpReLU in {share(_exceeded(reached['jumprelu']))}: the term with one active feature needs "
+        f"sigma(t z) = t sigma(z). One feature, c = .7, W_E = W_D = 1, S = .99: |L - L~| = {found:.3g} C, the bound is "
+        f"{bound:.3g} C.",
+        condition="sigma(t z) = t sigma(z) for t > 0, as for ReLU and TopK, and independent features.",
         false_then=_exceeded(homogeneous),
     )
 
@@ -98,11 +98,11 @@ def _dependent(drawn: Drawn, rng: np.random.Generator) -> Claim:
         checked="Random dictionaries under ReLU, features of magnitude 1 that are always active together, 1 - S as "
         "above.",
         false=broken,
-        observed=f"Broken in {share(broken)}: no feature is ever active alone, so that L~ is 0, and L is of order "
-        "1 - S.",
-        counterexample="Two orthonormal features that are active together with chance 0.01, a dictionary of zeros: "
-        f"|L - L~| = {found:.3g} C, the bound is {bound:.3g} C.",
-        condition="No two features are active together more often than independent ones; checked are features that "
+        observed=f"Broken in {share(broken)}: no feature is ever active alone, so that L~ is 0, and L is of order 1 - "
+        "S.",
+        counterexample="Two orthonormal features that are active together with chance 0.01, a dictionary of zeros: |L "
+        f"- L~| = {found:.3g} C, the bound is {bound:.3g} C.",
+        condition="No two features are active together more often than independent ones; checked with features that "
         "exclude each other.",
         false_then=_exceeded(never),
     )
@@ -120,7 +120,7 @@ def _several() -> Claim:
         checked="n features that are always active together, with chance p = 1 - S.",
         false=false,
         observed=f"False at {share(false)}, wherever p < 1/n^2. The union bound multiplies the chances of the two "
-        "features of a pair, which takes independence.",
+        "features of a pair, which needs independence.",
         counterexample=f"Two features, p = .01: the chance is .01, the bound {4 * 0.01**2:.4f}.",
         condition="Independent features.",
         false_then=[several_chance(n, p) > (n * p) ** 2 for n, p in grid],
@@ -144,11 +144,11 @@ def _condition(drawn: Drawn, rng: np.random.Generator) -> Claim:
         false=missed,
         observed=f"Missed at {share(missed)}; there the bound is {min(factors):.3g} C to {max(factors):.3g} C. A bound "
         "of C or more says nothing, since L and L~ are means of squared errors (|L - L~| > C in "
-        f"{share([found > 1 + 1e-9 for found, _ in sides])}), and 1 - S = 1/n is just where that begins.",
+        f"{share([found > 1 + 1e-9 for found, _ in sides])}), and that begins at 1 - S = 1/n.",
         counterexample=f"n = 1000, S = .99, of Table 1: 1 - S = .01, 1/n = .001, the bound is {(1000 * 0.01) ** 2:.3g} "
         "C.",
-        condition="Without the condition, which the proof does not use, the bound is as true (ReLU and TopK, 1 - S "
-        "above 1/n).",
+        condition="Without the condition, which the proof does not use, the bound is true as well (ReLU and TopK, 1 - "
+        "S above 1/n).",
         false_then=[found > bound for found, bound in sides],
     )
 
@@ -171,7 +171,7 @@ def _supremum(drawn: Drawn, rng: np.random.Generator, far: float = 1e3) -> Claim
         LATER,
         says="C, the supremum of the squared error, is finite.",
         checked="The error of random dictionaries under ReLU and TopK at features drawn from the bench's exponential "
-        f"distribution, and at {far:g} times these, which that distribution can give as well.",
+        f"distribution, and at {far:g} times these, which the distribution can give as well.",
         false=unbounded,
         observed=f"It grows with the square of the magnitudes in {share(unbounded)}: C is infinite for every "
         "dictionary that does not reconstruct everything exactly.",

@@ -173,7 +173,7 @@ def _block_diagonal(drawn: list[tuple[Problem, Weights]], found: list[Curvature]
         counterexample="One feature, two latents that it activates, equal decoder columns of norm 1, M = 1: the "
         f"Hessian is [[2, 2], [2, 2]], {curvature(example, autoencoder(np.ones((1, 1)))).coupling(2):.3g} off the "
         "diagonal.",
-        condition="No feature activates two latents whose decoder columns are not orthogonal; so with Top-1.",
+        condition="No feature activates two latents whose decoder columns are not orthogonal; Top-1 ensures that.",
         false_then=[coupled(curvature(weights, problem), weights) for problem, weights in single],
     )
 
@@ -186,7 +186,7 @@ def _semidefinite(drawn: list[tuple[Problem, Weights]], found: list[Curvature], 
     return Claim(
         "Theorem 3.2, proof",
         BOTH,
-        says="The Hessian in W_E is positive semidefinite all the same.",
+        says="The Hessian in W_E is positive semidefinite nevertheless.",
         checked="Its formula with the blocks that the proof leaves out, 2 sum_d M_d (V_d V_d^T) kron (w_p^d w_p^d^T), "
         "V_d the decoder columns that d activates, against automatic differentiation; its least eigenvalue.",
         false=[
@@ -212,10 +212,10 @@ def _one_threshold(rng: np.random.Generator, instances: int) -> Claim:
         "3.2's regions are defined by.",
         checked="Whether one c gives what TopK keeps of every single feature.",
         false=false,
-        observed=f"No c does in {share(false)}. Regions in which TopK keeps the same latents are convex all the same "
-        "(the first row has them).",
+        observed=f"No c does in {share(false)}. Regions in which TopK keeps the same latents are convex nevertheless "
+        "(Theorem 3.2).",
         counterexample="Top-1 of the pre-activations (3, 2) and (1, 0) of two features keeps 3 and 1 but not 2.",
-        condition="A threshold of each sample's own.",
+        condition="A separate threshold for each sample.",
         false_then=[common_threshold(weights, problem) is None for problem, weights in alone],
     )
 

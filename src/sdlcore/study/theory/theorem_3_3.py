@@ -147,8 +147,8 @@ def _active(found: list[GroundTruth], bench: GroundTruth, rng: np.random.Generat
         says="K_d, the number of latents that a feature alone activates, is O(1).",
         checked="Its mean, in the same autoencoders; it may double and count as constant.",
         false=[value > 2 * mean[0] for value in mean[1:]],
-        observed=f"K_d - 1 grows like n^{growth(mean):.2f}, about half of all features. The rest of the "
-        "proof gives an upper bound, which stays true and says little.",
+        observed=f"K_d - 1 grows like n^{growth(mean):.2f}, about half of all features. The rest of the proof gives an "
+        "upper bound, which is true but loose.",
         counterexample=f"The paper's bench (n = 1000, n_p = 768, M = {bench.interference:.3f}): K_d - 1 = "
         f"{bench.active.mean() - 1:.1f} on average.",
         condition="A threshold c with M <= c < 1: K_d = 1 and the loss is zero (TopK: K_d <= k).",
@@ -216,7 +216,7 @@ def _any_sigma(rng: np.random.Generator, instances: int = 60) -> Claim:
         checked="Orthonormal features, M = 0, so that the loss must be 0; thresholds between 0 and 2.",
         false=false,
         observed=f"The loss is the sum of M_d in {share(false)}: a feature does not even activate its own latent.",
-        counterexample=f"c = 1: L~ = {at_ground_truth(autoencoder(np.eye(5), threshold=1.0)).loss:.3g} of 5 "
+        counterexample=f"c = 1: L~ = {at_ground_truth(autoencoder(np.eye(5), threshold=1.0)).loss:.3g} for 5 "
         "orthonormal features.",
         condition="c < 1.",
         false_then=below,
@@ -240,10 +240,10 @@ def _global(rng: np.random.Generator, instances: int = 60) -> Claim:
         checked="Autoencoders under ReLU with n_q = 2 n_p >= n: L~ there, and of W_E = [A; -A], W_D = [A^-1, -A^-1] "
         "with random A, which returns every input.",
         false=better,
-        observed=f"L~ of the ground truth is {np.median(losses):.3g} (median) with all M_d = 1; the other is lower in "
-        f"{share(better)}.",
+        observed=f"L~ of the ground truth is {np.median(losses):.3g} (median) with all M_d = 1; the other loses less "
+        f"in {share(better)}.",
         counterexample=f"Two features with inner product .6: L~ = {at_ground_truth(example).loss:.3g} at the ground "
-        f"truth, {approximate_loss(basis_with_opposite(np.eye(2)), example):.3g} of the other.",
+        f"truth, {approximate_loss(basis_with_opposite(np.eye(2)), example):.3g} for the other.",
         condition="A threshold c with M <= c < 1.",
         false_then=lost,
     )

@@ -82,8 +82,8 @@ def _positive_weights() -> Claim:
         checked="M_d of a parent and two to five children, over all states.",
         false=[M.min() <= 0 for M in family],
         observed=f"All of them are 0 in {share([M.max() <= 0 for M in family])}: a parent is active if and only if a "
-        "child is, so that none of them is ever active alone. On features in a hierarchy, Theorems 3.1 to 3.10 speak "
-        "of a loss that is zero for every dictionary.",
+        "child is, so that none of them is ever active alone. For features in a hierarchy, Theorems 3.1 to 3.10 are "
+        "about a loss that is zero for every dictionary.",
         counterexample="A parent and two children, S = .99: M = ("
         + ", ".join(f"{value:.3g}" for value in single_weights(hierarchy(2, 0.01)))
         + ").",
@@ -114,11 +114,11 @@ def _if_and_only_if(rng: np.random.Generator, instances: int = 120) -> Claim:
         "Theorem 3.4",
         BOTH,
         says="L~ = 0 if and only if w_r^d = W_D sigma(W_E w_p^d) for every d.",
-        checked="Both sides, of random dictionaries, of such with zero loss, and of such that only lack a feature "
-        "which is never active alone.",
+        checked="Both sides, for random dictionaries, for dictionaries of zero loss, and for dictionaries that only "
+        "miss a feature which is never active alone.",
         false=false,
-        observed=f"Both sides differ in {share(false)}, all with an M_d = 0. Assumptions 2.3 and 2.4 allow "
-        "for a feature that is never active, and a parent (Definition 3.9) is never active alone.",
+        observed=f"Both sides differ in {share(false)}, all with an M_d = 0. Assumptions 2.3 and 2.4 allow for a "
+        "feature that is never active, and a parent (Definition 3.9) is never active alone.",
         counterexample="Two orthonormal features, the first with M_d = 0 and no latent: L~ = "
         f"{approximate_loss(only, example):.3g}, its residual has norm "
         f"{np.linalg.norm(residuals(only, example)[:, 0]):.3g}.",
@@ -139,12 +139,12 @@ def _underdetermined(rng: np.random.Generator, instances: int = 60) -> Claim:
         "Theorem 3.4, consequence",
         BOTH,
         says="The n vector equations of eq. (16) are underdetermined when n_q > n.",
-        checked="The dimension of the solutions about the ground truth with c = M, where it has zero loss, by the "
-        "rank of the Jacobian.",
+        checked="The dimension of the set of solutions around the ground truth with c = M, where it has zero loss, by "
+        "the rank of the Jacobian.",
         false=fixed,
-        observed=f"They are so with n_q = n, too, in {share([each > 0 for each in few])}: {min(few):.0%} to "
-        f"{max(few):.0%} of the directions are free. The scale of each latent alone is one, so n_q > n is not "
-        "necessary.",
+        observed=f"They are underdetermined with n_q = n, too, in {share([each > 0 for each in few])}: {min(few):.0%} "
+        f"to {max(few):.0%} of the directions are free. The scale of each latent is a free direction, so n_q > n is "
+        "not necessary.",
     )
 
 
@@ -181,10 +181,10 @@ def _own_latents(rng: np.random.Generator, instances: int = 60) -> Claim:
         "Theorem 3.4, beyond the paper",
         BOTH,
         says="Where each feature has a latent that no other feature activates, zero loss determines the decoder.",
-        checked="Random encoders with that pattern, the decoder of least loss for each: the loss, and the least "
-        "cosine of a feature with its best decoder column and encoder row.",
+        checked="Random encoders with that pattern, the decoder of least loss for each: the loss, and the least cosine "
+        "of a feature with its best decoder column and encoder row.",
         false=false,
-        observed=f"Up to the scale of columns, the decoder has every feature exactly. The encoder is free: its least "
-        f"cosine is {np.median(encoder):.2f} (median). Zero loss without recovery "
-        "needs latents that features share, or the encoder's metric.",
+        observed="Up to the scale of columns, the decoder recovers every feature exactly. The encoder is free: its "
+        f"least cosine is {np.median(encoder):.2f} (median). Zero loss without recovery needs latents that features "
+        "share, or a metric of the encoder.",
     )

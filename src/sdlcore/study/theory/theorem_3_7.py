@@ -131,15 +131,14 @@ def _exists(drawn: list[Drawn], rng: np.random.Generator) -> Claim:
         checked=f"Random partitions of {N} random features in {N_P} dimensions, ReLU and JumpReLU, random M_d. "
         "Independent features make every pattern realizable.",
         false=missing,
-        observed=f"None in {share(missing)}. Of groups of m random directions with equal M_d there is a "
-        f"point in {text}: one of m eigenvectors has to have m equal signs. With {N_P + 4} features in {N_P} "
-        f"dimensions, {share(realized)} of groups of two with a point have an encoder row for it that leaves "
-        "others silent.",
+        observed=f"None in {share(missing)}. Groups of m random directions with equal M_d have a point in {text}: one "
+        f"of m eigenvectors needs m equal signs. With {N_P + 4} features in {N_P} dimensions, {share(realized)} of "
+        "groups of two with a point have an encoder row for it that leaves others silent.",
         counterexample="Orthonormal features, M = (2, 1), pattern ({1, 2}, {}): eigenvectors are the features "
-        f"themselves. Alternating minimisation from the encoder (1, 1) {left[0]} with c = 0, its second "
-        f"activation halved in each round, and {left[1]} with c = .1.",
+        f"themselves. Alternating minimisation from the encoder (1, 1) {left[0]} with c = 0, its second activation "
+        f"halved in each round, and {left[1]} with c = .1.",
         condition="Each group has an eigenvector of sum_{d in F} M_d w_r^d w_r^d^T with a positive product with every "
-        "member (w_p^d independent): checked are gradients, pattern, loss, and that alternating minimisation stays.",
+        "member (w_p^d independent). Checked: gradients, pattern, loss, and that alternating minimisation stays.",
         false_then=[not _is_partial_minimum(problem, groups, found[0]) for problem, groups, found in drawn if found],
     )
 
@@ -168,9 +167,9 @@ def _instance(points: int = 999) -> Claim:
         checked=f"The loss with the best decoder at {points} directions (a, b) of the row, a and b above 0. Its scale "
         "does not matter, as the decoder undoes it.",
         false=[bool((rise > 0).all())],
-        observed=f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(found - closed).max():.0e}. It rises in "
-        f"b / a throughout, from {found[0]:.3f} to {found[-1]:.3f}: no row is stationary, and descent runs to the "
-        "border b = 0.",
+        observed=f"The loss is 3 - (4 a^2 + b^2) / (2 a^2 + b^2), to {np.abs(found - closed).max():.0e}. It rises in b "
+        f"/ a throughout, from {found[0]:.3f} to {found[-1]:.3f}: no row is stationary, and descent runs to the border "
+        "b = 0.",
         counterexample=f"At a = b the loss is {found[middle]:.3f}, and rises with the angle by "
         f"{rise[middle] / step:.3f} per radian.",
         condition="Equal M_d, as in Example 3.5: the loss is the same in all directions.",
@@ -189,11 +188,11 @@ def _necessary(rng: np.random.Generator, instances: int = 80) -> Claim:
         "Theorem 3.7, beyond the paper",
         BOTH,
         says="That condition is necessary: a group without such an eigenvector has no stationary point.",
-        checked="Nonlinear least squares on the gradient from ten starts each, which knows nothing of eigenvectors, "
-        "over activations that differ by a factor of at most e^6; groups without an eigenvector.",
+        checked="Nonlinear least squares on the gradient from ten starts each, which uses no eigenvectors, over "
+        "activations that differ by a factor of at most e^6; groups without such an eigenvector.",
         false=[nearest < NEAR for nearest in apart],
-        observed=f"In groups without, it comes no nearer to zero than {min(apart):.1e} (relative to M). Of groups "
-        f"that have an eigenvector it finds a point in {share([nearest < NEAR for nearest in found])}.",
+        observed=f"In groups without it, the gradient stays above {min(apart):.1e} (relative to M). In groups with it, "
+        f"the search finds a point in {share([nearest < NEAR for nearest in found])}.",
     )
 
 
@@ -211,8 +210,8 @@ def _proof(drawn: list[Drawn]) -> Claim:
         "88).",
         checked="The gradient for an encoder that realizes the pattern with equal activations.",
         false=false,
-        observed=f"It does not in {share(false)}; median of its largest entry {np.median(slopes):.2g}. "
-        "The step from (85) to (86) takes w_p^d, another one for each d, out of the sum over d.",
+        observed=f"It does not vanish in {share(false)}; its largest entry is {np.median(slopes):.2g} (median). The "
+        "step from (85) to (86) takes w_p^d out of the sum over d, although it depends on d.",
         counterexample="Orthonormal features, M = (2, 1), encoder row (1, 1), decoder column (2/3, 1/3): the gradient "
         f"is ({row[0]:.3f}, {row[1]:.3f}).",
         condition="Activations proportional to products with the eigenvector.",
@@ -239,10 +238,10 @@ def _traps(drawn: list[Drawn], rng: np.random.Generator, most: int = 20) -> Clai
         checked="Gradient descent under ReLU from starts that are perturbed by a hundredth of the least activation, "
         ".001 at most; the Hessian in both blocks.",
         false=left[True] + left[False],
-        observed=f"It came away in {share(left[False])} where some group's eigenvalue is not its "
-        f"largest, and in {share(left[True])} where all are; a negative eigenvalue of the Hessian in "
-        f"{share(bent[False])} and {share(bent[True])}. Of m random directions the largest "
-        f"eigenvector has equal signs with chance 2^(1-m): {text}.",
+        observed=f"It escaped in {share(left[False])} where some group's eigenvalue is not its largest, and in "
+        f"{share(left[True])} where all are the largest; a negative eigenvalue of the Hessian in {share(bent[False])} "
+        f"and {share(bent[True])}. Of m random directions the largest eigenvector has equal signs with chance 2^(1-m): "
+        f"{text}.",
         counterexample="Two features with inner product -.4, one latent for both: both gradients are zero at a loss of "
         f"{approximate_loss(saddle, pair):.3g}, and descent from nearby ends at {end:.3g}.",
         condition="The eigenvalue is the largest of its group, for every group.",
@@ -266,8 +265,7 @@ def _positive(rng: np.random.Generator, instances: int = 60) -> Claim:
         says="Its loss is positive by Assumption 2.4 (step 6).",
         checked="Transcoders with two features of different inputs and equal targets, one latent for both.",
         false=equal,
-        observed=f"The loss is zero in {share(equal)}: Assumption 2.4 keeps input features apart, and says "
-        "nothing of targets.",
+        observed=f"The loss is zero in {share(equal)}: Assumption 2.4 keeps input features apart, but not targets.",
         counterexample="w_r^1 = w_r^2: a latent for both reconstructs both.",
         condition="No two target features of a group are parallel.",
         false_then=apart,
@@ -284,10 +282,10 @@ def _correlated(rng: np.random.Generator, instances: int = 200) -> Claim:
     return Claim(
         "Theorem 3.7, beyond the paper",
         BOTH,
-        says="A group whose target features all have positive inner products has a partial minimum, and it is a local "
-        "one.",
+        says="A group whose target features all have positive inner products has a partial minimum, which is a local "
+        "minimum.",
         checked="Groups of two to seven such features with random M_d: their eigenvectors.",
         false=false,
-        observed="By Perron and Frobenius the largest eigenvector of a matrix of positive entries is positive, and it "
-        "alone.",
+        observed="By Perron and Frobenius, the eigenvector of the largest eigenvalue of a matrix with positive entries "
+        "is positive, and no other eigenvector is.",
     )
