@@ -1,11 +1,12 @@
 """Theorem 3.10 (3.8 of the later revision): absorption is realizable.
 
-**Statement.** If a pattern P of M parents' latents is realizable, then for each latent i there is a member whose
-removal to a latent of its own gives a realizable pattern P' (eq. 20). Such patterns manifest as partial minima. The
-proof shrinks one row, raises the threshold of all latents, and adds a row.
+**Statement.** Parents have two or more sub-concepts each (Definition 3.9), and a pattern P with a latent for the
+sub-concepts of each parent is realizable. Then for each latent there is a member whose removal to a latent of its own
+gives a realizable pattern P' (eq. 20). Such patterns manifest as partial minima. The proof shrinks one row, raises the
+threshold of all latents, and adds a row.
 
-**Check.** The construction to the letter; linear programs that find a separating row or prove that there is none; the
-stationary points of P and P'.
+**Check.** The proof's construction, exactly; linear programs that find a separating row or prove that there is none;
+the stationary points of P and P'.
 
 **What holds.** With a threshold c > 0 and different features: leave the threshold where it is, shrink the row until the
 weakest member falls below c, and turn it a little before that if two members tie. No hierarchy is used.
