@@ -169,7 +169,24 @@ def test_settings_are_there_when_an_activation_is_made():
 
     made = own(__annotations__={"shrink": float}, __init__=init)
     sigma = make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1, "shrink": 0.2}))
-    assert (type(sigma), sigma.twice) == (made, 0.4)
+    assert isinstance(sigma, made)
+    assert (sigma.shrink, sigma.twice) == (0.2, 0.4)
+
+
+def test_a_class_is_left_as_its_author_wrote_it():
+    before = dict(vars(TopK))
+    made = type("Own", (TopK,), {"__module__": __name__, "values": lambda self, pre, support: pre})
+    before |= vars(made)
+    assert activation("own")(made) is made
+    make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1}))
+    assert {**vars(TopK), **vars(made)} == before
+
+
+def test_an_activation_that_is_not_made_by_the_class_it_is_asked_of_is_refused():
+    """It would have the defaults in the place of a run's settings."""
+    own(of=classmethod(lambda cls, config: TopK(config.k)))
+    with pytest.raises(ValueError, match=r"activation own: of returned .*, expected cls\(\.\.\.\)"):
+        make_sigma(ModelConfig.from_dict({"activation": "own", "k": 1}))
 
 
 @pytest.mark.parametrize("name", [*FIT, "pursuit", "training"])

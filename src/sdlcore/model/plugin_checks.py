@@ -1,4 +1,4 @@
-"""Check what the methods of a plugin's activation return: kernels would read beyond its end."""
+"""Check what the methods of a plugin's activation return: kernels would read beyond the end of a short tensor."""
 
 import inspect
 from collections.abc import Callable
@@ -17,22 +17,23 @@ from sdlcore.model.support import Support
 from sdlcore.plugins.registry import in_words
 
 
-def check_returned(cls: type[Sigma], called: str) -> None:
-    """Have a class check what its methods return, those that are not ours.
+def checked_methods(cls: type[Sigma], called: str) -> dict[str, Callable[..., Any]]:
+    """Return the methods that a plugin's class overrides, each with a check of what it returns.
 
     Parameters
     ----------
     cls
-        The class, whose methods are replaced.
+        The plugin's class, which is not changed.
     called
-        What errors call it, such as ``activation soft_topk``.
+        Name for errors, such as ``activation soft_topk``.
 
     Raises
     ------
     PluginError
-        If a method takes other arguments than ours.
+        If a method takes other arguments than the one that it overrides.
     """
     ours = Selecting if issubclass(cls, Selecting) else Sigma
+    found = {}
     for name in _CHECKS.keys() & set(dir(ours)):
         method = inspect.getattr_static(cls, name)
         if isinstance(method, FunctionType | staticmethod) and method.__module__.partition(".")[0] != "sdlcore":
@@ -43,10 +44,11 @@ def check_returned(cls: type[Sigma], called: str) -> None:
                 instead = "; write values(pre, support) instead, which gives the latents" * (name == "forward")
                 said = f"{name} of {called} must take {', '.join(takes)}{instead}"
                 raise PluginError(f"{cls.__module__}: {said}") from None
-            setattr(cls, name, _checking(method, _CHECKS[name], f"{called}: {name} returned"))
+            found[name] = _checked(method, _CHECKS[name], f"{called}: {name} returned")
+    return found
 
 
-def _checking(method: Any, problem_of: Callable[[Any, Any], str | None], said: str) -> Callable[..., Any]:
+def _checked(method: Any, problem_of: Callable[[Any, Any], str | None], said: str) -> Callable[..., Any]:
     @wraps(method)
     def checked(self: Sigma, *given: Any, **by_name: Any) -> Any:
         found = method.__get__(self, type(self))(*given, **by_name)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar, get_args
 
-from sdlcore.model.plugin_checks import check_returned
+from sdlcore.model.plugin_checks import checked_methods
 from sdlcore.model.sigma import Selecting, Sigma
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
@@ -16,8 +16,8 @@ AnySigma = TypeVar("AnySigma", bound=type[Sigma])
 def activation(name: str) -> Callable[[AnySigma], AnySigma]:
     """Register a class as the activation of a name, for configurations and `ModelConfig`.
 
-    Its annotated fields are its settings. They are checked as ours are, stand in configurations beside ours, and are
-    attributes of every instance. What its methods return is checked, too (`sdlcore.model.plugin_checks`).
+    Its annotated fields become settings of configurations, checked like the built-in ones. A model uses a subclass
+    that has their values as attributes and checks what the methods return (`sdlcore.model.plugin_checks`).
 
     Parameters
     ----------
@@ -38,9 +38,8 @@ def activation(name: str) -> Callable[[AnySigma], AnySigma]:
         if not issubclass(cls, Sigma):
             raise TypeError(f"activation {name}: {cls.__name__} is no subclass of Sigma, such as TopK")
         settings = settings_class(cls, f"activation {name}")
-        facts = {"selects": issubclass(cls, Selecting)}
+        facts = {"selects": issubclass(cls, Selecting), "checked": checked_methods(cls, f"activation {name}")}
         taken = [*RunConfig().to_dict(), *TAKEN]
-        check_returned(cls, f"activation {name}")
         register(Extension("activation", name, cls, settings, facts), get_args(Activation), taken)
         return cls
 
@@ -48,27 +47,25 @@ def activation(name: str) -> Callable[[AnySigma], AnySigma]:
 
 
 def make_sigma(config: ModelConfig) -> Sigma:
-    """Return the activation function of a model, of the module of its name, which alone is imported, or of a plugin.
+    """Return a model's activation function: a built-in one, whose module alone is imported, or a plugin's.
 
     Raises
     ------
     TypeError
-        If it keeps a given number of latents by `sdlcore.run.SELECTING`, and its class is not made for that.
+        If `sdlcore.run.SELECTING` names it, but it is no subclass of `Selecting`.
     ValueError
-        If the class of a plugin does not make one.
+        If ``of`` of a plugin's class returns anything else than an instance of the class that it is called on.
     """
     own = registered("activation", config.activation)
     if own is None:
         found: Sigma = import_module(f"sdlcore.model.activations.{config.activation}").SIGMA.of(config)
     else:
-        # a class that has the settings as attributes: `__init__` and `of` may read them
-        with_settings: Any = type(own.made.__name__, (own.made,), dict(config.own))
-        found = with_settings.of(config)
-        if not isinstance(found, own.made):
-            raise ValueError(f"activation {own.name}: of returned {in_words(found)}, expected one of its class")
-        found.__class__ = own.made
-    for setting, value in config.own.items():
-        setattr(found, setting, value)
+        # a subclass, since `of` and `__init__` may read the settings already
+        body = {**own.facts["checked"], **config.own, "__module__": own.module}
+        made: Any = type(own.made.__name__, (own.made,), body)
+        found = made.of(config)
+        if not isinstance(found, made):
+            raise ValueError(f"activation {own.name}: of returned {in_words(found)}, expected cls(...)")
     if config.selects and not isinstance(found, Selecting):
         raise TypeError(f"{type(found).__name__}: expected a subclass of Selecting, since SELECTING has its name")
     return found
