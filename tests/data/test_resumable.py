@@ -381,9 +381,9 @@ def change_a_number(part: Path) -> None:
     [
         (lambda part: os.truncate(part, part.stat().st_size // 2), "is damaged: it does not end with its checksums"),
         (lambda part: part.write_text("hello"), "is damaged: it does not end with its checksums"),
-        (put_a_store, "is no part of a store"),
+        (put_a_store, "was begun with other settings"),
         (put_a_part_of_another, "was begun with other settings"),
-        (lambda part: shutil.copy(part.with_name("00000.h5"), part), "does not go on from row 2500"),
+        (lambda part: shutil.copy(part.with_name("00000.h5"), part), "was begun with other settings"),
         (change_a_number, "is damaged: "),
         (lambda part: part.unlink(), None),
     ],

@@ -1,9 +1,9 @@
-"""Write an activation store that goes on after an interruption from its last commit.
+"""Write an activation store that resumes from its last commit after an interruption.
 
-An unfinished store is a folder of parts, ``.<name>.parts`` beside the store to be. Each commit adds one: an HDF5 file
-of the rows since the commit before, with a record of where the source stood. A part is sealed, whole or absent, and
-never changed, so that a kill loses only the one that is being written. At the end the parts are joined into the store,
-and removed once it is at its path.
+An unfinished store is a folder of parts, ``.<name>.parts``, beside the store's path. Each commit adds a part: an HDF5
+file with the rows since the commit before, and a record of the source's progress. A part ends with checksums, appears
+whole or not at all, and never changes, so a kill loses only the part that is being written. At the end the parts are
+joined into the store. They are removed once the store is at its path.
 """
 
 import fcntl
@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import h5py
 import numpy as np
 
 from sdlcore.data.checksums import broken_seal
 from sdlcore.data.layout import VERSION, check_dtype, column_names, read_stored
-from sdlcore.data.underflow import Counts, Underflow
+from sdlcore.data.underflow import Underflow
 from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
 from sdlcore.errors import StoreError
 from sdlcore.settings import FromJson, Json
@@ -39,33 +39,23 @@ _in_use: set[Path] = set()
 
 @dataclass(frozen=True)
 class Progress(FromJson):
-    """Where a source of numbered blocks, or rows, stands."""
+    """Progress of a source of numbered blocks or rows."""
 
     next: int = 0
-    """The one that comes next."""
+    """Number of the next one."""
 
 
 class Record(NamedTuple):
-    """What a part says of itself and of all before it."""
+    """What a part records about the store so far."""
 
     identity: str
-    """What is being written."""
+    """Digest of the store's provenance, precision and class names."""
     rows: int
-    """Samples of the store up to here."""
+    """Rows of the store up to the end of this part."""
     state: str
-    """Where the source stood then, as JSON."""
-    underflow: dict[str, Counts]
-    """What became zero, by column."""
-
-    @classmethod
-    def read(cls, file: h5py.File) -> "Record":
-        """Return a part's record."""
-        found = json.loads(file[RECORD].asstr()[()])
-        return cls(**found | {"underflow": {name: Counts(*counts) for name, counts in found["underflow"].items()}})
-
-    def write(self, file: h5py.File) -> None:
-        # no attribute, which must not be longer than 64 KiB
-        file.create_dataset(RECORD, data=json.dumps(self._asdict()))
+    """Progress of the source there, as JSON."""
+    underflow: dict[str, Any]
+    """`Underflow` of each column, as JSON."""
 
 
 class ResumableWriter(BlockWriter):
@@ -74,40 +64,44 @@ class ResumableWriter(BlockWriter):
     Attributes
     ----------
     rows
-        Samples written so far, in earlier attempts too.
+        Samples written so far, including those of earlier attempts.
     provenance
-        What makes the store; what is known only at the end can be added until then.
+        Provenance of the store. Facts that are known only at the end can be added until then.
     """
 
     def __init__(
-        self, path: Path, dtype: str, provenance: Mapping[str, Json], class_names: Sequence[str] | None
+        self,
+        path: Path,
+        folder: Path,
+        dtype: str,
+        provenance: Mapping[str, Json],
+        class_names: Sequence[str] | None,
     ) -> None:
         super().__init__(path, dtype, provenance, class_names)
-        self._state: str | None = None  # that the last commit was given
+        self._state: str | None = None  # of the last commit
         identity = json.dumps([VERSION, dtype, class_names, provenance], sort_keys=True)
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
-        self._folder = hidden(path, ".parts")
-        self._held: Path | None = None  # leads to the folder, whatever has its name by now
-        self._parts = 0  # that were committed
+        self._folder = folder
+        self._open = folder / "open.h5"
+        self._parts = 0  # committed
         self.open_part = ExitStack()
-        self.open_folder = ExitStack()
         self._columns: Columns | None = None  # of the open part
 
     def state(self, begin: State) -> State:
-        """Return where the source stood at the last commit, or ``begin`` before the first."""
+        """Return the source's progress at the last commit, or ``begin`` if there was none."""
         return begin if self._state is None else type(begin).from_dict(json.loads(self._state))
 
     def commit(self, state: FromJson) -> None:
-        """Make sure that a kill loses nothing of what was appended before.
+        """Save all rows appended so far, so that a kill cannot lose them.
 
         Parameters
         ----------
         state
-            Where the source stands; the next attempt finds it by `state`.
+            Progress of the source; the next attempt gets it from `state`.
         """
         text = json.dumps(asdict(state), allow_nan=False)
-        self._seal_part(text)
-        # not waiting for the disk: of what a loss of power leaves, seals say what can be used
+        self._end_part(text)
+        # without waiting for the disk: after a loss of power, checksums tell which parts can be used
         self._open.replace(self._path_of(self._parts))
         self._parts += 1
         self._state = text
@@ -116,10 +110,8 @@ class ResumableWriter(BlockWriter):
         self._begun_part().append(columns)
         self.rows += len(columns["input"])
 
-    def go_on(self) -> None:
-        """Take over the parts that an earlier attempt left, up to the first that cannot be used; remove all else."""
-        if not os.path.lexists(self._folder):
-            return
+    def take_over(self) -> None:
+        """Take over the parts that an earlier attempt left, up to the first unusable one, and remove the rest."""
         while self._path_of(self._parts).exists():
             try:
                 with self._opened(self._path_of(self._parts), self.rows) as (file, record):
@@ -129,7 +121,7 @@ class ResumableWriter(BlockWriter):
                 log.warning("%s; it is removed with all parts that follow, and %s", error, then)
                 break
             self.rows, self._state = record.rows, record.state
-            self._underflow = {name: Underflow.after(counts) for name, counts in record.underflow.items()}
+            self._underflow = {name: Underflow.from_json(saved) for name, saved in record.underflow.items()}
             self._kinds = self._kinds or kinds
             self._parts += 1
         self.remove_uncommitted()
@@ -140,8 +132,8 @@ class ResumableWriter(BlockWriter):
         """Join the parts into the store."""
         super().finish()
         parts = [self._path_of(number) for number in range(self._parts)]
-        if self._columns is not None:  # of rows that no commit followed, which the next attempt would append again
-            self._seal_part("")
+        if self._columns is not None:  # rows after the last commit
+            self._end_part("")
             parts.append(self._open)
         with create_store(self._path, self.provenance, self._dtype, self.class_names) as store:
             for part in parts:
@@ -151,37 +143,19 @@ class ResumableWriter(BlockWriter):
                             store.append_stored(columns)
                 except StoreError as error:
                     raise StoreError(f"{error}; run this again, and it is written anew") from error
-            if store.rows != self.rows:  # whoever wrote it went on after an error of a commit
+            if store.rows != self.rows:  # the caller ignored an error of a commit
                 raise StoreError(f"{self._path}: its parts have {store.rows} of its {self.rows} rows; run this again")
         self._parts = 0
 
     def remove_uncommitted(self) -> None:
-        """Remove from the folder all that the next attempt would not go on from."""
+        """Remove everything from the folder but the committed parts."""
         kept = {self._path_of(number) for number in range(self._parts)}
-        if self._held is None and not kept:
-            return
-        for found in list(self._place().glob("*")):
+        for found in list(self._folder.iterdir()):
             if found not in kept:
                 shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
-        if not kept:
-            self._held = None
-            self.open_folder.close()
-            self._folder.rmdir()
-
-    def _place(self) -> Path:
-        """Return the folder of parts, which is made if it is missing."""
-        if self._held is None:
-            folder = own_folder(self._folder)
-            self.open_folder.callback(os.close, folder.descriptor)
-            self._held = folder.path
-        return self._held
-
-    @property
-    def _open(self) -> Path:
-        return self._place() / "open.h5"
 
     def _path_of(self, number: int) -> Path:
-        return self._place() / f"{number:05}.h5"
+        return self._folder / f"{number:05}.h5"
 
     def _begun_part(self) -> Columns:
         if self._columns is None:
@@ -189,17 +163,19 @@ class ResumableWriter(BlockWriter):
             self._columns = Columns(self.open_part.enter_context(sealed_file(self._open)), self._dtype)
         return self._columns
 
-    def _seal_part(self, state: str) -> None:
-        """Complete the open part, or one without rows."""
-        underflow = {name: found.counts() for name, found in self._underflow.items()}
-        Record(self._identity, self.rows, state, underflow).write(self._begun_part().file)
+    def _end_part(self, state: str) -> None:
+        """Complete the open part, or a new one without rows."""
+        underflow = {name: found.to_json() for name, found in self._underflow.items()}
+        record = Record(self._identity, self.rows, state, underflow)
+        # a dataset, since an attribute has at most 64 KiB
+        self._begun_part().file.create_dataset(RECORD, data=json.dumps(record._asdict()))
         self._columns = None
         self.open_part.close()
 
     @contextmanager
     def _opened(self, path: Path, before: int) -> Iterator[tuple[h5py.File, Record]]:
-        """Open a part, with its record; a `StoreError` says why it is not what was written after ``before`` rows."""
-        shown = self._folder / path.name
+        """Open a part that follows ``before`` rows, with its record; `StoreError` if it is damaged or another's."""
+        shown = hidden(self._path, ".parts") / path.name
         try:
             damage = broken_seal(path)
         except LookupError:
@@ -207,13 +183,10 @@ class ResumableWriter(BlockWriter):
         if damage is not None:
             raise StoreError(f"{shown}: is damaged: {damage}")
         with h5py.File(path, "r") as file:
-            if RECORD not in file:
-                raise StoreError(f"{shown}: is no part of a store")
-            record = Record.read(file)
-            if record.identity != self._identity:
+            record = Record(**json.loads(file[RECORD].asstr()[()])) if RECORD in file else None
+            rows = before + (len(file["input"]) if "input" in file else 0)
+            if record is None or (record.identity, record.rows) != (self._identity, rows):
                 raise StoreError(f"{shown}: was begun with other settings, inputs or code")
-            if record.rows != before + (len(file["input"]) if "input" in file else 0):
-                raise StoreError(f"{shown}: does not go on from row {before}")
             yield file, record
 
 
@@ -224,19 +197,19 @@ def resume_store(
     dtype: str | np.dtype = "float16",
     class_names: Sequence[str] | None = None,
 ) -> Iterator[ResumableWriter]:
-    """Create a store at ``path``, or go on with one that an earlier attempt left unfinished.
+    """Create a store at ``path``, or resume one that an earlier attempt left unfinished.
 
-    It appears there, whole, only when the block ends without an exception. After a kill or an exception, the next call
-    with the same arguments begins with what was committed before; with others, anew. The finished store is the same
-    in every dataset and attribute, however often it was interrupted, as long as the same samples are appended.
+    The store appears, whole, only if the block ends without an exception. After a kill or an exception, the next call
+    with the same arguments resumes from the last commit; a call with other arguments starts anew. The finished store
+    has the same datasets and attributes, however often it was interrupted, if the same samples are appended.
 
     Parameters
     ----------
     path
         File to make or replace. The disk needs room for twice its size while its parts are joined.
     provenance
-        What makes it (configuration, checksums of inputs, code, versions); kept as JSON. Whatever the samples depend
-        on belongs here, so that nothing is gone on with that has other samples.
+        Facts that determine the samples (configuration, checksums of inputs, code, versions); kept as JSON. Parts of
+        other facts are not resumed.
     dtype
         Precision of ``input`` and ``target``: float16, bfloat16 or float32.
     class_names
@@ -245,27 +218,28 @@ def resume_store(
     Raises
     ------
     StoreError
-        If ``dtype`` is not known, another process is writing the same store, it ends without a sample or with a
+        If ``dtype`` is not known, another process is writing the same store, the store has no sample at the end or a
         dimension that vanishes in its precision (`sdlcore.data.underflow`), or a part was damaged meanwhile.
+    OSError
+        If another user made the folder of parts, or it cannot be written.
     """
     path = Path(path)
     dtype = check_dtype(dtype)
     names = None if class_names is None else list(class_names)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path), naming_a_full_disk(path):
-        writer = ResumableWriter(path, dtype, provenance, names)
-        with writer.open_folder:
-            writer.go_on()
-            try:
-                with writer.open_part:
-                    yield writer
-                    writer.finish()
-            finally:
-                writer.remove_uncommitted()
+    with _locked(path), naming_a_full_disk(path), own_folder(hidden(path, ".parts")) as folder:
+        writer = ResumableWriter(path, folder, dtype, provenance, names)
+        writer.take_over()
+        try:
+            with writer.open_part:
+                yield writer
+                writer.finish()
+        finally:
+            writer.remove_uncommitted()
 
 
 def _blocks(file: h5py.File) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the rows of all columns, as they are stored, no more than a chunk of each at a time."""
+    """Yield the rows of all columns as they are stored, at most a chunk of each at a time."""
     names = column_names(file)
     rows = min((file[name].chunks[0] for name in names), default=1)
     for start in range(0, len(file["input"]) if names else 0, rows):
@@ -274,9 +248,9 @@ def _blocks(file: h5py.File) -> Iterator[dict[str, np.ndarray]]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a store's path against other writers, by a file beside it."""
+    """Lock a store's path against other writers, by a file beside it."""
     key = path.resolve()
-    if key in _in_use:  # of which a lock of this process's own would not tell
+    if key in _in_use:  # the system grants a process its own lock again
         raise _refused(path)
     lock = hidden(path, ".lock")
     file = _open_locked(lock, path)
@@ -293,14 +267,14 @@ def _open_locked(lock: Path, path: Path) -> int:
     while True:
         file = open_lock(lock)
         try:
-            # not flock: children that a killed process leaves behind would hold on to it
+            # not flock: children that a killed process leaves behind would keep it
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             os.close(file)
             raise _refused(path) from error
         except OSError as error:
-            log.warning("%s: no locks on this file system (%s); see to it that one process writes it", path, error)
-        with suppress(FileNotFoundError):  # whoever held it before may have removed it when it was done
+            log.warning("%s: no locks on this file system (%s); let only one process write it", path, error)
+        with suppress(FileNotFoundError):  # the last holder may have removed it before this process locked it
             if os.path.samestat(os.fstat(file), lock.stat()):
                 return file
         os.close(file)

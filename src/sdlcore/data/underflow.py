@@ -1,16 +1,17 @@
 """Find activations that become zero in the precision of a store.
 
-float16 ends at 6e-8. A few zeros more do no harm and are counted; a sample, or a dimension, that is all zero in the
-store and is not in the data is lost, and nothing after the store could know.
+The smallest float16 is 6e-8. A few more zeros do no harm and are counted. A sample or a dimension that is not zero in
+the data but all zero in the store is refused: it would be lost, and nothing that reads the store could know.
 """
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sdlcore.errors import StoreError
+from sdlcore.settings import Json
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +51,6 @@ def remedy(dtype: str) -> str:
     return "multiply it by a constant" if dtype == "float32" else "set dtype float32, or multiply it by a constant"
 
 
-class Counts(NamedTuple):
-    """Where an `Underflow` stands, in values that JSON can hold."""
-
-    width: int
-    """Dimensions."""
-    numbers: int
-    """Of the data that are not zero."""
-    lost: int
-    """Of them that are zero in the store."""
-    given: str
-    """Which dimensions are not zero in the data: bits, as hexadecimal digits."""
-    kept: str
-    """Which are not zero in the store."""
-
-
 class Underflow:
     """What becomes zero of one column of activations, block by block."""
 
@@ -92,18 +78,17 @@ class Underflow:
             share = 100 * self._lost / self._numbers
             log.warning("%s: %.2g %% of %s are too small for %s, and zero in it", path, share, column, dtype)
 
-    def counts(self) -> Counts:
-        """Return where it stands."""
-        given, kept = (np.packbits(values).tobytes().hex() for values in (self._given, self._kept))
-        return Counts(self._given.size, self._numbers, self._lost, given, kept)
+    def to_json(self) -> list[Json]:
+        """Return the counts so far as JSON; dimensions as bits in hexadecimal digits."""
+        bits = [np.packbits(values).tobytes().hex() for values in (self._given, self._kept)]
+        return [self._given.size, self._numbers, self._lost, *bits]
 
     @classmethod
-    def after(cls, counts: Counts) -> "Underflow":
-        """Return one that stands where another stood."""
+    def from_json(cls, saved: list[Any]) -> "Underflow":
+        """Return the counts that `to_json` saved."""
         found = cls()
-        found._numbers, found._lost = counts.numbers, counts.lost
+        width, found._numbers, found._lost, *bits = saved
         found._given, found._kept = (
-            np.unpackbits(np.frombuffer(bytes.fromhex(bits), np.uint8), count=counts.width).astype(bool)
-            for bits in (counts.given, counts.kept)
+            np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=width).astype(bool) for text in bits
         )
         return found

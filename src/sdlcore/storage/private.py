@@ -93,8 +93,11 @@ def remove_leftovers(path: Path) -> None:
             os.close(descriptor)
 
 
-def own_folder(path: Path) -> Private:
-    """Open a folder with a fixed name, made if it is missing; only this user can reach it. The caller closes it.
+@contextmanager
+def own_folder(path: Path) -> Iterator[Path]:
+    """Open a folder with a fixed name that only this user can reach, and yield a path that leads to it.
+
+    It is made if it is missing, and removed at the end if it is empty.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def own_folder(path: Path) -> Private:
         raise NotADirectoryError(error.errno, "is a link or a file, expected a folder; remove it", str(path)) from None
     try:
         try:
-            mode = _marked(descriptor, path)
+            _marked(descriptor, path)
             os.unlink(MARK, dir_fd=descriptor)
         except OSError as error:  # which names the mark alone
             error.filename = str(path)
@@ -117,10 +120,13 @@ def own_folder(path: Path) -> Private:
         if os.fstat(descriptor).st_mode & 0o077:  # made by an earlier version
             with suppress(PermissionError):  # file systems without permissions
                 os.fchmod(descriptor, 0o700)
-    except BaseException:
+        try:
+            yield reached(descriptor, path)
+        finally:
+            if not _names(descriptor):
+                path.rmdir()
+    finally:
         os.close(descriptor)
-        raise
-    return Private(descriptor, reached(descriptor, path), mode)
 
 
 def reached(descriptor: int, folder: Path) -> Path:
