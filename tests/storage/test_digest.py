@@ -82,6 +82,23 @@ def test_a_part_that_is_no_module_is_named(tree, part):
         source_digest(*tree, (part,))
 
 
+@pytest.mark.parametrize("lazy", ["pkg/deep/__init__.pyi", "pkg/lazy.pyi"])
+def test_a_name_that_a_stub_lists_counts_as_the_module_that_it_comes_from(tree, lazy):
+    script, root = tree
+    package = lazy.removesuffix("/__init__.pyi").removesuffix(".pyi").replace("/", ".")
+    within = "..used" if "deep" in lazy else ".used"
+    (root / "pkg/used.py").write_text("")
+    (root / lazy).write_text(f"from {within} import f as f\nfrom {within[:-4]}unused import g as g\n")
+    script.write_text(f"def late():\n    from {package} import g\n")
+    assert {"pkg/unused.py"} <= imported_sources(script, root).keys()
+    assert "pkg/used.py" not in imported_sources(script, root)
+    before = source_digest(script, root)
+    (root / "pkg/used.py").write_text("x = 2\n")
+    assert source_digest(script, root) == before
+    (root / "pkg/unused.py").write_text("x = 2\n")
+    assert source_digest(script, root) != before
+
+
 def test_declarations_of_settings_are_files():
     assert all((REPOSITORY / "src" / name).is_file() for name in DECLARATIONS)
 

@@ -1,5 +1,8 @@
 """Digests of source code: the statements of a script and of what it imports. Comments and docstrings do not count.
 
+A name that a lazy package gives (`sdlcore`, `sdlcore.pipeline`) counts as the module that its stub takes the name from,
+so a script depends on the names that it imports, not on everything that the package offers.
+
 Some modules are imported by names in settings: activations, loss terms, solvers, other libraries. Which of them a run
 uses, its settings say (``parts``), and only those count. Modules that declare settings do not count: whoever takes a
 digest has the settings themselves beside it.
@@ -32,7 +35,8 @@ def source_digest(script: Path, root: Path, parts: Iterable[str] = ()) -> str:
     """Return a digest of the statements of ``script`` and of each module below ``root`` that it imports, at any depth.
 
     Imports are read from the source, wherever in it they stand; nothing is executed. Packages on the way to a module
-    count too, as Python runs their ``__init__``.
+    count too, as Python runs their ``__init__``. Of a module with a stub (``.pyi``), which loads its names lazily, a
+    name counts as the module that the stub takes it from.
 
     Parameters
     ----------
@@ -78,7 +82,9 @@ def imported_sources(script: Path, root: Path, parts: Iterable[str] = ()) -> dic
         for name in _imports(path, beside):
             if beside != root and not _is_installed_apart(name, path, beside):
                 waiting += [(module, beside) for module in _files(name, beside)]
-            ours = _files(name, root) if root != HOME or name.partition(".")[0] == PACKAGE else []
+            if root == HOME and name.partition(".")[0] != PACKAGE:
+                continue
+            ours = [module for one in (name, *_behind(name, root)) for module in _files(one, root)]
             waiting += [(module, root) for module in ours if module not in declarations]
     named = {_name(path, beside, root): path for path, beside in found.items()}
     return dict(sorted(named.items()))
@@ -166,6 +172,15 @@ def _flatten(value: Any, parts: list[str]) -> None:
 
 def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def _behind(name: str, root: Path) -> list[str]:
+    """Return where the stub of a lazy module takes ``module.name`` from; empty for names of modules without a stub."""
+    module, _, attribute = name.rpartition(".")
+    base = root.joinpath(*module.split("."))
+    stubs = [stub for stub in (base / "__init__.pyi", base.with_suffix(".pyi")) if stub.is_file()] if module else []
+    return [found for stub in stubs for found in _imports(stub, root) if found.rpartition(".")[2] == attribute]
 
 
 # a plan asks for the same names dozens of times; modules do not come and go while one process makes it
