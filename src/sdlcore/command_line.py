@@ -31,7 +31,7 @@ from sdlcore.elsewhere import answers, quoted
 from sdlcore.errors import PluginError, SourceError
 from sdlcore.plugins.extensible import Extensible
 from sdlcore.plugins.importing import load_for_jobs
-from sdlcore.plugins.plugin_settings import described, own_settings
+from sdlcore.plugins.plugin_settings import field_texts, own_settings
 from sdlcore.plugins.registry import Extension
 from sdlcore.settings import FromJson, did_you_mean
 from sdlcore.storage.paths import user_path
@@ -62,9 +62,9 @@ def cli(main: Callable[..., None], log: str = "%(asctime)s %(message)s", argv: l
 
     program = Path(sys.argv[0]).name
     _load_plugins(program)
-    described = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
+    text = f"{main.__globals__['__doc__']}\n\n{inspect.getdoc(main) or ''}"
     with _errors_in_a_line(program):
-        call = tyro.cli(_later(main, described), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
+        call = tyro.cli(_later(main, text), args=argv, config=(tyro.conf.OmitArgPrefixes,), registry=RULES)
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable(log))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -190,7 +190,7 @@ def _with_plugins(function: Callable[..., None]) -> Callable[..., None]:
 
 def _said_of(setting: str, its: Extension) -> str:
     """Return what a plugin says of a setting, and whose it is."""
-    said, of = described(its.made).get(setting), f"of {its.kind} {its.name}"
+    said, of = field_texts(its.made).get(setting), f"of {its.kind} {its.name}"
     return f"{said} ({of})" if said else of
 
 
@@ -203,7 +203,7 @@ def _is_extensible(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Extensible)
 
 
-def _later(function: Callable[..., None], described: str | None) -> Callable[..., partial[None]]:
+def _later(function: Callable[..., None], text: str | None) -> Callable[..., partial[None]]:
     """Return what takes the arguments of a function, whose own errors are none of the command line's."""
 
     def given(**arguments: Any) -> partial[None]:
@@ -211,7 +211,7 @@ def _later(function: Callable[..., None], described: str | None) -> Callable[...
 
     given.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     given.__annotations__ = function.__annotations__
-    given.__doc__ = described
+    given.__doc__ = text
     return given
 
 

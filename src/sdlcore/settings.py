@@ -45,10 +45,14 @@ Total = Annotated[int, Ge(1), Le(10**12)]
 """A number of steps, or of samples, of a whole training."""
 Share = Annotated[float, Ge(0), Le(1)]
 Weight = Annotated[float, Ge(0)]
+"""The weight of a loss term."""
 Positive = Annotated[float, Gt(0)]
+"""A number above zero."""
 Text = Annotated[str, MinLen(1)]
+"""Text of one character or more."""
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
+"""A seed of all randomness of a run."""
 
 _BOUNDS = {
     Ge: ("ge", operator.ge, "at least"),

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -16,11 +18,13 @@ from sdlcore.evaluation.metrics import (
     EVERY_RUN,
     HIERARCHY,
     JUDGED,
-    KEPT,
     METRICS,
+    SIDES,
     WITH_ANCHORS,
+    Matched,
+    Similarity,
 )
-from sdlcore.evaluation.recovery import recovery_metrics
+from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
@@ -265,9 +269,14 @@ def test_best_matches_feature_by_feature_give_the_metrics(store):
     with torch.no_grad():
         model.W_enc += 0.1 * torch.randn(model.W_enc.shape, generator=torch_stream(0, "noise"))
     metrics, _, features = evaluate(model, store, TRUTH, stream(0, "chance"))
-    for side in ("encoder", "decoder", "encoder_raw", "decoder_raw"):
-        again = recovery_metrics(KEPT[side], np.array(features[side]), np.array(features["anchored"]))
+    anchored = np.array(features["anchored"])
+    for side, how in product(SIDES, (Similarity.COSINE, Similarity.INNER)):
+        matched = Matched(side, how)
+        again = recovery_metrics(matched, np.array(features[matched.directions]), anchored)
         assert {name: metrics[name] for name in again} == pytest.approx(again, abs=1e-6)
+    again = metrics_by_anchors(features, anchored)
+    assert len(again) == 2 * 2 * 2 * 3  # sides, similarities, parts of the features; two recoveries and an MIP
+    assert {name: metrics[name] for name in again} == pytest.approx(again, abs=1e-6)
 
 
 def declared(*runs):

@@ -7,14 +7,12 @@ import pytest
 
 from sdlcore.data.recovery_rule import TAU, TAU_STRICT
 from sdlcore.evaluation.metrics import (
-    ANCHORS_ONLY,
-    GIVEN,
-    INNER,
     METRICS,
     MIP,
-    OTHERS,
-    PATTERN,
+    Baseline,
+    FeatureSet,
     Matched,
+    Similarity,
     mip_name,
     part_name,
     recovery_name,
@@ -30,12 +28,18 @@ MADE_BY_HAND = re.compile(r"gt_recovery_(?!percent)|\bmip_(encoder|decoder|\{)|_
     ("name", "expected"),
     [
         (recovery_name("encoder"), "gt_recovery_encoder"),
-        (recovery_name("encoder", INNER, OTHERS, tau=TAU_STRICT), "gt_recovery_encoder_raw_unanchored_tau95"),
-        (recovery_name("encoder", PATTERN), "gt_recovery_encoder_pattern"),
+        (
+            recovery_name("encoder", Similarity.INNER, FeatureSet.UNANCHORED, tau=TAU_STRICT),
+            "gt_recovery_encoder_raw_unanchored_tau95",
+        ),
+        (recovery_name("encoder", Similarity.PATTERN), "gt_recovery_encoder_pattern"),
         (recovery_name("decoder", site=1), "gt_recovery_decoder_site1"),
-        (mip_name("encoder", features=OTHERS, baseline=ANCHORS_ONLY), "anchors_only_mip_encoder_unanchored"),
-        (mip_name("decoder", INNER, GIVEN), "mip_decoder_raw_anchored"),
-        (part_name("top_classes", OTHERS), "top_classes_unanchored"),
+        (
+            mip_name("encoder", features=FeatureSet.UNANCHORED, baseline=Baseline.ANCHORS_ONLY),
+            "anchors_only_mip_encoder_unanchored",
+        ),
+        (mip_name("decoder", Similarity.INNER, FeatureSet.ANCHORED), "mip_decoder_raw_anchored"),
+        (part_name("top_classes", FeatureSet.UNANCHORED), "top_classes_unanchored"),
     ],
 )
 def test_names_are_those_of_metrics_files(name, expected):
@@ -46,13 +50,19 @@ def test_names_are_those_of_metrics_files(name, expected):
 def test_a_name_is_found_again_as_what_made_it():
     for name, metric in METRICS.items():
         assert metric.matched is None or metric.matched.name == name
-    assert METRICS["mip_encoder_raw"].matched == Matched("encoder", INNER, measure=MIP)
+    assert METRICS["mip_encoder_raw"].matched == Matched("encoder", Similarity.INNER, measure=MIP)
 
 
 def test_an_mip_has_no_threshold_and_everything_else_is_told_by_the_name():
     base = METRICS["mip_encoder"].matched
     assert replace(base, tau=TAU_STRICT).name == base.name
-    others = {"side": "decoder", "similarity": INNER, "features": OTHERS, "baseline": ANCHORS_ONLY, "site": 0}
+    others = {
+        "side": "decoder",
+        "similarity": Similarity.INNER,
+        "features": FeatureSet.UNANCHORED,
+        "baseline": Baseline.ANCHORS_ONLY,
+        "site": 0,
+    }
     others |= {"measure": MIP, "tau": TAU_STRICT}
     assert others.keys() == {field.name for field in fields(Matched)}
     recovery = Matched("encoder", tau=TAU)

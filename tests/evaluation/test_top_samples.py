@@ -3,7 +3,7 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.top_samples import TopSamples, class_histogram, class_sharing, sharing_metrics
+from sdlcore.evaluation.top_samples import TopSamples, class_sharing, sharing_metrics
 
 
 @given(
@@ -35,7 +35,7 @@ def test_classes_that_share_the_top_samples_are_counted():
     x[:3, 1] = 1  # one class
     x[5, 2] = 1  # no labelled sample
     top = TopSamples.none(3, 7).with_batch(scipy.sparse.csr_array(x), 0)
-    assert class_histogram(top, labels, 0) == [(2, 4), (0, 1), (1, 1)]
+    assert top.class_histogram(labels, 0) == [(2, 4), (0, 1), (1, 1)]
     sharing = class_sharing(top, labels, fewest=3)
     np.testing.assert_array_equal(sharing.classes, [3, 1, np.nan])
     np.testing.assert_allclose(sharing.purity, [4 / 6, 1, np.nan])

@@ -1,16 +1,19 @@
-"""The table of names in the reference of Python, for readers of a checkout, whom mkdocstrings shows nothing.
+"""The tables of names in the references of Python, for readers of a checkout, where mkdocstrings shows nothing.
 
-`python -m tests.pages.python_names` writes it anew, of the names that the page lists and their docstrings.
+`python -m tests.pages.python_names` writes them anew, from the names that the pages list and their docstrings.
 """
 
+import ast
 import inspect
 import pkgutil
 import re
+from itertools import pairwise
 
 import sdlcore as sdl
 from tests.sentences import REPOSITORY
 
 PAGE = REPOSITORY / "docs/reference/python.md"
+PAGES = (PAGE, REPOSITORY / "docs/reference/pipeline.md")
 HEAD = "| name | what it is |\n|---|---|\n"
 
 
@@ -37,12 +40,26 @@ def _shown(path: str) -> str:
     module, name = path.rsplit(".", 1)
     found = pkgutil.resolve_name(path)
     prefix = "sdl.plot." if module == "sdlcore.plot" else "sdl." if name in dir(sdl) else ""
-    words = found if isinstance(found, str) else " ".join((inspect.getdoc(found) or "").partition("\n\n")[0].split())
+    words = text_of(path) or (found if isinstance(found, str) else inspect.getdoc(found) or "")
+    words = " ".join(words.partition("\n\n")[0].split())
     sentence = re.split(r"(?<!eq\.)(?<!al\.)(?<!i\.e\.)(?<!\.\.\.)(?<=\.)\s", words)[0]
     sentence = sentence if sentence.endswith("...") else sentence.removesuffix(".")
     return f"`{prefix}{name}` | {sentence.replace('``', '`')}"
 
 
+def text_of(path: str) -> str:
+    """Return the text below a constant in its module, empty if there is none and for classes and functions."""
+    module, name = path.rsplit(".", 1)
+    body = ast.parse(REPOSITORY.joinpath("src", *module.split(".")).with_suffix(".py").read_text()).body
+    for statement, below in pairwise(body):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            text = below.value if isinstance(below, ast.Expr) else None
+            return str(text.value) if isinstance(text, ast.Constant) else ""
+    return ""
+
+
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text()))
-    print(PAGE.relative_to(REPOSITORY))
+    for page in PAGES:
+        page.write_text(with_table(page.read_text()))
+        print(page.relative_to(REPOSITORY))

@@ -9,7 +9,7 @@ from sdlcore.study.configuration.loading import configure, load_yaml
 from tests.pages.blocks import NEEDS, NOT_EXECUTED, all_blocks, blocks, count
 from tests.pages.command_line import page as command_line
 from tests.pages.execution import configuration
-from tests.pages.python_names import PAGE, with_table
+from tests.pages.python_names import PAGE, PAGES, with_table
 from tests.sentences import REPOSITORY, pages
 
 BLOCKS = all_blocks()
@@ -66,6 +66,10 @@ def test_the_reference_of_the_command_line_is_current():
     assert shown == command_line(), "make pages-made writes it"
 
 
-def test_the_table_of_names_in_python_is_current():
-    assert PAGE.read_text() == with_table(PAGE.read_text()), "make pages-made writes it"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_tables_of_names_in_python_are_current(page):
+    assert page.read_text() == with_table(page.read_text()), "make pages-made writes it"
+
+
+def test_the_table_of_names_in_python_has_their_first_sentences():
     assert "| `sdl.fit` | Find a dictionary of activations" in PAGE.read_text()

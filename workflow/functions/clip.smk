@@ -1,5 +1,5 @@
 # CLIP models and the images that they embed.
-from sdlcore.sources.images.settings import FASHION_MNIST, TRAINED
+from sdlcore.sources.images.settings import FASHION_MNIST, TRAINED_HERE
 
 
 def clip_source(wildcards):
@@ -37,11 +37,11 @@ def clip_architecture(wildcards):
 
 def clip_weights(wildcards):
     trained = f"{RESULTS}/clip/{wildcards.source}/model.safetensors"
-    return trained if clip_source(wildcards).pretrained == TRAINED else clip_source(wildcards).pretrained
+    return trained if clip_source(wildcards).pretrained == TRAINED_HERE else clip_source(wildcards).pretrained
 
 
 def clip_weights_file(wildcards):
-    return clip_weights(wildcards) if clip_source(wildcards).pretrained == TRAINED else []
+    return clip_weights(wildcards) if clip_source(wildcards).pretrained == TRAINED_HERE else []
 
 
 def clip_workers(wildcards):

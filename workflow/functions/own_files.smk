@@ -37,7 +37,7 @@ def outlives_its_files(name):
     source = study.source(name)
     if source.is_streamed or not missing_files(name):
         return False
-    from sdlcore.study.configuration.origins import were_made_by  # only here: it loads HDF5
+    from sdlcore.sources.origins import were_made_by  # only here: it loads HDF5
 
     kind = {"file": FileSource, "language": LanguageSource, "saelens": SaelensSource}[source.kind]
     seeds = study.bench_seeds(name) if source.n_features is not None else [0]

@@ -18,7 +18,7 @@ from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metrics import EXPLAINED, METRICS, OTHERS, SIDES, recovery_name
+from sdlcore.evaluation.metrics import EXPLAINED, METRICS, SIDES, FeatureSet, recovery_name
 from sdlcore.model.finite import not_finite
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
@@ -85,7 +85,7 @@ class Scores(Mapping[str, float | None]):
 
     def main_metrics(self) -> list[str]:
         """Return the names of the metrics that matter most; with anchors, those of unanchored features, too."""
-        kept = {recovery_name(side, features=OTHERS): recovery_name(side) for side in SIDES}
+        kept = {recovery_name(side, features=FeatureSet.UNANCHORED): recovery_name(side) for side in SIDES}
         given = {of_all: name for name, of_all in kept.items()} if self.features.get("anchored") else {}
         names = [found for name in EXPLAINED for found in (name, given.get(name))]
         return [name for name in names if name in self.metrics]

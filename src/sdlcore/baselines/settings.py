@@ -15,8 +15,6 @@ ARCHITECTURES: dict[Peer, tuple[Activation, ...]] = {
 """What each library trains here."""
 DISTRIBUTIONS = {"saelens": "sae-lens", "dictionary_learning": "dictionary-learning", "sparsify": "eai-sparsify"}
 """What it is called where packages are."""
-SHARED = ("n_q", "steps", "batch_size", "log_every")
-"""What a peer takes from protocols and sources, so that it sees the batches that our trainings see."""
 _OF_ONE_ACTIVATION = {
     "k": ("topk", "batchtopk"),
     "prefixes": ("batchtopk",),
@@ -31,6 +29,8 @@ class PeerConfig(FromJson):
     """What a library is asked to train. All that is not said here is its own default."""
 
     called: ClassVar[str] = "settings of a peer"
+    shared: ClassVar[tuple[str, ...]] = ("n_q", "steps", "batch_size", "log_every")
+    """Settings that a peer takes from protocols and sources, so that it sees the batches that our trainings see."""
 
     peer: Peer = "saelens"
     """The library that trains, as it recommends (docs/peers.md): saelens, dictionary_learning or sparsify."""

@@ -13,15 +13,12 @@ from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import (
-    ALL,
-    ANCHORS_ONLY,
-    INNER,
     METRICS,
     NORM_QUANTILES,
-    OTHERS,
-    PATTERN,
-    RAREST,
+    Baseline,
+    FeatureSet,
     Matched,
+    Similarity,
     mip_name,
     norm_name,
     recovery_name,
@@ -47,7 +44,7 @@ from sdlcore.plugins.registry import in_words
 
 DIGITS = 6
 """Decimals of the best matches that are kept feature by feature."""
-ENCODER_PATTERN = Matched("encoder", PATTERN)
+ENCODER_PATTERN = Matched("encoder", Similarity.PATTERN)
 
 
 class Judged(NamedTuple):
@@ -116,8 +113,8 @@ def evaluate(
     best = {
         Matched("encoder"): best_match(normalise_rows(W_enc), true_p).similarity,
         Matched("decoder"): decoder.similarity,
-        Matched("encoder", INNER): best_match(W_enc, true_p).similarity,
-        Matched("decoder", INNER): best_match(W_dec, true_r).similarity,
+        Matched("encoder", Similarity.INNER): best_match(W_enc, true_p).similarity,
+        Matched("decoder", Similarity.INNER): best_match(W_dec, true_r).similarity,
     }
     seen = Latents(model, store, truth, decoder.latent)
     metrics = on_samples(model, store, seen) | _of_plugins(Judged(model, store, truth))
@@ -139,7 +136,7 @@ def evaluate(
         # the same assignment, over the pairs that there are
         metrics["mcc"] = assigned * len(true_r) / min(len(true_r), model.config.n_q)
         rarest = decoder.similarity[seen.scores.rarest()]
-        metrics[recovery_name("decoder", features=RAREST)] = float(recovered(rarest).mean())
+        metrics[recovery_name("decoder", features=FeatureSet.RAREST)] = float(recovered(rarest).mean())
     if seen.top is not None:
         anchored = np.isin(np.arange(len(true_r)), truth.anchored)
         metrics |= sharing_metrics(class_sharing(seen.top, store.read("labels")), decoder.latent, anchored)
@@ -207,7 +204,12 @@ def _anchors_only(pair: str, truth: GroundTruth, true_p: np.ndarray, true_r: np.
         for side, anchors, true in (("encoder", anchors_p, true_p), ("decoder", anchors_r, true_r)):
             best = best_match(anchors, true).similarity
             # of the features that they are, they recover all
-            metrics |= recovery_metrics(Matched(side, baseline=ANCHORS_ONLY), best, truth.anchored, (ALL, OTHERS))
+            metrics |= recovery_metrics(
+                Matched(side, baseline=Baseline.ANCHORS_ONLY),
+                best,
+                truth.anchored,
+                (FeatureSet.ALL, FeatureSet.UNANCHORED),
+            )
     return metrics
 
 

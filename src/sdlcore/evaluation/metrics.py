@@ -4,15 +4,22 @@
 entry here and the code that computes it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
 from sdlcore.data.recovery_rule import TAU, TAU_STRICT
 
-HIGHER, LOWER = "higher", "lower"
-"""The better direction of a metric."""
+
+class Better(StrEnum):
+    """The better direction of a metric."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
 
 EVERY_RUN = "every run"
 JUDGED = "runs with reference directions"
@@ -23,22 +30,50 @@ HIERARCHY = "runs on a bench with a hierarchy"
 CLASSES = "runs with means of classes as reference directions"
 """Which runs have a metric."""
 
-ROWS = {"encoder": "rows of the encoder", "decoder": "columns of the decoder"}
-"""The directions of a dictionary's two sides."""
-SIDES = tuple(ROWS)
-COSINE, INNER, PATTERN = "cosines", "inner products", "cosines of patterns"
-"""Similarities. Patterns are what encoder rows respond to (`sdlcore.evaluation.pattern`)."""
-ALL, GIVEN, OTHERS = "all features", "features that anchors give away", "features that are no anchors"
-WHOSE = (ALL, GIVEN, OTHERS)
-"""Parts of the features that a metric is taken over."""
+SIDES = {"encoder": "rows of the encoder", "decoder": "columns of the decoder"}
+"""The two sides of a dictionary, and what their directions are called."""
+
+
+class Similarity(StrEnum):
+    """How directions are compared with features."""
+
+    COSINE = "cosines"
+    INNER = "inner products"
+    PATTERN = "cosines of patterns"
+    """Patterns are what encoder rows respond to (`sdlcore.evaluation.pattern`)."""
+
+
+class FeatureSet(StrEnum):
+    """The features that a metric is taken over."""
+
+    ALL = "all features"
+    ANCHORED = "features that anchors give away"
+    UNANCHORED = "features that are no anchors"
+    RAREST = "the quarter of features that are least often active"
+
+
+class Baseline(StrEnum):
+    """What a dictionary is compared with."""
+
+    CHANCE = "chance"
+    """Random directions."""
+    ANCHORS_ONLY = "anchors_only"
+    """The anchors without any training."""
+    ORACLE = "oracle"
+    """The true features as a dictionary."""
+
+
+WHOSE = (FeatureSet.ALL, FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
+"""Every metric by anchors is taken over each of these."""
 NEAREST = "the features that each is nearest to by its decoder column"
-RAREST = "the quarter of features that are least often active"
 
-CHANCE, ANCHORS_ONLY, ORACLE = "chance", "anchors_only", "oracle"
-"""Baselines: random directions, the anchors without any training, the true features as a dictionary."""
-
-_SIMILARITY = {COSINE: "", INNER: "_raw", PATTERN: "_pattern"}
-_FEATURES = {ALL: "", GIVEN: "_anchored", OTHERS: "_unanchored", RAREST: "_rarest"}
+_SIMILARITY: dict[str, str] = {Similarity.COSINE: "", Similarity.INNER: "_raw", Similarity.PATTERN: "_pattern"}
+_FEATURES: dict[str, str] = {
+    FeatureSet.ALL: "",
+    FeatureSet.ANCHORED: "_anchored",
+    FeatureSet.UNANCHORED: "_unanchored",
+    FeatureSet.RAREST: "_rarest",
+}
 _TAU = {TAU: "", TAU_STRICT: "_tau95"}
 
 
@@ -54,7 +89,9 @@ class Measure(NamedTuple):
 GT_RECOVERY = Measure(
     "gt_recovery", "GT recovery", "the share of {features} whose best absolute {similarity} exceeds τ = {tau:g}"
 )
+"""The share of features that a dictionary recovers (the paper's M_GT)."""
 MIP = Measure("mip", "MIP", "the mean of the best absolute {similarity}s")
+"""The mean best match (the paper's maximum inner product)."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +99,10 @@ class Matched:
     """A recovery or an MIP: what is matched with which features, and how. All that its name hangs on."""
 
     side: str
-    similarity: str = COSINE
-    features: str = ALL
+    similarity: str = Similarity.COSINE
+    features: str = FeatureSet.ALL
     baseline: str | None = None
-    """`ANCHORS_ONLY` where the anchors stand in the dictionary's place."""
+    """`Baseline.ANCHORS_ONLY` where the anchors stand in the dictionary's place."""
     site: int | None = None
     """Of a crosscoder whose sites are matched one by one."""
     measure: Measure = GT_RECOVERY
@@ -88,9 +125,9 @@ class Matched:
     @property
     def caption(self) -> str:
         """Return the metric in words."""
-        what = "inner product" if self.similarity == INNER else "cosine"
+        what = "inner product" if self.similarity == Similarity.INNER else "cosine"
         caption = self.measure.caption.format(features=self.features, similarity=what, tau=self.tau)
-        rows = f"{'patterns of ' if self.similarity == PATTERN else ''}{ROWS[self.side]}"
+        rows = f"{'patterns of ' if self.similarity == Similarity.PATTERN else ''}{SIDES[self.side]}"
         if self.baseline:
             rows = f"anchors in the place of {rows}"
         over = f", over {self.features}" if self.measure == MIP else ""
@@ -106,7 +143,7 @@ class Metric:
     """The head of its column."""
     caption: str
     better: str | None = None
-    """`HIGHER` or `LOWER`; None where neither is better."""
+    """`Better.HIGHER` or `Better.LOWER`; None where neither is better."""
     runs: str = JUDGED
     """Which runs have it."""
     digits: int = 3
@@ -125,12 +162,12 @@ class Metric:
     """What a recovery or an MIP is of; None of other metrics."""
 
 
-def recovery_name(side: str, similarity: str = COSINE, features: str = ALL, **more: Any) -> str:
+def recovery_name(side: str, similarity: str = Similarity.COSINE, features: str = FeatureSet.ALL, **more: Any) -> str:
     """Return the name of a recovery; ``more`` are further fields of `Matched`."""
     return Matched(side, similarity, features, measure=GT_RECOVERY, **more).name
 
 
-def mip_name(side: str, similarity: str = COSINE, features: str = ALL, **more: Any) -> str:
+def mip_name(side: str, similarity: str = Similarity.COSINE, features: str = FeatureSet.ALL, **more: Any) -> str:
     """Return the name of an MIP; ``more`` are further fields of `Matched`."""
     return Matched(side, similarity, features, measure=MIP, **more).name
 
@@ -151,15 +188,11 @@ def norm_name(side: str, quantile: str) -> str:
 
 
 NORM_QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
-KEPT = {
-    matched.directions: matched for matched in (Matched(side, how) for how, side in product((COSINE, INNER), SIDES))
-}
-"""What metrics files keep the best match of every feature of, by its name there."""
 
 
 def _matches(
     measure: Measure,
-    sides: tuple[str, ...] = SIDES,
+    sides: Iterable[str] = SIDES,
     effect: bool = False,
     chance: bool = False,
     needed: bool = False,
@@ -174,13 +207,13 @@ def _matches(
             found.name,
             measure.symbol,
             found.caption,
-            HIGHER if found.baseline is None else None,
+            Better.HIGHER if found.baseline is None else None,
             runs,
             in_tables=in_tables,
             effect=effect,
             chance=chance,
             needed=needed,
-            by_anchors=found.features in (GIVEN, OTHERS) or found.baseline is not None,
+            by_anchors=found.features in (FeatureSet.ANCHORED, FeatureSet.UNANCHORED) or found.baseline is not None,
             matched=found,
         )
         for found in declared
@@ -189,91 +222,99 @@ def _matches(
 
 def _sharing(part: str) -> list[Metric]:
     """Declare what latents' top samples say: of all latents, or of those that match given or other classes best."""
-    of = {ALL: "all latents", GIVEN: "those that match classes given best", OTHERS: "those that match the others best"}
+    of: dict[str, str] = {
+        FeatureSet.ALL: "all latents",
+        FeatureSet.ANCHORED: "those that match classes given best",
+        FeatureSet.UNANCHORED: "those that match the others best",
+    }
     classes = f"mean number of classes that share the samples that a latent responds to most: {of[part]}"
     purity = f"mean share of the most frequent class among the samples that a latent responds to most: {of[part]}"
-    by_anchors = part != ALL
+    by_anchors = part != FeatureSet.ALL
     return [
-        Metric(part_name("top_classes", part), "Top classes", classes, LOWER, CLASSES, 1, by_anchors=by_anchors),
-        Metric(part_name("top_purity", part), "Top purity", purity, HIGHER, CLASSES, by_anchors=by_anchors),
+        Metric(part_name("top_classes", part), "Top classes", classes, Better.LOWER, CLASSES, 1, by_anchors=by_anchors),
+        Metric(part_name("top_purity", part), "Top purity", purity, Better.HIGHER, CLASSES, by_anchors=by_anchors),
     ]
 
 
-_patterns = partial(_matches, sides=("encoder",), similarity=PATTERN)
+_patterns = partial(_matches, sides=("encoder",), similarity=Similarity.PATTERN)
 
 _DECLARED: list[Metric] = [
     *_matches(GT_RECOVERY, effect=True, chance=True, needed=True),
-    *_matches(GT_RECOVERY, features=OTHERS, effect=True),
+    *_matches(GT_RECOVERY, features=FeatureSet.UNANCHORED, effect=True),
     *_matches(MIP, effect=True, chance=True, needed=True),
     Metric("l0", "L0", "mean number of active latents", None, EVERY_RUN, 1, needed=True),
-    Metric("fvu", "FVU", "fraction of variance unexplained", LOWER, EVERY_RUN, effect=True, needed=True),
-    Metric("dead_fraction", "Dead", "fraction of latents that never fire", LOWER, EVERY_RUN, needed=True),
+    Metric("fvu", "FVU", "fraction of variance unexplained", Better.LOWER, EVERY_RUN, effect=True, needed=True),
+    Metric("dead_fraction", "Dead", "fraction of latents that never fire", Better.LOWER, EVERY_RUN, needed=True),
     *_matches(GT_RECOVERY, tau=TAU_STRICT, chance=True),
-    *_matches(GT_RECOVERY, features=OTHERS, tau=TAU_STRICT),
-    *_matches(GT_RECOVERY, features=GIVEN),
-    *_matches(GT_RECOVERY, features=GIVEN, tau=TAU_STRICT),
-    *_matches(MIP, features=OTHERS, effect=True),
-    *_matches(MIP, features=GIVEN),
+    *_matches(GT_RECOVERY, features=FeatureSet.UNANCHORED, tau=TAU_STRICT),
+    *_matches(GT_RECOVERY, features=FeatureSet.ANCHORED),
+    *_matches(GT_RECOVERY, features=FeatureSet.ANCHORED, tau=TAU_STRICT),
+    *_matches(MIP, features=FeatureSet.UNANCHORED, effect=True),
+    *_matches(MIP, features=FeatureSet.ANCHORED),
     *_patterns(GT_RECOVERY, chance=True),
     *_patterns(MIP, chance=True),
-    *_patterns(GT_RECOVERY, features=OTHERS),
-    *_patterns(MIP, features=OTHERS),
+    *_patterns(GT_RECOVERY, features=FeatureSet.UNANCHORED),
+    *_patterns(MIP, features=FeatureSet.UNANCHORED),
     *_patterns(GT_RECOVERY, tau=TAU_STRICT),
     *(
         Metric(
             f"hungarian_{side}",
             "Hungarian",
             f"mean |cosine| of the best one-to-one assignment, over all features, 0 for those without a latent: {rows}",
-            HIGHER,
+            Better.HIGHER,
         )
-        for side, rows in ROWS.items()
+        for side, rows in SIDES.items()
     ),
-    Metric("f1", "F1", "mean F1 of latents as detectors of the features that their decoder columns match", HIGHER),
+    Metric(
+        "f1", "F1", "mean F1 of latents as detectors of the features that their decoder columns match", Better.HIGHER
+    ),
     *(
         metric
         for side, part, tau in product(SIDES, WHOSE, (TAU, TAU_STRICT))
-        for metric in _matches(GT_RECOVERY, sides=(side,), similarity=INNER, features=part, tau=tau)
+        for metric in _matches(GT_RECOVERY, sides=(side,), similarity=Similarity.INNER, features=part, tau=tau)
     ),
     *(
         metric
         for side, part in product(SIDES, WHOSE)
-        for metric in _matches(MIP, sides=(side,), similarity=INNER, features=part)
+        for metric in _matches(MIP, sides=(side,), similarity=Similarity.INNER, features=part)
     ),
     *(
         Metric(norm_name(side, quantile), "Norm", f"{share:.0%} quantile of the norms of {rows}")
-        for side, rows in ROWS.items()
+        for side, rows in SIDES.items()
         for quantile, share in NORM_QUANTILES.items()
     ),
     *(metric for part in WHOSE for metric in _sharing(part)),
     *(
         metric
-        for part, measure in product((ALL, OTHERS), (GT_RECOVERY, MIP))
-        for metric in _matches(measure, features=part, baseline=ANCHORS_ONLY, runs=WITH_ANCHORS)
+        for part, measure in product((FeatureSet.ALL, FeatureSet.UNANCHORED), (GT_RECOVERY, MIP))
+        for metric in _matches(measure, features=part, baseline=Baseline.ANCHORS_ONLY, runs=WITH_ANCHORS)
     ),
     *(
         metric
-        for part in (ALL, OTHERS)
-        for metric in _matches(GT_RECOVERY, features=part, tau=TAU_STRICT, baseline=ANCHORS_ONLY, runs=WITH_ANCHORS)
+        for part in (FeatureSet.ALL, FeatureSet.UNANCHORED)
+        for metric in _matches(
+            GT_RECOVERY, features=part, tau=TAU_STRICT, baseline=Baseline.ANCHORS_ONLY, runs=WITH_ANCHORS
+        )
     ),
-    Metric(baseline_name(ORACLE, "l0"), "L0", "L0 of the true features as a dictionary", None, BENCH, 1),
-    Metric(baseline_name(ORACLE, "fvu"), "FVU", "FVU of the true features as a dictionary", None, BENCH),
+    Metric(baseline_name(Baseline.ORACLE, "l0"), "L0", "L0 of the true features as a dictionary", None, BENCH, 1),
+    Metric(baseline_name(Baseline.ORACLE, "fvu"), "FVU", "FVU of the true features as a dictionary", None, BENCH),
     # below, what the paper's tables leave out
-    *_patterns(GT_RECOVERY, features=OTHERS, tau=TAU_STRICT, in_tables=False),
-    *_patterns(GT_RECOVERY, features=GIVEN, in_tables=False),
-    *_patterns(GT_RECOVERY, features=GIVEN, tau=TAU_STRICT, in_tables=False),
-    *_patterns(MIP, features=GIVEN, in_tables=False),
+    *_patterns(GT_RECOVERY, features=FeatureSet.UNANCHORED, tau=TAU_STRICT, in_tables=False),
+    *_patterns(GT_RECOVERY, features=FeatureSet.ANCHORED, in_tables=False),
+    *_patterns(GT_RECOVERY, features=FeatureSet.ANCHORED, tau=TAU_STRICT, in_tables=False),
+    *_patterns(MIP, features=FeatureSet.ANCHORED, in_tables=False),
     *(
         metric
         for site, measure in product((0, 1), (GT_RECOVERY, MIP))
         for metric in _matches(measure, site=site, runs=CROSSCODERS, in_tables=False)
     ),
-    *_matches(GT_RECOVERY, sides=("decoder",), features=RAREST, runs=BENCH, in_tables=False),
+    *_matches(GT_RECOVERY, sides=("decoder",), features=FeatureSet.RAREST, runs=BENCH, in_tables=False),
     Metric(
         "mcc",
         "MCC",
         "mean |cosine| of the best one-to-one assignment of columns of the decoder, over its pairs: "
         "`hungarian_decoder`, but higher where there are fewer latents than features",
-        HIGHER,
+        Better.HIGHER,
         BENCH,
         in_tables=False,
     ),
@@ -282,7 +323,7 @@ _DECLARED: list[Metric] = [
             f"detection_{name}",
             symbol,
             f"mean {what} of latents as detectors of {NEAREST}",
-            HIGHER,
+            Better.HIGHER,
             BENCH,
             in_tables=False,
         )
@@ -296,7 +337,7 @@ _DECLARED: list[Metric] = [
         "uniqueness",
         "Unique",
         f"number of different features among {NEAREST}, over the number of latents",
-        HIGHER,
+        Better.HIGHER,
         BENCH,
         in_tables=False,
     ),
@@ -304,7 +345,7 @@ _DECLARED: list[Metric] = [
         "splitting",
         "splitting",
         "mean number of latents of a feature that a decoder column matches",
-        LOWER,
+        Better.LOWER,
         BENCH,
         2,
         in_tables=False,
@@ -313,7 +354,7 @@ _DECLARED: list[Metric] = [
         "shrinkage",
         "shrinkage",
         "share of the coefficient that is lost, of features that a decoder column matches: the median",
-        LOWER,
+        Better.LOWER,
         BENCH,
         in_tables=False,
     ),
@@ -321,7 +362,7 @@ _DECLARED: list[Metric] = [
         "absorption",
         "absorption",
         "share of absorbed pairs of parent and child",
-        LOWER,
+        Better.LOWER,
         HIERARCHY,
         2,
         in_tables=False,
@@ -342,3 +383,9 @@ EXPLAINED = {
     "fvu": "The fraction of variance unexplained. 0 is exact, and 1 is what the mean alone would leave.",
 }
 """What is printed of scores and shown in a card, where a dictionary has it, in this order, in words."""
+
+# The names before the enumerations, which verdicts and report still use.
+ALL, GIVEN, OTHERS = map(str, WHOSE)
+COSINE, INNER = str(Similarity.COSINE), str(Similarity.INNER)
+HIGHER, LOWER = map(str, Better)
+CHANCE, ANCHORS_ONLY, ORACLE = map(str, Baseline)

@@ -6,7 +6,7 @@ Its recovery is 1 by construction; how well it reconstructs says what recovery i
 import numpy as np
 
 from sdlcore.data.memory import Activations
-from sdlcore.evaluation.metrics import ORACLE, baseline_name
+from sdlcore.evaluation.metrics import Baseline, baseline_name
 from sdlcore.evaluation.samples import Spread, batches
 from sdlcore.model.sigma import Sigma
 from sdlcore.model.sparse_coder import SparseCoder
@@ -39,6 +39,6 @@ def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: n
         error += float(np.square(x_r - codes @ true_r).sum())
         spread.add(x_r)
     return {
-        baseline_name(ORACLE, "l0"): active / store.rows,
-        baseline_name(ORACLE, "fvu"): error / spread.total if spread.total else None,
+        baseline_name(Baseline.ORACLE, "l0"): active / store.rows,
+        baseline_name(Baseline.ORACLE, "fvu"): error / spread.total if spread.total else None,
     }

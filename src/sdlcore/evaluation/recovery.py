@@ -4,8 +4,9 @@ Two similarities: the absolute cosine, and the raw inner product of the paper's 
 true features and not the learned rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import scipy.optimize
 import scipy.special
 
 from sdlcore.data.recovery_rule import TAU, TAUS, recovered
-from sdlcore.evaluation.metrics import ALL, GIVEN, GT_RECOVERY, MIP, OTHERS, WHOSE, Matched
+from sdlcore.evaluation.metrics import GT_RECOVERY, MIP, SIDES, WHOSE, FeatureSet, Matched, Similarity
 
 NEAR_ZERO = 1e-3
 """Fraction of variance unexplained below which a loss counts as near zero."""
@@ -97,11 +98,41 @@ def recovery_metrics(
         As `match_metrics` for each part of the features. None over no feature.
     """
     given = np.isin(np.arange(len(best)), anchored)
+    taken: dict[str, np.ndarray] = {
+        FeatureSet.ALL: best,
+        FeatureSet.ANCHORED: best[given],
+        FeatureSet.UNANCHORED: best[~given],
+    }
     metrics: dict[str, float | None] = {}
     for part in parts:
-        chosen = {ALL: best, GIVEN: best[given], OTHERS: best[~given]}[part]
+        chosen = taken[part]
         found = match_metrics(replace(matched, features=part), chosen if len(chosen) else np.zeros(1))
         metrics |= found if len(chosen) else dict.fromkeys(found)
+    return metrics
+
+
+_BY_DIRECTIONS = {
+    matched.directions: matched
+    for matched in (Matched(side, how) for how, side in product((Similarity.COSINE, Similarity.INNER), SIDES))
+}
+
+
+def metrics_by_anchors(best: Mapping[str, Sequence[float]], anchored: np.ndarray) -> dict[str, float | None]:
+    """Return recovery and MIP over anchored features and over the others, from the best matches in a metrics file.
+
+    Parameters
+    ----------
+    best
+        Best match of each feature, by the name of the directions and how they are matched (`Matched.directions`).
+        Other names are ignored.
+    anchored
+        Indices of the features that anchors give away.
+    """
+    parts = (FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
+    metrics: dict[str, float | None] = {}
+    for name, similarity in best.items():
+        if name in _BY_DIRECTIONS:
+            metrics |= recovery_metrics(_BY_DIRECTIONS[name], np.array(similarity), anchored, parts)
     return metrics
 
 

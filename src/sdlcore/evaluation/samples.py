@@ -134,3 +134,13 @@ class Spread:
         self.total += float(np.square(shift).sum()) * self._seen * len(block) / whole
         self._seen = whole
         self._mean += shift * len(block) / whole
+
+
+def find_top_samples(model: SparseCoder, store: Activations, latents: np.ndarray) -> TopSamples:
+    """Return the samples of a store to which the given latents of an autoencoder or transcoder respond most."""
+    top = TopSamples.none(len(latents))
+    with torch.no_grad():
+        for start in range(0, store.rows, ROWS_AT_ONCE):
+            x = torch.from_numpy(store.read("input", start, start + ROWS_AT_ONCE).astype(np.float32))
+            top = top.with_batch(model(x).csr()[:, latents], start)
+    return top

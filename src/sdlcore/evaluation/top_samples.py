@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 
-from sdlcore.evaluation.metrics import ALL, GIVEN, OTHERS, part_name
+from sdlcore.evaluation.metrics import FeatureSet, part_name
 
 TOP = 100
 """Samples that a latent is judged by."""
@@ -47,6 +47,17 @@ class TopSamples(NamedTuple):
         found.samples[changed] = np.take_along_axis(samples, best, 1)
         return found
 
+    def class_histogram(self, labels: np.ndarray, latent: int) -> list[tuple[int, int]]:
+        """Return class and count of the labelled top samples of one latent, most frequent first.
+
+        ``labels`` are the store's N labels, -1 for none.
+        """
+        samples = self.samples[latent]
+        known = labels[samples[samples >= 0]]
+        found, counts = np.unique(known[known >= 0], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return [(int(found[i]), int(counts[i])) for i in order]
+
 
 class Sharing(NamedTuple):
     """How classes share the top samples of M latents."""
@@ -55,13 +66,6 @@ class Sharing(NamedTuple):
     """Number of classes; NaN for latents with fewer than `FEWEST` labelled samples."""
     purity: np.ndarray
     """Share of the most frequent class; NaN likewise."""
-
-
-def class_histogram(top: TopSamples, labels: np.ndarray, latent: int) -> list[tuple[int, int]]:
-    """Return class and count of the labelled top samples of one latent, most frequent first."""
-    found, counts = np.unique(_labelled(top.samples[latent], labels), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    return [(int(found[i]), int(counts[i])) for i in order]
 
 
 def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST) -> Sharing:
@@ -78,7 +82,7 @@ def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST) -> 
     """
     classes, purity = np.full(len(top.samples), np.nan), np.full(len(top.samples), np.nan)
     for latent in range(len(top.samples)):
-        counts = [count for _, count in class_histogram(top, labels, latent)]
+        counts = [count for _, count in top.class_histogram(labels, latent)]
         if sum(counts) >= fewest:
             classes[latent], purity[latent] = len(counts), max(counts) / sum(counts)
     return Sharing(classes, purity)
@@ -96,15 +100,14 @@ def sharing_metrics(sharing: Sharing, matched: np.ndarray, anchored: np.ndarray)
     anchored
         n booleans.
     """
-    groups = {ALL: slice(None), GIVEN: matched[anchored], OTHERS: matched[~anchored]}
+    groups = {
+        FeatureSet.ALL: slice(None),
+        FeatureSet.ANCHORED: matched[anchored],
+        FeatureSet.UNANCHORED: matched[~anchored],
+    }
     metrics: dict[str, float | None] = {}
     for part, latents in groups.items():
         for name, values in (("top_classes", sharing.classes[latents]), ("top_purity", sharing.purity[latents])):
             known = values[~np.isnan(values)]
             metrics[part_name(name, part)] = float(known.mean()) if len(known) else None
     return metrics
-
-
-def _labelled(samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    found = labels[samples[samples >= 0]]
-    return found[found >= 0]

@@ -1,7 +1,6 @@
-"""Find trained dictionaries of near-zero loss that recover nothing, as Theorem 3.4 allows."""
+"""Judge dictionaries by their loss and by what they recover: Theorem 3.4 allows near-zero loss without recovery."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import scipy.sparse
@@ -29,6 +28,35 @@ class Solution(NamedTuple):
     """The features' best encoder rows, by |cosine|."""
     decoder: Match
     """Their best decoder columns."""
+
+    @classmethod
+    def of(cls, model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array, samples: np.ndarray) -> Self:
+        """Judge an autoencoder by samples that it was not trained on.
+
+        Parameters
+        ----------
+        model
+            In evaluation mode.
+        W
+            n_p x n true features, unit columns.
+        x
+            N x n coefficients.
+        samples
+            N x n_p activations, float32, that these coefficients make.
+        """
+        with torch.no_grad():
+            out = model(torch.from_numpy(samples))
+        error = np.square(samples.astype(np.float64) - out.x_hat.numpy()).sum(axis=1).mean()
+        active = out.latents().numpy() > 0
+        return cls(
+            loss=float(error),
+            fvu=float(error / samples.astype(np.float64).var(axis=0).sum()),
+            approximate_loss=approximate_loss(model, W, x),
+            l0=float(active.sum(axis=1).mean()),
+            silent=~active.any(axis=0),
+            encoder=best_match(normalise_rows(model.W_enc.detach().numpy()), W.T),
+            decoder=best_match(normalise_rows(model.W_dec.detach().numpy()), W.T),
+        )
 
     @property
     def near_zero(self) -> bool:
@@ -58,48 +86,3 @@ def approximate_loss(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_arra
     with torch.no_grad():
         x_hat = model(torch.from_numpy(np.ascontiguousarray(W.T))).x_hat.numpy()
     return float(M @ np.square(W.T.astype(np.float64) - x_hat).sum(axis=1))
-
-
-def solution(model: SparseCoder, W: np.ndarray, x: scipy.sparse.csr_array, samples: np.ndarray) -> Solution:
-    """Judge an autoencoder by samples that it was not trained on.
-
-    Parameters
-    ----------
-    model
-        In evaluation mode.
-    W
-        n_p x n true features, unit columns.
-    x
-        N x n coefficients.
-    samples
-        N x n_p, float32: what is made of them.
-    """
-    with torch.no_grad():
-        out = model(torch.from_numpy(samples))
-    error = np.square(samples.astype(np.float64) - out.x_hat.numpy()).sum(axis=1).mean()
-    active = out.latents().numpy() > 0
-    return Solution(
-        loss=float(error),
-        fvu=float(error / samples.astype(np.float64).var(axis=0).sum()),
-        approximate_loss=approximate_loss(model, W, x),
-        l0=float(active.sum(axis=1).mean()),
-        silent=~active.any(axis=0),
-        encoder=best_match(normalise_rows(model.W_enc.detach().numpy()), W.T),
-        decoder=best_match(normalise_rows(model.W_dec.detach().numpy()), W.T),
-    )
-
-
-def least_recovering(solutions: Sequence[Solution]) -> int:
-    """Return which solution makes the point best: of those with a loss near zero, the one that recovers least.
-
-    Of equals, the one with the smaller best cosines; where no loss is near zero, the one with the least.
-    """
-    candidates = [i for i, found in enumerate(solutions) if found.near_zero]
-    if not candidates:
-        return min(range(len(solutions)), key=lambda i: solutions[i].fvu)
-
-    def aligned(i: int) -> tuple[int, float]:
-        found = solutions[i]
-        return sum(found.recovered), float(found.encoder.similarity.sum() + found.decoder.similarity.sum())
-
-    return min(candidates, key=aligned)

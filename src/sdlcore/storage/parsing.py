@@ -44,10 +44,10 @@ def in_a_sentence(begin: str, path: str | Path = "", advice: str = "") -> Iterat
     except SourceError:
         raise
     except Exception as error:  # over a broken file, parsers raise nearly anything
-        raise SourceError(f"{begin} ({described(error, path)}){advice and '; ' + advice}") from error
+        raise SourceError(f"{begin} ({describe_error(error, path)}){advice and '; ' + advice}") from error
 
 
-def described(error: BaseException, path: str | Path = "") -> str:
+def describe_error(error: BaseException, path: str | Path = "") -> str:
     """Return an exception's class and the first line that it says, with a file's name for its path.
 
     What libraries say in further lines is how to trust the file.

@@ -1,14 +1,43 @@
 """Start a model from the data, or from another model."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
+from sdlcore.data.pairs import pair_sites
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import Group
+from sdlcore.random_streams import stream, torch_stream
+from sdlcore.run import ModelConfig
 from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.normalisation import Scaling
+
+
+def initial_model(
+    config: ModelConfig, n_p: int, n_r: int | None, seed: int, scaling: Scaling, sample: Callable[[], Readable]
+) -> SparseCoder:
+    """Return the model that a training with this seed starts from.
+
+    Parameters
+    ----------
+    config
+        Settings of the model.
+    n_p, n_r
+        Dimensions of the activations and of their targets.
+    seed
+        Seed of the initial weights.
+    scaling
+        How activations are scaled for the model.
+    sample
+        Returns activations; called if the model starts from samples (``initialisation``).
+    """
+    model = SparseCoder(config, *pair_sites(config.pair, n_p, n_r), torch_stream(seed, "initialisation"))
+    if config.initialisation == "samples":
+        start_from_samples(model, sample(), scaling, stream(seed, "initialisation", "samples"))
+    return model
 
 
 @torch.no_grad()

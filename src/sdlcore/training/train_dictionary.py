@@ -10,13 +10,13 @@ from sdlcore.data.batches import TrainingRows
 from sdlcore.data.pairs import make_direction_pair, pair_sites
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.processes import ALONE, Processes
-from sdlcore.random_streams import stream, torch_stream
+from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training import normalisation
 from sdlcore.training.anchor_weight import anchored_share, choose_weight, with_weight
 from sdlcore.training.distributed import divide, unite
 from sdlcore.training.history import Row, Sink, Watch
-from sdlcore.training.initialise import start_from_model, start_from_samples
+from sdlcore.training.initialise import initial_model, start_from_model
 from sdlcore.training.loop import Checkpointing, train
 from sdlcore.training.own_parts import OwnParts
 
@@ -73,9 +73,7 @@ def train_dictionary(
         scaling = normalisation.identity(*(sum(widths) for widths in sites))
 
     def initial() -> SparseCoder:
-        model = SparseCoder(config.model, *sites, torch_stream(seed, "initialisation"))
-        if config.model.initialisation == "samples":
-            start_from_samples(model, rows.sample(), scaling, stream(seed, "initialisation", "samples"))
+        model = initial_model(config.model, rows.n_p, rows.n_r, seed, scaling, rows.sample)
         if start is not None:
             start_from_model(model, start, scaling)
         if processes.all.size > 1:

@@ -5,11 +5,12 @@ import pytest
 from matplotlib.text import Text
 
 from sdlcore.evaluation.absorption import absorption, families
-from sdlcore.evaluation.zero_loss import solution
+from sdlcore.evaluation.recovery import Match
+from sdlcore.evaluation.zero_loss import Solution
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.samples import synthesise
-from sdlcore.study.rendering.figure4 import Learned, figure4, figure4_rows
+from sdlcore.study.rendering.figure4 import Learned, figure4, figure4_rows, least_recovering
 from sdlcore.study.rendering.figure5 import Shown, family_of, figure5
 from tests.study.products.test_figure4 import spurious
 from tests.study.products.test_figure5 import HIERARCHY, hierarchical
@@ -22,7 +23,7 @@ def texts(figure):
 def test_figure4_prints_loss_cosines_and_silent_latents():
     W, x, both = spurious(3)
     model = SparseCoder(ModelConfig(n_q=6), (3,), (3,))
-    found = solution(model.eval(), W, x, synthesise(x, W))
+    found = Solution.of(model.eval(), W, x, synthesise(x, W))
     said = texts(figure4(W, Learned(both, both), found, "a title"))
     for text in ("a title", f"loss {found.loss:.1e}", "0 of 4 recovered", "6 never (grey)", "$n_q$ = 6", "$w_{4}$"):
         assert text in said
@@ -67,3 +68,18 @@ def test_a_family_without_samples_is_drawn_empty():
     figure.canvas.draw()
     assert not np.isfinite(family.response).any()
     assert len(figure.axes) >= 2
+
+
+def judged(fvu, encoder, decoder):
+    match = [Match(np.array(values), np.zeros(len(values), int)) for values in (encoder, decoder)]
+    return Solution(fvu, fvu, fvu, 1.0, np.zeros(6, bool), *match)
+
+
+def test_shown_is_what_recovers_fewest_of_those_without_loss():
+    worst = judged(0.5, [0.1, 0.1], [0.1, 0.1])
+    both = judged(1e-6, [0.95, 0.2], [0.95, 0.2])
+    near, nearer = judged(1e-9, [0.89, 0.8], [0.89, 0.8]), judged(1e-5, [0.7, 0.8], [0.7, 0.8])
+    assert least_recovering([worst, both, near, nearer]) == 3
+    assert least_recovering([worst, both, near]) == 2
+    assert least_recovering([worst, both]) == 1
+    assert least_recovering([worst, judged(0.1, [0.99, 0.99], [0.99, 0.99])]) == 1

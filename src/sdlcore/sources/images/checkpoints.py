@@ -17,7 +17,7 @@ from PIL import Image
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.folders import NO_FILE
-from sdlcore.storage.parsing import NO_CODE, described, nothing_to_read, parsing
+from sdlcore.storage.parsing import NO_CODE, describe_error, nothing_to_read, parsing
 
 HUB = "hf-hub:"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -79,7 +79,7 @@ def load_clip(model: str, pretrained: str, dtype: str = "float32", device: str =
             )
     except Exception as error:  # of pickle, safetensors, torch, the hub's client, and more
         raise SourceError(
-            f"{where} do not load ({described(error)}); where no hub can be reached, fetch the file elsewhere and "
+            f"{where} do not load ({describe_error(error)}); where no hub can be reached, fetch the file elsewhere and "
             "give its path; a TorchScript archive must be saved as a state dict first"
         ) from error
     return LoadedClip(loaded.eval(), preprocess, architecture)
@@ -107,7 +107,7 @@ def register_architecture(model: str) -> str:
             raise OSError(NO_FILE)
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"model {model}: not a readable JSON file ({described(error)})") from error
+        raise SourceError(f"model {model}: not a readable JSON file ({describe_error(error)})") from error
     parts = ("embed_dim", "vision_cfg", "text_cfg")
     if not isinstance(found, dict) or not set(parts) <= set(found):
         raise SourceError(
@@ -180,7 +180,7 @@ def _require_same_architecture(pretrained: str, name: str) -> None:
         path = hf_hub_download(repository, "open_clip_config.json", revision=revision or None)
     except Exception as error:  # the hub's client has many
         raise SourceError(
-            f"pretrained {pretrained}: no open_clip_config.json to be had ({described(error)})"
+            f"pretrained {pretrained}: no open_clip_config.json to be had ({describe_error(error)})"
         ) from error
     with parsing(pretrained, "open_clip's JSON"):
         found = json.loads(Path(path).read_text())["model_cfg"]

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from sdlcore.errors import SourceError
 from sdlcore.sources.folders import Found, Skipped, is_folder, sort_out, walk
 from sdlcore.sources.images.pictures import open_picture
-from sdlcore.storage.parsing import described, parsing
+from sdlcore.storage.parsing import describe_error, parsing
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class _Images(Dataset[_Item]):
         except MemoryError:
             raise
         except Exception as error:  # over a broken file, decoders raise nearly anything
-            return index, self._paths[index], None, described(error, path)
+            return index, self._paths[index], None, describe_error(error, path)
 
 
 def _collate(items: list[_Item]) -> Batch:

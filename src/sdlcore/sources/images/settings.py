@@ -12,7 +12,7 @@ from sdlcore.settings import Batch, FromJson, Positive, Precision, Seed, Share, 
 
 FASHION_MNIST = "fashion_mnist"
 """Stands for images that the pipeline prepares itself."""
-TRAINED = "trained"
+TRAINED_HERE = "trained"
 """Stands for weights that the pipeline trains itself."""
 _FASHION_MNIST_IMAGES = {"train_samples": (20000, 60000), "test_samples": (4000, 10000)}
 """How many of its images are taken unless told, and how many there are."""
@@ -86,7 +86,7 @@ class ClipSource(FromJson):
                 if (getattr(self, key) or 0) > most:
                     yield key, f"{getattr(self, key)} images, but {FASHION_MNIST} has {most}"
         elif self.test_images is None:
-            if self.pretrained == TRAINED:
+            if self.pretrained == TRAINED_HERE:
                 yield "test_images", "missing; a CLIP that is trained here is judged on a folder of its own"
             if self.test_samples is None:
                 yield "test_samples", "missing; without test_images, it says how many images are held out"

@@ -26,7 +26,7 @@ from huggingface_hub.utils import disable_progress_bars
 
 from sdlcore.errors import SourceError
 from sdlcore.storage.foreign import read_object
-from sdlcore.storage.parsing import described
+from sdlcore.storage.parsing import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _said_in_a_sentence(name: str, kind: str, revision: str | None, advice: str 
     except SourceError:
         raise
     except Exception as error:  # over broken files, readers of six formats raise nearly anything
-        raise SourceError(f"{name}: the hub's {kind} cannot be read ({described(error)})") from error
+        raise SourceError(f"{name}: the hub's {kind} cannot be read ({describe_error(error)})") from error
 
 
 def _unreachable(name: str) -> SourceError:

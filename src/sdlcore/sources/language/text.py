@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sdlcore.errors import SourceError
 from sdlcore.sources.folders import Found, Skipped, is_folder, is_regular, sort_out, walk
-from sdlcore.storage.parsing import described, parsing
+from sdlcore.storage.parsing import describe_error, parsing
 from sdlcore.text import printable
 
 PARQUET_ROWS = 1024
@@ -140,7 +140,7 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
             try:
                 entry: Any = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise SourceError(f"{path}: line {number} is not JSON ({described(error)})") from error
+                raise SourceError(f"{path}: line {number} is not JSON ({describe_error(error)})") from error
             text = entry.get(column, 0) if isinstance(entry, dict) else entry
             if text is not None and not isinstance(text, str):
                 columns = f", found {', '.join(sorted(entry))}" if isinstance(entry, dict) else ""

@@ -72,7 +72,7 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
     return add
 
 
-def gives(name: Any, what: Literal["target", "labels"]) -> bool:
+def source_gives(name: Any, what: Literal["target", "labels"]) -> bool:
     """Tell whether a plugin's source gives a second representation, or classes."""
     found = registered("source", name) if isinstance(name, str) else None
     return found is not None and bool(found.facts[what])

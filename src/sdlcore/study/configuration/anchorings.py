@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sdlcore.run import ModelConfig
+from sdlcore.pipeline import ModelConfig
 from sdlcore.study.settings.cells import Cell, solver_settings
 from sdlcore.study.settings.names import unknown
 from sdlcore.study.settings.study import Discover, Study

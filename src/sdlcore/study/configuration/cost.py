@@ -10,16 +10,12 @@ from typing import NamedTuple
 
 from safetensors import safe_open
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.interop.settings import ImportConfig
-from sdlcore.run import RunConfig
-from sdlcore.solvers.settings import SolverConfig
+from sdlcore.pipeline import ImportConfig, PeerConfig, RunConfig, SolverConfig, read_history
 from sdlcore.study.configuration.plan import NOTHING_FOUND, Shapes, duration, need, shape
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, run_settings, trained_settings
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.runs import MADE_BY
-from sdlcore.training.history import read_history
 
 RATE = 8e10
 """Weights x samples that a training passed in a second on one core (TopK, 768 x 16000, k = 64, float32), for where

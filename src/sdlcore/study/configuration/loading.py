@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sdlcore.errors import PluginError
-from sdlcore.plugins.importing import load, located
-from sdlcore.settings import Json
+from sdlcore import PluginError
+from sdlcore.pipeline import Json, load, located
 from sdlcore.study.configuration.cost import MOST_RUNS, number_of_runs
 from sdlcore.study.configuration.own_sources import over_default
 from sdlcore.study.configuration.refusals import problems

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from sdlcore.settings import Json
-from sdlcore.sources.plugins.settings import gives
+from sdlcore.pipeline import Json, source_gives
 from sdlcore.study.configuration.variants import without_like
 from sdlcore.study.products.registry import registered
 from sdlcore.study.products.run_table import OWN
@@ -65,7 +64,7 @@ def _own_table(config: Tree, source: str) -> dict[str, Json]:
     spec, written = branch(config, "own"), without_like({"sources": config["sources"]})
     kind = next(kind for kind in KINDS if source in branch(written, "sources", kind))
     settings = branch(written, "sources", kind, source)
-    labelled = kind == "clip" or settings.get("labels") is not None or gives(settings.get("source"), "labels")
+    labelled = kind == "clip" or settings.get("labels") is not None or source_gives(settings.get("source"), "labels")
     asked = spec.get("anchorings")
     names = [name for name in asked if isinstance(name, str)] if isinstance(asked, list) else []
     kept = [n for n in names if labelled or n == "none" or "discover" in branch(config, "anchorings", n)]

@@ -7,8 +7,7 @@ from pydantic import ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import ErrorDetails
 
-from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.settings import did_you_mean
+from sdlcore.pipeline import did_you_mean, own_settings
 from sdlcore.study.configuration.schema import schema
 from sdlcore.study.configuration.yaml_files import key_path, number_as_text, shown
 from sdlcore.study.settings.extensible import Extensible

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from sdlcore.settings import did_you_mean
+from sdlcore.pipeline import did_you_mean
 from sdlcore.study.configuration.loading import ConfigError, configure, read_given
 from sdlcore.study.settings.trees import branch
 

@@ -5,11 +5,7 @@ Each problem is one line, led by the path of the key.
 
 from collections.abc import Iterator
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.interop.settings import ImportConfig
-from sdlcore.run import RunConfig, check_division
-from sdlcore.settings import did_you_mean
-from sdlcore.solvers.settings import SolverConfig
+from sdlcore.pipeline import ImportConfig, PeerConfig, RunConfig, SolverConfig, check_division, did_you_mean
 from sdlcore.study.configuration.anchorings import unknown_in_anchorings, unsound_anchors
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell, method_settings, run_settings, sets_itself

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sdlcore.settings import Json, did_you_mean
+from sdlcore.pipeline import Json, did_you_mean
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch, merge

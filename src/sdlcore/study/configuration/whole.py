@@ -8,8 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 from typing_extensions import TypeAliasType
 
-from sdlcore.data.settings import ClassMeans
-from sdlcore.run import is_centred
+from sdlcore.pipeline import ClassMeans, is_centred
 from sdlcore.study.products.product import Product
 from sdlcore.study.products.registry import registered
 from sdlcore.study.products.run_table import Compared

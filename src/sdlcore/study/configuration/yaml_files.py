@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from sdlcore.settings import Json
-from sdlcore.text import printable
+from sdlcore.pipeline import Json, printable
 
 LARGEST_FILE = 2**18
 """Bytes of a configuration file; the largest that comes with the package has 2^14."""

@@ -7,7 +7,7 @@ python -m sdlcore.study.explain.choose --table results/explain/tables/explain.cs
 from dataclasses import fields
 from pathlib import Path
 
-from sdlcore.command_line import cli
+from sdlcore.pipeline import cli
 from sdlcore.study.explain.protocols import Protocol, write_protocols
 from sdlcore.study.results.tables import read_csv
 

@@ -5,37 +5,41 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product, takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdlcore.data.memory import Arrays
-from sdlcore.data.pairs import make_direction_pair, make_pair, pair_sites
-from sdlcore.data.recovery_rule import TAUS, recovered
-from sdlcore.errors import DivergedError
-from sdlcore.evaluation.metrics import COSINE, INNER, SIDES
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.random_streams import stream, torch_stream
-from sdlcore.sources.bench.feature_matrix import feature_matrix, leaked_start
-from sdlcore.sources.bench.samples import coefficients, synthesise
-from sdlcore.sources.bench.settings import FeatureMatrixConfig
+from sdlcore import Bench, DivergedError
+from sdlcore.pipeline import (
+    SIDES,
+    TAU,
+    TAU_STRICT,
+    Arrays,
+    Similarity,
+    coefficients,
+    identity,
+    initial_model,
+    make_direction_pair,
+    make_pair,
+    recovered,
+    stream,
+    torch_stream,
+    train,
+)
 from sdlcore.study.explain.protocols import Protocol, Scale
-from sdlcore.training.initialise import start_from_samples
-from sdlcore.training.loop import train
-from sdlcore.training.normalisation import identity
 
 log = logging.getLogger(__name__)
 
 TEST = 2000
 """Samples not trained on, that L0 and FVU are measured on."""
-THRESHOLDS = (*TAUS, 0.97)
+THRESHOLDS = (TAU, TAU_STRICT, 0.97)
 """Taus at which recovery is counted: the paper's two, and one near which high learning rates give its recovery."""
 ABOVE = (0.0, 0.01, 0.1)
 """Latents above these count as active."""
 
-_SHORT = {COSINE: "cosine", INNER: "inner"}
+_SHORT: dict[str, str] = {Similarity.COSINE: "cosine", Similarity.INNER: "inner"}
 
 
 def l0_column(above: float) -> str:
@@ -54,7 +58,7 @@ def recovery_column(side: str, similarity: str, tau: float) -> str:
     return f"{side}_{_SHORT[similarity]}_{tau:g}"
 
 
-_MATCHES = list(product(SIDES, (COSINE, INNER)))
+_MATCHES = list(product(SIDES, (Similarity.COSINE, Similarity.INNER)))
 RECOVERIES = [recovery_column(*match, tau) for match, tau in product(_MATCHES, THRESHOLDS)]
 MIPS = [mip_column(*match) for match in _MATCHES]
 L0S = [l0_column(above) for above in ABOVE]
@@ -85,11 +89,11 @@ def representation(scale: Scale, which: str, seed_leak: bool, seed: int) -> Repr
         rotation, _ = np.linalg.qr(stream(seed, "rotation").standard_normal((scale.n_p, scale.n_p)))
         W = (rotation @ representation(scale, "input", seed_leak, seed).W).astype(np.float32)
     else:
-        start = leaked_start(scale.n_p, scale.n, seed) if seed_leak else None
-        drawn = stream(seed, "feature matrix", "W_p" if which == "input" else "W_r")
-        W = feature_matrix(scale.n_p, scale.n, drawn, FeatureMatrixConfig(scale.max_interference), start).W
+        sizes = {"n": scale.n, "n_p": scale.n_p, "n_r": None if which == "input" else scale.n_p}
+        bench = Bench.draw(seed=seed, **sizes, max_interference=scale.max_interference, seed_leak=seed_leak)
+        W = bench.W_p if bench.W_r is None else bench.W_r
     x = coefficients(scale.samples + TEST, scale.n, scale.sparsity, stream(seed, "samples"))
-    return Representation(W, synthesise(x, W))
+    return Representation(W, np.asarray(x @ W.T, dtype=np.float32))
 
 
 def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bool = False) -> list[Look]:
@@ -115,12 +119,11 @@ def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bo
         batch = x_p[rows]
         return batch, x_r[rows] if pair == "transcoder" else batch
 
-    model = SparseCoder(config.model, *pair_sites(pair, scale.n_p, scale.n_p), torch_stream(seed, "initialisation"))
-    if config.model.initialisation == "samples":
-        given = Arrays(first[: scale.samples], second[: scale.samples])
-        start_from_samples(
-            model, given, identity(x_p.shape[1], x_r.shape[1]), stream(seed, "initialisation", "samples")
-        )
+    scaling = identity(x_p.shape[1], x_r.shape[1])
+    model = initial_model(
+        *(config.model, scale.n_p, scale.n_p, seed, scaling),
+        sample=lambda: Arrays(first[: scale.samples], second[: scale.samples]),
+    )
     test_p, test_r = (torch.from_numpy(x[scale.samples :]) for x in (x_p, x_r))
     found: list[Look] = []
 
@@ -134,7 +137,7 @@ def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bo
             batches,
             config,
             torch_stream(seed, "resampling"),
-            identity(x_p.shape[1], x_r.shape[1]),
+            scaling,
             (true_p[features], true_r[features]) if anchored else None,
             sinks=[keep],
             watch=lambda _: _look(model, test_p, test_r, (true_p[others], true_r[others])),
@@ -162,7 +165,7 @@ def _order(number: int, samples: int, seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _look(model: SparseCoder, x_p: Tensor, x_r: Tensor, true: tuple[Tensor, Tensor]) -> Look:
+def _look(model: Any, x_p: Tensor, x_r: Tensor, true: tuple[Tensor, Tensor]) -> Look:
     model.eval()
     out = model(x_p)
     model.train()
@@ -172,7 +175,7 @@ def _look(model: SparseCoder, x_p: Tensor, x_r: Tensor, true: tuple[Tensor, Tens
     look |= {l0_column(above): float((out.values > above).sum()) / filled for above in ABOVE}
     for side, W, directions in (("encoder", model.W_enc, true[0]), ("decoder", model.W_dec, true[1])):
         inner = (directions @ W.T).abs()
-        best = {COSINE: (inner / W.norm(dim=1).clamp(min=1e-12)).amax(1), INNER: inner.amax(1)}
+        best = {Similarity.COSINE: (inner / W.norm(dim=1).clamp(min=1e-12)).amax(1), Similarity.INNER: inner.amax(1)}
         for similarity, value in best.items():
             look[mip_column(side, similarity)] = float(value.mean())
             for tau in THRESHOLDS:

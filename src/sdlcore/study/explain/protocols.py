@@ -10,10 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sdlcore.random_streams import stream
-from sdlcore.run import RunConfig
-from sdlcore.settings import Batch, FromJson, Json, Positive, Total, Weight
-from sdlcore.storage.files import atomic_path
+from sdlcore.pipeline import Batch, FromJson, Json, Positive, RunConfig, Total, Weight, atomic_path, stream
 
 
 class Scale(NamedTuple):

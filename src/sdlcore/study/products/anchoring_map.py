@@ -116,7 +116,7 @@ class AnchoringMap(Picture):
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.storage.files import write_text
+        from sdlcore.pipeline import write_text
         from sdlcore.study.rendering.anchoring_map import RUN_COLUMNS, figure_map, map_table
         from sdlcore.study.results.tables import write_csv
 
@@ -132,10 +132,7 @@ class AnchoringMap(Picture):
         """Return the row of a run with anchors, beside that without, on the features that no anchoring gives away."""
         import numpy as np
 
-        from sdlcore.data.anchors import load_anchors
-        from sdlcore.data.recovery_rule import TAU_STRICT, recovered
-        from sdlcore.data.references import load_references
-        from sdlcore.evaluation.anchor_overlap import given_away, lie_near
+        from sdlcore.pipeline import TAU_STRICT, given_away, lie_near, load_anchors, load_references, recovered
         from sdlcore.study.results.runs import read_metrics
         from sdlcore.study.results.tables import read_csv
 

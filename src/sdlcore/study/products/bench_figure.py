@@ -74,7 +74,7 @@ def read_bench(store: str) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If the store is not one of a bench.
     """
-    from sdlcore.data.reading import open_checked
+    from sdlcore.pipeline import open_checked
 
     with open_checked(store) as opened:
         features = opened.features()

@@ -85,7 +85,7 @@ class BenchTable(Product):
         return bench_text(self.columns, self.caption, rows, self.finer)
 
     def make(self, name: str, files: Files) -> None:
-        from sdlcore.storage.files import write_text
+        from sdlcore.pipeline import write_text
         from sdlcore.study.results.tables import write_csv
 
         rows = self.rows(name, files)

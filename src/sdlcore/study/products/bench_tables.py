@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.metrics import METRICS, ORACLE, PATTERN, RAREST, baseline_name, mip_name, recovery_name
+from sdlcore.pipeline import METRICS, TAU, Baseline, FeatureSet, Similarity, baseline_name, mip_name, recovery_name
 from sdlcore.study.products.bench_table import BenchTable
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.study import Study
@@ -47,10 +46,10 @@ class Encoders(BenchTable):
     title = "Encoders that can be read"
     columns = {
         recovery_name("encoder"): "recovery: encoder rows",
-        recovery_name("encoder", PATTERN): "patterns of rows",
+        recovery_name("encoder", Similarity.PATTERN): "patterns of rows",
         recovery_name("decoder"): "decoder",
         mip_name("encoder"): "MIP: encoder rows",
-        mip_name("encoder", PATTERN): "patterns of rows",
+        mip_name("encoder", Similarity.PATTERN): "patterns of rows",
         mip_name("decoder"): "decoder",
         **{name: METRICS[name].symbol for name in ("fvu", "l0")},
     }
@@ -69,11 +68,11 @@ class Harder(BenchTable):
     title = "Methods on benches that are harder than the paper's"
     columns = {
         recovery_name("decoder"): "recovery: decoder",
-        recovery_name("decoder", features=RAREST): "of the rarest quarter",
+        recovery_name("decoder", features=FeatureSet.RAREST): "of the rarest quarter",
         recovery_name("encoder"): "encoder",
         mip_name("decoder"): "MIP: decoder",
         "fvu": METRICS["fvu"].symbol,
-        baseline_name(ORACLE, "fvu"): f"{METRICS['fvu'].symbol} of the true features",
+        baseline_name(Baseline.ORACLE, "fvu"): f"{METRICS['fvu'].symbol} of the true features",
         **{name: METRICS[name].symbol for name in ("l0", "splitting", "shrinkage", "absorption")},
     }
     caption = (

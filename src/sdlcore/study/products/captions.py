@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sdlcore.data.recovery_rule import TAU, TAU_STRICT
-from sdlcore.evaluation.metrics import GT_RECOVERY, METRICS, MIP, ROWS
-from sdlcore.evaluation.top_samples import FEWEST, TOP
+from sdlcore.pipeline import FEWEST, GT_RECOVERY, METRICS, MIP, SIDES, TAU, TAU_STRICT, TOP
 from sdlcore.study.products.run_table import OWN, RunTable
 from sdlcore.study.rendering.symbols import SYMBOLS, symbol
 from sdlcore.study.settings.cells import Cell, run_settings
@@ -98,7 +96,7 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
     return (
         f"{what}{_swept(table)}; protocol {protocols}; {spread}. "
         f"{_measures(reference)} "
-        f"Encoder: {ROWS['encoder']}; decoder: {ROWS['decoder']}. {products}Not given: only the {given} that "
+        f"Encoder: {SIDES['encoder']}; decoder: {SIDES['decoder']}. {products}Not given: only the {given} that "
         f"anchoring does not give away, also where nothing is anchored. {_reconstruction()} {more}{beside}Chance: the "
         "same metric of as many random directions, as a range where rows differ. Anchors only: of the anchors alone, "
         f"without any training. {scale}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MinLen
 
-from sdlcore.storage.files import write_text
+from sdlcore.pipeline import write_text
 from sdlcore.study.products.product import Product
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.fields import AnchoringName, Identifier, Names, Seeds, Settings, Unique
@@ -110,10 +110,15 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
     """Return the rows of runs of one source and seed, on the features that none of their anchorings gives away."""
     from dataclasses import asdict, replace
 
-    from sdlcore.data.anchors import load_anchors
-    from sdlcore.data.references import load_references
-    from sdlcore.evaluation.anchor_overlap import best_cosines, left_over, lie_near, recovery_of
-    from sdlcore.model.saving import load_model
+    from sdlcore.pipeline import (
+        best_cosines,
+        left_over,
+        lie_near,
+        load_anchors,
+        load_model,
+        load_references,
+        recovery_of,
+    )
     from sdlcore.study.results.runs import read_metrics
 
     source, seed = cells[0].source, cells[0].seed

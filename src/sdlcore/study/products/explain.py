@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 from pydantic import Field
 
-from sdlcore.settings import Text
+from sdlcore.pipeline import Text
 from sdlcore.study.explain.protocols import METHODS, SCALES, read_protocols
 from sdlcore.study.products.product import Picture
 from sdlcore.study.settings.fields import Identifier, Seeds, Settings, Unique

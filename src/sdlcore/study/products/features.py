@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sdlcore.settings import Seed
+from sdlcore.pipeline import Seed
 from sdlcore.study.products.product import Picture
 from sdlcore.study.products.run_table import RunTable
 from sdlcore.study.settings.cells import Cell
@@ -71,10 +71,7 @@ class Features(Picture):
         import numpy as np
         import pandas as pd
 
-        from sdlcore.data.anchors import load_anchors
-        from sdlcore.data.references import load_references
-        from sdlcore.evaluation.anchor_overlap import best_cosines, given_away
-        from sdlcore.model.saving import load_model
+        from sdlcore.pipeline import best_cosines, given_away, load_anchors, load_model, load_references
         from sdlcore.study.rendering.features import FEATURE_COLUMNS, figure_features
 
         features, anchors = self._judges(files)

@@ -38,10 +38,8 @@ class Figure4(BenchFigure):
     def make(self, name: str, files: Files) -> None:
         import torch
 
-        from sdlcore.data.references import load_references
-        from sdlcore.evaluation.zero_loss import least_recovering, solution
-        from sdlcore.model.saving import load_model
-        from sdlcore.study.rendering.figure4 import Learned, figure4, figure4_rows
+        from sdlcore.pipeline import Solution, load_model, load_references
+        from sdlcore.study.rendering.figure4 import Learned, figure4, figure4_rows, least_recovering
         from sdlcore.study.rendering.markup import label_method
 
         torch.set_num_threads(1)
@@ -50,7 +48,7 @@ class Figure4(BenchFigure):
         solutions = []
         for cell, W in zip(cells, features, strict=True):
             inputs, coefficients = read_bench(files.store(cell.source, cell.seed, "test"))
-            solutions.append(solution(load_model(files.model(cell)), W, coefficients, inputs))
+            solutions.append(Solution.of(load_model(files.model(cell)), W, coefficients, inputs))
         best = least_recovering(solutions)
         model, seed = load_model(files.model(cells[best])), cells[best].seed
         learned = Learned(model.W_enc.detach().numpy(), model.W_dec.detach().numpy())

@@ -141,8 +141,7 @@ class Law(Picture):
         import numpy as np
         import pandas as pd
 
-        from sdlcore.data.references import load_references
-        from sdlcore.model.saving import load_model
+        from sdlcore.pipeline import load_model, load_references
         from sdlcore.study.rendering.law import COLUMNS, EXACT
         from sdlcore.study.theory.reading import Read, read
         from sdlcore.study.theory.readout import law, nearest_ridge, own_cosines, own_products, read_outs

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Annotated
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.run import RunConfig
+from sdlcore.pipeline import PeerConfig, RunConfig, own_settings
 from sdlcore.study.products.product import AnyStudy, Product, partial_study
 from sdlcore.study.rendering.layout import Layout, Point
 from sdlcore.study.settings.cells import Cell, setting_of, variant_name

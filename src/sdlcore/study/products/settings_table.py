@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sdlcore.storage.files import write_text
+from sdlcore.pipeline import write_text
 from sdlcore.study.products.product import Product, partial_study
 from sdlcore.study.settings.fields import Identifier
 from sdlcore.study.settings.files import Files

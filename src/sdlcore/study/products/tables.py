@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sdlcore.storage.files import write_text
+from sdlcore.pipeline import write_text
 from sdlcore.study.products.features import Features
 from sdlcore.study.products.overview import Overview
 from sdlcore.study.products.product import Product

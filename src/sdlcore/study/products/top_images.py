@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import numpy as np
 from annotated_types import Ge, Le
 
 from sdlcore.study.products.product import Picture
@@ -15,12 +14,6 @@ from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.names import METHOD, PROTOCOL, unknown
 from sdlcore.study.settings.study import Study
 
-if TYPE_CHECKING:
-    from sdlcore.data.reading import ActivationStore
-    from sdlcore.evaluation.top_samples import TopSamples
-    from sdlcore.model.sparse_coder import SparseCoder
-
-ROWS_AT_ONCE = 1024
 Images = Annotated[int, Ge(1), Le(1000)]
 
 
@@ -86,13 +79,15 @@ class TopImages(Picture):
     def make(self, name: str, files: Files) -> None:
         import pandas as pd
 
-        from sdlcore.data.anchors import load_anchors
-        from sdlcore.data.reading import open_checked
-        from sdlcore.data.references import load_references
-        from sdlcore.evaluation.anchor_overlap import given_away
-        from sdlcore.evaluation.recovery import one_to_one
-        from sdlcore.evaluation.top_samples import class_histogram
-        from sdlcore.model.saving import load_model
+        from sdlcore.pipeline import (
+            find_top_samples,
+            given_away,
+            load_anchors,
+            load_model,
+            load_references,
+            one_to_one,
+            open_checked,
+        )
         from sdlcore.study.rendering.markup import label_anchoring, label_method
         from sdlcore.study.rendering.top_images import ShownLatent, figure_top_images, records
 
@@ -103,7 +98,7 @@ class TopImages(Picture):
         with open_checked(store) as opened:
             if means.classes is None or not opened.has("labels") or not opened.has("references/path"):
                 raise ValueError(f"{store}: expected a store of labelled images, judged by means of their classes")
-            top = _top(model, opened, match.latent)
+            top = find_top_samples(model, opened, match.latent)
             names, labels = opened.class_names() or [], opened.read("labels")
             paths = opened.read("references/path")
         # the store names images by their paths from where they lie
@@ -120,7 +115,7 @@ class TopImages(Picture):
                     tied=anchored and int(match.latent[i]) == i,
                     images=[folder / paths[sample] for sample in samples[: self.images]],
                     names=[names[labels[sample]] for sample in samples[: self.images]],
-                    histogram=[(names[label], count) for label, count in class_histogram(top, labels, i)],
+                    histogram=[(names[label], count) for label, count in top.class_histogram(labels, i)],
                 )
             )
         how = f"anchored to {label_anchoring(self.anchoring)}" if anchored else "not anchored"
@@ -130,17 +125,3 @@ class TopImages(Picture):
         self.write(name, files, figure, pd.DataFrame(records(rows, top, paths, labels, names)))
         for row in rows:
             logging.info("latent %d (%s): %s", row.latent, row.reference, row.histogram)
-
-
-def _top(model: "SparseCoder", store: "ActivationStore", latents: np.ndarray) -> "TopSamples":
-    """Return the samples of a store that latents respond to most."""
-    import torch
-
-    from sdlcore.evaluation.top_samples import TopSamples
-
-    top = TopSamples.none(len(latents))
-    with torch.no_grad():
-        for start in range(0, store.rows, ROWS_AT_ONCE):
-            x = torch.from_numpy(store.read("input", start, start + ROWS_AT_ONCE).astype(np.float32))
-            top = top.with_batch(model(x).csr()[:, latents], start)
-    return top

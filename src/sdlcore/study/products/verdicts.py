@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from sdlcore.storage.files import write_text
+from sdlcore.pipeline import write_text
 from sdlcore.study.products.figure6 import Figure6
 from sdlcore.study.products.product import Product
 from sdlcore.study.settings.files import Files

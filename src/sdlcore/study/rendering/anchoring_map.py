@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from sdlcore.data.recovery_rule import TAU_STRICT
+from sdlcore.pipeline import TAU_STRICT
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.markup import label_method
 from sdlcore.study.rendering.text_table import TextTable

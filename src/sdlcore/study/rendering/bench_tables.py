@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sdlcore.evaluation.metrics import METRICS
+from sdlcore.pipeline import METRICS
 from sdlcore.study.rendering.markup import label_method, number
 from sdlcore.study.rendering.solvers_table import last_row, latents_of
 from sdlcore.study.rendering.text_table import TextTable

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from sdlcore.evaluation.metrics import recovery_name
+from sdlcore.pipeline import recovery_name
 from sdlcore.study.rendering.figures import PALETTE, style
 from sdlcore.study.rendering.markup import label_method
 

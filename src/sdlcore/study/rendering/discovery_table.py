@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.metrics import METRICS, mip_name, recovery_name
+from sdlcore.pipeline import METRICS, TAU, mip_name, recovery_name
 from sdlcore.study.rendering.markup import label_anchoring, label_method, number
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import paired_interval

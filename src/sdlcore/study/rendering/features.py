@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.data.recovery_rule import TAU
+from sdlcore.pipeline import TAU
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.markup import label_method
 

@@ -1,6 +1,6 @@
 """Draw Figure 4: a loss near zero without recovery of the features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,9 +8,7 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from sdlcore.data.recovery_rule import TAU, recovered
-from sdlcore.evaluation.recovery import Match, chance_recovery, normalise_rows
-from sdlcore.evaluation.zero_loss import Solution
+from sdlcore.pipeline import TAU, Match, Solution, chance_recovery, normalise_rows, recovered
 from sdlcore.study.rendering.figures import PALETTE, style
 from sdlcore.study.rendering.space import draw_features, draw_sphere, frame, open_view
 
@@ -26,6 +24,22 @@ class Learned(NamedTuple):
     """n_q x 3: rows of W_E."""
     decoder: np.ndarray
     """n_q x 3: columns of W_D."""
+
+
+def least_recovering(solutions: Sequence[Solution]) -> int:
+    """Return which solution to draw: of those with a loss near zero, the one that recovers least.
+
+    Ties go to the smaller best cosines. If no loss is near zero, it is the one with the least loss.
+    """
+    candidates = [i for i, found in enumerate(solutions) if found.near_zero]
+    if not candidates:
+        return min(range(len(solutions)), key=lambda i: solutions[i].fvu)
+
+    def aligned(i: int) -> tuple[int, float]:
+        found = solutions[i]
+        return sum(found.recovered), float(found.encoder.similarity.sum() + found.decoder.similarity.sum())
+
+    return min(candidates, key=aligned)
 
 
 def figure4(features: np.ndarray, learned: Learned, found: Solution, title: str) -> Figure:

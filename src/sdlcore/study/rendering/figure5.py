@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sdlcore.evaluation.absorption import Family
+from sdlcore.pipeline import Family
 from sdlcore.study.rendering.figures import style
 
 # diverging and sequential maps that the colour-blind can read

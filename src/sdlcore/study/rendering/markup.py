@@ -8,26 +8,24 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.data.recovery_rule import TAU_STRICT
-from sdlcore.evaluation.metrics import (
-    ANCHORS_ONLY,
-    CHANCE,
+from sdlcore.pipeline import (
     GT_RECOVERY,
-    INNER,
     METRICS,
     MIP,
-    ORACLE,
-    OTHERS,
+    TAU_STRICT,
+    Baseline,
+    FeatureSet,
     Matched,
+    Similarity,
     baseline_name,
     mip_name,
     part_name,
+    printable,
     recovery_name,
 )
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import PAPER_METHODS
-from sdlcore.text import printable
 
 # of the default configuration, beside the paper's
 METHODS = {
@@ -118,18 +116,18 @@ def _papers(column: str, beside: str) -> Column:
 
 
 # as the paper's formula and its later revision say, which verdicts follow
-_STATED = Matched("encoder", INNER, tau=TAU_STRICT)
+_STATED = Matched("encoder", Similarity.INNER, tau=TAU_STRICT)
 COLUMNS = [
     _papers("paper_gt_recovery", recovery_name("encoder")),
     _ours("encoder", recovery_name("encoder")),
-    _ours("encoder, not given", recovery_name("encoder", features=OTHERS)),
+    _ours("encoder, not given", recovery_name("encoder", features=FeatureSet.UNANCHORED)),
     _ours("encoder, inner products > .95", _STATED.name),
-    _ours("the same, not given", replace(_STATED, features=OTHERS).name),
+    _ours("the same, not given", replace(_STATED, features=FeatureSet.UNANCHORED).name),
     _ours("decoder", recovery_name("decoder")),
-    _ours("decoder, not given", recovery_name("decoder", features=OTHERS)),
+    _ours("decoder, not given", recovery_name("decoder", features=FeatureSet.UNANCHORED)),
     _papers("paper_mip", mip_name("encoder")),
     _ours("encoder", mip_name("encoder")),
-    _ours("encoder, inner products", mip_name("encoder", INNER)),
+    _ours("encoder, inner products", mip_name("encoder", Similarity.INNER)),
     _ours("decoder", mip_name("decoder")),
     _papers("paper_l0", "l0"),
     _ours("ours", "l0"),
@@ -137,13 +135,16 @@ COLUMNS = [
     _ours("ours", "dead_fraction"),
 ]
 # where samples have classes
-CLASS_COLUMNS = [_ours("all latents", "top_classes"), _ours("not given", part_name("top_classes", OTHERS))]
+CLASS_COLUMNS = [
+    _ours("all latents", "top_classes"),
+    _ours("not given", part_name("top_classes", FeatureSet.UNANCHORED)),
+]
 
 
 def _of_inner_products(column: Column) -> bool:
     """Tell whether a column counts as the paper does, which only its numbers beside it make worth showing."""
     matched = METRICS[column.name].matched if column.name in METRICS else None
-    return matched is not None and matched.similarity == INNER
+    return matched is not None and matched.similarity == Similarity.INNER
 
 
 class Cell(NamedTuple):
@@ -192,11 +193,15 @@ def readable(table: pd.DataFrame) -> Readable:
         names = [label_method(row["method"]), label_anchoring(row["anchoring"]), row["protocol"]][: len(labels)]
         values = [label_value(row["value"], row["paper_value"])] if swept else []
         rows.append((values + names, [_cell(row, column) for column in columns]))
-    baselines = [("Chance", [_baseline(table, column, CHANCE) for column in columns])] if MIP.symbol in measured else []
-    if known(table, f"{mip_name('decoder', baseline=ANCHORS_ONLY)}_mean"):
-        baselines.append(("Anchors only", [_baseline(table, column, ANCHORS_ONLY) for column in columns]))
-    if known(table, f"{baseline_name(ORACLE, 'fvu')}_mean"):
-        baselines.append(("Oracle", [_baseline(table, column, ORACLE) for column in columns]))
+    baselines = (
+        [("Chance", [_baseline(table, column, Baseline.CHANCE) for column in columns])]
+        if MIP.symbol in measured
+        else []
+    )
+    if known(table, f"{mip_name('decoder', baseline=Baseline.ANCHORS_ONLY)}_mean"):
+        baselines.append(("Anchors only", [_baseline(table, column, Baseline.ANCHORS_ONLY) for column in columns]))
+    if known(table, f"{baseline_name(Baseline.ORACLE, 'fvu')}_mean"):
+        baselines.append(("Oracle", [_baseline(table, column, Baseline.ORACLE) for column in columns]))
     return Readable(swept + labels, columns, rows, baselines)
 
 

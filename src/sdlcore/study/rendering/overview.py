@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sdlcore.data.recovery_rule import TAU_STRICT
-from sdlcore.evaluation.metrics import CHANCE, baseline_name, recovery_name
+from sdlcore.pipeline import TAU_STRICT, Baseline, baseline_name, recovery_name
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.markup import label_method
 from sdlcore.study.results.tables import PAPER_METHODS
@@ -21,7 +20,7 @@ SIDES = {"encoder": PALETTE[1], "decoder": PALETTE[0]}
 FILLS = ("full", "none")
 """Of the first protocol, and of the second."""
 ALONE: dict[str, dict[str, Any]] = {
-    CHANCE: {"linestyle": "none", "marker": "|", "color": GREY, "markersize": 11},
+    Baseline.CHANCE: {"linestyle": "none", "marker": "|", "color": GREY, "markersize": 11},
     PAPER: {"linestyle": "none", "marker": "D", "color": "black", "markersize": 6},
     NEAREST: {"linestyle": "none", "marker": "s", "color": "black", "fillstyle": "none", "markersize": 8},
 }
@@ -66,8 +65,8 @@ def overview_rows(
                 {"method": method, "protocol": row["protocol"], "what": side, "recovery": row[_recovery(side)]}
                 for side in SIDES
             ]
-        level = f"{baseline_name(CHANCE, recovery_name('decoder', tau=TAU_STRICT))}_mean"
-        rows.append({"method": method, "what": CHANCE, "recovery": first[level]})
+        level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder', tau=TAU_STRICT))}_mean"
+        rows.append({"method": method, "what": Baseline.CHANCE, "recovery": first[level]})
     found = strongest_null(plain, nulls)
     if found is not None:
         rows.append({"method": found[0], "what": NULL, "recovery": found[1]})
@@ -124,7 +123,7 @@ def figure_overview(rows: pd.DataFrame) -> Figure:
                 trained = f" (protocol {protocol})" if len(protocols) > 1 else ""
                 how = {"marker": "o", "color": colour, "fillstyle": fill, "label": f"our {side}{trained}"}
                 handles += axes.plot([], [], linestyle="none", **how)
-        handles += axes.plot([], [], label=CHANCE, **ALONE[CHANCE])
+        handles += axes.plot([], [], label=Baseline.CHANCE, **ALONE[Baseline.CHANCE])
         for _, row in null.iterrows():
             label = f"strongest null: {label_method(row['method'])}"
             handles.append(

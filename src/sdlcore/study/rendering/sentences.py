@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 
-from sdlcore.evaluation.absorption import HALF, absorption_score
-from sdlcore.evaluation.recovery import NEAR_ZERO
+from sdlcore.pipeline import HALF, NEAR_ZERO, absorption_score, in_line
 from sdlcore.study.rendering.figure6 import NEVER_FIRED
 from sdlcore.study.rendering.markup import label_anchoring, label_method
 from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.settings.sources import Bench
-from sdlcore.text import in_line
 
 
 def figure4_sentences(rows: pd.DataFrame) -> list[str]:

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.metrics import METRICS, recovery_name
+from sdlcore.pipeline import METRICS, TAU, recovery_name
 from sdlcore.study.rendering.markup import number
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.runs import RunsError, read_metrics

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sdlcore.evaluation.metrics import SIDES, recovery_name
+from sdlcore.pipeline import SIDES, recovery_name
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
 from sdlcore.study.rendering.markup import label_anchoring, label_method
 from sdlcore.study.rendering.symbols import symbol

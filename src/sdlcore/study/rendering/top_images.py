@@ -8,11 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sdlcore.evaluation.top_samples import TopSamples
-from sdlcore.sources.images.pictures import open_picture
-from sdlcore.storage.parsing import described
+from sdlcore.pipeline import TopSamples, describe_error, in_figure, open_picture, printable
 from sdlcore.study.rendering.figures import GREY, PALETTE, style
-from sdlcore.text import in_figure, printable
 
 CLASSES_SHOWN = 6
 """Classes that a histogram names; the others are one bar."""
@@ -145,4 +142,4 @@ def _read(path: Path) -> np.ndarray:
         with open_picture(path) as picture:
             return np.asarray(picture.convert("RGB"))
     except Exception as error:  # over a broken file, decoders raise nearly anything
-        raise ValueError(f"{printable(path)}: not a readable image ({described(error, path)})") from error
+        raise ValueError(f"{printable(path)}: not a readable image ({describe_error(error, path)})") from error

@@ -9,14 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sdlcore.settings import Json
-from sdlcore.storage.files import write_json
+from sdlcore.pipeline import Json, read_history, write_json
 from sdlcore.study.settings.cells import Cell, discovery_of, run_settings, start_cell
 from sdlcore.study.settings.files import Files
 from sdlcore.study.settings.old_keys import OLD_KEYS
 from sdlcore.study.settings.study import Study
 from sdlcore.study.settings.trees import Tree, branch
-from sdlcore.training.history import read_history
 
 PLANNING = ("run", "samples_per_second", "workers", "shards", "stream", "buffer_rows")
 """Settings of a source that say how its samples are made, not what they are; ``run`` counts as the run's."""

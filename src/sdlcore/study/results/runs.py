@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.evaluation.metrics import CHANCE, GIVEN, KEPT, METRICS, OTHERS, baseline_name
-from sdlcore.evaluation.recovery import recovery_metrics
-from sdlcore.storage.files import seal_json
+from sdlcore.pipeline import METRICS, Baseline, baseline_name, metrics_by_anchors, seal_json
 from sdlcore.study.settings.cells import Cell
 
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
@@ -94,7 +92,7 @@ def read_runs(paths: Iterable[str | Path]) -> pd.DataFrame:
     rows = []
     for cell, found in read.items():
         metrics = found.metrics | _scored_beside(files[cell], found, given)
-        values = metrics | {baseline_name(CHANCE, name): value for name, value in found.chance.items()}
+        values = metrics | {baseline_name(Baseline.CHANCE, name): value for name, value in found.chance.items()}
         rows.append(asdict(cell) | {name: np.nan if value is None else value for name, value in values.items()})
     runs = pd.DataFrame(rows)
     return runs[[*KEY, *(name for name in runs.columns if name not in KEY)]]
@@ -129,9 +127,7 @@ def _scored_beside(
     metrics: dict[str, float | None] = dict.fromkeys(name for name in found.metrics if _by_anchors(name))
     if len(anchorings) == 1:
         anchored = np.array(next(iter(anchorings)), dtype=np.int64)
-        for name, best in found.features.items():
-            if name in KEPT:
-                metrics |= recovery_metrics(KEPT[name], np.array(best), anchored, (GIVEN, OTHERS))
+        metrics |= metrics_by_anchors(found.features, anchored)
     return metrics
 
 

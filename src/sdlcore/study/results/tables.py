@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.special
 
-from sdlcore.evaluation.metrics import CHANCE, METRICS, Metric, baseline_name
-from sdlcore.storage.files import atomic_path
+from sdlcore.pipeline import METRICS, Baseline, Metric, atomic_path, baseline_name
 from sdlcore.study.results.runs import RunsError, check_runs
 
 CLASSES = ("class", "reference")
@@ -48,7 +47,7 @@ def table_columns() -> list[str]:
         "protocol",
         "seeds",
         *(f"{name}_{part}" for name in table_metrics() for part in ("mean", "std")),
-        *(f"{baseline_name(CHANCE, name)}_mean" for name in chance_metrics()),
+        *(f"{baseline_name(Baseline.CHANCE, name)}_mean" for name in chance_metrics()),
         "paper_gt_recovery",
         "paper_mip",
         "paper_l0",
@@ -171,7 +170,7 @@ def table1(
             values = _values(cell, name)
             row[f"{name}_mean"] = values.mean()
             row[f"{name}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
-        levels = [baseline_name(CHANCE, name) for name in chance_metrics()]
+        levels = [baseline_name(Baseline.CHANCE, name) for name in chance_metrics()]
         row |= {f"{name}_mean": _values(cell, name).mean() for name in levels}
         numbers: Any = published.get((PAPER_METHODS.get(method), PAPER_ANCHORINGS.get(anchoring)))
         if numbers is not None and method in axes["method"]:

@@ -5,11 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from sdlcore.baselines.settings import SHARED
-from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.run import RunConfig
-from sdlcore.settings import Json
-from sdlcore.solvers.settings import SolverConfig
+from sdlcore.pipeline import Json, PeerConfig, RunConfig, SolverConfig, own_settings
 from sdlcore.study.settings.runs import Layer, Method, RunSettings
 from sdlcore.study.settings.study import Study
 
@@ -33,7 +29,7 @@ def run_settings(study: Study, cell: Cell) -> RunSettings:
 
     Its protocol's, then its source's, then its method's, then its protocol's for that method, over the defaults. A
     solver has settings of its own, and takes none from protocols and sources but what a protocol has for it; another
-    library takes from them what batches it sees (`sdlcore.baselines.settings.SHARED`), an imported dictionary nothing.
+    library takes from them what batches it sees (`PeerConfig.shared`), an imported dictionary nothing.
     How anchors hold a run is its anchoring's.
 
     Raises
@@ -88,7 +84,7 @@ def _given(study: Study, source: str, method: str, protocol: str) -> Iterator[tu
     kind, layers = study.methods[method], study.protocols[protocol]
     if not kind.is_given:
         for layer in (layers.run, study.source(source).run):
-            yield from ((name, value) for name, value in _own(layer) if not kind.is_peer or name in SHARED)
+            yield from ((name, value) for name, value in _own(layer) if not kind.is_peer or name in PeerConfig.shared)
     yield from _own(kind)
     if (kind.is_peer or kind.is_imported) and kind.warm_start is not None:
         yield "warm_start", kind.warm_start  # to be refused: neither starts from anything of ours

@@ -5,9 +5,7 @@ from typing import Any, Self
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from sdlcore.plugins.plugin_settings import own_settings
-from sdlcore.plugins.registry import Extension, Kind
-from sdlcore.settings import wanted
+from sdlcore.pipeline import Extension, Kind, own_settings, wanted
 from sdlcore.study.settings.fields import Settings, documents
 
 

@@ -18,14 +18,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 from typing_extensions import TypeAliasType
 
-from sdlcore.plugins.plugin_settings import described
-from sdlcore.settings import Seed
+from sdlcore.pipeline import Seed, field_texts
 
 
 @cache
 def documents(cls: type) -> dict[str, str]:
     """Return the text below each field of a class, in one line. It reads source code, which takes milliseconds."""
-    return {name: " ".join(text.split()) for name, text in described(cls).items()}
+    return {name: " ".join(text.split()) for name, text in field_texts(cls).items()}
 
 
 def describe(schema: JsonSchemaValue, cls: Any) -> None:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sdlcore.sources.images.settings import FASHION_MNIST
-from sdlcore.sources.images.settings import TRAINED as TRAINED_HERE
+from sdlcore.pipeline import FASHION_MNIST, TRAINED_HERE
 from sdlcore.study.settings.cells import Cell
 from sdlcore.study.settings.study import Study
 

@@ -8,11 +8,16 @@ from typing import Annotated, Any, ClassVar, get_origin
 from pydantic import BeforeValidator, ConfigDict, create_model, model_serializer
 from pydantic.json_schema import JsonSchemaValue
 
-from sdlcore.baselines.settings import PeerConfig
-from sdlcore.interop.settings import ImportConfig
-from sdlcore.plugins.registry import Kind
-from sdlcore.run import LossConfig, ModelConfig, RunConfig, TrainingConfig
-from sdlcore.solvers.settings import SolverConfig
+from sdlcore.pipeline import (
+    ImportConfig,
+    Kind,
+    LossConfig,
+    ModelConfig,
+    PeerConfig,
+    RunConfig,
+    SolverConfig,
+    TrainingConfig,
+)
 from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, documents, left_out
 

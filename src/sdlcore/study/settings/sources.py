@@ -10,16 +10,24 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator, PlainSerializer, SerializerFunctionWrapHandler, model_serializer
 from typing_extensions import TypeAliasType
 
-from sdlcore.data import settings as data
-from sdlcore.plugins.registry import Kind
-from sdlcore.settings import Batch, Positive, Total
-from sdlcore.sources.bench import settings as bench
-from sdlcore.sources.files.settings import FileSource
-from sdlcore.sources.images import settings as images
-from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.sources.plugins.settings import PluginSource, gives
-from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.sources.synth.settings import SynthSource
+from sdlcore.pipeline import (
+    TRAINED_HERE,
+    Batch,
+    BenchSource,
+    ClipSource,
+    FileSource,
+    Kind,
+    LanguageSource,
+    PluginSource,
+    Positive,
+    SaelensSource,
+    SynthSource,
+    Total,
+    source_gives,
+)
+from sdlcore.pipeline import ClassMeans as LibraryClassMeans
+from sdlcore.pipeline import ClipTraining as LibraryClipTraining
+from sdlcore.pipeline import Hierarchy as BenchHierarchy
 from sdlcore.study.settings.extensible import Extensible
 from sdlcore.study.settings.fields import AsGiven, Identifier, Settings, Unique, left_out
 from sdlcore.study.settings.runs import Run
@@ -140,11 +148,11 @@ class Source(_FromLibrary):
         return 4
 
 
-class Hierarchy(_FromLibrary, bench.Hierarchy):
+class Hierarchy(_FromLibrary, BenchHierarchy):
     """Parents and their children among the features (Definition 3.9), a parent being active iff a child of it is."""
 
 
-class Bench(Source, bench.BenchSource):
+class Bench(Source, BenchSource):
     """A variant of the Linear Representation Bench (Appendix C)."""
 
     hierarchy: Hierarchy | None = None
@@ -195,15 +203,15 @@ class ClassMeans(Settings):
     centred: bool | None = None
     """Take the mean of all activations from those of the classes first: dictionaries of centred activations (normalise)
     do not see it. Null for whether any run on the source normalises or whitens."""
-    min_class_size: Annotated[Total, AsGiven] = data.ClassMeans.min_class_size
+    min_class_size: Annotated[Total, AsGiven] = LibraryClassMeans.min_class_size
     """Classes with fewer training samples are left out."""
 
 
-class ClipTraining(_FromLibrary, images.ClipTraining):
+class ClipTraining(_FromLibrary, LibraryClipTraining):
     """How a CLIP is trained."""
 
 
-class Clip(Source, images.ClipSource):
+class Clip(Source, ClipSource):
     """Embeddings of images by a CLIP model."""
 
     workers: Annotated[int, Ge(0), Le(10**3)] = 2
@@ -225,7 +233,7 @@ class Clip(Source, images.ClipSource):
 
     @property
     def taken_from(self) -> list[str]:
-        return [self.images] if self.pretrained == images.TRAINED else [self.model, self.images]
+        return [self.images] if self.pretrained == TRAINED_HERE else [self.model, self.images]
 
     @property
     def is_labelled(self) -> bool:
@@ -239,7 +247,7 @@ class Clip(Source, images.ClipSource):
         """Yield the key and the problem of each setting that does not go with the others."""
         yield from super().inconsistencies()
         rows, batch = self.images_taken[0], self.training.batch_size
-        if self.pretrained == images.TRAINED and rows is not None and batch > rows:
+        if self.pretrained == TRAINED_HERE and rows is not None and batch > rows:
             yield "training.batch_size", f"{batch} exceeds the source's {rows} train_samples"
 
 
@@ -334,11 +342,11 @@ class Plugin(Extensible, Source, PluginSource):
 
     @property
     def has_target(self) -> bool:
-        return gives(self.source, "target")
+        return source_gives(self.source, "target")
 
     @property
     def is_labelled(self) -> bool:
-        return gives(self.source, "labels")
+        return source_gives(self.source, "labels")
 
 
 class Sources(Settings):

@@ -4,9 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from sdlcore.run import AnchorForm
-from sdlcore.settings import Positive, Split, Text
-from sdlcore.solvers.settings import MIN_COSINE
+from sdlcore.pipeline import MIN_COSINE, AnchorForm, Positive, Split, Text
 from sdlcore.study.settings.fields import AnchoringName, AsGiven, Identifier, Seeds, Settings, Unique, left_out
 from sdlcore.study.settings.runs import HOLDING, Method, Protocol
 from sdlcore.study.settings.sources import Bench, Clip, Language, Source, Sources

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sdlcore.settings import Json
+from sdlcore.pipeline import Json
 
 Tree = Mapping[str, Json]
 

@@ -8,7 +8,7 @@ import pytest
 from sdlcore.data.writing import create_store
 from sdlcore.sources.files.settings import FileSource
 from sdlcore.sources.language.settings import LanguageSource
-from sdlcore.study.configuration.origins import were_made_by
+from sdlcore.sources.origins import were_made_by
 
 SOURCE = FileSource("x.npy", labels="labels.npy")
 

@@ -1,0 +1,29 @@
+"""What stages of a pipeline need and notebooks do not: settings, files between stages, metrics, and parts of methods.
+
+`sdlcore.study` uses only these names and those of `sdlcore`, as another package would. `pipeline.pyi` lists them; each
+is imported where it is first used, so a plan loads neither torch nor HDF5.
+"""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+_MODULES = {
+    alias.name: f"sdlcore.{statement.module}"
+    for statement in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    if isinstance(statement, ast.ImportFrom)
+    for alias in statement.names
+}
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
