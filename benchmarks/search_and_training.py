@@ -131,7 +131,7 @@ def training_course(store: Path, features: Path, seed: int, config: RunConfig, e
     share, settings, found = found_by(features), config.training, list[Row]()
     with open_store(store, "sae", settings.batch_size, partial(stream, seed, "order")) as rows:
         model = SparseCoder(config.model, (rows.n_p,), (rows.n_p,), torch_stream(seed, "initialisation"))
-        scaling = normalisation.identity(rows.n_p, rows.n_p)
+        scaling = normalisation.no_scaling(rows.n_p, rows.n_p)
         clock = Clock()
 
         def look(weights: Mapping[str, Tensor]) -> Row:

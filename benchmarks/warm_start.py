@@ -61,7 +61,7 @@ def course(config: RunConfig, seed: int, start: SparseCoder | None) -> pd.DataFr
     ):
         sites = ((rows.n_p,), (rows.n_p,))
         model = SparseCoder(config.model, *sites, torch_stream(seed, "initialisation"))
-        scaling = normalisation.identity(rows.n_p, rows.n_p)
+        scaling = normalisation.no_scaling(rows.n_p, rows.n_p)
         if start is not None:
             start_from_model(model, start, scaling)
 

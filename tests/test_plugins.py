@@ -16,7 +16,7 @@ from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.plugins import registry as plugins
-from sdlcore.plugins.importing import load, located
+from sdlcore.plugins.importing import load_plugins, locate_plugin
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import extensions
 from sdlcore.run import FIT, ModelConfig, RunConfig
@@ -218,18 +218,18 @@ def test_a_plugin_is_found_beside_the_file_that_names_it_in_the_working_director
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     beside = tmp_path / "beside"
-    assert located("one", beside) == "beside/one.py"
-    assert located("two", beside) == "two.py"
-    assert located("package", beside) == "beside/package/__init__.py"
-    assert located("beside/one.py", tmp_path) == "beside/one.py"
-    assert located("json", beside) == "json"
+    assert locate_plugin("one", beside) == "beside/one.py"
+    assert locate_plugin("two", beside) == "two.py"
+    assert locate_plugin("package", beside) == "beside/package/__init__.py"
+    assert locate_plugin("beside/one.py", tmp_path) == "beside/one.py"
+    assert locate_plugin("json", beside) == "json"
 
 
 def test_plugins_are_imported_by_path_with_what_lies_beside_them(tmp_path):
     (tmp_path / "own_helper.py").write_text("NAME = 'by_path'\n")
     (tmp_path / "own_plugin.py").write_text("import own_helper\n" + PLUGIN.format(name="by_path"))
-    load([str(tmp_path / "own_plugin.py")])
-    load([str(tmp_path / "own_plugin.py")])
+    load_plugins([str(tmp_path / "own_plugin.py")])
+    load_plugins([str(tmp_path / "own_plugin.py")])
     found = extensions("activation")["by_path"]
     assert found.module == "own_plugin"
     assert found.parts[0] == str(tmp_path / "own_plugin.py")
@@ -256,7 +256,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, monkeypatch, name, 
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(PluginError, match=said):
-        load([name])
+        load_plugins([name])
 
 
 def test_installed_packages_have_entry_points(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS
 from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins import registry as plugins
-from sdlcore.plugins.importing import load
+from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import ModelConfig
 from sdlcore.study.results.tables import effect_metrics, table_columns
 
@@ -83,7 +83,7 @@ def test_a_package_that_is_merely_installed_adds_metrics_to_no_run(tmp_path, mon
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [point])
     plugins._import_installed.cache_clear()
     assert plugins.extensions("metric") == {}
-    load(["measuring_plugin"])
+    load_plugins(["measuring_plugin"])
     assert list(plugins.extensions("metric")) == ["own"]
     plugins._import_installed.cache_clear()
 

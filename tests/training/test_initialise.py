@@ -10,7 +10,7 @@ from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.geometric_median import geometric_median
 from sdlcore.training.initialise import start_from_data, start_from_model, start_from_samples
-from sdlcore.training.normalisation import Normalisation, identity
+from sdlcore.training.normalisation import Normalisation, no_scaling
 
 
 def fresh(**settings):
@@ -56,7 +56,7 @@ def test_nothing_else_changes():
 def test_a_model_starts_from_the_latents_of_another():
     found = SparseCoder(ModelConfig(n_q=30, bias=True, activation="jumprelu"), (12,), (12,), torch_stream(1, "found"))
     model, drawn = fresh(activation="topk", k=4), fresh(activation="topk", k=4)
-    start_from_model(model, found, identity(12, 12))
+    start_from_model(model, found, no_scaling(12, 12))
     assert torch.equal(model.W_enc[:30], found.W_enc)
     assert torch.equal(model.W_dec[:30], found.W_dec)
     assert torch.equal(model.W_enc[30:], drawn.W_enc[30:])
@@ -70,14 +70,14 @@ def test_a_model_starts_from_one_on_another_device():
         with torch.device("cuda"):
             found = SparseCoder(config, (12,), (12,))
         model = SparseCoder(config, (12,), (12,))
-        start_from_model(model, found, identity(12, 12))
+        start_from_model(model, found, no_scaling(12, 12))
         assert (found.W_enc.device.type, model.W_enc.device.type) == ("cuda", "cpu")
 
 
 def test_tied_rows_start_as_the_encoder_of_another():
     found = SparseCoder(ModelConfig(n_q=30), (12,), (12,), torch_stream(1, "found"))
     model = fresh(activation="topk", k=4, tied=True)
-    start_from_model(model, found, identity(12, 12))
+    start_from_model(model, found, no_scaling(12, 12))
     assert torch.equal(model.W_enc[:30], found.W_enc)
 
 
@@ -100,7 +100,7 @@ def test_what_normalisation_does_to_it_is_undone_by_folding():
 def test_a_model_that_does_not_fit_is_refused(n_q, width, message):
     found = SparseCoder(ModelConfig(n_q=n_q), (width,), (width,), torch_stream(1, "found"))
     with pytest.raises(ValueError, match=message):
-        start_from_model(fresh(activation="relu"), found, identity(12, 12))
+        start_from_model(fresh(activation="relu"), found, no_scaling(12, 12))
 
 
 @pytest.mark.parametrize("pair", ["sae", "transcoder", "crosscoder"])
@@ -110,7 +110,7 @@ def test_rows_start_as_samples_each_of_another(pair):
     sites = pair_sites(pair, 12, 9)
     config = ModelConfig(pair, "topk", n_q=400, k=3, initialisation="samples", init_scale=0.5)
     model = SparseCoder(config, *sites, torch_stream(0, "x"))
-    start_from_samples(model, given, identity(*map(sum, sites)), np.random.default_rng(1))
+    start_from_samples(model, given, no_scaling(*map(sum, sites)), np.random.default_rng(1))
     x_p, x_r = make_pair(pair, given.read("input"), None if pair == "sae" else given.read("target"))
     unit_p, unit_r = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (x_p, x_r))
     nearest = (model.W_enc.detach().numpy() @ unit_p.T).argmax(1)
@@ -123,7 +123,7 @@ def test_rows_start_as_samples_though_there_are_fewer_and_some_are_zero():
     x = np.zeros((90, 12), dtype=np.float32)
     x[:60] = np.random.default_rng(0).standard_normal((60, 12))
     model = fresh(activation="topk", k=3, initialisation="samples", init_scale=1.0)
-    start_from_samples(model, Arrays(x), identity(12, 12), np.random.default_rng(1))
+    start_from_samples(model, Arrays(x), no_scaling(12, 12), np.random.default_rng(1))
     assert torch.allclose(model.W_dec.norm(dim=1), torch.ones(400), atol=1e-5)
     cosines = model.W_dec.detach().numpy() @ x[:60].T / np.linalg.norm(x[:60], axis=1)
     assert 0.5 < (cosines.max(1) > 0.999).mean() < 0.9
@@ -136,7 +136,7 @@ def test_samples_of_any_size_become_unit_rows(scale):
 
     def rows(factor):
         model = SparseCoder(config, (8,), (8,), torch_stream(0))
-        start_from_samples(model, Arrays(x * np.float32(factor)), identity(8, 8), stream(0, "samples"))
+        start_from_samples(model, Arrays(x * np.float32(factor)), no_scaling(8, 8), stream(0, "samples"))
         return model.W_dec
 
     # small whole numbers times a power of two: exact, even where float32 has few digits left

@@ -15,7 +15,7 @@ from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import FeatureMatrixConfig
 from sdlcore.training.history import csv_file
 from sdlcore.training.loop import Checkpointing, train
-from sdlcore.training.normalisation import identity
+from sdlcore.training.normalisation import no_scaling
 from tests.int8 import with_int8
 
 D, N = 16, 20
@@ -49,7 +49,7 @@ def run(settings, checkpointing=None, batches=batches, **kwargs):
     config = RunConfig.from_dict({"n_q": 64, "steps": 90, "batch_size": 128, "lr": 3e-3, "log_every": 10, **settings})
     model = SparseCoder(config.model, (D,), (D,), torch_stream(1, "initialisation"))
     generator = torch_stream(1, "resampling")
-    return model, train(model, batches, config, generator, identity(D, D), checkpointing=checkpointing, **kwargs)
+    return model, train(model, batches, config, generator, no_scaling(D, D), checkpointing=checkpointing, **kwargs)
 
 
 def same_bits(one, other):

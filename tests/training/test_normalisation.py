@@ -9,7 +9,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.training.normalisation import Normalisation, directions, fit, fit_whitening, identity
+from sdlcore.training.normalisation import Normalisation, directions, fit, fit_whitening, no_scaling
 
 RNG = np.random.default_rng(0)
 INPUT = RNG.standard_normal((700, 8)) * 30 + RNG.standard_normal(8) * 100
@@ -119,7 +119,7 @@ def test_tied_weights_come_apart_where_raw_activations_need_it(store, fit):
 
 def test_identity_changes_nothing():
     x = torch.randn(3, 8)
-    assert all(torch.equal(x, same) for same in identity(8, 8)(x, x))
+    assert all(torch.equal(x, same) for same in no_scaling(8, 8)(x, x))
 
 
 @pytest.mark.parametrize("fit", [fit, fit_whitening])

@@ -23,7 +23,7 @@ from sdlcore.run import RunConfig
 from sdlcore.training import distributed
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
-from sdlcore.training.normalisation import identity
+from sdlcore.training.normalisation import no_scaling
 from tests.conftest import REPOSITORY
 from tests.forking import serve
 
@@ -60,7 +60,7 @@ def training(settings: dict, processes: Processes = ALONE) -> tuple[SparseCoder,
         divide(model, processes)
     anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.loss.lambda_anchor else None
     generator = torch_stream(1, "resampling")
-    history = train(model, batches, config, generator, identity(D, D), anchors, watch=norms_by_latent)
+    history = train(model, batches, config, generator, no_scaling(D, D), anchors, watch=norms_by_latent)
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     unite(model)
     return model, history, own

@@ -26,7 +26,7 @@ from sdlcore.run import ModelConfig, is_centred
 from sdlcore.settings import Seed, checked, did_you_mean
 from sdlcore.training.initialise import start_from_samples
 from sdlcore.training.normalisation import fit as normalisation_of
-from sdlcore.training.normalisation import identity
+from sdlcore.training.normalisation import no_scaling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,7 +293,7 @@ def null_dictionaries(
     sites = coder.input_sites, coder.target_sites
     config = ModelConfig(coder.config.pair, "topk", coder.config.n_q, k, initialisation="tied", init_scale=1.0)
     directions, rows = (SparseCoder(config, *sites, torch_stream(seed, "nulls")).eval() for _ in range(2))
-    normalisation = normalisation_of(samples, config.pair) if centred else identity(*map(sum, sites))
+    normalisation = normalisation_of(samples, config.pair) if centred else no_scaling(*map(sum, sites))
     start_from_samples(rows, samples, normalisation, stream(seed, "nulls", "samples"))
     if centred:
         normalisation.fold(directions)

@@ -19,7 +19,7 @@ from sdlcore.sources.bench.settings import Hierarchy
 if TYPE_CHECKING:
     import pandas as pd
 
-HALF = 0.5
+ABSORBED_SHARE = 0.5
 """Share of the parent that its own latent must fall below, and that the child's must reach, to call it absorbed."""
 
 
@@ -130,7 +130,7 @@ def absorption(
                     "own": float(own[alone].sum() * written[parent, parent] / total),
                     "carried": float(_column(latents, child)[alone].sum() * written[child, parent] / total),
                 }
-            missing, stands_in = numbers["own"] < HALF, numbers["carried"] >= HALF
+            missing, stands_in = numbers["own"] < ABSORBED_SHARE, numbers["carried"] >= ABSORBED_SHARE
             verdicts = {"absorbed": missing and stands_in, "lost": missing and not stands_in}
             rows.append({"parent": parent, "child": child, "samples": len(alone), **numbers, **verdicts})
     return pd.DataFrame(rows)

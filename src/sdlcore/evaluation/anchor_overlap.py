@@ -1,6 +1,5 @@
 """Find the reference directions that anchors give away. Only evaluation asks; training and discovery never see them."""
 
-from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +8,6 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.data.references import References
-from sdlcore.evaluation.metrics import mip_name, recovery_name
 from sdlcore.evaluation.recovery import best_match, normalise_rows
 from sdlcore.model.sparse_coder import SparseCoder
 
@@ -21,7 +19,7 @@ class Best(NamedTuple):
     decoder: np.ndarray
 
 
-def lie_near(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
+def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
     """Return which of n reference directions some anchor lies within ``tau`` of, in one representation or the other.
 
     Returns
@@ -34,40 +32,15 @@ def lie_near(anchors: Anchors, references: References, tau: float = TAU) -> np.n
     return near
 
 
-def given_away(anchors: Anchors, references: References) -> np.ndarray:
-    """Return the indices of the reference directions that anchors are, or else lie near (`lie_near`).
+def anchored_features(anchors: Anchors, references: References) -> np.ndarray:
+    """Return the indices of the reference directions that anchors are, or else lie near (`near_anchors`).
 
     Anchors know which directions they were drawn from, which may be others than these.
     """
     feature, n = anchors.feature, references.W_p.shape[1]
     if feature is not None and feature.max() < n and np.array_equal(references.W_p.T[feature], anchors.w_p):
         return feature
-    return np.flatnonzero(lie_near(anchors, references))
-
-
-def left_over(
-    anchors: Mapping[str, Anchors], references: References, all_stable: Collection[str] = ()
-) -> dict[str, np.ndarray]:
-    """Return the features that runs with several anchorings are compared on: those that none of them gives away.
-
-    Parameters
-    ----------
-    anchors
-        By the name of the anchoring.
-    references
-        n directions.
-    all_stable
-        Anchorings that take every direction that they find. They may leave nothing, so they do not narrow the features
-        of others; they themselves are compared on what they leave of those.
-
-    Returns
-    -------
-    n booleans each, by name; and under "none".
-    """
-    near = {name: lie_near(found, references) for name, found in anchors.items()}
-    given = [near[name] for name in near if name not in all_stable]
-    left = ~np.any([np.zeros(references.W_p.shape[1], dtype=bool), *given], axis=0)
-    return {"none": left} | {name: left & ~near[name] for name in near}
+    return np.flatnonzero(near_anchors(anchors, references))
 
 
 def best_cosines(model: SparseCoder, references: References) -> Best:
@@ -76,21 +49,3 @@ def best_cosines(model: SparseCoder, references: References) -> Best:
     true_p, true_r = make_direction_pair(model.config.pair, W_p.T, None if W_r is None else W_r.T)
     sides = ((model.W_enc, true_p), (model.W_dec, true_r))
     return Best(*(best_match(normalise_rows(W.detach().numpy()), true).similarity for W, true in sides))
-
-
-def recovery_of(best: Best, left: np.ndarray) -> dict[str, float]:
-    """Return recovery and MIP of encoder and decoder over some of the n directions; NaN over none.
-
-    Parameters
-    ----------
-    best
-        Of all n.
-    left
-        n booleans.
-    """
-    metrics = {}
-    for side, similarity in best._asdict().items():
-        match = similarity[left]
-        metrics[recovery_name(side)] = float(recovered(match).mean()) if len(match) else float("nan")
-        metrics[mip_name(side)] = float(match.mean()) if len(match) else float("nan")
-    return metrics

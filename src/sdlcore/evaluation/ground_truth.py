@@ -7,7 +7,7 @@ import numpy as np
 
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
-from sdlcore.evaluation.anchor_overlap import given_away
+from sdlcore.evaluation.anchor_overlap import anchored_features
 from sdlcore.sources.bench.settings import Hierarchy
 
 
@@ -19,7 +19,8 @@ class GroundTruth(NamedTuple):
     W_r: np.ndarray | None
     """n_r x n, unit columns."""
     anchored: np.ndarray
-    """Indices of the features that the seed's anchors give away (`given.given_away`), in this run or not."""
+    """Indices of the features that the seed's anchors give away (`anchor_overlap.anchored_features`), whether or not
+    this run has anchors."""
     classes: np.ndarray | None = None
     """Which class each is the mean of (n), where they are means of classes."""
     class_names: Sequence[str] | None = None
@@ -36,6 +37,6 @@ class GroundTruth(NamedTuple):
         cls, references: References, anchors: Anchors | None, hierarchy: Hierarchy | None = None, known: bool = True
     ) -> "GroundTruth":
         """Return references, some of which ``anchors`` give away; ``known`` says whether samples have coefficients."""
-        given = np.zeros(0, dtype=np.int64) if anchors is None else given_away(anchors, references)
+        given = np.zeros(0, dtype=np.int64) if anchors is None else anchored_features(anchors, references)
         W_p, W_r, classes, names, _ = references
         return cls(W_p, W_r, given, classes, names, hierarchy, anchors, known)

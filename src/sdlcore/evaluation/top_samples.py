@@ -7,9 +7,9 @@ import scipy.sparse
 
 from sdlcore.evaluation.metrics import FeatureSet, part_name
 
-TOP = 100
+TOP_SAMPLES = 100
 """Samples that a latent is judged by."""
-FEWEST = 20
+FEWEST_SAMPLES = 20
 """Samples that a latent must respond to, or of so few anything could be of one class."""
 
 
@@ -22,7 +22,7 @@ class TopSamples(NamedTuple):
     """M x top rows of the store; -1 there."""
 
     @classmethod
-    def none(cls, n_latents: int, top: int = TOP) -> "TopSamples":
+    def none(cls, n_latents: int, top: int = TOP_SAMPLES) -> "TopSamples":
         """Return what there is before the first sample."""
         return cls(np.zeros((n_latents, top), dtype=np.float32), np.full((n_latents, top), -1))
 
@@ -63,12 +63,12 @@ class Sharing(NamedTuple):
     """How classes share the top samples of M latents."""
 
     classes: np.ndarray
-    """Number of classes; NaN for latents with fewer than `FEWEST` labelled samples."""
+    """Number of classes; NaN for latents with fewer than `FEWEST_SAMPLES` labelled samples."""
     purity: np.ndarray
     """Share of the most frequent class; NaN likewise."""
 
 
-def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST) -> Sharing:
+def class_sharing(top: TopSamples, labels: np.ndarray, fewest: int = FEWEST_SAMPLES) -> Sharing:
     """Return how many classes share the top samples of each latent.
 
     Parameters

@@ -14,7 +14,7 @@ VARIABLE = "SDLCORE_PLUGINS"
 """The environment variable that hands the plugins of a configuration on to its jobs."""
 
 
-def located(plugin: str, folder: Path) -> str:
+def locate_plugin(plugin: str, folder: Path) -> str:
     """Return the way to a plugin's file from the working directory, where it is one; else its name, unchanged.
 
     A module is looked for beside the file that names it, in ``folder``, then in the working directory. What is not
@@ -29,8 +29,8 @@ def located(plugin: str, folder: Path) -> str:
     return plugin if found is None else os.path.relpath(found)
 
 
-def load(plugins: Iterable[str]) -> None:
-    """Import plugins: names of modules, or paths of their files (`located`). One that is there already is left alone.
+def load_plugins(plugins: Iterable[str]) -> None:
+    """Import plugins, given as names of modules or paths of files (`locate_plugin`), unless they are imported already.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def load_for_jobs() -> None:
         Naming the variable and the plugin that cannot be imported.
     """
     try:
-        load(located(name, Path()) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
+        load_plugins(locate_plugin(name, Path()) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
     except PluginError as error:
         raise PluginError(f"{VARIABLE}: {error}") from error
 

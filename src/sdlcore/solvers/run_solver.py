@@ -76,7 +76,7 @@ def solve_dictionary(
     if config.normalise:
         scaling = normalisation.fit(store, config.pair)
     else:
-        scaling = normalisation.identity(*(sum(widths) for widths in sites))
+        scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
     if start is not None:
         if start.shape[1] != sum(sites[1]):
             raise ValueError(f"start has atoms of {start.shape[1]} dimensions, but x_r has {sum(sites[1])}")

@@ -117,7 +117,7 @@ def _search(store: Activations, config: SolverConfig, rows: slice, seed: int, nu
     sites = pair_sites(config.pair, store.n_p, store.n_r)[1]
     order = partial(stream, seed, "anchors", "order", number)
     reader = BatchReader(part, config.pair, min(config.batch_size, part.rows), order)
-    scaling = normalisation.identity(sum(sites), sum(sites))
+    scaling = normalisation.no_scaling(sum(sites), sum(sites))
     if config.normalise:
         scaling = normalisation.fit(part, config.pair)
 

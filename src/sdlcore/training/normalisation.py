@@ -112,7 +112,7 @@ def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor
     return row_p / row_p.norm(dim=1, keepdim=True), row_r / row_r.norm(dim=1, keepdim=True)
 
 
-def identity(n_p: int, n_r: int) -> Normalisation:
+def no_scaling(n_p: int, n_r: int) -> Normalisation:
     """Return the normalisation that changes nothing."""
     kind = torch.float32
     p, r = ((torch.zeros(n, dtype=kind), torch.ones(n, dtype=kind)) for n in (n_p, n_r))

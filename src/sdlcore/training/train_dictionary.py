@@ -70,7 +70,7 @@ def train_dictionary(
     elif config.training.normalise:
         scaling = normalisation.fit(rows.sample(), pair)
     else:
-        scaling = normalisation.identity(*(sum(widths) for widths in sites))
+        scaling = normalisation.no_scaling(*(sum(widths) for widths in sites))
 
     def initial() -> SparseCoder:
         model = initial_model(config.model, rows.n_p, rows.n_r, seed, scaling, rows.sample)

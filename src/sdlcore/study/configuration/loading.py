@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sdlcore import PluginError
-from sdlcore.pipeline import Json, load, located
+from sdlcore.pipeline import Json, load_plugins, locate_plugin
 from sdlcore.study.configuration.cost import MOST_RUNS, number_of_runs
 from sdlcore.study.configuration.own_sources import over_default
 from sdlcore.study.configuration.refusals import problems
@@ -59,7 +59,7 @@ def _with_located_plugins(given: Tree, folder: Path) -> dict[str, Json]:
     plugins = given.get("plugins")
     if not isinstance(plugins, list):
         return dict(given)
-    return {**given, "plugins": [located(one, folder) if isinstance(one, str) else one for one in plugins]}
+    return {**given, "plugins": [locate_plugin(one, folder) if isinstance(one, str) else one for one in plugins]}
 
 
 def configure(given: Tree, default: Tree) -> Configuration:
@@ -117,7 +117,7 @@ def _load_plugins(config: Tree) -> None:
     """Import the plugins that a configuration names, whose settings may stand in it."""
     plugins = config.get("plugins")
     try:
-        load([name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else [])
+        load_plugins([name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else [])
     except PluginError as error:
         raise ConfigError([f"plugins: {error}"]) from error
 

@@ -19,10 +19,10 @@ from sdlcore.pipeline import (
     Arrays,
     Similarity,
     coefficients,
-    identity,
     initial_model,
     make_direction_pair,
     make_pair,
+    no_scaling,
     recovered,
     stream,
     torch_stream,
@@ -119,7 +119,7 @@ def looks(protocol: Protocol, method: str, scale: Scale, seed: int, anchored: bo
         batch = x_p[rows]
         return batch, x_r[rows] if pair == "transcoder" else batch
 
-    scaling = identity(x_p.shape[1], x_r.shape[1])
+    scaling = no_scaling(x_p.shape[1], x_r.shape[1])
     model = initial_model(
         *(config.model, scale.n_p, scale.n_p, seed, scaling),
         sample=lambda: Arrays(first[: scale.samples], second[: scale.samples]),

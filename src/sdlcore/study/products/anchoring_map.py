@@ -132,7 +132,14 @@ class AnchoringMap(Picture):
         """Return the row of a run with anchors, beside that without, on the features that no anchoring gives away."""
         import numpy as np
 
-        from sdlcore.pipeline import TAU_STRICT, given_away, lie_near, load_anchors, load_references, recovered
+        from sdlcore.pipeline import (
+            TAU_STRICT,
+            anchored_features,
+            load_anchors,
+            load_references,
+            near_anchors,
+            recovered,
+        )
         from sdlcore.study.results.runs import read_metrics
         from sdlcore.study.results.tables import read_csv
 
@@ -141,9 +148,11 @@ class AnchoringMap(Picture):
         assert judge is not None, f"{source} has nothing to judge by"
         references = load_references(judge)
         beside = {self.asked()[source].instead.get(column, column) for column in self.anchorings}
-        near = [lie_near(load_anchors(files.anchors(source, name, seed)), references, TAU_STRICT) for name in beside]
+        near = [
+            near_anchors(load_anchors(files.anchors(source, name, seed)), references, TAU_STRICT) for name in beside
+        ]
         left = ~np.any(near, axis=0)
-        given = given_away(load_anchors(files.anchors(source, pair.anchored.anchoring, seed)), references)
+        given = anchored_features(load_anchors(files.anchors(source, pair.anchored.anchoring, seed)), references)
         row: dict[str, str | float | None] = {
             **{"source": source, "method": pair.anchored.method, "protocol": pair.anchored.protocol},
             **{"anchoring": pair.column, "seed": seed, "judged": int(left.sum()), "given": len(given)},

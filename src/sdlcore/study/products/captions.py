@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sdlcore.pipeline import FEWEST, GT_RECOVERY, METRICS, MIP, SIDES, TAU, TAU_STRICT, TOP
+from sdlcore.pipeline import FEWEST_SAMPLES, GT_RECOVERY, METRICS, MIP, SIDES, TAU, TAU_STRICT, TOP_SAMPLES
 from sdlcore.study.products.run_table import OWN, RunTable
 from sdlcore.study.rendering.symbols import SYMBOLS, symbol
 from sdlcore.study.settings.cells import Cell, run_settings
@@ -75,9 +75,9 @@ def table_caption(table: RunTable, name: str, study: Study) -> str:
         what, reference = "Directions of classes", "normalised class means (eq. 23), which are no true features,"
         given = "classes"
         more = (
-            f"{METRICS['top_classes'].symbol}: how many classes share the {TOP} held-out samples that a latent "
-            f"responds to most, the mean over latents that respond to {FEWEST} or more, and those that match the "
-            "classes not given best. "
+            f"{METRICS['top_classes'].symbol}: how many classes share the {TOP_SAMPLES} held-out samples that a latent "
+            f"responds to most, the mean over latents that respond to {FEWEST_SAMPLES} or more, and those that match "
+            "the classes not given best. "
         )
     else:
         what, reference, given, more = (

@@ -112,13 +112,12 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
 
     from sdlcore.pipeline import (
         best_cosines,
-        left_over,
-        lie_near,
         load_anchors,
         load_model,
         load_references,
-        recovery_of,
+        near_anchors,
     )
+    from sdlcore.study.results.discovered import left_over, recovery_over
     from sdlcore.study.results.runs import read_metrics
 
     source, seed = cells[0].source, cells[0].seed
@@ -136,10 +135,11 @@ def _judged(cells: list[Cell], files: Files) -> dict[Cell, dict[str, str | float
         row = asdict(cell) | {name: found[name] for name in ("fvu", "l0", "dead_fraction")}
         row |= {"fvu_none": metrics[plain]["fvu"], "anchors": 0 if own is None else len(own.w_p)}
         if references:
-            row["near"] = 0 if own is None else int(lie_near(own, references).sum())
+            row["near"] = 0 if own is None else int(near_anchors(own, references).sum())
             row["left"] = int(left[cell.anchoring].sum())
             for run, suffix in ((cell, ""), (plain, "_none")):
                 cosines = best_cosines(load_model(files.model(run)), references)
-                row |= {f"{name}{suffix}": v for name, v in recovery_of(cosines, left[cell.anchoring]).items()}
+                scores = recovery_over(left[cell.anchoring], *cosines)
+                row |= {f"{name}{suffix}": score for name, score in scores.items()}
         rows[cell] = row
     return rows

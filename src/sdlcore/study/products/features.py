@@ -71,12 +71,12 @@ class Features(Picture):
         import numpy as np
         import pandas as pd
 
-        from sdlcore.pipeline import best_cosines, given_away, load_anchors, load_model, load_references
+        from sdlcore.pipeline import anchored_features, best_cosines, load_anchors, load_model, load_references
         from sdlcore.study.rendering.features import FEATURE_COLUMNS, figure_features
 
         features, anchors = self._judges(files)
         references = load_references(features)
-        given = given_away(load_anchors(anchors), references)
+        given = anchored_features(load_anchors(anchors), references)
         frames = []
         for pair in self.pairs():
             number = np.arange(references.W_p.shape[1])

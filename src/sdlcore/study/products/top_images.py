@@ -80,8 +80,8 @@ class TopImages(Picture):
         import pandas as pd
 
         from sdlcore.pipeline import (
+            anchored_features,
             find_top_samples,
-            given_away,
             load_anchors,
             load_model,
             load_references,
@@ -93,7 +93,7 @@ class TopImages(Picture):
 
         model_file, store, references, anchors = self.inputs(name, files)
         model, means = load_model(model_file), load_references(references)
-        features = given_away(load_anchors(anchors), means)[: self.rows]
+        features = anchored_features(load_anchors(anchors), means)[: self.rows]
         match = one_to_one(model.W_dec.detach().numpy(), means.W_p.T[features])
         with open_checked(store) as opened:
             if means.classes is None or not opened.has("labels") or not opened.has("references/path"):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from sdlcore.pipeline import HALF, NEAR_ZERO, absorption_score, in_line
+from sdlcore.pipeline import ABSORBED_SHARE, NEAR_ZERO, absorption_score, in_line
 from sdlcore.study.rendering.figure6 import NEVER_FIRED
 from sdlcore.study.rendering.markup import label_anchoring, label_method
 from sdlcore.study.results.tables import paired_interval
@@ -55,8 +55,8 @@ def figure5_sentences(pairs: pd.DataFrame, bench: Bench) -> list[str]:
     sentences = [
         f"{hierarchy.parents} of the {bench.n} features are parents of {hierarchy.children} children each: a "
         "parent is active whenever a child of it is. A pair of parent and child counts as absorbed where, while that "
-        f"child is the only active one, the parent’s latent writes less than {HALF:g} of the parent, and the child’s "
-        f"latent {HALF:g} of it or more; as lost, where neither does."
+        f"child is the only active one, the parent’s latent writes less than {ABSORBED_SHARE:g} of the parent, and the "
+        f"child’s latent {ABSORBED_SHARE:g} of it or more; as lost, where neither does."
     ]
     for method, runs in pairs.groupby("method", sort=False):
         scores = [absorption_score(run) for _, run in runs.groupby("seed", sort=False)]
