@@ -173,7 +173,9 @@ class Law(Picture):
             add(point, EXACT, seed, alone)
         for point, cell in self.laid_out(study):
             W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
-            add(point, cell.method, cell.seed, read(load_model(files.model(cell)), W))
+            model = load_model(files.model(cell))
+            rows_and_columns = (weights.detach().numpy() for weights in (model.W_enc, model.W_dec))
+            add(point, cell.method, cell.seed, read(*rows_and_columns, W))
         return pd.DataFrame(rows, columns=[*COLUMNS, *Read._fields])
 
     def _curves(self, study: Study) -> "pd.DataFrame":

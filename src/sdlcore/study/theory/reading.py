@@ -4,9 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.data.recovery_rule import recovered
-from sdlcore.evaluation.recovery import normalise_rows
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.pipeline import normalise_rows, recovered
 from sdlcore.study.theory.readout import nearest_ridge, own_cosines, own_products
 
 
@@ -33,9 +31,17 @@ class Read(NamedTuple):
     """Share of features that some decoder column recovers. The other fields are means over these features."""
 
 
-def read(model: SparseCoder, W: np.ndarray) -> Read:
-    """Compare the encoder rows of an autoencoder with true features, n_p x n; NaN if it recovers none."""
-    rows, columns = (weights.detach().double().numpy() for weights in (model.W_enc, model.W_dec))
+def read(W_enc: np.ndarray, W_dec: np.ndarray, W: np.ndarray) -> Read:
+    """Compare the encoder rows of an autoencoder with true features; NaN if it recovers none.
+
+    Parameters
+    ----------
+    W_enc, W_dec
+        n_q x n_p encoder rows and decoder columns, by latent.
+    W
+        n_p x n true features.
+    """
+    rows, columns = W_enc.astype(np.float64), W_dec.astype(np.float64)
     lengths = np.linalg.norm(columns, axis=1)
     cosines_QD = normalise_rows(columns) @ W
     latent = np.abs(cosines_QD).argmax(axis=0)
