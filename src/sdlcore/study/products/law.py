@@ -174,8 +174,8 @@ class Law(Picture):
         for point, cell in self.laid_out(study):
             W = load_references(files.feature_matrix(cell.source, cell.seed)).W_p.astype(np.float64)
             model = load_model(files.model(cell))
-            rows_and_columns = (weights.detach().numpy() for weights in (model.W_enc, model.W_dec))
-            add(point, cell.method, cell.seed, read(*rows_and_columns, W))
+            found = read(model.W_enc.detach().numpy(), model.W_dec.detach().numpy(), W)
+            add(point, cell.method, cell.seed, found)
         return pd.DataFrame(rows, columns=[*COLUMNS, *Read._fields])
 
     def _curves(self, study: Study) -> "pd.DataFrame":
