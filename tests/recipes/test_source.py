@@ -1,4 +1,4 @@
-"""A new source takes four files: what fills its stores, its kind among the settings, a script and a rule."""
+"""A new source takes five files: one that fills its stores, its public name, its kind, a script and a rule."""
 
 import pytest
 import yaml
@@ -98,9 +98,10 @@ RECIPE = {
     "    file: dict[Identifier, File] = {}": '''    noise: dict[Identifier, Noise] = {}
     """Gaussian noise."""
 ''',
-    "from sdlcore.study.settings.fields import": "from sdlcore.sources.noise import NoiseSource\n",
+    "from sdlcore.study.settings.fields import": "from sdlcore.pipeline import NoiseSource\n",
 }
 """Text of the file of kinds -> what is put before it."""
+PUBLIC = "src/sdlcore/pipeline.pyi"
 MINE = {
     "sources": {"noise": {"mine": {"dimension": 6, "run": {"n_q": 64, "steps": 5, "batch_size": 32}}}},
     "name": "trial",
@@ -109,9 +110,9 @@ MINE = {
 
 
 @pytest.mark.slow
-def test_a_source_of_four_files_is_checked_planned_extracted_trained_on_and_shown(tmp_path):
+def test_a_source_of_five_files_is_checked_planned_extracted_trained_on_and_shown(tmp_path):
     checkout = Checkout(tmp_path / "sdl core")
-    assert len([*NEW, KINDS]) <= 4
+    assert len([*NEW, KINDS, PUBLIC]) <= 5
     before = _training(checkout)
     for name, text in NEW.items():
         assert not (checkout.path / name).exists(), f"{name} is there: the recipe no longer fits"
@@ -121,6 +122,8 @@ def test_a_source_of_four_files_is_checked_planned_extracted_trained_on_and_show
         assert kinds.count(place) == 1, f"{KINDS} has changed: the recipe no longer fits"
         kinds = kinds.replace(place, text + place)
     (checkout.path / KINDS).write_text(kinds)
+    with (checkout.path / PUBLIC).open("a") as file:
+        file.write("from .sources.noise import NoiseSource as NoiseSource\n")
     assert _training(checkout) == before  # no training of another source is stale
 
     (checkout.path / "config/trial.yaml").write_text(yaml.safe_dump(MINE))
