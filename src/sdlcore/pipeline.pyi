@@ -24,8 +24,10 @@ from .evaluation.metrics import METRICS as METRICS
 from .evaluation.metrics import MIP as MIP
 from .evaluation.metrics import SIDES as SIDES
 from .evaluation.metrics import Baseline as Baseline
+from .evaluation.metrics import Better as Better
 from .evaluation.metrics import FeatureSet as FeatureSet
 from .evaluation.metrics import Matched as Matched
+from .evaluation.metrics import Measure as Measure
 from .evaluation.metrics import Metric as Metric
 from .evaluation.metrics import Similarity as Similarity
 from .evaluation.metrics import baseline_name as baseline_name
@@ -88,10 +90,12 @@ from .sources.plugins.settings import source_gives as source_gives
 from .sources.saelens.settings import SaelensSource as SaelensSource
 from .sources.synth.settings import SynthSource as SynthSource
 from .storage.files import atomic_path as atomic_path
+from .storage.files import provenance as provenance
 from .storage.files import seal_json as seal_json
 from .storage.files import write_json as write_json
 from .storage.files import write_text as write_text
 from .storage.parsing import describe_error as describe_error
+from .templates import templates as templates
 from .text import in_figure as in_figure
 from .text import in_line as in_line
 from .text import printable as printable

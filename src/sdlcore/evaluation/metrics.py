@@ -383,9 +383,3 @@ EXPLAINED = {
     "fvu": "The fraction of variance unexplained. 0 is exact, and 1 is what the mean alone would leave.",
 }
 """What is printed of scores and shown in a card, where a dictionary has it, in this order, in words."""
-
-# The names before the enumerations, which verdicts and report still use.
-ALL, GIVEN, OTHERS = map(str, WHOSE)
-COSINE, INNER = str(Similarity.COSINE), str(Similarity.INNER)
-HIGHER, LOWER = map(str, Better)
-CHANCE, ANCHORS_ONLY, ORACLE = map(str, Baseline)

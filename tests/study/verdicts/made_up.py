@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdlcore.evaluation.metrics import OTHERS
+from sdlcore.evaluation.metrics import FeatureSet
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.results.tables import PAPER_METHODS
@@ -117,7 +117,9 @@ def papers_runs(
             found = runs.setdefault((row["table"], *map(str, run.values())), {"table": row["table"], **run})
             metrics = {question(row, reading).metric}
             if row["anchoring"] == "none":  # which is compared with anchored runs on the features that these leave
-                metrics.add(question(row | {"anchoring": "anchored"}, reading._replace(scored=OTHERS)).metric)
+                metrics.add(
+                    question(row | {"anchoring": "anchored"}, reading._replace(scored=FeatureSet.UNANCHORED)).metric
+                )
             found |= dict.fromkeys(metrics, value(row, seed) / measure.unit)
     frame = pd.DataFrame(list(runs.values()))
     return {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdlcore.evaluation.metrics import ALL, COSINE, INNER, OTHERS
+from sdlcore.evaluation.metrics import FeatureSet, Similarity
 from sdlcore.study.verdicts.readings import (
     JUDGED,
     LATER,
@@ -29,15 +29,17 @@ def test_every_table_has_the_readings_that_both_versions_state_and_alternatives(
     assert list(stated(table)) == [JUDGED, VERSION_3] == [LATER, VERSION_3]
     assert len(set(listed)) == len(listed) > 10
     # both versions write inner products of encoder rows
-    assert {(reading.recovery, reading.mip, reading.side) for reading in listed[:2]} == {(INNER, INNER, "encoder")}
+    assert {(reading.recovery, reading.mip, reading.side) for reading in listed[:2]} == {
+        (Similarity.INNER, Similarity.INNER, "encoder")
+    }
     assert [reading.tau for reading in listed[:2]] == [0.95, 0.9]
 
 
 def test_table_1_alone_leaves_30_anchors_out():
     left_out = {table: (stated(table)[LATER].scored, stated(table)[LATER].n_anchors) for table in SWEPT}
-    assert left_out.pop("table1") == (OTHERS, 30)
-    assert left_out.pop("table2") == (ALL, 30)
-    assert set(left_out.values()) == {(ALL, 100)}
+    assert left_out.pop("table1") == (FeatureSet.UNANCHORED, 30)
+    assert left_out.pop("table2") == (FeatureSet.ALL, 30)
+    assert set(left_out.values()) == {(FeatureSet.ALL, 100)}
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,14 @@ def test_table_1_alone_leaves_30_anchors_out():
         (row(), {}, Question("gt_recovery_encoder_raw_unanchored_tau95", 30, 64)),
         (row(anchoring="none"), {}, Question("gt_recovery_encoder_raw_tau95", None, 64)),
         (row(number="mip"), {"tau": 0.9}, Question("mip_encoder_raw_unanchored", 30, 64)),
-        (row(number="mip"), {"mip": COSINE, "side": "decoder"}, Question("mip_decoder_unanchored", 30, 64)),
+        (row(number="mip"), {"mip": Similarity.COSINE, "side": "decoder"}, Question("mip_decoder_unanchored", 30, 64)),
         (row(number="l0", method="ReLU SAE"), {}, Question("l0", 30, None)),
         (row(table="table7", parameter="k"), {}, Question("gt_recovery_encoder_raw_tau95", 100, None)),
-        (row(table="table6"), {"tau": 0.9, "scored": OTHERS}, Question("gt_recovery_encoder_raw_unanchored", 100, 64)),
+        (
+            row(table="table6"),
+            {"tau": 0.9, "scored": FeatureSet.UNANCHORED},
+            Question("gt_recovery_encoder_raw_unanchored", 100, 64),
+        ),
     ],
 )
 def test_a_reading_names_the_runs_and_the_metric_of_a_number(asked, changes, expected):
@@ -71,7 +77,7 @@ def test_a_reading_is_described_as_far_as_a_number_hangs_on_it():
     text = stated("table1")[JUDGED]
     assert describe(row(), text) == "later revision"
     assert describe(row(), stated("table1")[VERSION_3]) == "version 3"
-    decoder = text._replace(side="decoder", recovery=COSINE)
+    decoder = text._replace(side="decoder", recovery=Similarity.COSINE)
     assert describe(row(), decoder) == (
         "decoder, cosines, tau = 0.95, features that are no anchors, 30 anchors, k = 64"
     )

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sdlcore.data.recovery_rule import TAU, TAU_STRICT
-from sdlcore.evaluation.metrics import ANCHORS_ONLY, CHANCE, OTHERS, baseline_name, recovery_name
+from sdlcore.pipeline import TAU, TAU_STRICT, Baseline, FeatureSet, baseline_name, recovery_name
 from sdlcore.study.rendering.markup import known, label_method
 from sdlcore.study.rendering.overview import strongest_null
 
@@ -15,7 +14,7 @@ FEWEST = 3
 """Seeds that an interval takes."""
 NAMED = 2
 """Methods that a sentence names at most."""
-ANCHORS_ALONE = f"{recovery_name('decoder', features=OTHERS, baseline=ANCHORS_ONLY)}_mean"
+ANCHORS_ALONE = f"{recovery_name('decoder', features=FeatureSet.UNANCHORED, baseline=Baseline.ANCHORS_ONLY)}_mean"
 """The column of what anchors match of the features that they do not give away, without any training."""
 CLASSES = ("class means", "match")
 FEATURES = ("features", "recover")
@@ -42,7 +41,7 @@ def opening(
         return [_unexplained(table), *_activity(table)]
     # of classes, anchors alone match others: only those not given tell anything
     side_names = {
-        side: recovery_name(side, features=OTHERS) if classes else recovery_name(side, tau=TAU_STRICT)
+        side: recovery_name(side, features=FeatureSet.UNANCHORED) if classes else recovery_name(side, tau=TAU_STRICT)
         for side in ("decoder", "encoder")
     }
     what, verb = CLASSES if classes else FEATURES
@@ -68,7 +67,7 @@ def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], c
     if classes and known(table, ANCHORS_ALONE):
         return f"The anchors alone, without any training, match {_range(table[ANCHORS_ALONE])} of these class means."
     tau = TAU if classes else TAU_STRICT
-    level = f"{baseline_name(CHANCE, recovery_name('decoder', tau=tau))}_mean"
+    level = f"{baseline_name(Baseline.CHANCE, recovery_name('decoder', tau=tau))}_mean"
     chance = _range(plain[level])
     null = None if classes else strongest_null(table[table["anchoring"] == "none"], nulls)
     said = (
@@ -96,7 +95,9 @@ def _proves_little(table: pd.DataFrame, plain: pd.DataFrame, null: str, recovere
 
 def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
     """Say what anchoring changes for what it was not given; None where nothing is known."""
-    rows = effects[effects["metric"] == recovery_name("decoder", features=OTHERS)].dropna(subset=["difference_mean"])
+    rows = effects[effects["metric"] == recovery_name("decoder", features=FeatureSet.UNANCHORED)].dropna(
+        subset=["difference_mean"]
+    )
     if rows.empty:
         return None
     low, high = _points(rows["difference_mean"].min()), _points(rows["difference_mean"].max())

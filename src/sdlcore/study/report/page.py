@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.storage.files import provenance
+from sdlcore.pipeline import provenance, templates
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.products.captions import table_numbers
 from sdlcore.study.products.features import Features
@@ -29,7 +29,6 @@ from sdlcore.study.results.tables import PAPER_METHODS
 from sdlcore.study.settings.files import Files
 from sdlcore.study.verdicts import markup
 from sdlcore.study.verdicts.judging import UNDECIDED
-from sdlcore.templates import templates
 
 TABLE_TITLES = {
     "table1": "Table 1: recovery of ground-truth features",

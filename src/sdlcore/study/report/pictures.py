@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.top_samples import TOP
+from sdlcore.pipeline import TAU, TOP_SAMPLES
 from sdlcore.study.products.bench_figure import BenchFigure
 from sdlcore.study.products.convergence import Convergence
 from sdlcore.study.products.features import Features
@@ -112,7 +111,7 @@ def caption(product: Product, study: Study) -> Caption:
                 "picked by eye. “Tied” is the latent that is anchored to the class, “nearest” is another latent that "
                 "matches it better. A row with fewer images belongs to a latent that fires on no more. Training did "
                 "not see these images. They are ordered by descending activation; the histogram counts the classes of "
-                f"the {TOP} that activate the latent most.",
+                f"the {TOP_SAMPLES} that activate the latent most.",
             )
     return Caption(product.title)
 

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from sdlcore.evaluation.metrics import ALL, GIVEN, HIGHER, LOWER, METRICS, OTHERS
+from sdlcore.pipeline import METRICS, Better, FeatureSet
 from sdlcore.study.rendering.markup import label_anchoring, label_method, label_value, number, readable
 from sdlcore.study.rendering.settings_table import setting_text
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.results.tables import effect_metrics
 
-FEATURES = {ALL: "all", GIVEN: "given", OTHERS: "not given"}
-BETTER = {HIGHER: 1, LOWER: -1, None: 0}
+FEATURES: dict[str, str] = {FeatureSet.ALL: "all", FeatureSet.ANCHORED: "given", FeatureSet.UNANCHORED: "not given"}
+BETTER: dict[str | None, int] = {Better.HIGHER: 1, Better.LOWER: -1, None: 0}
 SHADES = {1: "up", -1: "down", 0: ""}
 
 
@@ -105,7 +105,7 @@ def effect_grid(title: str, effects: pd.DataFrame) -> Grid:
         for metric in metrics
     ]
     labels = [name for name, several in zip(heads, shown, strict=True) if several]
-    seeds, lower = int(effects["seeds"].iloc[0]), [metric.symbol for metric in metrics if metric.better == LOWER]
+    seeds, lower = int(effects["seeds"].iloc[0]), [metric.symbol for metric in metrics if metric.better == Better.LOWER]
     enough = (
         " and its 95 % t interval. Shaded where the interval excludes zero: green for better, red for worse (for "
         f"{' and '.join(lower)}, lower is better). These are many intervals at once: some exclude zero by accident."

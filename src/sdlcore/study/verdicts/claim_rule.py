@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.evaluation.metrics import COSINE, INNER
+from sdlcore.pipeline import Similarity
 from sdlcore.study.results.tables import paired_interval
 from sdlcore.study.verdicts.claims import Band, Claim, Contrast
 from sdlcore.study.verdicts.contradictions import TOLERANCE
@@ -41,7 +41,9 @@ def _taken(similarity: str, tau: float, table: str) -> Reading:
 
 
 OTHER_READINGS: dict[str, Under] = {
-    f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau) for similarity in (COSINE, INNER) for tau in TAUS
+    f"{similarity}, tau = {tau:g}": partial(_taken, similarity, tau)
+    for similarity in (Similarity.COSINE, Similarity.INNER)
+    for tau in TAUS
 }
 """Cosines come first: of readings with equal numbers the first is named, and decoders are compared by cosines."""
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import yaml
 
-from sdlcore.evaluation.metrics import ANCHORS_ONLY, METRICS
+from sdlcore.pipeline import METRICS, Baseline
 from sdlcore.study.settings.fields import Settings
 from sdlcore.study.verdicts.evidence import Place
 from sdlcore.study.verdicts.observed import FIGURE6, Lookup, Observed, number_of
@@ -88,7 +88,9 @@ class Comparison(Settings):
             return read(anchored, self.change) - read(place, self.change)
         matched = METRICS[self.beyond_anchors].matched
         assert matched is not None, "anchors alone have a recovery or an MIP"
-        return read(anchored, self.beyond_anchors) - read(anchored, replace(matched, baseline=ANCHORS_ONLY).name)
+        return read(anchored, self.beyond_anchors) - read(
+            anchored, replace(matched, baseline=Baseline.ANCHORS_ONLY).name
+        )
 
     def _places(self) -> Iterator[tuple[Place, Place | None]]:
         """Yield the rows of the table, each with the row that it is compared with."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.settings import Json
+from sdlcore.pipeline import Json
 from sdlcore.study.results.runs import KEY
 from sdlcore.study.results.tables import PAPER_ANCHORINGS, PAPER_METHODS
 from sdlcore.study.settings.cells import Cell as Named

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.evaluation.metrics import COSINE
+from sdlcore.pipeline import Similarity
 from sdlcore.study.rendering.text_table import TextTable
 from sdlcore.study.verdicts.claim_rule import BLIND, FAILS, HOLDS, OPEN, PARTLY, span
 from sdlcore.study.verdicts.contradictions import WRONG
@@ -228,7 +228,7 @@ def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
         )
     failed = verdicts[verdicts["verdict"].eq(NOT_REPRODUCED)]
     if len(failed):
-        found = failed[failed["reproduced_under"].fillna("").str.contains(f"decoder, {COSINE}")]
+        found = failed[failed["reproduced_under"].fillna("").str.contains(f"decoder, {Similarity.COSINE}")]
         mip = int(found["number"].eq("mip").sum())
         told.append(
             f"{len(found)} of the numbers that we could not reproduce match our decoders instead of our "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.evaluation.metrics import ALL, METRICS, OTHERS, Matched
+from sdlcore.pipeline import METRICS, FeatureSet, Matched
 from sdlcore.study.verdicts.contradictions import half_unit
 from sdlcore.study.verdicts.evidence import NOTHING, Cell, Evidence, Place, cells, shortfall
 from sdlcore.study.verdicts.paper import MEASURES
@@ -146,8 +146,8 @@ def papers_numbers(numbers: pd.DataFrame) -> Lookup:
         if place.table == FIGURE6:
             return Observed(NOTHING)
         matched, number = _matched(metric), number_of(metric)
-        of_others = matched.features == OTHERS
-        if replace(matched, features=ALL) != Matched("encoder", measure=matched.measure):
+        of_others = matched.features == FeatureSet.UNANCHORED
+        if replace(matched, features=FeatureSet.ALL) != Matched("encoder", measure=matched.measure):
             return Observed(NOTHING)
         for table, value in _same_rows(place):
             rows = printed.get((table, place.method, place.anchoring, number))
@@ -169,7 +169,7 @@ def _scores(table: str, anchoring: str, of_others: bool) -> bool:
 
     Rows without anchors are scored on all features, and compared with either.
     """
-    others = judged_reading(table).scored == OTHERS
+    others = judged_reading(table).scored == FeatureSet.UNANCHORED
     return others if of_others else not others or anchoring == "none"
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.evaluation.metrics import GT_RECOVERY, METRICS, MIP
+from sdlcore.pipeline import GT_RECOVERY, METRICS, MIP
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.results.tables import read_csv
 from sdlcore.study.verdicts.readings import WITH_K, Reading, question

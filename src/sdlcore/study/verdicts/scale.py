@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sdlcore.settings import Json
+from sdlcore.pipeline import Json
 from sdlcore.study.rendering.symbols import symbol
 from sdlcore.study.settings.cells import Cell, trained_settings
 from sdlcore.study.settings.sources import Clip, Hierarchy
