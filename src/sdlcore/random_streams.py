@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
-    """Return the stream of ``seed`` that belongs to ``names``, the same one at every call.
+    """Return a random generator for one purpose: the stream of ``seed`` named ``names``, the same one at every call.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ AnyActivation = Annotated[str, Name("activation", get_args(Activation))]
 SELECTING: tuple[Activation, ...] = ("topk", "batchtopk")
 """Those of ours that keep a given number of latents, and so need k."""
 AnchorForm = Literal["frobenius", "matched", "cosine"]
-"""How the anchors' term measures how far rows are from their anchors (`sdlcore.losses.anchor`)."""
+"""The distance between rows and their anchors that the loss measures (`sdlcore.losses.anchor`)."""
 FIT = (
     "x",
     "target",

@@ -30,13 +30,13 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from sdlcore.elsewhere import answers, quoted
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-"""What JSON can hold."""
+"""A value that JSON can represent."""
 Pair = Literal["sae", "transcoder", "crosscoder"]
 Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float16", "bfloat16", "float32"]
 """Precisions that activations are stored in."""
 Split = Literal["samples", "latents"]
-"""What the processes of a training divide among them."""
+"""The part of a training that its processes divide: the samples of a batch, or the latents."""
 Latents = Annotated[int, Ge(1), Le(10**8)]
 """A number of latents, or of atoms."""
 Batch = Annotated[int, Ge(1), Le(10**9)]
@@ -194,7 +194,7 @@ def kinds(annotation: Any) -> tuple[Any, ...]:
 
 
 def wanted(annotation: Any, value: Any) -> str | None:
-    """Return what an annotation wants of a value that is not what it may be, else None."""
+    """Return what was expected instead of a value, such as "at least 1"; None if the annotation allows the value."""
     if value is None and type(None) in get_args(annotation):
         return None
     problems = [_wanted(kind, value) for kind in kinds(annotation)]
@@ -251,7 +251,7 @@ CALLED_BY_SOLVERS = {"n_q": "n_atoms", "k": "support", "steps": "max_steps"}
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence that refuses a name, beginning with a semicolon; empty where nothing is close.
+    """Return the end of an error message about a wrong name, such as "; did you mean topk?"; empty if no name is close.
 
     It answers settings of other libraries (`sdlcore.elsewhere`) and of trainings where a solver is named, and asks
     after a known name of similar letters.

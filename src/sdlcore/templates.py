@@ -4,7 +4,7 @@ import jinja2
 
 
 def templates(room: str) -> jinja2.Environment:
-    """Return the templates that lie in a package, such as ``sdlcore.study.report``."""
+    """Return the Jinja environment with the templates of a package, such as ``sdlcore.study.report``."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader(room, "."),
         autoescape=True,

@@ -13,7 +13,7 @@ halves of characters, which cannot be encoded."""
 
 
 def printable(text: object) -> str:
-    """Return text in one line that a terminal shows as it is, with everything else escaped."""
+    """Return text in one line, with control characters escaped."""
     return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
@@ -35,12 +35,12 @@ def listed(names: Iterable[object]) -> str:
 
 
 def in_line(text: object, longest: int = LONGEST_NAME) -> str:
-    """Return a name for a sentence or a cell: like `shown`, with one space for any run of spaces and line breaks."""
+    """Return a name for a sentence or a table: like `shown`, with single spaces."""
     return shown(" ".join(str(text).split()), longest)
 
 
 def in_figure(text: object, longest: int = LONGEST_NAME) -> str:
-    """Return a name as `in_line` does, which matplotlib then draws letter by letter.
+    """Return a name for a figure: like `in_line`, escaped so that matplotlib draws every letter.
 
     matplotlib reads text between two dollar signs as mathematics, and leaves names that begin with an underscore out of
     legends.

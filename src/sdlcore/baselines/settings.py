@@ -26,7 +26,7 @@ _OF_ONE_ACTIVATION = {
 
 @dataclass(frozen=True)
 class PeerConfig(FromJson):
-    """What a library is asked to train. All that is not said here is its own default."""
+    """Settings of a run that another library trains. The library's defaults apply to everything else."""
 
     called: ClassVar[str] = "settings of a peer"
     shared: ClassVar[tuple[str, ...]] = ("n_q", "steps", "batch_size", "log_every")

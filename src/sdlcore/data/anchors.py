@@ -71,7 +71,7 @@ def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Js
 
 
 def load_anchors(path: str | Path) -> Anchors:
-    """Read what `save_anchors` wrote.
+    """Read anchors from a file that `save_anchors` wrote.
 
     Raises
     ------

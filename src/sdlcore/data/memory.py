@@ -34,7 +34,7 @@ class Activations(Protocol):
 
 
 class Arrays:
-    """Samples in arrays, in the place of an `ActivationStore`.
+    """Samples in arrays, with the interface of an `ActivationStore`.
 
     Parameters
     ----------

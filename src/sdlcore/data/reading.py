@@ -171,7 +171,7 @@ def check_bytes(path: str | Path) -> None:
 
 
 def open_checked(path: str | Path) -> ActivationStore:
-    """Open a store whose bytes, but for an index's shards, are what was written; errors as `check_bytes`."""
+    """Open a store after checking its bytes, except those of an index's shards; errors as `check_bytes`."""
     check_bytes(path)
     return ActivationStore(path)
 

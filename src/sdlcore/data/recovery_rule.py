@@ -6,14 +6,14 @@ It stands below training and evaluation, since trainings count what they have re
 from typing import Any
 
 TAU = 0.9
-"""The smaller of the two thresholds that the paper names."""
+"""The smaller of the paper's two thresholds of recovery, .9."""
 TAU_STRICT = 0.95
-"""The larger one, which the later revision states for Table 1."""
+"""The larger threshold, .95, which the later revision states for Table 1."""
 TAUS = (TAU, TAU_STRICT)
 
 
 def recovered(similarity: Any, tau: float = TAU) -> Any:
-    """Tell which features are recovered: those whose best match exceeds tau.
+    """Return which features are recovered: their best match exceeds tau.
 
     Parameters
     ----------

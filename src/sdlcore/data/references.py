@@ -212,7 +212,7 @@ def save_references(path: str | Path, references: References, provenance: Mappin
 
 
 def load_references(path: str | Path) -> References:
-    """Read what `save_references` wrote, or a bench's feature matrices.
+    """Read reference directions from a file of `save_references`, or a bench's true features.
 
     Raises
     ------

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ABSORBED_SHARE = 0.5
-"""Share of the parent that its own latent must fall below, and that the child's must reach, to call it absorbed."""
+"""A parent is absorbed if its own latent writes less than this share of it and a child's latent this share or more."""
 
 
 class Family(NamedTuple):
-    """A parent with its C children, as a dictionary has them."""
+    """A parent feature and its C children: the latents that match them, and how these latents respond."""
 
     latents: np.ndarray
     """1 + C integers: the latents of the parent and of its children."""
@@ -36,7 +36,7 @@ class Family(NamedTuple):
 
 
 def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Return the latent of each feature (n): one to one, of the largest sum of cosines with decoder columns.
+    """Match each of n features to a latent of its own, by the largest sum of cosines with decoder columns.
 
     One to one, because a latent that is a child plus its parent lies as near to either, and must not count as both.
     Signed, other than recovery, because a latent is never negative: against its column it writes nothing.
@@ -62,7 +62,7 @@ def match_latents(W_dec: np.ndarray, W: np.ndarray) -> np.ndarray:
 def families(
     latents: np.ndarray, x: scipy.sparse.csr_array, W_dec: np.ndarray, W: np.ndarray, hierarchy: Hierarchy
 ) -> list[Family]:
-    """Return what a dictionary makes of each family.
+    """Return the latents of each family of features, and how they respond.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def absorption(
     W: np.ndarray,
     hierarchy: Hierarchy,
 ) -> "pd.DataFrame":
-    """Tell which pairs of parent and child are absorbed.
+    """Return which pairs of parent and child are absorbed.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def absorption(
 
 
 def absorption_score(pairs: "pd.DataFrame") -> float:
-    """Share of absorbed pairs, of those that there are samples of; NaN where there are none."""
+    """Return the share of absorbed pairs among pairs with samples; NaN without any."""
     known = pairs[pairs["samples"] > 0]
     return float(known["absorbed"].mean()) if len(known) else np.nan
 

@@ -20,7 +20,7 @@ class Best(NamedTuple):
 
 
 def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> np.ndarray:
-    """Return which of n reference directions some anchor lies within ``tau`` of, in one representation or the other.
+    """Return which of n reference directions have an anchor within ``tau``, in one representation or the other.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def near_anchors(anchors: Anchors, references: References, tau: float = TAU) -> 
 
 
 def anchored_features(anchors: Anchors, references: References) -> np.ndarray:
-    """Return the indices of the reference directions that anchors are, or else lie near (`near_anchors`).
+    """Return the indices of the reference directions that anchors were drawn from, or else are near (`near_anchors`).
 
     Anchors know which directions they were drawn from, which may be others than these.
     """
@@ -44,7 +44,7 @@ def anchored_features(anchors: Anchors, references: References) -> np.ndarray:
 
 
 def best_cosines(model: SparseCoder, references: References) -> Best:
-    """Return how near a model comes to each reference direction."""
+    """Return each reference direction's best cosine with an encoder row, and with a decoder column."""
     W_p, W_r, *_ = references
     true_p, true_r = make_direction_pair(model.config.pair, W_p.T, None if W_r is None else W_r.T)
     sides = ((model.W_enc, true_p), (model.W_dec, true_r))

@@ -53,7 +53,7 @@ class FeatureSet(StrEnum):
 
 
 class Baseline(StrEnum):
-    """What a dictionary is compared with."""
+    """A baseline that a dictionary is compared with."""
 
     CHANCE = "chance"
     """Random directions."""
@@ -78,7 +78,7 @@ _TAU = {TAU: "", TAU_STRICT: "_tau95"}
 
 
 class Measure(NamedTuple):
-    """What is made of the best match of each feature."""
+    """A number that summarises the best match of each feature."""
 
     name: str
     symbol: str
@@ -96,7 +96,7 @@ MIP = Measure("mip", "MIP", "the mean of the best absolute {similarity}s")
 
 @dataclass(frozen=True)
 class Matched:
-    """A recovery or an MIP: what is matched with which features, and how. All that its name hangs on."""
+    """A recovery or an MIP: which directions are compared with which features, and how. Its name follows from these."""
 
     side: str
     similarity: str = Similarity.COSINE
@@ -178,7 +178,7 @@ def part_name(name: str, features: str) -> str:
 
 
 def baseline_name(baseline: str, name: str) -> str:
-    """Return the name of what a baseline has of a metric."""
+    """Return the name of a metric of a baseline."""
     return f"{baseline}_{name}"
 
 
@@ -369,7 +369,7 @@ _DECLARED: list[Metric] = [
     ),
 ]
 METRICS = {metric.name: metric for metric in _DECLARED}
-"""Every metric by its name, in the order in which tables have them, those of plugins last."""
+"""Every metric by name, in the order of tables; metrics of plugins come last."""
 
 EXPLAINED = {
     "gt_recovery_encoder": "The share of true features that some encoder row points along, with a cosine above .9. It "

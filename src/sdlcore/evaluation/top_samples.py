@@ -8,9 +8,9 @@ import scipy.sparse
 from sdlcore.evaluation.metrics import FeatureSet, part_name
 
 TOP_SAMPLES = 100
-"""Samples that a latent is judged by."""
+"""The number of samples that a latent is judged by: those with its largest activations."""
 FEWEST_SAMPLES = 20
-"""Samples that a latent must respond to, or of so few anything could be of one class."""
+"""The fewest labelled samples that a latent is judged by; so few could be of one class by accident."""
 
 
 class TopSamples(NamedTuple):

@@ -12,7 +12,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 
 
 class Solution(NamedTuple):
-    """An autoencoder, by what it loses and what it recovers of n features."""
+    """The loss of an autoencoder and its recovery of n features."""
 
     loss: float
     """Eq. (3): mean over samples of the summed squared error."""

@@ -8,7 +8,7 @@ from sdlcore.settings import FromJson, Json, Pair
 
 @dataclass(frozen=True)
 class ImportConfig(FromJson):
-    """Where a dictionary lies. What it is, its file says."""
+    """The file of a dictionary of another library. Its settings are read from the file."""
 
     called: ClassVar[str] = "settings of an imported dictionary"
 

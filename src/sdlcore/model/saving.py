@@ -59,7 +59,7 @@ def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def load_model(path: str | Path) -> SparseCoder:
-    """Open what `save_model` wrote, in evaluation mode, on the CPU.
+    """Open a model that `save_model` wrote, in evaluation mode on the CPU.
 
     Raises
     ------

@@ -15,7 +15,7 @@ VARIABLE = "SDLCORE_PLUGINS"
 
 
 def locate_plugin(plugin: str, folder: Path) -> str:
-    """Return the way to a plugin's file from the working directory, where it is one; else its name, unchanged.
+    """Return the path of a plugin's file from the working directory; for an installed plugin, return its name.
 
     A module is looked for beside the file that names it, in ``folder``, then in the working directory. What is not
     there has to be installed.

@@ -121,7 +121,7 @@ def _is_plain(annotation: Any) -> bool:
 
 
 def field_texts(made: Any) -> dict[str, str]:
-    """Return what a class says of its fields, in the text below each; nothing where its source cannot be read."""
+    """Return the text below each field of a class, by field; empty if the source cannot be read."""
     if not isinstance(made, type):
         return {}
     try:
@@ -138,7 +138,7 @@ def field_texts(made: Any) -> dict[str, str]:
 
 
 def own_settings(*of: Kind) -> dict[str, list[tuple[Extension, Any]]]:
-    """Return the settings that plugins add to runs, by name: whose each is, and its annotation."""
+    """Return the settings that plugins add, by name: for each plugin that declares one, the plugin and the type."""
     found: dict[str, list[tuple[Extension, Any]]] = {}
     for kind in of:
         for one in extensions(kind).values():

@@ -20,7 +20,7 @@ GROUP = "sdlcore.plugins"
 
 @dataclass(frozen=True)
 class Extension:
-    """What a plugin has registered."""
+    """A part that a plugin registered: an activation, a loss term, a solver, a metric or a source."""
 
     kind: Kind
     name: str

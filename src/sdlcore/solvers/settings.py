@@ -16,7 +16,7 @@ Solver = Literal["acs", "ksvd", "odl", "kmeans", "dbksvd"]
 AnySolver = Annotated[str, Name("solver", get_args(Solver))]
 """One of these, or of a plugin."""
 MIN_COSINE = 0.9
-"""Of what two searches find (`sdlcore.solvers.stable`), directions nearer than this are one, unless asked otherwise."""
+"""Default of the cosine above which directions of two searches count as the same (`sdlcore.solvers.stable`)."""
 Encoder = Literal["regression", "tied", "covariance", "pursuit"]
 
 

@@ -162,7 +162,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 def provenance(script: str | Path, parts: Iterable[str] = (), **facts: Any) -> dict[str, Any]:
-    """Return what made a file: ``facts`` (configuration, seed, ...), code and versions of libraries.
+    """Return the provenance of a file: ``facts`` (configuration, seed, ...), code and versions of libraries.
 
     The digest of the code stands for this package, so that a release that changes nothing here makes nothing anew.
 

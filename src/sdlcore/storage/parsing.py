@@ -48,7 +48,7 @@ def in_a_sentence(begin: str, path: str | Path = "", advice: str = "") -> Iterat
 
 
 def describe_error(error: BaseException, path: str | Path = "") -> str:
-    """Return an exception's class and the first line that it says, with a file's name for its path.
+    """Return an exception's class and the first line of its message, with file names instead of paths.
 
     What libraries say in further lines is how to trust the file.
     """

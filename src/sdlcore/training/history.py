@@ -128,7 +128,7 @@ def csv_rows(path: Path, rows: Sequence[Row], named: Path | None = None) -> Iter
 
 
 def read_history(path: str | Path) -> list[Row]:
-    """Return the rows that `csv_file` wrote.
+    """Read the history of a training from its CSV file.
 
     Raises
     ------

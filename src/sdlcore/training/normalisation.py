@@ -113,7 +113,7 @@ def directions(normalisation: Scaling, w_p: Tensor, w_r: Tensor) -> tuple[Tensor
 
 
 def no_scaling(n_p: int, n_r: int) -> Normalisation:
-    """Return the normalisation that changes nothing."""
+    """Return the scaling that leaves activations as they are."""
     kind = torch.float32
     p, r = ((torch.zeros(n, dtype=kind), torch.ones(n, dtype=kind)) for n in (n_p, n_r))
     return Normalisation(*p, *r)

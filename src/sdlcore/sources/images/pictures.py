@@ -23,7 +23,7 @@ class PictureError(ValueError):
 
 @contextmanager
 def open_picture(path: str | Path) -> Iterator[Image.Image]:
-    """Give the picture of an image file, with eight bits a channel and nothing to see through.
+    """Open an image file as a picture with eight bits a channel and no transparency.
 
     Values of 16 bits are divided by 257, so that white is 65535 before and 255 after. A picture that is transparent
     somewhere is laid on white. Other modes (grey, palettes, CMYK) are left to whoever converts them to RGB.

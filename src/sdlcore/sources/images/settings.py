@@ -11,9 +11,9 @@ from annotated_types import Ge, Le
 from sdlcore.settings import Batch, FromJson, Positive, Precision, Seed, Share, Text, Total
 
 FASHION_MNIST = "fashion_mnist"
-"""Stands for images that the pipeline prepares itself."""
+"""The name of the images that the pipeline downloads and prepares itself."""
 TRAINED_HERE = "trained"
-"""Stands for weights that the pipeline trains itself."""
+"""The name of CLIP weights that the pipeline trains itself."""
 _FASHION_MNIST_IMAGES = {"train_samples": (20000, 60000), "test_samples": (4000, 10000)}
 """How many of its images are taken unless told, and how many there are."""
 

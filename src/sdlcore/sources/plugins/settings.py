@@ -73,6 +73,6 @@ def source(name: str, *, target: bool = False, labels: bool | Sequence[str] = Fa
 
 
 def source_gives(name: Any, what: Literal["target", "labels"]) -> bool:
-    """Tell whether a plugin's source gives a second representation, or classes."""
+    """Return whether a plugin's source yields targets, or labels."""
     found = registered("source", name) if isinstance(name, str) else None
     return found is not None and bool(found.facts[what])
