@@ -119,7 +119,7 @@ def test_declarations_of_settings_do_not_count(tree, name, monkeypatch):
 def test_scripts_that_import_by_names_in_settings_are_those_whose_rules_name_the_parts():
     """Others only read dictionaries, which are made anew where their parts change. Products do, too."""
     root, rules = REPOSITORY / "src", "".join(path.read_text() for path in REPOSITORY.glob("workflow/*/*.smk"))
-    registries = {path for path in root.rglob("*.py") if 'import_module(f"' in path.read_text()}
+    registries = {path for path in root.rglob("*.py") if 'import_module(f"sdlcore.' in path.read_text()}
     assert {path.stem for path in registries} == {"registry", "term", "run_peer"}
     for script in sorted(REPOSITORY.glob("workflow/scripts/*.py")):
         named = f'code_digest("{script.stem}", *' in rules or script.stem in ("train", "train_streamed")
