@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 
-def notice(old: str, new: str) -> str:
+def deprecation_notice(old: str, new: str) -> str:
     """Return the sentence that names a deprecated name and the new one."""
     return f"{old} is deprecated: write {new}"
 
@@ -23,7 +23,7 @@ def warn_renamed(old: str, new: str, stacklevel: int = 1) -> None:
     stacklevel
         Callers between the user's line and this function.
     """
-    warnings.warn(notice(old, new), FutureWarning, stacklevel=stacklevel + 2)
+    warnings.warn(deprecation_notice(old, new), FutureWarning, stacklevel=stacklevel + 2)
 
 
 def moved_module(old: str, new: str) -> Callable[[str], Any]:

@@ -10,6 +10,7 @@ from .data.recovery_rule import TAU_STRICT as TAU_STRICT
 from .data.recovery_rule import recovered as recovered
 from .data.references import load_references as load_references
 from .data.settings import ClassMeans as ClassMeans
+from .deprecation import deprecation_notice as deprecation_notice
 from .evaluation.absorption import ABSORBED_SHARE as ABSORBED_SHARE
 from .evaluation.absorption import Family as Family
 from .evaluation.absorption import absorption as absorption
@@ -75,6 +76,7 @@ from .settings import did_you_mean as did_you_mean
 from .settings import wanted as wanted
 from .solvers.settings import MIN_COSINE as MIN_COSINE
 from .solvers.settings import SolverConfig as SolverConfig
+from .sources.bench.feature_matrix import feature_matrix as feature_matrix
 from .sources.bench.samples import coefficients as coefficients
 from .sources.bench.settings import BenchSource as BenchSource
 from .sources.bench.settings import Hierarchy as Hierarchy

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.metrics import COSINE
+from sdlcore.evaluation.metrics import Similarity
 from sdlcore.study.verdicts.claim_rule import BLIND, CLAIM_COLUMNS, FAILS, HOLDS, OPEN, claims, judge
 from sdlcore.study.verdicts.claims import Comparison, Contrast
 from sdlcore.study.verdicts.evidence import Evidence, Place
@@ -382,7 +382,7 @@ def test_a_claim_says_what_it_would_be_under_other_readings():
 
 
 def test_a_claim_whose_runs_lack_the_readings_metric_is_not_run_under_it():
-    row = judged(made_up.papers_runs(recovery=COSINE), "k_perfect").loc["k_perfect"]
+    row = judged(made_up.papers_runs(recovery=Similarity.COSINE), "k_perfect").loc["k_perfect"]
     assert row["verdict"] == NOT_READ
     assert row["reason"].startswith("its runs have no value of TopK SAE at k = 32")
     assert row["other_readings"].startswith("cosines, tau = 0.95: holds")
@@ -393,11 +393,11 @@ def test_a_claim_whose_runs_lack_the_readings_metric_is_not_run_under_it():
     [
         ("gt_recovery_encoder", {}, "gt_recovery_encoder_raw_tau95"),
         ("gt_recovery_encoder_unanchored", {"tau": 0.9}, "gt_recovery_encoder_raw_unanchored"),
-        ("gt_recovery_encoder", {"recovery": COSINE}, "gt_recovery_encoder_tau95"),
+        ("gt_recovery_encoder", {"recovery": Similarity.COSINE}, "gt_recovery_encoder_tau95"),
         ("gt_recovery_decoder_unanchored", {}, "gt_recovery_decoder_unanchored_tau95"),
         ("anchors_only_gt_recovery_encoder", {}, "anchors_only_gt_recovery_encoder_tau95"),
-        ("mip_encoder", {"recovery": COSINE}, "mip_encoder_raw"),
-        ("mip_encoder_unanchored", {"mip": COSINE}, "mip_encoder_unanchored"),
+        ("mip_encoder", {"recovery": Similarity.COSINE}, "mip_encoder_raw"),
+        ("mip_encoder_unanchored", {"mip": Similarity.COSINE}, "mip_encoder_unanchored"),
         ("final_loss", {}, "final_loss"),
     ],
 )

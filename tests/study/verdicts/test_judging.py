@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.metrics import COSINE
+from sdlcore.evaluation.metrics import Similarity
 from sdlcore.study.settings.runs import Run
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.judging import (
@@ -195,8 +195,12 @@ def beside(runs, more):
 @pytest.mark.parametrize(
     ("changes", "numbers", "said"),
     [
-        ({"side": "decoder", "recovery": COSINE, "mip": COSINE}, ["gt_recovery_percent", "mip"], "decoder, cosines"),
-        ({"recovery": COSINE, "mip": COSINE}, ["gt_recovery_percent", "mip"], "encoder, cosines"),
+        (
+            {"side": "decoder", "recovery": Similarity.COSINE, "mip": Similarity.COSINE},
+            ["gt_recovery_percent", "mip"],
+            "decoder, cosines",
+        ),
+        ({"recovery": Similarity.COSINE, "mip": Similarity.COSINE}, ["gt_recovery_percent", "mip"], "encoder, cosines"),
         ({"tau": 0.9}, ["gt_recovery_percent"], "encoder, inner products, tau = 0.9|version 3"),
     ],
 )
@@ -211,7 +215,7 @@ def test_other_readings_that_reproduce_a_number_are_named_and_change_no_verdict(
 
 
 def test_runs_that_lack_the_readings_metric_are_not_run_under_it():
-    runs = papers_runs(recovery=COSINE, mip=COSINE, numbers=TABLE_1)
+    runs = papers_runs(recovery=Similarity.COSINE, mip=Similarity.COSINE, numbers=TABLE_1)
     judged = verdicts(TABLE_1, evidence(runs)).query("number != 'l0'")
     assert judged["verdict"].eq(NOT_READ).all()
     assert judged["reason"].str.startswith("its runs have no ").all()

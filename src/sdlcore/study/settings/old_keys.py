@@ -2,8 +2,7 @@
 
 import logging
 
-from sdlcore.deprecation import notice
-from sdlcore.settings import Json
+from sdlcore.pipeline import Json, deprecation_notice
 from sdlcore.study.settings.trees import Tree, merge
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ def with_new_keys(config: Tree, file: str | None = None) -> dict[str, Json]:
             continue
         for key in sorted(keys.keys() & found.keys()):
             where = "" if file is None else f"{file}: "
-            log.warning("%s%s", where, notice(f"{section}.{key}", f"{section}.{keys[key]}"))
+            log.warning("%s%s", where, deprecation_notice(f"{section}.{key}", f"{section}.{keys[key]}"))
         kept = {key: value for key, value in found.items() if key not in keys}
         renamed[section] = merge({keys[key]: value for key, value in found.items() if key in keys}, kept)
     return renamed

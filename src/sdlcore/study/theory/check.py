@@ -1,6 +1,6 @@
 """Check every claim of the paper's theorems: one module per theorem or example."""
 
-from sdlcore.random_streams import stream
+from sdlcore.pipeline import stream
 from sdlcore.study.theory import (
     appendix_f,
     example_3_5,

@@ -51,7 +51,7 @@ import math
 import numpy as np
 import scipy.optimize
 
-from sdlcore.evaluation.recovery import normalise_rows
+from sdlcore.pipeline import normalise_rows
 
 
 def law(n: float, n_p: float, noise: float = 0.0, samples: float = math.inf) -> float:

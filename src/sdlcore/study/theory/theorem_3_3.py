@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.pipeline import feature_matrix
 from sdlcore.study.theory.claims import BOTH, VERSION_3, Claim, share
 from sdlcore.study.theory.landscape import (
     ACTIVATIONS,

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdlcore.data.recovery_rule import TAU, recovered
+from sdlcore.pipeline import TAU, recovered
 from sdlcore.study.theory.claims import BOTH, Claim, share
 from sdlcore.study.theory.exact_loss import ONE, hierarchy, independent, single_weights
 from sdlcore.study.theory.landscape import (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sdlcore.evaluation.metrics import COSINE, OTHERS
+from sdlcore.pipeline import FeatureSet, Similarity
 from sdlcore.study.verdicts.paper import KEY, MEASURES, anchored, bench_setting, features, setting, title
 from sdlcore.study.verdicts.readings import JUDGED, Reading, describe, readings, stated
 
@@ -121,7 +121,7 @@ def is_share(percent: float, of: int) -> bool:
 def _granularity(row: Any, reading: Reading) -> Iterator[Contradiction]:
     """A recovery over n features is a multiple of 1/n."""
     n, percent = features(row), row["paper"]
-    if row["anchoring"] != "none" and reading.scored == OTHERS:
+    if row["anchoring"] != "none" and reading.scored == FeatureSet.UNANCHORED:
         n -= reading.n_anchors
     if is_share(percent, n):
         return
@@ -146,7 +146,7 @@ def _bounds(pair: Pair, reading: Reading) -> Iterator[Contradiction]:
         least = f"an MIP of at least {pair.recovery_low * tau:.3f}"
         yield Contradiction(BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} means {least}")
     most = pair.recovery_high + (1 - pair.recovery_high) * tau
-    if reading.mip == COSINE and pair.mip_low > most + 1e-9:
+    if reading.mip == Similarity.COSINE and pair.mip_low > most + 1e-9:
         yield Contradiction(
             BOUNDS, f"the row {has}, but that recovery at tau = {tau:g} means an MIP of at most {most:.3f}"
         )

@@ -11,8 +11,7 @@ from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
-from sdlcore.data.recovery_rule import TAU, TAU_STRICT
-from sdlcore.evaluation.metrics import ALL, COSINE, GT_RECOVERY, INNER, MIP, OTHERS, SIDES, Matched, Measure
+from sdlcore.pipeline import GT_RECOVERY, MIP, SIDES, TAU, TAU_STRICT, FeatureSet, Matched, Measure, Similarity
 
 
 class Reading(NamedTuple):
@@ -21,13 +20,13 @@ class Reading(NamedTuple):
     tau: float
     """Threshold of recovery."""
     recovery: str
-    """Similarity that recovery counts: `COSINE`, or `INNER` products with rows that are not normalised."""
+    """The `Similarity` that recovery counts: cosines, or inner products with rows that are not normalised."""
     mip: str
     """Similarity that MIP averages."""
     side: str
     """encoder or decoder."""
     scored: str
-    """Features on which anchored rows are scored, `ALL` or `OTHERS`. Rows without anchors are scored on all."""
+    """The `FeatureSet` on which anchored rows are scored, all or unanchored. Rows without anchors are scored on all."""
     n_anchors: int
     """Number of anchors of the anchored rows."""
     k: int
@@ -61,7 +60,11 @@ WITH_K = ("TopK SAE", "BatchTopK SAE", "Matryoshka SAE", "Transcoder", "Crosscod
 MEASURED = {"gt_recovery_percent": GT_RECOVERY, "mip": MIP}
 """The paper's numbers that follow from the best matches of features."""
 TAUS = (TAU_STRICT, TAU)
-SIMILARITIES = ((INNER, INNER), (COSINE, COSINE), (COSINE, INNER))
+SIMILARITIES = (
+    (Similarity.INNER, Similarity.INNER),
+    (Similarity.COSINE, Similarity.COSINE),
+    (Similarity.COSINE, Similarity.INNER),
+)
 """Of recovery and of MIP."""
 ANCHORS = {"table2": (30,), "table4": (100,), "table7": (100,)}
 """Possible numbers of anchors of a table, by default 30 or 100. Tables 4 to 7 state 100, but Tables 5 and 6 repeat
@@ -81,10 +84,18 @@ def stated(table: str) -> dict[str, Reading]:
     follows from the L0 of its BatchTopK, 65.0.
     """
     n_anchors = 30 if table == "table2" else 100
-    first = Reading(tau=TAU, recovery=INNER, mip=INNER, side="encoder", scored=ALL, n_anchors=n_anchors, k=64)
+    first = Reading(
+        tau=TAU,
+        recovery=Similarity.INNER,
+        mip=Similarity.INNER,
+        side="encoder",
+        scored=FeatureSet.ALL,
+        n_anchors=n_anchors,
+        k=64,
+    )
     later = first._replace(tau=TAU_STRICT)
     if table == "table1":
-        later = later._replace(scored=OTHERS, n_anchors=30)
+        later = later._replace(scored=FeatureSet.UNANCHORED, n_anchors=30)
     return {LATER: later, VERSION_3: first}
 
 
@@ -97,7 +108,7 @@ def readings(table: str) -> list[Reading]:
             SIMILARITIES,
             SIDES,
             TAUS,
-            (OTHERS, ALL),
+            (FeatureSet.UNANCHORED, FeatureSet.ALL),
             ANCHORS.get(table, (30, 100)),
             K.get(table, (64, 128)),
         )
@@ -113,7 +124,7 @@ def question(row: Any, reading: Reading) -> Question:
     if row["number"] == "l0":
         return Question("l0", n_anchors, k)
     measure = MEASURED[row["number"]]
-    scored = reading.scored if anchored else ALL
+    scored = reading.scored if anchored else FeatureSet.ALL
     matched = Matched(reading.side, reading.similarity(measure), scored, measure=measure, tau=reading.tau)
     return Question(matched.name, n_anchors, k)
 
