@@ -1,4 +1,4 @@
-"""Put what the runs of a report say into sentences: three findings that it begins with, one or two for each section."""
+"""The three findings with which a report begins, in sentences."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from sdlcore.study.rendering.overview import strongest_null
 
 UNIT = "\N{NO-BREAK SPACE}%"
 FEWEST = 3
-"""Seeds that an interval takes."""
+"""Fewest seeds for an interval."""
 NAMED = 2
-"""Methods that a sentence names at most."""
+"""Largest number of methods that a sentence lists by name."""
 ANCHORS_ALONE = f"{recovery_name('decoder', features=FeatureSet.UNANCHORED, baseline=Baseline.ANCHORS_ONLY)}_mean"
-"""The column of what anchors match of the features that they do not give away, without any training."""
+"""Column with the share of the other features that the anchors alone match, without any training."""
 CLASSES = ("class means", "match")
 FEATURES = ("features", "recover")
 
@@ -23,23 +23,23 @@ FEATURES = ("features", "recover")
 def opening(
     table: pd.DataFrame, effects: pd.DataFrame | None = None, nulls: Sequence[str] = (), classes: bool = False
 ) -> list[str]:
-    """Return the three findings that a report begins with, each of one sentence or a few.
+    """Return the three findings with which a report begins, each in one sentence or a few.
 
     Parameters
     ----------
     table
         The main table, as `sdlcore.study.rendering.sweeps.table_over` returns it.
     effects
-        What anchoring changes, as `effects_over` returns it.
+        The effect of anchoring, as `effects_over` returns it.
     nulls
-        The methods that are null baselines.
+        Names of the null baselines.
     classes
-        Whether the table judges by means of classes instead of true features.
+        Whether recovery counts means of classes instead of true features.
     """
     plain = _plain(table, nulls)
     if not known(table, f"{recovery_name('decoder')}_mean") or plain.empty:
         return [_unexplained(table), *_activity(table)]
-    # of classes, anchors alone match others: only those not given tell anything
+    # anchors alone match other classes, so only classes that are not given show an effect of training
     side_names = {
         side: recovery_name(side, features=FeatureSet.UNANCHORED) if classes else recovery_name(side, tau=TAU_STRICT)
         for side in ("decoder", "encoder")
@@ -63,7 +63,7 @@ def opening(
 
 
 def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], classes: bool) -> str:
-    """Compare with what takes no training, and with the paper."""
+    """Compare with anchors alone, chance, null baselines, and the paper."""
     if classes and known(table, ANCHORS_ALONE):
         return f"The anchors alone, without any training, match {_range(table[ANCHORS_ALONE])} of these class means."
     tau = TAU if classes else TAU_STRICT
@@ -81,7 +81,7 @@ def _baselines(table: pd.DataFrame, plain: pd.DataFrame, nulls: Sequence[str], c
 
 
 def _proves_little(table: pd.DataFrame, plain: pd.DataFrame, null: str, recovered: float) -> str:
-    """Draw the conclusion where a null baseline recovers as much as half of the decoders or more."""
+    """Warn if a null baseline recovers at least as much as half of the decoders."""
     decoders = plain[f"{recovery_name('decoder', tau=TAU_STRICT)}_mean"]
     below = int((decoders <= recovered).sum())
     if recovered == 0 or 2 * below < len(decoders):
@@ -94,7 +94,7 @@ def _proves_little(table: pd.DataFrame, plain: pd.DataFrame, null: str, recovere
 
 
 def _anchoring(effects: pd.DataFrame, what: str) -> str | None:
-    """Say what anchoring changes for what it was not given; None where nothing is known."""
+    """Describe the effect of anchoring on features that are no anchors; None without such an effect."""
     rows = effects[effects["metric"] == recovery_name("decoder", features=FeatureSet.UNANCHORED)].dropna(
         subset=["difference_mean"]
     )
@@ -140,7 +140,7 @@ def _beyond(effects: pd.DataFrame) -> int:
 
 
 def percent(share: float) -> str:
-    """Return a share in per cent, with a decimal where it has one; 100 % and 0 % are exact."""
+    """Return a share in per cent with at most one decimal. Only exact shares are written as 0 % and 100 %."""
     if math.isnan(share):
         return "an unknown share"
     if 0 < share < 0.0005:
@@ -160,13 +160,13 @@ def _several(number: int, noun: str) -> str:
 
 
 def _median(values: pd.Series, word: str = "") -> str:
-    """Return the median, and the range where there is one, after a word."""
+    """Return the median, followed by the range in brackets unless all values are equal."""
     middle, span = percent(float(values.median())), _range(values)
     return middle if middle == span else f"{middle} ({word}{span})"
 
 
 def _range(values: pd.Series) -> str:
-    """Return the least and largest of some shares, or the one that they all are."""
+    """Return the smallest and the largest share, or one number if they are equal."""
     known = values.dropna()
     if known.empty:
         return percent(math.nan)

