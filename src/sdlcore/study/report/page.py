@@ -70,6 +70,10 @@ class Judged(NamedTuple):
     claims: list[markup.ClaimGroup]
     decided: bool
     """Whether any number is judged."""
+    image: str | None = None
+    """Table 1 at a glance: PNG, in base 64."""
+    sentences: Sequence[str] = ()
+    """What the runs say in short."""
 
     @property
     def claim_counts(self) -> list[tuple[str, int]]:
@@ -106,37 +110,27 @@ def report(config: Configuration, frames: Mapping[str, pd.DataFrame], images: Ma
         ``published_claims``, ``published_table1`` and ``published_nearest_protocol`` belong to the runs that are kept
         with the code.
     images
-        PNG images by name: figures, ``tableN_sweep`` for tables with a sweep, and ``overview`` and ``features`` of
-        Table 1.
+        PNG images by name: figures, ``tableN_sweep`` for tables with a sweep, and ``overview`` and ``features``.
 
     Whatever is missing has no section.
     """
     encoded = {name: base64_of(image) for name, image in images.items()}
-    sections = list(_sections(config, frames, encoded))
     shown = [name for name, table in _run_tables(config) if name in frames]
-    # runs of other data do not reproduce the paper, so kept runs do not concern them
-    stored = "published_verdicts" in frames and "verdicts" in frames
-    return (
-        templates("sdlcore.study.report")
-        .get_template("page.html.j2")
-        .render(
-            config=config,
-            configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
-            overview=encoded.get("overview"),
-            protocols=list(dict.fromkeys(cell.protocol for cell in config.cells())),
-            opening=_opening(config, shown[0], frames) if shown else [],
-            scale=_scale(config),
-            sections=sections,
-            claims_caption=markup.CLAIMS_CAPTION,
-            judged=_judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
-            stored=_judged(frames["published_verdicts"], frames["published_claims"]) if stored else None,
-            stored_image=_stored_image(frames) if stored else None,
-            stored_sentences=markup.in_short(frames["published_verdicts"], frames["published_claims"])
-            if stored
-            else [],
-            licences=_licences(config, images),
-            provenance=json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
-        )
+    page = templates("sdlcore.study.report").get_template("page.html.j2")
+    return page.render(
+        config=config,
+        configuration=json.dumps(config.model_dump(), indent=2, ensure_ascii=False),
+        overview=encoded.get("overview"),
+        protocols=list(dict.fromkeys(cell.protocol for cell in config.cells())),
+        opening=_opening(config, shown[0], frames) if shown else [],
+        scale=_scale(config),
+        sections=list(_sections(config, frames, encoded)),
+        claims_caption=markup.CLAIMS_CAPTION,
+        judged=_judged(frames["verdicts"], frames["claims"], here=True) if "verdicts" in frames else None,
+        # runs of other data do not reproduce the paper, so kept runs do not concern them
+        stored=_stored(frames) if {"verdicts", "published_verdicts"} <= frames.keys() else None,
+        licences=_licences(config, images),
+        provenance=json.dumps(provenance(__file__, rendered_with=_versions()), indent=2),
     )
 
 
@@ -216,18 +210,21 @@ def _judged(verdicts: pd.DataFrame, claims: pd.DataFrame, here: bool = False) ->
     groups = markup.claim_groups(claims, here)
     # claims that were not run to their end come last
     groups.sort(key=lambda group: group.verdict in (markup.WITHOUT_RUNS, markup.PARTLY))
-    return Judged(markup.counts(verdicts), text_grid("All numbers", markup.verdict_table(verdicts)), groups, decided)
+    numbers = text_grid("All numbers", markup.verdict_table(verdicts))._replace(before=markup.CAPTION, caption="")
+    return Judged(markup.counts(verdicts), numbers, groups, decided)
 
 
-def _stored_image(frames: Mapping[str, pd.DataFrame]) -> str | None:
-    """Return Table 1 at a glance, of the runs that are kept with the code: PNG in base 64."""
+def _stored(frames: Mapping[str, pd.DataFrame]) -> Judged:
+    """Return the verdicts by the runs that are kept with the code."""
+    verdicts, claims = (frames[f"published_{name}"] for name in ("verdicts", "claims"))
     table = frames.get("published_table1")
+    found = _judged(verdicts, claims)._replace(sentences=markup.in_short(verdicts, claims))
     if table is None:
-        return None
+        return found
     named = list(table["method"].unique())
     papers, nulls = ([name for name in named if (name in PAPER_METHODS) == own] for own in (True, False))
     rows = overview_rows(table, frames["published_nearest_protocol"], papers, nulls)
-    return base64_of(png_bytes(figure_overview(rows)))
+    return found._replace(image=base64_of(png_bytes(figure_overview(rows))))
 
 
 def _scale(config: Configuration) -> list[tuple[str, str]]:
