@@ -12,8 +12,11 @@ import sdlcore as sdl
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import open_checked, verify
 from sdlcore.plugins.importing import load_plugins as load_plugins
+from sdlcore.data.resumable import Progress, resume_store
+from sdlcore.plugins.importing import load as load_plugins
 from sdlcore.study.configuration.loading import configure, load_yaml, read_given
 from tests.conftest import REPOSITORY
+from tests.stores import contents
 
 OLD = Path(__file__).parent / "fixtures/447770949"
 """What commit 447770949 (28 November 2026) wrote; tests/fixtures/write.py writes it anew."""
@@ -103,6 +106,16 @@ def test_old_stores_open(name, precision):
     # float16 has 11 significant bits, so rounding changes a number by at most 2^-12 of it, or 2^-25 near zero
     np.testing.assert_allclose(x, EXPECTED["x"], rtol=precision, atol=precision * 2.0**-13)
     np.testing.assert_allclose(target, EXPECTED["target"], rtol=precision, atol=precision * 2.0**-13)
+
+
+def test_an_old_unfinished_store_is_resumed_to_the_same_content(tmp_path):
+    shutil.copytree(OLD / "unfinished", tmp_path, dirs_exist_ok=True)
+    with open_checked(OLD / "created.h5") as created:
+        rest = {column: created.read(column, 32) for column in ("input", "target", "labels")}
+    with resume_store(tmp_path / "store.h5", {"what": "a fixture"}, class_names=["a", "b", "c"]) as store:
+        assert (store.rows, store.state(Progress())) == (32, Progress(1))
+        store.append(**rest)
+    assert contents(tmp_path / "store.h5") == contents(OLD / "resumed.h5")
 
 
 def configuration_files():
