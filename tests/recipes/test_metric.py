@@ -13,8 +13,10 @@ RECIPE = {
         '        "alive": float(fired.sum()),\n',
     ),
     "evaluation/metrics.py": (
-        '    Metric("dead_fraction", "Dead", "fraction of latents that never fire", LOWER, EVERY_RUN, needed=True),\n',
-        '    Metric("alive", "Alive", "number of latents that fire", HIGHER, EVERY_RUN, digits=1, effect=True),\n',
+        '    Metric("dead_fraction", "Dead", "fraction of latents that never fire", '
+        "Better.LOWER, EVERY_RUN, needed=True),\n",
+        '    Metric("alive", "Alive", "number of latents that fire", '
+        "Better.HIGHER, EVERY_RUN, digits=1, effect=True),\n",
     ),
 }
 """File -> the line after which another one is put, and that line."""
