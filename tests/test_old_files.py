@@ -11,9 +11,8 @@ import pytest
 import sdlcore as sdl
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.reading import open_checked, verify
-from sdlcore.plugins.importing import load_plugins as load_plugins
 from sdlcore.data.resumable import Progress, resume_store
-from sdlcore.plugins.importing import load as load_plugins
+from sdlcore.plugins.importing import load_plugins
 from sdlcore.study.configuration.loading import configure, load_yaml, read_given
 from tests.conftest import REPOSITORY
 from tests.stores import contents
