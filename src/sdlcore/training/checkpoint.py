@@ -73,7 +73,8 @@ def describe_checkpoint(path: str | Path) -> Description | None:
     try:
         with safe_open(path, "pt") as file:
             found = json.loads(file.metadata()[ENTRY])
-        return Description(str(found["identity"]), int(found["state"]["step"]), dict(found.get("facts", {})))
+        facts = found.get("facts", found.get("made", {}))  # "made" until 28 November 2026
+        return Description(str(found["identity"]), int(found["state"]["step"]), dict(facts))
     except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
