@@ -186,7 +186,7 @@ def test_scripts_say_what_they_take(name, capsys):
 def test_the_papers_language_model_and_text_are_planned_from_the_hub(checkout):
     plan = checkout.plan("figure6", base="paper")
     assert {rule: len(plan.of(rule)) for rule in ("stream_recipe", "train")} == {"stream_recipe": 1, "train": 6}
-    assert re.search(r"activations of language: .* 32 GB of memory a job; each training streams 122,880,000", plan.text)
+    assert re.search(r"activations of llama: .* 32 GB of memory a job; each training streams 122,880,000", plan.text)
     stored = {"sources": {"language": {"llama": {"stream": False, "shards": 4}}}}
     plan = checkout.plan("results/paper/activations/llama/train.h5", base="paper", change=stored)
     assert (len(plan.of("language_shard")), plan.rules()) == (4, {"language_shard", "unite_shards"})

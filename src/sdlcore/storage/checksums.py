@@ -74,7 +74,7 @@ def read_sealed(
         intact = description["crc32"] == seal_json(description, _contents(tensors))["crc32"]
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: has no checksum ({entry} in its metadata): it is damaged, or of another kind; make it anew"
+            f"{path}: a safetensors file, but not one of sdlcore's, or damaged: no checksum in its metadata ({entry})"
         ) from error
     if not intact:
         raise ValueError(f"{path}: is damaged: its numbers or their description are not what was written; make it anew")
