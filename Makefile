@@ -27,7 +27,7 @@ ARGS ?=
 # one more than the two cores that the tests are made for, since tests also wait: for jobs to start, for files
 WORKERS ?= 3
 
-.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean
+.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean checked compiled
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -38,13 +38,13 @@ run: $(INSTALLED) ## set up and run the default pipeline: results/quick (more fl
 paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results/paper
 	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
-test: check ## set up, check and test everything (by WORKERS=3 processes)
+test: checked ## set up, check and test everything (by WORKERS=3 processes)
 	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 same: $(INSTALLED) ## run a commit and the working tree, and name every number that differs (BASE=commit, of tiny; quick by ARGS="tiny quick")
 	python -m tests.same $(BASE) $(ARGS)
 
-test-all: check ## what make test does, and the tests marked slow
+test-all: checked ## what make test does, and the tests marked slow
 	pytest --hypothesis-profile=thorough --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
 
 test-processors: $(INSTALLED) ## run the numeric packages' tests as other processors would (some tests by ARGS="tests/solvers -k acs")
@@ -90,6 +90,12 @@ pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutoria
 	python -m tests.pages.command_line > docs/reference/command-line.md
 	python -m tests.pages.python_names
 	python -m tests.pages.metrics > docs/metrics.md
+
+checked: $(INSTALLED)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled
+
+compiled: $(INSTALLED)
+	python -m tests.compiled
 
 check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	ruff check .
