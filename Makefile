@@ -26,6 +26,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 # one more than the two cores that the tests are made for, since tests also wait: for jobs to start, for files
 WORKERS ?= 3
+# processes of tests share the cores, so each computes on one thread; tests of threads ask for theirs
+PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean checked compiled
 
@@ -39,13 +41,13 @@ paper: $(INSTALLED) ## set up and run the pipeline at the paper's scale: results
 	snakemake $(ARGS) --quiet reason host --cores all --configfile config/paper.yaml
 
 test: checked ## set up, check and test everything (by WORKERS=3 processes)
-	pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
 same: $(INSTALLED) ## run a commit and the working tree, and name every number that differs (BASE=commit, of tiny; quick by ARGS="tiny quick")
 	python -m tests.same $(BASE) $(ARGS)
 
 test-all: checked ## what make test does, and the tests marked slow
-	pytest --hypothesis-profile=thorough --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
+	$(PYTEST) --hypothesis-profile=thorough -m 'not slurm and not faults and not peers and not interop and not pages' $(ARGS)
 
 test-processors: $(INSTALLED) ## run the numeric packages' tests as other processors would (some tests by ARGS="tests/solvers -k acs")
 	python -m tests.processors --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
