@@ -102,7 +102,7 @@ def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> Non
     import numpy as np
     import torch
 
-    from benchmarks import recovery, states, timing
+    from benchmarks import machine, recovery, states, timing
     from benchmarks.cases import groups
     from sdlcore.storage.files import atomic_path
 
@@ -121,7 +121,7 @@ def _measure(options: argparse.Namespace, folder: Path, record: "Record") -> Non
         rows = states.dictionary(bench.W, LATENTS, options.seed)
         states.save_dictionary(dictionary, rows)
         bound = cache(lambda batch, l0: states.bound_for(x[:batch], rows, l0))
-        for group in groups(options.only, options.batch, options.libraries):
+        for group in groups(options.only, options.batch, options.libraries, machine.dtypes(record.facts)):
             effort = timing.EFFORTS[group.batch]
             effort = effort._replace(rounds=options.rounds or effort.rounds)
             found, team = timing.measure(

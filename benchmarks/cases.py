@@ -23,6 +23,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "sparsify": ("topk",),
 }
 """What each library can train as an autoencoder on a CPU."""
+DTYPES = ("float32", "bfloat16", "int8")
 LOWER: dict[str, dict[str, tuple[str, ...]]] = {
     "sdlcore": {"bfloat16": METHODS, "int8": METHODS},
     "saelens": {"bfloat16": ("topk",)},
@@ -88,10 +89,13 @@ class Group:
 
 
 def groups(
-    methods: Iterable[str] = METHODS, batches: Iterable[int] = BATCHES, libraries: Iterable[str] = tuple(LIBRARIES)
+    methods: Iterable[str] = METHODS,
+    batches: Iterable[int] = BATCHES,
+    libraries: Iterable[str] = tuple(LIBRARIES),
+    dtypes: Iterable[str] = DTYPES,
 ) -> Iterator[Group]:
-    """Give all that steps.csv holds, in its order."""
-    batches, libraries = tuple(batches), tuple(libraries)
+    """Give all rows of steps.csv in their order, in the types that the processor can multiply (`machine.dtypes`)."""
+    batches, libraries, dtypes = tuple(batches), tuple(libraries), tuple(dtypes)
     for method in methods:
         for state in (SPARSE, DENSE) if method in WITHOUT_K else (K,):
             for batch in batches:
@@ -100,7 +104,7 @@ def groups(
                     if method in LIBRARIES[library]:
                         cases.append(Case(library, method, batch, "float32", state))
                     for dtype, those in LOWER.get(library, {}).items():
-                        if method in those:
+                        if method in those and dtype in dtypes:
                             cases.append(Case(library, method, batch, dtype, state))
                 if cases:
                     yield Group(method, batch, state, tuple(cases))

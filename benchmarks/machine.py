@@ -45,6 +45,19 @@ def processor(facts: Mapping[str, Any]) -> str:
     return f"{maker} AVX-512" if flags["avx512f"] else f"{maker} AVX2" if flags["avx2"] else maker
 
 
+def dtypes(facts: Mapping[str, Any]) -> list[str]:
+    """Return the types in which a processor multiplies matrices by its own instructions; others are emulated, slowly.
+
+    Parameters
+    ----------
+    facts
+        What `describe` returns.
+    """
+    flags = facts["flags"]
+    bfloat16 = ["bfloat16"] * (flags["avx512_bf16"] or flags["amx_bf16"])
+    return ["float32", *bfloat16, *["int8"] * (flags["avx512_vnni"] or flags["amx_tile"])]
+
+
 def load() -> float:
     """Return how many processes wanted to run over the last minute, on average."""
     return os.getloadavg()[0]

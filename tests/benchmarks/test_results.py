@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.machine import describe, processor
+from benchmarks.machine import describe, dtypes, processor
 from benchmarks.results import (
     BEGINS,
     RECOVERY,
@@ -211,3 +211,16 @@ def test_a_machine_is_described_by_what_matters_to_products():
     assert facts["cpu"] == "A Processor"
     assert [flag for flag, has in facts["flags"].items() if has] == ["avx2", "avx512_bf16", "amx_tile"]
     assert facts["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "multiplied"),
+    [
+        ("avx2", ["float32"]),
+        ("avx2 avx512f avx512_vnni", ["float32", "int8"]),
+        ("avx2 avx512f avx512_vnni avx512_bf16", ["float32", "bfloat16", "int8"]),
+        ("avx2 avx512f amx_tile amx_bf16", ["float32", "bfloat16", "int8"]),
+    ],
+)
+def test_types_without_instructions_of_their_own_are_not_timed(flags, multiplied):
+    assert dtypes(describe(f"model name : A Processor\nflags : {flags}\n")) == multiplied

@@ -54,6 +54,12 @@ def test_a_part_is_what_was_asked_for():
         ("sdlcore", "int8"),
     ]
     assert list(groups(["relu"], [1024], ["sparsify"])) == []
+    (group,) = groups(["topk"], [1024], ["saelens", "sdlcore"], ["float32", "int8"])
+    assert [(case.library, case.dtype) for case in group.cases] == [
+        ("saelens", "float32"),
+        ("sdlcore", "float32"),
+        ("sdlcore", "int8"),
+    ]
 
 
 def test_the_probe_times_every_product():
