@@ -91,9 +91,9 @@ from .sources.plugins.settings import PluginSource as PluginSource
 from .sources.plugins.settings import source_gives as source_gives
 from .sources.saelens.settings import SaelensSource as SaelensSource
 from .sources.synth.settings import SynthSource as SynthSource
+from .storage.checksums import with_checksum as with_checksum
 from .storage.files import atomic_path as atomic_path
 from .storage.files import provenance as provenance
-from .storage.files import seal_json as seal_json
 from .storage.files import write_json as write_json
 from .storage.files import write_text as write_text
 from .storage.parsing import describe_error as describe_error

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sdlcore.data.anchors import load_anchors, number_of_anchors, random_anchors, save_anchors
 from sdlcore.random_streams import stream
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 
 W_p = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
 W_r = np.random.default_rng(1).standard_normal((4, 9)).astype(np.float32)
@@ -48,7 +48,7 @@ def test_files_keep_them(tmp_path, target):
 
 
 def test_other_files_are_refused_by_name(tmp_path):
-    write_sealed(tmp_path / "x.safetensors", {"x": W_p}, {})
+    write_with_checksum(tmp_path / "x.safetensors", {"x": W_p}, {})
     with pytest.raises(ValueError, match=r"x\.safetensors: not an anchor file"):
         load_anchors(tmp_path / "x.safetensors")
 
@@ -71,7 +71,7 @@ def test_other_files_are_refused_by_name(tmp_path):
 )
 def test_anchors_that_are_no_unit_vectors_of_features_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
     tensors = {"w_p": W_p.T[:3], "w_r": W_r.T[:3], "feature": np.arange(3)} | changed
-    write_sealed(tmp_path / "a.safetensors", {name: np.asarray(values) for name, values in tensors.items()}, {})
+    write_with_checksum(tmp_path / "a.safetensors", {name: np.asarray(values) for name, values in tensors.items()}, {})
     with pytest.raises(ValueError, match=rf"a\.safetensors: {message}"):
         load_anchors(tmp_path / "a.safetensors")
 

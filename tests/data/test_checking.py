@@ -1,4 +1,4 @@
-"""Stores with good seals whose tables do not fit each other: none is opened, so nothing can crash on them."""
+"""Stores with good checksums whose tables do not fit each other: none is opened, so nothing can crash on them."""
 
 import zlib
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.checksums import append_seal
+from sdlcore.data.checksums import append_checksums
 from sdlcore.data.reading import open_checked
 from sdlcore.data.resumable import resume_store
 from sdlcore.data.shards import unite
@@ -27,10 +27,10 @@ def store(tmp_path):
 
 
 def changed(path, change):
-    """Return a store with another content and a seal that fits it."""
+    """Return a store with another content and checksums that fit it."""
     with h5py.File(path, "r+") as file:
         change(file)
-    append_seal(path)
+    append_checksums(path)
     return path
 
 
@@ -136,7 +136,7 @@ def test_whatever_numbers_stand_in_the_features_they_are_refused_or_can_be_compu
         places = data.draw(st.lists(st.integers(0, len(table) - 1), min_size=1, max_size=4, unique=True))
         for place in places:
             table[place] = data.draw(st.one_of(st.integers(-9, 200), st.integers(-(2**31), 2**31 - 1)))
-    append_seal(store)
+    append_checksums(store)
     try:
         with open_checked(store) as opened:
             assert np.isfinite((opened.features().toarray() @ np.ones(9)).sum())

@@ -1,4 +1,4 @@
-"""Whatever happens to a sealed file is noticed, with its place."""
+"""Whatever happens to a file with checksums is noticed, with its place."""
 
 import os
 import random
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.checksums import BLOCK, append_seal, broken_seal
+from sdlcore.data.checksums import BLOCK, append_checksums, find_damage
 
 
 @settings(max_examples=30)
@@ -15,27 +15,27 @@ from sdlcore.data.checksums import BLOCK, append_seal, broken_seal
 def test_a_flipped_bit_is_said_with_its_place(tmp_path_factory, place, bit, size):
     path = tmp_path_factory.mktemp("flipped") / "file"
     path.write_bytes(os.urandom(size))
-    append_seal(path)
-    assert broken_seal(path) is None
+    append_checksums(path)
+    assert find_damage(path) is None
     content = bytearray(path.read_bytes())
     at = int(place * size)
     content[at] ^= 1 << bit
     path.write_bytes(content)
     first = at // BLOCK * BLOCK
-    assert broken_seal(path) == f"bytes {first} to {min(size, first + BLOCK) - 1} are not what was written"
+    assert find_damage(path) == f"bytes {first} to {min(size, first + BLOCK) - 1} are not what was written"
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK, 2 * BLOCK + 5])
 def test_what_is_cut_off_or_flipped_in_the_seal_is_noticed_wherever_it_is(tmp_path, size):
     path = tmp_path / "file"
     path.write_bytes(random.Random(size).randbytes(size))
-    append_seal(path)
+    append_checksums(path)
     whole = path.read_bytes()
 
     def is_noticed(content: bytes) -> bool:
         path.write_bytes(content)
         try:
-            return broken_seal(path) is not None
+            return find_damage(path) is not None
         except LookupError:
             return True
 

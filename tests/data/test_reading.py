@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sdlcore.data.checksums import append_seal
+from sdlcore.data.checksums import append_checksums
 from sdlcore.data.reading import ActivationStore, content_digest, open_checked, verify
 from sdlcore.data.resumable import Progress, resume_store
 from sdlcore.data.writing import create_store
@@ -72,16 +72,16 @@ def test_damage_of_a_finished_store_is_named(tmp_path):
             file[column][row] = value
         with pytest.raises(StoreError, match=r"store\.h5: does not end with its checksums"):
             verify(path)
-        append_seal(path)
+        append_checksums(path)
         first = row // 1024 * 1024
         with pytest.raises(StoreError, match=rf"store\.h5: {column} is damaged in rows {first} to"):
             verify(path)
         with h5py.File(path, "r+") as file:
             file[column][row] = before
-    append_seal(path)
+    append_checksums(path)
     verify(path)
     with h5py.File(path, "r+") as file:
         del file.attrs["checksum"]
-    append_seal(path)
+    append_checksums(path)
     with pytest.raises(StoreError, match="its provenance or checksum is not what a store has"):
         verify(path)

@@ -8,7 +8,7 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.references import References, class_means, labels_by, load_references, save_references
 from sdlcore.data.writing import create_store
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.training import normalisation
 from tests.coders import coder
 
@@ -74,9 +74,9 @@ def test_files_keep_them_and_those_of_a_bench_are_read_alike(store, tmp_path):
     save_references(tmp_path / "r.safetensors", found, {"seed": 0})
     for saved, made in zip(load_references(tmp_path / "r.safetensors"), found, strict=True):
         assert (saved is made is None) or np.all(saved == made)
-    write_sealed(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
+    write_with_checksum(tmp_path / "bench.safetensors", {"W_p": found.W_p}, {})
     assert load_references(tmp_path / "bench.safetensors")[1:] == (None, None, None, None)
-    write_sealed(tmp_path / "earlier.safetensors", {"W_p": found.W_p, "classes": found.classes}, {})
+    write_with_checksum(tmp_path / "earlier.safetensors", {"W_p": found.W_p, "classes": found.classes}, {})
     assert load_references(tmp_path / "earlier.safetensors").class_names is None
 
 
@@ -110,7 +110,7 @@ def test_labels_that_name_no_single_class_are_refused_by_name(names, message):
 
 
 def test_what_holds_none_is_refused_by_name(tmp_path):
-    write_sealed(tmp_path / "x.safetensors", {"x": np.ones(3)}, {})
+    write_with_checksum(tmp_path / "x.safetensors", {"x": np.ones(3)}, {})
     (tmp_path / "y.safetensors").write_text("not a file of tensors")
     with pytest.raises(ValueError, match=r"x\.safetensors: holds no reference directions"):
         load_references(tmp_path / "x.safetensors")
@@ -132,7 +132,7 @@ def test_what_holds_none_is_refused_by_name(tmp_path):
     ],
 )
 def test_references_that_are_no_unit_vectors_are_refused_by_the_name_of_their_file(tmp_path, changed, message):
-    write_sealed(tmp_path / "r.safetensors", {"W_p": W, "W_r": W, "classes": np.arange(4)} | changed, {})
+    write_with_checksum(tmp_path / "r.safetensors", {"W_p": W, "W_r": W, "classes": np.arange(4)} | changed, {})
     with pytest.raises(ValueError, match=rf"r\.safetensors: {message}"):
         load_references(tmp_path / "r.safetensors")
 

@@ -90,7 +90,7 @@ def die_at(number):
         dying(os, name)
     dying(writing.NewFile, "write")
     dying(writing.NewFile, "truncate")
-    dying(writing, "append_seal")
+    dying(writing, "append_checksums")
 
 print("ready", flush=True)
 for line in sys.stdin:

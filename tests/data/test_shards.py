@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdlcore.data.batches import BatchReader
-from sdlcore.data.checksums import append_seal
+from sdlcore.data.checksums import append_checksums
 from sdlcore.data.reading import ActivationStore, verify
 from sdlcore.data.resumable import resume_store
 from sdlcore.data.shards import shard_bounds, unite
@@ -151,7 +151,7 @@ def test_damage_inside_of_a_shard_is_found_by_verification(copied):
         file["target"][700, 1] = 0
     with pytest.raises(StoreError, match=r"part-00003\.h5: does not end with its checksums"):
         verify(copied / "train.h5")
-    append_seal(copied / "train" / "part-00003.h5")
+    append_checksums(copied / "train" / "part-00003.h5")
     with pytest.raises(StoreError, match=r"part-00003\.h5: target is damaged in rows 0 to 999"):
         verify(copied / "train.h5")
 

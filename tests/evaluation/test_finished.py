@@ -3,14 +3,15 @@ import json
 import pytest
 
 from sdlcore.evaluation.finished import finished_metrics
-from sdlcore.storage.files import seal_json, write_json
+from sdlcore.storage.checksums import with_checksum
+from sdlcore.storage.files import write_json
 
 FACTS = {"code": "c", "inputs": {"model": "m", "anchors": None}, "versions": {"torch": "2"}}
 
 
 def leave(folder, **changes):
     content = {"run": {"source": "lrb", "seed": 3}, "metrics": {"fvu": 0.1}, "provenance": FACTS} | changes
-    write_json(folder / "metrics.json", seal_json(content))
+    write_json(folder / "metrics.json", with_checksum(content))
     return folder / "metrics.json"
 
 

@@ -16,7 +16,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 
 CONFIG = ModelConfig(activation="topk", k=2, n_q=8)
 MODEL = SparseCoder(CONFIG, (5,), (5,), torch_stream(0, "x")).eval()
@@ -25,7 +25,7 @@ DESCRIPTION = {"model": CONFIG.to_dict(), "input_sites": [5], "target_sites": [5
 
 
 def write(path, description=DESCRIPTION, tensors=TENSORS):
-    write_sealed(path, tensors, description, "sdlcore")
+    write_with_checksum(path, tensors, description, "sdlcore")
     return path
 
 

@@ -18,7 +18,7 @@ from sdlcore.model.saving import load_model, save_model
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.storage.checksums import read_sealed, write_sealed
+from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 W = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0].astype(np.float32)
@@ -78,22 +78,22 @@ JSON = st.recursive(
 @settings(max_examples=60)
 @given(st.dictionaries(st.text(), JSON, max_size=4).filter(lambda found: "crc32" not in found))
 def test_descriptions_come_back_as_json_has_them(tmp_path_factory, description: dict):
-    path = tmp_path_factory.mktemp("sealed") / "file"
-    write_sealed(path, {"x": W}, description)
-    found, _ = read_sealed(path)
+    path = tmp_path_factory.mktemp("files") / "file"
+    write_with_checksum(path, {"x": W}, description)
+    found, _ = read_with_checksum(path)
     assert str(found) == str(json.loads(json.dumps(description, sort_keys=True)))  # a nan equals nothing
     content = path.read_bytes()
-    write_sealed(path, {"x": W}, found)
+    write_with_checksum(path, {"x": W}, found)
     assert path.read_bytes() == content
 
 
 def test_numbers_of_torch_and_of_numpy_are_the_same_numbers(tmp_path: Path):
     for dtype in (np.float32, np.float64, np.int64, np.bool_):
         values = np.asarray(W > 0 if dtype == np.bool_ else W * 9).astype(dtype)
-        write_sealed(tmp_path / "numpy", {"x": values}, {})
-        write_sealed(tmp_path / "torch", {"x": torch.from_numpy(values)}, {})
+        write_with_checksum(tmp_path / "numpy", {"x": values}, {})
+        write_with_checksum(tmp_path / "torch", {"x": torch.from_numpy(values)}, {})
         assert (tmp_path / "numpy").read_bytes() == (tmp_path / "torch").read_bytes()
-        np.testing.assert_array_equal(read_sealed(tmp_path / "numpy", framework="pt")[1]["x"].numpy(), values)
+        np.testing.assert_array_equal(read_with_checksum(tmp_path / "numpy", framework="pt")[1]["x"].numpy(), values)
 
 
 def test_equal_contents_are_equal_files(tmp_path: Path):

@@ -18,7 +18,7 @@ from sdlcore.training.run_training import Options, run_training
 from sdlcore.training.runner import Run
 
 SETTINGS = {"activation": "topk", "k": 2, "n_q": 8, "steps": 6, "batch_size": 16, "log_every": 3}
-SEALED = [("model.safetensors", -9), ("config.json", 5)]
+DAMAGED = [("model.safetensors", -9), ("config.json", 5)]
 """Files that tell of damage, and a byte to damage."""
 FILES = {"model": "model.safetensors", "config": "config.json", "history": "history.csv"}
 
@@ -88,7 +88,7 @@ def test_a_run_on_other_activations_or_by_other_code_is_not(trainings: Trainings
         assert not trainings.run("two")
 
 
-@pytest.mark.parametrize(("file", "kept"), [*((name, 0) for name in FILES.values()), *SEALED])
+@pytest.mark.parametrize(("file", "kept"), [*((name, 0) for name in FILES.values()), *DAMAGED])
 def test_a_run_that_is_not_whole_is_not_taken(trainings: Trainings, file: str, kept: int):
     path = trainings.files("one") / file
     content = path.read_bytes()

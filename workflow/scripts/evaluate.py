@@ -24,7 +24,8 @@ from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.solvers.settings import SolverConfig
 from sdlcore.sources.bench.settings import Hierarchy
-from sdlcore.storage.files import provenance, seal_json, sha256_of, write_json
+from sdlcore.storage.checksums import with_checksum
+from sdlcore.storage.files import provenance, sha256_of, write_json
 
 
 def main(
@@ -66,7 +67,7 @@ def main(
     own = parts_of_metrics(judges is not None, judges is not None and judges.classes is None)
     facts = provenance(__file__, [*config.sigma_parts, *own], inputs=inputs, hierarchy=judged_by)
     if there := finished_metrics(finished, output.name, facts, seed):
-        write_json(output, seal_json(there | {"run": run}))
+        write_json(output, with_checksum(there | {"run": run}))
         return
     truth = GroundTruth.of(judges, load_anchors(anchors) if anchors else None, hierarchy) if judges else None
     with open_checked(store) as opened:
@@ -78,7 +79,7 @@ def main(
         "features": found.features,
         "provenance": facts,
     }
-    write_json(output, seal_json(content))
+    write_json(output, with_checksum(content))
     for name, value in found.metrics.items():
         logging.info("%s %s", name, value)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from sdlcore.command_line import cli
 from sdlcore.sources.bench.feature_matrix import draw_matrices
 from sdlcore.sources.bench.settings import BenchFeatures
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.storage.files import provenance
 
 
@@ -27,7 +27,7 @@ def main(*, bench: BenchFeatures, seed: int, output: Path) -> None:
         dimension = len(found.W)
         logging.info("%s: %d features in %d dimensions, %s", name, bench.n, dimension, reached[name])
     facts = provenance(__file__, bench=asdict(bench), seed=seed, reached=reached)
-    write_sealed(output, tensors, facts)
+    write_with_checksum(output, tensors, facts)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sdlcore.data.writing import create_store
 from sdlcore.random_streams import stream
 from sdlcore.sources.saelens.model import draw, read_model
 from sdlcore.sources.saelens.settings import SaelensSource
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.storage.files import provenance, sha256_of
 
 ROWS_AT_ONCE = 4096
@@ -29,7 +29,7 @@ def main(*, source: SaelensSource, seed: int, feature_matrix: Path, train: Path,
     model = read_model(source)
     files = {Path(file).name: sha256_of(file) for file in source.files}
     made_by = provenance(__file__, source=asdict(source), files=files, seed=seed)
-    write_sealed(feature_matrix, {"W_p": model.W_p}, made_by)
+    write_with_checksum(feature_matrix, {"W_p": model.W_p}, made_by)
     for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         rng, active = stream(seed, "saelens", part), 0
         with create_store(path, {**made_by, "part": part}) as store:

@@ -12,7 +12,7 @@ from sdlcore.random_streams import stream
 from sdlcore.sources.synth.coefficients import coefficients, draw_distribution
 from sdlcore.sources.synth.directions import directions
 from sdlcore.sources.synth.settings import SynthSource
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.storage.files import provenance
 
 ROWS_AT_ONCE = 4096
@@ -28,7 +28,7 @@ def main(*, source: SynthSource, seed: int, feature_matrix: Path, train: Path, t
     """
     directed = stream(seed, "synth", "directions")
     W = directions(source.n, source.n_p, source.orthogonal_steps, source.orthogonal_rate, directed)
-    write_sealed(feature_matrix, {"W_p": W}, provenance(__file__, source=asdict(source), seed=seed))
+    write_with_checksum(feature_matrix, {"W_p": W}, provenance(__file__, source=asdict(source), seed=seed))
     distribution = draw_distribution(source, stream(seed, "synth", "law"))
     for part, path, rows in (("train", train, source.train_samples), ("test", test, source.test_samples)):
         rng, active = stream(seed, "synth", part), 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdlcore.data.directions import check_directions
 from sdlcore.settings import Json
-from sdlcore.storage.checksums import read_sealed, write_sealed
+from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 
 class Anchors(NamedTuple):
@@ -67,7 +67,7 @@ def number_of_anchors(asked: float, n: int) -> int:
 
 def save_anchors(path: str | Path, anchors: Anchors, provenance: Mapping[str, Json]) -> None:
     """Write anchors as safetensors, with ``provenance`` in the metadata."""
-    write_sealed(path, {key: value for key, value in anchors._asdict().items() if value is not None}, provenance)
+    write_with_checksum(path, {key: value for key, value in anchors._asdict().items() if value is not None}, provenance)
 
 
 def load_anchors(path: str | Path) -> Anchors:
@@ -78,7 +78,7 @@ def load_anchors(path: str | Path) -> Anchors:
     ValueError
         If the file is no such, or damaged, or its anchors are not unit vectors; the message names it.
     """
-    _, tensors = read_sealed(path)
+    _, tensors = read_with_checksum(path)
     if "w_p" not in tensors:
         raise ValueError(f"{path}: not an anchor file; expected a tensor w_p, found {sorted(tensors)}")
     anchors = Anchors(tensors["w_p"], tensors.get("w_r"), tensors.get("feature"))

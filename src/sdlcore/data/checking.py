@@ -1,7 +1,7 @@
 """Check the tables of an HDF5 store before anything computes with them.
 
-Seals prove that a file is what its writer left, not that its writer was right. scipy's kernels trust the indices of a
-sparse matrix: one that is out of range brings the process down.
+Checksums prove that a file is what its writer left, not that its writer was right. scipy's kernels trust the indices of
+a sparse matrix: an index out of range brings the process down.
 """
 
 from collections.abc import Iterator

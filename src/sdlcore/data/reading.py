@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from sdlcore.data.checking import check_tables
-from sdlcore.data.checksums import broken_seal
+from sdlcore.data.checksums import find_damage
 from sdlcore.data.layout import (
     CHECKSUM_ROWS,
     DAMAGE,
@@ -150,15 +150,15 @@ class ActivationStore:
 
 
 def check_bytes(path: str | Path) -> None:
-    """Compare a store's bytes, or those of an index alone, with the seal at its end, before HDF5 reads it.
+    """Compare the bytes of a store, or of an index alone, with the checksums at its end, before HDF5 reads it.
 
     Raises
     ------
     StoreError
-        Naming the file and the bytes that are damaged, or if there is no seal.
+        Naming the file and the bytes that are damaged, or if there are no checksums.
     """
     try:
-        damage = broken_seal(path)
+        damage = find_damage(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such activation store") from error
     except LookupError as error:

@@ -16,7 +16,7 @@ from sdlcore.data.directions import check_directions
 from sdlcore.data.memory import Activations
 from sdlcore.random_streams import stream
 from sdlcore.settings import Json, Seed, checked
-from sdlcore.storage.checksums import read_sealed, write_sealed
+from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 from sdlcore.text import listed, shown
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def save_references(path: str | Path, references: References, provenance: Mappin
         arrays["class_names"] = np.frombuffer(names, dtype=np.uint8)
     if references.centred is not None:
         arrays["centred"] = np.array([references.centred])
-    write_sealed(path, arrays, provenance)
+    write_with_checksum(path, arrays, provenance)
 
 
 def load_references(path: str | Path) -> References:
@@ -219,7 +219,7 @@ def load_references(path: str | Path) -> References:
     ValueError
         If the file is neither, or damaged, or its columns are not unit vectors; the message names it.
     """
-    _, tensors = read_sealed(path)
+    _, tensors = read_with_checksum(path)
     if "W_p" not in tensors:
         raise ValueError(f"{path}: holds no reference directions; expected a tensor W_p, found {sorted(tensors)}")
     names = json.loads(tensors["class_names"].tobytes()) if "class_names" in tensors else None

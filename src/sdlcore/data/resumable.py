@@ -21,10 +21,10 @@ from typing import Any, NamedTuple, TypeVar
 import h5py
 import numpy as np
 
-from sdlcore.data.checksums import broken_seal
+from sdlcore.data.checksums import find_damage
 from sdlcore.data.layout import VERSION, check_dtype, column_names, read_stored
 from sdlcore.data.underflow import Underflow
-from sdlcore.data.writing import BlockWriter, Columns, Kind, create_store, sealed_file
+from sdlcore.data.writing import BlockWriter, Columns, Kind, checksummed_file, create_store
 from sdlcore.errors import StoreError
 from sdlcore.settings import FromJson, Json
 from sdlcore.storage.files import naming_a_full_disk
@@ -160,7 +160,7 @@ class ResumableWriter(BlockWriter):
     def _begun_part(self) -> Columns:
         if self._columns is None:
             self._open.unlink(missing_ok=True)
-            self._columns = Columns(self.open_part.enter_context(sealed_file(self._open)), self._dtype)
+            self._columns = Columns(self.open_part.enter_context(checksummed_file(self._open)), self._dtype)
         return self._columns
 
     def _end_part(self, state: str) -> None:
@@ -177,7 +177,7 @@ class ResumableWriter(BlockWriter):
         """Open a part that follows ``before`` rows, with its record; `StoreError` if it is damaged or another's."""
         shown = hidden(self._path, ".parts") / path.name
         try:
-            damage = broken_seal(path)
+            damage = find_damage(path)
         except LookupError:
             damage = "it does not end with its checksums"
         if damage is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from sdlcore.data.checksums import append_seal
+from sdlcore.data.checksums import append_checksums
 from sdlcore.data.layout import begin, chunk_rows
 from sdlcore.data.reading import ActivationStore
 from sdlcore.errors import StoreError
@@ -86,7 +86,7 @@ def unite(paths: Sequence[str | Path], index_path: str | Path, provenance: Mappi
                 checksums = [str(shard.checksum) for shard in shards]
                 group.create_dataset("checksum", data=checksums, dtype=h5py.string_dtype())
                 file.attrs["checksum"] = hashlib.sha256("\n".join(checksums).encode()).hexdigest()
-            append_seal(part)
+            append_checksums(part)
 
 
 def _check(shard: ActivationStore, first: ActivationStore) -> None:

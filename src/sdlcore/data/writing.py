@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import scipy.sparse
 
-from sdlcore.data.checksums import append_seal
+from sdlcore.data.checksums import append_checksums
 from sdlcore.data.layout import Checksum, begin, check_dtype, chunk_rows, decode, encode, write_checksums
 from sdlcore.data.underflow import Underflow, UnderflowError, described, vanishing_row
 from sdlcore.errors import StoreError
@@ -60,13 +60,13 @@ class NewFile(io.FileIO):
 
 
 @contextmanager
-def sealed_file(path: Path) -> Iterator[h5py.File]:
-    """Give a new HDF5 file at ``path`` to write, sealed when the block ends; raise what could not be written of it."""
+def checksummed_file(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file, and append its checksums when the block ends; raise the error of a write that failed."""
     with NewFile(path) as storage:
         with h5py.File(storage, "w") as file:
             yield file
         storage.check()
-    append_seal(path)
+    append_checksums(path)
 
 
 class Kind(NamedTuple):
@@ -294,7 +294,7 @@ def create_store(
         Names of the classes that ``labels`` count.
     """
     dtype = check_dtype(dtype)
-    with atomic_path(path) as part, sealed_file(part) as file:
+    with atomic_path(path) as part, checksummed_file(part) as file:
         writer = StoreWriter(file, Path(path), dtype, provenance, class_names)
         yield writer
         writer.finish()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdlcore.settings import Json
-from sdlcore.storage.files import seal_json
+from sdlcore.storage.checksums import with_checksum
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,9 @@ def finished_metrics(pattern: str, name: str, facts: Mapping[str, Json], seed: i
     for path in (Path(folder, name) for folder in sorted(glob.glob(pattern))):  # noqa: PTH207, it may be absolute
         try:
             content = json.loads(path.read_text())
-            same = content["provenance"] == facts and content["run"]["seed"] == seed and content == seal_json(content)
+            same = (
+                content["provenance"] == facts and content["run"]["seed"] == seed and content == with_checksum(content)
+            )
         except (OSError, ValueError, LookupError, TypeError, AttributeError):  # of no evaluation that is finished
             continue
         if same:

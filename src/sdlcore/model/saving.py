@@ -15,7 +15,7 @@ from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.registry import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json
-from sdlcore.storage.checksums import read_sealed, write_sealed
+from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 ENTRY = "sdlcore"
 """Entry of a file's metadata that describes the model."""
@@ -49,7 +49,7 @@ def save_model(path: str | Path, model: SparseCoder, provenance: Mapping[str, Js
     check_finite(path, tensors)
     if model.W_dec is model.W_enc:  # safetensors writes no memory twice
         tensors["W_dec"] = tensors["W_enc"].clone()
-    write_sealed(path, tensors, description, ENTRY)
+    write_with_checksum(path, tensors, description, ENTRY)
 
 
 def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
@@ -68,7 +68,7 @@ def load_model(path: str | Path) -> SparseCoder:
         message names it. If it is not of the training whose ``config.json`` lies beside it (`origin.check_beside`). And
         if its activation is of a plugin that is not imported; the message names that, too.
     """
-    description, tensors = read_sealed(path, ENTRY, "pt")
+    description, tensors = read_with_checksum(path, ENTRY, "pt")
     check_beside(path, description.get("provenance"))
     _check_plugin(path, description)
     try:
@@ -96,7 +96,7 @@ def load_model(path: str | Path) -> SparseCoder:
 
 def load_provenance(path: str | Path) -> dict[str, Json]:
     """Return what `save_model` was told of a model's making; errors as `load_model`, but for the weights."""
-    found = read_sealed(path, ENTRY, "pt")[0].get("provenance")
+    found = read_with_checksum(path, ENTRY, "pt")[0].get("provenance")
     if not isinstance(found, dict):
         raise ValueError(f"{path}: its metadata do not say what it was made from; make it anew")
     return found

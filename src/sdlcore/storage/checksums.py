@@ -5,7 +5,8 @@ a description as JSON, with the key ``crc32``, the checksum of the rest of the d
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -14,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from sdlcore.settings import Json
-from sdlcore.storage.files import atomic_path, seal_json
+from sdlcore.storage.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +24,22 @@ Tensors: TypeAlias = "Mapping[str, np.ndarray | torch.Tensor]"
 """By name; torch tensors on the CPU."""
 
 
-def write_sealed(
+def with_checksum(content: Mapping[str, Json], more: Iterable[bytes | memoryview] = ()) -> dict[str, Json]:
+    """Return content for JSON with a ``crc32``: the checksum of itself and of more bytes.
+
+    An earlier ``crc32`` is replaced: content is intact if this changes nothing.
+    """
+    rest = {key: value for key, value in content.items() if key != "crc32"}
+    crc = zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+    for part in more:
+        crc = zlib.crc32(part, crc)
+    return {**rest, "crc32": crc}
+
+
+def write_with_checksum(
     path: str | Path, tensors: Tensors, description: Mapping[str, Json], entry: str = "provenance"
 ) -> None:
-    """Write tensors and their sealed description as one safetensors file, whole or not at all.
+    """Write tensors and their description, with a checksum of both, as one safetensors file, whole or not at all.
 
     Parameters
     ----------
@@ -48,15 +61,15 @@ def write_sealed(
     # torch only for its tensors, since importing it takes a second
     save_file = import_module(f"safetensors.{'numpy' if arrays else 'torch'}").save_file
     # as it will be read: keys that were numbers are text then
-    sealed = seal_json(json.loads(json.dumps(description)), _contents(kept))
+    described = with_checksum(json.loads(json.dumps(description)), _contents(kept))
     with atomic_path(path) as part:
-        save_file(kept, part, metadata={entry: json.dumps(sealed, sort_keys=True)})
+        save_file(kept, part, metadata={entry: json.dumps(described, sort_keys=True)})
 
 
-def read_sealed(
+def read_with_checksum(
     path: str | Path, entry: str = "provenance", framework: Literal["np", "pt"] = "np"
 ) -> tuple[dict[str, Json], dict[str, Any]]:
-    """Return the description and the tensors that `write_sealed` wrote.
+    """Return the description and the tensors that `write_with_checksum` wrote.
 
     Raises
     ------
@@ -71,7 +84,7 @@ def read_sealed(
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     try:
         description = json.loads(text or "")
-        intact = description["crc32"] == seal_json(description, _contents(tensors))["crc32"]
+        intact = description["crc32"] == with_checksum(description, _contents(tensors))["crc32"]
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: a safetensors file, but not one of sdlcore's, or damaged: no checksum in its metadata ({entry})"

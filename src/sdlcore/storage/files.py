@@ -8,14 +8,12 @@ import os
 import platform
 import re
 import tempfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sdlcore.settings import Json
 from sdlcore.storage.digest import source_digest
 from sdlcore.storage.private import private_folder
 
@@ -141,18 +139,6 @@ def read_rows(path: str | Path) -> list[list[str]]:
     """Return the rows of a CSV file."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))
-
-
-def seal_json(content: Mapping[str, Json], more: Iterable[bytes | memoryview] = ()) -> dict[str, Json]:
-    """Return JSON-able content with the CRC-32 of itself, and of more bytes, as ``crc32``.
-
-    A ``crc32`` that it has already is replaced: content is intact if sealing it again changes nothing.
-    """
-    rest = {key: value for key, value in content.items() if key != "crc32"}
-    crc = zlib.crc32(json.dumps(rest, sort_keys=True).encode())
-    for part in more:
-        crc = zlib.crc32(part, crc)
-    return {**rest, "crc32": crc}
 
 
 def sha256_of(path: str | Path) -> str:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sdlcore.settings import Json
-from sdlcore.storage.checksums import read_sealed, write_sealed
+from sdlcore.storage.checksums import read_with_checksum, write_with_checksum
 
 ENTRY = "training"
 """Entry of a file's metadata that describes the training."""
@@ -57,12 +57,12 @@ def save_checkpoint(
         Facts about the training, for `describe_checkpoint`.
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    # rows as lists: a seal sorts keys, and the columns of history.csv keep their order
+    # rows as lists: a checksum needs sorted keys, and the columns of history.csv keep their order
     rows = [list(row.values()) for row in checkpoint.history]
     history: Json = {"columns": list(checkpoint.history[0]) if rows else [], "rows": rows}
     state: Json = {"step": checkpoint.step, "seconds": checkpoint.seconds, "history": history}
     more: dict[str, Json] = {"facts": dict(facts)} if facts else {}
-    write_sealed(path, kept, {"identity": identity, "state": state, **more}, ENTRY)
+    write_with_checksum(path, kept, {"identity": identity, "state": state, **more}, ENTRY)
 
 
 def describe_checkpoint(path: str | Path) -> Description | None:
@@ -90,7 +90,7 @@ def load_checkpoint(path: str | Path, identity: str) -> Checkpoint | None:
     if not Path(path).is_file():
         return None
     try:
-        found, tensors = read_sealed(path, ENTRY, "pt")
+        found, tensors = read_with_checksum(path, ENTRY, "pt")
     except ValueError as error:
         raise ValueError(
             f"{path}: damaged checkpoint ({error}). Neither a training nor sdl.load can open it; "

@@ -7,7 +7,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sources.bench.settings import BenchSamples
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 from tests.conftest import script
 
 N, N_P, N_R = 12, 10, 8
@@ -25,7 +25,7 @@ def draw(tmp_path_factory):
     for side, d in (("p", N_P), ("r", N_R)):
         columns = stream(0, side).standard_normal((d, N)).astype(np.float32)
         W[f"W_{side}"] = columns / np.linalg.norm(columns, axis=0)
-    write_sealed(folder / "W.safetensors", W, {})
+    write_with_checksum(folder / "W.safetensors", W, {})
 
     def drawn(**options):
         paths = {part: folder / f"{part}.h5" for part in ("train", "test")}

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from sdlcore.data.writing import create_store
 from sdlcore.model.saving import save_model
 from sdlcore.sources.bench.samples import synthesise
-from sdlcore.storage.checksums import write_sealed
+from sdlcore.storage.checksums import write_with_checksum
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.settings.cells import Cell
@@ -76,7 +76,7 @@ def write_dictionary(path: Path, W_enc: np.ndarray, W_dec: np.ndarray) -> None:
 
 def write_matrix(path: Path, W: np.ndarray) -> None:
     """Write the true features of a bench, n_p x n."""
-    write_sealed(path, {"W_p": np.ascontiguousarray(W, dtype=np.float32)}, {})
+    write_with_checksum(path, {"W_p": np.ascontiguousarray(W, dtype=np.float32)}, {})
 
 
 def write_samples(path: Path, W: np.ndarray, x: Any) -> None:

@@ -16,7 +16,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.storage.files import seal_json, write_json
+from sdlcore.storage.checksums import with_checksum
+from sdlcore.storage.files import write_json
 from sdlcore.study.configuration.loading import validate
 from sdlcore.study.products.captions import table_caption
 from sdlcore.study.rendering.markup import latex, latex_escape, markdown, readable
@@ -200,7 +201,7 @@ def test_doubled_run_is_refused_with_both_files(tmp_path):
 
 def test_metrics_of_which_a_bit_is_flipped_or_an_end_is_missing_are_refused_or_the_same_numbers(tmp_path):
     path, rng = write_metrics(tmp_path, 0), random.Random(0)
-    write_json(path, seal_json(json.loads(path.read_text())))
+    write_json(path, with_checksum(json.loads(path.read_text())))
     whole, content = read_metrics(path), path.read_bytes()
     refused = []
     for place in rng.sample(range(len(content)), 200):

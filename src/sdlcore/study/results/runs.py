@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sdlcore.pipeline import METRICS, Baseline, baseline_name, metrics_by_anchors, seal_json
+from sdlcore.pipeline import METRICS, Baseline, baseline_name, metrics_by_anchors, with_checksum
 from sdlcore.study.settings.cells import Cell
 
 KEY = ["source", "method", "protocol", "anchoring", "seed"]
@@ -52,7 +52,7 @@ def read_metrics(path: str | Path) -> RunMetrics:
         for key in keys:
             if key not in content[part]:
                 raise RunsError(f"{path}: run.{key} is missing, expected {', '.join(KEY)}")
-    if "crc32" in content and content != seal_json(content):
+    if "crc32" in content and content != with_checksum(content):
         raise RunsError(f"{path}: is damaged: its numbers are not what was written; make it anew")
     cell = Cell(*(content["run"][key] for key in KEY))
     return RunMetrics(cell, content["metrics"], content["chance"], content.get("features") or {})
