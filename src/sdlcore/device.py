@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_of(asked: Device) -> torch.device:
-    """Return the device that a user asks for; ValueError for a name that `Device` does not list, such as cuda:1.
+    """Return the device with a name; ValueError for a name that `Device` does not list, such as cuda:1.
 
     Scripts and commands check the name when they read their options, so `choose_device` does not.
     """

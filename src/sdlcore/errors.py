@@ -1,27 +1,27 @@
-"""Errors that users may want to catch. The message says what is wrong, where, and what to do."""
+"""Errors that users may want to catch. Each message gives the problem, its place and a remedy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 
 class StoreError(ValueError):
-    """A file is no activation store, or one that cannot be read or written. The message names it."""
+    """An activation store cannot be read or written, or a file is no store. The message names it."""
 
 
 class SourceError(ValueError):
-    """A model, a text, a file or a setting cannot be used. The message says which, and what to do."""
+    """A model, a text, a file or a setting cannot be used. The message names it, with a remedy."""
 
 
 class PluginError(ImportError):
-    """A plugin cannot be found or imported, or what it registers is refused."""
+    """A plugin cannot be found or imported, or its registration is refused."""
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a finite number. The message says in which steps, and names the last checkpoint."""
+    """The loss is no longer a finite number. The message names the steps and the last checkpoint."""
 
 
 class RefusedError(ValueError):
-    """A format cannot express a dictionary. The message says which, why and what to do."""
+    """A format cannot express a dictionary. The message names the format, the reason and a remedy."""
 
 
 class FitManyError(ExceptionGroup[Exception]):

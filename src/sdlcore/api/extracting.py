@@ -56,7 +56,7 @@ def extract(
     Parameters
     ----------
     lm
-        A transformers model with blocks like those of Llama or GPT-2, a folder with one, or its name at the hub.
+        A transformers model with blocks as in Llama or GPT-2, a folder with one, or its name at the hub.
     texts
         Documents; or a file, a folder or ``dataset:OWNER/NAME``. A file's documents are shuffled.
     layer

@@ -171,7 +171,7 @@ def check_bytes(path: str | Path) -> None:
 
 
 def open_checked(path: str | Path) -> ActivationStore:
-    """Open a store after checking its bytes, except those of an index's shards; errors as `check_bytes`."""
+    """Check the bytes of a store, but not of an index's shards, and open it; errors as `check_bytes`."""
     check_bytes(path)
     return ActivationStore(path)
 

@@ -46,7 +46,7 @@ class Progress(FromJson):
 
 
 class Record(NamedTuple):
-    """What a part records about the store so far."""
+    """The state of a store, recorded in each of its parts."""
 
     identity: str
     """Digest of the store's provenance, precision and class names."""

@@ -1,4 +1,4 @@
-"""Find the reference directions that anchors give away. Only evaluation asks; training and discovery never see them."""
+"""Find the reference directions that anchors give away. Only evaluation does; training and discovery never see them."""
 
 from typing import NamedTuple
 

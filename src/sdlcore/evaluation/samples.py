@@ -137,7 +137,7 @@ class Spread:
 
 
 def find_top_samples(model: SparseCoder, store: Activations, latents: np.ndarray) -> TopSamples:
-    """Return the samples of a store to which the given latents of an autoencoder or transcoder respond most."""
+    """Return the samples that activate the given latents of an autoencoder or transcoder most."""
     top = TopSamples.none(len(latents))
     with torch.no_grad():
         for start in range(0, store.rows, ROWS_AT_ONCE):

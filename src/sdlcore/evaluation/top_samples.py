@@ -8,9 +8,9 @@ import scipy.sparse
 from sdlcore.evaluation.metrics import FeatureSet, part_name
 
 TOP_SAMPLES = 100
-"""The number of samples that a latent is judged by: those with its largest activations."""
+"""Samples by which a latent is judged, the ones with its largest activations."""
 FEWEST_SAMPLES = 20
-"""The fewest labelled samples that a latent is judged by; so few could be of one class by accident."""
+"""Fewest labelled samples for judging a latent; fewer could share a class by accident."""
 
 
 class TopSamples(NamedTuple):

@@ -1,4 +1,4 @@
-"""Judge dictionaries by their loss and by what they recover: Theorem 3.4 allows near-zero loss without recovery."""
+"""Judge dictionaries by loss and recovery: Theorem 3.4 allows near-zero loss without recovery."""
 
 from typing import NamedTuple, Self
 

@@ -1,4 +1,4 @@
-"""Check what the methods of a plugin's activation return: kernels would read beyond the end of a short tensor."""
+"""Check the results of a plugin's activation: kernels would read beyond the end of a short tensor."""
 
 import inspect
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from sdlcore.plugins.registry import in_words
 
 
 def checked_methods(cls: type[Sigma], called: str) -> dict[str, Callable[..., Any]]:
-    """Return the methods that a plugin's class overrides, each with a check of what it returns.
+    """Return the methods that a plugin's class overrides, each with a check of its result.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Model(NamedTuple):
     facts: dict[str, Json]
     """What identifies it, for provenance."""
     stack: Callable[[int], Any]
-    """Returns the first blocks, as many as its argument says, without the unembedding."""
+    """Returns the first blocks, as many as its argument, without the unembedding."""
 
 
 class Extraction(NamedTuple):
@@ -54,7 +54,7 @@ class Extraction(NamedTuple):
     share: Share
     """Documents that rows are made of."""
     rows: int
-    """Rows to extract, over all stores; 0 for those of the whole text."""
+    """Rows to extract, over all stores; 0 for the whole text."""
     tokenizer: Any
     stack: Any
     kinds: RowKinds
