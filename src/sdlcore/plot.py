@@ -9,7 +9,7 @@ from sdlcore.api.dictionary import ROWS_AT_ONCE, Dictionary
 from sdlcore.api.inputs import float_rows, is_pair
 from sdlcore.api.scoring import Scores
 from sdlcore.data.recovery_rule import TAU
-from sdlcore.evaluation.metrics import mip_name
+from sdlcore.evaluation.metric_names import mip_name
 from sdlcore.settings import checked
 from sdlcore.text import in_figure
 

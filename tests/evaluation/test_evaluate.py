@@ -11,19 +11,8 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metrics import (
-    BENCH,
-    CLASSES,
-    CROSSCODERS,
-    EVERY_RUN,
-    HIERARCHY,
-    JUDGED,
-    METRICS,
-    SIDES,
-    WITH_ANCHORS,
-    Matched,
-    Similarity,
-)
+from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
+from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
 from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream

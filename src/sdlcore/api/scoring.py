@@ -18,7 +18,8 @@ from sdlcore.data.memory import Activations, Arrays
 from sdlcore.data.references import References
 from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metrics import EXPLAINED, METRICS, SIDES, FeatureSet, recovery_name
+from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
+from sdlcore.evaluation.metrics import EXPLAINED, METRICS
 from sdlcore.model.finite import not_finite
 from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream

@@ -12,17 +12,8 @@ from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.evaluation.metrics import (
-    METRICS,
-    NORM_QUANTILES,
-    Baseline,
-    FeatureSet,
-    Matched,
-    Similarity,
-    mip_name,
-    norm_name,
-    recovery_name,
-)
+from sdlcore.evaluation.metric_names import Baseline, FeatureSet, Matched, Similarity, mip_name, recovery_name
+from sdlcore.evaluation.metrics import METRICS, NORM_QUANTILES, norm_name
 from sdlcore.evaluation.oracle import oracle
 from sdlcore.evaluation.pattern import covariance, patterns
 from sdlcore.evaluation.plugin_metrics import metrics_of_plugins

@@ -1,4 +1,4 @@
-"""The one list of metrics: names, symbols, directions, decimals, captions, and which runs have which.
+"""The one list of metrics: symbols, directions, decimals, captions, and which runs have which.
 
 `evaluate` computes them; tables, effects, verdicts, claims and `docs/metrics.md` read this list. A new metric is an
 entry here and the code that computes it.
@@ -9,9 +9,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from sdlcore.data.recovery_rule import TAU, TAU_STRICT
+from sdlcore.evaluation.metric_names import (
+    GT_RECOVERY,
+    MIP,
+    SIDES,
+    Baseline,
+    FeatureSet,
+    Matched,
+    Measure,
+    Similarity,
+    baseline_name,
+    mip_name,
+    part_name,
+    recovery_name,
+)
 
 
 class Better(StrEnum):
@@ -30,108 +44,9 @@ HIERARCHY = "runs on a bench with a hierarchy"
 CLASSES = "runs with means of classes as reference directions"
 """Which runs have a metric."""
 
-SIDES = {"encoder": "rows of the encoder", "decoder": "columns of the decoder"}
-"""The two sides of a dictionary, and what their directions are called."""
-
-
-class Similarity(StrEnum):
-    """How directions are compared with features."""
-
-    COSINE = "cosines"
-    INNER = "inner products"
-    PATTERN = "cosines of patterns"
-    """Patterns are what encoder rows respond to (`sdlcore.evaluation.pattern`)."""
-
-
-class FeatureSet(StrEnum):
-    """The features that a metric is taken over."""
-
-    ALL = "all features"
-    ANCHORED = "features that anchors give away"
-    UNANCHORED = "features that are no anchors"
-    RAREST = "the quarter of features that are least often active"
-
-
-class Baseline(StrEnum):
-    """A baseline that a dictionary is compared with."""
-
-    CHANCE = "chance"
-    """Random directions."""
-    ANCHORS_ONLY = "anchors_only"
-    """The anchors without any training."""
-    ORACLE = "oracle"
-    """The true features as a dictionary."""
-
-
 WHOSE = (FeatureSet.ALL, FeatureSet.ANCHORED, FeatureSet.UNANCHORED)
 """Every metric by anchors is taken over each of these."""
 NEAREST = "the features that each is nearest to by its decoder column"
-
-_SIMILARITY: dict[str, str] = {Similarity.COSINE: "", Similarity.INNER: "_raw", Similarity.PATTERN: "_pattern"}
-_FEATURES: dict[str, str] = {
-    FeatureSet.ALL: "",
-    FeatureSet.ANCHORED: "_anchored",
-    FeatureSet.UNANCHORED: "_unanchored",
-    FeatureSet.RAREST: "_rarest",
-}
-_TAU = {TAU: "", TAU_STRICT: "_tau95"}
-
-
-class Measure(NamedTuple):
-    """A number that summarises the best match of each feature."""
-
-    name: str
-    symbol: str
-    caption: str
-    """With ``{features}``, ``{similarity}`` and ``{tau}`` to be filled in."""
-
-
-GT_RECOVERY = Measure(
-    "gt_recovery", "GT recovery", "the share of {features} whose best absolute {similarity} exceeds τ = {tau:g}"
-)
-"""The share of features that a dictionary recovers (the paper's M_GT)."""
-MIP = Measure("mip", "MIP", "the mean of the best absolute {similarity}s")
-"""The mean best match (the paper's maximum inner product)."""
-
-
-@dataclass(frozen=True)
-class Matched:
-    """A recovery or an MIP: which directions are compared with which features, and how. Its name follows from these."""
-
-    side: str
-    similarity: str = Similarity.COSINE
-    features: str = FeatureSet.ALL
-    baseline: str | None = None
-    """`Baseline.ANCHORS_ONLY` where the anchors stand in the dictionary's place."""
-    site: int | None = None
-    """Of a crosscoder whose sites are matched one by one."""
-    measure: Measure = GT_RECOVERY
-    tau: float = TAU
-    """Threshold of recovery; MIP has none."""
-
-    @property
-    def name(self) -> str:
-        """Return the metric's name."""
-        site = "" if self.site is None else f"_site{self.site}"
-        tau = _TAU[self.tau] if self.measure == GT_RECOVERY else ""
-        name = f"{self.measure.name}_{self.directions}{site}{_FEATURES[self.features]}{tau}"
-        return name if self.baseline is None else baseline_name(self.baseline, name)
-
-    @property
-    def directions(self) -> str:
-        """Return the name of the directions and how they are matched, such as ``encoder`` or ``decoder_raw``."""
-        return f"{self.side}{_SIMILARITY[self.similarity]}"
-
-    @property
-    def caption(self) -> str:
-        """Return the metric in words."""
-        what = "inner product" if self.similarity == Similarity.INNER else "cosine"
-        caption = self.measure.caption.format(features=self.features, similarity=what, tau=self.tau)
-        rows = f"{'patterns of ' if self.similarity == Similarity.PATTERN else ''}{SIDES[self.side]}"
-        if self.baseline:
-            rows = f"anchors in the place of {rows}"
-        over = f", over {self.features}" if self.measure == MIP else ""
-        return f"{caption}{over}: {rows}" + ("" if self.site is None else f", site {self.site} alone")
 
 
 @dataclass(frozen=True)
@@ -160,26 +75,6 @@ class Metric:
     """Whether it hangs on which features the anchors give away."""
     matched: Matched | None = None
     """What a recovery or an MIP is of; None of other metrics."""
-
-
-def recovery_name(side: str, similarity: str = Similarity.COSINE, features: str = FeatureSet.ALL, **more: Any) -> str:
-    """Return the name of a recovery; ``more`` are further fields of `Matched`."""
-    return Matched(side, similarity, features, measure=GT_RECOVERY, **more).name
-
-
-def mip_name(side: str, similarity: str = Similarity.COSINE, features: str = FeatureSet.ALL, **more: Any) -> str:
-    """Return the name of an MIP; ``more`` are further fields of `Matched`."""
-    return Matched(side, similarity, features, measure=MIP, **more).name
-
-
-def part_name(name: str, features: str) -> str:
-    """Return the name of a metric over a part of the features."""
-    return f"{name}{_FEATURES[features]}"
-
-
-def baseline_name(baseline: str, name: str) -> str:
-    """Return the name of a metric of a baseline."""
-    return f"{baseline}_{name}"
 
 
 def norm_name(side: str, quantile: str) -> str:
@@ -372,11 +267,12 @@ METRICS = {metric.name: metric for metric in _DECLARED}
 """Every metric by name, in the order of tables; metrics of plugins come last."""
 
 EXPLAINED = {
-    "gt_recovery_encoder": "The share of true features that some encoder row points along, with a cosine above .9. It "
-    "stays low even where every feature is found ([why](reading-latents.md)).",
-    "gt_recovery_decoder": "The same for decoder columns. At 1 all features are found.",
-    "mip_encoder": "The best cosine of a feature with encoder rows, on average over features. It has no threshold.",
-    "mip_decoder": "The same with decoder columns.",
+    recovery_name("encoder"): "The share of true features that some encoder row points along, with a cosine above .9. "
+    "It stays low even where every feature is found ([why](reading-latents.md)).",
+    recovery_name("decoder"): "The same for decoder columns. At 1 all features are found.",
+    mip_name("encoder"): "The best cosine of a feature with encoder rows, on average over features. It has no "
+    "threshold.",
+    mip_name("decoder"): "The same with decoder columns.",
     "mcc": "The cosine of features and decoder columns in pairs, on average. One column cannot stand for two features.",
     "f1": "How well the latent that matches a feature tells where it is active: F1, on average over features.",
     "l0": "How many latents are active in a sample, on average. Compare dictionaries of about equal L0.",

@@ -6,7 +6,7 @@ Its recovery is 1 by construction; how well it reconstructs says what recovery i
 import numpy as np
 
 from sdlcore.data.memory import Activations
-from sdlcore.evaluation.metrics import Baseline, baseline_name
+from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.samples import Spread, batches
 from sdlcore.model.sigma import Sigma
 from sdlcore.model.sparse_coder import SparseCoder

@@ -14,7 +14,8 @@ import scipy.optimize
 import scipy.special
 
 from sdlcore.data.recovery_rule import TAU, TAUS, recovered
-from sdlcore.evaluation.metrics import GT_RECOVERY, MIP, SIDES, WHOSE, FeatureSet, Matched, Similarity
+from sdlcore.evaluation.metric_names import GT_RECOVERY, MIP, SIDES, FeatureSet, Matched, Similarity
+from sdlcore.evaluation.metrics import WHOSE
 
 NEAR_ZERO = 1e-3
 """Fraction of variance unexplained below which a loss counts as near zero."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 
-from sdlcore.evaluation.metrics import FeatureSet, part_name
+from sdlcore.evaluation.metric_names import FeatureSet, part_name
 
 TOP_SAMPLES = 100
 """Samples by which a latent is judged, the ones with its largest activations."""

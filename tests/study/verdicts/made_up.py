@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sdlcore.evaluation.metrics import FeatureSet
+from sdlcore.evaluation.metric_names import FeatureSet
 from sdlcore.study.configuration.loading import load_yaml, validate
 from sdlcore.study.configuration.whole import Configuration
 from sdlcore.study.results.tables import PAPER_METHODS

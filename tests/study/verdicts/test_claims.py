@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.metrics import Similarity
+from sdlcore.evaluation.metric_names import Similarity
 from sdlcore.study.verdicts.claim_rule import BLIND, CLAIM_COLUMNS, FAILS, HOLDS, OPEN, claims, judge
 from sdlcore.study.verdicts.claims import Comparison, Contrast
 from sdlcore.study.verdicts.evidence import Evidence, Place

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdlcore.evaluation.metrics import Similarity
+from sdlcore.evaluation.metric_names import Similarity
 from sdlcore.study.settings.runs import Run
 from sdlcore.study.verdicts.evidence import Evidence
 from sdlcore.study.verdicts.judging import (

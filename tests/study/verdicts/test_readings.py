@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdlcore.evaluation.metrics import FeatureSet, Similarity
+from sdlcore.evaluation.metric_names import FeatureSet, Similarity
 from sdlcore.study.verdicts.readings import (
     JUDGED,
     LATER,
