@@ -20,7 +20,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt 
 NOTHING :=
 SPACE := $(NOTHING) $(NOTHING)
 ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
-GPU_TESTS := tests/model/test_triton_kernels.py tests/model/test_kernels.py tests/training/test_read_ahead.py tests/test_device.py
+GPU_TESTS := tests/sparse/test_triton_kernels.py tests/sparse/test_kernels.py tests/training/test_read_ahead.py tests/test_device.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=

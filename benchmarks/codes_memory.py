@@ -21,7 +21,7 @@ from benchmarks.machine import describe
 from benchmarks.memory import resident
 from sdlcore.data.writing import create_store
 from sdlcore.inside.firing import firings, rows_of_store
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.cases import DIMENSION, LATENTS
 from benchmarks.timing import turns
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json, Split

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.gpu_case import samples
-from sdlcore.model.kernels import triton_screening as screening
+from sdlcore.sparse.kernels import triton_screening as screening
 
 SIZES = ((768, 16_000, 64), (4096, 16_384, 8))
 """Inputs, latents and k; the same share of 131,072 latents is k = 64."""

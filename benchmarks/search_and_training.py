@@ -38,7 +38,7 @@ from benchmarks.shown import show
 from sdlcore.data.batches import BatchReader, open_store
 from sdlcore.data.reading import open_checked
 from sdlcore.data.recovery_rule import TAU, recovered
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.reading import open_checked
-from sdlcore.model import screening
-from sdlcore.model.kernels import tiles
-from sdlcore.model.kernels.interface import Product
-from sdlcore.model.kernels.workspace import Workspace
 from sdlcore.model.saving import load_model
 from sdlcore.random_streams import torch_stream
+from sdlcore.sparse import screening
+from sdlcore.sparse.kernels import tiles
+from sdlcore.sparse.kernels.interface import Product
+from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.study.results.tables import write_csv
 
 SAMPLES = 512

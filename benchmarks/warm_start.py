@@ -23,8 +23,8 @@ from torch import Tensor
 from sdlcore.data.batches import open_store
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.evaluation.evaluate import evaluate
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.study.configuration.loading import read_given, validate

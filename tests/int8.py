@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels import int8
+from sdlcore.sparse.kernels import int8
 
 needs_int8 = pytest.mark.skipif(not int8.is_exact(), reason="products of int8 are wrong on this processor, and refused")
 
@@ -18,7 +18,7 @@ def with_int8(names: Iterable[Any]) -> list[Any]:
 
 
 def in_16_bits(samples: Tensor, latents: Tensor, out: Tensor) -> None:
-    """Compute as oneDNN does without instructions for int8 (`sdlcore.model.kernels.int8.Multiply`).
+    """Compute as oneDNN does without instructions for int8 (`sdlcore.sparse.kernels.int8.Multiply`).
 
     Samples are shifted by 128 to be unsigned. Products are added in pairs, and a sum of two is cut to 16 bits
     (vpmaddubsw).

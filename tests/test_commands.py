@@ -14,7 +14,7 @@ from sdlcore.commands.main import COMMANDS, main
 from sdlcore.data.reading import ActivationStore, open_checked
 from sdlcore.data.references import save_references
 from sdlcore.data.writing import create_store
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from tests.conftest import REPOSITORY

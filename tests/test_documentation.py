@@ -64,8 +64,8 @@ def test_what_the_page_on_latents_shows_runs_and_says_what_the_law_does():
 @pytest.mark.slow
 def test_what_the_page_on_models_shows_runs(tmp_path):
     """In a folder with a tiny model, which has fewer layers, and a dictionary of it."""
+    from sdlcore.model.coder import SparseCoder
     from sdlcore.model.saving import save_model
-    from sdlcore.model.sparse_coder import SparseCoder
     from sdlcore.random_streams import torch_stream
     from sdlcore.run import ModelConfig
     from tests.sources.language.tiny_llama import SIZES, documents, save_tiny_llama

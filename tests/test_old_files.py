@@ -145,7 +145,7 @@ def test_an_old_default_is_valid_under_its_own_files():
         "sdlcore.data.shards.shard_bounds",
         "sdlcore.data.shards.unite",
         "sdlcore.data.writing.create_store",
-        "sdlcore.model.support.Support",
+        "sdlcore.sparse.support.Support",
         "sdlcore.solvers.search.read_batch",
     ],
 )

@@ -32,7 +32,7 @@ def test_importing_everything_that_trains_costs_little_beyond_torch():
 def test_a_training_imports_no_compiler_of_torchs():
     code = """if True:
         import sys, torch
-        from sdlcore.model.sparse_coder import SparseCoder
+        from sdlcore.model.coder import SparseCoder
         from sdlcore.run import RunConfig
         from sdlcore.random_streams import torch_stream
         from sdlcore.training import normalisation

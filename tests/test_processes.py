@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.processes import Group, Processes
+from sdlcore.parallel.groups import Group, Processes
 
 
 class One(Group):

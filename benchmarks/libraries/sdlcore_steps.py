@@ -12,12 +12,12 @@ from torch import Tensor
 
 from benchmarks.cases import Setting
 from benchmarks.libraries import State, Trainee, fill
-from sdlcore.model.kernels.interface import Kernels
-from sdlcore.model.kernels.torch_kernels import TorchKernels
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
+from sdlcore.sparse.kernels.interface import Kernels
+from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training.schedules import learning_rate
 from sdlcore.training.step import TrainingStep
 
@@ -88,7 +88,7 @@ class _Ours:
 def _kernels(name: str) -> Kernels:
     if name == "torch":
         return TorchKernels()
-    from sdlcore.model.kernels.triton_kernels import TritonKernels
+    from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 
     return TritonKernels()
 

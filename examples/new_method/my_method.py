@@ -6,7 +6,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 import sdlcore as sdl
-from sdlcore.model.support import Support
+from sdlcore.sparse.support import Support
 
 
 @sdl.activation("soft_topk")

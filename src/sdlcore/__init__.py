@@ -23,7 +23,7 @@ try:
     __version__ = version("sdlcore")
 except PackageNotFoundError:  # a checkout on PYTHONPATH
     __version__ = "0+unknown"
-_RENAMED = {"Given": "TermInputs"}
+_RENAMED = {"Given": "TermInputs", "Sigma": "Activation"}
 """Deprecated public names and the new ones."""
 
 

@@ -35,16 +35,20 @@ from .inside.edits import ablate as ablate
 from .inside.edits import steer as steer
 from .losses.term import TermInputs as TermInputs
 from .losses.term import loss_term as loss_term
+from .model.activation import Activation as Activation
+from .model.activation import Encoder as Encoder
+from .model.activation import Selecting as Selecting
 from .model.activations.batchtopk import BatchTopK as BatchTopK
 from .model.activations.gated import Gated as Gated
 from .model.activations.jumprelu import JumpReLU as JumpReLU
 from .model.activations.registry import activation as activation
 from .model.activations.relu import ReLU as ReLU
 from .model.activations.topk import TopK as TopK
-from .model.sigma import Selecting as Selecting
-from .model.sigma import Sigma as Sigma
 from .solvers.registry import solver as solver
 from .sources.plugins.filling import Rows as Rows
 from .sources.plugins.settings import source as source
+from .sparse.search import Above as Above
+from .sparse.search import LargestPerBatch as LargestPerBatch
+from .sparse.search import LargestPerSample as LargestPerSample
 
 __version__: str

@@ -17,7 +17,7 @@ def keep_freed_memory() -> None:
 
     It gives large blocks back at once, and the many intermediate results of some megabytes that a step or a forward
     pass has then cost page faults: a seventh of the time of a small language model's. It cannot be asked to keep those
-    above 32 MiB, which `sdlcore.model.kernels.workspace` is for.
+    above 32 MiB, which `sdlcore.sparse.kernels.workspace` is for.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

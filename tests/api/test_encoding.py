@@ -11,7 +11,7 @@ from sdlcore.api.encoding import encoded
 from sdlcore.api.samples import Samples
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.writing import create_store
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 
 N_P, N_R, N_Q = 6, 5, 20

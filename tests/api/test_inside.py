@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import sdlcore as sdl
 from sdlcore.inside.splicing import splice
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from tests.sources.language.tiny_llama import SIZES, documents, randomise, save_tiny_llama

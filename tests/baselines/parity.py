@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sdlcore.baselines import run_peer
 from sdlcore.baselines.settings import ARCHITECTURES, PeerConfig
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 DIMENSION, LATENTS, BATCH, STEPS = 24, 64, 128, 60
 

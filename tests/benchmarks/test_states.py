@@ -11,9 +11,9 @@ from benchmarks.libraries import fill
 from benchmarks.libraries.sdlcore_steps import make
 from benchmarks.states import CLOSE, TRIES, bound_for, calibrate, dictionary, load_state, save_dictionary, weights
 from benchmarks.timing import L0_TOLERANCE
-from sdlcore.model.kernels import tiles
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
+from sdlcore.sparse.kernels import tiles
 from tests.int8 import with_int8
 
 DIMENSION, FEATURES, LATENTS = 48, 60, 2000

@@ -14,7 +14,7 @@ from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, Matched, Similarity
 from sdlcore.evaluation.metrics import BENCH, CLASSES, CROSSCODERS, EVERY_RUN, HIERARCHY, JUDGED, METRICS, WITH_ANCHORS
 from sdlcore.evaluation.recovery import metrics_by_anchors, recovery_metrics
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlcore.evaluation.oracle import oracle_codes
+from sdlcore.model.activation import Sigma
 from sdlcore.model.activations.registry import make_sigma
-from sdlcore.model.sigma import Sigma
 from sdlcore.random_streams import stream
 from sdlcore.run import SELECTING, Activation, ModelConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix

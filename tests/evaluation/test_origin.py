@@ -9,8 +9,8 @@ import torch
 from sdlcore.data.reading import content_digest
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.origin import check_origin
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model, save_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.solvers.settings import SolverConfig

@@ -14,7 +14,7 @@ from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metrics import BENCH, EVERY_RUN, METRICS
 from sdlcore.evaluation.plugin_metrics import metric, parts_of_metrics
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import ModelConfig

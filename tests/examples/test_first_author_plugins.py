@@ -9,7 +9,7 @@ import torch
 import sdlcore as sdl
 from examples.first_author.recipe import Recipe, Training
 from sdlcore.losses.total import total_loss
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, ModelConfig
 

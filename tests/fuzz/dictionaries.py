@@ -18,8 +18,8 @@ from torch import Tensor
 from sdlcore.interop.export import export
 from sdlcore.interop.load import load
 from sdlcore.interop.registry import FORMATS
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import save_model
-from sdlcore.model.sparse_coder import SparseCoder
 from tests.fuzz.cases import ACCEPTED, REFUSED, Case, Fault, choose, damage, put, refusal
 from tests.interop import models
 

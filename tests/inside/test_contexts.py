@@ -18,7 +18,7 @@ from sdlcore.errors import SourceError
 from sdlcore.inside import firing
 from sdlcore.inside.contexts import Context, Peak, as_markdown, in_text, page, pieces_of, token_text, top_activating
 from sdlcore.inside.firing import firings, latents_to_show, rows_of_store
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.corpus import Text, open_text

@@ -6,7 +6,7 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sdlcore.inside.hooks import sites_of, where_of
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.settings import LanguageSource
 from tests.sources.language.tiny_llama import SIZES

@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from sdlcore.inside.hooks import readout_of
 from sdlcore.inside.logits import logits_of, logits_up_and_down, nearest
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from tests.sources.language.tiny_llama import SIZES, make_tokenizer, randomise

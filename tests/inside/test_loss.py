@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.inside.loss import loss_recovered, mean_of
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_whole

@@ -19,7 +19,7 @@ from sdlcore.inside.hooks import stack_of
 from sdlcore.inside.logits import Logits
 from sdlcore.inside.neuronpedia import FEATURES_AT_ONCE, Upload
 from sdlcore.inside.pages import Pages, contexts, contexts_of_store
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_tokenizer, load_whole

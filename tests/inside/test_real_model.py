@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from sdlcore.inside.edits import ablate, steer
 from sdlcore.inside.pages import contexts
 from sdlcore.inside.splicing import splice
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sources.language.checkpoints import load_tokenizer
 from sdlcore.sources.language.gguf_conversion import converted

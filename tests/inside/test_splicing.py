@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from sdlcore.inside.edits import Ablate, ablate, steer
 from sdlcore.inside.splicing import ROWS_AT_ONCE, splice
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from tests.sources.language.tiny_llama import BLOCKS, SIZES, randomise

@@ -2,7 +2,7 @@
 
 import torch
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 
 N, N_Q, K, WIDER = 24, 96, 6, 32

@@ -15,7 +15,7 @@ from sdlcore.errors import RefusedError
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.interop.export import export
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from tests.conftest import REPOSITORY
 

@@ -11,7 +11,7 @@ from sdlcore.api.checking import warn_of_dense, warn_of_unused
 from sdlcore.errors import PluginError
 from sdlcore.losses.term import TermInputs, loss_term
 from sdlcore.losses.total import needs_norms, total_loss
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.schedules import penalty_share
 

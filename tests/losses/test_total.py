@@ -8,10 +8,10 @@ import torch
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.l1 import l1
 from sdlcore.losses.total import needs_norms, total_loss
-from sdlcore.model import sparse
-from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
+from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, ModelConfig
+from sdlcore.sparse import products
 
 N_P, N_R, N_Q, B, K = 5, 4, 9, 6, 3
 LOSSES = {
@@ -221,7 +221,7 @@ def test_loss_and_gradients_equal_the_reference(pair, activation, loss, anchored
     expected, gradients = reference(case)
     # of so few latents a large share is active, for which dense products would be taken
     for share, how in ((1.0, "by the sparse kernels"), (0.0, "by dense products")):
-        monkeypatch.setattr(sparse, "DENSE", share)
+        monkeypatch.setattr(products, "DENSE", share)
         case.model.zero_grad()
         terms = total_loss(case.model, case.x_r, case.forward(), case.config, case.anchors)
         terms["loss"].backward()

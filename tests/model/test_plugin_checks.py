@@ -9,9 +9,9 @@ from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.relu import ReLU
 from sdlcore.model.activations.topk import TopK
-from sdlcore.model.preactivations import Entries
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
+from sdlcore.sparse.preactivations import Entries
 
 pytestmark = pytest.mark.usefixtures("registry")
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))

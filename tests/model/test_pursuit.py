@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.pursuit import refined
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.model.support import Support
 from sdlcore.run import ModelConfig, RunConfig
 from sdlcore.solvers.codes import largest_correlations, nonnegative_codes
+from sdlcore.sparse.support import Support
 
 
 def problem(B=50, K=30, dimension=12, k=6, seed=0):

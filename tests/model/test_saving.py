@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from sdlcore.model.activations.registry import activation
 from sdlcore.model.activations.topk import TopK
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model, load_provenance, save_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins import registry as plugins
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig

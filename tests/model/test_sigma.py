@@ -11,12 +11,12 @@ from sdlcore.model.activations.gated import Gated
 from sdlcore.model.activations.jumprelu import JumpReLU
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
-from sdlcore.model.kernels.numba_kernels import NumbaKernels
-from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
-from sdlcore.model.support import Support, keep
-from sdlcore.processes import Group, Processes
+from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
+from sdlcore.parallel.groups import Group, Processes
 from sdlcore.run import SELECTING, Activation, ModelConfig
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.sparse.preactivations import Entries, Preactivations
+from sdlcore.sparse.support import Support, keep
 
 NAMES = get_args(Activation)
 seeds = st.integers(0, 10_000)

@@ -14,8 +14,8 @@ import numpy as np
 import safetensors.numpy
 import yaml
 
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import save_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.study.configuration.loading import configure, load_yaml

@@ -12,7 +12,7 @@ L2 = '''"""The L2 penalty."""
 from torch import Tensor
 
 from sdlcore.losses.term import TermInputs, Term
-from sdlcore.model.sparse_coder import Forward, SparseCoder
+from sdlcore.model.coder import Forward, SparseCoder
 
 
 def l2(model: SparseCoder, out: Forward) -> Tensor:

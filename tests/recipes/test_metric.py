@@ -32,7 +32,7 @@ from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
 from sdlcore.evaluation.evaluate import evaluate
 from sdlcore.evaluation.ground_truth import GroundTruth
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.study.configuration.loading import validate

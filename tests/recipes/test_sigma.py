@@ -15,9 +15,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import Sigma
-from sdlcore.model.support import Support
+from sdlcore.sparse.preactivations import Entries, Preactivations
+from sdlcore.model.activation import Sigma
+from sdlcore.sparse.support import Support
 from sdlcore.run import ModelConfig
 
 

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.model.kernels.calling import array, set_numba_threads
 from sdlcore.random_streams import torch_stream
 from sdlcore.solvers.dbksvd import PICKS, matching_pursuit, orientations, update_atoms
 from sdlcore.solvers.dbksvd_loops import pursue
 from sdlcore.solvers.registry import solver_of
 from sdlcore.solvers.search import initial_atoms
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sparse.kernels.calling import array, set_numba_threads
 
 CONFIG = SolverConfig(solver="dbksvd", n_atoms=60, support=4, batch_size=2048, atom_batch=8, signed=False)
 

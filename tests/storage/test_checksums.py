@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 
 from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.references import References, load_references, save_references
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model, save_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.storage.checksums import read_with_checksum, write_with_checksum

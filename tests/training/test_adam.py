@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.model.kernels.numba_kernels import NumbaKernels
-from sdlcore.model.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training.adam import Adam
 
 

@@ -12,9 +12,9 @@ import torch
 from sdlcore.data.anchors import Anchors, save_anchors
 from sdlcore.data.batches import open_store
 from sdlcore.data.writing import create_store
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.processes import Group, Processes
+from sdlcore.parallel.groups import Group, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, RunConfig
 from sdlcore.training.anchor_weight import WEIGHTS, anchored_share, choose_weight

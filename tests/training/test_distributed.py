@@ -19,11 +19,11 @@ import torch
 from safetensors import safe_open
 
 from sdlcore.data.writing import create_store
-from sdlcore.model.kernels import int8
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.processes import Group, Processes
+from sdlcore.parallel.groups import Group, Processes
 from sdlcore.run import RunConfig
+from sdlcore.sparse.kernels import int8
 from tests.forking import Forking
 from tests.int8 import with_int8
 from tests.training.together import BASE, SCRIPT, X, training

@@ -5,7 +5,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.geometric_median import geometric_median

@@ -97,7 +97,7 @@ def run(request):
 
 # everything that the script imports, at once or later
 runpy.run_path(sys.argv[1], run_name="warm-up")
-import sdlcore.model.kernels.cpu
+import sdlcore.sparse.kernels.cpu
 import torch._dynamo
 # and what else each would do again: half of its time, as in workflow/warm.py
 numba.njit(lambda: None)()

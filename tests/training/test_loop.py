@@ -7,7 +7,7 @@ import torch
 
 from sdlcore.errors import DivergedError
 from sdlcore.evaluation.recovery import best_match, gt_recovery, normalise_rows
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.sources.bench.feature_matrix import feature_matrix

@@ -6,7 +6,7 @@ from sdlcore.data.memory import Arrays
 from sdlcore.data.pairs import make_pair, pair_sites
 from sdlcore.data.reading import ActivationStore
 from sdlcore.data.writing import create_store
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.normalisation import Normalisation, directions, fit, fit_whitening, no_scaling

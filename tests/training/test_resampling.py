@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.adam import Adam

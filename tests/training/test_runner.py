@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sdlcore.data.writing import create_store
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.run import ModelConfig, RunConfig
 from sdlcore.storage.files import sha256_of
 from sdlcore.training.runner import Run, leave_run

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from sdlcore.model import sparse
-from sdlcore.model.kernels.row_norms import RowNorms
-from sdlcore.model.kernels.torch_kernels import TorchKernels
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
+from sdlcore.sparse import products
+from sdlcore.sparse.kernels.row_norms import RowNorms
+from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training.step import TrainingStep
 
 METHODS = {
@@ -27,7 +27,7 @@ METHODS = {
 @pytest.fixture(autouse=True)
 def _dense_from_two_fifths_on(monkeypatch):
     # TopK keeps positive pre-activations, which are half of all
-    monkeypatch.setattr(sparse, "DENSE", 0.4)
+    monkeypatch.setattr(products, "DENSE", 0.4)
 
 
 def gradient_norms(settings, steps=3):

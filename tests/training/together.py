@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from sdlcore.model.kernels import cpu, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before processes are forked
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.processes import ALONE, Processes
+from sdlcore.model.coder import SparseCoder
+from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
+from sdlcore.sparse.kernels import cpu, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before processes are forked
 from sdlcore.training import distributed
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train

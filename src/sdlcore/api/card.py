@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 
 def card_of(

@@ -13,8 +13,8 @@ from sdlcore.api.streams import ANEW
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.references import References
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.plugin_settings import own_settings
 from sdlcore.run import RunConfig, is_centred
 from sdlcore.settings import used

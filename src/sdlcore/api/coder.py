@@ -9,8 +9,8 @@ from sdlcore.api.inputs import floats
 from sdlcore.api.streams import columns_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.total import needs_norms, total_loss
-from sdlcore.model import sparse_coder
-from sdlcore.model.sparse_coder import Auxiliary, Scales
+from sdlcore.model import coder as model_coder
+from sdlcore.model.coder import Auxiliary, Scales
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig, TrainingConfig
 from sdlcore.settings import Json, Latents, Seed, Total, as_lists, checked
@@ -28,7 +28,7 @@ _OF_THE_LOOP = {
 """Settings whose work `fit` does outside of the loss."""
 
 
-class SparseCoder(sparse_coder.SparseCoder):
+class SparseCoder(model_coder.SparseCoder):
     """The model that `fit` trains, as a `torch.nn.Module` for a training loop of one's own.
 
     `loss` returns the loss of a batch, whose ``backward`` fills dense ``.grad`` tensors by sparse kernels: the rows of
@@ -128,7 +128,7 @@ class SparseCoder(sparse_coder.SparseCoder):
         return found.to(self.W_enc)
 
 
-def made_outside(coder: sparse_coder.SparseCoder) -> dict[str, Json]:
+def made_outside(coder: model_coder.SparseCoder) -> dict[str, Json]:
     """Return the provenance of a coder that nothing else is known of: its settings, and that `fit` did not train it."""
     found: dict[str, Json] = {"training": OUTSIDE, "settings": coder.config.to_dict()}
     if isinstance(coder, SparseCoder):

@@ -20,9 +20,9 @@ from sdlcore.data.anchors import Anchors, load_anchors, save_anchors
 from sdlcore.data.reading import ActivationStore
 from sdlcore.interop.formats import OURS, format_at, locate
 from sdlcore.interop.load import load as load_coder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.origin import check_beside
 from sdlcore.model.saving import check_finite, load_model, load_provenance, save_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json, Pair
 from sdlcore.storage.files import write_json
 from sdlcore.storage.paths import user_path

@@ -8,11 +8,11 @@ import torch
 
 from sdlcore.api.codes import SparseCodes, blocks_of, check, rows_of_width
 from sdlcore.api.samples import Samples
-from sdlcore.model.activations.topk import TopK
-from sdlcore.model.kernels.choice import kernels_for
-from sdlcore.model.sparse import decode
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.model.support import Support
+from sdlcore.model.coder import SparseCoder
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.products import decode
+from sdlcore.sparse.search import LargestPerSample
+from sdlcore.sparse.support import Support
 
 
 def encoded(coder: SparseCoder, samples: Samples, rows: int) -> SparseCodes:
@@ -23,11 +23,8 @@ def encoded(coder: SparseCoder, samples: Samples, rows: int) -> SparseCodes:
 
 def _most(coder: SparseCoder) -> int | None:
     """Return how many latents of each sample are active at most; None where the activation does not say."""
-    sigma = coder.sigma
-    # a plugin's own search may keep more of them
-    if isinstance(sigma, TopK) and type(sigma).select is TopK.select:
-        return sigma.k
-    return None
+    search = coder.sigma.search()
+    return search.k if isinstance(search, LargestPerSample) else None
 
 
 @torch.no_grad()

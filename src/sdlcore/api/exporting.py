@@ -8,7 +8,7 @@ from sdlcore.api.dictionary import Dictionary, coder_of
 from sdlcore.api.inside import layer_of
 from sdlcore.interop.export import export as export_coder
 from sdlcore.interop.export import export_set as export_coders
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 
 def export(dictionary: Dictionary | SparseCoder, to: str, folder: str | Path, **options: Any) -> Path:

@@ -12,7 +12,7 @@ from sdlcore.inside.hooks import Place, where_of
 from sdlcore.inside.pages import Pages
 from sdlcore.inside.pages import contexts as contexts_of
 from sdlcore.inside.splicing import splice as splice_coder
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.made import Made
 
 Layer = int | tuple[int, int]

@@ -12,7 +12,7 @@ from torch import Tensor
 from sdlcore.api.run_folder import CONFIG
 from sdlcore.api.sources import Source
 from sdlcore.api.streams import qualified_name
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.settings import Json
 from sdlcore.training.history import Row

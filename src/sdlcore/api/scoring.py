@@ -20,8 +20,8 @@ from sdlcore.evaluation.evaluate import evaluate as evaluate_on
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.metric_names import SIDES, FeatureSet, recovery_name
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig, is_centred
 from sdlcore.settings import Seed, checked, did_you_mean

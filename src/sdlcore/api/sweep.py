@@ -24,8 +24,8 @@ from sdlcore.data.anchors import Anchors
 from sdlcore.data.references import References
 from sdlcore.device import Device, device_of
 from sdlcore.errors import FitManyError
-from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sparse.kernels.calling import set_numba_threads
 from sdlcore.storage.paths import user_path
 from sdlcore.training.history import Row, Sink, Write
 

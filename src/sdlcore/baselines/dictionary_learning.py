@@ -16,7 +16,7 @@ from torch import Tensor
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note, pace
 from sdlcore.interop.dictionary_learning import from_state
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 # The package imports nnsight for its buffer of activations of language models, which is not used here; the version that
 # it asks for (< 0.4) brings a large tree of old packages.

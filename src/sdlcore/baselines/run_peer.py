@@ -15,7 +15,7 @@ from sdlcore.baselines.trainer import Train
 from sdlcore.data.batches import BatchReader
 from sdlcore.data.reading import open_checked
 from sdlcore.errors import DivergedError
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.training.history import History, Row, Watch, csv_file
 from sdlcore.training.runner import Run, leave_run

@@ -30,7 +30,7 @@ from torch import Tensor
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note, pace
 from sdlcore.interop.saelens import from_state
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 _CLASSES = {
     "topk": (TopKTrainingSAE, TopKTrainingSAEConfig),

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from sdlcore.baselines.settings import PeerConfig
 from sdlcore.baselines.trainer import Note
 from sdlcore.interop.sparsify import from_state
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 LAYER = "rows"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from sdlcore.baselines.settings import PeerConfig
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 Note = Callable[[Tensor, Callable[[], SparseCoder]], None]
 """Is told of each step: its loss, and what gives the dictionary as it stands."""

@@ -9,7 +9,7 @@ from sdlcore.data.pairs import make_direction_pair
 from sdlcore.data.recovery_rule import TAU, recovered
 from sdlcore.data.references import References
 from sdlcore.evaluation.recovery import best_match, normalise_rows
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 
 class Best(NamedTuple):

@@ -30,7 +30,7 @@ from sdlcore.evaluation.recovery import (
 )
 from sdlcore.evaluation.samples import Latents, batches, on_samples
 from sdlcore.evaluation.top_samples import class_sharing, sharing_metrics
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.plugins.registry import in_words
 
 DIGITS = 6

@@ -3,20 +3,26 @@
 Its recovery is 1 by construction; how well it reconstructs says what recovery is worth to the loss.
 """
 
+import copy
+
 import numpy as np
+import torch
 
 from sdlcore.data.memory import Activations
 from sdlcore.evaluation.metric_names import Baseline, baseline_name
 from sdlcore.evaluation.samples import Spread, batches
-from sdlcore.model.sigma import Sigma
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.activation import Activation, Encoder, Weights
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.old_plugins import old_oracle
 
 
-def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Sigma) -> np.ndarray:
-    """Return the codes (B x n) of samples by the true features, as a model's sigma has it (`Sigma.oracle`).
+def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.ndarray:
+    """Return the codes (B x n) of samples by the true features, under a model's activation.
 
-    ReLU keeps what is positive; TopK and BatchTopK the k largest of it, by sample or on average over the B samples;
-    JumpReLU and Gated what exceeds the largest inner product of two features.
+    The pre-activations are the positive inner products with the features. An activation without parameters is applied
+    to them, as in training: TopK keeps the k largest of a sample, BatchTopK as many on average over the B samples. One
+    with parameters has learned them for other directions. In its place, a threshold keeps what exceeds the largest
+    inner product of two features, which a single active feature of magnitude 1 does not exceed at any other.
 
     Parameters
     ----------
@@ -25,9 +31,21 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Sigma) -> np.ndarr
     true_p
         True features, n x n_p, unit rows.
     sigma
-        The model's.
+        The model's activation, which is not changed.
     """
-    return sigma.oracle(np.maximum(x_BP @ true_p.T, 0), true_p)
+    z_BN = np.maximum(x_BP @ true_p.T, 0)
+    if (own := old_oracle(sigma)) is not None:
+        return own(z_BN, true_p)
+    if any(True for _ in sigma.parameters()):
+        inner = true_p @ true_p.T
+        np.fill_diagonal(inner, -np.inf)
+        return np.where(z_BN > inner.max(), z_BN, 0)
+    z, true = torch.from_numpy(z_BN), torch.from_numpy(np.ascontiguousarray(true_p))
+    with torch.no_grad():
+        if isinstance(sigma, Encoder):
+            weights = Weights(true, true.new_zeros(len(true)), true, true.new_zeros(true.shape[1]))
+            return sigma.encode(torch.from_numpy(np.ascontiguousarray(x_BP)), weights).numpy()
+        return copy.deepcopy(sigma).train()(z).numpy()
 
 
 def oracle(model: SparseCoder, store: Activations, true_p: np.ndarray, true_r: np.ndarray) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from sdlcore.evaluation.coefficient_scores import CoefficientScores
 from sdlcore.evaluation.ground_truth import GroundTruth
 from sdlcore.evaluation.recovery import f1_scores
 from sdlcore.evaluation.top_samples import TopSamples
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 ROWS_AT_ONCE = 1024
 Features = Callable[[int, int], np.ndarray]

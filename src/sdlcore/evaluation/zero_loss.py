@@ -8,7 +8,7 @@ import torch
 
 from sdlcore.data.recovery_rule import recovered
 from sdlcore.evaluation.recovery import NEAR_ZERO, Match, best_match, normalise_rows
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 
 class Solution(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from sdlcore.data.batches import read_pair
 from sdlcore.data.pairs import make_pair
 from sdlcore.data.reading import ActivationStore
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.forward import KEPT, RowKinds, activations
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.tokens import Tokens

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from torch import Tensor, nn
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import checked
 from sdlcore.sources.language.settings import LanguageSource, Site
 from sdlcore.sources.language.sites import blocks

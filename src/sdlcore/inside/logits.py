@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdlcore.inside.contexts import token_text
 from sdlcore.inside.hooks import Readout
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 TOKENS_AT_ONCE, LATENTS_AT_ONCE = 16384, 64
 

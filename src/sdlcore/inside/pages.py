@@ -18,7 +18,7 @@ from sdlcore.inside.firing import Fired, Firings, firings, rows_of_model, rows_o
 from sdlcore.inside.hooks import Place, readout_of, sites_of, stack_of
 from sdlcore.inside.logits import Logits, logits_up_and_down, nearest
 from sdlcore.inside.reader import DROP, reader_of
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.sources.language.corpus import Text
 from sdlcore.sources.language.made import Made

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdlcore.inside.edits import Edit, require_latents
 from sdlcore.inside.hooks import Place, read_and_write, sites_of, stack_of
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.sources.language.settings import Site
 from sdlcore.sources.language.sites import watch
 

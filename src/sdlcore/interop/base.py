@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 Files: TypeAlias = Mapping[str, Callable[[Path], object]]
 """What writes each file of a folder, by the file's name. The last one says what the others are."""

@@ -10,7 +10,7 @@ import yaml
 from sdlcore.interop.base import SAVE_OURS, Files, Format, safetensors_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.weights import weights_of
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 _FILES = FILES["circuit_tracer"]
 

@@ -17,7 +17,7 @@ from sdlcore.interop.base import SAVE_OURS, Files, Format, json_file
 from sdlcore.interop.formats import FILES
 from sdlcore.interop.tensor_files import SHAPE, check_names, check_shapes, check_values, read_pickle
 from sdlcore.interop.weights import Weights, sparse_coder, weights_of
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.settings import Json
 from sdlcore.storage.foreign import Settings, read_object

@@ -13,7 +13,7 @@ from sdlcore.errors import RefusedError
 from sdlcore.interop.base import SAVE_OURS, Files, Format, kind_of
 from sdlcore.interop.formats import OURS
 from sdlcore.interop.registry import FORMATS, format_of
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.storage.files import atomic_path
 from sdlcore.storage.paths import user_path

@@ -7,8 +7,8 @@ from typing import Any
 from sdlcore.interop import tensors
 from sdlcore.interop.formats import OURS, READ, format_at, locate
 from sdlcore.interop.registry import FORMATS, format_of
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.storage.paths import user_path
 
 READABLE = ("sdlcore", *READ, "tensors")

@@ -14,8 +14,8 @@ from sdlcore.interop.base import kind_of
 from sdlcore.interop.formats import dictionary_files, format_at, locate
 from sdlcore.interop.load import load
 from sdlcore.interop.settings import ImportConfig
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_provenance
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.storage.parsing import parsing
 from sdlcore.training.history import History, csv_file

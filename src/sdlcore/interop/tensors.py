@@ -19,7 +19,7 @@ from sdlcore.interop.tensor_files import (
     read_safetensors,
 )
 from sdlcore.interop.weights import Weights, sparse_coder
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import Activation
 from sdlcore.storage.foreign import Settings
 from sdlcore.storage.parsing import parsing

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import Activation, ModelConfig
 from sdlcore.settings import Pair
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.losses.term import Term, TermInputs
-from sdlcore.model.sparse_coder import Forward
+from sdlcore.model.coder import Forward
 
 
 def auxiliary(x_BR: Tensor, out: Forward, target: str) -> Tensor:

@@ -3,16 +3,18 @@
 from torch import Tensor
 
 from sdlcore.losses.term import Term, TermInputs
-from sdlcore.model.sparse_coder import Forward, SparseCoder
+from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.old_plugins import old_penalised
 
 
 def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
-    """E sum_i x_q,i sum_sites || W_D[site, i] || (eq. 5); of Gated the gate's pre-activations instead of x_q.
+    """E sum_i x_q,i sum_sites || W_D[site, i] || (eq. 5), with gates in the place of x_q where there are any.
 
     With ``scale`` decoder weighted by decoder norms, without which a free decoder makes the penalty vanish by growing;
     for a crosscoder by the sum of the sites' norms (Lindsey et al. 2024). With none, as eq. 5 has it, it is not.
     """
-    penalised_N = model.sigma.penalised(out.pre, out.values)
+    gates_N = model.sigma.gates(out.pre)
+    penalised_N = old_penalised(model.sigma, out.pre, out.values) if gates_N is None else gates_N
     if scale == "decoder" and not model.decoder_is_unit:
         if out.norms is None:
             raise ValueError("l1 by decoder norms needs a pass that was asked for norms")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from torch import Tensor
 
 from sdlcore.deprecation import renamed_names, warn_renamed
-from sdlcore.model.sparse_coder import Forward, SparseCoder
+from sdlcore.model.coder import Forward, SparseCoder
 from sdlcore.plugins.plugin_settings import settings_class
 from sdlcore.plugins.registry import Extension, check_named, in_words, register, registered
 from sdlcore.run import TAKEN, LossConfig, RunConfig

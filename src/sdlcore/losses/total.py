@@ -2,9 +2,11 @@
 
 from torch import Tensor
 
+from sdlcore.losses.gate import gate
 from sdlcore.losses.reconstruction import reconstruction
 from sdlcore.losses.term import Term, TermInputs, term_of
-from sdlcore.model.sparse_coder import Forward, SparseCoder
+from sdlcore.model.coder import Forward, SparseCoder
+from sdlcore.model.old_plugins import old_loss
 from sdlcore.run import LossConfig
 
 
@@ -25,9 +27,9 @@ def total_loss(
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
 
-    Summed in this order: the reconstruction or what takes its place, penalties that rise, what sigma itself adds
-    (`Sigma.loss`), the others. With ``loss_scale: mean`` the squared errors among them count divided by n_r; they are
-    returned as sums over dimensions all the same.
+    Summed in this order: the reconstruction or what takes its place, penalties that rise, the reconstruction through
+    which gates learn, the others. With ``loss_scale: mean`` the squared errors among them count divided by n_r; they
+    are returned as sums over dimensions all the same.
 
     Parameters
     ----------
@@ -59,9 +61,13 @@ def total_loss(
         if term.rises:
             terms[term.name] = term.compute(inputs)
             loss = loss + penalty * _weight(term, config) * terms[term.name]
-    # a linear path leaves less for the latents, and so for what sigma makes of them
+    # a linear path leaves less for the latents to reconstruct
     left_BR = x_BR if out.linear is None else x_BR - out.linear.detach()
-    for name, value in model.sigma.loss(left_BR, out.pre, out.support, model.W_dec, model.b_dec).items():
+    gates_N = model.sigma.gates(out.pre)
+    if gates_N is not None:
+        terms["gate"] = gate(model, left_BR, out, gates_N)
+        loss = loss + terms["gate"] / divisor
+    for name, value in old_loss(model.sigma, left_BR, out.pre, out.support, model.W_dec, model.b_dec).items():
         terms[name] = value
         loss = loss + value / divisor
     for term in asked:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import PluginError
-from sdlcore.model.preactivations import Preactivations
-from sdlcore.model.sigma import Selecting, Sigma
-from sdlcore.model.support import Support
+from sdlcore.model.activation import Activation
 from sdlcore.plugins.registry import in_words
+from sdlcore.sparse.preactivations import Preactivations
+from sdlcore.sparse.search import Search
+from sdlcore.sparse.support import Support
 
 
-def checked_methods(cls: type[Sigma], called: str) -> dict[str, Callable[..., Any]]:
+def checked_methods(cls: type[Activation], called: str) -> dict[str, Callable[..., Any]]:
     """Return the methods that a plugin's class overrides, each with a check of its result.
 
     Parameters
@@ -32,27 +33,26 @@ def checked_methods(cls: type[Sigma], called: str) -> dict[str, Callable[..., An
     PluginError
         If a method takes other arguments than the one that it overrides.
     """
-    ours = Selecting if issubclass(cls, Selecting) else Sigma
     found = {}
-    for name in _CHECKS.keys() & set(dir(ours)):
+    for name, (takes, problem_of) in _CHECKS.items():
+        if not hasattr(cls, name):
+            continue
         method = inspect.getattr_static(cls, name)
         if isinstance(method, FunctionType | staticmethod) and method.__module__.partition(".")[0] != "sdlcore":
-            _, *takes = inspect.signature(getattr(ours, name)).parameters
             try:
                 inspect.signature(method.__get__(cls)).bind(*takes)
             except TypeError:
-                instead = "; write values(pre, support) instead, which gives the latents" * (name == "forward")
-                said = f"{name} of {called} must take {', '.join(takes)}{instead}"
+                said = f"{name} of {called} must take {', '.join(takes) or 'no arguments'}"
                 raise PluginError(f"{cls.__module__}: {said}") from None
-            found[name] = _checked(method, _CHECKS[name], f"{called}: {name} returned")
+            found[name] = _checked(method, problem_of, f"{called}: {name} returned")
     return found
 
 
 def _checked(method: Any, problem_of: Callable[[Any, Any], str | None], said: str) -> Callable[..., Any]:
     @wraps(method)
-    def checked(self: Sigma, *given: Any, **by_name: Any) -> Any:
+    def checked(self: Activation, *given: Any, **by_name: Any) -> Any:
         found = method.__get__(self, type(self))(*given, **by_name)
-        if problem := problem_of(found, [*given, *by_name.values()][0]):
+        if problem := problem_of(found, [*given, *by_name.values(), None][0]):
             raise ValueError(f"{said} {problem}")
         return found
 
@@ -102,13 +102,34 @@ def _of_loss(found: Any, _: Any) -> str | None:
     return f"{in_words(found)}, expected names with a tensor of shape () each"
 
 
-_CHECKS: dict[str, Callable[[Any, Any], str | None]] = {
-    "values": _of_values,
-    "forward": _of_values,
-    "penalised": _of_entries,
-    "select": _of_search,
-    "narrow": _of_search,
-    "oracle": _of_codes,
-    "largest": _of_codes,
-    "loss": _of_loss,
+def _of_declared(found: Any, _: Any) -> str | None:
+    if found is None or isinstance(found, Search):
+        return None
+    return f"{in_words(found)}, expected a Search, such as LargestPerSample(k), or None"
+
+
+def _of_gates(found: Any, pre: Tensor) -> str | None:
+    return None if found is None else _of_entries(found, pre)
+
+
+def _of_latents(found: Any, x_BP: Tensor) -> str | None:
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(x_BP) or found.dtype != x_BP.dtype:
+        return f"{in_words(found)}, expected latents of {len(x_BP)} samples in {str(x_BP.dtype).partition('.')[2]}"
+    least = found.detach().min() if found.numel() else found.new_zeros(())
+    return None if least >= 0 else f"{float(least):g}, expected no latent below zero; clamp it"
+
+
+_CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = {
+    "forward": (("pre",), _of_values),
+    "search": ((), _of_declared),
+    "values": (("pre", "support"), _of_values),
+    "gates": (("pre",), _of_gates),
+    "encode": (("x", "weights"), _of_latents),
+    # those of plugins from before searches were declared (`sdlcore.model.old_plugins`)
+    "penalised": (("pre", "latents"), _of_entries),
+    "select": (("pre_BQ", "slack"), _of_search),
+    "narrow": (("found",), _of_search),
+    "oracle": (("z", "true_p"), _of_codes),
+    "loss": (("x", "pre", "support", "W_dec", "b_dec"), _of_loss),
 }
+"""The arguments of each method, and what is wrong with what it returned."""

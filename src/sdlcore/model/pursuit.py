@@ -7,7 +7,7 @@ and LISTA imitates (Gregor and LeCun 2010). Each sweep sets every latent of a sa
 import torch
 from torch import Tensor
 
-from sdlcore.model.support import Support
+from sdlcore.sparse.support import Support
 
 ENTRIES_AT_ONCE = 2**24
 """Entries of Gram matrices that are in memory at once."""

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.origin import check_beside
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.plugins.registry import extensions, registered
 from sdlcore.run import ModelConfig
 from sdlcore.settings import Json

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels.calling import set_numba_threads
-from sdlcore.model.preactivations import Preactivations
-from sdlcore.model.support import Support, assemble, keep
 from sdlcore.settings import Precision
 from sdlcore.solvers import kernels as loops
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sparse.kernels.calling import set_numba_threads
+from sdlcore.sparse.preactivations import Preactivations
+from sdlcore.sparse.support import Support, assemble, keep
 
 
 class MonotonicityError(RuntimeError):

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels.calling import set_numba_threads
-from sdlcore.model.kernels.choice import kernels_for
-from sdlcore.model.support import Support
 from sdlcore.solvers import dbksvd_loops as loops
 from sdlcore.solvers.codes import Codes
 from sdlcore.solvers.search import Batches, Row, fit_of, initial_atoms, read_batch, stepped
 from sdlcore.solvers.settings import SolverConfig
+from sdlcore.sparse.kernels.calling import set_numba_threads
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.support import Support
 
 PICKS = 4
 """Picks of a pursuit for each atom that a sample may use: an atom that is picked again has its code corrected."""

@@ -1,4 +1,4 @@
-"""Compiled loops of double-batch K-SVD, by numba as in `sdlcore.model.kernels.cpu`.
+"""Compiled loops of double-batch K-SVD, by numba as in `sdlcore.sparse.kernels.cpu`.
 
 A sample's pursuit and an atom's update are each one thread's, so results do not depend on the number of threads.
 """
@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from sdlcore.model.kernels.cpu import parallel, serial
+from sdlcore.sparse.kernels.cpu import parallel, serial
 
 # as of the other kernels, and of finite numbers, which searches have checked: only then is a maximum found by lanes
 _largest = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)

@@ -1,4 +1,4 @@
-"""Compiled loops of the solvers over active atoms, by numba as in `sdlcore.model.kernels.cpu`.
+"""Compiled loops of the solvers over active atoms, by numba as in `sdlcore.sparse.kernels.cpu`.
 
 Every row of an output is computed by one thread in a fixed order, so results do not depend on the number of threads.
 Patterns are in compressed sparse rows: sample r has the atoms ``columns[offsets[r]:offsets[r + 1]]``.
@@ -7,7 +7,7 @@ Patterns are in compressed sparse rows: sample r has the atoms ``columns[offsets
 import numpy as np
 from numba import prange
 
-from sdlcore.model.kernels.cpu import parallel, serial
+from sdlcore.sparse.kernels.cpu import parallel, serial
 
 _SINGULAR = 1e-5
 """Squared distance of an atom from the span of others that passes for none."""
@@ -149,7 +149,7 @@ def add_outer(
     Parameters
     ----------
     atom_offsets, samples, order
-        The pattern by atoms, as `sdlcore.model.kernels.cpu.transpose` gives it.
+        The pattern by atoms, as `sdlcore.sparse.kernels.cpu.transpose` gives it.
     offsets, columns, values
         The same by samples, with the codes.
     out

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels.calling import set_numba_threads
 from sdlcore.solvers import kernels as loops
 from sdlcore.solvers.codes import ROUNDING, Codes, MonotonicityError
+from sdlcore.sparse.kernels.calling import set_numba_threads
 
 CHECKED = 16
 """Dimensions in which a step's objective is checked. It is a sum over dimensions, each minimised on its own."""

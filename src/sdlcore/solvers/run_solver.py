@@ -9,9 +9,9 @@ from sdlcore.data.batches import BatchReader
 from sdlcore.data.memory import Activations
 from sdlcore.data.pairs import pair_sites
 from sdlcore.data.reading import open_checked
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.finite import not_finite
 from sdlcore.model.saving import load_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.solvers.registry import libraries_of
 from sdlcore.solvers.settings import SolverConfig

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.solvers.codes import Codes, codes_of
 from sdlcore.solvers.encoder import EncoderFit

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from sdlcore.memory import in_large_pages
-from sdlcore.model.kernels.choice import kernels_for
-from sdlcore.model.kernels.interface import Descent, Kernels
-from sdlcore.model.kernels.row_norms import RowNorms
-from sdlcore.processes import Group
+from sdlcore.parallel.groups import Group
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.kernels.interface import Descent, Kernels
+from sdlcore.sparse.kernels.row_norms import RowNorms
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.processes import ALONE, Group, Processes
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.old_plugins import let_search_among
+from sdlcore.parallel.groups import ALONE, Group, Processes
 from sdlcore.run import RunConfig, check_division
 from sdlcore.settings import Split
 
@@ -156,7 +157,8 @@ def divide(model: SparseCoder, processes: Processes) -> None:
         if name in model.latent_names:
             parameter = model.get_parameter(name)
             parameter.data = tensor[processes.latents.part(len(tensor))].clone()
-    model.processes = model.sigma.processes = processes
+    model.processes = processes
+    let_search_among(model.sigma, processes)
 
 
 @torch.no_grad()
@@ -167,4 +169,5 @@ def unite(model: SparseCoder) -> None:
         for parameter in {model.get_parameter(name): None for name in model.latent_names}:  # tied ones once
             parameter.data = latents.whole(parameter)
         model.cpu()
-    model.processes = model.sigma.processes = ALONE
+    model.processes = ALONE
+    let_search_among(model.sigma, ALONE)

@@ -17,8 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdlcore.model.kernels.compiling import announcing
 from sdlcore.run import RunConfig
+from sdlcore.sparse.kernels.compiling import announcing
 from sdlcore.storage.files import naming_a_full_disk
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sdlcore.data.batches import Readable, read_pair
 from sdlcore.data.pairs import pair_sites
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.processes import Group
+from sdlcore.model.coder import SparseCoder
+from sdlcore.parallel.groups import Group
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig
 from sdlcore.training.geometric_median import geometric_median

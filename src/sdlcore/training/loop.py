@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.errors import DivergedError
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import RunConfig
 from sdlcore.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from sdlcore.training.history import History, Sink, Watch

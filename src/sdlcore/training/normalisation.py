@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdlcore.data.batches import Readable
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 
 RIDGE = 1e-3
 """What a whitening adds to the variance of every direction, as a share of the mean: directions that hold nothing but

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from sdlcore.model.kernels.interface import Kernels
-from sdlcore.model.kernels.row_norms import RowNorms
+from sdlcore.sparse.kernels.interface import Kernels
+from sdlcore.sparse.kernels.row_norms import RowNorms
 from sdlcore.training.history import Row
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import TorchOptimizer
 

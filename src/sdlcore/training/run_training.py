@@ -12,9 +12,9 @@ import torch
 from sdlcore.data.anchors import load_anchors
 from sdlcore.data.batches import Order, TrainingRows
 from sdlcore.device import Device, choose_device
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import load_model
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.processes import Processes
+from sdlcore.parallel.groups import Processes
 from sdlcore.random_streams import stream
 from sdlcore.run import RunConfig
 from sdlcore.settings import Split

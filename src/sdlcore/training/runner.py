@@ -12,8 +12,8 @@ from typing import Any, Protocol, Self
 import torch
 
 from sdlcore.data.reading import content_digest, is_of_language_model, provenance_of_rows
+from sdlcore.model.coder import SparseCoder
 from sdlcore.model.saving import save_model
-from sdlcore.model.sparse_coder import SparseCoder
 from sdlcore.settings import Json
 from sdlcore.storage.files import provenance, sha256_of, write_json
 from sdlcore.training.history import Watch

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
-from sdlcore.model.kernels.choice import kernels_for
-from sdlcore.model.kernels.row_norms import RowNorms
-from sdlcore.model.kernels.workspace import Workspace
-from sdlcore.model.sparse_coder import Auxiliary, Scales, SparseCoder
+from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
 from sdlcore.run import RunConfig
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.kernels.row_norms import RowNorms
+from sdlcore.sparse.kernels.workspace import Workspace
 from sdlcore.training.adam import Adam
 from sdlcore.training.own_parts import OwnParts, Schedule, TorchOptimizer
 from sdlcore.training.packing import pack, unpack

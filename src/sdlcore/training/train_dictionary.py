@@ -8,8 +8,8 @@ import torch
 from sdlcore.data.anchors import Anchors
 from sdlcore.data.batches import TrainingRows
 from sdlcore.data.pairs import make_direction_pair, pair_sites
-from sdlcore.model.sparse_coder import SparseCoder
-from sdlcore.processes import ALONE, Processes
+from sdlcore.model.coder import SparseCoder
+from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig
 from sdlcore.training import normalisation

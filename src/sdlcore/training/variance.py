@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model.kernels.calling import array, row_loops
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
+from sdlcore.sparse.kernels.calling import array, row_loops
 
 
 def total_variance(x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from tests.forking import serve
 filling.COMMIT_BATCHES = 1
 for script in sys.argv[1:]:
     runpy.run_path(script, run_name="warm-up")
-import sdlcore.model.kernels.cpu
+import sdlcore.sparse.kernels.cpu
 # what else each would do again: half of its time, as in workflow/warm.py
 numba.njit(lambda: None)()
 

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 from sdlcore.evaluation.absorption import absorption, families
 from sdlcore.evaluation.recovery import Match
 from sdlcore.evaluation.zero_loss import Solution
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
 from sdlcore.sources.bench.samples import synthesise
 from sdlcore.study.rendering.figure4 import Learned, figure4, figure4_rows, least_recovering

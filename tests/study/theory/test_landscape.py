@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdlcore.losses.reconstruction import reconstruction
-from sdlcore.model.sparse_coder import SparseCoder
+from sdlcore.model.coder import SparseCoder
 from sdlcore.random_streams import stream
 from sdlcore.run import ModelConfig
 from sdlcore.study.theory.landscape import (

@@ -1,23 +1,19 @@
 """Gated: one pre-activation decides whether a latent is active, and its own scale and offset how much."""
 
-from typing import Self
-
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
-from sdlcore.model.sigma import Sigma, above_interference
-from sdlcore.model.sparse import decode
-from sdlcore.model.support import Support
-from sdlcore.run import ModelConfig
+from sdlcore.model.activation import Activation
+from sdlcore.sparse.search import Above, Search
+from sdlcore.sparse.support import Support
 
 
-class Gated(Sigma):
-    """(e^r z + c) H(z) with a scale r and an offset c a latent (Rajamanoharan et al. 2024a).
+class Gated(Activation):
+    """relu(e^r z + c) H(z), with a scale r and an offset c for each latent (Rajamanoharan et al. 2024a).
 
-    z is the gate's pre-activation; the magnitude's, e^r (W_E x) + b_mag, is the same up to c = b_mag - e^r b_gate. The
-    gate learns through the L1 penalty and its own reconstruction.
+    z is the gate's pre-activation. The paper's magnitude path, e^r (W_E x) + b_mag, shares the encoder's rows, so it is
+    e^r z up to the offset c = b_mag - e^r b_gate. The step H passes no gradient: the gate learns through the L1 penalty
+    on relu(z) and through a reconstruction from relu(z) (`sdlcore.losses.gate`).
     """
 
     def __init__(self, n_q: int) -> None:
@@ -25,28 +21,18 @@ class Gated(Sigma):
         self.log_scale = nn.Parameter(torch.zeros(n_q, dtype=torch.float32))
         self.offset = nn.Parameter(torch.zeros(n_q, dtype=torch.float32))
 
-    @classmethod
-    def of(cls, config: ModelConfig) -> Self:
-        return cls(config.n_q)
+    def forward(self, pre: Tensor) -> Tensor:
+        return torch.where(pre > 0, torch.relu(self.log_scale.exp() * pre + self.offset), 0.0)
 
-    def initial(self, name: str) -> float:
-        return 0.0
+    def search(self) -> Search:
+        return Above(0.0)
 
-    def values(self, pre_N: Tensor, support: Support) -> Tensor:
-        scale, offset = (p.index_select(0, support.columns) for p in (self.log_scale, self.offset))
-        return torch.where(pre_N > 0, torch.relu(scale.exp() * pre_N + offset), 0.0)
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        scale, offset = support.per_latent(self.log_scale), support.per_latent(self.offset)
+        return torch.where(pre > 0, torch.relu(scale.exp() * pre + offset), 0.0)
 
-    def penalised(self, pre_N: Tensor, values_N: Tensor) -> Tensor:
-        return torch.relu(pre_N)
-
-    def loss(self, x_BR: Tensor, pre_N: Tensor, support: Support, W_dec: Tensor, b_dec: Tensor) -> dict[str, Tensor]:
-        """Return E || x_r - W_D relu(z) - b_D ||^2 of gates z, the decoder held fixed (Rajamanoharan et al. 2024a)."""
-        decoded_BR = decode(torch.relu(pre_N), support, W_dec.detach()).rows.sum(1)
-        x_hat_BR = self.processes.latents.sum(decoded_BR) + b_dec.detach()
-        return {"gate": mse_loss(x_hat_BR, x_BR, reduction="sum") / len(x_BR)}
-
-    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
-        return above_interference(z_BN, true_p)
+    def gates(self, pre: Tensor) -> Tensor:
+        return torch.relu(pre)
 
 
-SIGMA = Gated
+ACTIVATION = Gated

@@ -1,77 +1,63 @@
 """JumpReLU: the latents are the pre-activations above a threshold that each latent learns."""
 
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sdlcore.model.preactivations import Entries, Preactivations
-from sdlcore.model.sigma import Sigma, above_interference
-from sdlcore.model.support import Support
-from sdlcore.run import ModelConfig
+from sdlcore.model.activation import Activation
+from sdlcore.sparse.search import Above, Search
+from sdlcore.sparse.support import Support
 
 
-class JumpReLU(Sigma):
-    """z H(z - theta) with a learned threshold a latent (eq. 6; Rajamanoharan et al. 2024b).
+class JumpReLU(Activation):
+    """z H(z - theta) with a learned threshold theta for each latent (eq. 6; Rajamanoharan et al. 2024b).
 
-    The gradient with respect to theta is the straight-through estimate with a rectangular kernel; the one with respect
-    to z is exact away from the jump. sigma(z) >= 0 needs theta >= 0. The kernel's width is ``bandwidth`` times the
-    threshold at the start, so that what is right for one scale of activations is right for another.
+    The gradient with respect to z is exact away from the jump. The one with respect to theta is the straight-through
+    estimate with a rectangular kernel. The kernel's width is ``bandwidth`` times the threshold at the start, so that
+    what is right for one scale of activations is right for another.
     """
-
-    start: Tensor
 
     def __init__(self, n_q: int, init_threshold: float, bandwidth: float) -> None:
         super().__init__()
-        self.threshold = nn.Parameter(torch.full((n_q,), init_threshold, dtype=torch.float32))
-        self.register_buffer("start", torch.tensor(init_threshold, dtype=torch.float32))
+        self.add_threshold(n_q, init_threshold)
         self.relative_bandwidth = bandwidth
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Self:
-        return cls(config.n_q, config.init_threshold, config.bandwidth)
 
     @property
     def bandwidth(self) -> Tensor:
         """Width of the kernel, in the units of pre-activations (0-d)."""
         return self.relative_bandwidth * self.start
 
-    @torch.no_grad()
-    def start_at(self, threshold: Tensor, b_enc: Tensor) -> None:
-        """Start all thresholds at one."""
-        self.start.copy_(threshold)
-        self.threshold.fill_(threshold)
+    def forward(self, pre: Tensor) -> Tensor:
+        return _Jump.apply(pre, self.threshold.expand_as(pre), self.bandwidth)
 
-    def initial(self, name: str) -> Tensor:
-        return self.start
-
-    def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+    def search(self) -> Search:
         # in training also the entries below their threshold that the kernel reaches
-        reach = self.bandwidth / 2 if self.training else 0.0
-        return pre_BQ.above(self.threshold.detach() - reach)
+        return Above(self.threshold.detach() - (self.bandwidth / 2 if self.training else 0.0))
 
-    def values(self, pre_N: Tensor, support: Support) -> Tensor:
-        return _Jump.apply(pre_N, self.threshold.index_select(0, support.columns), self.bandwidth)
-
-    def step(self, pre_N: Tensor, support: Support) -> Tensor:
-        """H(z - theta), whose gradient is the kernel's: the smoothed step that the L0 penalty sums (N)."""
-        return _Step.apply(pre_N.detach(), self.threshold.index_select(0, support.columns), self.bandwidth)
-
-    def oracle(self, z_BN: np.ndarray, true_p: np.ndarray) -> np.ndarray:
-        return above_interference(z_BN, true_p)
-
-    @torch.no_grad()
-    def constrain(self) -> None:
-        self.threshold.clamp_(min=0.0)
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        return _Jump.apply(pre, support.per_latent(self.threshold), self.bandwidth)
 
 
-SIGMA = JumpReLU
+ACTIVATION = JumpReLU
+
+
+def step(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
+    """Return H(z - theta). Its gradient reaches theta only and is the kernel's (Rajamanoharan et al. 2024b, sec. 4).
+
+    Parameters
+    ----------
+    pre, threshold
+        Pre-activations and the threshold of each, of one shape.
+    bandwidth
+        Width of the kernel (0-d).
+    """
+    return _Step.apply(pre.detach(), threshold, bandwidth)
 
 
 def _kernel(pre: Tensor, threshold: Tensor, bandwidth: Tensor) -> Tensor:
-    """Rectangular kernel of unit mass and width ``bandwidth`` around the threshold."""
+    """Return the rectangular kernel of unit mass and width ``bandwidth`` around the threshold."""
     return ((pre - threshold).abs() < bandwidth / 2).to(pre.dtype) / bandwidth
 
 
@@ -101,5 +87,4 @@ class _Step(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         pre, threshold = ctx.saved_tensors
-        # the step's gradient reaches theta only (Rajamanoharan et al. 2024b, section 4)
         return None, -_kernel(pre, threshold, ctx.bandwidth) * gradient, None

@@ -3,15 +3,22 @@
 import torch
 from torch import Tensor
 
-from sdlcore.model.sigma import Sigma
-from sdlcore.model.support import Support
+from sdlcore.model.activation import Activation
+from sdlcore.sparse.search import Above, Search
+from sdlcore.sparse.support import Support
 
 
-class ReLU(Sigma):
+class ReLU(Activation):
     """max(0, z)."""
 
-    def values(self, pre_N: Tensor, support: Support) -> Tensor:
-        return torch.relu(pre_N)
+    def forward(self, pre: Tensor) -> Tensor:
+        return torch.relu(pre)
+
+    def search(self) -> Search:
+        return Above(0.0)
+
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        return torch.relu(pre)
 
 
-SIGMA = ReLU
+ACTIVATION = ReLU

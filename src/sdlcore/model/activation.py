@@ -1,0 +1,115 @@
+"""The interface of activation functions: what a method computes, and what the fast path needs to know of it.
+
+A method is one class in `sdlcore.model.activations`, or in a plugin. Its `forward` is the definition, in plain torch on
+dense matrices. That alone is enough to train. A method that also declares a `search` is computed only at the entries
+that the search finds; `values` gives the latents there. tests/model/test_equivalence.py compares the two.
+
+Shapes: B samples, n_q latents (``d_sae`` elsewhere), N entries of the batch that a search found.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sdlcore.sparse.search import Search
+from sdlcore.sparse.support import Support
+
+
+class Activation(nn.Module):
+    """An activation function, written sigma in the paper (section 2.4): latents from pre-activations.
+
+    A subclass writes `forward`, and may write `search` with `values`, and `gates`. Its ``__init__`` takes settings
+    of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`).
+    """
+
+    threshold: Tensor
+    start: Tensor
+
+    def forward(self, pre: Tensor) -> Tensor:
+        """Return the latents (B x n_q) of pre-activations (B x n_q): none below zero, most of them zero."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its latents; write forward(pre)")
+
+    def search(self) -> Search | None:
+        """Return which entries of a batch may have a latent above zero or pass a gradient on.
+
+        None, the default, for all of them: every pre-activation is then computed and kept, which is slower.
+        """
+        return None
+
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        """Return the latents (N) of the pre-activations (N) that the search found.
+
+        ``support`` tells the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. A pre-activation
+        far below zero gives zero: those of auxiliary latents are -1e9.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
+
+    def gates(self, pre: Tensor) -> Tensor | None:
+        """Return what trains in the latents' place where latents pass too little gradient on, of the shape of ``pre``.
+
+        The L1 penalty sums these gates, and a decoder that is held fixed reconstructs from them
+        (`sdlcore.losses.gate`). None, the default, if latents need no gates.
+        """
+        return None
+
+    def add_threshold(self, n_q: int, start: float) -> None:
+        """Give each latent a trainable ``threshold`` (n_q), which is never below zero, and remember its ``start``."""
+        self.threshold = nn.Parameter(torch.full((n_q,), start, dtype=torch.float32))
+        self.register_buffer("start", torch.tensor(start, dtype=torch.float32))
+
+    def initial(self, name: str) -> float | Tensor:
+        """Return the value at which a latent's parameter starts, for latents that are resampled."""
+        return self.start if name == "threshold" else 0.0
+
+    @torch.no_grad()
+    def start_at(self, threshold: Tensor, b_enc: Tensor) -> None:
+        """Let only pre-activations above a threshold (0-d) pass at the start of a training.
+
+        The latents' own thresholds are set to it where there are any; otherwise the encoder's biases (n_q) are lowered.
+        """
+        if "threshold" in self._parameters:
+            self.start.copy_(threshold)
+            self.threshold.fill_(threshold)
+        else:
+            b_enc.sub_(threshold)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Raise thresholds below zero to zero, after a step."""
+        if "threshold" in self._parameters:
+            self.threshold.clamp_(min=0.0)
+
+
+class Selecting(Activation):
+    """An activation that keeps a given number k of latents."""
+
+    def __init__(self, k: int | None) -> None:
+        super().__init__()
+        if k is None:
+            raise ValueError(f"{type(self).__name__} needs k")
+        self.k = k
+
+
+class Weights(NamedTuple):
+    """The weights of a model, as an `Encoder` sees them."""
+
+    W_enc: Tensor
+    """n_q x n_p."""
+    b_enc: Tensor
+    """n_q."""
+    W_dec: Tensor
+    """n_q x n_r: a row for each latent."""
+    b_dec: Tensor
+    """n_r."""
+
+
+class Encoder(Activation):
+    """An encoder that needs more than the pre-activations, such as the decoder. It is computed densely.
+
+    A subclass writes `encode` instead of `forward`.
+    """
+
+    def encode(self, x: Tensor, weights: Weights) -> Tensor:
+        """Return the latents (B x n_q), none below zero, of samples (B x n_p)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its latents; write encode(x, weights)")

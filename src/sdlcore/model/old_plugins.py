@@ -1,0 +1,128 @@
+"""Plugins' activations that were written before activations declared their searches.
+
+Until November 2026 an activation searched by itself (``select``, ``narrow``), gave its latents by `Activation.values`
+alone, and could override ``penalised``, ``loss``, ``oracle`` and ``of``. Such classes still work. `adapted` names what
+the registry adds to them; nothing else in the package knows of the old methods, but for the three functions at the end.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdlcore.model.activation import Activation
+from sdlcore.parallel.groups import ALONE, Processes
+from sdlcore.parallel.search import divided
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.preactivations import Entries, Preactivations
+from sdlcore.sparse.search import Above, Search
+from sdlcore.sparse.support import Support
+
+
+class OldMethods:
+    """What `Activation` had: methods that an old class calls through ``super()``. It comes last among its bases."""
+
+    processes = ALONE
+
+    def select(self: Any, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        """Return what the search that is declared finds."""
+        return _declared(self).find(pre_BQ, slack)
+
+    def narrow(self: Any, found: Entries) -> Entries:
+        """Return what the search that is declared keeps."""
+        return _declared(self).narrow(found)
+
+
+def _declared(activation: Any) -> Search:
+    search = activation.declared_search() or Above(0.0)
+    return divided(search, activation.processes)
+
+
+class _BySelect(Search):
+    """The search of a class that overrides ``select``."""
+
+    def __init__(self, activation: Any) -> None:
+        self.activation = activation
+
+    def mask(self, pre: Tensor) -> Tensor:
+        found = self.find(_as_given(pre))
+        return found.support.dense(torch.ones_like(found.pre)).bool()
+
+    def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        return self.activation.select(pre_BQ, slack)
+
+    def narrow(self, found: Entries) -> Entries:
+        return self.activation.narrow(found)
+
+    def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
+        return _declared(self.activation).ranks(pre_N, support)
+
+
+def adapted(cls: type[Activation]) -> dict[str, Any]:
+    """Return the attributes that the class of a plugin needs beside its own, by what it overrides.
+
+    - ``select`` or ``narrow``: a search that calls it.
+    - `Activation.values` without `Activation.forward`: a definition made of it, at positive pre-activations unless
+      another search is declared.
+    - `Activation.forward` without `Activation.values`: no search, since the one of its base finds other latents.
+    """
+    body: dict[str, Any] = {"declared_search": cls.search}
+    depth = {name: _depth(cls, name) for name in ("forward", "values", "search", "select", "narrow")}
+    by_values = depth["values"] < depth["forward"]
+    if by_values:
+        body["forward"] = _forward_by_values
+    if min(depth["select"], depth["narrow"]) < depth["search"]:
+        body["search"] = lambda self: _BySelect(self)
+    elif by_values and cls.search is Activation.search:
+        body["search"] = lambda self: Above(0.0)
+    elif depth["forward"] < min(depth["values"], depth["search"]):
+        body["search"] = lambda self: None
+    return body
+
+
+def _depth(cls: type, name: str) -> int:
+    """Return the place of the class that defines a method, among the bases of another."""
+    return next((i for i, base in enumerate(cls.__mro__) if name in vars(base)), len(cls.__mro__))
+
+
+def _forward_by_values(self: Activation, pre: Tensor) -> Tensor:
+    """Return the latents (B x n_q), by what a class computes at the entries of its search."""
+    search = self.search()
+    assert search is not None, "a class that overrides values declares a search, or extends one that does"
+    mask = search.mask(pre)
+    offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
+    support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
+    return support.dense(self.values(pre[mask], support))
+
+
+def _as_given(pre: Tensor) -> Preactivations:
+    """Return pre-activations as a product with the identity, to be searched."""
+    n_q = pre.shape[1]
+    return Preactivations(pre, torch.eye(n_q, dtype=pre.dtype, device=pre.device), pre.new_zeros(n_q))
+
+
+def let_search_among(sigma: Activation, processes: Processes) -> None:
+    """Tell an activation that searches by itself which processes have other entries."""
+    if isinstance(sigma, OldMethods):
+        sigma.processes = processes
+
+
+def old_loss(
+    sigma: Activation, x_BR: Tensor, pre_N: Tensor, support: Support, W_dec: Tensor, b_dec: Tensor
+) -> dict[str, Tensor]:
+    """Return the squared errors that the activation's ``loss`` gives, by name."""
+    own = getattr(sigma, "loss", None)
+    return {} if own is None else own(x_BR, pre_N, support, W_dec, b_dec)
+
+
+def old_penalised(sigma: Activation, pre_N: Tensor, values_N: Tensor) -> Tensor:
+    """Return what the L1 penalty sums (N): the latents, or what the activation's ``penalised`` gives."""
+    own = getattr(sigma, "penalised", None)
+    return values_N if own is None else own(pre_N, values_N)
+
+
+def old_oracle(sigma: Activation) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """Return the activation's ``oracle``, None without one."""
+    return getattr(sigma, "oracle", None)

@@ -1,0 +1,1 @@
+"""Samples and latents divided among processes."""

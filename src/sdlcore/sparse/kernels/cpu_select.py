@@ -1,0 +1,333 @@
+"""Search kernels on the CPU: select the few pre-activations that matter from tiles, compiled by numba.
+
+Pre-activations come in tiles, B rows x some columns, straight from a matrix product and still in the cache. A number in
+a tile stands for a pre-activation by its type: float32 and float64 are the product W_E x, int32 that of quantised
+factors, to be multiplied by ``scale[0, column] * factor[row, 0]``, and ``bias`` is to be added; int16 are the bits of
+whole pre-activations in bfloat16. The other two rows of ``scale`` and columns of ``factor`` have products that are
+added to quantised ones. Every row is looked through by one thread in a fixed order, so results do not depend on the
+number of threads.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import prange
+from numba.core import cgutils, types
+from numba.cpython.unsafe import numbers
+from numba.extending import intrinsic, overload
+
+from sdlcore.sparse.kernels.cpu import _FAST, parallel, serial
+from sdlcore.sparse.kernels.cpu_tiles import fetch_line
+
+_trailing_zeros: Any = numbers.trailing_zeros
+_BLOCK = 16
+"""Columns that are asked at once which of them exceed the bound: what the widest registers hold. Of most none does."""
+
+
+def _compare(typing: Any, row: Any, first: Any, bounds: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lane = context.get_value_type(row.dtype)
+        block = ir.VectorType(lane, _BLOCK)
+
+        def load(kind: Any, value: Any) -> Any:
+            data = cgutils.create_struct_proxy(kind)(context, builder, value).data
+            start = builder.bitcast(builder.gep(data, [arguments[1]]), block.as_pointer())
+            return builder.load(start, align=row.dtype.bitwidth // 8)
+
+        numbers = load(row, arguments[0])
+        if isinstance(bounds, types.Array):
+            least = load(bounds, arguments[2])
+        else:
+            one = builder.insert_element(ir.Constant(block, ir.Undefined), arguments[2], ir.IntType(32)(0))
+            least = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), _BLOCK), [0] * _BLOCK))
+        compare = builder.fcmp_ordered if isinstance(row.dtype, types.Float) else builder.icmp_signed
+        bits = builder.bitcast(compare(">", numbers, least), ir.IntType(_BLOCK))
+        return builder.zext(bits, ir.IntType(64))
+
+    like = bounds if isinstance(bounds, types.Array) else row.dtype
+    return types.int64(row, types.intp, like), code
+
+
+_exceeding: Any = intrinsic(_compare)
+"""``_exceeding(row, first, bounds)``: which of a block's numbers, from ``first`` on, exceed their bound, as bits.
+
+``bounds`` are an array like ``row``, or one for all. A loop of numba's would compare one number after the other.
+"""
+
+
+@serial
+def _append(
+    hits: Any, first: int, start: int, row: np.ndarray, columns: np.ndarray, values: np.ndarray, at: Any
+) -> Any:
+    """Write the columns and numbers of a block that ``hits`` names, from ``at`` on, and return where they end."""
+    while hits:
+        j = first + _trailing_zeros(hits)
+        columns[at] = start + j
+        values[at] = row[j]
+        at += 1
+        hits &= hits - 1
+    return at
+
+
+@serial
+def _values(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Return the pre-activations of a row of a tile, written to ``out``: vector units then compare what they read."""
+    _write(row, scale, bias, factor, out)
+    return out
+
+
+def _write(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
+    """Write pre-activations by the type of the tile."""
+    raise TypeError("for use in compiled code only")
+
+
+# not strict, which would take annotations for differences between signatures
+@overload(_write, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
+def _compiled_write(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> Any:
+    def from_bfloat16(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> None:
+        for j in range(len(row)):
+            out[j] = np.int32(np.int32(row[j]) << 16).view(np.float32)
+
+    def from_integers(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> None:
+        of_row, of_norms, of_lost = factor[0], factor[1], factor[2]
+        counts, norms, lost = scale[0], scale[1], scale[2]
+        for j in range(len(row)):
+            number = np.float32(row[j]) * (counts[j] * of_row)
+            out[j] = number + bias[j] + norms[j] * of_norms + lost[j] * of_lost
+
+    def from_product(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> None:
+        for j in range(len(row)):
+            out[j] = row[j] + bias[j]
+
+    return {numba.types.int16: from_bfloat16, numba.types.int32: from_integers}.get(row.dtype, from_product)
+
+
+def _keys(row: np.ndarray, scale: tuple, bias: np.ndarray, factor: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Return numbers in the order of pre-activations where they are positive, and no more than zero elsewhere."""
+    raise TypeError("for use in compiled code only")
+
+
+@overload(_keys, jit_options={"fastmath": _FAST, "error_model": "numpy"}, strict=False)
+def _compiled_keys(row: Any, scale: Any, bias: Any, factor: Any, out: Any) -> Any:
+    if row.dtype == numba.types.int16:
+        return lambda row, scale, bias, factor, out: row
+    return lambda row, scale, bias, factor, out: _values(row, scale, bias, factor, out)
+
+
+@serial
+def _divide(bits: np.ndarray, k: int) -> Any:
+    """Return two integers: more than k of ``bits`` exceed the first, at most k the second; and how many exceed that.
+
+    They are neighbours, or k exceed the second. There must be more than k bits, all positive. By bisection, since
+    counting what exceeds a number is what vector units do.
+    """
+    integer = bits.dtype.type
+    low, high = bits[0], bits[0]
+    for i in range(len(bits)):
+        low = min(low, bits[i])
+        high = max(high, bits[i])
+    low = integer(low - 1)
+    exceed: Any = 0
+    while high - low > 1:
+        # numba widens integers to 64 bits, which would halve the number of lanes that a vector compares
+        middle = integer(low + (high - low) // 2)
+        above = np.int32(0)
+        for i in range(len(bits)):
+            above = np.int32(above + np.int32(bits[i] > middle))
+        if above > k:
+            low = middle
+        else:
+            high, exceed = middle, above
+            if exceed == k:
+                break
+    return low, high, exceed
+
+
+@serial
+def _prune(columns: np.ndarray, values: np.ndarray, bits: np.ndarray, found: int, k: int) -> Any:
+    """Keep the k largest of ``found`` > k positive entries, in their order and of equal ones the first.
+
+    Returns a bound that only the k exceed, or that the least of them equals. ``bits`` are ``values`` read as integers,
+    which are in the same order; both have more room than entries.
+    """
+    _, edge, exceed = _divide(bits[:found], k)
+    equal = k - exceed
+    kept: Any = 0
+    for i in range(found):
+        at_edge = bits[i] == edge and equal > 0
+        columns[kept] = columns[i]
+        values[kept] = values[i]
+        kept += np.int64(at_edge or bits[i] > edge)
+        equal -= np.int64(at_edge)
+    bits[-1] = edge
+    return values[-1]
+
+
+@serial
+def _first_bound(keys: np.ndarray, k: int, values: np.ndarray, bits: np.ndarray) -> Any:
+    """Return a bound that at least k keys of a row exceed, or zero: one that the maxima of more than k groups do.
+
+    ``bits`` are ``values`` read as integers, with room for an eighth of the row.
+    """
+    groups = len(keys) // (8 * _BLOCK) * _BLOCK
+    if groups <= k:
+        return values.dtype.type(0)
+    for group in range(0, groups, _BLOCK):
+        for j in range(_BLOCK):
+            values[group + j] = values.dtype.type(0)
+        for first in range(8 * group, 8 * (group + _BLOCK), _BLOCK):
+            for j in range(_BLOCK):
+                key = keys[first + j]
+                values[group + j] = key if key > values[group + j] else values[group + j]
+    low, high, exceed = _divide(bits[:groups], k)
+    bits[0] = high if exceed == k else max(low, 0)
+    return values[0]
+
+
+@parallel
+def push_largest(
+    pre: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    factor: np.ndarray,
+    start: int,
+    k: int,
+    chunks: int,
+    columns: np.ndarray,
+    values: np.ndarray,
+    bits: np.ndarray,
+    counts: np.ndarray,
+    bounds: np.ndarray,
+    maxima: np.ndarray,
+    maxima_bits: np.ndarray,
+    written: np.ndarray,
+) -> None:
+    """Take a tile, whose first column is ``start``, into the candidates for the k largest of each row.
+
+    ``columns`` and ``values`` (B x room) hold ``counts`` candidates of each row and their keys by column, ``bounds``
+    what a key has to exceed to become one, ``written`` room for a row a chunk. When the room of candidates, k + 16 at
+    least, is full, all but the k largest go, and the bound rises to the least of them.
+    """
+    rows, n = pre.shape
+    room = columns.shape[1]
+    whole = n - n % _BLOCK
+    stop = start + n
+    of_columns, of_bias = (scale[0, start:stop], scale[1, start:stop], scale[2, start:stop]), bias[start:stop]
+    for chunk in prange(chunks):
+        for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
+            mine, kept = columns[r], values[r]
+            keys = _keys(pre[r], of_columns, of_bias, factor[r], written[chunk, :n])
+            bound, found = bounds[r], counts[r]
+            if start == 0:
+                bound = max(bound, _first_bound(keys, k, maxima[chunk], maxima_bits[chunk]))
+            for first in range(0, whole, _BLOCK):
+                fetch_line(pre[r], n + first)  # of the next row
+                hits = _exceeding(keys, first, bound)
+                if hits and found + _BLOCK > room:
+                    bound = _prune(mine, kept, bits[r], found, k)
+                    found = k
+                    hits = _exceeding(keys, first, bound)
+                found = _append(hits, first, start, keys, mine, kept, found)
+            if whole < n:
+                if found + _BLOCK > room:
+                    bound = _prune(mine, kept, bits[r], found, k)
+                    found = k
+                for j in range(whole, n):
+                    if keys[j] > bound:
+                        mine[found] = start + j
+                        kept[found] = keys[j]
+                        found += 1
+            bounds[r], counts[r] = bound, found
+
+
+@parallel
+def settle_largest(
+    k: int, columns: np.ndarray, values: np.ndarray, bits: np.ndarray, counts: np.ndarray, bounds: np.ndarray
+) -> None:
+    """Leave at most k candidates of each row, and the bound that they exceed or reach."""
+    for r in prange(len(columns)):
+        if counts[r] > k:
+            bounds[r] = _prune(columns[r], values[r], bits[r], counts[r], k)
+            counts[r] = k
+
+
+@parallel
+def push_above(
+    pre: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    factor: np.ndarray,
+    bounds: np.ndarray,
+    start: int,
+    found: int,
+    columns: np.ndarray,
+    values: np.ndarray,
+    starts: np.ndarray,
+    counts: np.ndarray,
+    written: np.ndarray,
+) -> int:
+    """Append the entries of a tile that exceed their column's bound to the ``found`` ones, and return how many these
+    are then.
+
+    Row r has ``counts[r]`` of the tile's, by column, from ``starts[r]`` on in ``columns`` and ``values``, which have
+    room for all of a tile. ``written`` has room for a row a chunk.
+    """
+    rows, n = pre.shape
+    chunks = len(written)
+    whole = n - n % _BLOCK
+    stop = start + n
+    of_columns, of_bias = (scale[0, start:stop], scale[1, start:stop], scale[2, start:stop]), bias[start:stop]
+    least = bounds[start:stop]
+    for chunk in prange(chunks):
+        at = found + rows * chunk // chunks * n
+        for r in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
+            row = _values(pre[r], of_columns, of_bias, factor[r], written[chunk, :n])
+            starts[r] = at
+            for first in range(0, whole, _BLOCK):
+                fetch_line(pre[r], n + first)  # of the next row
+                hits = _exceeding(row, first, least)
+                at = _append(hits, first, start, row, columns, values, at)
+            for j in range(whole, n):
+                if row[j] > least[j]:
+                    columns[at] = start + j
+                    values[at] = row[j]
+                    at += 1
+            counts[r] = at - starts[r]
+    # chunks left room for all of their entries
+    for r in range(rows):
+        for i in range(counts[r]):
+            columns[found + i] = columns[starts[r] + i]
+            values[found + i] = values[starts[r] + i]
+        starts[r] = found
+        found += counts[r]
+    return found
+
+
+@parallel
+def narrow(
+    offsets: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    kept: np.ndarray,
+    into: np.ndarray,
+    bits: np.ndarray,
+    counts: np.ndarray,
+    k: int,
+) -> None:
+    """Write the ``counts`` positive of the k largest entries of each row where the row begins.
+
+    ``bits`` are ``into`` read as integers.
+    """
+    for r in prange(len(offsets) - 1):
+        start, stop = offsets[r], offsets[r + 1]
+        found: Any = 0
+        for i in range(start, stop):
+            kept[start + found] = columns[i]
+            into[start + found] = values[i]
+            found += np.int64(values[i] > 0)
+        if found > k:
+            _prune(kept[start:stop], into[start:stop], bits[start:stop], found, k)
+            found = k
+        counts[r] = found

@@ -1,0 +1,194 @@
+"""The numba backend of the sparse kernels: calls its compiled loops with tensors."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdlcore.sparse.kernels import tiles
+from sdlcore.sparse.kernels.calling import array, loops, row_loops, tiled_loops
+from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseRows
+from sdlcore.sparse.kernels.workspace import Workspace
+
+BLOCK = 1024
+"""Rows of a dictionary whose pieces are worked on at once: a quarter of what a core's second cache holds."""
+FULL = 6
+"""Entries of a row in such a block from which on to go through a dictionary block by block is faster."""
+MANY, LEAST = 16, 1 << 23
+"""Entries of a row of a dictionary, and multiplications in all, from which on gradients are summed by tiles."""
+
+
+class NumbaKernels:
+    """`sdlcore.sparse.kernels.interface.Kernels` for a CPU.
+
+    Parameters
+    ----------
+    workspace
+        Buffers that whoever owns it keeps from call to call; None for new ones each time.
+    """
+
+    def __init__(self, workspace: Workspace | None = None) -> None:
+        self.workspace = workspace
+
+    def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        return like.new_empty(shape) if self.workspace is None else self.workspace.take(shape, like.dtype)
+
+    def give(self, tensor: Tensor) -> None:
+        if self.workspace is not None:
+            self.workspace.give(tensor)
+
+    def largest(self, product: Product, k: int) -> SparseRows:
+        return tiles.largest(product, k, self.workspace or Workspace())
+
+    def above(self, product: Product, bounds: Tensor) -> SparseRows:
+        return tiles.above(product, bounds, self.workspace or Workspace())
+
+    def narrow(self, entries: SparseRows, k: int) -> SparseRows:
+        return tiles.narrow(entries, k)
+
+    def transpose(self, offsets: Tensor, columns: Tensor, n_q: int) -> tuple[Tensor, Tensor, Tensor]:
+        column_offsets = torch.empty(n_q + 1, dtype=torch.int64)
+        rows, order = torch.empty_like(columns), torch.empty_like(columns)
+        loops().transpose(array(offsets), array(columns), array(column_offsets), array(rows), array(order))
+        return column_offsets, rows, order
+
+    def ranks(self, offsets: Tensor, values: Tensor) -> Tensor:
+        places = torch.empty(len(values), dtype=torch.int64)
+        loops().ranks(array(offsets), array(values), array(places))
+        return places
+
+    def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
+        out = self.take((len(offsets) - 1, W.shape[1]), W)
+        given = [array(tensor) for tensor in (offsets, columns, values, W)]
+        if len(columns) * BLOCK < FULL * len(out) * len(W):
+            loops().gather_sum(*given, array(out))
+            return out
+        threads, width = torch.get_num_threads(), tiled_loops().PIECE // W.itemsize
+        pieces, blocks = -(-W.shape[1] // width), -(-len(W) // BLOCK)
+        # the fewest parts that give each thread as many tasks: each reads all of W
+        parts = threads // math.gcd(threads, pieces)
+        tiles = self.take((pieces * parts, BLOCK, width), W)
+        spare = np.empty(len(columns), np.int32), np.empty((len(out), blocks + 1), np.int64)
+        tiled_loops().gather_sum(*given, array(tiles), parts, *spare, array(out))
+        self.give(tiles)
+        return out
+
+    def dots(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
+    ) -> Tensor:
+        values = W.new_empty(len(rows))
+        if not _are_many(rows, W):
+            given = [array(tensor) for tensor in (column_offsets, rows, order, W, x)]
+            loops().dots(*given, groups, array(values))
+            return values
+        tiles = self._tiles(x)
+        given = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, W, tiles)]
+        tiled_loops().dots(*given, _edges_of_chunks(column_offsets), array(values))
+        self.give(tiles)
+        return values
+
+    def scatter_sum(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        out = self.take((len(column_offsets) - 1, x.shape[1]), x)
+        squares = x.new_empty(len(out))
+        if not _are_many(rows, out):
+            given = [array(tensor) for tensor in (column_offsets, rows, order, values, x)]
+            loops().scatter_sum(*given, groups, array(out), array(squares))
+            return out, squares
+        tiles = self._tiles(x)
+        given = [array(tensor) for tensor in (column_offsets, _samples(rows, groups), order, values, tiles)]
+        tiled_loops().scatter_sum(*given, _edges_of_chunks(column_offsets), array(out), array(squares))
+        self.give(tiles)
+        return out, squares
+
+    def decode_backward(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, W: Tensor, gradient: Tensor
+    ) -> Backward:
+        to_W = self.take(tuple(W.shape), W)
+        out = Backward(torch.empty_like(values), to_W, W.new_empty(len(W)), W.new_empty(len(W)))
+        given = [array(tensor) for tensor in (column_offsets, rows, order, values, W)]
+        results = [array(tensor) for tensor in out]
+        if not _are_many(rows, W):
+            loops().decode_backward(*given, array(gradient), *results)
+            return out
+        tiles = self._tiles(gradient)
+        tiled_loops().decode_backward(*given, array(tiles), _edges_of_chunks(column_offsets), *results)
+        self.give(tiles)
+        return out
+
+    def _tiles(self, x: Tensor) -> Tensor:
+        """Return the columns of x by pieces (pieces x rows x width), the last filled up with zeros."""
+        n, d = x.shape
+        width = tiled_loops().PIECE // x.itemsize
+        tiles = self.take((-(-d // width), n, width), x)
+        whole = d // width
+        tiles[:whole] = x[:, : whole * width].view(n, whole, width).transpose(0, 1)
+        if d % width:
+            tiles[whole].zero_()[:, : d % width] = x[:, whole * width :]
+        return tiles
+
+    def squared_norms(self, W: Tensor) -> Tensor:
+        return torch.from_numpy(row_loops().squared_norms(array(W)))
+
+    def row_products(self, A: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+        products, squares = W.new_empty(len(W)), W.new_empty(len(W))
+        row_loops().row_products(array(A), array(W), array(products), array(squares))
+        return products, squares
+
+    def site_norms(self, W: Tensor, sites: Sequence[int]) -> Tensor:
+        norms = W.new_empty(len(W), len(sites))
+        row_loops().site_norms(array(W), _edges(sites), array(norms))
+        return norms
+
+    def add_scaled_sites(self, out: Tensor, W: Tensor, sites: Sequence[int], factors: Tensor) -> None:
+        row_loops().add_scaled_sites(array(out), array(W), _edges(sites), array(factors))
+
+    def normalise_rows(self, W: Tensor, smallest: float = 1e-12) -> None:
+        row_loops().normalise_rows(array(W), smallest)
+
+    def adam(
+        self,
+        descents: Sequence[Descent],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        scale: Tensor | None = None,
+    ) -> None:
+        factor = 1.0 if scale is None else 1 / float(scale)
+        beta1, beta2 = betas
+        for p, gradient, mean, square, step, along in descents:
+            step += 1
+            size, root = lr / (1 - beta1 ** float(step)), (1 - beta2 ** float(step)) ** -0.5
+            numbers = [factor, beta1, 1 - beta1, beta2, 1 - beta2, size, root, eps]
+            # a tuple of scalars in the tensors' own type, or the loop would be computed in double precision
+            scalars = tuple(array(torch.tensor(numbers, dtype=p.dtype)))
+            arrays = [array(tensor) for tensor in (p, gradient, mean, square)]
+            if along is not None:
+                row_loops().adam_on_sphere(*arrays, array(along), scalars)
+            else:
+                row_loops().adam(*(each.reshape(-1) for each in arrays), scalars)
+
+
+def _are_many(entries: Tensor, W: Tensor) -> bool:
+    """Tell whether there are entries enough in each row of W, and in all, for tiles to pay."""
+    return len(entries) >= MANY * len(W) and len(entries) * W.shape[1] >= LEAST
+
+
+def _samples(rows: Tensor, groups: int) -> Tensor:
+    return rows if groups == 1 else rows // groups
+
+
+def _edges_of_chunks(column_offsets: Tensor) -> np.ndarray:
+    """Divide columns among threads, by how many entries they have."""
+    chunks = torch.get_num_threads()
+    wanted = int(column_offsets[-1]) * np.arange(chunks + 1) // chunks
+    edges = np.searchsorted(array(column_offsets), wanted)
+    edges[-1] = len(column_offsets) - 1
+    return edges
+
+
+def _edges(sites: Sequence[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(sites)])

@@ -1,0 +1,62 @@
+"""The Triton backend of the sparse kernels, for GPUs: torch's, but for what kernels of our own do in fewer passes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sdlcore.sparse.kernels import triton_adam, triton_screening, triton_search
+from sdlcore.sparse.kernels.interface import Backward, Descent, Product, SparseRows
+from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.sparse.kernels.triton_sums import sums
+
+
+class TritonKernels(TorchKernels):
+    """`sdlcore.sparse.kernels.interface.Kernels` for GPUs, in float32; torch searches products of other weights."""
+
+    def largest(self, product: Product, k: int) -> SparseRows:
+        if not _is_ours(product):
+            return super().largest(product, k)
+        search = triton_screening if triton_screening.pays(product) else triton_search
+        return search.largest(product, k)
+
+    def above(self, product: Product, bounds: Tensor) -> SparseRows:
+        if not _is_ours(product):
+            return super().above(product, bounds)
+        search = triton_screening if triton_screening.pays(product) else triton_search
+        return search.above(product, bounds)
+
+    def gather_sum(self, offsets: Tensor, columns: Tensor, values: Tensor, W: Tensor) -> Tensor:
+        return sums(offsets, columns, values, W).sums
+
+    def dots(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, W: Tensor, x: Tensor, groups: int = 1
+    ) -> Tensor:
+        found = sums(column_offsets, rows, None, x, W, groups).dots
+        return torch.empty_like(found).index_copy_(0, order.long(), found)
+
+    def scatter_sum(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, x: Tensor, groups: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        found = sums(column_offsets, rows, values[order], x, groups=groups)
+        return found.sums, found.squares
+
+    def decode_backward(
+        self, column_offsets: Tensor, rows: Tensor, order: Tensor, values: Tensor, W: Tensor, gradient: Tensor
+    ) -> Backward:
+        to_W, squares, products, dots = sums(column_offsets, rows, values[order], gradient, W)
+        return Backward(torch.empty_like(dots).index_copy_(0, order.long(), dots), to_W, squares, products)
+
+    def adam(
+        self,
+        descents: Sequence[Descent],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        scale: Tensor | None = None,
+    ) -> None:
+        triton_adam.adam(descents, lr, betas, eps, scale)
+
+
+def _is_ours(product: Product) -> bool:
+    return product.W.dtype == torch.float32 and product.upper is None

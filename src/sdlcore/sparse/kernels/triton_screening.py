@@ -1,0 +1,136 @@
+"""Find float32's entries of a product by tensor cores, which compute it in float16 many times faster.
+
+With x' and w' for a sample x and an encoder row w as they are rounded, each scaled by a power of two first,
+
+    |w . x - w' . x'| = |w . (x - x') + (w - w') . x'| <= |w| |x - x'| + |w - w'| |x'|,
+
+and what adding up in float32 can be off is a small share of |w| |x|. Added to the product in float16 as it is computed,
+all this makes it an upper bound, and twice as much below lies a lower one. They exclude nearly all entries, for
+certain. The others are computed in float32, and what is wanted is chosen by that. A sample of which too many are left
+is searched in float32. `sdlcore.sparse.screening` does the same on CPUs.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.nn import functional
+
+from sdlcore.sparse.kernels import triton_search
+from sdlcore.sparse.kernels.interface import LOST_TO_BIAS, VANISHED, Product, SparseRows
+from sdlcore.sparse.kernels.triton_search import Upper
+from sdlcore.sparse.kernels.triton_sums import sums
+
+LEAST = 1 << 33
+"""Multiplications of a product from which on it is screened. In float32 they take a third of a millisecond on an H100
+(some 50 TFLOP/s); to round both factors, and to wait for the GPU, takes about half of that."""
+_CANDIDATES = 4
+"""Times k: entries of a sample that float16 proposes. Of normal numbers in 4096 dimensions, bounds leave 1.6 on average
+(`python -m benchmarks.left_open`)."""
+_DENSE = 0.01
+"""Share of entries that exceed a bound from which on all are computed in float32. An entry alone takes as long as 30 of
+a dense product, by an H100's rates: 4 n_p bytes at 3 TB/s, and 2 n_p operations at 50 TFLOP/s."""
+_SAMPLES, _LATENTS = 8, 16
+"""Every which sample and latent that share is guessed by."""
+_ADDING = 1.5 * 2.0**-23
+"""For each product that is added up, what tensor cores lose at most, as a share of |w| |x|. They cut off what is added
+after the 24th bit of the largest, and four products or more are added to a sum at once (Fasi et al. 2021)."""
+_OTHERS = 64
+"""So many products more, for all that is lost otherwise: by sums in float32, scales and norms."""
+_MORE = 1 + 2.0**-6
+"""Times this, since these numbers themselves are rounded, and x' may be longer than x."""
+
+
+@triton.jit
+def _round(x, halves, numbers, width, BLOCK: tl.constexpr):
+    """Write a row in float16, scaled; and its unit, its norm, and that of what rounding takes from it."""
+    row, inner = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    value = tl.load(x + row * width + inner, mask=inner < width, other=0.0)
+    # the power of two that is the largest number's exponent, where its inverse is one, too
+    bits = tl.max(tl.abs(value)).to(tl.int32, bitcast=True) & 0x7F800000
+    bits = tl.minimum(tl.maximum(bits, 1 << 23), 253 << 23)
+    unit, inverse = bits.to(tl.float32, bitcast=True), ((254 << 23) - bits).to(tl.float32, bitcast=True)
+    half = (value * inverse).to(tl.float16)
+    lost = value - half.to(tl.float32) * unit
+    tl.store(halves + row * width + inner, half, mask=inner < width)
+    tl.store(numbers + row * 3, unit)
+    tl.store(numbers + row * 3 + 1, tl.sqrt(tl.sum(value * value)))
+    tl.store(numbers + row * 3 + 2, tl.sqrt(tl.sum(lost * lost)))
+
+
+def pays(product: Product) -> bool:
+    """Whether screening is faster than the product in float32: of many multiplications, on NVIDIA's tensor cores."""
+    x, W, *_ = product
+    known = x.is_cuda and torch.version.hip is None
+    return known and product.dtype == torch.float32 and x.numel() * len(W) >= LEAST
+
+
+def largest(product: Product, k: int) -> SparseRows:
+    """Return the k largest entries of each row, as `sdlcore.sparse.kernels.triton_search.largest`."""
+    n_rows, few = len(product.x), _CANDIDATES * k
+    if few > len(product.W) // 4:
+        return triton_search.largest(product, k)
+    rounded, upper = _bounded(product)
+    proposed = triton_search.largest(rounded, few, upper)
+    columns, highest = proposed.columns.view(n_rows, few), proposed.values.view(n_rows, few)
+    added = (upper.rows[:, None, 1:] * upper.columns[columns, 1:]).sum(2)
+    # an entry whose bounds are not numbers may be anything: it stays open, and rules out no other
+    lowest = (highest - 2 * added).nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    # no fewer than k are at least this
+    least = lowest.topk(k, dim=1).values[:, -1:]
+    is_open = ~(highest < least)
+    places = is_open.flatten().nonzero().squeeze(1)
+    offsets = functional.pad(is_open.sum(1).cumsum(0), (1, 0))
+    entries = _computed(product, offsets, proposed.columns[places])
+    keys = torch.full((n_rows * few,), torch.iinfo(torch.int64).min, device=columns.device)
+    keys[places] = triton_search.packed(entries.columns, entries.values)
+    found = triton_search.rows_of(keys.view(n_rows, few).topk(k, dim=1, sorted=False).values)
+    # entries that were not proposed are at most the least that was: where that is excluded, so are they
+    others = is_open.all(1).nonzero().squeeze(1)
+    if len(others):
+        searched = product._replace(x=product.x[others])
+        # added up as the others are, lest bits depend on what was certain
+        more = triton_search.largest(searched, k)
+        more = _computed(searched, more.offsets, more.columns)
+        found.columns.view(n_rows, k)[others] = more.columns.view(-1, k)
+        found.values.view(n_rows, k)[others] = more.values.view(-1, k)
+    return found
+
+
+def above(product: Product, bounds: Tensor) -> SparseRows:
+    """Return the entries that exceed their column's bound."""
+    some = torch.addmm(product.b[::_LATENTS], product.x[::_SAMPLES], product.W[::_LATENTS].T)
+    if (some > bounds[::_LATENTS]).float().mean() > _DENSE:
+        return triton_search.above(product, bounds)
+    rounded, upper = _bounded(product)
+    candidates = triton_search.above(rounded, bounds, upper)
+    computed = _computed(product, candidates.offsets, candidates.columns)
+    return computed.where(computed.values > bounds[computed.columns])
+
+
+def _bounded(product: Product) -> tuple[Product, Upper]:
+    """Return a product in float16, and what makes it an upper bound of float32's."""
+    x, W, b, *_ = product
+    (x_half, of_x), (W_half, of_W) = _rounded(x), _rounded(W)
+    (unit_B, norm_B, lost_B), (unit_Q, norm_Q, lost_Q) = of_x.unbind(1), of_W.unbind(1)
+    share = _ADDING * (x.shape[1] + _OTHERS)
+    vanished = x.shape[1] ** 0.5 * VANISHED
+    off = lost_B + vanished + share * (norm_B + vanished), norm_B + lost_B + 2 * vanished
+    rows = torch.stack([unit_B, _MORE * off[0], _MORE * off[1], torch.ones_like(unit_B)], 1)
+    columns = torch.stack([unit_Q, norm_Q + vanished, lost_Q + vanished, LOST_TO_BIAS * b.abs()], 1)
+    return Product(x_half, W_half, b, torch.float16), Upper(rows, columns)
+
+
+def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows in float16, and three numbers of each (`_round`)."""
+    halves, numbers = x.new_empty(x.shape, dtype=torch.float16), x.new_empty(len(x), 3)
+    width = x.shape[1]
+    block = triton.next_power_of_2(width)
+    _round[(len(x),)](x.contiguous(), halves, numbers, width, BLOCK=block, num_warps=min(16, max(1, block // 256)))
+    return halves, numbers
+
+
+def _computed(product: Product, offsets: Tensor, columns: Tensor) -> SparseRows:
+    """Return entries with the values that float32 has there."""
+    x, W, b, *_ = product
+    return SparseRows(offsets, columns, sums(offsets, columns, None, W, x).dots + b[columns])

@@ -1,0 +1,230 @@
+"""Search the product W_E x_p + b_E on a GPU, as it is computed: no B x n_q matrix is written.
+
+The latents are gone through slice by slice. A tile of the product stays in registers; only those of its entries that
+may be wanted leave them, into a list of each row with room for the whole slice, so that it cannot overflow. An entry is
+kept as a whole number, its key: the greater its value, and of equal values the smaller its column, the greater its key.
+The k largest of a row are so the same whatever the order in which entries arrive.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.nn import functional
+
+from sdlcore.sparse.kernels.interface import Product, SparseRows
+
+_ENTRIES = 1 << 26
+"""Entries of the product that a slice has at most: their lists take 8 bytes each."""
+_LEAST, _GROWTH = 1024, 3
+"""Latents of the first slice, and of a later one at most, as a share of all before it. Those of large batches have no
+fewer than the first."""
+_READ = 512
+"""Keys of lists that a program reads at once."""
+
+
+@triton.jit
+def _collect(
+    x,
+    W,
+    b,
+    of_rows,
+    of_columns,
+    bounds,
+    keys,
+    counts,
+    n_rows,
+    n_inner,
+    first,
+    n_columns,
+    room,
+    UPPER: tl.constexpr,
+    BY_ROW: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    INNER: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """Append the keys of the entries of x W^T + b that exceed a bound to the lists of their rows.
+
+    With UPPER the product is made an upper bound by 4 numbers of each row and of each column: it is multiplied by the
+    first of either, and the products of the others are added. The bound is the column's. With BY_ROW it is the row's,
+    and an entry passes that is not known to be at most that: a row whose bound is not a number keeps all, and entries
+    that are not numbers are kept.
+    """
+    # a group of row tiles goes through the columns together, and finds them in the second cache
+    tiles_down, tiles_across = tl.cdiv(n_rows, ROWS), tl.cdiv(n_columns, COLUMNS)
+    program, in_group = tl.program_id(0), GROUP * tiles_across
+    down = program // in_group * GROUP
+    high = tl.minimum(tiles_down - down, GROUP)
+    rows = (down + program % in_group % high) * ROWS + tl.arange(0, ROWS)
+    columns = program % in_group // high * COLUMNS + tl.arange(0, COLUMNS)
+    inner = tl.arange(0, INNER)
+    # rows and columns beyond the last are computed as the last, and not kept
+    x_at = x + tl.minimum(rows, n_rows - 1).to(tl.int64)[:, None] * n_inner + inner[None, :]
+    W_at = W + tl.minimum(columns, n_columns - 1).to(tl.int64)[None, :] * n_inner + inner[:, None]
+    product = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for start in range(0, n_inner, INNER):
+        inside = inner < n_inner - start
+        x_tile = tl.load(x_at + start, mask=inside[None, :], other=0.0)
+        W_tile = tl.load(W_at + start, mask=inside[:, None], other=0.0)
+        product = tl.dot(x_tile, W_tile, product, input_precision="ieee")
+    here, there = rows < n_rows, columns < n_columns
+    if UPPER:
+        of_row = tl.load(of_rows + rows * 4, mask=here, other=0.0)
+        product *= of_row[:, None] * tl.load(of_columns + columns * 4, mask=there, other=0.0)[None, :]
+        for i in tl.static_range(1, 4):
+            of_row = tl.load(of_rows + rows * 4 + i, mask=here, other=0.0)
+            product += of_row[:, None] * tl.load(of_columns + columns * 4 + i, mask=there, other=0.0)[None, :]
+    product += tl.load(b + columns, mask=there, other=0.0)[None, :]
+    if BY_ROW:
+        passes = ~(product <= tl.load(bounds + rows, mask=here, other=0.0)[:, None])
+    else:
+        passes = product > tl.load(bounds + columns, mask=there, other=0.0)[None, :]
+    passes = (passes & here[:, None] & there[None, :]).to(tl.int32)
+    number = tl.sum(passes, 1)
+    begin = tl.atomic_add(counts + rows, number, mask=number > 0, sem="relaxed")
+    places = begin[:, None] + tl.cumsum(passes, 1) - 1
+    # as whole numbers, floating-point numbers are in order but for the negative ones, which are in reverse
+    bits = product.to(tl.int32, bitcast=True)
+    ordered = tl.where(product != product, 0x7FFFFFFF, bits ^ ((bits >> 31) & 0x7FFFFFFF))
+    key = (ordered.to(tl.int64) << 32) | (0xFFFFFFFF - (first + columns).to(tl.int64))[None, :]
+    tl.store(keys + rows.to(tl.int64)[:, None] * room + places, key, mask=passes > 0)
+
+
+@triton.jit
+def _settle(keys, counts, bounds, n_rows, room, k, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    """Keep the k greatest keys of the lists of some rows, and make the value of the least of them a row's bound."""
+    rows, place = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    n = tl.load(counts + rows, mask=rows < n_rows, other=0)
+    most = tl.max(n)
+    # a list of k that nothing came to is as it was
+    if most > k:
+        lists = keys + rows.to(tl.int64)[:, None] * room + place[None, :]
+        # the greatest number that k keys are no less than, bit by bit: since no two are equal, the least to be kept
+        least = tl.full((ROWS,), -0x8000000000000000, tl.int64)
+        for bit in range(0, 64):
+            more = least ^ (tl.full((ROWS,), 1, tl.int64) << (63 - bit))
+            number = tl.zeros((ROWS,), tl.int32)
+            for start in range(0, most, WIDTH):
+                there = start + place[None, :] < n[:, None]
+                key = tl.load(lists + start, mask=there, other=-0x8000000000000000)
+                number += tl.sum((key >= more[:, None]).to(tl.int32), 1)
+            least = tl.where(number >= k, more, least)
+        kept = tl.zeros((ROWS,), tl.int32)
+        for start in range(0, most, WIDTH):
+            there = start + place[None, :] < n[:, None]
+            key = tl.load(lists + start, mask=there, other=-0x8000000000000000)
+            stays = (there & (key >= least[:, None])).to(tl.int32)
+            # moved towards the front, where keys were read before
+            to = kept[:, None] + tl.cumsum(stays, 1) - 1 - place[None, :]
+            tl.store(lists + to, key, mask=stays > 0)
+            kept += tl.sum(stays, 1)
+        tl.store(counts + rows, kept, mask=rows < n_rows)
+        ordered = (least >> 32).to(tl.int32)
+        bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
+        tl.store(bounds + rows, bits.to(tl.float32, bitcast=True), mask=kept == k)
+
+
+class Upper(NamedTuple):
+    """Numbers that make a product of scaled rows an upper bound (`_collect`)."""
+
+    rows: Tensor
+    """B x 4."""
+    columns: Tensor
+    """n_q x 4."""
+
+
+def largest(product: Product, k: int, upper: Upper | None = None) -> SparseRows:
+    """Return the k largest entries of each row. Of equal ones at the edge those of smaller column are kept.
+
+    Nothing waits for the GPU.
+    """
+    n_rows, n_q = len(product.x), len(product.W)
+    if k > n_q:
+        raise ValueError(f"the {k} largest of {n_q} entries are wanted")
+    keys = product.b.new_empty((n_rows, _width(product) + k), dtype=torch.int64)
+    counts = product.b.new_zeros(n_rows, dtype=torch.int32)
+    bounds = product.b.new_full((n_rows,), torch.nan)
+    # most lists have k entries that were kept before, and fewer that were not
+    at_once = min(256, max(64, triton.next_power_of_2(2 * k)))
+    sizes = {"ROWS": _READ // at_once, "WIDTH": at_once, "num_warps": 4}
+    for _ in _collected(product, upper, bounds, keys, counts, by_row=True):
+        _settle[(triton.cdiv(n_rows, sizes["ROWS"]),)](keys, counts, bounds, n_rows, keys.shape[1], k, **sizes)
+    return rows_of(keys[:, :k])
+
+
+def above(product: Product, bounds: Tensor, upper: Upper | None = None) -> SparseRows:
+    """Return the entries that exceed their column's bound.
+
+    For each slice the GPU is waited for, since it has to tell how many there are.
+    """
+    n_rows, n_q = len(product.x), len(product.W)
+    keys = product.b.new_empty((n_rows, _width(product)), dtype=torch.int64)
+    counts = product.b.new_zeros(n_rows, dtype=torch.int32)
+    bounds = bounds.to(product.b.dtype).contiguous()
+    rows, found = [], []
+    for _ in _collected(product, upper, bounds, keys, counts, by_row=False):
+        most = int(counts.max())
+        places = torch.arange(most, device=keys.device) < counts[:, None]
+        rows.append(places.nonzero()[:, 0])
+        found.append(keys[:, :most][places])
+        counts.zero_()
+    row_N = torch.cat(rows)
+    columns, values = _unpacked(torch.cat(found))
+    order = (row_N * n_q + columns).argsort()
+    offsets = functional.pad(torch.bincount(row_N, minlength=n_rows).cumsum(0), (1, 0))
+    return SparseRows(offsets, columns[order], values[order])
+
+
+def _width(product: Product) -> int:
+    """Return how many latents a slice has at most."""
+    return min(len(product.W), max(_LEAST, _ENTRIES // max(1, len(product.x))))
+
+
+def _collected(
+    product: Product, upper: Upper | None, bounds: Tensor, keys: Tensor, counts: Tensor, by_row: bool
+) -> Iterator[None]:
+    """Collect slice by slice, and pause when a slice's entries are in the lists."""
+    x, dtype = product.x.to(product.dtype).contiguous(), product.dtype
+    n_rows, n_inner = x.shape
+    # what a tile takes of registers and of shared memory, on cards from compute capability 8.0 on
+    sizes = {"ROWS": 128, "COLUMNS": 128, "INNER": 32 if dtype == torch.float32 else 64, "GROUP": 8}
+    first = 0
+    while first < len(product.W):
+        # the first slices are narrow: a row's bound comes from those before, and would let much of a wide one pass
+        part = slice(first, first + min(_width(product), max(_LEAST, _GROWTH * first)))
+        W, b = product.W[part].to(dtype).contiguous(), product.b[part].contiguous()
+        tiles = triton.cdiv(n_rows, sizes["ROWS"]) * triton.cdiv(len(W), sizes["COLUMNS"])
+        numbers = (None, None) if upper is None else (upper.rows, upper.columns[part])
+        lists = bounds if by_row else bounds[part], keys, counts, n_rows, n_inner, first, len(W), keys.shape[1]
+        _collect[(tiles,)](
+            *(x, W, b, *numbers, *lists), UPPER=upper is not None, BY_ROW=by_row, **sizes, num_warps=8, num_stages=3
+        )
+        yield
+        first = part.stop
+
+
+def rows_of(keys: Tensor) -> SparseRows:
+    """Return the entries of which there are as many keys in each row (B x k)."""
+    columns, values = _unpacked(keys)
+    columns, order = columns.sort(dim=1)
+    offsets = torch.arange(len(keys) + 1, device=keys.device) * keys.shape[1]
+    return SparseRows(offsets, columns.flatten(), values.gather(1, order).flatten())
+
+
+def packed(columns: Tensor, values: Tensor) -> Tensor:
+    """Return the keys of entries, as `_collect` makes them."""
+    bits = values.view(torch.int32)
+    ordered = torch.where(values.isnan(), 0x7FFFFFFF, bits ^ ((bits >> 31) & 0x7FFFFFFF))
+    return (ordered.long() << 32) | (0xFFFFFFFF - columns.long())
+
+
+def _unpacked(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the columns (int32) and values of keys."""
+    ordered = (keys >> 32).int()
+    bits = ordered ^ ((ordered >> 31) & 0x7FFFFFFF)
+    return (0xFFFFFFFF - (keys & 0xFFFFFFFF)).int(), bits.view(torch.float32)

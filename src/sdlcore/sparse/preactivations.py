@@ -1,0 +1,100 @@
+"""Search pre-activations W_E x_p + b_E; the B x n_q matrix is never kept."""
+
+import torch
+from torch import Tensor
+
+from sdlcore.plugins.registry import in_words
+from sdlcore.sparse import screening
+from sdlcore.sparse.kernels import int8
+from sdlcore.sparse.kernels.choice import kernels_for
+from sdlcore.sparse.kernels.interface import Kernels, Product, SparseRows
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.sparse.support import Entries, Support
+
+
+class Preactivations:
+    """W_E x_p + b_E of B samples, as something to search.
+
+    Every search computes the dense product anew; on a CPU tile by tile (`sdlcore.sparse.kernels.tiles`).
+
+    Parameters
+    ----------
+    x_BP, W_enc_QP, b_enc_Q
+        Samples, encoder and its bias; nothing is differentiated.
+    dtype
+        Type of the product; None for the weights' own. torch.int8, on CPUs only, rounds each sample and each row of
+        the encoder to 255 numbers, equally spaced up to the largest in it.
+    screened
+        Find the entries of the float32 product by a product in int8 (`sdlcore.sparse.screening`), where the processor
+        computes that correctly. None for where that is faster.
+    kernels
+        What searches, and computes at what is found; None for the device's own (`kernels_for`).
+    """
+
+    def __init__(
+        self,
+        x_BP: Tensor,
+        W_enc_QP: Tensor,
+        b_enc_Q: Tensor,
+        dtype: torch.dtype | None = None,
+        screened: bool | None = None,
+        kernels: Kernels | None = None,
+    ) -> None:
+        x, W, b = x_BP.detach(), W_enc_QP.detach(), b_enc_Q.detach()
+        self.product = Product(x, W, b, dtype or W.dtype)
+        self.kernels = kernels or kernels_for(W.device)
+        compiled = isinstance(self.kernels, NumbaKernels)
+        if compiled and W.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"weights are {W.dtype}, but a CPU computes with float32 or float64; call .float()")
+        if screened is None:
+            screened = x.numel() * len(W) >= screening.LEAST and screening.pays()
+        of_type = self.exact and W.dtype == torch.float32 and compiled
+        # torch's product in int8 is wrong for inputs of one dimension
+        self.screened = screened and of_type and x.shape[1] > 1 and int8.is_exact()
+        if dtype == torch.int8 and not compiled:
+            raise ValueError("precision int8 is for CPUs; on a GPU set bfloat16")
+        if dtype == torch.int8 and x.shape[1] == 1:
+            raise ValueError("precision int8 needs inputs of two dimensions or more")
+        if dtype == torch.int8 and not int8.is_exact():
+            raise ValueError(
+                "precision int8: products of int8 are wrong on this processor; set precision float32, or unset "
+                "ONEDNN_MAX_CPU_ISA if that environment variable is set"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and n_q."""
+        return len(self.product.x), len(self.product.W)
+
+    @property
+    def exact(self) -> bool:
+        """Whether they are computed in the weights' own type."""
+        return self.product.dtype == self.product.W.dtype
+
+    def largest(self, k: int) -> Entries:
+        """Return the k largest of each sample. On a CPU the positive ones among them, on a GPU all of them."""
+        if self.screened:
+            return self._entries(screening.largest(self.product, k, self.kernels))
+        return self._entries(self.kernels.largest(self.product, k))
+
+    def above(self, bounds_Q: Tensor) -> Entries:
+        """Return those that exceed their latent's bound.
+
+        Raises
+        ------
+        ValueError
+            If there is not a bound for each latent.
+        """
+        if not isinstance(bounds_Q, Tensor) or len(bounds_Q.shape) != 1 or len(bounds_Q) != self.shape[1]:
+            raise ValueError(f"bounds are {in_words(bounds_Q)}, expected one for each of {self.shape[1]} latents")
+        if self.screened:
+            return self._entries(screening.above(self.product, bounds_Q, self.kernels))
+        return self._entries(self.kernels.above(self.product, bounds_Q))
+
+    def some(self, every: int) -> Tensor:
+        """Return those of each ``every``-th sample, in the weights' own type."""
+        x, W, b, *_ = self.product
+        return torch.addmm(b, x[::every], W.T)
+
+    def _entries(self, found: SparseRows) -> Entries:
+        return Entries(Support(found.offsets, found.columns, self.shape[1], self.kernels), found.values)

@@ -1,0 +1,169 @@
+"""Searches: which pre-activations of a batch the fast path computes, as an activation declares it.
+
+An activation returns one of these from `Activation.search`. Each search defines its entries in plain torch (`mask`) and
+finds them without keeping the matrix (`find`). `sdlcore.parallel.search` finds the same entries where several processes
+share the latents or the batch.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from sdlcore.sparse.kernels.interface import SparseRows
+from sdlcore.sparse.preactivations import Entries, Preactivations
+from sdlcore.sparse.support import Support, kept
+
+
+class Search:
+    """Which pre-activations may give a latent above zero or pass a gradient on."""
+
+    def mask(self, pre: Tensor) -> Tensor:
+        """Return which of the pre-activations (B x n_q) these are, as a mask of the same shape."""
+        raise NotImplementedError
+
+    def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        """Return the entries.
+
+        Parameters
+        ----------
+        pre_BQ
+            The pre-activations of a batch.
+        slack
+            How many times as many entries as wanted to return where their number is fixed. Above 1 where the product
+            has too few digits to choose by, and `narrow` chooses afterwards.
+        """
+        raise NotImplementedError
+
+    def narrow(self, found: Entries) -> Entries:
+        """Return the wanted ones among entries that were found with slack."""
+        return found
+
+    def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
+        """Return for each entry (N) the smallest number r such that a search for the k > r largest finds it."""
+        raise TypeError(f"{type(self).__name__} ranks no entries: it finds no fixed number of them")
+
+
+class Above(Search):
+    """All pre-activations above a bound.
+
+    Parameters
+    ----------
+    bounds
+        One bound for all latents (a number or a 0-d tensor), or one for each (n_q).
+    """
+
+    def __init__(self, bounds: Tensor | float) -> None:
+        self.bounds = bounds
+
+    def mask(self, pre: Tensor) -> Tensor:
+        return pre > self.bounds
+
+    def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        bounds = torch.as_tensor(self.bounds, dtype=pre_BQ.product.b.dtype, device=pre_BQ.product.b.device)
+        return pre_BQ.above(bounds.expand(pre_BQ.shape[1]) if bounds.ndim == 0 else bounds)
+
+
+class LargestPerSample(Search):
+    """The k largest positive pre-activations of each sample; of equal ones those of the first latents."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    def mask(self, pre: Tensor) -> Tensor:
+        return largest(pre, self.k) & (pre > 0)
+
+    def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        return pre_BQ.largest(min(round(slack * self.k), pre_BQ.shape[1]))
+
+    def narrow(self, found: Entries) -> Entries:
+        support, pre_N = found
+        offsets, columns, values = support.kernels.narrow(SparseRows(support.offsets, support.columns, pre_N), self.k)
+        return Entries(Support(offsets, columns, support.n_q, support.kernels), values)
+
+    def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
+        return support.kernels.ranks(support.offsets, pre_N)
+
+
+class LargestPerBatch(Search):
+    """The k B largest positive pre-activations of a batch of B samples; of equal ones the first.
+
+    The search does not sort the batch. It tries a bound that slightly too many entries exceed, known from the batch
+    before or from some samples, and sorts these. A wrong bound costs time and changes no result. The object keeps the
+    bound, so an activation keeps the object.
+    """
+
+    processes = 1
+    """Number of processes that share the batch's entries."""
+    sample_groups = 1
+    """Number of parts that the batch's samples are divided into."""
+    _SAMPLES = 64
+    """Samples of a batch from which the first bound is guessed."""
+    _MARGIN = 0.9
+    """The next bound, as a share of the smallest pre-activation that was found."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.edge: Tensor | None = None
+        """The smallest pre-activation that was found in the batch before."""
+
+    def mask(self, pre: Tensor) -> Tensor:
+        return largest(pre.flatten(), self.k * len(pre)).view_as(pre) & (pre > 0)
+
+    def find(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
+        B, n_q = pre_BQ.shape
+        wanted = min(round(slack * self.k * B * self.sample_groups), B * n_q * self.processes)
+        for bound in self._bounds(pre_BQ, wanted):
+            found = pre_BQ.above(bound.expand(n_q))
+            number = self._total(len(found.pre))
+            if number >= wanted:
+                break
+        self.edge = None
+        if number < wanted:
+            return found
+        self.edge, mask_N = self._largest(found.pre, wanted)
+        return kept(found, mask_N)
+
+    def narrow(self, found: Entries) -> Entries:
+        batch = found.support.n_samples * self.sample_groups
+        wanted = min(self.k * batch, self._total(len(found.pre)))
+        return kept(found, self._largest(found.pre, wanted)[1]) if wanted else found
+
+    def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
+        order = torch.argsort(pre_N, descending=True, stable=True)
+        places = torch.arange(len(order), device=order.device) // support.n_samples
+        return torch.empty_like(order).scatter_(0, order, places)
+
+    def _bounds(self, pre_BQ: Preactivations, wanted: int) -> Iterator[Tensor]:
+        """Yield bounds that should let the ``wanted`` largest pass, ever lower, down to zero."""
+        B = pre_BQ.shape[0]
+        if self.edge is not None:
+            yield self._MARGIN * self.edge
+        some = pre_BQ.some(max(1, B // self._SAMPLES))
+        place = min(some.numel(), int(1.5 * wanted / self.processes * len(some) / B) + 4)
+        guess = self._least(some.flatten().topk(place).values[-1])
+        if guess > 0:
+            yield guess
+        yield pre_BQ.product.b.new_zeros(())
+
+    def _total(self, n: int) -> int:
+        """Return the sum of a number over processes."""
+        return n
+
+    def _least(self, x: Tensor) -> Tensor:
+        """Return the least of a 0-d tensor over processes."""
+        return x
+
+    def _largest(self, values_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Return the least of the ``number`` largest values, and which values these are; of equal ones the first."""
+        edge = values_N.kthvalue(len(values_N) - number + 1).values
+        mask = values_N > edge
+        at_edge = (values_N == edge).nonzero().squeeze(1)
+        mask[at_edge[: max(0, number - int(mask.sum()))]] = True
+        return edge, mask
+
+
+def largest(z: Tensor, k: int) -> Tensor:
+    """Return which are the k largest numbers of the last dimension, as a mask; of equal ones the first."""
+    places = z.argsort(dim=-1, descending=True, stable=True)[..., :k]
+    return torch.zeros_like(z, dtype=torch.bool).scatter(-1, places, True)

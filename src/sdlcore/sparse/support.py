@@ -1,0 +1,127 @@
+"""The support of a batch's codes: which entries may differ from zero."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdlcore.sparse.kernels.interface import Kernels
+
+
+class ByLatent(NamedTuple):
+    """A pattern by columns, which the gradients of both weight matrices are summed along."""
+
+    offsets: Tensor
+    """n_q + 1; latent i has the entries ``offsets[i]`` to ``offsets[i + 1]``."""
+    rows: Tensor
+    """The row of each entry."""
+    order: Tensor
+    """Which entry, counted by rows, each entry is."""
+
+
+class Entries(NamedTuple):
+    """Some of the pre-activations of a batch."""
+
+    support: "Support"
+    """Which."""
+    pre: Tensor
+    """Their values (N), as exact as the type that they were computed in."""
+
+
+class Support:
+    """N entries (row, latent), by rows and within a row by latent, of B samples.
+
+    A sample has ``groups`` rows, one below the other: the parts of its code that are decoded apart (scales, auxiliary
+    latents). Row r belongs to sample ``r // groups``. ``kernels`` compute with it, whoever it is handed to.
+    """
+
+    def __init__(self, offsets: Tensor, columns: Tensor, n_q: int, kernels: Kernels, groups: int = 1) -> None:
+        self.offsets = offsets
+        self.columns = columns
+        self.n_q = n_q
+        self.kernels = kernels
+        self.groups = groups
+        self.least_of_all: Callable[[Tensor], Tensor] = lambda x: x
+        """Takes the least of a 0-d tensor over the processes that have other entries of the batch."""
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_samples(self) -> int:
+        return self.n_rows // self.groups
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The row of each entry (N)."""
+        return torch.repeat_interleave(torch.diff(self.offsets), output_size=len(self))
+
+    @cached_property
+    def by_latent(self) -> ByLatent:
+        """The same entries by latent, sorted once however many gradients need it."""
+        return ByLatent(*self.kernels.transpose(self.offsets, self.columns, self.n_q))
+
+    def per_latent(self, parameter_Q: Tensor) -> Tensor:
+        """Return the parameter (n_q) of the latent of each entry (N), differentiably."""
+        return parameter_Q.index_select(0, self.columns)
+
+    def smallest_positive(self, values_N: Tensor) -> Tensor:
+        """Return the smallest positive one of the batch's values (0-d), infinity where none is positive."""
+        infinity = values_N.new_full((1,), torch.inf)
+        return self.least_of_all(torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min())
+
+    def dense(self, values_N: Tensor) -> Tensor:
+        """Return values as B x n_q, zero where there is no entry; groups of a sample are added up."""
+        out = values_N.new_zeros(self.n_samples, self.n_q)
+        return out.index_put((self.rows // self.groups, self.columns), values_N, accumulate=True)
+
+    def sum_by_sample(self, values_N: Tensor) -> Tensor:
+        """Return the sum of values of each sample (B)."""
+        return values_N.new_zeros(self.n_samples).index_add(0, self.rows // self.groups, values_N)
+
+
+def assemble(
+    sample_N: Tensor, latent_N: Tensor, group_N: Tensor, shape: tuple[int, int, int], kernels: Kernels
+) -> tuple[Support, Tensor]:
+    """Build a support from entries in any order, and return with it which of them each of its entries is.
+
+    Parameters
+    ----------
+    sample_N, latent_N, group_N
+        The entries.
+    shape
+        B, groups and n_q.
+    kernels
+        The support's.
+    """
+    B, groups, n_q = shape
+    row_N = (sample_N * groups + group_N).int()
+    everything = torch.tensor([0, len(row_N)], device=row_N.device)
+    offsets, _, order = kernels.transpose(everything, row_N, B * groups)
+    return Support(offsets, latent_N[order], n_q, kernels, groups), order
+
+
+def keep(support: Support, mask_N: Tensor) -> tuple[Support, Tensor]:
+    """Return the support of the entries in ``mask_N`` and their places."""
+    places = mask_N.nonzero().squeeze(1)
+    counted = torch.nn.functional.pad(mask_N.cumsum(0), (1, 0))
+    offsets, columns = counted[support.offsets], support.columns[places]
+    return Support(offsets, columns, support.n_q, support.kernels, support.groups), places
+
+
+def kept(found: Entries, mask_N: Tensor) -> Entries:
+    """Return the entries of a mask (N)."""
+    support, places = keep(found.support, mask_N)
+    return Entries(support, found.pre[places])
+
+
+def everything(B: int, n_q: int, kernels: Kernels, device: torch.device) -> Support:
+    """Return the support with every entry of B samples."""
+    offsets = n_q * torch.arange(B + 1, device=device)
+    return Support(offsets, torch.arange(n_q, dtype=torch.int32, device=device).repeat(B), n_q, kernels)

@@ -1,0 +1,206 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
+from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
+from sdlcore.model.saving import load_model, save_model
+from sdlcore.random_streams import stream, torch_stream
+from sdlcore.run import ModelConfig
+from sdlcore.sources.bench.feature_matrix import feature_matrix
+from sdlcore.sources.bench.settings import FeatureMatrixConfig
+from tests.evaluation.chance import chance_mip
+from tests.int8 import with_int8
+
+CONFIGS = {
+    "relu": ModelConfig(n_q=12, bias=True),
+    "jumprelu": ModelConfig(activation="jumprelu", n_q=12, decoder_norm="unit"),
+    "topk": ModelConfig(activation="topk", k=3, n_q=12, initialisation="tied"),
+    "batchtopk": ModelConfig(activation="batchtopk", k=3, n_q=12),
+    "gated": ModelConfig(activation="gated", n_q=12, bias=True),
+    "transcoder": ModelConfig(pair="transcoder", activation="topk", k=3, n_q=12, skip=True),
+    "crosscoder": ModelConfig(pair="crosscoder", activation="topk", k=3, n_q=12),
+}
+
+
+def make(config, seed=0, sites=((5,), (5,))):
+    return SparseCoder(config, *sites, torch_stream(seed, "initialisation"))
+
+
+def dense_sigma(model, z, k=None):
+    """Section 2.4's definitions on all pre-activations."""
+    k = k or model.config.k
+    match model.config.activation:
+        case "relu":
+            return z.relu()
+        case "jumprelu":
+            return torch.where(z > model.sigma.threshold, z, 0.0)
+        case "gated":
+            scale, offset = model.sigma.log_scale.exp(), model.sigma.offset
+            return torch.where(z > 0, (scale * z + offset).relu(), 0.0)
+        case "topk":
+            edge = z.topk(k, dim=1).values[:, -1:]
+        case "batchtopk":
+            edge = z.flatten().topk(k * len(z)).values[-1]
+    return torch.where((z >= edge) & (z > 0), z, 0.0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_pass_is_definition_2_5(name):
+    model = make(CONFIGS[name], sites=((5,), (4, 3)))
+    with torch.no_grad():
+        for parameter in (model.b_enc, model.b_dec):
+            parameter.uniform_(-1, 1)
+    x = torch.randn(7, 5)
+    out = model(x)
+    z = x @ model.W_enc.T + model.b_enc
+    latents = dense_sigma(model, z)
+    assert len(out.values) == len(out.support) <= latents.numel()
+    torch.testing.assert_close(out.pre, z[out.support.rows, out.support.columns])
+    torch.testing.assert_close(out.latents(), latents)
+    assert torch.equal(out.active(), (latents > 0).float().sum(1))
+    x_hat = torch.stack([model.W_dec.T @ row + model.b_dec for row in latents])
+    torch.testing.assert_close(out.x_hat, x_hat)
+    torch.testing.assert_close(model.decode(model.encode(x)), x_hat)
+    assert out.aux is None
+    torch.testing.assert_close(out.scales, x_hat[:, None])
+
+
+def test_parts_of_a_code_reconstruct_what_they_say():
+    """Prefixes, multi-k and auxiliary latents in one pass, against the dense code cut by hand."""
+    for scales in (Scales(multi_k=(1, 2, 3)), Scales(prefixes=(2, 5, 12))):
+        for name in ("topk", "batchtopk"):
+            model = make(CONFIGS[name])
+            x = torch.randn(7, 5)
+            z = x @ model.W_enc.T
+            dead = torch.tensor([1, 4, 9])
+            out = model(x, scales, Auxiliary(dead, 2))
+            if scales.multi_k:
+                parts = [dense_sigma(model, z, k) for k in scales.multi_k]
+            else:
+                parts = [dense_sigma(model, z) * (torch.arange(12) < size) for size in scales.prefixes]
+            torch.testing.assert_close(out.scales, torch.stack([part @ model.W_dec for part in parts], 1))
+            torch.testing.assert_close(out.latents(), parts[-1])
+            largest = z[:, dead].topk(2)
+            aux = torch.zeros_like(z).scatter(1, dead[largest.indices], largest.values.relu())
+            torch.testing.assert_close(out.aux, aux @ model.W_dec)
+            if name == "batchtopk":
+                smallest = parts[-1][parts[-1] > 0].min()
+                torch.testing.assert_close(model.sigma.threshold, smallest, msg="auxiliary latents do not count")
+
+
+@pytest.mark.parametrize("precision", with_int8([torch.bfloat16, torch.int8]))
+@pytest.mark.parametrize("name", ["relu", "jumprelu", "topk", "batchtopk", "gated"])
+def test_a_product_in_a_lower_type_gives_exact_values_and_hardly_other_latents(name, precision):
+    config = dataclasses.replace(CONFIGS[name], n_q=512, k=16 if "topk" in name else None)
+    model = make(config, sites=((64,), (64,)))
+    x = torch.randn(100, 64)
+    exact, coarse = model(x), model(x, precision=precision)
+    torch.testing.assert_close(
+        coarse.pre, (x @ model.W_enc.T)[coarse.support.rows, coarse.support.columns], rtol=1e-4, atol=1e-5
+    )
+    ours, theirs = (out.latents() > 0 for out in (exact, coarse))
+    assert (ours == theirs).float().mean() > 0.998
+    assert ((ours & theirs).sum() / ours.sum()).item() > 0.99
+
+
+def test_a_linear_path_stands_beside_the_latents():
+    model = make(ModelConfig(pair="transcoder", activation="topk", k=3, n_q=12, skip=True), sites=((5,), (4,)))
+    x = torch.randn(7, 5)
+    without = model(x).x_hat
+    assert (model.W_skip == 0).all()
+    with torch.no_grad():
+        model.W_skip.normal_()
+    torch.testing.assert_close(model(x).x_hat, without + x @ model.W_skip)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_saved_model_computes_the_same(name, tmp_path):
+    model = make(CONFIGS[name])
+    x = torch.randn(64, 5)
+    model(x)
+    save_model(tmp_path / "model.safetensors", model, {"seed": 0})
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.config == model.config
+    assert not loaded.training
+    ours, theirs = model.eval()(x), loaded(x)
+    for field in ("pre", "values", "x_hat"):
+        assert torch.equal(getattr(ours, field), getattr(theirs, field))
+
+
+@pytest.mark.parametrize("initialisation", ["linear", "tied"])
+def test_a_tied_model_is_one_matrix_and_its_file_has_both(initialisation, tmp_path):
+    config = ModelConfig(activation="topk", n_q=12, k=3, tied=True, initialisation=initialisation)
+    model = SparseCoder(config, (8,), (8,), torch_stream(0, "initialisation"))
+    assert [name for name, _ in model.named_parameters()] == ["W_enc", "b_enc", "b_dec"]
+    x = torch.randn(5, 8, generator=torch_stream(1, "samples"))
+    save_model(tmp_path / "model.safetensors", model, {})
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert torch.equal(loaded(x).x_hat, model(x).x_hat)
+    with torch.no_grad():
+        loaded.W_dec.zero_()
+    assert torch.equal(loaded.W_enc, model.W_enc), "what is loaded may be changed apart"
+
+
+def test_biases_are_trained_only_where_asked_for():
+    assert make(CONFIGS["relu"]).b_enc.requires_grad
+    assert not make(CONFIGS["topk"]).b_enc.requires_grad
+    assert not make(CONFIGS["topk"]).b_dec.requires_grad
+
+
+def test_constrain_puts_parameters_back():
+    model = make(CONFIGS["jumprelu"])
+    with torch.no_grad():
+        model.W_dec.mul_(3)
+        model.sigma.threshold.fill_(-1)
+    model.constrain()
+    torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(12))
+    assert (model.sigma.threshold == 0).all()
+
+
+def test_damaged_and_foreign_files_are_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, make(CONFIGS["topk"]), {})
+    content = path.read_bytes()
+    path.write_bytes(content[:-10])
+    with pytest.raises(ValueError, match=r"model\.safetensors: not a readable safetensors file"):
+        load_model(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"model\.safetensors: .* not one of sdlcore's"):
+        load_model(path)
+    with pytest.raises(ValueError, match="absent"):
+        load_model(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("initialisation", ["linear", "tied"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_fresh_model_does_not_know_the_ground_truth(initialisation, seed):
+    """The leak that equal generator states make: the first latents start at the true features."""
+    n, dimension, n_q = 200, 150, 3200
+    true = feature_matrix(dimension, n, stream(seed, "feature matrix", "W_p"), FeatureMatrixConfig(0.2)).W.T
+    config = ModelConfig(activation="topk", k=8, n_q=n_q, initialisation=initialisation)
+    model = make(config, seed, ((dimension,), (dimension,)))
+    for weights in (model.W_enc, model.W_dec):
+        match = best_match(normalise_rows(weights.detach().numpy()), true)
+        assert mip(match) == pytest.approx(chance_mip(n_q, dimension), abs=0.005)
+        assert (match.latent == np.arange(n)).mean() < 0.01
+
+
+def test_the_leak_test_would_see_a_leak():
+    n, dimension, n_q = 200, 150, 3200
+    leaked = np.random.default_rng(0).standard_normal((n_q, dimension))
+    true = normalise_rows(np.random.default_rng(0).standard_normal((n, dimension)))
+    match = best_match(normalise_rows(leaked), true)
+    assert mip(match) > chance_mip(n_q, dimension) + 0.5
+    assert (match.latent == np.arange(n)).mean() > 0.99
+
+
+@pytest.mark.parametrize("activation", ["relu", "jumprelu", "topk", "gated"])
+def test_no_samples_have_no_latents(activation):
+    model = SparseCoder(ModelConfig(activation=activation, n_q=6, k=2 if activation == "topk" else None), (4,), (4,))
+    out = model.eval()(torch.zeros(0, 4))
+    assert out.latents().shape == (0, 6)
+    assert out.x_hat.shape == (0, 4)

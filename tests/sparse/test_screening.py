@@ -1,0 +1,177 @@
+"""What is found by way of int8 is what float32 has."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.model.coder import ModelConfig, SparseCoder
+from sdlcore.sparse import screening
+from sdlcore.sparse.kernels import tiles
+from sdlcore.sparse.kernels.interface import Product
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.sparse.kernels.workspace import Workspace
+from sdlcore.sparse.preactivations import Preactivations
+from tests.int8 import needs_int8
+
+pytestmark = needs_int8
+
+
+@st.composite
+def cases(draw):
+    """Samples, an encoder and a bias: of norms that differ, in directions that many share, with ties in int8."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    B, n_q, d = draw(st.integers(1, 12)), draw(st.integers(40, 300)), draw(st.integers(2, 40))
+    scale = draw(st.sampled_from([1e-22, 1e-6, 1.0, 1e4]))
+    x = (normal(B, d) + draw(st.sampled_from([0.0, 30.0]))) * torch.exp(draw(st.floats(0, 2)) * normal(B, 1)) * scale
+    W = normal(n_q, d) * torch.exp(draw(st.floats(0, 2)) * normal(n_q, 1))
+    alike = draw(st.sampled_from([0.0, 1e-4, 1.0]))
+    if alike < 1:
+        W = normal(1, d) + alike * W
+    return x, W, draw(st.sampled_from([0.0, -1.0, 1.0])) * scale * normal(n_q).abs()
+
+
+def exact(x, W, b):
+    return x.double() @ W.double().T + b.double()
+
+
+def rounding(x, W, b):
+    """What float32 may add up to otherwise."""
+    x, W = x.double(), W.double()  # in float32 squares vanish
+    return 1e-5 * float(x.norm(dim=1).max() * W.norm(dim=1).max() + b.abs().max())
+
+
+def assert_found(entries, wanted_BQ, unsure_BQ, whole_BQ, atol):
+    """Entries are those that are wanted, but where rounding decides; and hold the numbers of their places."""
+    rows, columns = entries.support.rows, entries.support.columns.long()
+    mine = torch.zeros_like(wanted_BQ)
+    mine[rows, columns] = True
+    assert (mine == wanted_BQ)[~unsure_BQ].all()
+    torch.testing.assert_close(entries.pre.double(), whole_BQ[rows, columns], rtol=0, atol=atol)
+    for row in range(len(whole_BQ)):
+        assert (entries.support.columns[rows == row].diff() > 0).all()
+
+
+@given(case=cases(), k=st.integers(1, 40))
+def test_the_largest_are_those_of_float32(case, k):
+    whole, atol = exact(*case), rounding(*case)
+    found = Preactivations(*case, screened=True).largest(k)
+    edge = whole.topk(k, dim=1).values[:, -1:].clamp(min=0)
+    assert_found(found, whole >= edge.clamp(min=1e-300), (whole - edge).abs() <= 2 * atol, whole, atol)
+    assert (torch.diff(found.support.offsets) <= k).all()
+
+
+@given(case=cases(), quantile=st.floats(0.5, 1), spread=st.sampled_from([0.0, 1.0]))
+def test_those_above_a_bound_are_those_of_float32(case, quantile, spread):
+    whole, atol = exact(*case), rounding(*case)
+    size = float(whole.abs().max())
+    bounds = whole.quantile(quantile) + spread * size * torch.linspace(-0.1, 0.1, whole.shape[1])
+    bounds = bounds.float()
+    found = Preactivations(*case, screened=True).above(bounds)
+    assert_found(found, whole > bounds, (whole - bounds).abs() <= 2 * atol, whole, atol)
+
+
+@given(case=cases())
+def test_no_bound_is_below_its_pre_activation(case):
+    x, W, b = case
+    upper = screening.upper(Product(x, W, b, torch.float32))
+    product = tiles.Tiles(upper, Workspace())
+    integers = torch.cat([tile.clone() for _, tile in product], 1)
+    bounds = integers.double() * product.of_rows[:, :1].double() * product.of_columns[0].double() + product.bias
+    bounds += product.of_rows[:, 1:].double() @ product.of_columns[1:].double()
+    assert (bounds >= exact(x, W, b)).all()
+
+
+def test_int8_alone_would_find_others():
+    """The test above is none if rounding to int8 changes nothing."""
+    generator = torch.Generator().manual_seed(0)
+    x, W = torch.randn(64, 64, generator=generator), torch.randn(2000, 64, generator=generator)
+    b = torch.zeros(2000)
+    columns = [Preactivations(x, W, b, *how).largest(16).support.columns for how in ((torch.int8,), (None, True))]
+    whole = exact(x, W, b).topk(16, dim=1).indices.sort(dim=1).values.flatten()
+    assert not torch.equal(columns[0].long(), whole)
+    assert torch.equal(columns[1].long(), whole)
+
+
+def test_most_samples_need_no_second_product(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x, W = torch.randn(200, 512, generator=generator), torch.randn(8000, 512, generator=generator)
+    products = []
+    before = tiles.Tiles
+
+    def counted(product, workspace):
+        products.append((len(product.x), product.dtype))
+        return before(product, workspace)
+
+    monkeypatch.setattr(tiles, "Tiles", counted)
+    Preactivations(x, W, torch.zeros(8000), screened=True).largest(32)
+    assert products[0] == (200, torch.int8)
+    assert sum(samples for samples, dtype in products if dtype == torch.float32) <= 10
+    products.clear()
+    Preactivations(x, W, torch.zeros(8000), screened=True).above(torch.full((8000,), 60.0))
+    assert products == [(200, torch.int8)]
+
+
+def test_samples_that_are_searched_twice_leave_no_buffers_of_their_number():
+    W = torch.randn(1000, 16)
+    W[200:400] = W[200] + 1e-4 * torch.randn(200, 16)  # nearer to each other than int8 can tell
+    workspace, shapes = Workspace(), set()
+    for uncertain in (3, 5, 7):
+        x = torch.randn(40, 16)
+        x[:uncertain] = W[200] + 0.01 * torch.randn(uncertain, 16)
+        found = screening.largest(Product(x, W, torch.zeros(1000), torch.float32), 4, NumbaKernels(workspace))
+        assert len(found.columns) == 4 * 40
+        shapes.add(frozenset(workspace._spare))
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("where", ["x", "W"])
+def test_what_is_not_finite_is_searched_by_float32(where):
+    x, W, b = torch.randn(6, 8), torch.randn(100, 8), torch.zeros(100)
+    {"x": x, "W": W}[where][3, 2] = torch.nan
+    for search in (lambda pre: pre.largest(5), lambda pre: pre.above(torch.zeros(100))):
+        found, wanted = (search(Preactivations(x, W, b, screened=screened)) for screened in (True, False))
+        assert torch.equal(found.support.offsets, wanted.support.offsets)
+        assert torch.equal(found.support.columns, wanted.support.columns)
+
+
+@pytest.mark.parametrize("name", ["relu", "jumprelu", "gated", "topk", "batchtopk"])
+def test_a_dictionary_learns_the_same(name, monkeypatch):
+    """Latents and gradients of a step, with and without."""
+    n_q, d, B = 600, 32, 48
+
+    def step(screened):
+        monkeypatch.setattr(screening, "LEAST", 0 if screened else 1 << 60)
+        monkeypatch.setattr(screening, "pays", lambda: True)
+        generator = torch.Generator().manual_seed(1)
+        config = ModelConfig(n_q=n_q, activation=name, k=8 if "topk" in name else None)
+        model = SparseCoder(config, (d,), (d,), generator)
+        x = torch.randn(B, d, generator=generator)
+        with torch.no_grad():
+            model.b_enc.fill_(-float((x @ model.W_enc.T).std()))
+        out = model(x)
+        (out.x_hat.square().sum() + out.values.sum()).backward()
+        return out.latents(), [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+    latents, gradients = step(True)
+    wanted, wanted_gradients = step(False)
+    torch.testing.assert_close(latents, wanted, rtol=1e-4, atol=1e-5)
+    assert (latents > 0).any()
+    for gradient, other in zip(gradients, wanted_gradients, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-4)
+
+
+def test_only_large_products_in_float32_are_screened(monkeypatch):
+    monkeypatch.setattr(screening, "pays", lambda: True)
+    monkeypatch.setattr(screening, "LEAST", 1000)
+    W, b = torch.zeros(100, 5), torch.zeros(100)
+    assert Preactivations(torch.zeros(2, 5), W, b).screened
+    assert not Preactivations(torch.zeros(1, 5), W, b).screened
+    assert not Preactivations(torch.zeros(2, 5), W, b, torch.bfloat16).screened
+    assert not Preactivations(torch.zeros(2, 5).double(), W.double(), b.double()).screened
+    monkeypatch.setattr(screening, "pays", lambda: False)
+    assert not Preactivations(torch.zeros(2, 5), W, b).screened
