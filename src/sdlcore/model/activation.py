@@ -113,3 +113,7 @@ class Encoder(Activation):
     def encode(self, x: Tensor, weights: Weights) -> Tensor:
         """Return the latents (B x n_q), none below zero, of samples (B x n_p)."""
         raise NotImplementedError(f"{type(self).__name__} does not define its latents; write encode(x, weights)")
+
+    def search(self) -> None:
+        """Return None: every latent is computed."""
+        return None

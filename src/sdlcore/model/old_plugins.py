@@ -68,18 +68,17 @@ def adapted(cls: type[Activation]) -> dict[str, Any]:
       another search is declared.
     - `Activation.forward` without `Activation.values`: no search, since the one of its base finds other latents.
     """
-    body: dict[str, Any] = {"declared_search": cls.search}
     depth = {name: _depth(cls, name) for name in ("forward", "values", "search", "select", "narrow")}
     by_values = depth["values"] < depth["forward"]
-    if by_values:
-        body["forward"] = _forward_by_values
+    searched: Any = cls.search
     if min(depth["select"], depth["narrow"]) < depth["search"]:
-        body["search"] = lambda self: _BySelect(self)
+        searched = lambda self: _BySelect(self)  # noqa: E731, a method
     elif by_values and cls.search is Activation.search:
-        body["search"] = lambda self: Above(0.0)
+        searched = lambda self: Above(0.0)  # noqa: E731
     elif depth["forward"] < min(depth["values"], depth["search"]):
-        body["search"] = lambda self: None
-    return body
+        searched = lambda self: None  # noqa: E731
+    body = {"declared_search": cls.search, "search": searched, "definition_search": searched}
+    return body | {"forward": _forward_by_values} if by_values else body
 
 
 def _depth(cls: type, name: str) -> int:
@@ -87,11 +86,9 @@ def _depth(cls: type, name: str) -> int:
     return next((i for i, base in enumerate(cls.__mro__) if name in vars(base)), len(cls.__mro__))
 
 
-def _forward_by_values(self: Activation, pre: Tensor) -> Tensor:
+def _forward_by_values(self: Any, pre: Tensor) -> Tensor:
     """Return the latents (B x n_q), by what a class computes at the entries of its search."""
-    search = self.search()
-    assert search is not None, "a class that overrides values declares a search, or extends one that does"
-    mask = search.mask(pre)
+    mask = self.definition_search().mask(pre)
     offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
     support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
     return support.dense(self.values(pre[mask], support))

@@ -1,0 +1,223 @@
+"""Every method computes on its fast path what its dense definition says: latents, reconstructions and gradients.
+
+The samples are unit vectors, so that a pre-activation is a weight, to the bit. Both paths then see the same numbers,
+and ties are ties. What is left are sums of at most 100 products, each below 10, in another order. Such sums differ by
+at most 2 x 101 eps times the sum of their sizes (Higham 2002, section 3.1), 2.4e-2 in float32 if all errors added up.
+Errors that do not conspire are a hundredth of that, and the tests allow 1e-4.
+"""
+
+import copy
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+import sdlcore as sdl
+from sdlcore.losses.total import needs_norms, total_loss
+from sdlcore.model.coder import Scales, SparseCoder
+from sdlcore.parallel.groups import ALONE, Processes
+from sdlcore.plugins.importing import load_plugins
+from sdlcore.run import Activation, ModelConfig, RunConfig
+from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
+from sdlcore.sparse.kernels.torch_kernels import TorchKernels
+from sdlcore.training.distributed import divide
+from tests.conftest import REPOSITORY
+from tests.parallel.threads import together
+
+OURS = get_args(Activation)
+PLUGINS = {
+    "soft_topk": REPOSITORY / "examples/new_method/my_method.py",
+    "topk_ista": REPOSITORY / "examples/dense_method/topk_ista.py",
+    "squared_topk": REPOSITORY / "examples/dense_method/squared_topk.py",
+    "fast_squared_topk": REPOSITORY / "examples/dense_method/squared_topk.py",
+    "topk_of_jump": REPOSITORY / "examples/first_author/plugins.py",
+    "near_largest": REPOSITORY / "tests/fixtures/447770949/plugins/near_largest.py",
+}
+SEARCHED = [*OURS, *(name for name in PLUGINS if name not in ("topk_ista", "squared_topk"))]
+"""Methods that declare a search."""
+N_Q, K = 12, 3
+BATCHES = ["random", "ties", "nothing positive", "all positive", "one sample", "all latents"]
+WITHOUT_K = ("relu", "jumprelu", "gated", "near_largest")
+
+
+@pytest.fixture(autouse=True)
+def plugins(registry):
+    load_plugins([str(path) for path in sorted(set(PLUGINS.values()))])
+
+
+def pre_activations(batch: str) -> torch.Tensor:
+    """Return the pre-activations of a batch, B x n_q."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(1 if batch == "one sample" else 8, N_Q, generator=generator)
+    if batch == "ties":
+        return torch.randint(-2, 4, z.shape, generator=generator).float()
+    return {"nothing positive": -1 - z.abs(), "all positive": 0.5 + z.abs()}.get(batch, z)
+
+
+def settings(name: str, batch: str) -> RunConfig:
+    given = {"activation": name, "n_q": N_Q, "bias": True, "init_threshold": 0.3, "bandwidth": 2.0}
+    if name not in WITHOUT_K:
+        given["k"] = N_Q if batch == "all latents" else K
+    given["l0" if name == "jumprelu" else "l1"] = 0.1
+    return RunConfig.from_dict(given)
+
+
+def case(name: str, batch: str) -> tuple[SparseCoder, torch.Tensor, torch.Tensor, RunConfig]:
+    """Return a model, samples that give the batch's pre-activations, targets and settings."""
+    config, z = settings(name, batch), pre_activations(batch)
+    x = torch.eye(len(z))
+    generator = torch.Generator().manual_seed(1)
+    model = SparseCoder(config.model, (len(z),), (len(z),), generator).train()
+    with torch.no_grad():
+        model.W_enc.copy_(z.T)
+        for parameter in model.sigma.parameters():
+            parameter.add_(0.2 * torch.rand(parameter.shape, generator=generator))
+    return model, x, torch.randn(x.shape, generator=generator), config
+
+
+def passed(model, x, target, config, kernels=None, processes=ALONE):
+    """Return latents, reconstruction, and the gradients of a loss with all that a method adds to it."""
+    out = model(x, norms=needs_norms(config.loss), kernels=kernels)
+    total_loss(model, target, out, config.loss)["loss"].backward()
+    gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+    return {"latents": out.latents().detach(), "x_hat": out.x_hat.detach(), **gradients, **dict(model.named_buffers())}
+
+
+def densely(model):
+    """Return the same model, whose activation declares no search."""
+    model = copy.deepcopy(model)
+    model.sigma.search = lambda: None
+    return model
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4, msg=lambda said, name=name: f"{name}: {said}")
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("name", SEARCHED)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_fast_path_computes_the_definition(name, batch, training):
+    model, x, target, config = case(name, batch)
+    if name == "batchtopk":
+        model.sigma.threshold.fill_(0.4)  # as after some batches
+    model.train(training)
+    dense = densely(model)
+    found, expected = passed(model, x, target, config, NumbaKernels()), passed(dense, x, target, config)
+    if not training:  # where JumpReLU's search leaves out the entries that only its threshold's gradient needs
+        found, expected = ({name: each[name] for name in ("latents", "x_hat")} for each in (found, expected))
+    assert_equal(found, expected)
+
+
+# torch's operators keep any of equal entries
+@pytest.mark.parametrize("batch", [batch for batch in BATCHES if batch != "ties"])
+@pytest.mark.parametrize("name", SEARCHED)
+def test_torchs_operators_compute_the_definition(name, batch):
+    model, x, target, config = case(name, batch)
+    dense = densely(model)
+    assert_equal(passed(model, x, target, config, TorchKernels()), passed(dense, x, target, config))
+
+
+@pytest.mark.parametrize(
+    "batch", [BATCHES[0], *(pytest.param(batch, marks=pytest.mark.kernels) for batch in BATCHES[1:])]
+)
+@pytest.mark.parametrize("name", OURS)
+def test_tritons_kernels_compute_the_definition(name, batch):
+    pytest.importorskip("triton", reason="Triton has no package for this system")
+    from sdlcore.sparse.kernels.triton_kernels import TritonKernels
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, x, target, config = case(name, batch)
+    model, x, target = model.to(device), x.to(device), target.to(device)
+    dense = densely(model)
+    assert_equal(passed(model, x, target, config, TritonKernels()), passed(dense, x, target, config))
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+# near_largest compares the latents of a sample, of which a process has half
+@pytest.mark.parametrize("name", [name for name in SEARCHED if name != "near_largest"])
+def test_two_processes_with_half_of_the_latents_each_compute_the_definition(name, batch):
+    if (name, batch) == ("batchtopk", "ties"):
+        pytest.skip("of equal entries, those of the first process are kept")
+    model, x, target, config = case(name, batch)
+    expected = passed(densely(model), x, target, config)
+
+    def work(group):
+        mine = copy.deepcopy(model)
+        divide(mine, Processes(latents=group))
+        return passed(mine, x, target, config)
+
+    first, second = together(2, work)
+    for key in [*model.latent_names, "latents"]:
+        first[key] = torch.cat([first[key], second[key]], dim=1 if key == "latents" else 0)
+    assert_equal(first, expected)
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_two_processes_with_half_of_the_samples_each_compute_the_definition(name):
+    model, x, target, config = case(name, "random")
+    expected = passed(densely(model), x, target, config)
+
+    def work(group):
+        mine = copy.deepcopy(model)
+        divide(mine, Processes(samples=group))
+        part = group.part(len(x))
+        return passed(mine, x[part], target[part], config)
+
+    first, second = together(2, work)
+    parameters = [name for name, _ in model.named_parameters()]
+    for key in first:
+        if key in ("latents", "x_hat"):
+            first[key] = torch.cat([first[key], second[key]])
+        elif key in parameters:
+            first[key] = (first[key] + second[key]) / 2
+    assert_equal(first, expected)
+
+
+@pytest.mark.parametrize("name", ["topk_ista", "squared_topk"])
+def test_a_method_without_a_search_trains_and_encodes(name):
+    x = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    how = {"activation": name, "k": 3, "n_q": 16, "steps": 30, "batch_size": 50, "progress": False, "bias": True}
+    for terms in ({}, {"prefixes": (4, 16)}, {"lambda_aux": 0.1, "k_aux": 2, "dead_after": 100}):
+        dictionary = sdl.fit(x, **how, **terms)
+        latents = dictionary.encode(x)
+        assert latents.shape == (300, 16)
+        assert ((latents > 0).sum(1) <= 3).all()
+        assert np.isfinite(dictionary.reconstruct(x)).all()
+
+
+def test_the_dense_example_and_the_one_with_a_search_are_one_method():
+    fast, x, target, config = case("fast_squared_topk", "random")
+    dense, *_ = case("squared_topk", "random")
+    dense.load_state_dict(fast.state_dict())
+    assert_equal(passed(fast, x, target, config), passed(dense, x, target, config))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"scales": Scales(multi_k=(1, 2))}, "multi_k needs activation topk or batchtopk, found squared_topk"),
+        ({"precision": torch.bfloat16}, "activation squared_topk declares no search, which precision is for"),
+    ],
+)
+def test_what_needs_a_search_is_refused_where_none_is_declared(how, said):
+    model = SparseCoder(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
+    with pytest.raises((TypeError, ValueError), match=said):
+        model(torch.eye(4), **how)
+
+
+def test_latents_of_a_method_without_a_search_are_not_divided():
+    model = SparseCoder(ModelConfig(activation="squared_topk", n_q=6, k=2), (4,), (4,))
+
+    def work(group):
+        mine = copy.deepcopy(model)
+        divide(mine, Processes(latents=group))
+        return mine(torch.eye(4))
+
+    with pytest.raises(
+        ValueError, match="activation squared_topk declares no search, so one process needs all latents"
+    ):
+        together(2, work)
