@@ -158,6 +158,7 @@ def test_old_plugins_train_and_judge(notices):
     assert notices == [
         "sdlcore.losses.term.Given is deprecated: write sdlcore.TermInputs",
         "sdlcore.Given is deprecated: write sdlcore.TermInputs",
+        *2 * ["sdlcore.model.support.Support is deprecated: write sdlcore.sparse.support.Support"],
     ]
     x = np.tile(EXPECTED["x"], (8, 1))
     settings = {"n_q": 12, "steps": 2, "batch_size": 16, "progress": False, "device": "cpu"}

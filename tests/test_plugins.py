@@ -122,7 +122,7 @@ def test_names_that_are_taken_are_refused():
     soft()  # a cell of a notebook that is run again
     with pytest.raises(PluginError, match=r"activation soft: .*test_plugins has one of this name"):
         activation("soft")(type("Own", (TopK,), {"__module__": "another"}))
-    with pytest.raises(TypeError, match="dict is no subclass of Sigma"):
+    with pytest.raises(TypeError, match="dict is no subclass of Activation"):
         activation("own")(dict)
 
 
@@ -144,10 +144,8 @@ def own(**body):
         ({"sizes": (1, 2)}, r"sizes of activation own has no type; write sizes: tuple\[int, ...\] = \(1, 2\)"),
         ({"__annotations__": {"values": int}}, "setting values of Own hides a method; rename it"),
         ({"select": lambda self, pre_BQ: None}, "select of activation own must take pre_BQ, slack$"),
-        (
-            {"forward": lambda self, x: x},
-            r"forward of activation own must take pre_N, support; write values\(pre, support\) instead",
-        ),
+        ({"forward": lambda self, pre, support: pre}, "forward of activation own must take pre$"),
+        ({"search": lambda self, pre: None}, "search of activation own must take no arguments$"),
     ],
 )
 def test_what_would_be_no_setting_is_refused(body, said):

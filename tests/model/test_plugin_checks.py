@@ -11,7 +11,7 @@ from sdlcore.model.activations.relu import ReLU
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import SparseCoder
 from sdlcore.run import ModelConfig
-from sdlcore.sparse.preactivations import Entries
+from sdlcore.sparse.support import Entries
 
 pytestmark = pytest.mark.usefixtures("registry")
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))

@@ -6,17 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdlcore.evaluation.oracle import oracle_codes
 from sdlcore.model.activations.batchtopk import BatchTopK
 from sdlcore.model.activations.gated import Gated
-from sdlcore.model.activations.jumprelu import JumpReLU
+from sdlcore.model.activations.jumprelu import JumpReLU, step
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
 from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
-from sdlcore.parallel.groups import Group, Processes
 from sdlcore.run import SELECTING, Activation, ModelConfig
-from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
-from sdlcore.sparse.preactivations import Entries, Preactivations
-from sdlcore.sparse.support import Support, keep
+from sdlcore.sparse.preactivations import Preactivations
 
 NAMES = get_args(Activation)
 seeds = st.integers(0, 10_000)
@@ -36,9 +34,9 @@ def given_as(z):
 
 
 def latents(sigma, z):
-    """The dense view of what sigma computes at its support."""
-    support = sigma.select(given_as(z)).support
-    return support.dense(sigma(z[support.rows, support.columns.long()], support))
+    """The dense view of what an activation computes at the entries of its search."""
+    support = sigma.search().find(given_as(z)).support
+    return support.dense(sigma.values(z[support.rows, support.columns.long()], support))
 
 
 def test_a_class_that_is_not_made_to_keep_k_latents_is_refused_where_its_name_says_so(monkeypatch):
@@ -77,32 +75,6 @@ def test_batchtopk_keeps_the_largest_positive_ones_of_the_batch(seed, k):
     assert torch.equal(latents(BatchTopK(k).double(), z), expected)
 
 
-@given(seed=seeds, spread=st.floats(0, 3))
-def test_batchtopk_guesses_its_threshold_right_or_finds_it_out(seed, spread):
-    """Samples of very different scale: the guess is bad, the result exact."""
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(300, 400, generator=generator) * torch.exp(spread * torch.randn(300, 1, generator=generator))
-    sigma = BatchTopK(5)
-    for batch in (z, z, 0.1 * z, 0 * z - 1, z):  # what one batch suggests of the next may be wrong, too
-        support, values = sigma.select(given_as(batch))
-        expected = batch.flatten().sort().values[-1500:].clamp(min=0)
-        assert torch.equal(values, batch[support.rows, support.columns.long()])
-        assert torch.equal(values.sort().values, expected[expected > 0])
-
-
-@given(seed=seeds, k=st.integers(1, 4))
-@pytest.mark.parametrize("name", ["topk", "batchtopk"])
-def test_ranks_say_what_a_smaller_k_would_keep(name, seed, k):
-    z = pre_activations(seed)
-    large, small = sigma_of(name, k=5), sigma_of(name, k=k)
-    support, values = large.select(given_as(z))
-    part, places = keep(support, large.ranks(values, support) < k)
-    expected = small.select(given_as(z)).support
-    assert torch.equal(part.offsets, expected.offsets)
-    assert torch.equal(part.columns, expected.columns)
-    assert torch.equal(support.columns[places], part.columns)
-
-
 def test_batchtopks_threshold_follows_the_smallest_kept_value_and_is_saved():
     sigma = BatchTopK(2).double()
     smallest = []
@@ -121,7 +93,7 @@ def test_batchtopks_threshold_follows_the_smallest_kept_value_and_is_saved():
 
 def test_batchtopk_without_a_threshold_says_so():
     with pytest.raises(RuntimeError, match="no threshold"):
-        BatchTopK(2).eval().select(given_as(pre_activations(0)))
+        BatchTopK(2).eval().search()
 
 
 def test_batchtopk_survives_a_batch_without_positive_values():
@@ -152,10 +124,9 @@ def test_jumprelus_straight_through_gradients_are_the_published_ones(seed, relat
     torch.testing.assert_close(theta.grad, (-theta * kernel * weights).sum(0).detach())
     theta.grad = None
     z.requires_grad_()
-    support = sigma.select(given_as(z)).support
-    step = support.dense(sigma.step(z[support.rows, support.columns.long()], support))
-    assert torch.equal(step, (z > theta).double())
-    (step * weights).sum().backward()
+    smoothed = step(z, theta.expand_as(z), bandwidth)
+    assert torch.equal(smoothed, (z > theta).double())
+    (smoothed * weights).sum().backward()
     torch.testing.assert_close(theta.grad, (-kernel * weights).sum(0).detach())
     assert z.grad is None
 
@@ -181,67 +152,6 @@ def test_unknown_names_and_missing_k_are_refused():
         TopK(None)
 
 
-class Told(Group):
-    """One of several processes, that was told beforehand what all have."""
-
-    def __init__(self, rank, everything):
-        self.rank, self.size, self.everything = rank, len(everything), everything
-
-    def counts(self, n):
-        return [each.shape[-1] for each in self.everything]
-
-    def gather(self, x):
-        return torch.stack(self.everything)
-
-
-def every_entry(values_BQ):
-    B, Q = values_BQ.shape
-    columns = torch.arange(Q, dtype=torch.int32).repeat(B)
-    return Entries(Support(torch.arange(B + 1) * Q, columns, Q, NumbaKernels()), values_BQ.flatten())
-
-
-def narrowed(sigma, values_BQ):
-    support, pre_N = sigma.narrow(every_entry(values_BQ))
-    return support.dense(pre_N)
-
-
-# few whole numbers, so that many are equal; positive, as entries are
-values = st.integers(0, 10_000).map(
-    lambda seed: torch.randint(1, 6, (6, 8), generator=torch.Generator().manual_seed(seed)).double()
-)
-
-
-@given(values_BQ=values, k=st.integers(1, 8), processes=st.sampled_from([2, 4]))
-def test_topk_among_the_latents_of_several_processes_keeps_what_one_would(values_BQ, k, processes):
-    parts = list(values_BQ.split(8 // processes, dim=1))
-    kept, places = [], []
-    for rank, part in enumerate(parts):
-        sigma = TopK(k)
-        sigma.processes = Processes(latents=Told(rank, parts))
-        kept.append(narrowed(sigma, part))
-        entries = every_entry(part)
-        places.append(sigma.ranks(entries.pre, entries.support).view(part.shape))
-    assert torch.equal(torch.cat(kept, dim=1), narrowed(TopK(k), values_BQ))
-    whole = every_entry(values_BQ)
-    assert torch.equal(torch.cat(places, dim=1), TopK(k).ranks(whole.pre, whole.support).view(6, 8))
-
-
-@given(values_BQ=values, k=st.integers(1, 8), processes=st.sampled_from([2, 3]))
-def test_batchtopk_among_the_samples_of_several_processes_keeps_what_one_would(values_BQ, k, processes):
-    parts = list(values_BQ.split(6 // processes))
-    everything = [part.flatten() for part in parts]
-    kept, places = [], []
-    for rank, part in enumerate(parts):
-        sigma = BatchTopK(k).double()
-        sigma.processes = Processes(samples=Told(rank, everything))
-        kept.append(narrowed(sigma, part))
-        entries = every_entry(part)
-        places.append(sigma.ranks(entries.pre, entries.support))
-    assert torch.equal(torch.cat(kept), narrowed(BatchTopK(k).double(), values_BQ))
-    whole = every_entry(values_BQ)
-    assert torch.equal(torch.cat(places), BatchTopK(k).ranks(whole.pre, whole.support))
-
-
 class Shrunk(TopK):
     """A sigma whose latents are no pre-activations: a power of what TopK keeps, less a constant."""
 
@@ -261,8 +171,8 @@ def test_an_activation_of_a_plugin_gives_its_own_values_at_the_entries_that_it_s
     z = pre_activations(0)
     kept = latents(TopK(3), z)
     assert torch.equal(latents(sigma, z), torch.where(kept > 0, (kept**1.5 - 0.2).clamp(min=0), 0.0))
-    codes = sigma.oracle(np.maximum(z.numpy(), 0), np.eye(10))
-    np.testing.assert_allclose(codes, latents(sigma, z).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(oracle_codes(z.numpy(), np.eye(10), sigma), latents(sigma, z).numpy(), rtol=1e-12)
+    torch.testing.assert_close(sigma(z), latents(sigma, z), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("scales", [Scales(), Scales(multi_k=(1, 3))])

@@ -1,0 +1,67 @@
+"""Searches find the entries of their masks."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdlcore.sparse.preactivations import Preactivations
+from sdlcore.sparse.search import Above, LargestPerBatch, LargestPerSample
+from sdlcore.sparse.support import keep
+
+seeds = st.integers(0, 10_000)
+
+
+def pre_activations(seed, B=6, Q=10):
+    return torch.randn(B, Q, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def given_as(z):
+    """Pre-activations that are z to the bit: those of its rows under the identity."""
+    return Preactivations(z.detach(), torch.eye(z.shape[1], dtype=z.dtype), z.new_zeros(z.shape[1]))
+
+
+@pytest.mark.parametrize(
+    "search", [Above(0.2), Above(torch.linspace(-1, 1, 10)), LargestPerSample(3), LargestPerBatch(2)]
+)
+@given(seed=seeds, ties=st.booleans())
+def test_a_search_finds_what_its_mask_has(search, seed, ties):
+    z = pre_activations(seed)
+    z = z.round() if ties else z
+    found, mask = search.find(given_as(z)), search.mask(z)
+    positive = torch.zeros_like(mask)
+    positive[found.support.rows, found.support.columns.long()] = True
+    assert torch.equal(positive & (z > 0), mask & (z > 0))
+    assert torch.equal(found.pre, z[found.support.rows, found.support.columns.long()])
+
+
+def test_above_ranks_nothing():
+    found = Above(0.0).find(given_as(pre_activations(0)))
+    with pytest.raises(TypeError, match="Above ranks no entries"):
+        Above(0.0).ranks(found.pre, found.support)
+
+
+@given(seed=seeds, spread=st.floats(0, 3))
+def test_the_largest_of_a_batch_are_found_whatever_bound_is_tried(seed, spread):
+    """Samples of very different scale: the guess is bad, the result exact."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(300, 400, generator=generator) * torch.exp(spread * torch.randn(300, 1, generator=generator))
+    search = LargestPerBatch(5)
+    for batch in (z, z, 0.1 * z, 0 * z - 1, z):  # what one batch suggests of the next may be wrong, too
+        support, values = search.find(given_as(batch))
+        expected = batch.flatten().sort().values[-1500:].clamp(min=0)
+        assert torch.equal(values, batch[support.rows, support.columns.long()])
+        assert torch.equal(values.sort().values, expected[expected > 0])
+
+
+@given(seed=seeds, k=st.integers(1, 4))
+@pytest.mark.parametrize("kind", [LargestPerSample, LargestPerBatch])
+def test_ranks_say_what_a_smaller_k_would_keep(kind, seed, k):
+    z = pre_activations(seed)
+    large, small = kind(5), kind(k)
+    support, values = large.find(given_as(z))
+    part, places = keep(support, large.ranks(values, support) < k)
+    expected = small.find(given_as(z)).support
+    assert torch.equal(part.offsets, expected.offsets)
+    assert torch.equal(part.columns, expected.columns)
+    assert torch.equal(support.columns[places], part.columns)
