@@ -8,7 +8,8 @@ import torch
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.l1 import l1
 from sdlcore.losses.total import needs_norms, total_loss
-from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import LossConfig, ModelConfig
 from sdlcore.sparse import products

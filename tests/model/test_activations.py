@@ -12,7 +12,8 @@ from sdlcore.model.activations.gated import Gated
 from sdlcore.model.activations.jumprelu import JumpReLU, step
 from sdlcore.model.activations.registry import activation, make_sigma
 from sdlcore.model.activations.topk import TopK
-from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.run import SELECTING, Activation, ModelConfig
 from sdlcore.sparse.preactivations import Preactivations
 

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from sdlcore.evaluation.recovery import best_match, mip, normalise_rows
-from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.model.saving import load_model, save_model
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import ModelConfig

@@ -15,7 +15,8 @@ import torch
 
 import sdlcore as sdl
 from sdlcore.losses.total import needs_norms, total_loss
-from sdlcore.model.coder import Scales, SparseCoder
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.encoding import Scales
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import Activation, ModelConfig, RunConfig

@@ -10,7 +10,7 @@ from sdlcore.api.streams import columns_of
 from sdlcore.data.pairs import pair_sites
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model import coder as model_coder
-from sdlcore.model.coder import Auxiliary, Scales
+from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.random_streams import torch_stream
 from sdlcore.run import RunConfig, TrainingConfig
 from sdlcore.settings import Json, Latents, Seed, Total, as_lists, checked

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.memory import in_large_pages, keep_freed_memory
-from sdlcore.model.coder import Auxiliary, Scales, SparseCoder
+from sdlcore.model.coder import SparseCoder
+from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.run import RunConfig
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.row_norms import RowNorms

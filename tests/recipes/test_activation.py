@@ -10,36 +10,32 @@ from tests.recipes.recipe import Copy
 
 CUT = '''"""Cut: the latents are the pre-activations above a threshold that is given."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
-from sdlcore.sparse.preactivations import Entries, Preactivations
-from sdlcore.model.activation import Sigma
+from sdlcore.model.activation import Activation
+from sdlcore.sparse.search import Above, Search
 from sdlcore.sparse.support import Support
-from sdlcore.run import ModelConfig
 
 
-class Cut(Sigma):
+class Cut(Activation):
     """z H(z - c)."""
 
     def __init__(self, cut: float) -> None:
         super().__init__()
         self.cut = cut
 
-    @classmethod
-    def of(cls, config: ModelConfig) -> Self:
-        return cls(config.cut)
+    def forward(self, pre: Tensor) -> Tensor:
+        return torch.where(pre > self.cut, pre, 0.0)
 
-    def select(self, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
-        return pre_BQ.above(torch.full((pre_BQ.shape[1],), self.cut))
+    def search(self) -> Search:
+        return Above(self.cut)
 
-    def values(self, pre_N: Tensor, support: Support) -> Tensor:
-        return torch.where(pre_N > self.cut, pre_N, 0.0)
+    def values(self, pre: Tensor, support: Support) -> Tensor:
+        return torch.where(pre > self.cut, pre, 0.0)
 
 
-SIGMA = Cut
+ACTIVATION = Cut
 '''
 SETTING = '''    cut: Weight = used_by("activation", "cut", default=0.2)
     """Threshold of cut."""

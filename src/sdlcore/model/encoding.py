@@ -1,0 +1,210 @@
+"""Encode samples: the latents sigma(W_E x_p + b_E), computed where they may differ from zero.
+
+`Encoding` finds the entries that an activation's search declares, and computes the latents there. An activation without
+a search is computed densely. Both ways then divide the entries into scales and add auxiliary latents, where a loss asks
+for them.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdlcore.model.activation import Activation, Encoder, Weights
+from sdlcore.model.pursuit import refined
+from sdlcore.parallel.groups import Processes
+from sdlcore.parallel.search import divided, ranks_among
+from sdlcore.run import ModelConfig
+from sdlcore.sparse.kernels.interface import Kernels
+from sdlcore.sparse.kernels.row_norms import RowNorms
+from sdlcore.sparse.preactivations import Preactivations
+from sdlcore.sparse.products import encode_at
+from sdlcore.sparse.search import Search
+from sdlcore.sparse.support import Entries, Support, assemble, everything
+
+NEVER = -1e9
+"""A pre-activation below every threshold of an activation, a kernel or a penalty."""
+SLACK = 1.25
+"""How many times k entries a product in fewer digits proposes, to be ranked by exact pre-activations."""
+
+
+class Scales(NamedTuple):
+    """Reconstructions from parts of a code (eq. 9): of the largest latents, or of the first (Bussmann et al. 2025)."""
+
+    multi_k: tuple[int, ...] = ()
+    """From the k_i largest latents, ascending."""
+    prefixes: tuple[int, ...] = ()
+    """From the latents before each of these, ascending."""
+
+    @property
+    def number(self) -> int:
+        return max(len(self.multi_k), len(self.prefixes), 1)
+
+
+class Auxiliary(NamedTuple):
+    """Latents that are to reconstruct beside the active ones (eq. 8)."""
+
+    dead: Tensor
+    """Indices of the latents to choose from."""
+    k: int
+    """How many of them a sample."""
+
+
+class Code(NamedTuple):
+    """The latents of a batch, at the N entries of a support."""
+
+    support: Support
+    pre: Tensor
+    """Pre-activations (N); far below zero at the entries of auxiliary latents."""
+    values: Tensor
+    """Latents (N); zero at the entries of auxiliary latents."""
+    decoded: Tensor
+    """What is decoded (N): latents and auxiliary latents."""
+    has_auxiliary: bool
+    """Whether the last row of each sample holds auxiliary latents."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Encodes a batch: the activation and the weights of a model, and what computes."""
+
+    config: ModelConfig
+    sigma: Activation
+    weights: Weights
+    processes: Processes
+    """Those that latents and samples are divided among."""
+    kernels: Kernels
+
+    def __call__(
+        self,
+        x_BP: Tensor,
+        scales: Scales,
+        auxiliary: Auxiliary | None,
+        precision: torch.dtype | None,
+        row_norms: RowNorms | None,
+    ) -> Code:
+        """Return the code of B samples; the arguments are those of `SparseCoder.forward`."""
+        aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)
+        search = self.sigma.search()
+        if search is None:
+            return self.densely(x_BP, scales, aux, precision)
+        search = divided(search, self.processes)
+        return self.at_entries(x_BP, self.find(search, x_BP, precision), search, scales, aux, row_norms)
+
+    @torch.no_grad()
+    def find(self, search: Search, x_BP: Tensor, precision: torch.dtype | None) -> Entries:
+        """Return the entries that a search finds, with exact pre-activations."""
+        W_enc, b_enc, *_ = self.weights
+        pre_BQ = Preactivations(x_BP, W_enc, b_enc, precision, kernels=self.kernels)
+        if pre_BQ.exact:
+            return search.find(pre_BQ)
+        support, _ = search.find(pre_BQ, SLACK)
+        return search.narrow(Entries(support, encode_at(x_BP, W_enc, b_enc, support)))
+
+    def at_entries(
+        self,
+        x_BP: Tensor,
+        found: Entries,
+        search: Search,
+        scales: Scales,
+        aux: tuple[Tensor, Tensor] | None,
+        row_norms: RowNorms | None,
+    ) -> Code:
+        """Return the code at the entries of a search. Nothing is computed or differentiated elsewhere."""
+        W_enc, b_enc, W_dec, b_dec = self.weights
+        if scales.number == 1 and aux is None:
+            pre_N = encode_at(x_BP, W_enc, b_enc, found.support, found.pre, row_norms)
+            values_N = self.values(pre_N, found.support)
+            if self.config.pursuit:
+                values_N = refined(x_BP - b_dec, W_dec, found.support, self.config.pursuit)
+            return Code(found.support, pre_N, values_N, values_N, False)
+        support, order, is_aux_N = self.split(found, search, scales, aux)
+        # those of the auxiliary latents are not known yet
+        known_N = found.pre[order] if is_aux_N is None else None
+        pre_N = encode_at(x_BP, W_enc, b_enc, support, known_N, row_norms)
+        if is_aux_N is None:
+            values_N = self.values(pre_N, support)
+            return Code(support, pre_N, values_N, values_N, False)
+        aux_N, pre_N = torch.relu(pre_N), torch.where(is_aux_N, NEVER, pre_N)
+        values_N = torch.where(is_aux_N, 0.0, self.values(pre_N, support))
+        return Code(support, pre_N, values_N, torch.where(is_aux_N, aux_N, values_N), True)
+
+    def values(self, pre_N: Tensor, support: Support) -> Tensor:
+        """Return the latents at entries, which are this process's share of the batch."""
+        support.least_of_all = self.processes.all.least
+        return self.sigma.values(pre_N, support)
+
+    def densely(
+        self, x_BP: Tensor, scales: Scales, aux: tuple[Tensor, Tensor] | None, precision: torch.dtype | None
+    ) -> Code:
+        """Return the code by the activation's definition, with an entry for every latent."""
+        W_enc, b_enc, *_ = self.weights
+        undeclared = f"activation {self.config.activation} declares no search"
+        if self.processes.latents.size > 1:
+            raise ValueError(f"{undeclared}, so one process needs all latents; divide samples instead")
+        if precision is not None and precision != W_enc.dtype:
+            raise ValueError(f"{undeclared}, which precision is for; set precision float32")
+        if self.config.pursuit:
+            raise ValueError(f"{undeclared}, which pursuit needs; set pursuit 0")
+        if scales.multi_k:
+            raise TypeError(f"multi_k needs activation topk or batchtopk, found {self.config.activation}")
+        pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
+        if isinstance(self.sigma, Encoder):
+            latents_BQ = self.sigma.encode(x_BP, self.weights)
+        else:
+            latents_BQ = self.sigma(pre_BQ)
+        support = everything(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
+        pre_N, values_N = pre_BQ.flatten(), latents_BQ.flatten()
+        if scales.number == 1 and aux is None:
+            return Code(support, pre_N, values_N, values_N, False)
+        support, order, _ = self.split(Entries(support, values_N), None, scales, aux)
+        decoded_N = values_N
+        if aux is not None:
+            aux_N = torch.relu(pre_BQ[aux])
+            pre_N = torch.cat([pre_N, torch.full_like(aux_N, NEVER)])
+            values_N, decoded_N = torch.cat([values_N, torch.zeros_like(aux_N)]), torch.cat([values_N, aux_N])
+        return Code(support, pre_N[order], values_N[order], decoded_N[order], aux is not None)
+
+    @torch.no_grad()
+    def auxiliary(self, x_BP: Tensor, auxiliary: Auxiliary) -> tuple[Tensor, Tensor] | None:
+        """Return the auxiliary latents as samples and latents, None where there are none to choose from."""
+        W_enc, b_enc, *_ = self.weights
+        latents, (dead, k) = self.processes.latents, auxiliary
+        if not sum(latents.counts(len(dead))):
+            return None
+        dead_BD = torch.addmm(b_enc[dead], x_BP, W_enc[dead].T)
+        values_BK, places_BK = dead_BD.topk(min(k, len(dead)), sorted=False)
+        sample_BK = torch.arange(len(x_BP), device=dead.device)[:, None].expand_as(places_BK)
+        if latents.size == 1:
+            return sample_BK.flatten(), dead[places_BK].flatten()
+        kept_BK = ranks_among(values_BK, latents, self.kernels) < k
+        return sample_BK[kept_BK], dead[places_BK[kept_BK]]
+
+    def split(
+        self, found: Entries, search: Search | None, scales: Scales, aux: tuple[Tensor, Tensor] | None
+    ) -> tuple[Support, Tensor, Tensor | None]:
+        """Divide the entries into scales, and auxiliary latents, each a row of its own of a sample.
+
+        Returns the new support, which of the entries, followed by the auxiliary ones, each of its entries is, and which
+        of them are auxiliary (None without any).
+        """
+        support, pre_N = found
+        sample_N, latent_N = support.rows, support.columns
+        group_N = torch.zeros_like(sample_N)
+        if scales.multi_k and search is not None:
+            edges = torch.tensor(scales.multi_k[:-1], device=pre_N.device)
+            group_N = torch.bucketize(search.ranks(pre_N, support), edges, right=True)
+        elif scales.prefixes:
+            before = self.processes.latents.rank * support.n_q
+            edges = torch.tensor(scales.prefixes[:-1], device=pre_N.device) - before
+            group_N = torch.bucketize(latent_N, edges, right=True)
+        groups = scales.number
+        if aux is not None:
+            sample_N = torch.cat([sample_N, aux[0]])
+            latent_N = torch.cat([latent_N, aux[1].to(latent_N.dtype)])
+            group_N = torch.cat([group_N, group_N.new_full((len(aux[0]),), groups)])
+            groups += 1
+        shape = support.n_samples, groups, support.n_q
+        divided_support, order = assemble(sample_N, latent_N, group_N, shape, support.kernels)
+        return divided_support, order, None if aux is None else group_N[order] == scales.number
