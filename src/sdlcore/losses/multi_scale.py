@@ -1,4 +1,4 @@
-"""The multi-scale loss (eq. 9): reconstruction errors of several sparsities or sizes, in the place of one."""
+"""The multi-scale loss (eq. 9), with which Matryoshka dictionaries train: several reconstruction errors in place of one."""
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -7,7 +7,18 @@ from sdlcore.losses.term import Term, TermInputs
 
 
 def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
-    """sum_i E || x_r - W_D sigma_i(W_E x_p) ||^2 over B x scales x n_r reconstructions (eq. 9, with lambda_i = 1)."""
+    """sum_i E || x_r - W_D sigma_i(W_E x_p) - b_D ||^2 (eq. 9, with lambda_i = 1).
+
+    sigma_i keeps a part of the latents of a sample, ever more with i: the k_i largest (``multi_k``), or those among the
+    first m_i of the n_q latents (``prefixes``: Matryoshka, Bussmann et al. 2025).
+
+    Parameters
+    ----------
+    x_BR
+        The target, B x n_r.
+    scales_BSR
+        Reconstructions from each part, B x scales x n_r (`sdlcore.model.coder.Forward.scales`).
+    """
     return mse_loss(scales_BSR, x_BR[:, None].expand_as(scales_BSR), reduction="sum") / len(x_BR)
 
 

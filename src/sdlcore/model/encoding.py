@@ -150,10 +150,8 @@ class Encoding:
         if scales.multi_k:
             raise TypeError(f"multi_k needs activation topk or batchtopk, found {self.config.activation}")
         pre_BQ = torch.addmm(b_enc, x_BP, W_enc.T)
-        if isinstance(self.sigma, Encoder):
-            latents_BQ = self.sigma.encode(x_BP, self.weights)
-        else:
-            latents_BQ = self.sigma(pre_BQ)
+        sigma = self.sigma
+        latents_BQ = sigma.encode(x_BP, self.weights) if isinstance(sigma, Encoder) else sigma(pre_BQ)
         support = everything(len(pre_BQ), pre_BQ.shape[1], self.kernels, x_BP.device)
         pre_N, values_N = pre_BQ.flatten(), latents_BQ.flatten()
         if scales.number == 1 and aux is None:
