@@ -1,4 +1,4 @@
-"""The multi-scale loss (eq. 9), with which Matryoshka dictionaries train: several reconstruction errors in place of one."""
+"""The multi-scale loss of Matryoshka dictionaries (eq. 9): several reconstruction errors in the place of one."""
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
