@@ -10,7 +10,7 @@ from sdlcore.api.codes import SparseCodes, blocks_of, check, rows_of_width
 from sdlcore.api.samples import Samples
 from sdlcore.model.coder import SparseCoder
 from sdlcore.sparse.kernels.choice import kernels_for
-from sdlcore.sparse.products import decode
+from sdlcore.sparse.products import decode_at
 from sdlcore.sparse.search import LargestPerSample
 from sdlcore.sparse.support import Support
 
@@ -65,6 +65,6 @@ def decoded(coder: SparseCoder, codes: SparseCodes, rows: int) -> np.ndarray:
     for offsets, indices, values in blocks_of(codes, rows):
         starts, columns = (torch.from_numpy(part).to(weights.device) for part in (offsets, indices.astype(np.int32)))
         support = Support(starts, columns, coder.config.n_q, kernels)
-        found = decode(torch.from_numpy(values).to(weights), support, weights).rows.squeeze(1) + coder.b_dec
+        found = decode_at(torch.from_numpy(values).to(weights), support, weights).rows.squeeze(1) + coder.b_dec
         out.append(found.cpu().numpy())
     return np.concatenate(out) if out else np.empty((0, weights.shape[1]), np.float32)

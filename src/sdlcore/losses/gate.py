@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from sdlcore.model.coder import Forward, SparseCoder
-from sdlcore.sparse.products import decode
+from sdlcore.sparse.products import decode_at
 
 
 def gate(model: SparseCoder, x_BR: Tensor, out: Forward, gates_N: Tensor) -> Tensor:
@@ -13,6 +13,7 @@ def gate(model: SparseCoder, x_BR: Tensor, out: Forward, gates_N: Tensor) -> Ten
     Summed over dimensions and averaged over samples. ``x_BR`` is the target without a transcoder's linear path, and
     ``gates_N`` what `Activation.gates` returns.
     """
-    decoded_BR = decode(gates_N, out.support, model.W_dec.detach()).rows.sum(1)
+    # a sample has a row for each scale
+    decoded_BR = decode_at(gates_N, out.support, model.W_dec.detach()).rows.sum(1)
     x_hat_BR = model.processes.latents.sum(decoded_BR) + model.b_dec.detach()
     return mse_loss(x_hat_BR, x_BR, reduction="sum") / len(x_BR)

@@ -8,10 +8,10 @@ from sdlcore.model.old_plugins import old_penalised
 
 
 def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
-    """E sum_i x_q,i sum_sites || W_D[site, i] || (eq. 5), with gates in the place of x_q where there are any.
+    """E sum_i w_i x_q,i, with gates (`Activation.gates`) in the place of latents x_q where the activation has any.
 
-    With ``scale`` decoder weighted by decoder norms, without which a free decoder makes the penalty vanish by growing;
-    for a crosscoder by the sum of the sites' norms (Lindsey et al. 2024). With none, as eq. 5 has it, it is not.
+    With ``scale`` none, all w_i are 1 (eq. 5). With decoder, w_i is the norm of decoder row i, for a crosscoder the sum
+    of the sites' norms (Lindsey et al. 2024); otherwise a growing decoder would make the penalty vanish.
     """
     gates_N = model.sigma.gates(out.pre)
     penalised_N = old_penalised(model.sigma, out.pre, out.values) if gates_N is None else gates_N

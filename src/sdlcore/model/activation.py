@@ -20,7 +20,8 @@ class Activation(nn.Module):
     """An activation function, written sigma in the paper (section 2.4): latents from pre-activations.
 
     A subclass writes `forward`, and may write `search` with `values`, and `gates`. Its ``__init__`` takes settings
-    of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`).
+    of the model by their names, such as ``n_q`` and ``k`` (`sdlcore.run.ModelConfig`). A parameter has an element for
+    each latent (n_q), and starts at zero unless it is the ``threshold`` of `add_threshold`.
     """
 
     threshold: Tensor
@@ -33,23 +34,24 @@ class Activation(nn.Module):
     def search(self) -> Search | None:
         """Return which entries of a batch may have a latent above zero or pass a gradient on.
 
-        None, the default, for all of them: every pre-activation is then computed and kept, which is slower.
+        None, the default, for all of them: every pre-activation is then computed and kept, which is slower. Otherwise
+        training and encoding use `values`, and `forward` remains the definition that tests compare it with.
         """
         return None
 
     def values(self, pre: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations (N) that the search found.
 
-        ``support`` tells the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. A pre-activation
-        far below zero gives zero: those of auxiliary latents are -1e9.
+        ``support`` tells the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. It may hold more
+        entries than the search needs. A pre-activation far below zero must give zero: auxiliary latents have -1e9.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
 
     def gates(self, pre: Tensor) -> Tensor | None:
-        """Return what trains in the latents' place where latents pass too little gradient on, of the shape of ``pre``.
+        """Return a stand-in for the latents in losses (of the shape of ``pre``), if their own gradient is too poor.
 
-        The L1 penalty sums these gates, and a decoder that is held fixed reconstructs from them
-        (`sdlcore.losses.gate`). None, the default, if latents need no gates.
+        The L1 penalty then sums the gates instead of the latents, and the loss gets a second reconstruction: from the
+        gates, by a decoder that it does not train (`sdlcore.losses.gate`). None, the default, for no gates.
         """
         return None
 
@@ -64,9 +66,10 @@ class Activation(nn.Module):
 
     @torch.no_grad()
     def start_at(self, threshold: Tensor, b_enc: Tensor) -> None:
-        """Let only pre-activations above a threshold (0-d) pass at the start of a training.
+        """Let only pre-activations above a threshold (0-d) pass at the start of a training (``init_l0``).
 
-        The latents' own thresholds are set to it where there are any; otherwise the encoder's biases (n_q) are lowered.
+        The latents' trainable thresholds are set to it, if they have any; otherwise the encoder's biases (n_q) are
+        lowered by it.
         """
         if "threshold" in self._parameters:
             self.start.copy_(threshold)
@@ -107,7 +110,8 @@ class Weights(NamedTuple):
 class Encoder(Activation):
     """An encoder that needs more than the pre-activations, such as the decoder. It is computed densely.
 
-    A subclass writes `encode` instead of `forward`.
+    A subclass writes `encode` instead of `forward`, and no gates. Prefixes and auxiliary latents work as for others;
+    ``multi_k`` and latents that are divided among processes are refused.
     """
 
     def encode(self, x: Tensor, weights: Weights) -> Tensor:

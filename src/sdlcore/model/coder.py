@@ -1,4 +1,9 @@
-"""The sparse coder: autoencoder, transcoder and crosscoder as one model (Definition 2.5)."""
+"""The sparse coder: autoencoder, transcoder and crosscoder as one model.
+
+Numbers of equations, sections and definitions refer to arXiv 2512.05534, whose letters name dimensions here: x_p is the
+input (n_p, ``d_in`` elsewhere), x_q the latents (n_q, ``d_sae``), x_r the target (n_r, ``d_out``). A suffix such as _BP
+gives the dimensions of a tensor, with B samples, N entries of the latents and K entries of a sample.
+"""
 
 from typing import NamedTuple
 
@@ -14,7 +19,7 @@ from sdlcore.run import ModelConfig
 from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.kernels.interface import Kernels, SparseRows
 from sdlcore.sparse.kernels.row_norms import RowNorms
-from sdlcore.sparse.products import decode
+from sdlcore.sparse.products import decode_at
 from sdlcore.sparse.support import Support
 
 
@@ -24,15 +29,15 @@ class Forward(NamedTuple):
     support: Support
     """Which latents of which samples may differ from zero."""
     pre: Tensor
-    """Pre-activations W_E x_p + b_E there (N)."""
+    """Pre-activations W_E x_p + b_E there (N); -1e9 at the entries of auxiliary latents, which no term then counts."""
     values: Tensor
-    """Latents x_q = sigma(pre) there (N), or what a pursuit makes of them; zero at the entries of auxiliary latents."""
+    """Latents x_q = sigma(pre) there (N); zero at the entries of auxiliary latents, which ``aux`` alone contains."""
     x_hat: Tensor
     """B x n_r reconstruction of x_r."""
     scales: Tensor
     """B x scales x n_r reconstructions from ever more latents, of which the last is ``x_hat``."""
     aux: Tensor | None
-    """B x n_r: what the auxiliary latents would add, without b_D; None where none were asked for."""
+    """B x n_r: the reconstruction from auxiliary latents, without b_D; None without any."""
     norms: Tensor | None
     """n_q: norm of each decoder row, summed over sites; None where not asked for or known to be one."""
     linear: Tensor | None
@@ -43,7 +48,7 @@ class Forward(NamedTuple):
         return self.support.dense(self.values)
 
     def csr(self) -> scipy.sparse.csr_array:
-        """Return the latents above zero, B x n_q, without gradients. There must be one group of rows."""
+        """Return the latents above zero, B x n_q, without gradients; of a pass without scales or auxiliary latents."""
         found = SparseRows(self.support.offsets, self.support.columns, self.values.detach())
         offsets, columns, values = (part.cpu() for part in found.where(found.values > 0))
         values = values if values.dtype == torch.float64 else values.float()  # numpy has no bfloat16
@@ -67,9 +72,9 @@ class SparseCoder(nn.Module):
 
     With x_r = x_p it is a sparse autoencoder, with another x_r a transcoder; a crosscoder reads and writes the
     concatenation of several sites. A transcoder may have a linear path beside the latents, W_skip x_p (Paulo et al.
-    2025). A pursuit puts the best non-negative codes over sigma's latents in the place of their values
-    (`sdlcore.model.pursuit`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of `W_dec` (the
-    paper's column W_D[:, i]); `W_dec` is kept by rows because a sparse code reads whole directions.
+    2025). A solver's model may compute its latents' values by pursuit: the non-negative least squares over the latents
+    that sigma chose (`sdlcore.model.pursuit`). Latent i has row i of `W_enc` (the paper's W_E[i, :]) and row i of
+    `W_dec` (the paper's column W_D[:, i]); `W_dec` is kept by rows because a sparse code reads whole directions.
 
     Parameters
     ----------
@@ -83,10 +88,10 @@ class SparseCoder(nn.Module):
     Attributes
     ----------
     W_enc, W_dec
-        n_q x n_p, n_q x n_r. With ``tied`` they are one parameter from the draw until the training is over; raw
-        activations may then need them apart (`untie`), and so does a saved model.
+        n_q x n_p, n_q x n_r. With ``tied`` they are one parameter during training. Afterwards `untie` makes them two,
+        since normalisation of the activations is folded into each in another way.
     processes
-        Those that latents and samples are divided among. Weights are then those of this process's latents.
+        The processes that share the latents, or the samples of a batch. Weights are those of this process's latents.
     """
 
     processes: Processes = ALONE
@@ -142,7 +147,7 @@ class SparseCoder(nn.Module):
 
     @property
     def decoder_is_unit(self) -> bool:
-        """Whether every decoder row has norm one, over all sites, and a single site."""
+        """Whether every decoder row has norm one in its single site."""
         return self.config.decoder_norm == "unit" and len(self.target_sites) == 1
 
     @property
@@ -175,18 +180,19 @@ class SparseCoder(nn.Module):
         x_BP
             The samples.
         scales
-            Parts of the code to reconstruct from as well.
+            Parts of each code, for the multi-scale loss: each part gets a reconstruction of its own.
         auxiliary
-            Latents to reconstruct from beside, where there are any.
+            Dead latents, for the auxiliary loss: they get a reconstruction beside that of the active latents.
         precision
-            Type in which the dense product is computed; None for the weights' own. In a lower one it may propose other
-            latents; their pre-activations are computed anew from the weights, and latents kept by those.
+            Type in which the search's dense product is computed; None for the weights' own. In a lower type the search
+            proposes more latents than it needs. Their pre-activations are then computed from the weights, and the
+            search chooses by these.
         norms
-            Give the norms of decoder rows too, unless `decoder_is_unit`.
+            Also return the norms of decoder rows, unless `decoder_is_unit`.
         kernels
-            What computes, if it is to keep large buffers from pass to pass; None for the device's own (`kernels_for`).
+            The kernels of a training, which keep large buffers from pass to pass; None for new ones (`kernels_for`).
         row_norms
-            Takes the norms of the rows of both weights' gradients, in the backward pass.
+            Receives the norms of the rows of both weights' gradients in the backward pass, for clipping.
         """
         kernels = kernels or kernels_for(self.W_enc.device)
         # encoder and activation: the latents, at the entries where they may differ from zero
@@ -194,7 +200,7 @@ class SparseCoder(nn.Module):
         code = encoding(x_BP, scales, auxiliary, precision, row_norms)
         # decoder: W_D latents, for each scale
         sites = self.target_sites if norms and not self.decoder_is_unit else ()
-        parts, norms_Q = decode(code.decoded, code.support, self.W_dec, sites, scales.number, row_norms)
+        parts, norms_Q = decode_at(code.decoded, code.support, self.W_dec, sites, scales.number, row_norms)
         parts = self.processes.latents.sum(parts)
         aux_BR = None
         if code.has_auxiliary:

@@ -30,12 +30,15 @@ SLACK = 1.25
 
 
 class Scales(NamedTuple):
-    """Reconstructions from parts of a code (eq. 9): of the largest latents, or of the first (Bussmann et al. 2025)."""
+    """Parts of a code that are reconstructed from (eq. 9), the last of which is the whole.
+
+    The activation chooses the latents first; a part then keeps some of these.
+    """
 
     multi_k: tuple[int, ...] = ()
-    """From the k_i largest latents, ascending."""
+    """The k_i largest latents of each sample, or the k_i B largest of a batch, ascending up to k."""
     prefixes: tuple[int, ...] = ()
-    """From the latents before each of these, ascending."""
+    """The latents before each of these numbers, ascending up to n_q (Matryoshka, Bussmann et al. 2025)."""
 
     @property
     def number(self) -> int:
@@ -43,12 +46,13 @@ class Scales(NamedTuple):
 
 
 class Auxiliary(NamedTuple):
-    """Latents that are to reconstruct beside the active ones (eq. 8)."""
+    """Dead latents of the auxiliary loss (eq. 8): each sample's largest pre-activations among them
+    reconstruct as well, through a ReLU."""
 
     dead: Tensor
     """Indices of the latents to choose from."""
     k: int
-    """How many of them a sample."""
+    """Number of auxiliary latents of a sample."""
 
 
 class Code(NamedTuple):
@@ -67,13 +71,13 @@ class Code(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """Encodes a batch: the activation and the weights of a model, and what computes."""
+    """Encodes a batch, by the activation and the weights of a model."""
 
     config: ModelConfig
     sigma: Activation
     weights: Weights
     processes: Processes
-    """Those that latents and samples are divided among."""
+    """The processes that share the latents, or the samples of a batch."""
     kernels: Kernels
 
     def __call__(

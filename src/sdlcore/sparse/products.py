@@ -45,7 +45,7 @@ class Decoded(NamedTuple):
     """n_q: the norm of each decoder row, summed over sites; None where no sites were given."""
 
 
-def decode(
+def decode_at(
     values_N: Tensor,
     support: Support,
     W_dec_QR: Tensor,

@@ -12,8 +12,8 @@ class BatchTopK(Selecting):
     """In training, z where z is positive and among the k B largest of its batch of B (Bussmann et al. 2024).
 
     Outside of training, z above a threshold, so that a sample's latents do not depend on its batch. The threshold is
-    the running mean over training of the smallest value that was kept. It is saved with the model, and negative until
-    the first training batch.
+    the running mean over training of the smallest value that was kept. Each pass in training mode moves it. It is saved
+    with the model, and negative until the first training batch.
     """
 
     # The threshold falls as training goes on. A mean over some ten steps follows it; a longer memory (.99 and above, as
@@ -23,7 +23,7 @@ class BatchTopK(Selecting):
     def __init__(self, k: int | None) -> None:
         super().__init__(k)
         self.register_buffer("threshold", torch.tensor(-1.0, dtype=torch.float32))
-        self.in_training = LargestPerBatch(self.k)
+        self.batch_search = LargestPerBatch(self.k)
 
     def forward(self, pre: Tensor) -> Tensor:
         if not self.training:
@@ -34,7 +34,7 @@ class BatchTopK(Selecting):
         return latents
 
     def search(self) -> Search:
-        return self.in_training if self.training else Above(self._learned())
+        return self.batch_search if self.training else Above(self._learned())
 
     def values(self, pre: Tensor, support: Support) -> Tensor:
         latents = torch.relu(pre)
@@ -49,7 +49,7 @@ class BatchTopK(Selecting):
 
     @torch.no_grad()
     def _follow(self, smallest: Tensor) -> None:
-        # a batch in which nothing is positive leaves the threshold as it is
+        # a batch in which nothing is positive leaves the threshold as it is, or sets it to zero if it is the first
         smallest = torch.where(smallest.isinf(), self.threshold.clamp(min=0.0), smallest)
         mean = self.DECAY * self.threshold + (1 - self.DECAY) * smallest
         self.threshold.copy_(torch.where(self.threshold < 0, smallest, mean))

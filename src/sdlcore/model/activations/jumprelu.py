@@ -26,7 +26,7 @@ class JumpReLU(Activation):
 
     @property
     def bandwidth(self) -> Tensor:
-        """Width of the kernel, in the units of pre-activations (0-d)."""
+        """Width of the kernel in the units of pre-activations (0-d); the setting of this name is relative."""
         return self.relative_bandwidth * self.start
 
     def forward(self, pre: Tensor) -> Tensor:
