@@ -156,8 +156,10 @@ _BITS = """
 import os, torch
 from sdlcore.model.kernels import numba_kernels
 from sdlcore.model.preactivations import Preactivations
-# a process for each number of threads; both are forked from here, since imports take longer than what they compute
-threads = 2 if os.fork() else 1
+# a process for each number of threads, since imports take longer than what they compute; the second finds it compiled
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+threads = 2 if child else 1
 torch.set_num_threads(threads)
 generator = torch.Generator().manual_seed(0)
 x, W = torch.randn(50, 30, generator=generator), torch.randn(400, 30, generator=generator)
@@ -171,8 +173,6 @@ for _ in ("by rows", "by tiles"):
     results += kernels.scatter_sum(*support.by_latent, values, x)
     results += kernels.decode_backward(*support.by_latent, values, W, x)
     numba_kernels.BLOCK, numba_kernels.FULL, numba_kernels.MANY, numba_kernels.LEAST = 7, 0, 0, 0
-if threads == 2:
-    assert os.wait()[1] == 0
 print([result.double().sum().item().hex() for result in results], support.columns.tolist(), more.columns.tolist())
 """
 
