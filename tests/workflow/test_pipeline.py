@@ -59,7 +59,8 @@ def everything(finished):
 
 
 def test_it_fits_the_size_that_tests_and_clusters_count_on(everything):
-    assert len(everything.jobs) <= 25
+    # the rule that gives verdicts their name runs nothing, and is no part of a run
+    assert len([rule for rule, _ in everything.jobs if rule != "verdicts"]) <= 25
 
 
 def test_every_file_says_where_it_came_from(finished):
