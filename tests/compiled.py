@@ -5,12 +5,14 @@ import warnings
 import numpy as np
 
 import sdlcore as sdl
+from sdlcore.sparse.kernels import int8
 
 SIZES = {"n_q": 64, "steps": 4, "batch_size": 64}
 TRAININGS = [
     {"activation": "topk", "k": 4, "lambda_anchor": 0.1},
     {"activation": "topk", "k": 4, "precision": "bfloat16"},
     {"activation": "topk", "k": 1, "lambda_aux": 0.03, "k_aux": 8, "dead_after": 100},
+    *([{"activation": "batchtopk", "k": 4, "precision": "int8"}] if int8.is_exact() else []),
     {"activation": "batchtopk", "k": 4, "prefixes": [16, 64]},
     {"activation": "batchtopk", "k": 4, "multi_k": [2, 4]},
     {"activation": "relu", "l1": 0.1, "bias": True},

@@ -496,6 +496,7 @@ def test_square_tensors_are_of_the_pair_that_is_said(tmp_path):
     assert [sdl.load(tmp_path / name).pair for name in ("sae", "transcoder")] == ["sae", "transcoder"]
 
 
+@pytest.mark.slow
 def test_whoever_reads_may_have_enough():
     code = "import sys; from sdlcore.commands.main import main; main(['fit', '--help'])"
     command = f'{sys.executable} -c "{code}" | head -1'

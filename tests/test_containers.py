@@ -53,6 +53,7 @@ def test_they_install_what_the_conda_environment_holds_in_the_versions_that_are_
     assert "workflow" in PROJECT["optional-dependencies"]
 
 
+@pytest.mark.slow
 @pytest.mark.registry
 def test_the_package_can_be_built_from_what_they_copy(tmp_path):
     for name in copied_by_docker():

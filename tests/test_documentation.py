@@ -25,6 +25,7 @@ def blocks(page, language):
     return [block.code for block in blocks_of(REPOSITORY / page) if block.language == language]
 
 
+@pytest.mark.slow
 def test_what_the_page_of_the_store_shows_runs(tmp_path):
     code = "\n".join(blocks("docs/store.md", "python"))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)

@@ -58,7 +58,7 @@ def test_importing_the_package_alone_imports_nothing_heavy():
     [
         ("samples", {"torch", "pandas"}),
         ("train", {"pandas", "matplotlib"}),
-        ("evaluate", {"pandas", "matplotlib"}),
+        pytest.param("evaluate", {"pandas", "matplotlib"}, marks=pytest.mark.slow),
     ],
 )
 def test_stages_that_run_often_load_nothing_that_they_do_without(script, needless):

@@ -50,6 +50,7 @@ def test_an_array_gives_an_array_and_a_tensor_a_tensor_with_gradients(sae, both)
     assert np.allclose(sae.encode(both[0][:5]), sae.encode(x).detach().numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_in_double_precision_it_encodes_is_evaluated_and_is_saved_in_single(sae, both, tmp_path):
     x, twice = both[0][:50], copy.deepcopy(sae)
     twice.coder.double()

@@ -127,10 +127,15 @@ def other_default(request):
     "settings",
     [
         TOPK | {"lambda_aux": 0.1, "resample_every": 10, "dead_after": 500, "normalise": True, "bias": True},
-        TOPK | {"activation": "jumprelu", "k": None, "l1": 0.1, "target_l0": 3.0, "initialisation": "tied"},
-        TOPK | {"activation": "gated", "k": None, "l1": 0.1},
-        TOPK | {"activation": "batchtopk"},
-        {"solver": "acs", "n_atoms": 16, "max_steps": 10},
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (
+                TOPK | {"activation": "jumprelu", "k": None, "l1": 0.1, "target_l0": 3.0, "initialisation": "tied"},
+                TOPK | {"activation": "gated", "k": None, "l1": 0.1},
+                TOPK | {"activation": "batchtopk"},
+                {"solver": "acs", "n_atoms": 16, "max_steps": 10},
+            )
+        ),
     ],
 )
 def test_torchs_default_precision_changes_no_bit(settings, both, tmp_path, other_default):

@@ -14,9 +14,10 @@ from benchmarks.timing import L0_TOLERANCE
 from sdlcore.random_streams import stream
 from sdlcore.sources.bench.samples import coefficients, synthesise
 from sdlcore.sparse.kernels import tiles
-from tests.int8 import with_int8
+from tests.int8 import needs_int8
 
 DIMENSION, FEATURES, LATENTS = 48, 60, 2000
+OTHERS = {"bfloat16": [pytest.mark.slow], "int8": [pytest.mark.slow, needs_int8]}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_more_latents_than_have_positive_pre_activations_are_refused(sample):
         bound_for(x, rows, 0.9 * LATENTS)
 
 
-@pytest.mark.parametrize("dtype", with_int8(["float32", "bfloat16", "int8"]))
+@pytest.mark.parametrize("dtype", ["float32", *(pytest.param(t, marks=marks) for t, marks in OTHERS.items())])
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "matryoshka", "relu", "jumprelu", "gated"])
 def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype):
     _, x, rows = sample
@@ -65,6 +66,7 @@ def test_our_steps_keep_a_state_in_every_method(sample, tmp_path, method, dtype)
     assert torch.allclose(trainee.decoder(), torch.from_numpy(rows), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["relu", "jumprelu", "gated"])
 def test_a_processor_that_rounds_otherwise_gets_a_bound_of_its_own(sample, monkeypatch, method):
     """As on one with AMX, whose states of ReLU and Gated had fewer active latents than the tolerance allows."""

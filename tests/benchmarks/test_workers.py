@@ -15,7 +15,7 @@ from sdlcore.random_streams import stream
 from tests.conftest import REPOSITORY
 
 
-@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.worker"])
+@pytest.mark.parametrize("module", ["benchmarks", pytest.param("benchmarks.worker", marks=pytest.mark.slow)])
 def test_help_is_given(module):
     command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(1), capture_output=True, text=True)
@@ -62,6 +62,7 @@ def test_a_worker_trains_from_a_state_and_measures_itself(files):
         assert len(worker.ask("steps", count=4)["ms"]) == 4
 
 
+@pytest.mark.slow
 def test_what_a_library_says_when_it_fails_is_passed_on():
     with workers(["sdlcore"], threads=1) as (worker,):
         worker.receive()
@@ -71,6 +72,7 @@ def test_what_a_library_says_when_it_fails_is_passed_on():
             worker.ask("unknown")
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_is_named_and_the_others_go_on():
     with workers(["sdlcore", "sdlcore", "no_such_library"], threads=1) as started:
         team = Team(dict(zip("abc", started, strict=True)), lambda case: f"case {case}")

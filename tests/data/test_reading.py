@@ -35,7 +35,7 @@ def test_what_stands_for_a_store_hangs_on_its_samples_and_not_on_how_they_lie_in
         content_digest(tmp_path / "a.h5")
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_of_a_finished_store_is_found_or_changes_no_sample(tmp_path_factory, place, bit):
     folder = tmp_path_factory.mktemp("flipped")

@@ -32,7 +32,7 @@ def store(request, tmp_path_factory):
         yield opened
 
 
-@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("centred", [pytest.param(False, marks=pytest.mark.slow), True])
 @given(rows=st.integers(1, 400), fewest=st.integers(1, 2))
 def test_they_are_the_normalised_means_however_the_store_is_read(store, centred, rows, fewest):
     found, classes = class_means(store, centred, fewest, rows)

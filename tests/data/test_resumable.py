@@ -426,7 +426,9 @@ def test_a_part_that_is_damaged_while_others_are_written_is_named_at_the_end(tmp
         assert store.read("input")[:, 0].tolist() == [0] * 2000 + [1] * 2000 + [2] * 2000
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples * 2 // 5, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(part=st.integers(0, 2), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_an_unfinished_store_damaged_anywhere_still_ends_right(
     writers, interrupted, tmp_path_factory, part, place, bit, cut

@@ -36,6 +36,7 @@ def by_torch(recipe: Recipe) -> tuple[list[torch.Tensor], list[float]]:
     return [w.detach() for w in weights], errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["topk", "relu", "jumprelu", "transcoder", "crosscoder"])
 @pytest.mark.parametrize(("clip", "cosine"), [(1.0, 0), (0.01, 0), (1.0, 6)])
 def test_a_step_is_that_of_torch(method: str, clip: float, cosine: int) -> None:
@@ -66,6 +67,7 @@ def matryoshka(levels: str, level_k: str) -> Training:
     return training_of(Recipe(method="matryoshka", lr=2e-3, batch=8, l1=0.5, levels=levels, level_k=level_k, **SMALL))
 
 
+@pytest.mark.slow
 def test_a_matryoshka_keeps_k_of_each_block_and_trains_a_decoder_for_each_level() -> None:
     training = matryoshka("10,40,96", "1,2,3")
     H = torch.randn(7, 96, generator=torch.Generator().manual_seed(0))
@@ -81,6 +83,7 @@ def test_a_matryoshka_keeps_k_of_each_block_and_trains_a_decoder_for_each_level(
     assert 0 < training.look()["l0"] <= 6
 
 
+@pytest.mark.slow
 def test_a_matryoshka_of_one_level_is_topk() -> None:
     one, topk = matryoshka("96", "3"), Training(Recipe(lr=2e-3, batch=8, l1=0.5, **SMALL))
     np.testing.assert_allclose([one.take_step() for _ in range(5)], [topk.take_step() for _ in range(5)], rtol=1e-4)

@@ -70,6 +70,7 @@ def test_a_start_has_the_biases_of_linear_layers(linear_start):
     torch.testing.assert_close(sae.coder.b_enc, found.coder.b_enc)
 
 
+@pytest.mark.slow
 def test_a_run_with_all_plugins_is_that_of_the_recipe(linear_start):
     sizes = {"n": 24, "n_p": 16, "n_q": 96, "samples": 480, "max_interference": 0.6}
     training = Training(Recipe(lr=1e-3, batch=480, k=3, gamma=0.2, **sizes))

@@ -109,6 +109,8 @@ def test_no_name_leads_out_of_the_results(name: str, where: tuple):
         validate(config)
 
 
+OFTEN = ("an object of Python's", "a wrong type", "an unknown key")
+"""Files of `make test`: Snakemake starts for each."""
 FILES = {
     "not YAML": (b"name: [", "bad.yaml: line 1: not YAML"),
     "a list": (b"- name: quick", "bad.yaml: expected keys with values"),
@@ -126,7 +128,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("what", FILES)
+@pytest.mark.parametrize("what", [pytest.param(what, marks=[pytest.mark.slow] * (what not in OFTEN)) for what in FILES])
 def test_snakemake_refuses_a_wrong_file_in_a_sentence_and_makes_nothing(what: str, tmp_path: Path):
     content, sentence = FILES[what]
     (tmp_path / "bad.yaml").write_bytes(content)

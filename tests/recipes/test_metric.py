@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 RECIPE = {
@@ -72,6 +74,7 @@ print(dict(grid.groups)["Alive"], "column of", grid.heads[grid.names :].count("h
 """
 
 
+@pytest.mark.slow
 def test_a_metric_of_two_lines_in_two_files_is_in_metrics_tables_effects_the_report_and_the_documentation(tmp_path):
     package = tmp_path / "src/sdlcore"
     # with what is compiled, which saves seconds, but for what another process is compiling

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pandas as pd
+import pytest
 
 from tests.workflow.conftest import Checkout
 
@@ -58,6 +59,7 @@ Path("said.json").write_text(json.dumps(said))
 """
 
 
+@pytest.mark.slow
 def test_a_table_of_one_file_is_planned_made_reported_and_described(tmp_path):
     checkout = Checkout(tmp_path / "sdl core")
     assert len(RECIPE) <= 2

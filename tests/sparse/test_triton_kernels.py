@@ -24,12 +24,14 @@ from sdlcore.sparse.kernels.triton_kernels import TritonKernels
 REPOSITORY = Path(__file__).parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 KERNELS = TritonKernels()
-FLOATS = [torch.float32, torch.bfloat16]
 
 
 def some_and_all(some, others):
     """Parameters of which `make test` takes the first, and `make gpu-test` all."""
     return [*some, *(pytest.param(*each, marks=pytest.mark.kernels) for each in others)]
+
+
+FLOATS = some_and_all([torch.float32], [(torch.bfloat16,)])
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +85,16 @@ def assert_largest(found, whole, k):
     assert torch.equal(found.values.view(n, k).double(), whole.gather(1, expected))
 
 
-SHAPES = [(5, 33, 300, 7), (40, 16, 200, 64)]
-MORE = [(1, 1, 1, 1), (3, 70, 129, 129), (130, 8, 65, 3), (2, 300, 1000, 1), (17, 64, 256, 100), (9, 5, 400, 300)]
+SHAPES = [(5, 33, 300, 7)]
+MORE = [
+    (40, 16, 200, 64),
+    (1, 1, 1, 1),
+    (3, 70, 129, 129),
+    (130, 8, 65, 3),
+    (2, 300, 1000, 1),
+    (17, 64, 256, 100),
+    (9, 5, 400, 300),
+]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -112,7 +122,8 @@ def test_entries_above_bounds_are_those_of_the_whole_product(B, n_p, n_q, k, see
     assert torch.equal(found.values.double(), whole[mask])
 
 
-@pytest.mark.parametrize("order", some_and_all(["ascending"], [("descending",), ("equal",)]))
+@pytest.mark.kernels
+@pytest.mark.parametrize("order", ["ascending", "descending", "equal"])
 def test_a_list_has_room_whatever_the_order_of_latents(order):
     size = {"ascending": 1.0, "descending": -1.0, "equal": 0.0}[order]
     W = size * torch.arange(300.0, device=DEVICE)[:, None]
@@ -139,6 +150,7 @@ def test_later_latents_have_to_exceed_the_least_that_is_kept(monkeypatch):
         assert torch.equal(counts.long() - 5, (whole[:, start : 4 * start] > least[:, None]).sum(1))
 
 
+@pytest.mark.kernels
 def test_what_is_no_number_is_found_as_torch_finds_it():
     x, W, b = whole_numbers(0, 4, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
     x[1], W[150], b[3], b[199] = torch.nan, torch.nan, torch.inf, -torch.inf
@@ -185,7 +197,7 @@ def integral(seed, B, n_p, n_q):
     )
 
 
-@pytest.mark.parametrize("product", [normal, integral])
+@pytest.mark.parametrize("product", some_and_all([normal], [(integral,)]))
 @pytest.mark.parametrize("seed", some_and_all([0], [(1,), (2,)]))
 @pytest.mark.parametrize(("B", "n_p", "n_q", "k"), some_and_all([(9, 40, 200, 7)], [(20, 300, 400, 3), (1, 1, 90, 5)]))
 def test_screening_finds_what_the_product_in_float32_has(B, n_p, n_q, k, seed, product):
@@ -236,6 +248,7 @@ def test_screening_finds_what_rounding_puts_last():
     assert triton_screening.largest(product, 1).columns.tolist() == [7]
 
 
+@pytest.mark.kernels
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in the interpreter
 def test_screening_leaves_open_what_is_no_number():
     x, W, b = whole_numbers(0, 5, 8), whole_numbers(1, 200, 8), whole_numbers(2, 200)
@@ -263,7 +276,7 @@ def pattern(seed, rows, n_q, share):
 WIDE = [(3, 4, 700, 0.7, 1), (12, 30, 5, 0.0, 1), (20, 9, 512, 1.0, 2), (40, 3, 1100, 0.5, 4), (6, 50, 33, 0.1, 3)]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", some_and_all([torch.float32], [(torch.float64,)]))
 @pytest.mark.parametrize("seed", some_and_all([0], [(1,), (2,)]))
 @pytest.mark.parametrize(("rows", "n_q", "d", "share", "groups"), some_and_all([(12, 20, 600, 0.3, 2)], WIDE))
 def test_sums_and_dots_equal_dense_products(rows, n_q, d, share, groups, seed, dtype):
@@ -354,7 +367,8 @@ def test_a_dictionary_is_trained_as_by_the_torch_backend(method):
     torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.kernels), 90])
+@pytest.mark.kernels
+@pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_compile_for_cards_that_are_not_here(capability):
     """For A100 (8.0) and H100 (9.0), as they are called: by ptxas, within their registers and shared memory."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -82,13 +82,19 @@ def together():
     processes.close()
 
 
+@pytest.fixture(scope="module", params=["torch", pytest.param("numba", marks=pytest.mark.slow)])
+def kernels(request):
+    """What computes. Training in other processes than one is the same for both; other tests here train by numba's."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def trained(together, tmp_path_factory):
+def trained(together, kernels, tmp_path_factory):
     """The folder of all cases' trainings by two processes, divided both ways."""
     folder = tmp_path_factory.mktemp("together")
     cases = {name: case for name, case in CASES.items() if int8.is_exact() or case.get("precision") != "int8"}
     (folder / "cases.json").write_text(json.dumps(cases))
-    together.train(folder / "log", cases=str(folder))
+    together.train(folder / "log", cases=str(folder), kernels=kernels)
     assert together.end() == [0, 0], (folder / "log").read_text()
     return folder
 
@@ -105,9 +111,9 @@ def left(path: Path, what: str) -> tuple[dict, list]:
 
 
 @pytest.mark.parametrize("case", with_int8(CASES))
-def test_two_processes_train_what_one_does(trained, case):
+def test_two_processes_train_what_one_does(trained, kernels, case):
     settings = CASES[case]
-    model, history, _ = training(settings)
+    model, history, _ = training(settings, kernels=kernels)
     if "resample_every" in settings:
         assert sum(row["resampled"] for row in history) > 0, "it tests what it is there for"
     if "lambda_aux" in settings:
@@ -186,6 +192,7 @@ def test_trainings_that_are_killed_go_on_to_the_same_bits(together, store, tmp_p
     assert (facts["processes"], facts["split"], facts["threads"]) == (2, split, 1)
 
 
+@pytest.mark.slow
 def test_a_training_of_one_process_is_gone_on_with_by_several(together, store, tmp_path):
     alone, moved, log = tmp_path / "alone", tmp_path / "moved", tmp_path / "log"
     together.train(log, 1, command=command(store, alone, "samples"))
@@ -229,10 +236,11 @@ def test_processes_end_with_torchruns_agent_even_those_that_are_stopped(together
 @pytest.mark.parametrize(
     ("number", "patience", "said"),
     [
-        (
+        pytest.param(
             signal.SIGSTOP,
             {"patience": 4},
             "TimeoutError: process 1 of 2 (from 0) waited 4 s for the others: one",
+            marks=pytest.mark.slow,
         ),
         (signal.SIGKILL, {}, "ConnectionError: process 1 of 2 (from 0) lost its connection to another one"),
     ],
@@ -259,6 +267,7 @@ def test_processes_that_find_different_checkpoints_are_refused():
         training(CASES["topk"], Processes(samples=Apart()))
 
 
+@pytest.mark.slow
 def test_torchrun_starts_them_and_what_cannot_be_divided_is_refused(store, tmp_path):
     words = command(store, tmp_path / "run", "latents", n_q=47)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

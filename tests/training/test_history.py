@@ -205,7 +205,7 @@ def test_tensorboard_shows_every_row(tmp_path):
     assert shown(tmp_path) == expected(ROWS)
 
 
-@pytest.mark.parametrize("ahead", [0, 2])
+@pytest.mark.parametrize("ahead", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_tensorboard_shows_no_row_twice_after_resumes(tmp_path, ahead):
     sink = partial(tensorboard, tmp_path)
     for saved, stop in ((0, 2), (2, 5), (5, 5)):

@@ -91,7 +91,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("method", with_int8(METHODS))
-@pytest.mark.parametrize("stop", [31, 60, 89])
+@pytest.mark.parametrize("stop", [31, *(pytest.param(step, marks=pytest.mark.slow) for step in (60, 89))])
 def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, method, stop):
     settings = {**METHODS[method], "checkpoint_every": 30}
     whole, expected = run(settings)
@@ -210,7 +210,9 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole(method):
     torch.testing.assert_close(whole.W_enc, parts.W_enc, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["relu_held", "jumprelu_held", "gated"])
+@pytest.mark.parametrize(
+    "method", ["relu_held", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jumprelu_held", "gated"))]
+)
 def test_l0_is_held_where_it_was_asked_for(method):
     _, history = run({**METHODS[method], "steps": 600, "l0_gain": 0.05})
     assert history[-1]["l0"] == pytest.approx(6, rel=0.15)

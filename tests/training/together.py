@@ -7,6 +7,8 @@ import json
 import os
 import runpy
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.random_streams import stream, torch_stream
 from sdlcore.run import RunConfig
-from sdlcore.sparse.kernels import cpu, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before processes are forked
+from sdlcore.sparse.kernels import choice, cpu, cpu_round, cpu_rows, cpu_select  # noqa: F401, to be there before processes are forked
+from sdlcore.sparse.kernels.interface import Descent
+from sdlcore.sparse.kernels.torch_kernels import TorchKernels
 from sdlcore.training import distributed
 from sdlcore.training.distributed import divide, processes_of, unite
 from sdlcore.training.loop import train
@@ -42,8 +46,40 @@ def norms_by_latent(weights: dict) -> dict[str, float]:
     return {side: float((W.detach().norm(dim=1) * torch.arange(len(W))).sum()) for side, W in weights.items()}
 
 
-def training(settings: dict, processes: Processes = ALONE) -> tuple[SparseCoder, list, dict]:
-    """Train, and return the dictionary as the first process has it, the history, and what a process has of its own."""
+class DoubleKernels(TorchKernels):
+    """Torch's kernels, whose Adam divides gradients by a scale in single precision alone."""
+
+    def adam(
+        self,
+        descents: Sequence[Descent],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        scale: torch.Tensor | None = None,
+    ) -> None:
+        if scale is not None:
+            descents = [each._replace(gradient=each.gradient / scale) for each in descents]
+            descents = [each if each.along is None else each._replace(along=each.along / scale) for each in descents]
+        super().adam(descents, lr, betas, eps)
+
+
+@contextmanager
+def computing_with(kernels: str) -> Iterator[None]:
+    """Compute with numba's kernels, or with torch's."""
+    numba_kernels = choice.NumbaKernels
+    if kernels == "torch":
+        choice.NumbaKernels = lambda workspace=None: DoubleKernels()
+    try:
+        yield
+    finally:
+        choice.NumbaKernels = numba_kernels
+
+
+def training(settings: dict, processes: Processes = ALONE, kernels: str = "numba") -> tuple[SparseCoder, list, dict]:
+    """Train, and return the dictionary as the first process has it, the history, and what a process has of its own.
+
+    ``kernels`` compute in double precision, which numba would compile all of its kernels for. In others numba's do.
+    """
     # where nothing is rounded much, trainings that differ in the order of sums stay together
     dtype = torch.float32 if "precision" in settings else torch.float64
     x = torch.from_numpy(X).to(dtype).numpy()
@@ -60,18 +96,19 @@ def training(settings: dict, processes: Processes = ALONE) -> tuple[SparseCoder,
         divide(model, processes)
     anchors = (ANCHORS.to(dtype), ANCHORS.to(dtype)) if config.loss.lambda_anchor else None
     generator = torch_stream(1, "resampling")
-    history = train(model, batches, config, generator, no_scaling(D, D), anchors, watch=norms_by_latent)
+    with computing_with(kernels if dtype == torch.float64 else "numba"):
+        history = train(model, batches, config, generator, no_scaling(D, D), anchors, watch=norms_by_latent)
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     unite(model)
     return model, history, own
 
 
-def train_cases(folder: Path) -> None:
+def train_cases(folder: Path, kernels: str) -> None:
     """Train every line of ``cases.json``, divided both ways, and leave ``CASE.SPLIT.RANK.safetensors``."""
     with processes_of("samples", RunConfig.from_dict(BASE)) as (several, _):
         for case, settings in json.loads((folder / "cases.json").read_text()).items():
             for split in ("samples", "latents"):
-                model, history, own = training(settings, Processes(**{split: several}))
+                model, history, own = training(settings, Processes(**{split: several}), kernels)
                 tensors = {f"whole/{name}": tensor.clone() for name, tensor in model.state_dict().items()}
                 tensors |= {f"own/{name}": tensor for name, tensor in own.items()}
                 path = folder / f"{case}.{split}.{several.rank}.safetensors"
@@ -100,7 +137,7 @@ def answer(request: dict) -> None:
         distributed.PATIENCE = timedelta(seconds=request["patience"])
     torch.set_num_threads(1)
     if "cases" in request:
-        train_cases(Path(request["cases"]))
+        train_cases(Path(request["cases"]), request["kernels"])
     else:
         sys.argv = request["command"]
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -87,6 +87,7 @@ def test_the_environment_holds_what_every_stage_imports_and_the_package_comes_fr
     assert package.startswith(path)
 
 
+@pytest.mark.slow
 def test_without_conda_the_error_says_so(tmp_path):
     checkout = Checkout(tmp_path / "sdl core")
     with pytest.MonkeyPatch.context() as patch:

@@ -72,6 +72,7 @@ def test_a_checkout_whose_path_snakemake_would_format_is_refused(tmp_path):
     assert "expected a path of the checkout without braces" in said
 
 
+@pytest.mark.slow
 def test_values_reach_jobs_as_they_are_written(checkout):
     change = {
         **NOTHING,

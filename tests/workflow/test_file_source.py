@@ -31,7 +31,8 @@ RUN = "results/tiny/runs/mine/transcoder/best/none/seed0/metrics.json"
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory) -> Checkout:
+def files(tmp_path_factory) -> Checkout:
+    """A checkout with the files of the source, where nothing has run."""
     checkout = Checkout(tmp_path_factory.mktemp("file") / "sdl core")
     folder = checkout.path / DATA
     folder.mkdir()
@@ -42,10 +43,17 @@ def checkout(tmp_path_factory) -> Checkout:
     np.save(folder / "y.npy", x[:, :5].astype(np.float64))
     np.save(folder / "labels.npy", rng.integers(0, 2, 1200))
     (folder / "names.txt").write_text("a\nb\n")
-    checkout.snakemake(RUN, "own_mine", change=CHANGE)
     return checkout
 
 
+@pytest.fixture(scope="module")
+def checkout(files) -> Checkout:
+    """The same, after a run and a table."""
+    files.snakemake(RUN, "own_mine", change=CHANGE)
+    return files
+
+
+@pytest.mark.slow
 def test_a_run_is_made_by_path(checkout):
     metrics = json.loads((checkout.path / RUN).read_text())["metrics"]
     assert 0 < metrics["fvu"] < 1
@@ -54,6 +62,7 @@ def test_a_run_is_made_by_path(checkout):
     assert not list(checkout.path.glob("**/pwned"))
 
 
+@pytest.mark.slow
 def test_a_source_that_only_one_configuration_has_gets_a_table_of_its_own(checkout):
     tables = checkout.path / "results/tiny/tables"
     table = pd.read_csv(tables / "own_mine.csv", keep_default_na=False, na_values=[""])
@@ -85,6 +94,7 @@ def test_a_changed_file_or_setting_reruns_what_hangs_on_it(checkout):
     assert checkout.plan(RUN, change=CHANGE | WIDER).rules() == {"train", "evaluate"}
 
 
+@pytest.mark.slow
 def test_results_are_not_taken_for_those_of_files_that_are_not_there(checkout):
     gone = {"input": "gone.npy", "labels": "gone_labels.npy", "class_names": "gone.txt"}
     source = {**SOURCE, **{key: f"{DATA}/{name}" for key, name in gone.items()}, "run": {"n_q": 32}}
@@ -120,46 +130,46 @@ def test_other_sources_are_made_as_before(checkout):
     assert checkout.plan(bench).rules() == {"feature_matrix", "samples", "anchors", "train", "evaluate"}
 
 
-def test_what_is_wrong_is_said_in_a_sentence(checkout):
+def test_what_is_wrong_is_said_in_a_sentence(files):
     missing = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
-    done = checkout.snakemake(RUN, change=missing, check=False)
+    done = files.snakemake(RUN, change=missing, check=False)
     assert done.returncode != 0
     assert f"sources.file.mine: no such file: {DATA}/gone.npy" in done.stdout
     keyless = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/x.safetensors#layer7"}}}}
-    done = checkout.snakemake(RUN, change=keyless, check=False)
+    done = files.snakemake(RUN, change=keyless, check=False)
     assert done.returncode != 0
     assert "x.safetensors#layer7: the file has no array of that name; it has layer5, layer6" in done.stdout
 
 
-def test_what_can_be_counted_is_checked_before_any_job(checkout):
-    np.save(checkout.path / DATA / "short.npy", np.zeros(700, dtype=int))
+def test_what_can_be_counted_is_checked_before_any_job(files):
+    np.save(files.path / DATA / "short.npy", np.zeros(700, dtype=int))
     short = {"sources": {"file": {"mine": {**SOURCE, "labels": f"{DATA}/short.npy"}}}}
-    done = checkout.snakemake(RUN, "-n", change=short, check=False)
+    done = files.snakemake(RUN, "-n", change=short, check=False)
     assert done.returncode != 0
     assert "sources.file.mine: arrays of the same samples differ in rows" in done.stdout
-    np.save(checkout.path / DATA / "same.npy", np.zeros(1200, dtype=int))
+    np.save(files.path / DATA / "same.npy", np.zeros(1200, dtype=int))
     large = {"sources": {"file": {"mine": {**SOURCE, "run": {"batch_size": 901}}}}}
-    done = checkout.snakemake(RUN, "own_mine", "-n", change=CHANGE | large, check=False)
+    done = files.snakemake(RUN, "own_mine", "-n", change=CHANGE | large, check=False)
     assert "sources.mine.run and protocols.best): batch_size 901 exceeds the source's 900 train_samples" in done.stdout
     same = {"sources": {"file": {"mine": {**SOURCE, "labels": f"{DATA}/same.npy"}}}}
-    done = checkout.snakemake(RUN, "-n", change=same, check=False)
+    done = files.snakemake(RUN, "-n", change=same, check=False)
     assert "sources.file.mine: its labels name 1 class, but means of classes need two or more" in done.stdout
     many = CHANGE | {"anchorings": {"half_of_classes": {"n_anchors": 3}}}
-    done = checkout.snakemake("own_mine", "-n", change=many, check=False)
+    done = files.snakemake("own_mine", "-n", change=many, check=False)
     assert done.returncode != 0
     said = "anchorings.half_of_classes.n_anchors: 3 anchors, but labels of sources.file.mine name 2 classes; lower it"
     assert said in done.stdout
 
 
-def test_a_plan_names_the_files_that_are_not_there(checkout):
+def test_a_plan_names_the_files_that_are_not_there(files):
     gone = {"sources": {"file": {"mine": {**SOURCE, "input": f"{DATA}/gone.npy"}}}}
-    assert f"sources.file.mine: no such file: {DATA}/gone.npy" in checkout.snakemake("plan", change=gone).stdout
+    assert f"sources.file.mine: no such file: {DATA}/gone.npy" in files.snakemake("plan", change=gone).stdout
 
 
-def test_memory_is_asked_for_by_the_width_of_the_files(checkout):
-    np.save(checkout.path / DATA / "wide.npy", np.zeros((1200, 4000), dtype=np.float16))
+def test_memory_is_asked_for_by_the_width_of_the_files(files):
+    np.save(files.path / DATA / "wide.npy", np.zeros((1200, 4000), dtype=np.float16))
     wide = {**SOURCE, "input": f"{DATA}/wide.npy", "run": {"n_q": 40000}}
-    done = checkout.snakemake(RUN, "-n", change=CHANGE | {"sources": {"file": {"mine": wide}}})
+    done = files.snakemake(RUN, "-n", change=CHANGE | {"sources": {"file": {"mine": wide}}})
     needed = 4000 + 32 * 40000 * 4005 // 10**6  # weights, gradients and moments
     found = max(int(megabytes) for megabytes in re.findall(r"mem_mb=(\d+)", done.stdout))
     assert needed <= found < 1.2 * needed

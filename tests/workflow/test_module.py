@@ -28,12 +28,23 @@ def planned(folder: Path, *arguments: str) -> list[str]:
     return sorted(rule for rule in re.findall(r"^rule (\w+):", said, flags=re.MULTILINE) if rule != "all")
 
 
-def test_a_module_plans_what_the_workflow_itself_does(checkout, tmp_path):
+@pytest.fixture(scope="module")
+def plan(checkout):
+    """What the workflow itself plans."""
+    return checkout.plan()
+
+
+def test_a_module_plans_what_the_workflow_itself_does(checkout, plan, tmp_path):
     folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
-    assert planned(folder) == sorted(f"sdl_{rule}" for rule, _ in checkout.plan().jobs)
+    assert planned(folder) == sorted(f"sdl_{rule}" for rule, _ in plan.jobs)
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_module_has_the_targets_of_the_workflow(checkout, tmp_path):
+    folder = importer(tmp_path / "mine", f'"{checkout.path}/workflow/Snakefile"')
     assert set(planned(folder, "sdl_table3")) == {"sdl_make_table3", "sdl_table3"}
     assert "sdl_table1 (" in snakemake("--list", where=folder).stdout
-    assert not (folder / "results").exists()
 
 
 def test_a_module_checks_the_configuration_that_it_is_given(checkout, tmp_path):
@@ -45,7 +56,8 @@ def test_a_module_checks_the_configuration_that_it_is_given(checkout, tmp_path):
     assert "tables" in refused.stdout
 
 
-def test_a_module_can_be_of_a_commit(checkout, tmp_path):
+@pytest.mark.slow
+def test_a_module_can_be_of_a_commit(checkout, plan, tmp_path):
     clone = tmp_path / "a clone"
     shutil.copytree(checkout.path, clone, symlinks=True, ignore=shutil.ignore_patterns(".snakemake", "__pycache__"))
     git = ["git", "-C", str(clone), "-c", "user.name=tester", "-c", "user.email=tester@localhost"]
@@ -55,7 +67,7 @@ def test_a_module_can_be_of_a_commit(checkout, tmp_path):
     subprocess.run([*git, "tag", "v1"], check=True)
     (clone / "workflow/Snakefile").write_text("what is checked out does not count")
     folder = importer(tmp_path / "mine", f'gitfile("{clone}", path="workflow/Snakefile", tag="v1")')
-    assert planned(folder) == sorted(f"sdl_{rule}" for rule, _ in checkout.plan().jobs)
+    assert planned(folder) == sorted(f"sdl_{rule}" for rule, _ in plan.jobs)
     (unpacked,) = (folder / ".snakemake/sdlcore").iterdir()
     before = unpacked.stat().st_mtime_ns
     planned(folder)
@@ -65,8 +77,9 @@ def test_a_module_can_be_of_a_commit(checkout, tmp_path):
     assert "v2" in snakemake("-n", where=folder, check=False).stdout
 
 
-def test_the_workflow_plans_the_same_by_either_snakefile(checkout):
-    assert sorted(checkout.plan("--snakefile", "workflow/Snakefile").jobs) == sorted(checkout.plan().jobs)
+@pytest.mark.slow
+def test_the_workflow_plans_the_same_by_either_snakefile(checkout, plan):
+    assert sorted(checkout.plan("--snakefile", "workflow/Snakefile").jobs) == sorted(plan.jobs)
 
 
 @pytest.mark.slow

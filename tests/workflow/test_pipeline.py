@@ -16,7 +16,8 @@ from safetensors import safe_open
 from sdlcore.data.reading import ActivationStore
 from sdlcore.model.saving import load_model
 from sdlcore.storage.files import sha256_of
-from tests.workflow.conftest import Checkout
+from tests.conftest import REPOSITORY
+from tests.workflow.conftest import Checkout, read_plan, snakemake
 
 RUN = "results/tiny/runs/lrb/topk/best/none/seed0"
 ANOTHER_LR = {"methods": {"topk": {"lr": 0.001}}}
@@ -51,8 +52,15 @@ def test_a_run_makes_every_table_figure_and_the_report(finished):
     ]
 
 
-def test_it_fits_the_size_that_tests_and_clusters_count_on(finished):
-    assert len(finished.plan("--forceall").jobs) <= 25
+@pytest.fixture(scope="module")
+def everything(finished):
+    """The plan of a run that begins anew."""
+    return finished.plan("all", "verdicts", "--forceall")
+
+
+def test_it_fits_the_size_that_tests_and_clusters_count_on(everything):
+    # the rule that gives verdicts their name runs nothing, and is no part of a run
+    assert len([rule for rule, _ in everything.jobs if rule != "verdicts"]) <= 25
 
 
 def test_every_file_says_where_it_came_from(finished):
@@ -126,6 +134,7 @@ def test_a_copied_checkout_with_snakemakes_records_makes_nothing_anew(finished, 
     assert "was copied here" not in plan.text
 
 
+@pytest.mark.slow
 def test_another_configuration_takes_the_runs_that_are_the_same(finished):
     run = "runs/lrb/topk/best/none/seed0"
     said = finished.snakemake(f"results/other/{run}/metrics.json", change={"name": "other"}).stdout
@@ -176,14 +185,23 @@ def test_training_settings_do_not_redraw_the_bench(finished):
 @pytest.mark.parametrize(
     ("module", "first", "untouched"),
     [
-        ("sources/bench/feature_matrix.py", "feature_matrix", set()),
         ("sources/bench/samples.py", "samples", {"feature_matrix", "anchors"}),
-        ("losses/total.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("model/activations/topk.py", "train", {"feature_matrix", "samples", "anchors"}),
-        ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
         ("evaluation/recovery.py", "evaluate", {"feature_matrix", "samples", "anchors", "train"}),
-        ("study/results/tables.py", "make_table1", {"feature_matrix", "samples", "anchors", "train", "evaluate"}),
-        ("study/verdicts/claim_rule.py", "make_verdicts", {"train", "evaluate", "make_table1", "make_figure6"}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("sources/bench/feature_matrix.py", "feature_matrix", set()),
+                ("losses/total.py", "train", {"feature_matrix", "samples", "anchors"}),
+                ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
+                (
+                    "study/results/tables.py",
+                    "make_table1",
+                    {"feature_matrix", "samples", "anchors", "train", "evaluate"},
+                ),
+                ("study/verdicts/claim_rule.py", "make_verdicts", {"train", "evaluate", "make_table1", "make_figure6"}),
+            )
+        ),
     ],
 )
 def test_editing_a_module_reruns_the_stages_that_import_it(finished, module, first, untouched):
@@ -222,7 +240,16 @@ def test_a_lost_metrics_file_is_made_again_with_what_depends_on_it(finished):
     assert sorted(rule for rule, _ in of_table.jobs) == [*remade, "table1"]
 
 
-@pytest.mark.parametrize("lost", ["tables/table1.tex", "figures/figure6.pdf", "tables/figure6.csv", "tables/claims.md"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "tables/table1.tex",
+        *(
+            pytest.param(path, marks=pytest.mark.slow)
+            for path in ("figures/figure6.pdf", "tables/figure6.csv", "tables/claims.md")
+        ),
+    ],
+)
 def test_any_lost_result_is_missed(finished, lost):
     with without(finished.path / "results/tiny" / lost):
         plan = finished.plan()
@@ -292,17 +319,23 @@ def test_harder_benches_make_a_table_and_a_picture_of_runs_like_any_other(finish
     assert plan.rules() == {"samples", "train", "evaluate", "make_frontier", "frontier"}
 
 
-def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_path):
+SWEEP = {"parameter": "n", "values": [12, 14], "paper": [1000, 1200]}
+SWEPT = {
+    "tables": {"table4": {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "seeds": [0], "sweep": SWEEP}}
+}
+
+
+def test_a_sweep_trains_what_is_new_in_it(finished):
     """The point that is Table 1's has its runs already; the other one is a bench of its own."""
+    (trained,) = finished.plan("table4", change=SWEPT).of("train")
+    assert "source=lrb_n_14" in trained
+
+
+@pytest.mark.slow
+def test_a_sweep_makes_its_table_and_draws_its_figure(finished, tmp_path):
     where = tmp_path / "sweeping"
     shutil.copytree(finished.path, where, symlinks=True)
-    sweep = {"parameter": "n", "values": [12, 14], "paper": [1000, 1200]}
-    table = {"source": "lrb", "methods": ["topk"], "anchorings": ["none"], "seeds": [0], "sweep": sweep}
-    change = {"tables": {"table4": table}}
-    plan = finished.plan("table4", change=change, where=where)
-    (trained,) = plan.of("train")
-    assert "source=lrb_n_14" in trained
-    said = finished.snakemake("table4", change=change, where=where).stdout
+    said = finished.snakemake("table4", change=SWEPT, where=where).stdout
     for ending in ("csv", "md", "tex"):
         assert f"\nresults/tiny/tables/table4.{ending}\n" in said
     results = where / "results/tiny"
@@ -321,7 +354,19 @@ def test_a_sweep_trains_what_is_new_in_it_and_draws_its_figure(finished, tmp_pat
     for path in ("tables/table4.md", "figures/table4.png", "figures/table4.pdf"):
         assert (results / path).stat().st_size > 1000
     (results / "figures/table4.pdf").unlink()
-    assert finished.plan("table4", change=change, where=where).rules() == {"make_table4", "table4"}
+    assert finished.plan("table4", change=SWEPT, where=where).rules() == {"make_table4", "table4"}
+
+
+def test_a_method_of_a_plugin_is_the_only_one_that_is_trained(finished, tmp_path):
+    """The example in examples/new_method, laid over the tiny configuration (a run of it is in test_plugins.py)."""
+    shutil.copytree(REPOSITORY / "examples/new_method", tmp_path / "my own")
+    # the same table with another method in it
+    (tmp_path / "small.yaml").write_text("name: tiny\ntables: {table1: {anchorings: [none]}}\n")
+    files = ["config/tiny.yaml", str(tmp_path / "my own/new_method.yaml"), str(tmp_path / "small.yaml")]
+    done = snakemake("make_table1", "-n", "--cores", "2", "--configfile", *files, where=finished.path)
+    plan = read_plan(done.stdout)
+    assert plan.of("train") == plan.of("evaluate") == ["source=lrb, method=soft, protocol=best, anchoring=none, seed=0"]
+    assert plan.rules() == {"train", "evaluate", "make_table1"}
 
 
 def stop_by_a_damaged_store(checkout):
@@ -373,11 +418,14 @@ def test_all_220_numbers_have_a_verdict_whatever_is_run(finished):
     assert shown == {("table1", "TopK SAE"), ("table1", "Crosscoder")}
 
 
-def test_verdicts_are_planned_by_their_name_where_a_table_of_the_papers_is_made(finished):
-    made = {"make_verdicts", "make_table1", "make_figure6"}
-    assert finished.plan("verdicts", "--forceall").rules() >= {"verdicts", *made}
+def test_verdicts_are_planned_by_their_name_where_a_table_of_the_papers_is_made(finished, everything):
+    assert everything.rules() >= {"verdicts", "make_verdicts", "make_table1", "make_figure6"}
     nothing = finished.plan(change={"tables": {"table1": None}})
     assert "make_verdicts" not in nothing.rules()
+
+
+@pytest.mark.slow
+def test_verdicts_are_left_alone_where_a_figure_that_is_not_judged_goes(finished):
     other = finished.plan(change={"figures": {"figure8": None}})
     assert "make_verdicts" not in other.rules()
 
@@ -410,6 +458,7 @@ def test_published_metrics_are_restored_where_the_configuration_says_the_same(fi
         shutil.rmtree(finished.path / "docs")
 
 
+@pytest.mark.slow
 def test_snakemakes_report_lists_every_table_and_figure_with_its_caption(finished, tmp_path):
     page = tmp_path / "report.html"
     finished.snakemake("--report", str(page))

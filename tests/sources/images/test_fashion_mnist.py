@@ -216,6 +216,7 @@ def test_a_wrong_checksum_is_an_error(by_hand: Path, tmp_path: Path):
         obtain(by_hand, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.registry
 def test_the_real_data_come_from_apt_and_are_what_is_pinned(tmp_path: Path):
     """Downloaded without rights into a folder of one's own, not taken from where a package may be installed."""

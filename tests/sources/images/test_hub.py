@@ -49,6 +49,7 @@ def load(address: str, home: Path, *models: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_repository_brings_weights_and_preprocessing_and_must_go_with_the_model(
     hub: str, clip_files: ClipFiles, tmp_path: Path
 ):

@@ -91,6 +91,7 @@ def test_the_same_call_loads_it_as_any_other_weights(
     assert np.mean(np.array([0, 2, 3])[nearest] == labels) > 0.9
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes(
     trained: tuple[Path, dict[str, Any]], colours: tuple[Path, Path], clip_files: ClipFiles, tmp_path: Path
 ):

@@ -109,7 +109,12 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+OFTEN = ("residual", "two layers", "separators and outliers kept")
+
+
+@pytest.mark.parametrize(
+    "choice", [pytest.param(name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name in CHOICES]
+)
 def test_rows_are_the_full_models_activations(choice: str, folder: Path, text: Path, tmp_path: Path):
     source = dataclasses.replace(SOURCE, **CHOICES[choice])
     extract(source, folder, text, tmp_path / "train.h5", tmp_path / "test.h5", threads=2)

@@ -159,6 +159,7 @@ print(converted(sys.argv[1], sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_of_two_processes_with_one_cache_one_converts_and_the_other_waits(
     gguf_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

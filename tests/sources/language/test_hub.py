@@ -63,6 +63,7 @@ BRISK = "import datasets.config; datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN 
 EXTRACTING = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
+@pytest.mark.slow
 def test_the_papers_model_and_text_are_loaded_by_name_at_their_commits(hub: tuple[str, Path], tmp_path: Path):
     address, home = hub
     source = {"model": MODEL, "text": f"dataset:{DATASET}", **SETTINGS}
@@ -109,6 +110,7 @@ print(json.dumps([text.whole, whole, again]))
 """
 
 
+@pytest.mark.slow
 def test_a_data_set_is_streamed_in_one_order_from_any_place_on(hub: tuple[str, Path], tmp_path: Path):
     done = run(["-c", BRISK + STREAM, f"dataset:{DATASET}"], hub[0], tmp_path)
     assert done.returncode == 0, done.stderr

@@ -105,9 +105,10 @@ def unfinished(folder: Path) -> int:
     return size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("whole_bytes", "settings"),
-    [pytest.param(2**20, {}, marks=pytest.mark.slow), (0, {"site": "mlp"})],
+    [(2**20, {}), (0, {"site": "mlp"})],
     ids=["whole text", "streamed text and a pair"],
 )
 def test_an_extraction_killed_again_and_again_ends_in_the_same_stores(

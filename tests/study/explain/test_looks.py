@@ -8,7 +8,10 @@ TINY = Scale(40, 25, 19, 400, 1, 0.5, sparsity=0.9, samples=3000)
 SHORT = Protocol(steps=90, batch_size=256, lr=3e-3, k=240)
 
 
-@pytest.mark.parametrize("method", ["relu", "jumprelu", "topk", "batchtopk", "matryoshka", "transcoder", "crosscoder"])
+SLOW = ("relu", "jumprelu", "batchtopk", "matryoshka", "transcoder", "crosscoder")
+
+
+@pytest.mark.parametrize("method", ["topk", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_training_is_looked_at_every_forty_steps_and_at_its_end(method):
     found = looks(SHORT, method, TINY, seed=0)
     assert [look["step"] for look in found] == [40, 80, 90]
@@ -20,6 +23,7 @@ def test_a_training_is_looked_at_every_forty_steps_and_at_its_end(method):
         assert 0 < look["encoder_cosine_mip"] <= 1 + 1e-6
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_each_time_and_its_looks_change_nothing():
     whole = looks(SHORT, "batchtopk", TINY, seed=1)
     assert whole == looks(SHORT, "batchtopk", TINY, seed=1) != looks(SHORT, "batchtopk", TINY, seed=2)
@@ -27,6 +31,7 @@ def test_a_training_is_the_same_each_time_and_its_looks_change_nothing():
     assert first == whole[:1]
 
 
+@pytest.mark.slow
 def test_of_an_autoencoder_the_target_changes_nothing():
     one, other = (
         looks(Protocol(**{**vars(SHORT), "target": target}), "topk", TINY, seed=0) for target in ("same", "rotated")
@@ -66,6 +71,7 @@ def test_a_training_that_diverges_is_looked_at_no_more():
     assert len(found) < 3
 
 
+@pytest.mark.slow
 def test_leaked_features_are_near_the_first_latents():
     leaked = Protocol(**{**vars(SHORT), "seed_leak": True, "initialisation": "tied", "lr": 1e-9})
     drawn = Protocol(**{**vars(leaked), "seed_leak": False})

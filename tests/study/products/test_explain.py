@@ -46,6 +46,7 @@ def test_stages_are_made_of_jobs_of_eight_protocols(config):
     ]
 
 
+@pytest.mark.slow
 def test_a_joined_stage_counts_the_rows_of_the_one_before_protocol_by_protocol(config, tmp_path):
     folder = tmp_path / f"results/{config.name}/looks"
     recovery = {number: 0.849 - 0.02 * (9 - number) for number in range(10)}
@@ -98,6 +99,7 @@ def test_a_stage_on_another_table_has_its_rows_and_values_but_those_that_repeat_
     assert everything["table7"] == (["topk", "topk+"], [32.0, 64.0, 128.0])
 
 
+@pytest.mark.slow
 def test_a_fixed_stage_takes_step_and_reading_of_the_nearest_before(config, tmp_path):
     folder = tmp_path / f"results/{config.name}/looks"
     tested = config.explain.stages["second"].model_copy(update={"joined": None, "rows": ["topk"], "fixed": "first"})

@@ -23,12 +23,13 @@ def write_runs(folder, config, events=((4, 9),)):
     ("change", "label"),
     [
         ({}, "resampled every 100 steps"),
-        (
+        pytest.param(
             {
                 "methods": {"topk_real_resampled": {"resample_every": None}},
                 "protocols": {"best": {"methods": {"topk_real_resampled": {"resample_every": 100}}}},
             },
             "topk_real_resampled",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["by the method", "by the protocol"],
