@@ -71,7 +71,7 @@ class ModelConfig(Extensible):
     pair: Pair = "sae"
     """sae: x_r = x_p; transcoder: input to target; crosscoder: input and target, concatenated, to themselves."""
     activation: AnyActivation = "relu"
-    """Sigma (Definition 2.5): relu, jumprelu, topk, batchtopk, gated, or one of a plugin."""
+    """Activation function, sigma in Definition 2.5: relu, jumprelu, topk, batchtopk, gated, or one of a plugin."""
     n_q: Latents = 1024
     """Number of latents."""
     k: Latents | None = None

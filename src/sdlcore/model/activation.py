@@ -42,8 +42,8 @@ class Activation(nn.Module):
     def values(self, pre: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations (N) that the search found.
 
-        ``support`` tells the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. With the auxiliary
-        loss, it also holds entries of auxiliary latents. Their pre-activation is -1e9 here, and must give zero.
+        ``support`` tells the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. With the
+        auxiliary loss, it also holds entries of auxiliary latents. Their pre-activation is -1e9, and must give zero.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")
 
