@@ -93,7 +93,7 @@ def test_touching_every_file_or_editing_what_no_run_uses_reruns_nothing(finished
     # parts that no run uses, and declarations of settings
     unused = ["model/activations/relu.py", "losses/l1.py", "solvers/acs.py", "run.py", "solvers/settings.py"]
     edits = dict.fromkeys(unused, "\nEDIT = 1\n")
-    prose = {"model/sigma.py": "\n# a comment\n", "losses/total.py": '\n"""A docstring."""\n'}
+    prose = {"model/activation.py": "\n# a comment\n", "losses/total.py": '\n"""A docstring."""\n'}
     with ExitStack() as stack:
         for module, text in (edits | prose).items():
             stack.enter_context(edited(finished.path / "src/sdlcore" / module, text))
@@ -193,7 +193,7 @@ def test_training_settings_do_not_redraw_the_bench(finished):
             for case in (
                 ("sources/bench/feature_matrix.py", "feature_matrix", set()),
                 ("losses/total.py", "train", {"feature_matrix", "samples", "anchors"}),
-                ("model/sigma.py", "train", {"feature_matrix", "samples", "anchors"}),
+                ("model/activation.py", "train", {"feature_matrix", "samples", "anchors"}),
                 (
                     "study/results/tables.py",
                     "make_table1",
