@@ -22,6 +22,8 @@ SPACE := $(NOTHING) $(NOTHING)
 ON_GPU = PYTHONPATH="$(subst $(SPACE),:,$(strip $(CURDIR)/src $(CURDIR) $(wildcard $(CURDIR)/$(PACKAGES)/*-none-any.whl)))" $(PYTHON)
 GPU_TESTS := tests/sparse/test_triton_kernels.py tests/sparse/test_kernels.py tests/training/test_read_ahead.py tests/test_device.py
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# tests start many processes, each of which would compile the package anew
+unexport PYTHONDONTWRITEBYTECODE
 export OMP_WAIT_POLICY ?= PASSIVE
 ARGS ?=
 # one more than the two cores that the tests are made for, since tests also wait: for jobs to start, for files
