@@ -8,7 +8,7 @@ from sdlcore.model.old_plugins import old_penalised
 
 
 def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
-    """E sum_i w_i x_q,i, with gates (`Activation.gates`) in the place of latents x_q where the activation has any.
+    """E sum_i w_i x_q,i, with gates (`Activation.gates`) instead of latents x_q if the activation defines gates.
 
     With ``scale`` none, all w_i are 1 (eq. 5). With decoder, w_i is the norm of decoder row i, for a crosscoder the sum
     of the sites' norms (Lindsey et al. 2024); otherwise a growing decoder would make the penalty vanish.

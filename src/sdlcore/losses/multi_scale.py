@@ -1,4 +1,4 @@
-"""The multi-scale loss of Matryoshka dictionaries (eq. 9): several reconstruction errors in the place of one."""
+"""The multi-scale loss of Matryoshka dictionaries (eq. 9): several reconstruction errors instead of one."""
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -10,7 +10,7 @@ def multi_scale(x_BR: Tensor, scales_BSR: Tensor) -> Tensor:
     """sum_i E || x_r - W_D sigma_i(W_E x_p) - b_D ||^2 (eq. 9, with lambda_i = 1).
 
     sigma_i keeps a part of the latents that sigma chose for a sample, ever more with i: the k_i largest of them
-    (``multi_k``), or those of them whose number is below m_i (``prefixes``: Matryoshka, Bussmann et al. 2025).
+    (``multi_k``), or the latents among them whose index is below m_i (``prefixes``: Matryoshka, Bussmann et al. 2025).
 
     Parameters
     ----------

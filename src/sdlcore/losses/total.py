@@ -27,8 +27,8 @@ def total_loss(
 ) -> dict[str, Tensor]:
     """Return the ``loss`` to minimise and, by name, the unweighted terms that it is made of.
 
-    Summed in this order: the reconstruction or what takes its place, penalties that rise, the reconstruction through
-    which gates learn, the others. With ``loss_scale: mean`` the squared errors among them count divided by n_r; they
+    Summed in this order: the reconstruction or the term that replaces it, penalties that rise, the reconstruction from
+    gates, the others. With ``loss_scale: mean`` the squared errors among them count divided by n_r; they
     are returned as sums over dimensions all the same.
 
     Parameters

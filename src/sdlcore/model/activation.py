@@ -1,4 +1,4 @@
-"""The interface of activation functions: what a method computes, and what the fast path needs to know of it.
+"""The interface of activation functions: the definition of a method, and the search that makes it fast.
 
 A method is one class in `sdlcore.model.activations`, or in a plugin. Its `forward` is the definition, in plain torch on
 dense matrices. That alone is enough to train. A method that also declares a `search` is computed only at the entries
@@ -42,7 +42,7 @@ class Activation(nn.Module):
     def values(self, pre: Tensor, support: Support) -> Tensor:
         """Return the latents (N) of the pre-activations (N) that the search found.
 
-        ``support`` tells the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. With the
+        ``support`` holds the sample (`Support.rows`) and the latent (`Support.columns`) of each entry. With the
         auxiliary loss, it also holds entries of auxiliary latents. Their pre-activation is -1e9, and must give zero.
         """
         raise NotImplementedError(f"{type(self).__name__} declares a search; write values(pre, support) too")

@@ -91,7 +91,7 @@ class SparseCoder(nn.Module):
         n_q x n_p, n_q x n_r. With ``tied`` they are one parameter during training. Afterwards `untie` makes them two,
         since normalisation of the activations is folded into each in another way.
     processes
-        The processes that share the latents, or the samples of a batch. Weights are those of this process's latents.
+        The processes that share the latents, or the samples of a batch. Each process holds the weights of its latents.
     """
 
     processes: Processes = ALONE
@@ -182,7 +182,7 @@ class SparseCoder(nn.Module):
         scales
             Parts of each code, for the multi-scale loss: each part gets a reconstruction of its own.
         auxiliary
-            Dead latents, for the auxiliary loss: they get a reconstruction beside that of the active latents.
+            Dead latents, for the auxiliary loss: they get a reconstruction of their own.
         precision
             Type in which the search's dense product is computed; None for the weights' own. In a lower type the search
             proposes more latents than it needs. Their pre-activations are then computed from the weights, and the

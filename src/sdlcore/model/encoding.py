@@ -1,8 +1,8 @@
 """Encode samples: the latents sigma(W_E x_p + b_E), computed where they may differ from zero.
 
 `Encoding` finds the entries that an activation's search declares, and computes the latents there. An activation without
-a search is computed densely. Both ways then divide the entries into scales and add auxiliary latents, where a loss asks
-for them.
+a search is computed densely. Both ways then divide the entries into scales and add auxiliary latents, if a loss needs
+them.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ SLACK = 1.25
 
 
 class Scales(NamedTuple):
-    """Parts of a code that are reconstructed from (eq. 9), the last of which is the whole.
+    """Parts of a code, each of which is reconstructed (eq. 9). The last part is the whole code.
 
     The activation chooses the latents first; a part then keeps some of these.
     """
@@ -64,7 +64,7 @@ class Code(NamedTuple):
     values: Tensor
     """Latents (N); zero at the entries of auxiliary latents."""
     decoded: Tensor
-    """What is decoded (N): latents and auxiliary latents."""
+    """Latents and auxiliary latents (N), for the decoder."""
     has_auxiliary: bool
     """Whether the last row of each sample holds auxiliary latents."""
 
@@ -88,7 +88,7 @@ class Encoding:
         precision: torch.dtype | None,
         row_norms: RowNorms | None,
     ) -> Code:
-        """Return the code of B samples; the arguments are those of `SparseCoder.forward`."""
+        """Return the code of B samples. `SparseCoder.forward` documents the arguments."""
         aux = None if auxiliary is None else self.auxiliary(x_BP, auxiliary)
         search = self.sigma.search()
         if search is None:
@@ -124,7 +124,7 @@ class Encoding:
                 values_N = refined(x_BP - b_dec, W_dec, found.support, self.config.pursuit)
             return Code(found.support, pre_N, values_N, values_N, False)
         support, order, is_aux_N = self.split(found, search, scales, aux)
-        # those of the auxiliary latents are not known yet
+        # pre-activations of auxiliary latents are not known yet
         known_N = found.pre[order] if is_aux_N is None else None
         pre_N = encode_at(x_BP, W_enc, b_enc, support, known_N, row_norms)
         if is_aux_N is None:

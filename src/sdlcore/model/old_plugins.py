@@ -1,8 +1,8 @@
 """Plugins' activations that were written before activations declared their searches.
 
 Until November 2026 an activation searched by itself (``select``, ``narrow``), gave its latents by `Activation.values`
-alone, and could override ``penalised``, ``loss``, ``oracle`` and ``of``. Such classes still work. `adapted` names what
-the registry adds to them; nothing else in the package knows of the old methods, but for the three functions at the end.
+alone, and could override ``penalised``, ``loss``, ``oracle`` and ``of``. Such classes still work. The registry adds the
+attributes of `adapted` to them. The functions at the end call the other old methods.
 """
 
 from collections.abc import Callable
@@ -27,11 +27,11 @@ class OldMethods:
     processes = ALONE
 
     def select(self: Any, pre_BQ: Preactivations, slack: float = 1.0) -> Entries:
-        """Return what the search that is declared finds."""
+        """Return the entries of the declared search."""
         return _declared(self).find(pre_BQ, slack)
 
     def narrow(self: Any, found: Entries) -> Entries:
-        """Return what the search that is declared keeps."""
+        """Return the entries that the declared search keeps."""
         return _declared(self).narrow(found)
 
 
@@ -61,7 +61,7 @@ class _BySelect(Search):
 
 
 def adapted(cls: type[Activation]) -> dict[str, Any]:
-    """Return the attributes that the class of a plugin needs beside its own, by what it overrides.
+    """Return attributes to add to the class of a plugin, depending on the methods that it overrides.
 
     - ``select`` or ``narrow``: a search that calls it.
     - `Activation.values` without `Activation.forward`: a definition made of it, at positive pre-activations unless
@@ -87,7 +87,7 @@ def _depth(cls: type, name: str) -> int:
 
 
 def _forward_by_values(self: Any, pre: Tensor) -> Tensor:
-    """Return the latents (B x n_q), by what a class computes at the entries of its search."""
+    """Return the latents (B x n_q), from the values at the entries of the search."""
     mask = self.definition_search().mask(pre)
     offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
     support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
@@ -115,7 +115,7 @@ def old_loss(
 
 
 def old_penalised(sigma: Activation, pre_N: Tensor, values_N: Tensor) -> Tensor:
-    """Return what the L1 penalty sums (N): the latents, or what the activation's ``penalised`` gives."""
+    """Return the numbers that the L1 penalty sums (N): the latents, or the result of the activation's ``penalised``."""
     own = getattr(sigma, "penalised", None)
     return values_N if own is None else own(pre_N, values_N)
 

@@ -125,11 +125,11 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = {
     "values": (("pre", "support"), _of_values),
     "gates": (("pre",), _of_gates),
     "encode": (("x", "weights"), _of_latents),
-    # those of plugins from before searches were declared (`sdlcore.model.old_plugins`)
+    # methods of older plugins (`sdlcore.model.old_plugins`)
     "penalised": (("pre", "latents"), _of_entries),
     "select": (("pre_BQ", "slack"), _of_search),
     "narrow": (("found",), _of_search),
     "oracle": (("z", "true_p"), _of_codes),
     "loss": (("x", "pre", "support", "W_dec", "b_dec"), _of_loss),
 }
-"""The arguments of each method, and what is wrong with what it returned."""
+"""The arguments of each method, and the check of its result."""

@@ -11,9 +11,9 @@ from sdlcore.sparse.support import Support, kept
 
 
 def divided(search: Search, processes: Processes) -> Search:
-    """Return a search for this process's share of what ``search`` finds in all processes.
+    """Return a search whose entries, over all processes, are the entries of ``search``.
 
-    `Above` needs no other process, and a sample's k largest only those that have other latents.
+    `Above` needs no other process. The k largest of a sample need the processes with other latents.
     """
     if isinstance(search, LargestPerBatch) and processes.all.size > 1:
         return _LargestPerBatch(search, processes)
@@ -83,7 +83,7 @@ class _LargestPerBatch(LargestPerBatch):
         return self.everyone.least(x)
 
     def _largest(self, values_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """As in one process; of equal values those of the first processes are kept."""
+        """As in one process. Of equal values, the first processes keep theirs."""
         group = self.everyone
         told_N = values_N.topk(number, sorted=False).values if len(values_N) > number else values_N
         every = group.gather(told_N)

@@ -1,6 +1,6 @@
 """Searches: which pre-activations of a batch the fast path computes, as an activation declares it.
 
-An activation returns one of these from `Activation.search`. Each search defines its entries in plain torch (`mask`) and
+`Activation.search` returns a search. Each search defines its entries in plain torch (`mask`) and
 finds them without keeping the matrix (`find`). `sdlcore.parallel.search` finds the same entries where several processes
 share the latents or the batch.
 """
@@ -65,7 +65,7 @@ class Above(Search):
 
 
 class LargestPerSample(Search):
-    """The k largest positive pre-activations of each sample; of equal ones those of the first latents."""
+    """The k largest positive pre-activations of each sample; of equal ones, the first latents."""
 
     def __init__(self, k: int) -> None:
         self.k = k
