@@ -81,7 +81,8 @@ class DictionaryLearning:
     def save(self, dictionary: Any, folder: Path) -> None:
         folder.mkdir()
         torch.save(dictionary.state_dict(), folder / "ae.pt")
-        trainer = {"dict_class": type(dictionary).__name__, "activation_dim": N, "dict_size": N_Q}
+        sizes = {name: getattr(dictionary, name) for name in ("activation_dim", "dict_size")}
+        trainer = {"dict_class": type(dictionary).__name__, **sizes}
         if hasattr(dictionary, "k"):
             trainer["k"] = int(dictionary.k)
         (folder / "config.json").write_text(json.dumps({"trainer": trainer}))
