@@ -79,7 +79,7 @@ def test_decoding_sparse_codes_is_decoding_the_latents(case):
 
 
 @pytest.mark.usefixtures("registry")
-@pytest.mark.parametrize("base", [sdl.Sigma, sdl.TopK])
+@pytest.mark.parametrize("base", [sdl.Activation, sdl.TopK])
 def test_a_plugin_is_encoded_by_its_own_latents(base):
     def values(self, pre, support):
         return (pre - 0.1).clamp(min=0)
@@ -138,6 +138,7 @@ def test_no_sample_and_one_have_codes(case, n):
     assert sae.decode(codes).shape == (n, N_P)
 
 
+@pytest.mark.slow  # compiles kernels for it
 def test_codes_in_double_precision_stay_in_it():
     sae = dictionary(**CASES["relu"])
     sae.coder.double()

@@ -26,6 +26,8 @@ from sdlcore.training.distributed import divide
 from tests.conftest import REPOSITORY
 from tests.parallel.threads import together
 
+# plugins of today and of earlier commits
+pytestmark = pytest.mark.filterwarnings("ignore:sdlcore.model:FutureWarning")
 OURS = get_args(Activation)
 PLUGINS = {
     "soft_topk": REPOSITORY / "examples/new_method/my_method.py",

@@ -26,7 +26,7 @@ def narrowed_and_ranked(search, values_BQ):
 
 # few whole numbers, so that many are equal; positive, as entries are
 values = st.integers(0, 10_000).map(
-    lambda seed: torch.randint(1, 6, (6, 8), generator=torch.Generator().manual_seed(seed)).double()
+    lambda seed: torch.randint(1, 6, (6, 8), generator=torch.Generator().manual_seed(seed)).float()
 )
 
 

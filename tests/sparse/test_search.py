@@ -13,7 +13,7 @@ seeds = st.integers(0, 10_000)
 
 
 def pre_activations(seed, B=6, Q=10):
-    return torch.randn(B, Q, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(B, Q, generator=torch.Generator().manual_seed(seed))
 
 
 def given_as(z):

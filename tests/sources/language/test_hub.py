@@ -155,6 +155,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_said_in_a_sentence(hub: tuple[str, Path]):
     asked = {name: (model, settings) for name, (model, settings, _) in REFUSED.items()}
     done = run(["-c", BRISK + REFUSING, json.dumps(asked), f"dataset:{DATASET}"], *hub)
