@@ -136,9 +136,9 @@ lock: $(SLURM_INSTALLED) ## write the installed versions to constraints.txt
 
 packages: ## download all Python packages into cache/packages, for a machine without a network
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77' 'setuptools-scm>=8'
+	$(BIN)/python -m pip download --quiet --constraint constraints.txt --dest $(PACKAGES) '.[test,slurm]' 'setuptools>=77'
 
-dist: ## build a wheel and a source distribution, of the version that the last tag says: dist/
+dist: ## build a wheel and a source distribution: dist/
 	rm -rf dist cache/build
 	$(PYTHON) -m venv cache/build
 	cache/build/bin/python -m pip install --quiet build

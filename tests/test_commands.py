@@ -272,7 +272,7 @@ def test_a_bench_whose_drawing_broke_off_is_none_and_not_half_another(tmp_path, 
     assert read_bench(str(tmp_path / "bench")).seed == 4
 
 
-def test_the_version_is_told(capsys):
+def test_version_prints_the_version(capsys):
     main(["--version"])
     assert capsys.readouterr().out == f"sdlcore {sdl.__version__}\n"
 

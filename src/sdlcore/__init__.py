@@ -10,19 +10,16 @@ where it is first used.
 
 import os
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import lazy_loader
+
+from sdlcore.version import __version__ as __version__
 
 # OpenMP reads it when torch is loaded: threads that wait leave the cores to those that work. Else they spin, and a
 # training on a busy machine takes ten times as long and more.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-try:
-    __version__ = version("sdlcore")
-except PackageNotFoundError:  # a checkout on PYTHONPATH
-    __version__ = "0+unknown"
 _RENAMED = {"Given": "TermInputs", "Sigma": "Activation"}
 """Deprecated public names and the new ones."""
 

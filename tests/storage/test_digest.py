@@ -116,6 +116,20 @@ def test_declarations_of_settings_do_not_count(tree, name, monkeypatch):
     assert source_digest(script, root) == before
 
 
+def test_a_release_that_changes_no_code_reruns_no_stage(tmp_path):
+    for name in ("__init__.py", "__init__.pyi", "version.py"):
+        (tmp_path / "sdlcore").mkdir(exist_ok=True)
+        (tmp_path / "sdlcore" / name).write_bytes((REPOSITORY / "src/sdlcore" / name).read_bytes())
+    script = tmp_path / "script.py"
+    script.write_text("import sdlcore\n")
+    before = source_digest(script, tmp_path)
+    (tmp_path / "sdlcore/version.py").write_text('__version__ = "98.7"\n')
+    assert source_digest(script, tmp_path) == before
+    with (tmp_path / "sdlcore/__init__.py").open("a") as init:
+        init.write("x = 1\n")
+    assert source_digest(script, tmp_path) != before
+
+
 def test_scripts_that_import_by_names_in_settings_are_those_whose_rules_name_the_parts():
     """Others only read dictionaries, which are made anew where their parts change. Products do, too."""
     root, rules = REPOSITORY / "src", "".join(path.read_text() for path in REPOSITORY.glob("workflow/*/*.smk"))

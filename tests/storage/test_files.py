@@ -166,12 +166,6 @@ def test_provenance_holds_facts_and_versions():
     assert {"python", "torch", "numpy", "h5py"} <= facts["versions"].keys()
 
 
-def test_a_release_that_changes_no_code_makes_nothing_anew(monkeypatch):
-    before = provenance(REPOSITORY / "workflow/scripts/train.py")
-    monkeypatch.setattr("sdlcore.__version__", "98.7")
-    assert provenance(REPOSITORY / "workflow/scripts/train.py") == before
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=3), max_size=4))
 @example([["a\nb", "c\rd"], ["e\r\nf", 'g,"h"'], ["\u2028", "\x85\x0b\x0c\x1c"]])

@@ -5,7 +5,7 @@ so a script depends on the names that it imports, not on everything that the pac
 
 Some modules are imported by names in settings: activations, loss terms, solvers, other libraries. Which of them a run
 uses, its settings say (``parts``), and only those count. Modules that declare settings do not count: whoever takes a
-digest has the settings themselves beside it.
+digest has the settings themselves beside it. The version does not count either, so a release alone reruns nothing.
 """
 
 import ast
@@ -22,9 +22,10 @@ DECLARATIONS = (
     "sdlcore/solvers/settings.py",
     "sdlcore/baselines/settings.py",
     "sdlcore/interop/settings.py",
+    "sdlcore/version.py",
 )
-"""Modules that declare settings of runs, or answer names that are none, and do nothing else. Those of sources do more:
-they read references."""
+"""Modules that only declare settings of runs, the answers to unknown names, or the version. The modules of sources are
+not among them, because they also read references."""
 
 
 HOME, PACKAGE = Path(__file__).parents[2], Path(__file__).parents[1].name
