@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SLURM_INSTALLED := $(VENV)/.installed-slurm
 BENCHMARK_PYTHON ?= python3.11
+# what `make release-test` installs a release for
+PYTHONS ?= python3.11 python3.12 python3.13
 BENCHMARK_VENV := benchmarks/.venv
 BENCHMARK_INSTALLED := $(BENCHMARK_VENV)/.installed
 NEURONPEDIA_VENV := cache/environments/neuronpedia
@@ -31,7 +33,7 @@ WORKERS ?= 3
 # processes of tests share the cores, so each computes on one thread; tests of threads ask for theirs
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist clean checked compiled
+.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist release-test clean checked compiled
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -143,6 +145,9 @@ dist: ## build a wheel and a source distribution: dist/
 	$(PYTHON) -m venv cache/build
 	cache/build/bin/python -m pip install --quiet build
 	cache/build/bin/python -m build
+
+release-test: dist ## test dist/ in empty environments, on each of PYTHONS with the oldest and newest torch (ARGS=--allow-missing)
+	$(PYTHON) -m tests.release --pythons $(PYTHONS) $(ARGS)
 
 clean: ## remove the environment and caches of tools; results stay
 	rm -rf $(VENV) $(BENCHMARK_VENV) cache/environments $(DOCS_VENV) .cache site .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
