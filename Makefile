@@ -96,6 +96,7 @@ pages-made: $(INSTALLED) ## write what pages have from code: pictures of tutoria
 	python -m tests.pages.command_line > docs/reference/command-line.md
 	python -m tests.pages.python_names
 	python -m tests.pages.metrics > docs/metrics.md
+	python -m benchmarks.history
 
 checked: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target check compiled

@@ -77,6 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         **described,
         "processor": machine.processor(described),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": machine.commit(),
         "load": load,
         "threads": options.threads,
         "partial": is_partial(options),

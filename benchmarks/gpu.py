@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import machine
 from benchmarks.cases import K, Setting
 from benchmarks.gpu_results import write
 
@@ -107,6 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     facts: dict[str, Any] = {
         "card": card,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": machine.commit(),
         "missing": missing,
         "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
         "failed": {},

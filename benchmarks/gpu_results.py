@@ -42,7 +42,7 @@ def page(rows: Sequence[Row], facts: dict[str, Any]) -> str:
 
 Made by `make gpu-benchmark`; do not edit. `benchmarks/README.md` says what is timed.
 
-- {facts["date"]}; {versions}
+- {facts["date"]}; commit {facts["commit"]}; {versions}
 {missing}{failed}{left_out}
 A ratio above 1 says that ours, with Triton's kernels, is faster or takes less memory.
 

@@ -1,8 +1,9 @@
-"""Describe the machine that was measured on."""
+"""Describe the machine and the code that were measured."""
 
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,16 @@ def dtypes(facts: Mapping[str, Any]) -> list[str]:
     flags = facts["flags"]
     bfloat16 = ["bfloat16"] * (flags["avx512_bf16"] or flags["amx_bf16"])
     return ["float32", *bfloat16, *["int8"] * (flags["avx512_vnni"] or flags["amx_tile"])]
+
+
+def commit() -> str:
+    """Return the commit of this checkout, with "-dirty" if files differ from it; "unknown" without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=9", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
 def load() -> float:

@@ -181,6 +181,7 @@ Made by `make benchmark`; do not edit. What is measured, and how, stands in `ben
 `steps.csv` and `recovery.csv` beside this page.
 {warnings}
 - Date: {facts["date"]}; the run took {facts["minutes"]:.0f} minutes; load average before it {facts["load"]:.2f}
+- Commit: {facts["commit"]}
 - Machine: {facts["cpu"]}, {facts["cores"]} cores, {facts["memory_gib"]:.0f} GiB; {flags}
 - Threads: {facts["threads"]} in every library, waiting without spinning (OMP_WAIT_POLICY=PASSIVE)
 - Versions: {versions}; Python {facts["python"]}; {facts["system"]}"""

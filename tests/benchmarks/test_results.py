@@ -57,6 +57,7 @@ RACE = [
 ]
 FACTS = {
     "date": "2026-01-01 00:00 UTC",
+    "commit": "0123456ab",
     "minutes": 24.6,
     "load": 0.1,
     "cpu": "A Processor",

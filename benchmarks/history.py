@@ -1,0 +1,129 @@
+"""Append the ratios of new benchmark tables to results/history.csv and draw it: `python -m benchmarks.history`.
+
+New tables are those in the working tree, and all versions of them in git, so a table that a later run replaced stays.
+"""
+
+import csv
+import io
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.machine import processor
+from benchmarks.results import PEERS, Row, read, to_csv
+from sdlcore.storage.files import atomic_path
+from sdlcore.study.rendering.figures import PALETTE, save_png, style
+
+RESULTS = Path(__file__).parent / "results"
+HISTORY, PICTURE = RESULTS / "history.csv", RESULTS.parents[1] / "docs/images/speed-history.png"
+COLUMNS = ("date", "commit", "processor", "library", "method", "l0", "ratio")
+BATCH = "1024"
+"""The batch size that every kept run timed."""
+
+
+def ratios(steps: Iterable[Row], readme: str, added: str) -> list[Row]:
+    """Return a table's ratios: a library's milliseconds a step over ours, both in float32.
+
+    Parameters
+    ----------
+    steps
+        Rows of steps.csv.
+    readme
+        The page beside it, with the date, the machine and, since December 2026, the commit that was measured.
+    added
+        The commit that added the table, for pages without a commit.
+    """
+    times = {
+        (row["library"], row["method"], row["state"]): float(row["ms_per_step"])
+        for row in steps
+        if row["batch"] == BATCH and row["dtype"] == "float32"
+    }
+    (date,) = re.findall(r"^- Date: (.+?) UTC", readme, flags=re.MULTILINE)
+    (commit,) = re.findall(r"^- Commit: (\S+)", readme, flags=re.MULTILINE) or [added]
+    (cpu, flags), *_ = re.findall(r"^- Machine: ([^,]+),.*?; (.+)", readme, flags=re.MULTILINE)
+    name = processor({"cpu": cpu, "flags": {flag: has == "yes" for flag, has in re.findall(r"(\w+) (yes|no)", flags)}})
+    return [
+        {"date": date, "commit": commit, "processor": name, "library": library, "method": method, "l0": state}
+        | {"ratio": f"{ms / times['sdlcore', method, state]:.3g}"}
+        for (library, method, state), ms in times.items()
+        if library in PEERS and ("sdlcore", method, state) in times
+    ]
+
+
+def kept() -> Iterator[list[Row]]:
+    """Yield the ratios of every version of steps.csv in git, oldest first, and of those in the working tree."""
+    tables = ("--diff-filter=AMR", "--", ":(glob)**/steps.csv", ":(exclude,glob)gpu/**")
+    log = _git("log", "--reverse", "--format=@%h", "--abbrev=9", "--name-only", *tables)
+    commit = ""
+    for line in filter(None, log.splitlines()):
+        if line.startswith("@"):
+            commit = line[1:]
+            continue
+        readme = _git("show", f"{commit}:{line.replace('steps.csv', 'README.md')}")
+        yield ratios(csv.DictReader(io.StringIO(_git("show", f"{commit}:{line}"))), readme, commit)
+    for path in sorted(RESULTS.glob("*/steps.csv")):
+        if path.parent.name != "partial":
+            yield ratios(read(path), path.with_name("README.md").read_text(), "unknown")
+
+
+def merged(history: Sequence[Row], tables: Iterable[Iterable[Row]]) -> list[Row]:
+    """Return the history with the rows of new tables; a run is known by its date and processor."""
+    found = {_key(row): row for row in history}
+    for table in tables:
+        for row in table:
+            found.setdefault(_key(row), row)
+    return sorted(found.values(), key=lambda row: row["date"])
+
+
+def draw(history: Sequence[Row]) -> Figure:
+    """Return the picture: a panel for each library, the ratio of each method over runs."""
+    runs = list(dict.fromkeys((row["date"], row["processor"]) for row in history))
+    methods = list(dict.fromkeys((row["method"], row["l0"]) for row in history))
+    processors = list(dict.fromkeys(row["processor"] for row in history))
+    with style():
+        figure = Figure(figsize=(9, 4.2), layout="constrained")
+        panels = figure.subplots(1, len(PEERS), sharey=True)
+        for panel, library in zip(panels, PEERS, strict=True):
+            for (method, l0), name in ((line, name) for line in methods for name in processors):
+                line = [row for row in history if (row["library"], row["processor"]) == (library, name)]
+                line = [row for row in line if (row["method"], row["l0"]) == (method, l0)]
+                panel.plot(
+                    [runs.index((row["date"], row["processor"])) for row in line],
+                    [float(row["ratio"]) for row in line],
+                    color=PALETTE[methods.index((method, l0)) % len(PALETTE)],
+                    marker="osD^v"[processors.index(name)],
+                    markersize=4,
+                    label=f"{method}, {l0} active" if name == processors[0] else None,
+                )
+            panel.set_title(f"{library} / ours")
+            panel.set_yscale("log")
+            panel.set_yticks([1, 2, 5, 10, 20, 50], labels=["1", "2", "5", "10", "20", "50"])
+            panel.set_xticks(range(len(runs)), [f"{date[5:]}\n{name}" for date, name in runs], rotation=90, fontsize=6)
+        panels[0].set_ylabel("times as fast as the library")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center")
+    return figure
+
+
+def main() -> None:
+    """Write the history and its picture."""
+    rows = merged(read(HISTORY) if HISTORY.exists() else [], kept())
+    with atomic_path(HISTORY) as part:
+        part.write_text(to_csv(rows, COLUMNS))
+    save_png(draw(rows), PICTURE)
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in COLUMNS if name not in ("commit", "ratio"))
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=RESULTS, capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    main()
