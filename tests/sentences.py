@@ -22,7 +22,7 @@ def pages() -> list[Path]:
     """Return every page that people read, rendered ones included."""
     found = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
     found += sorted((REPOSITORY / "docs").rglob("*.md"))
-    optional = [REPOSITORY / name for name in ("config/README.md", "CHANGELOG.md")]
+    optional = [REPOSITORY / name for name in ("config/README.md", "CHANGELOG.md", "SECURITY.md")]
     return [*found, *filter(Path.is_file, optional), *sorted(REPOSITORY.glob("examples/*/README.md"))]
 
 
