@@ -112,6 +112,7 @@ check: $(INSTALLED) ## linters, formatters, types and who imports whom
 	mypy benchmarks
 	lint-imports
 	python -m tests.sentences
+	python -m tests.dialect
 	snakemake --lint
 	snakemake --lint --configfile config/tiny.yaml
 
