@@ -7,6 +7,7 @@ Errors that do not conspire are a hundredth of that, and the tests allow 1e-4.
 """
 
 import copy
+import sys
 from typing import get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from sdlcore.losses.total import needs_norms, total_loss
 from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Scales
 from sdlcore.parallel.groups import ALONE, Processes
+from sdlcore.plugins import registry
 from sdlcore.plugins.importing import load_plugins
 from sdlcore.run import Activation, ModelConfig, RunConfig
 from sdlcore.sparse.kernels.numba_kernels import NumbaKernels
@@ -44,9 +46,19 @@ BATCHES = ["random", "ties", "nothing positive", "all positive", "one sample", "
 WITHOUT_K = ("relu", "jumprelu", "gated", "near_largest")
 
 
-@pytest.fixture(autouse=True)
-def plugins(registry):
-    load_plugins([str(path) for path in sorted(set(PLUGINS.values()))])
+@pytest.fixture(autouse=True, scope="module")
+def plugins():
+    """Import the plugins once, and forget them after the last test."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+        patch.setattr(registry, "_UNNAMED", set(registry._UNNAMED))
+        patch.setattr(sys, "path", list(sys.path))
+        load_plugins([str(path) for path in sorted(set(PLUGINS.values()))])
+        yield
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) in map(str, PLUGINS.values()):
+            del sys.modules[name]
 
 
 def pre_activations(batch: str) -> torch.Tensor:
