@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -108,7 +109,7 @@ def attempt(package: Path, python: str, torch: str, version: str) -> dict[str, s
     # libraries may print after it, at the interpreter's end
     found: dict[str, str] = json.loads(next(line for line in reversed(said) if line.startswith("{")))
     if found["sdlcore"] != version:
-        raise Failure(f"sdlcore.__version__ is {found['sdlcore']}, but pyproject.toml has {version}\n")
+        raise Failure(f"sdlcore.__version__ is {found['sdlcore']}, but version.py has {version}\n")
     return found
 
 
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pythons", nargs="+", required=True, help="interpreters, such as python3.11")
     parser.add_argument("--allow-missing", action="store_true", help="test with the interpreters that are found")
     options = parser.parse_args(arguments)
-    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    version = runpy.run_path(str(REPOSITORY / "src/sdlcore/version.py"))["__version__"]
     dist = REPOSITORY / "dist"
     packages = {"wheel": dist / f"sdlcore-{version}-py3-none-any.whl", "sdist": dist / f"sdlcore-{version}.tar.gz"}
     absent = missing(options.pythons)

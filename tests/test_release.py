@@ -3,11 +3,11 @@
 import csv
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import yaml
 from tests import release
 from tests.conftest import REPOSITORY
 
-VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+VERSION = runpy.run_path(str(REPOSITORY / "src/sdlcore/version.py"))["__version__"]
 RELEASE = f"sdlcore-{VERSION}"
 
 
