@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> None:
         names = "".join(f"\n  {name}" for name in record.failed)
         sys.exit(f"these cases failed, and all others are in {record.folder}:{names}")
     if options.results is None and not is_partial(options):
-        record.folder = RESULTS / facts["processor"].lower().replace(" ", "-")
+        record.folder = RESULTS / machine.folder_of(facts["processor"])
         record.write(finished=True)
         results.show_all(RESULTS, RESULTS.parents[1] / "docs/speed.md")
     log.info("wrote %s", record.folder)

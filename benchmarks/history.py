@@ -1,6 +1,6 @@
 """Append the ratios of new benchmark tables to results/history.csv and draw it: `python -m benchmarks.history`.
 
-New tables are those in the working tree, and all versions of them in git, so a table that a later run replaced stays.
+It reads every version of the tables in git, and the tables in the working tree. So the ratios of replaced tables stay.
 """
 
 import csv
@@ -32,7 +32,7 @@ def ratios(steps: Iterable[Row], readme: str, added: str) -> list[Row]:
     steps
         Rows of steps.csv.
     readme
-        The page beside it, with the date, the machine and, since December 2026, the commit that was measured.
+        The page beside it, with the date, the machine and, since commit 3588870, the commit that was measured.
     added
         The commit that added the table, for pages without a commit.
     """
@@ -54,7 +54,7 @@ def ratios(steps: Iterable[Row], readme: str, added: str) -> list[Row]:
 
 
 def kept() -> Iterator[list[Row]]:
-    """Yield the ratios of every version of steps.csv in git, oldest first, and of those in the working tree."""
+    """Yield the ratios of every version of steps.csv in git, oldest first, then of the files in the working tree."""
     tables = ("--diff-filter=AMR", "--", ":(glob)**/steps.csv", ":(exclude,glob)gpu/**")
     log = _git("log", "--reverse", "--format=@%h", "--abbrev=9", "--name-only", *tables)
     commit = ""

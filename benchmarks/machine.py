@@ -46,8 +46,13 @@ def processor(facts: Mapping[str, Any]) -> str:
     return f"{maker} AVX-512" if flags["avx512f"] else f"{maker} AVX2" if flags["avx2"] else maker
 
 
+def folder_of(processor: str) -> str:
+    """Return the name of the folder that keeps a processor's results."""
+    return processor.lower().replace(" ", "-")
+
+
 def dtypes(facts: Mapping[str, Any]) -> list[str]:
-    """Return the types in which a processor multiplies matrices by its own instructions; others are emulated, slowly.
+    """Return the types for which a processor has matrix instructions. It emulates other types, slowly.
 
     Parameters
     ----------

@@ -6,9 +6,9 @@
     python -m benchmarks.pairs . --examples                   # examples/dense_method: densely, and by a search
 
 Each checkout trains in a process of its own (`benchmarks.pair_worker`), on the same data from the same start. A pair is
-a few steps of one and as many of the other, in alternating order. The ratio of their fastest steps is one number, since
-other work on the machine only adds time. The table has the geometric mean over pairs and its 95 % interval by Student's
-t. Memory is the peak of each process.
+a few steps of one and as many of the other, in alternating order. Its number is the ratio of their fastest steps, since
+other work on the machine only adds time. The table gives the geometric mean over pairs and its 95 % interval by
+Student's t. Memory is the peak of each process.
 Rows are written one by one to ``benchmarks/results/PROCESSOR/pairs.csv``.
 """
 
@@ -111,7 +111,7 @@ def measure(before: Side, after: Side, l0: int, pairs: int) -> dict[str, object]
 
 
 def keep(path: Path, row: dict[str, object]) -> None:
-    """Write a row to the table, in the place of the one of the same comparison."""
+    """Write a row to the table. It replaces an earlier row of the same comparison."""
     rows = read_csv(path) if path.exists() else pd.DataFrame(columns=list(row))
     keys = ["before", "after", "asked_l0"]
     others = rows[~(rows[keys] == pd.Series(row)[keys].to_numpy()).all(axis=1)]
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     here, before = HERE.parent, arguments.before.resolve()
-    folder = machine.processor(machine.describe()).lower().replace(" ", "-")
+    folder = machine.folder_of(machine.processor(machine.describe()))
     path = HERE / "results" / folder / ("dense_method.csv" if arguments.examples else "pairs.csv")
     methods = [("squared_topk", "fast_squared_topk")] if arguments.examples else [(m, m) for m in arguments.only]
     for first, second in methods:

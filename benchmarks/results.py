@@ -177,7 +177,7 @@ def _head(facts: Row) -> str:
         warnings += f"\n**What failed, and is missing below:**\n\n{failed}\n"
     return f"""# Results of the benchmark
 
-Made by `make benchmark`; do not edit. What is measured, and how, stands in `benchmarks/README.md`; all numbers in
+Made by `make benchmark`; do not edit. `benchmarks/README.md` describes the measurements; all numbers in
 `steps.csv` and `recovery.csv` beside this page.
 {warnings}
 - Date: {facts["date"]}; the run took {facts["minutes"]:.0f} minutes; load average before it {facts["load"]:.2f}

@@ -16,23 +16,14 @@ from sdlcore.model.coder import SparseCoder
 from sdlcore.model.encoding import Auxiliary, Scales
 from sdlcore.run import SELECTING, Activation, ModelConfig
 from sdlcore.sparse.kernels.torch_kernels import TorchKernels
-from sdlcore.sparse.preactivations import Preactivations
+from tests.preactivations import drawn, given_as
 
 NAMES = get_args(Activation)
 seeds = st.integers(0, 10_000)
 
 
-def pre_activations(seed, B=6, Q=10):
-    return torch.randn(B, Q, generator=torch.Generator().manual_seed(seed))
-
-
 def sigma_of(name, n_q=10, k=3):
     return make_sigma(ModelConfig("sae", name, n_q, k if name in SELECTING else None, init_threshold=0.3))
-
-
-def given_as(z):
-    """Pre-activations that are z to the bit: those of its rows under the identity."""
-    return Preactivations(z.detach(), torch.eye(z.shape[1], dtype=z.dtype), z.new_zeros(z.shape[1]))
 
 
 def latents(sigma, z):
@@ -52,7 +43,7 @@ def test_a_class_that_is_not_made_to_keep_k_latents_is_refused_where_its_name_sa
 @given(seed=seeds)
 def test_sigma_keeps_a_value_or_gives_zero(name, training, seed):
     sigma = sigma_of(name)
-    z = pre_activations(seed)
+    z = drawn(seed)
     latents(sigma.train(), z)  # BatchTopK learns its threshold
     kept = latents(sigma.train(training), z)
     assert ((kept == 0) | (kept == z)).all()
@@ -61,7 +52,7 @@ def test_sigma_keeps_a_value_or_gives_zero(name, training, seed):
 
 @given(seed=seeds, k=st.integers(1, 10))
 def test_topk_keeps_the_largest_positive_ones(seed, k):
-    z = pre_activations(seed)
+    z = drawn(seed)
     expected = torch.zeros_like(z)
     for b, row in enumerate(z):
         for i in sorted(range(10), key=lambda i: -row[i])[:k]:
@@ -71,7 +62,7 @@ def test_topk_keeps_the_largest_positive_ones(seed, k):
 
 @given(seed=seeds, k=st.integers(1, 10))
 def test_batchtopk_keeps_the_largest_positive_ones_of_the_batch(seed, k):
-    z = pre_activations(seed)
+    z = drawn(seed)
     threshold = z.flatten().sort(descending=True).values[6 * k - 1]
     expected = torch.where((z >= threshold) & (z > 0), z, 0.0)
     assert torch.equal(latents(BatchTopK(k), z), expected)
@@ -81,14 +72,14 @@ def test_batchtopks_threshold_follows_the_smallest_kept_value_and_is_saved():
     sigma = BatchTopK(2)
     smallest = []
     for seed in range(20):
-        kept = latents(sigma, pre_activations(seed))
+        kept = latents(sigma, drawn(seed))
         smallest.append(kept[kept > 0].min().item())
     expected = smallest[0]
     for value in smallest[1:]:
         expected = 0.9 * expected + 0.1 * value
     assert sigma.threshold.item() == pytest.approx(expected, rel=20 * 2 * 2**-24)  # two roundings in each of 20 steps
     assert "threshold" in sigma.state_dict()
-    z = pre_activations(99)
+    z = drawn(99)
     assert torch.equal(latents(sigma.eval(), z), torch.where(z > sigma.threshold, z, 0.0))
     assert torch.equal(latents(sigma, z)[:2], latents(sigma, z[:2])), "a sample does not depend on its batch"
 
@@ -107,8 +98,8 @@ def test_batchtopk_survives_a_batch_without_positive_values():
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 1000))
 def test_the_gradient_to_z_is_that_of_the_kept_values(name, seed):
-    z = pre_activations(seed).requires_grad_()
-    weights = pre_activations(seed + 1)
+    z = drawn(seed).requires_grad_()
+    weights = drawn(seed + 1)
     kept = latents(sigma_of(name), z)
     (kept * weights).sum().backward()
     assert torch.equal(z.grad, torch.where(kept != 0, weights, 0.0))
@@ -119,7 +110,7 @@ def test_jumprelus_straight_through_gradients_are_the_published_ones(seed, relat
     sigma = JumpReLU(10, 0.3, relative)
     bandwidth = sigma.bandwidth
     torch.testing.assert_close(bandwidth.item(), 0.3 * relative, rtol=1e-6, atol=0)
-    z, weights = pre_activations(seed), pre_activations(seed + 1)
+    z, weights = drawn(seed), drawn(seed + 1)
     theta = sigma.threshold
     kernel = ((z - theta).abs() < bandwidth / 2) / bandwidth
     (latents(sigma, z) * weights).sum().backward()
@@ -136,7 +127,7 @@ def test_jumprelus_straight_through_gradients_are_the_published_ones(seed, relat
 @given(seed=st.integers(0, 1000))
 def test_gated_is_the_published_two_paths(seed):
     """With b_mag = offset + e^r b_gate: a gate and a magnitude of one product (Rajamanoharan et al. 2024a)."""
-    product, b_gate, r, offset = (pre_activations(seed + i) for i in range(4))
+    product, b_gate, r, offset = (drawn(seed + i) for i in range(4))
     b_gate, r, offset = b_gate[0], r[0], offset[0]
     sigma = Gated(10)
     with torch.no_grad():
@@ -170,7 +161,7 @@ def shrunk(registry):
 
 def test_an_activation_of_a_plugin_gives_its_own_values_at_the_entries_that_it_selects(shrunk):
     sigma = make_sigma(ModelConfig("sae", "shrunk", 10, 3, own={"shrink": 0.2}))
-    z = pre_activations(0)
+    z = drawn(0)
     kept = latents(TopK(3), z)
     assert torch.equal(latents(sigma, z), torch.where(kept > 0, (kept**1.5 - 0.2).clamp(min=0), 0.0))
     assert torch.equal(sigma(z), latents(sigma, z))
@@ -209,7 +200,7 @@ def test_one_that_extends_batchtopk_keeps_its_threshold(seed):
         def values(self, pre, support):
             return (super().values(pre, support) - 0.1).clamp(min=0)
 
-    z, sigma, plain = pre_activations(seed), Lower(3), BatchTopK(3)
+    z, sigma, plain = drawn(seed), Lower(3), BatchTopK(3)
     for training in (True, False):
         kept = latents(plain.train(training), z)
         assert torch.equal(latents(sigma.train(training), z), torch.where(kept > 0, (kept - 0.1).clamp(min=0), 0.0))

@@ -5,20 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdlcore.sparse.preactivations import Preactivations
 from sdlcore.sparse.search import Above, LargestPerBatch, LargestPerSample
 from sdlcore.sparse.support import keep
+from tests.preactivations import drawn, given_as
 
 seeds = st.integers(0, 10_000)
-
-
-def pre_activations(seed, B=6, Q=10):
-    return torch.randn(B, Q, generator=torch.Generator().manual_seed(seed))
-
-
-def given_as(z):
-    """Pre-activations that are z to the bit: those of its rows under the identity."""
-    return Preactivations(z.detach(), torch.eye(z.shape[1], dtype=z.dtype), z.new_zeros(z.shape[1]))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +17,7 @@ def given_as(z):
 )
 @given(seed=seeds, ties=st.booleans())
 def test_a_search_finds_what_its_mask_has(search, seed, ties):
-    z = pre_activations(seed)
+    z = drawn(seed)
     z = z.round() if ties else z
     found, mask = search.find(given_as(z)), search.mask(z)
     positive = torch.zeros_like(mask)
@@ -36,7 +27,7 @@ def test_a_search_finds_what_its_mask_has(search, seed, ties):
 
 
 def test_above_ranks_nothing():
-    found = Above(0.0).find(given_as(pre_activations(0)))
+    found = Above(0.0).find(given_as(drawn(0)))
     with pytest.raises(TypeError, match="Above ranks no entries"):
         Above(0.0).ranks(found.pre, found.support)
 
@@ -57,7 +48,7 @@ def test_the_largest_of_a_batch_are_found_whatever_bound_is_tried(seed, spread):
 @given(seed=seeds, k=st.integers(1, 4))
 @pytest.mark.parametrize("kind", [LargestPerSample, LargestPerBatch])
 def test_ranks_say_what_a_smaller_k_would_keep(kind, seed, k):
-    z = pre_activations(seed)
+    z = drawn(seed)
     large, small = kind(5), kind(k)
     support, values = large.find(given_as(z))
     part, places = keep(support, large.ranks(values, support) < k)

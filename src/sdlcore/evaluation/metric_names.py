@@ -1,4 +1,4 @@
-"""Names of metrics, such as ``gt_recovery_decoder_unanchored_tau95``: each follows from what is compared, and how."""
+"""Names of metrics, such as ``gt_recovery_decoder_unanchored_tau95``: a name lists the things that are compared."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,7 +74,7 @@ class Matched:
     similarity: str = Similarity.COSINE
     features: str = FeatureSet.ALL
     baseline: str | None = None
-    """`Baseline.ANCHORS_ONLY` where the anchors stand in the dictionary's place."""
+    """`Baseline.ANCHORS_ONLY` if the anchors replace the dictionary."""
     site: int | None = None
     """Of a crosscoder whose sites are matched one by one."""
     measure: Measure = GT_RECOVERY

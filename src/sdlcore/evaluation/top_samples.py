@@ -8,7 +8,7 @@ import scipy.sparse
 from sdlcore.evaluation.metric_names import FeatureSet, part_name
 
 TOP_SAMPLES = 100
-"""Samples by which a latent is judged, the ones with its largest activations."""
+"""The samples with the largest activations of a latent, which judge it."""
 FEWEST_SAMPLES = 20
 """Fewest labelled samples for judging a latent; fewer could share a class by accident."""
 

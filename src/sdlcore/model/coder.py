@@ -27,7 +27,7 @@ class Forward(NamedTuple):
     """What one pass over B samples computes, at the N entries of a support."""
 
     support: Support
-    """Which latents of which samples may differ from zero."""
+    """The entries (sample, latent) that may differ from zero."""
     pre: Tensor
     """Pre-activations W_E x_p + b_E there (N); -1e9 at the entries of auxiliary latents, which no term then counts."""
     values: Tensor
@@ -35,7 +35,7 @@ class Forward(NamedTuple):
     x_hat: Tensor
     """B x n_r reconstruction of x_r."""
     scales: Tensor
-    """B x scales x n_r reconstructions from ever more latents, of which the last is ``x_hat``."""
+    """B x scales x n_r reconstructions from ever more latents. The last one is ``x_hat``."""
     aux: Tensor | None
     """B x n_r: the reconstruction from auxiliary latents, without b_D; None without any."""
     norms: Tensor | None

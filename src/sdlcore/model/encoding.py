@@ -30,7 +30,7 @@ SLACK = 1.25
 
 
 class Scales(NamedTuple):
-    """Parts of a code, each of which is reconstructed (eq. 9). The last part is the whole code.
+    """Parts of a code, each with a reconstruction of its own (eq. 9). The last part is the whole code.
 
     The activation chooses the latents first; a part then keeps some of these.
     """

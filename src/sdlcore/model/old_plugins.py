@@ -2,7 +2,7 @@
 
 Until November 2026 an activation searched by itself (``select``, ``narrow``), gave its latents by `Activation.values`
 alone, and could override ``penalised``, ``loss``, ``oracle`` and ``of``. Such classes still work. The registry adds the
-attributes of `adapted` to them. The functions at the end call the other old methods.
+methods of `adapted` to them. The functions at the end call the other old methods.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from sdlcore.model.activation import Activation
+from sdlcore.model.derived import overrides
 from sdlcore.parallel.groups import ALONE, Processes
 from sdlcore.parallel.search import divided
-from sdlcore.sparse.kernels.choice import kernels_for
 from sdlcore.sparse.preactivations import Entries, Preactivations
 from sdlcore.sparse.search import Above, Search
 from sdlcore.sparse.support import Support
@@ -61,37 +61,24 @@ class _BySelect(Search):
 
 
 def adapted(cls: type[Activation]) -> dict[str, Any]:
-    """Return attributes to add to the class of a plugin, depending on the methods that it overrides.
+    """Return the methods to add to a class.
 
-    - ``select`` or ``narrow``: a search that calls it.
-    - `Activation.values` without `Activation.forward`: a definition made of it, at positive pre-activations unless
-      another search is declared.
-    - `Activation.forward` without `Activation.values`: no search, since the one of its base finds other latents.
+    A class that overrides ``select`` or ``narrow`` gets a search that calls them. One that overrides ``values`` alone
+    and inherits no search gets the search for positive pre-activations.
     """
-    depth = {name: _depth(cls, name) for name in ("forward", "values", "search", "select", "narrow")}
-    by_values = depth["values"] < depth["forward"]
-    searched: Any = cls.search
-    if min(depth["select"], depth["narrow"]) < depth["search"]:
-        searched = lambda self: _BySelect(self)  # noqa: E731, a method
-    elif by_values and cls.search is Activation.search:
-        searched = lambda self: Above(0.0)  # noqa: E731
-    elif depth["forward"] < min(depth["values"], depth["search"]):
-        searched = lambda self: None  # noqa: E731
-    body = {"declared_search": cls.search, "search": searched, "definition_search": searched}
-    return body | {"forward": _forward_by_values} if by_values else body
+    if overrides(cls, "select", "search") or overrides(cls, "narrow", "search"):
+        return {"declared_search": cls.search, "search": _by_select}
+    if cls.search is Activation.search and cls.values is not Activation.values:
+        return {"declared_search": cls.search, "search": _of_positive}
+    return {"declared_search": cls.search}
 
 
-def _depth(cls: type, name: str) -> int:
-    """Return the place of the class that defines a method, among the bases of another."""
-    return next((i for i, base in enumerate(cls.__mro__) if name in vars(base)), len(cls.__mro__))
+def _by_select(self: Activation) -> Search:
+    return _BySelect(self)
 
 
-def _forward_by_values(self: Any, pre: Tensor) -> Tensor:
-    """Return the latents (B x n_q), from the values at the entries of the search."""
-    mask = self.definition_search().mask(pre)
-    offsets = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
-    support = Support(offsets, mask.nonzero()[:, 1].int(), pre.shape[1], kernels_for(pre.device))
-    return support.dense(self.values(pre[mask], support))
+def _of_positive(self: Activation) -> Search:
+    return Above(0.0)
 
 
 def _as_given(pre: Tensor) -> Preactivations:

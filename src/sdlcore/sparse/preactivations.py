@@ -28,7 +28,7 @@ class Preactivations:
         Find the entries of the float32 product by a product in int8 (`sdlcore.sparse.screening`), where the processor
         computes that correctly. None for where that is faster.
     kernels
-        What searches, and computes at what is found; None for the device's own (`kernels_for`).
+        The kernels that search and compute; None for the device's own (`kernels_for`).
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Preactivations:
         return self._entries(self.kernels.largest(self.product, k))
 
     def above(self, bounds_Q: Tensor) -> Entries:
-        """Return those that exceed their latent's bound.
+        """Return the entries above the bound of their latent.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Preactivations:
         return self._entries(self.kernels.above(self.product, bounds_Q))
 
     def some(self, every: int) -> Tensor:
-        """Return those of each ``every``-th sample, in the weights' own type."""
+        """Return the pre-activations of each ``every``-th sample, in the weights' own type."""
         x, W, b, *_ = self.product
         return torch.addmm(b, x[::every], W.T)
 

@@ -98,7 +98,7 @@ class LargestPerBatch(Search):
     sample_groups = 1
     """Number of parts that the batch's samples are divided into."""
     _SAMPLES = 64
-    """Samples of a batch from which the first bound is guessed."""
+    """Number of samples that the first bound is guessed from."""
     _MARGIN = 0.9
     """The next bound, as a share of the smallest pre-activation that was found."""
 
@@ -165,5 +165,6 @@ class LargestPerBatch(Search):
 
 def largest(z: Tensor, k: int) -> Tensor:
     """Return which are the k largest numbers of the last dimension, as a mask; of equal ones the first."""
-    places = z.argsort(dim=-1, descending=True, stable=True)[..., :k]
-    return torch.zeros_like(z, dtype=torch.bool).scatter(-1, places, True)
+    least = z.topk(min(k, z.shape[-1]), dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    above, equal = z > least, z == least
+    return above | (equal & (equal.cumsum(-1) <= k - above.sum(-1, keepdim=True)))

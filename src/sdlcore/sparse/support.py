@@ -72,7 +72,7 @@ class Support:
         return parameter_Q.index_select(0, self.columns)
 
     def smallest_positive(self, values_N: Tensor) -> Tensor:
-        """Return the smallest positive one of the batch's values (0-d), infinity where none is positive."""
+        """Return the smallest positive value of the batch (0-d), infinity without any."""
         infinity = values_N.new_full((1,), torch.inf)
         return self.least_of_all(torch.cat([torch.where(values_N > 0, values_N, torch.inf), infinity]).min())
 

@@ -16,7 +16,7 @@ class JumpReLU(Activation):
 
     The gradient with respect to z is exact away from the jump. The one with respect to theta is the straight-through
     estimate with a rectangular kernel. The kernel's width is ``bandwidth`` times the threshold at the start, so that
-    what is right for one scale of activations is right for another.
+    one setting fits activations of any scale.
     """
 
     def __init__(self, n_q: int, init_threshold: float, bandwidth: float) -> None:

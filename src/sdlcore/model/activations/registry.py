@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, TypeVar, get_args
 
 from sdlcore.model.activation import Activation, Selecting
+from sdlcore.model.derived import derived
 from sdlcore.model.old_plugins import OldMethods, adapted
 from sdlcore.model.plugin_checks import checked_methods
 from sdlcore.plugins.plugin_settings import settings_class
@@ -65,7 +66,8 @@ def make_sigma(config: ModelConfig) -> Activation:
         found: Activation = cls(**_arguments(cls, config))
     else:
         # a subclass, since `__init__` may read the settings already
-        body = {**adapted(own.made), **own.facts["checked"], **config.own, "__module__": own.module}
+        added = {**derived(own.made), **adapted(own.made)}
+        body = {**added, **own.facts["checked"], **config.own, "__module__": own.module}
         made: Any = type(own.made.__name__, (own.made, OldMethods), body)
         found = made.of(config) if hasattr(made, "of") else made(**_arguments(made, config))
         if not isinstance(found, made):

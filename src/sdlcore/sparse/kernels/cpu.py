@@ -1,7 +1,7 @@
 """Sparse kernels on the CPU, compiled by numba.
 
 Every row of an output is computed by one thread in a fixed order, so results do not depend on the number of threads.
-Arguments are numpy arrays; patterns are in compressed sparse rows, as `sdlcore.sparse.kernels` says. Rows of dense
+Arguments are numpy arrays; patterns are in compressed sparse rows (`sdlcore.sparse.kernels`). Rows of dense
 operands are read whole and in order, four at a time, which is what keeps these kernels at the speed of the caches
 rather than of single additions. Where there are many entries, `sdlcore.sparse.kernels.cpu_tiles` is faster.
 """

@@ -1,6 +1,6 @@
 """Sparse kernels on the CPU for many entries: sums stay in vector registers, and what they add in a near cache.
 
-They compute what those of `sdlcore.sparse.kernels.cpu` do, up to the order of additions. Rows are cut into pieces of
+They give the results of `sdlcore.sparse.kernels.cpu`, up to the order of additions. Rows are cut into pieces of
 `PIECE` bytes. The pieces of all rows at one place, one after the other, are a tile. It stays in a near cache while all
 that is to be added at that place is added. A loop of numba's loads and stores a sum for every few rows that it adds.
 Here a piece of a sum stays in registers however many they are. numba has no type for vectors, so the innermost loop is

@@ -27,8 +27,8 @@ class Product(NamedTuple):
     dtype: torch.dtype
     """Type in which it is computed."""
     upper: float | None = None
-    """Where entries are to be no less than those of float32, in int8 on a CPU (`sdlcore.sparse.screening`): the norm of
-    what was taken from every row of x, and is in b."""
+    """For upper bounds of float32's entries in int8 on a CPU (`sdlcore.sparse.screening`): the norm of the vector that
+    was subtracted from every row of x and added to b. None otherwise."""
 
 
 class SparseRows(NamedTuple):
