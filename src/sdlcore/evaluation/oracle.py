@@ -20,9 +20,9 @@ def oracle_codes(x_BP: np.ndarray, true_p: np.ndarray, sigma: Activation) -> np.
     """Return the codes (B x n) of samples by the true features, under a model's activation.
 
     The pre-activations are the positive inner products with the features. An activation without parameters is applied
-    to them, as in training: TopK keeps the k largest of a sample, BatchTopK as many on average over the B samples. One
-    with parameters has learned them for other directions. In its place, a threshold keeps what exceeds the largest
-    inner product of two features, which a single active feature of magnitude 1 does not exceed at any other.
+    to them, as in training: TopK keeps the k largest of a sample, BatchTopK as many on average over the B samples. The
+    parameters of JumpReLU and Gated were learned for other directions. So a threshold replaces the activation: the
+    largest inner product of two features. A single active feature of magnitude 1 passes it at no other feature.
 
     Parameters
     ----------

@@ -10,8 +10,9 @@ from sdlcore.model.old_plugins import old_penalised
 def l1(model: SparseCoder, out: Forward, scale: str = "decoder") -> Tensor:
     """E sum_i w_i x_q,i, with gates (`Activation.gates`) instead of latents x_q if the activation defines gates.
 
-    With ``scale`` none, all w_i are 1 (eq. 5). With decoder, w_i is the norm of decoder row i, for a crosscoder the sum
-    of the sites' norms (Lindsey et al. 2024); otherwise a growing decoder would make the penalty vanish.
+    If ``scale`` is "none", all w_i are 1 (eq. 5). If it is "decoder", w_i is the norm of decoder row i, for a
+    crosscoder the sum of the sites' norms (Lindsey et al. 2024). Without norms, a growing decoder makes the penalty
+    vanish.
     """
     gates_N = model.sigma.gates(out.pre)
     penalised_N = old_penalised(model.sigma, out.pre, out.values) if gates_N is None else gates_N

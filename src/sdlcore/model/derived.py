@@ -15,10 +15,10 @@ from sdlcore.sparse.support import Support
 
 
 def derived(cls: type[Activation]) -> dict[str, Any]:
-    """Return the methods to add to a class.
+    """Return the methods to add to a class, by their names.
 
-    A class that overrides ``values`` alone gets a ``forward`` made of it. One that overrides ``forward`` alone gets no
-    search, and so is computed densely.
+    A class that overrides ``values`` alone gets a ``forward`` made of it. A class that overrides ``forward`` alone gets
+    a ``search`` that returns None, and so is computed densely.
     """
     if overrides(cls, "values", "forward"):
         return {"forward": _forward_by_values}
@@ -28,7 +28,7 @@ def derived(cls: type[Activation]) -> dict[str, Any]:
 
 
 def overrides(cls: type, name: str, other: str) -> bool:
-    """Tell whether a class, or a base of it, overrides one method after a class that defines another."""
+    """Tell whether the class that defines one method extends the class that defines another."""
     return _place(cls, name) < _place(cls, other)
 
 

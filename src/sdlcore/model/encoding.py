@@ -186,10 +186,10 @@ class Encoding:
     def split(
         self, found: Entries, search: Search | None, scales: Scales, aux: tuple[Tensor, Tensor] | None
     ) -> tuple[Support, Tensor, Tensor | None]:
-        """Divide the entries into scales, and auxiliary latents, each a row of its own of a sample.
+        """Divide each sample's entries into rows: one for each scale, and one for auxiliary latents.
 
-        Returns the new support, which of the entries, followed by the auxiliary ones, each of its entries is, and which
-        of them are auxiliary (None without any).
+        Returns three things. The new support. For each of its entries, the place among the old entries followed by the
+        auxiliary ones. And a mask of its auxiliary entries, None without any.
         """
         support, pre_N = found
         sample_N, latent_N = support.rows, support.columns

@@ -13,7 +13,8 @@ from sdlcore.sparse.support import Support, kept
 def divided(search: Search, processes: Processes) -> Search:
     """Return a search whose entries, over all processes, are the entries of ``search``.
 
-    `Above` needs no other process. The k largest of a sample need the processes with other latents.
+    `Above` needs no other process, and `LargestPerSample` only the processes with other latents. `LargestPerBatch`
+    needs all processes.
     """
     if isinstance(search, LargestPerBatch) and processes.all.size > 1:
         return _LargestPerBatch(search, processes)

@@ -30,8 +30,8 @@ class Search:
         pre_BQ
             The pre-activations of a batch.
         slack
-            How many times as many entries as wanted to return where their number is fixed. Above 1 where the product
-            has too few digits to choose by, and `narrow` chooses afterwards.
+            Factor on the number of entries, if the search has a fixed number. It is above 1 if the pre-activations were
+            computed in a type with few digits; `narrow` then chooses by exact ones.
         """
         raise NotImplementedError
 
@@ -40,7 +40,7 @@ class Search:
         return found
 
     def ranks(self, pre_N: Tensor, support: Support) -> Tensor:
-        """Return for each entry (N) the smallest number r such that a search for the k > r largest finds it."""
+        """Return the rank of each entry (N), from 0: a search for the k largest finds the entries of rank below k."""
         raise TypeError(f"{type(self).__name__} ranks no entries: it finds no fixed number of them")
 
 
@@ -88,9 +88,14 @@ class LargestPerSample(Search):
 class LargestPerBatch(Search):
     """The k B largest positive pre-activations of a batch of B samples; of equal ones the first.
 
-    The search does not sort the batch. It tries a bound that slightly too many entries exceed, known from the batch
-    before or from some samples, and sorts these. A wrong bound costs time and changes no result. The object keeps the
-    bound, so an activation keeps the object.
+    The search does not sort the batch. It guesses a bound that slightly too many entries exceed, and sorts the entries
+    above it. The guess comes from the batch before, or from some samples. A wrong guess costs time and changes no
+    result. The object keeps the last bound, so an activation keeps the object.
+
+    Parameters
+    ----------
+    k
+        Number of entries per sample, on average over the batch.
     """
 
     processes = 1
