@@ -33,7 +33,7 @@ WORKERS ?= 3
 # processes of tests share the cores, so each computes on one thread; tests of threads ask for theirs
 PYTEST = OMP_NUM_THREADS=1 pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-benchmark workflow-report lock packages dist release-test clean checked compiled
+.PHONY: help run paper test test-all test-processors docs pages-test pages-made slurm slurm-test slurm-quick same faults fuzz peers peers-test neuronpedia-test interop-test check format benchmark gpu-test gpu-study gpu-benchmark workflow-report lock packages dist release-test clean checked compiled
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -126,6 +126,9 @@ benchmark: $(BENCHMARK_INSTALLED) ## time training beside other libraries: bench
 
 gpu-test: ## test the kernels for GPUs: on a GPU where there is one, else by Triton's interpreter (nothing is installed)
 	$(ON_GPU) -m pytest -m 'kernels or not kernels' $(GPU_TESTS) $(ARGS)
+
+gpu-study: ## the most valuable measurements on a GPU, resumable, nine minutes a call: benchmarks/results/gpu (nothing is installed)
+	$(ON_GPU) -m benchmarks.gpu_study $(ARGS)
 
 gpu-benchmark: ## time training on a GPU beside other libraries: benchmarks/results/gpu (nothing is installed)
 	$(ON_GPU) -m benchmarks.gpu $(ARGS)

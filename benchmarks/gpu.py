@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
             facts["left_out"].append(name)
             continue
         try:
-            answer = _timed(way, size, options.device, left)
+            answer = timed_case(way, size, options.device, left)
             facts["versions"] |= answer.pop("versions")
             rows.append({**asdict(way), **asdict(size), **answer})
             log.info("%-70s %9.2f ms %9.0f MiB", name, answer["ms_per_step"], answer["peak_mb"])
@@ -144,7 +144,7 @@ class CaseError(RuntimeError):
     """A case failed; the message ends with why."""
 
 
-def _timed(way: Way, size: Size, device: str, seconds: float) -> dict[str, Any]:
+def timed_case(way: Way, size: Size, device: str, seconds: float) -> dict[str, Any]:
     """Time one case in a process of its own, whose memory is the case's alone."""
     tf32 = way.dtype == "tf32"
     dtype = "float32" if tf32 else way.dtype
