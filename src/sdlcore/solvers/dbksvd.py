@@ -3,7 +3,13 @@
 Valentin, Katz, Vanhoucke and Kochenderfer (2025), "DB-KSVD: Scalable alternating optimization for disentangling
 high-dimensional embedding spaces" (arXiv 2505.18441). K-SVD (Aharon, Elad and Bruckstein 2006) is batched twice: a step
 sees a batch of samples, and the atoms are updated in batches, in shuffled order. All atoms of a batch see one residual
-of the samples, which is brought up to date before the next batch. docs/solvers.md says what differs from the paper.
+of the samples, which is brought up to date before the next batch.
+
+We followed the abstract and the authors' public code (KSVD.jl), which differs from ours as follows. Its rank-one step
+is a truncated SVD, ours four power steps. Its pursuit picks one atom too many and drops the smallest code; ours ends
+before. It starts from random atoms, we from samples. It keeps atoms that no sample uses; we replace them. It takes
+65,536 samples at once, we at most 8192. It ends after three passes over a million samples; we stop by the rule of all
+solvers. Its codes may be negative at the end, too; ours only during the search. Neither has momentum.
 """
 
 import time
