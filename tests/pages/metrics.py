@@ -1,13 +1,22 @@
 """The page of metrics: `python -m tests.pages.metrics > docs/metrics.md`."""
 
+import re
+
 from sdlcore.evaluation.metrics import EXPLAINED, METRICS
+
+COMPOSED = re.compile(
+    r"(anchors_only_)?(gt_recovery|mip)_(encoder|decoder)"
+    r"(_raw|_pattern)?(_site\d)?(_anchored|_unanchored)?(_tau95)?"
+)
+"""Names of recovery and MIP, whose parts the page explains; all other metrics have a row each."""
 
 
 def markdown() -> str:
     """Return the page."""
     shown = [f"| `{name}` | {text} | {METRICS[name].better or ''} |" for name, text in EXPLAINED.items()]
-    rows = [f"| `{m.name}` | {_cell(m.caption)} | {m.better or ''} | {m.runs} |" for m in METRICS.values()]
-    heads = ["| metric | what it is | better | which runs have it |", "|---|---|---|---|"]
+    others = [m for m in METRICS.values() if not COMPOSED.fullmatch(m.name)]
+    rows = [f"| `{m.name}` | {_cell(m.caption)} | {m.better or ''} | {m.runs} |" for m in others]
+    heads = ["| metric | meaning | better | runs |", "|---|---|---|---|"]
     return "\n".join([_FIRST, *shown, "", _PAGE, *heads, *rows])
 
 
@@ -18,28 +27,33 @@ def _cell(text: str) -> str:
 
 _FIRST = """# Which metrics are there?
 
-`print(scores)` shows eight, of those that a dictionary has:
+`print(scores)` shows eight metrics, `scores.to_frame()` all metrics of a dictionary. Beside each value are `chance` and
+two [null baselines](verdicts.md#what-a-score-is-worth-null-baselines), `directions` and `samples`.
 
-| metric | what it says | better |
+| metric | meaning | better |
 |---|---|---|"""
-_PAGE = """`scores.to_frame()` has all. Beside each value stand `chance`, and two
-[null baselines](verdicts.md#what-a-score-is-worth-null-baselines): `directions` and `samples`.
+_PAGE = """\
+A run's `metrics.json` contains all metrics. A value is null if it cannot be computed. Scores of random directions are
+under `chance`, in tables under `chance_`.
 
-## All of them
+## Recovery and MIP
 
-`metrics.json` of a run has these. The page is made from the list in `src/sdlcore/evaluation/metrics.py`:
-`python -m tests.pages.metrics > docs/metrics.md`.
+Recovery is the share of features whose best match exceeds a threshold, and MIP is the mean best match. A feature's best
+match is the encoder row or decoder column with the largest absolute cosine. Names consist of the parts in the table, in
+this order. Not every combination exists.
 
-Recovery and MIP match every feature with its best row of the encoder or column of the decoder. Their names say how:
+| part | meaning |
+|---|---|
+| `anchors_only_` | the anchors alone, without training |
+| `gt_recovery`, `mip` | recovery, MIP |
+| `_encoder`, `_decoder` | encoder rows, decoder columns |
+| `_raw` | inner products, as in the paper's formula (section 5.1), instead of cosines |
+| `_pattern` | [patterns](solvers.md#what-rows-respond-to) of encoder rows instead of the rows |
+| `_site0`, `_site1` | one site of a crosscoder alone |
+| `_anchored`, `_unanchored` | features with or without an [anchor](anchors.md), in this or the compared run |
+| `_tau95` | threshold .95 instead of .9 |
 
-- `_raw`: by inner products, which the paper's formula takes (section 5.1), in the place of cosines;
-- `_pattern`: what encoder rows respond to ([solvers.md](solvers.md)) in the place of the rows;
-- `_anchored`, `_unanchored`: over the features that [anchors](anchors.md) give away, in this run or not, or the others;
-- `_tau95`: above the paper's second threshold;
-- `anchors_only_`: of the anchors, without any training.
-
-What random directions have is in `metrics.json` under `chance`, and in tables under `chance_`. A value is null where
-there is nothing to take it over.
+## All other metrics
 """
 
 if __name__ == "__main__":
