@@ -89,7 +89,9 @@ def test_the_readme_is_short():
 
 @pytest.mark.pages
 @pytest.mark.parametrize("page", EXECUTED, ids=name)
-def test_blocks_run(page, session):
+def test_blocks_run(page, session, monkeypatch):
+    if "examples" in page.parts:  # its reader is in the example's folder
+        monkeypatch.syspath_prepend(page.parent)
     wanted = [b for b in blocks(page) if not (b.needs or b.prints or b.language in NOT_EXECUTED)]
     assert execute(session, blocks(page)) == len(wanted)
 
